@@ -38,6 +38,7 @@ from hven.portal._views.page_formats import (
     build_json_endpoint,
     build_page_context,
 )
+from hven.portal._views.table_extensions import list_package_query_lines
 from hven.portal._views.table_view import TableView, read_table_view
 from hven.services import scripts
 from hven.services.face import wrap_endpoint_with_error_responses
@@ -221,7 +222,10 @@ def describe_download_links(table_view: TableView, page_context: PageContext) ->
         links=link_entries,
         coverage=classify_table_map(table) == "sky" and has_coverage,
         footprints=_has_footprints(table_view),
-        lines=write_client_query_examples(table_view.search.write_adql(), page_context.base),
+        lines=[
+            *write_client_query_examples(table_view.search.write_adql(), page_context.base),
+            *list_package_query_lines(table_view),
+        ],
         cite=_build_citation(table_view, page_context, search_address),
     )
 
@@ -311,7 +315,10 @@ def _describe_downloads(table_view: TableView, page_context: PageContext, keys: 
         "exact": total.is_exact,
         "marked": len(keys),
         "adql": query_text,
-        "lines": write_client_query_examples(query_text, page_context.base),
+        "lines": [
+            *write_client_query_examples(query_text, page_context.base),
+            *list_package_query_lines(table_view),
+        ],
         "sync": page_context.context.site.settings.limits.maxrec_hard,
         "files": file_facts,
         "archive": _describe_archive(table_view, page_context, file_count),

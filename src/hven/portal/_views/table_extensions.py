@@ -33,12 +33,16 @@ class TablePageExtension:
     rank_plot_columns
         Function that ranks the columns of a table that are worth plotting, the best first. A plot begins with the first
         two. None: the package does not rank columns.
+    list_query_lines
+        Function that writes the search of a page in other languages than ADQL. Each entry has the ``name`` of the
+        language and a ``text``, which the page shows to copy. None: the package knows no other language.
     """
 
     compute_value: Callable[[TableView, PageContext], object] | None = None
     compute_overview: Callable[[Table, QueryRunner, PageContext], object] | None = None
     parameters: tuple[str, ...] = ()
     rank_plot_columns: Callable[[TableView], Sequence[str]] | None = None
+    list_query_lines: Callable[[TableView], Sequence[Mapping[str, str]]] | None = None
 
 
 @plugins.cache_until_selection
@@ -76,3 +80,13 @@ def choose_plot_columns(table_view: TableView) -> list[str]:
         if extension.rank_plot_columns is not None:
             return list(extension.rank_plot_columns(table_view))[:2]
     return []
+
+
+def list_package_query_lines(table_view: TableView) -> list[Mapping[str, str]]:
+    """List the lines with which packages write the search of a page in other languages than ADQL."""
+    return [
+        line
+        for extension in load_table_extensions().values()
+        if extension.list_query_lines is not None
+        for line in extension.list_query_lines(table_view)
+    ]

@@ -1,0 +1,1 @@
+"""STAC, OGC API Features and WFS over tables of EPN-TAP and ObsCore."""

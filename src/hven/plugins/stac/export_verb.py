@@ -1,0 +1,94 @@
+"""``hven stac export``: write the collections and items that everybody sees as a static catalogue."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import orjson
+import typer
+
+from hven.app.api import open_site
+from hven.model.errors import UsageError
+from hven.plugins.stac.collection_documents import build_collection_document, build_landing_page, build_link
+from hven.plugins.stac.feature_documents import encode_name
+from hven.plugins.stac.item_searches import MAX_LIMIT, ItemSearch, read_item_page
+from hven.plugins.stac.reader_catalogue import ReaderCatalogue
+from hven.services.face import ServiceContext
+from hven.site.auth import ANONYMOUS_PRINCIPAL
+
+if TYPE_CHECKING:
+    from hven.plugins.stac.reader_catalogue import ItemCollection
+
+ITEM_LINKS = (
+    ("root", "../catalog.json"),
+    ("parent", "./collection.json"),
+    ("collection", "./collection.json"),
+)
+MAX_NAME_CHARACTERS = 200  # file systems allow 255 bytes
+STAC_VERBS = typer.Typer(no_args_is_help=True)
+
+
+@STAC_VERBS.callback()
+def describe_verbs() -> None:
+    """Work with STAC."""
+
+
+@STAC_VERBS.command()
+def export(
+    context: typer.Context, directory: Annotated[Path, typer.Argument(help="Directory, which must be new or empty.")]
+) -> None:
+    """Write the public collections as a static catalogue."""
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise UsageError(f"{directory} is not empty", remedy="give a new directory")
+    with open_site(context) as site:
+        service_context = ServiceContext.create_for_principal(site, ANONYMOUS_PRINCIPAL)
+        catalogue = ReaderCatalogue(service_context, ANONYMOUS_PRINCIPAL, site.settings.site_url)
+        landing_page = build_landing_page(catalogue)
+        del landing_page["conformsTo"]
+        links = [build_link("root", "./catalog.json"), build_link("self", f"{catalogue.root_url}")]
+        for collection_id in catalogue.item_tables:
+            name = encode_name(collection_id)
+            item_count = _export_collection(catalogue, catalogue.find_collection(collection_id), directory / name)
+            links.append(build_link("child", f"./{name}/collection.json"))
+            typer.echo(f"{collection_id}: {item_count:,} items")
+        directory.mkdir(parents=True, exist_ok=True)
+        _write_json(directory / "catalog.json", {**landing_page, "links": links})
+
+
+def _export_collection(catalogue: ReaderCatalogue, collection: ItemCollection, directory: Path) -> int:
+    """Write a collection and its items, page by page; return the number of items."""
+    directory.mkdir(parents=True)
+    item_links: list[dict[str, Any]] = []
+    search = ItemSearch(collection_ids=[collection.id], limit=MAX_LIMIT)
+    while True:
+        page = read_item_page(catalogue, search)
+        for text in page.texts.to_pylist():
+            item = orjson.loads(text)
+            file_name = f"{_write_file_name(item['id'])}.json"
+            kept_links = [link for link in item["links"] if link["rel"] in {"related", "alternate", "self"}]
+            for relation, address in ITEM_LINKS:
+                kept_links.append(build_link(relation, address))
+            _write_json(directory / file_name, {**item, "links": kept_links})
+            item_links.append(build_link("item", f"./{file_name}", "application/geo+json"))
+        if page.next_token is None:
+            break
+        search = ItemSearch(collection_ids=[collection.id], limit=MAX_LIMIT, token=page.next_token)
+    document = build_collection_document(catalogue, collection)
+    kept_links = [link for link in document["links"] if link["rel"] in {"self", "license", "cite-as", "alternate"}]
+    own_links = [build_link("root", "../catalog.json"), build_link("parent", "../catalog.json")]
+    _write_json(directory / "collection.json", {**document, "links": [*kept_links, *own_links, *item_links]})
+    return len(item_links)
+
+
+def _write_file_name(item_id: str) -> str:
+    """Return the name of the file of an item; that of a long id is a digest."""
+    name = encode_name(item_id)
+    if len(name) > MAX_NAME_CHARACTERS:
+        return sha256(item_id.encode()).hexdigest()
+    return name
+
+
+def _write_json(path: Path, document: object) -> None:
+    path.write_bytes(orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))

@@ -1,0 +1,317 @@
+"""Write rows as features of GeoJSON and GML, column by column."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+from xml.sax.saxutils import escape
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from hven.formats.api.json_cells import write_json_cells
+from hven.model import literal
+from hven.plugins.stac.item_documents import compute_boxes, read_geometries, write_geometries
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+
+    from hven.model.table import Column
+    from hven.plugins.stac.item_documents import Objects
+    from hven.plugins.stac.reader_catalogue import ItemCollection
+
+GEOMETRY_ELEMENT = "geometry"
+
+
+@dataclass(frozen=True)
+class GmlDialect:
+    """How a version of GML writes geometries.
+
+    Attributes
+    ----------
+    multi, member, ring_begin, ring_end
+        Element of polygons, element around each, and what stands around the positions of the outer ring.
+    inner_begin, inner_end
+        What stands around the positions of the other rings.
+    point_begin, point_end, line_begin, line_end
+        What stands around the positions of a point and a line.
+    separator
+        Between the two numbers of a position.
+    """
+
+    multi: str
+    member: str
+    ring_begin: str
+    ring_end: str
+    inner_begin: str
+    inner_end: str
+    positions_begin: str
+    positions_end: str
+    point_begin: str
+    point_end: str
+    separator: str
+
+
+GML2 = GmlDialect(
+    multi="MultiPolygon",
+    member="polygonMember",
+    ring_begin="<gml:outerBoundaryIs><gml:LinearRing><gml:coordinates>",
+    ring_end="</gml:coordinates></gml:LinearRing></gml:outerBoundaryIs>",
+    inner_begin="<gml:innerBoundaryIs><gml:LinearRing><gml:coordinates>",
+    inner_end="</gml:coordinates></gml:LinearRing></gml:innerBoundaryIs>",
+    positions_begin="<gml:coordinates>",
+    positions_end="</gml:coordinates>",
+    point_begin="<gml:coordinates>",
+    point_end="</gml:coordinates>",
+    separator=",",
+)
+GML3 = GmlDialect(
+    multi="MultiSurface",
+    member="surfaceMember",
+    ring_begin="<gml:exterior><gml:LinearRing><gml:posList>",
+    ring_end="</gml:posList></gml:LinearRing></gml:exterior>",
+    inner_begin="<gml:interior><gml:LinearRing><gml:posList>",
+    inner_end="</gml:posList></gml:LinearRing></gml:interior>",
+    positions_begin="<gml:posList>",
+    positions_end="</gml:posList>",
+    point_begin="<gml:pos>",
+    point_end="</gml:pos>",
+    separator=" ",
+)
+
+
+def encode_name(text: str) -> str:
+    """Encode a text for names of files and of XML: _HH stands for characters that these cannot have.
+
+    Parameters
+    ----------
+    text
+        Any text.
+    """
+    return quote(text, safe="").replace("_", "%5F").replace("~", "%7E").replace("%", "_")
+
+
+def encode_feature_ids(ids: pa.Array, collection_id: str) -> pa.Array:
+    """Encode ids as names of XML: ``collection.id``, with _HH for characters that names cannot have.
+
+    Parameters
+    ----------
+    ids
+        Ids of items, shape (n,).
+    collection_id
+        Id of the collection.
+    """
+    encoded = ids
+    if pc.any(pc.match_substring_regex(ids, "[^A-Za-z0-9.-]")).as_py():
+        encoded = pa.array([encode_name(text) for text in ids.to_pylist()], pa.string())
+    return literal.concat_text_columns(f"{collection_id}.", encoded)
+
+
+def write_element_name(column_name: str) -> str:
+    """Return the name of a column as a name of XML.
+
+    Parameters
+    ----------
+    column_name
+        Name of the column.
+    """
+    name = re.sub(r"[^A-Za-z0-9_.-]", "_", column_name)
+    return name if re.match(r"[A-Za-z_]", name) else f"_{name}"
+
+
+def write_geojson_features(rows: pa.Table, collection: ItemCollection, columns: Sequence[Column]) -> pa.Array:
+    """Write rows as features of GeoJSON, whose properties have the names of columns.
+
+    Parameters
+    ----------
+    rows
+        Rows with all columns of the table.
+    collection
+        Their collection.
+    columns
+        Columns that become properties.
+
+    Returns
+    -------
+    texts
+        JSON of each feature, shape (rows,).
+    """
+    properties: list[pa.Array | str] = []
+    for number, column in enumerate(columns):
+        values = literal.cast_to_storage_type(literal.combine_chunks(rows.column(column.name)), column.type)
+        properties += ["," * (number > 0) + json.dumps(column.name) + ":", write_json_cells(values, column.type)]
+    ids = literal.combine_chunks(rows.column(collection.item_table.id_column.name)).cast(pa.string())
+    return literal.concat_text_columns(
+        '{"type":"Feature","id":',
+        literal.quote_json_strings(encode_feature_ids(ids, collection.id)),
+        ',"geometry":',
+        write_geometries(read_geometries(rows, collection)),
+        ',"properties":{',
+        *properties,
+        "}}",
+    )
+
+
+def write_gml_features(
+    rows: pa.Table, collection: ItemCollection, columns: Sequence[Column], frame: str, *, is_latitude_first: bool
+) -> pa.Array:
+    """Write rows as features of GML: GML 2 for longitudes first (WFS 1.0.0 always has these), or else GML 3.2.
+
+    Parameters
+    ----------
+    rows
+        Rows with all columns of the table.
+    collection
+        Their collection.
+    columns
+        Columns that become elements.
+    frame
+        Name of the frame; empty for GML 2.
+    is_latitude_first
+        Whether latitudes come before longitudes.
+
+    Returns
+    -------
+    texts
+        XML of each feature, shape (rows,).
+    """
+    is_gml2 = not frame.startswith("urn:")
+    dialect = GML2 if is_gml2 else GML3
+    ids = literal.combine_chunks(rows.column(collection.item_table.id_column.name)).cast(pa.string())
+    feature_ids = encode_feature_ids(ids, collection.id)
+    geometries = read_geometries(rows, collection)
+    id_attribute = "fid" if is_gml2 else "gml:id"
+    parts: list[pa.Array | str] = [f'<f:{collection.id} {id_attribute}="', feature_ids, '">']
+    if not is_gml2:
+        parts.append(_write_envelopes(geometries, frame, is_latitude_first=is_latitude_first))
+    geometry_texts = write_gml_geometries(geometries, feature_ids, dialect, frame, is_latitude_first=is_latitude_first)
+    parts.append(geometry_texts)
+    for column in columns:
+        name = write_element_name(column.name)
+        values = literal.combine_chunks(rows.column(column.name))
+        texts = escape_xml_texts(literal.format_dali_literals(values, column.type))
+        element = pc.binary_join_element_wise(f"<f:{name}>", texts, f"</f:{name}>", "")
+        parts.append(literal.fill_nulls(element))
+    return literal.concat_text_columns(*parts, f"</f:{collection.id}>")
+
+
+def escape_xml_texts(texts: pa.Array) -> pa.Array:
+    """Escape texts for XML; characters that XML cannot have are left out.
+
+    Parameters
+    ----------
+    texts
+        Texts, shape (n,).
+    """
+    for character in "&<>":
+        texts = pc.replace_substring(texts, character, escape(character))
+    return pc.replace_substring_regex(texts, r"[\x00-\x08\x0B\x0C\x0E-\x1F]", "")
+
+
+def _write_envelopes(geometries: Objects, frame: str, *, is_latitude_first: bool) -> pa.Array:
+    boxes = compute_boxes(geometries)
+    has_box = pa.array(np.isfinite(boxes).all(axis=1))
+    order = (1, 0, 3, 2) if is_latitude_first else (0, 1, 2, 3)
+    first, second, third, fourth = (pa.array(boxes[:, number]).cast(pa.string()) for number in order)
+    texts = literal.concat_text_columns(
+        f'<gml:boundedBy><gml:Envelope srsName="{frame}"><gml:lowerCorner>',
+        *(first, " ", second, "</gml:lowerCorner><gml:upperCorner>", third, " ", fourth),
+        "</gml:upperCorner></gml:Envelope></gml:boundedBy>",
+    )
+    return pc.if_else(has_box, texts, "")
+
+
+def write_gml_geometries(
+    geometries: Objects, feature_ids: pa.Array, dialect: GmlDialect, frame: str, *, is_latitude_first: bool
+) -> pa.Array:
+    """Write geometries as elements of GML; rows without one have an empty text.
+
+    Parameters
+    ----------
+    geometries
+        Geometries of shapely, or None, shape (n,).
+    feature_ids
+        Ids of the features, shape (n,).
+    dialect, frame, is_latitude_first
+        Version of GML, name of the frame, and order of its axes.
+    """
+    import shapely  # noqa: PLC0415  (only geometries need it)
+
+    kinds = shapely.get_type_id(geometries)
+    frame_attribute = f' srsName="{frame}"' if frame else ""
+    texts = np.full(len(geometries), "", object)
+    for kind, element, begin, end in (
+        (0, "Point", dialect.point_begin, dialect.point_end),
+        (1, "LineString", dialect.positions_begin, dialect.positions_end),
+    ):
+        rows = np.flatnonzero(kinds == kind)
+        if len(rows):
+            positions = _write_positions(geometries[rows], dialect, is_latitude_first=is_latitude_first)
+            written = literal.concat_text_columns(f"@{element}>{begin}", positions, f"{end}</gml:{element}>")
+            texts[rows] = written.to_pylist()
+    rows = np.flatnonzero((kinds == 3) | (kinds == 6))
+    if len(rows):
+        texts[rows] = _write_polygons(geometries[rows], dialect, is_latitude_first=is_latitude_first).to_pylist()
+    marked = pa.array(texts, pa.string())
+    opening = pc.extract_regex(marked, r"^@(?P<element>\w+)>")
+    element_names = pc.struct_field(opening, "element")
+    rest = pc.replace_substring_regex(marked, r"^@\w+>", "")
+    identifier: list[pa.Array | str] = []
+    if dialect is GML3:
+        identifier = [' gml:id="', feature_ids, '.g"']
+    written = literal.concat_text_columns(
+        f"<f:{GEOMETRY_ELEMENT}><gml:",
+        element_names,
+        *identifier,
+        f"{frame_attribute}>",
+        rest,
+        f"</f:{GEOMETRY_ELEMENT}>",
+    )
+    return literal.fill_nulls(written)
+
+
+def _write_polygons(geometries: Objects, dialect: GmlDialect, *, is_latitude_first: bool) -> pa.Array:
+    """Write polygons: rings of polygons, polygons of rows."""
+    import shapely  # noqa: PLC0415
+
+    polygons, rows = shapely.get_parts(geometries, return_index=True)
+    rings, owners = shapely.get_rings(polygons, return_index=True)
+    positions = _write_positions(rings, dialect, is_latitude_first=is_latitude_first)
+    is_outer = pa.array(np.diff(owners, prepend=-1) != 0)
+    begins = pc.if_else(is_outer, dialect.ring_begin, dialect.inner_begin)
+    ends = pc.if_else(is_outer, dialect.ring_end, dialect.inner_end)
+    ring_texts = literal.concat_text_columns(begins, positions, ends)
+    polygon_texts = _join_by_owner(ring_texts, owners, len(polygons))
+    member = dialect.member
+    identifier: list[pa.Array | str] = []
+    if dialect is GML3:  # unique in a document, as the texts are the same only for the same place in the row
+        identifier = [' gml:id="p', pa.array(np.arange(len(polygons))).cast(pa.string()), '"']
+    members = literal.concat_text_columns(
+        f"<gml:{member}><gml:Polygon", *identifier, ">", polygon_texts, f"</gml:Polygon></gml:{member}>"
+    )
+    row_texts = _join_by_owner(members, rows, len(geometries))
+    return literal.concat_text_columns(f"@{dialect.multi}>", row_texts, f"</gml:{dialect.multi}>")
+
+
+def _write_positions(geometries: Objects, dialect: GmlDialect, *, is_latitude_first: bool) -> pa.Array:
+    import shapely  # noqa: PLC0415
+
+    coordinates, owners = shapely.get_coordinates(geometries, return_index=True)
+    first, second = (coordinates[:, 1], coordinates[:, 0]) if is_latitude_first else coordinates.T
+    pairs = literal.concat_text_columns(
+        pa.array(first).cast(pa.string()), dialect.separator, pa.array(second).cast(pa.string())
+    )
+    return _join_by_owner(pairs, owners, len(geometries), " ")
+
+
+def _join_by_owner(texts: pa.Array, owners: npt.NDArray[np.intp], count: int, separator: str = "") -> pa.Array:
+    """Join the texts of each owner; owners ascend."""
+    offsets = np.searchsorted(owners, np.arange(count + 1)).astype(np.int32)
+    lists = pa.ListArray.from_arrays(pa.array(offsets), texts)
+    return pc.binary_join(lists, literal.to_arrow_string_scalar(separator))

@@ -1,0 +1,545 @@
+"""Write rows as STAC items, column by column: geometry, times, properties, links and assets."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from hven.formats.api.json_cells import write_json_cells
+from hven.model import literal, shape_columns
+from hven.model.sky import bodies, region_files
+from hven.plugins.stac.temporal_conditions import UNIX_EPOCH_JD
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy.typing as npt
+
+    from hven.model.table import Column
+    from hven.plugins.stac.reader_catalogue import ItemCollection
+
+    Objects = npt.NDArray[np.object_]
+
+STAC_VERSION = "1.1.0"
+SSYS_SCHEMA = "https://stac-extensions.github.io/ssys/v1.1.1/schema.json"
+PROJECTION_SCHEMA = "https://stac-extensions.github.io/projection/v2.0.0/schema.json"
+FILE_SCHEMA = "https://stac-extensions.github.io/file/v2.1.0/schema.json"
+SCIENTIFIC_SCHEMA = "https://stac-extensions.github.io/scientific/v1.0.0/schema.json"
+TARGET_CLASSES = (
+    "asteroid",
+    "dwarf_planet",
+    "planet",
+    "satellite",
+    "comet",
+    "exoplanet",
+    "interplanetary_medium",
+    "sample",
+    "sky",
+    "spacecraft",
+    "spacejunk",
+    "star",
+    "calibration",
+)
+DAY_MILLISECONDS = 86_400_000
+KILOBYTE = 1024
+LARGEST_INSTANT_MILLISECONDS = 253_402_300_799_000  # end of the year 9999
+SMALLEST_INSTANT_MILLISECONDS = -62_135_596_800_000  # begin of the year 1
+NULL_TEXT = pa.scalar(None, pa.string())
+
+
+@dataclass(frozen=True)
+class ItemSelection:
+    """The members and properties that items have (Fields extension).
+
+    Attributes
+    ----------
+    includes
+        Names to write; empty: all.
+    excludes
+        Names to leave out.
+    """
+
+    includes: tuple[str, ...] = ()
+    excludes: tuple[str, ...] = ()
+
+    def has_member(self, name: str) -> bool:
+        """Return whether items have a member besides their properties.
+
+        Parameters
+        ----------
+        name
+            ``geometry``, ``links`` ...
+        """
+        if name in self.excludes:
+            return False
+        return not self.includes or name in self.includes
+
+    def has_property(self, name: str) -> bool:
+        """Return whether items have a property.
+
+        Parameters
+        ----------
+        name
+            Name of the property.
+        """
+        full_name = f"properties.{name}"
+        if not {name, full_name, "properties"}.isdisjoint(self.excludes):
+            return False
+        return not self.includes or not {name, full_name, "properties"}.isdisjoint(self.includes)
+
+
+def write_items(rows: pa.Table, collection: ItemCollection, base_url: str, selection: ItemSelection) -> pa.Array:
+    """Write rows as items.
+
+    Parameters
+    ----------
+    rows
+        Rows with all columns of the table.
+    collection
+        Their collection.
+    base_url
+        Address of the site.
+    selection
+        Members and properties to write.
+
+    Returns
+    -------
+    texts
+        JSON of each item, shape (rows,).
+    """
+    if rows.num_rows == 0:
+        return pa.array([], pa.string())
+    return _ItemWriter(rows.combine_chunks(), collection, base_url, selection).write()
+
+
+class _ItemWriter:
+    """Writes the rows of a page."""
+
+    def __init__(self, rows: pa.Table, collection: ItemCollection, base_url: str, selection: ItemSelection) -> None:
+        self.rows = rows
+        self.collection = collection
+        self.item_table = collection.item_table
+        self.base_url = base_url
+        self.selection = selection
+
+    def get_values(self, column: Column) -> pa.Array:
+        """Return the values of a column."""
+        return literal.combine_chunks(self.rows.column(column.name))
+
+    def get_texts(self, name: str) -> pa.Array | None:
+        """Return the values of a column of texts, without empty ones; None if there is no such column."""
+        column = self.item_table.columns_by_name.get(name)
+        if column is None or not column.type.is_string or column.type.xtype:
+            return None
+        texts = self.get_values(column).cast(pa.string())
+        return pc.if_else(pc.equal(pc.utf8_trim_whitespace(texts), ""), NULL_TEXT, texts)
+
+    def write(self) -> pa.Array:
+        """Write the items."""
+        ids = self.get_values(self.item_table.id_column).cast(pa.string())
+        id_texts = literal.quote_json_strings(ids)
+        geometries = read_geometries(self.rows, self.collection)
+        members: list[pa.Array | str] = [
+            '{"type":"Feature","stac_version":"',
+            STAC_VERSION,
+            '","id":',
+            id_texts,
+            f',"collection":{json.dumps(self.collection.id)}',
+        ]
+        properties, extensions = self._write_properties(geometries)
+        assets, has_file = self._write_assets()
+        if has_file is not None:
+            extensions.append((FILE_SCHEMA, has_file))
+        members += [',"stac_extensions":[', self._join_flagged_texts(extensions), "]"]
+        if self.selection.has_member("geometry"):
+            members += [',"geometry":', write_geometries(geometries)]
+        if self.selection.has_member("bbox"):
+            members.append(write_boxes(geometries, ',"bbox":', ""))
+        members += [',"properties":{', properties, "}"]
+        if self.selection.has_member("links"):
+            members += [',"links":[', self._write_links(ids), "]"]
+        if self.selection.has_member("assets"):
+            members += [',"assets":{', assets, "}"]
+        return literal.concat_text_columns(*members, "}")
+
+    def _join_flagged_texts(self, flagged_texts: list[tuple[str, pa.Array]]) -> pa.Array:
+        """Join texts that only some rows have, as JSON strings with commas between."""
+        parts = [
+            pc.if_else(pc.fill_null(flags, False), f',"{text}"', "").cast(pa.string()) for text, flags in flagged_texts
+        ]
+        if not parts:
+            return pa.array([""] * self.rows.num_rows)
+        return pc.utf8_slice_codeunits(literal.concat_text_columns(*parts), 1)
+
+    def _write_properties(self, geometries: Objects) -> tuple[pa.Array, list[tuple[str, pa.Array]]]:
+        """Write the properties, and list the extensions with the rows that have them."""
+        parts = self._write_times()
+        extensions: list[tuple[str, pa.Array]] = []
+
+        def add_property(name: str, texts: pa.Array) -> None:
+            if self.selection.has_property(name):
+                key_text = f",{json.dumps(name, ensure_ascii=False)}:"
+                parts.append(literal.fill_nulls(pc.binary_join_element_wise(key_text, texts, "")))
+
+        targets = self.get_texts("target_name")
+        classes = self.get_texts("target_class")
+        if self.item_table.is_epn and targets is not None:
+            add_property("ssys:targets", _write_text_lists(targets))
+            has_ssys = pc.is_valid(targets)
+            if classes is not None:
+                first_class = pc.list_element(pc.split_pattern(literal.fill_nulls(classes), "#"), 0)
+                is_known = pc.is_in(first_class, pa.array(TARGET_CLASSES))
+                add_property(
+                    "ssys:target_class", pc.if_else(is_known, literal.quote_json_strings(first_class), NULL_TEXT)
+                )
+                has_ssys = pc.or_(has_ssys, is_known)
+            extensions.append((SSYS_SCHEMA, has_ssys))
+        codes = self._find_frame_codes(geometries, targets)
+        if codes is not None:
+            add_property("proj:code", literal.quote_json_strings(codes))
+            extensions.append((PROJECTION_SCHEMA, pc.is_valid(codes)))
+        self._add_common_texts(add_property, extensions)
+        for column in self.item_table.columns_by_name.values():
+            name = f"{self.item_table.prefix}{column.name}"
+            if self.selection.has_property(name):
+                values = literal.cast_to_storage_type(self.get_values(column), column.type)
+                texts = write_json_cells(values, column.type)
+                add_property(name, pc.if_else(pc.equal(texts, "null"), NULL_TEXT, texts))
+        return literal.concat_text_columns(*parts), extensions
+
+    def _add_common_texts(
+        self, add_property: Callable[[str, pa.Array], None], extensions: list[tuple[str, pa.Array]]
+    ) -> None:
+        is_epn = self.item_table.is_epn
+        names = {"title": "granule_gid", "platform": "instrument_host_name"}
+        if not is_epn:
+            names = {"title": "obs_title", "platform": "facility_name"}
+        for name, column_name in names.items():
+            texts = self.get_texts(column_name)
+            if texts is not None:
+                add_property(name, literal.quote_json_strings(texts))
+        instruments = self.get_texts("instrument_name")
+        if instruments is not None:
+            add_property("instruments", _write_text_lists(instruments))
+        citations = self.get_texts("bib_reference")
+        if citations is not None:
+            add_property("sci:citation", literal.quote_json_strings(citations))
+            extensions.append((SCIENTIFIC_SCHEMA, pc.is_valid(citations)))
+
+    def _write_times(self) -> list[pa.Array | str]:
+        """Write datetime, or null with begin and end; rows without a time take that of their collection."""
+        row_count = self.rows.num_rows
+        span = self.collection.item_span
+        begins, ends = (pa.nulls(row_count, pa.timestamp("ms")) for _ in range(2))
+        if self.item_table.time_columns is not None:
+            begins, ends = (to_instants(self.get_values(column), column) for column in self.item_table.time_columns)
+        own_begins, own_ends = pc.coalesce(begins, ends), pc.coalesce(ends, begins)
+        begins = pc.fill_null(own_begins, pa.scalar(span.begin, pa.timestamp("ms", "UTC")).cast(pa.timestamp("ms")))
+        ends = pc.fill_null(own_ends, pa.scalar(span.end, pa.timestamp("ms", "UTC")).cast(pa.timestamp("ms")))
+        is_instant = pc.equal(begins, ends)
+        begin_texts = literal.concat_text_columns('"', pc.strftime(begins, "%Y-%m-%dT%H:%M:%SZ"), '"')
+        end_texts = literal.concat_text_columns('"', pc.strftime(ends, "%Y-%m-%dT%H:%M:%SZ"), '"')
+        instants = pc.if_else(is_instant, begin_texts, "null")
+        spans = literal.concat_text_columns(',"start_datetime":', begin_texts, ',"end_datetime":', end_texts)
+        return ['"datetime":', instants, spans]
+
+    def _find_frame_codes(self, geometries: Objects, targets: pa.Array | None) -> pa.Array | None:
+        """Find the codes of the frames of footprints: spheres of the bodies, with longitudes to the east."""
+        has_geometry = pa.array(_find_present(geometries))
+        if self.item_table.body_name is not None:
+            code = find_frame_code(self.item_table.body_name)
+            return None if code is None else pc.if_else(has_geometry, code, NULL_TEXT)
+        if targets is None or not self.item_table.has_geometry:
+            return None
+        encoded = targets.dictionary_encode()
+        codes = pa.array([find_frame_code(name.split("#")[0]) for name in encoded.dictionary.to_pylist()], pa.string())
+        row_codes = codes.take(encoded.indices) if len(codes) else pa.nulls(self.rows.num_rows, pa.string())
+        return pc.if_else(has_geometry, row_codes, NULL_TEXT)
+
+    def _write_links(self, ids: pa.Array) -> pa.Array:
+        root_url = f"{self.base_url}/stac"
+        collection_url = f"{root_url}/collections/{quote(self.collection.id, safe='')}"
+        encoded_ids = encode_addresses(ids)
+        table = self.item_table.table
+        parts: list[pa.Array | str] = [
+            _write_link("root", root_url, "application/json"),
+            "," + _write_link("parent", collection_url, "application/json"),
+            "," + _write_link("collection", collection_url, "application/json"),
+            f',{{"rel":"self","type":"application/geo+json","href":"{collection_url}/items/',
+            encoded_ids,
+            '"}',
+        ]
+        if table.identifier_column is not None and table.identifier_column.name == self.item_table.id_column.name:
+            links_url = f"{self.base_url}/datalink/{quote(table.qualified_name)}?ID="
+            link_type = "application/x-votable+xml;content=datalink"
+            parts += [
+                f',{{"rel":"related","title":"DataLink","type":"{link_type}","href":"{links_url}',
+                encoded_ids,
+                '"}',
+            ]
+        page_url = f"{self.base_url}/collections/{quote(table.schema, safe='')}/{quote(table.name, safe='')}"
+        if table.primary == (self.item_table.id_column.name,):
+            parts += [
+                f',{{"rel":"alternate","type":"text/html","href":"{page_url}?_row=%5B',
+                encode_addresses(literal.quote_json_strings(ids)),
+                '%5D"}',
+            ]
+        return literal.concat_text_columns(*parts)
+
+    def _write_assets(self) -> tuple[pa.Array, pa.Array | None]:
+        """Write the assets, and which rows have a size of their file."""
+        parts: list[pa.Array] = []
+        has_size = None
+        data_urls = self.get_texts("access_url")
+        if data_urls is not None:
+            pieces: list[pa.Array | str] = [',"data":{"roles":["data"],"href":', literal.quote_json_strings(data_urls)]
+            media_types = self.get_texts("access_format")
+            if media_types is not None:
+                type_texts = literal.concat_text_columns(',"type":', literal.quote_json_strings(media_types))
+                pieces.append(literal.fill_nulls(type_texts))
+            size_column = self.item_table.columns_by_name.get("access_estsize")
+            if size_column is not None and size_column.type.is_numeric:
+                sizes = pc.multiply(self.get_values(size_column).cast(pa.int64(), safe=False), KILOBYTE)
+                has_size = pc.and_(pc.is_valid(sizes), pc.is_valid(data_urls))
+                pieces.append(literal.fill_nulls(literal.concat_text_columns(',"file:size":', sizes.cast(pa.string()))))
+            parts.append(literal.fill_nulls(literal.concat_text_columns(*pieces, "}")))
+        thumbnail_urls = self.get_texts("thumbnail_url")
+        if thumbnail_urls is not None:
+            texts = literal.concat_text_columns(
+                ',"thumbnail":{"roles":["thumbnail"],"href":', literal.quote_json_strings(thumbnail_urls), "}"
+            )
+            parts.append(literal.fill_nulls(texts))
+        if not parts:
+            return pa.array([""] * self.rows.num_rows), None
+        return pc.utf8_slice_codeunits(literal.concat_text_columns(*parts), 1), has_size
+
+
+def find_frame_code(body_name: str) -> str | None:
+    """Return the code of the planetocentric frame of a body, east-positive; None if it is not known.
+
+    Parameters
+    ----------
+    body_name
+        Name of the body.
+    """
+    body = bodies.find_solar_system_body(body_name)
+    if body is None or not body.ids[-1].startswith("NAIF "):
+        return None
+    return f"IAU_2015:{100 * int(body.ids[-1].split()[1])}"
+
+
+def encode_addresses(ids: pa.Array) -> pa.Array:
+    """Encode ids for addresses.
+
+    Parameters
+    ----------
+    ids
+        Texts, shape (n,).
+    """
+    needs_encoding = pc.match_substring_regex(ids, "[^A-Za-z0-9._~-]")
+    if not pc.any(needs_encoding).as_py():
+        return ids
+    return pa.array([None if text is None else quote(text, safe="") for text in ids.to_pylist()], pa.string())
+
+
+def to_instants(values: pa.Array, column: Column) -> pa.Array:
+    """Convert the values of a column of times to timestamps in milliseconds; those outside the years 1 to 9999 to null.
+
+    Parameters
+    ----------
+    values
+        Timestamps, or days from the epoch of the column.
+    column
+        The column.
+    """
+    if column.epoch is None:
+        milliseconds = values.cast(pa.timestamp("ms"), safe=False).cast(pa.int64())
+    else:
+        days = np.asarray(values.cast(pa.float64()).fill_null(np.nan), np.float64)
+        unix_days = days + (column.epoch - UNIX_EPOCH_JD)
+        is_time = np.isfinite(unix_days) & (np.abs(unix_days) < 1e7)
+        rounded = np.round(np.where(is_time, unix_days, 0.0) * DAY_MILLISECONDS).astype(np.int64)
+        milliseconds = pa.array(rounded, mask=~is_time)
+    is_in_range = pc.and_(
+        pc.greater_equal(milliseconds, SMALLEST_INSTANT_MILLISECONDS),
+        pc.less_equal(milliseconds, LARGEST_INSTANT_MILLISECONDS),
+    )
+    return pc.if_else(is_in_range, milliseconds, pa.scalar(None, pa.int64())).cast(pa.timestamp("ms"))
+
+
+def _find_present(objects: Objects) -> npt.NDArray[np.bool_]:
+    """Return which objects are not None."""
+    return np.array([item is not None for item in objects], bool)
+
+
+def _write_text_lists(texts: pa.Array) -> pa.Array:
+    """Write texts whose parts are joined by # as JSON lists."""
+    quoted = literal.quote_json_strings(texts)
+    return literal.concat_text_columns("[", pc.replace_substring(quoted, "#", '","'), "]")
+
+
+def _write_link(relation: str, url: str, media_type: str) -> str:
+    return json.dumps({"rel": relation, "type": media_type, "href": url}, separators=(",", ":"))
+
+
+def read_geometries(rows: pa.Table, collection: ItemCollection) -> Objects:
+    """Read the footprints of rows on a body, cut at 180 degrees.
+
+    Parameters
+    ----------
+    rows
+        Rows with the columns of positions.
+    collection
+        Their collection.
+
+    Returns
+    -------
+    geometries
+        Geometries of shapely, or None, shape (rows,).
+    """
+    import shapely  # noqa: PLC0415  (only geometries need it)
+
+    item_table = collection.item_table
+    geometries: Objects = np.full(rows.num_rows, None, object)
+    if not item_table.has_geometry:
+        return geometries
+    if item_table.box_columns is not None:
+        values = [
+            np.asarray(
+                literal.combine_chunks(rows.column(column.name)).cast(pa.float64()).fill_null(np.nan), np.float64
+            )
+            for column in item_table.box_columns
+        ]
+        geometries = build_box_geometries(*values)
+    if item_table.region_column is not None:
+        column = item_table.region_column
+        regions = shape_columns.parse_regions(literal.combine_chunks(rows.column(column.name)), column.type)
+        texts = np.array(region_files.to_geojson_geometries(regions).to_pylist(), object)
+        is_region = _find_present(texts)
+        geometries[is_region] = shapely.from_geojson(texts[is_region])
+    if item_table.frame_type_column is not None:
+        frame_types = literal.combine_chunks(rows.column(item_table.frame_type_column.name))
+        is_on_body = np.asarray(pc.fill_null(pc.equal(frame_types, "body"), False), bool)
+        geometries[~is_on_body] = None
+    return geometries
+
+
+def build_box_geometries(west: Any, east: Any, south: Any, north: Any) -> Objects:
+    """Build points, lines and boxes, cut at 180 degrees.
+
+    Parameters
+    ----------
+    west, east, south, north
+        Degrees, shape (n,); an east that is less than its west lies beyond the meridian where longitudes begin again.
+
+    Returns
+    -------
+    geometries
+        Geometries of shapely, shape (n,); None where a number is missing or no position.
+    """
+    import shapely  # noqa: PLC0415
+
+    geometries: Objects = np.full(len(west), None, object)
+    is_valid = np.isfinite(west + east + south + north) & (south <= north) & (south >= -90) & (north <= 90)
+    rows = np.flatnonzero(is_valid)
+    low, high = south[rows], north[rows]
+    span = east[rows] - west[rows]
+    width = np.where(span < 0, np.mod(span, 360.0), np.minimum(span, 360.0))
+    begin = np.where(width >= 360.0, -180.0, np.mod(west[rows] + 180.0, 360.0) - 180.0)
+    begin = np.where((begin == -180.0) & (width == 0), np.where(west[rows] < 0, -180.0, 180.0), begin)
+    end = begin + width
+    is_point = (width == 0) & (low == high)
+    is_line = ((width == 0) | (low == high)) & ~is_point
+    is_crossing = (end > 180.0) & ~is_point & ~is_line
+    is_box = ~is_point & ~is_line & ~is_crossing
+    geometries[rows[is_point]] = shapely.points(begin[is_point], low[is_point])
+    geometries[rows[is_box]] = shapely.box(begin[is_box], low[is_box], end[is_box], high[is_box])
+    if is_line.any():
+        ends = np.minimum(end[is_line], 180.0)
+        corners = np.stack([np.stack([begin[is_line], low[is_line]], 1), np.stack([ends, high[is_line]], 1)], 1)
+        geometries[rows[is_line]] = shapely.linestrings(corners)
+    if is_crossing.any():
+        first, last, bottom, top = begin[is_crossing], end[is_crossing] - 360.0, low[is_crossing], high[is_crossing]
+        boxes = np.stack([shapely.box(first, bottom, 180.0, top), shapely.box(-180.0, bottom, last, top)], 1)
+        geometries[rows[is_crossing]] = shapely.multipolygons(boxes)
+    return geometries
+
+
+def write_geometries(geometries: Objects) -> pa.Array:
+    """Write geometries as GeoJSON; none is null.
+
+    Parameters
+    ----------
+    geometries
+        Geometries of shapely, or None.
+    """
+    import shapely  # noqa: PLC0415
+
+    texts = np.full(len(geometries), "null", object)
+    has_geometry = _find_present(geometries)
+    texts[has_geometry] = shapely.to_geojson(geometries[has_geometry])
+    return pa.array(texts, pa.string())
+
+
+def compute_boxes(geometries: Objects) -> npt.NDArray[np.float64]:
+    """Compute the boxes of geometries; one that is cut at 180 degrees has an east that is less than its west.
+
+    Parameters
+    ----------
+    geometries
+        Geometries of shapely, or None, shape (n,).
+
+    Returns
+    -------
+    boxes
+        West, south, east, north, shape (n, 4); NaN without a geometry.
+    """
+    import shapely  # noqa: PLC0415
+
+    boxes: npt.NDArray[np.float64] = shapely.bounds(geometries)
+    is_full_width = (boxes[:, 0] <= -180.0) & (boxes[:, 2] >= 180.0)
+    is_cut = is_full_width & (shapely.get_num_geometries(geometries) > 1)
+    rows = np.flatnonzero(is_cut)
+    if len(rows):
+        parts, owners = shapely.get_parts(geometries[rows], return_index=True)
+        part_boxes = shapely.bounds(parts)
+        is_western = part_boxes[:, 0] <= -180.0  # in the west of the map, thus in the east of the footprint
+        for box_column, choose, mask in ((0, np.fmin, ~is_western), (2, np.fmax, is_western)):
+            values = np.full(len(rows), np.nan)
+            choose.at(values, owners[mask], part_boxes[mask, box_column])
+            boxes[rows, box_column] = np.where(np.isnan(values), boxes[rows, box_column], values)
+    return boxes
+
+
+def write_boxes(geometries: Objects, before: str, missing_text: str) -> pa.Array:
+    """Write the boxes of geometries as JSON.
+
+    Parameters
+    ----------
+    geometries
+        Geometries of shapely, or None.
+    before
+        Text before a box.
+    missing_text
+        Text of a row without a geometry.
+    """
+    boxes = compute_boxes(geometries)
+    has_box = pa.array(np.isfinite(boxes).all(axis=1))
+    numbers = [pa.array(boxes[:, number]).cast(pa.string()) for number in range(4)]
+    texts = literal.concat_text_columns(f"{before}[", *_join_with_commas(numbers), "]")
+    return pc.if_else(has_box, texts, missing_text)
+
+
+def _join_with_commas(arrays: list[pa.Array]) -> list[pa.Array | str]:
+    parts: list[pa.Array | str] = []
+    for number, array in enumerate(arrays):
+        if number:
+            parts.append(",")
+        parts.append(array)
+    return parts

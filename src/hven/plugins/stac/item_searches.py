@@ -1,0 +1,331 @@
+"""Search for items: parameters of requests, conditions on rows, and pages of rows."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from hven.adql.syntax_tree import (
+    Comparison,
+    Expr,
+    FunctionCall,
+    InPredicate,
+    Literal,
+    OrderItem,
+    build_column_ref,
+    build_table_query,
+    join_conditions_with_and,
+)
+from hven.model.errors import ParamError
+from hven.plugins.stac.cql2_conditions import build_filter_condition, find_filter_column
+from hven.plugins.stac.item_documents import ItemSelection, write_items
+from hven.plugins.stac.spatial_conditions import build_box_condition, build_geometry_condition
+from hven.plugins.stac.temporal_conditions import build_span_condition, find_time_columns
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from hven.adql.syntax_tree import Query
+    from hven.model.table import Column
+    from hven.plugins.stac.reader_catalogue import ItemCollection, ReaderCatalogue
+    from hven.plugins.stac.spatial_conditions import Box
+    from hven.plugins.stac.temporal_conditions import TimeSpan
+
+DEFAULT_LIMIT = 10
+MAX_LIMIT = 10_000
+MAX_IDS = 10_000
+MAX_OFFSET = 1_000_000  # rows that a sorted search may skip in a collection
+
+
+@dataclass(frozen=True, kw_only=True)
+class ItemSearch:
+    """A search for items.
+
+    Attributes
+    ----------
+    collection_ids
+        Collections to search, in their order.
+    box, geometry
+        Box or GeoJSON geometry that footprints touch.
+    span
+        Time that observations overlap.
+    ids
+        Ids of items; empty: all.
+    filter
+        CQL2 JSON.
+    sort_keys
+        Properties, and whether the largest value comes first.
+    limit
+        Items in a page.
+    token
+        Where the page begins; None: at the first item.
+    selection
+        Properties and members of the items.
+    """
+
+    collection_ids: Sequence[str]
+    box: Box | None = None
+    geometry: object = None
+    span: TimeSpan | None = None
+    ids: Sequence[str] = ()
+    filter: Mapping[str, Any] | None = None
+    sort_keys: Sequence[tuple[str, bool]] = ()
+    limit: int = DEFAULT_LIMIT
+    token: str | None = None
+    selection: ItemSelection = field(default_factory=ItemSelection)
+
+    def build_condition(self, collection: ItemCollection) -> Expr | None:
+        """Build the condition on the rows of a collection.
+
+        Parameters
+        ----------
+        collection
+            The collection.
+
+        Returns
+        -------
+        condition
+            None if all rows are sought.
+        """
+        item_table = collection.item_table
+        conditions: list[Expr | None] = []
+        if self.ids:
+            ids = tuple(Literal(item_id) for item_id in self.ids)
+            id_column = item_table.id_column
+            if id_column.type.is_string:
+                conditions.append(InPredicate(build_column_ref(id_column.name), ids))
+        if self.box is not None:
+            conditions.append(build_box_condition(self.box, item_table))
+        if self.geometry is not None:
+            conditions.append(build_geometry_condition(self.geometry, item_table))
+        if self.span is not None:
+            conditions.append(build_span_condition(self.span, item_table, collection.item_span))
+        if self.filter is not None:
+            conditions.append(build_filter_condition(self.filter, item_table, collection.item_span))
+        return join_conditions_with_and(*conditions)
+
+
+@dataclass(frozen=True)
+class ItemPage:
+    """A page of a search.
+
+    Attributes
+    ----------
+    texts
+        The items as JSON, shape (n,).
+    next_token
+        Where the next page begins; None: this is the last one.
+    total_count
+        Number of all items that match; None if it is not known without counting.
+    """
+
+    texts: pa.Array
+    next_token: str | None
+    total_count: int | None
+
+
+def encode_token(content: object) -> str:
+    """Encode the place of a page.
+
+    Parameters
+    ----------
+    content
+        JSON.
+    """
+    return base64.urlsafe_b64encode(orjson.dumps(content)).decode().rstrip("=")
+
+
+def decode_token(token: str) -> list[Any]:
+    """Decode the place of a page.
+
+    Parameters
+    ----------
+    token
+        What `encode_token` returned.
+
+    Raises
+    ------
+    ParamError
+        The text is no token.
+    """
+    try:
+        content = orjson.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
+    except ValueError:
+        content = None
+    if not isinstance(content, list):
+        raise ParamError("the token is not one of this service", name="token", remedy="follow the link next of a page")
+    return content
+
+
+def read_item_page(catalogue: ReaderCatalogue, search: ItemSearch) -> ItemPage:
+    """Read a page of items.
+
+    Parameters
+    ----------
+    catalogue
+        What the reader sees.
+    search
+        The search.
+
+    Raises
+    ------
+    ParamError
+        A parameter does not fit a collection.
+    """
+    if search.sort_keys:
+        return _read_sorted_page(catalogue, search)
+    return _read_page_by_id(catalogue, search)
+
+
+def _read_page_by_id(catalogue: ReaderCatalogue, search: ItemSearch) -> ItemPage:
+    """Read the next rows by id, from one collection after the other."""
+    position = 0
+    last_id: Any = None
+    read_before = 0
+    if search.token is not None:
+        content = decode_token(search.token)
+        is_valid = len(content) == 3 and isinstance(content[0], str) and content[0] in search.collection_ids
+        if not is_valid or not isinstance(content[2], int):
+            raise ParamError("the token is of another search", name="token", remedy="follow the link next of a page")
+        position = list(search.collection_ids).index(content[0])
+        _, last_id, read_before = content
+    texts: list[pa.Array] = []
+    missing_count = search.limit
+    next_token = None
+    known_counts: list[int | None] = []
+    for number, collection_id in enumerate(search.collection_ids[position:], position):
+        collection = catalogue.find_collection(collection_id)
+        item_table = collection.item_table
+        id_ref = build_column_ref(item_table.id_column.name)
+        condition = search.build_condition(collection)
+        is_countless = condition is not None or not item_table.table.is_fully_public
+        known_counts.append(None if is_countless else collection.published.rows)
+        if last_id is not None:
+            condition = join_conditions_with_and(condition, Comparison(">", id_ref, Literal(last_id)))
+        order_by = (OrderItem(id_ref),)
+        query_tree = build_table_query(item_table.table, _list_columns(collection), condition, order_by)
+        rows, has_more = _read_rows(catalogue, query_tree, missing_count)
+        texts.append(write_items(rows, collection, catalogue.base_url, search.selection))
+        missing_count -= rows.num_rows
+        read_count = read_before + search.limit - missing_count
+        if has_more:
+            last_id = rows.column(item_table.id_column.name)[-1].as_py()
+            next_token = encode_token([collection_id, last_id, read_count])
+            break
+        last_id = None
+        if missing_count == 0 and number + 1 < len(search.collection_ids):
+            next_token = encode_token([search.collection_ids[number + 1], None, read_count])
+            break
+    total_count: int | None = None
+    if next_token is None:  # all items were read, in this page and those before it
+        total_count = read_before + search.limit - missing_count
+    elif len(search.collection_ids) == 1:
+        total_count = known_counts[0]
+    return ItemPage(_concat_texts(texts), next_token, total_count)
+
+
+def _read_rows(catalogue: ReaderCatalogue, query_tree: Query, limit: int) -> tuple[pa.Table, bool]:
+    """Read rows, and whether there are more."""
+    with catalogue.run_query(query_tree, limit) as result:
+        rows = result.read_table()
+        return rows, result.overflow
+
+
+def _read_sorted_page(catalogue: ReaderCatalogue, search: ItemSearch) -> ItemPage:
+    """Read the next rows of all collections in order, and merge them; the token has an offset for each collection."""
+    offsets = [0] * len(search.collection_ids)
+    if search.token is not None:
+        content = decode_token(search.token)
+        if len(content) != len(offsets) or not all(
+            isinstance(item, int) and 0 <= item <= MAX_OFFSET for item in content
+        ):
+            raise ParamError("the token is of another search", name="token", remedy="follow the link next of a page")
+        offsets = content
+    text_parts: list[pa.Array] = []
+    key_parts: list[pa.Table] = []
+    any_more = False
+    for number, collection_id in enumerate(search.collection_ids):
+        collection = catalogue.find_collection(collection_id)
+        table = collection.item_table.table
+        sort_columns = [_find_sort_column(name, collection) for name, _ in search.sort_keys]
+        order_items = [
+            OrderItem(build_column_ref(column.name), descending=is_descending)
+            for column, (_, is_descending) in zip(sort_columns, search.sort_keys, strict=True)
+        ]
+        order_items.append(OrderItem(build_column_ref(collection.item_table.id_column.name)))
+        condition = search.build_condition(collection)
+        query_tree = build_table_query(table, _list_columns(collection), condition, order_items, offsets[number])
+        rows, has_more = _read_rows(catalogue, query_tree, search.limit)
+        any_more = any_more or has_more
+        text_parts.append(write_items(rows, collection, catalogue.base_url, search.selection))
+        keys = {f"key{index}": rows.column(column.name) for index, column in enumerate(sort_columns)}
+        key_parts.append(pa.table({**keys, "collection": pa.array([number] * rows.num_rows, pa.int32())}))
+    texts = _concat_texts(text_parts)
+    if len(key_parts) > 1:
+        try:
+            keys_table = pa.concat_tables(key_parts, promote_options="permissive")
+        except pa.ArrowException:
+            message = "the collections have values of different types to sort by"
+            raise ParamError(message, name="sortby", remedy="search one collection") from None
+        orders = [
+            (f"key{index}", "descending" if is_descending else "ascending")
+            for index, (_, is_descending) in enumerate(search.sort_keys)
+        ]
+        indexes = pc.sort_indices(keys_table, [*orders, ("collection", "ascending")])
+    else:
+        keys_table = key_parts[0]
+        indexes = pa.array(range(keys_table.num_rows), pa.int64())
+    chosen_indexes = indexes[: search.limit]
+    any_more = any_more or len(indexes) > search.limit
+    next_token = None
+    if any_more:
+        numbers = keys_table.column("collection").take(chosen_indexes).to_numpy()
+        next_offsets = [offset + int((numbers == number).sum()) for number, offset in enumerate(offsets)]
+        next_token = encode_token(next_offsets)
+    total_count = None if any_more else sum(offsets) + len(chosen_indexes)
+    return ItemPage(texts.take(chosen_indexes), next_token, total_count)
+
+
+def _find_sort_column(name: str, collection: ItemCollection) -> Column:
+    item_table = collection.item_table
+    time_columns = find_time_columns({"property": name}, item_table)
+    if time_columns is not None:
+        return time_columns[0]
+    if name == "collection":
+        return item_table.id_column
+    return find_filter_column(name, item_table)
+
+
+def _list_columns(collection: ItemCollection) -> list[str]:
+    return [column.name for column in collection.item_table.columns_by_name.values()]
+
+
+def _concat_texts(parts: Sequence[pa.Array]) -> pa.Array:
+    if not parts:
+        return pa.array([], pa.string())
+    return pa.concat_arrays(list(parts))
+
+
+def count_items(catalogue: ReaderCatalogue, search: ItemSearch) -> int:
+    """Count the items of a search.
+
+    Parameters
+    ----------
+    catalogue
+        What the reader sees.
+    search
+        The search.
+    """
+    total = 0
+    for collection_id in search.collection_ids:
+        collection = catalogue.find_collection(collection_id)
+        count_call = FunctionCall("COUNT", star=True)
+        query_tree = build_table_query(collection.item_table.table, [count_call], search.build_condition(collection))
+        with catalogue.run_query(query_tree, 1) as result:
+            total += int(result.read_table().column(0)[0].as_py())
+    return total

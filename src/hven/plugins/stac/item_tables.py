@@ -1,0 +1,168 @@
+"""Tables whose rows are STAC items: which tables these are, and what their columns mean."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from hven.model.sky import bodies
+from hven.model.table import FrameRef, Table, find_begin_and_end_time_columns
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from hven.model.table import Column
+
+EPN_PREFIX = "epn:"
+OBSCORE_PREFIX = "obscore:"
+# standard property -> column of EPN-TAP, column of ObsCore
+_TEXT_PROPERTIES = {
+    "title": ("granule_gid", "obs_title"),
+    "instruments": ("instrument_name", "instrument_name"),
+    "platform": ("instrument_host_name", "facility_name"),
+    "ssys:target_class": ("target_class", ""),
+    "ssys:targets": ("target_name", ""),
+    "sci:citation": ("bib_reference", "bib_reference"),
+}
+_REGION_XTYPES = {"polygon", "circle", "shape", "multishape", "adql:region"}
+_BOX_COLUMNS = ("c1min", "c1max", "c2min", "c2max")
+
+
+@dataclass(frozen=True)
+class ItemTable:
+    """A table of granules or observations, as a reader sees it.
+
+    Attributes
+    ----------
+    table
+        The table.
+    is_epn
+        Whether it is a table of EPN-TAP; otherwise it is one of ObsCore.
+    """
+
+    table: Table
+    is_epn: bool
+
+    @property
+    def id(self) -> str:
+        """The id of the collection."""
+        return self.table.qualified_name
+
+    @property
+    def prefix(self) -> str:
+        """The prefix of properties that are columns."""
+        return EPN_PREFIX if self.is_epn else OBSCORE_PREFIX
+
+    @cached_property
+    def columns_by_name(self) -> Mapping[str, Column]:
+        """The columns that readers may see, by their names in lower case."""
+        return {column.name.lower(): column for column in self.table.columns if not column.hidden}
+
+    @cached_property
+    def id_column(self) -> Column:
+        """The column with the ids of the items."""
+        name = "granule_uid" if self.is_epn else "obs_publisher_did"
+        return self.columns_by_name[name]
+
+    @cached_property
+    def time_columns(self) -> tuple[Column, Column] | None:
+        """The columns with the begin and the end of the observation; None if there are none."""
+        begin, end = find_begin_and_end_time_columns(self.table)
+        names = ("time_min", "time_max") if self.is_epn else ("t_min", "t_max")
+        standard_columns = [self.columns_by_name[name] for name in names if name in self.columns_by_name]
+        if len(standard_columns) == 2:
+            begin, end = standard_columns
+        if begin is None or end is None:
+            return None
+        return begin, end
+
+    @cached_property
+    def region_column(self) -> Column | None:
+        """The column with footprints on a body."""
+        column = self.columns_by_name.get("s_region")
+        if column is None or not self.has_geometry or (column.type.xtype or "").lower() not in _REGION_XTYPES:
+            return None
+        return column
+
+    @cached_property
+    def box_columns(self) -> tuple[Column, Column, Column, Column] | None:
+        """The columns with the least and largest longitudes and latitudes on a body."""
+        if not self.has_geometry or not all(name in self.columns_by_name for name in _BOX_COLUMNS):
+            return None
+        west, east, south, north = (self.columns_by_name[name] for name in _BOX_COLUMNS)
+        return west, east, south, north
+
+    @cached_property
+    def frame_type_column(self) -> Column | None:
+        """The column that says of each row whether its position is one on a body."""
+        return self.columns_by_name.get("spatial_frame_type")
+
+    @cached_property
+    def has_geometry(self) -> bool:
+        """Whether items can have a geometry: positions on a body, not on the sky."""
+        column = self.columns_by_name.get("c1min")
+        if not self.is_epn or column is None:
+            return False
+        return "pos.eq" not in (column.ucd or "").lower()
+
+    @cached_property
+    def target_column(self) -> Column | None:
+        """The column with the names of targets."""
+        return self.columns_by_name.get("target_name")
+
+    @cached_property
+    def body_name(self) -> str | None:
+        """The body on which all positions are, by the frame of the columns; None if rows have different ones."""
+        frames: dict[str, FrameRef] = {frame.id: frame for frame in self.table.frames}
+        for name in ("c1min", "s_region"):
+            column = self.columns_by_name.get(name)
+            frame = frames.get(column.frame or "") if column is not None else None
+            body = bodies.find_solar_system_body(frame.refposition or "") if frame is not None else None
+            if body is not None:
+                return body.name
+        return None
+
+    @cached_property
+    def property_columns(self) -> Mapping[str, Column]:
+        """The columns by the names that their values have in items: with the prefix, and by common names."""
+        named_columns = {f"{self.prefix}{column.name}": column for column in self.columns_by_name.values()}
+        for name, column_names in _TEXT_PROPERTIES.items():
+            column = self.columns_by_name.get(column_names[0 if self.is_epn else 1])
+            if column is not None:
+                named_columns[name] = column
+        return named_columns
+
+    def find_property_column(self, name: str) -> Column | None:
+        """Find the column of a property.
+
+        Parameters
+        ----------
+        name
+            Name of a property of items, perhaps after ``properties.``, or of a column.
+
+        Returns
+        -------
+        column
+            None if there is no such property.
+        """
+        name = name.removeprefix("properties.")
+        if name == "id":
+            return self.id_column
+        return self.property_columns.get(name) or self.columns_by_name.get(name.lower())
+
+
+def find_item_table(table: Table) -> ItemTable | None:
+    """Return a table as one of items; None if its rows are neither granules of EPN-TAP nor observations.
+
+    Parameters
+    ----------
+    table
+        The table, as its reader sees it.
+    """
+    names = {column.name.lower() for column in table.columns if not column.hidden}
+    if {"granule_uid", "target_name"} <= names:
+        return ItemTable(table, is_epn=True)
+    if {"obs_publisher_did", "obs_collection", "s_ra", "s_dec"} <= names:
+        return ItemTable(table, is_epn=False)
+    return None

@@ -1,0 +1,246 @@
+"""What a reader sees of a site as STAC: collections, their spans and extents."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from hven import query
+from hven.adql.adql_writer import write_adql
+from hven.adql.syntax_tree import FunctionCall, build_column_ref, build_table_query
+from hven.model import LruCache
+from hven.model.errors import HvenError, NotFoundError, suggest_spelling
+from hven.plugins.stac.item_tables import ItemTable, find_item_table
+from hven.plugins.stac.temporal_conditions import UNIX_EPOCH_JD, TimeSpan
+from hven.services.addresses import get_base_url
+from hven.site import record_sent_data
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from starlette.requests import Request
+
+    from hven.adql.syntax_tree import Query
+    from hven.model.table import Column
+    from hven.query import QueryResult
+    from hven.services.face import ServiceContext
+    from hven.site import PublishedTable
+    from hven.site.auth import Principal
+
+SERVICE_NAME = "stac"
+
+
+class ColumnRangeCache(LruCache["Mapping[str, tuple[Any, Any]]"]):
+    """Least and largest values of columns, for readers who see the same rows."""
+
+    def __init__(self) -> None:
+        super().__init__(2_000)
+
+
+@dataclass(frozen=True)
+class ItemCollection:
+    """A collection of items.
+
+    Attributes
+    ----------
+    item_table
+        Its table, as the reader sees it.
+    published
+        The published table.
+    span
+        The time of all items; None if none has a time.
+    box
+        West, south, east and north of all items, degrees.
+    """
+
+    item_table: ItemTable
+    published: PublishedTable
+    span: TimeSpan | None
+    box: tuple[float, float, float, float]
+
+    @property
+    def id(self) -> str:
+        """Its id."""
+        return self.item_table.id
+
+    @property
+    def item_span(self) -> TimeSpan:
+        """The span of items without a time: that of the collection, or else the day of its publication."""
+        if self.span is not None:
+            return self.span
+        updated = datetime.fromisoformat(self.published.updated or "1970-01-01T00:00:00+00:00")
+        instant = updated.replace(tzinfo=updated.tzinfo or UTC, microsecond=0)
+        return TimeSpan(instant, instant)
+
+
+class ReaderCatalogue:
+    """The collections that a reader sees, in one published state.
+
+    Parameters
+    ----------
+    context
+        Service context of the site.
+    principal
+        The reader.
+    base_url
+        Address of the site or the portal, without a final slash.
+    """
+
+    def __init__(self, context: ServiceContext, principal: Principal, base_url: str) -> None:
+        self.context = context
+        self.site = context.site
+        self.principal = principal
+        self.published_state = context.site.get_published_state()
+        self.base_url = base_url
+        self._collections: dict[str, ItemCollection] = {}
+
+    @classmethod
+    def create_for_request(cls, context: ServiceContext, request: Request) -> ReaderCatalogue:
+        """Return what the reader of a request sees.
+
+        Parameters
+        ----------
+        context
+            Service context of the site.
+        request
+            Request of the reader.
+        """
+        return cls(context, context.identify_principal(request), get_base_url(request, context.site.settings))
+
+    @property
+    def root_url(self) -> str:
+        """Address of the landing page."""
+        return f"{self.base_url}/{SERVICE_NAME}"
+
+    @cached_property
+    def item_tables(self) -> Mapping[str, ItemTable]:
+        """The tables of items, by the ids of their collections."""
+        catalogue = self.published_state.get_catalogue(self.principal, self.context.policies)
+        tables = {}
+        for table in catalogue.iterate_tables():
+            if table.schema == "tap_schema" or not table.is_served_by(SERVICE_NAME):
+                continue
+            item_table = find_item_table(table)
+            if item_table is not None:
+                tables[item_table.id] = item_table
+        return tables
+
+    def find_collection(self, collection_id: str) -> ItemCollection:
+        """Find a collection.
+
+        Parameters
+        ----------
+        collection_id
+            Its id.
+
+        Raises
+        ------
+        NotFoundError
+            The reader sees no such collection.
+        """
+        collection = self._collections.get(collection_id)
+        if collection is not None:
+            return collection
+        item_table = self.item_tables.get(collection_id)
+        if item_table is None:
+            remedy = suggest_spelling(collection_id, list(self.item_tables)) or "see /stac/collections"
+            raise NotFoundError(f"there is no collection {collection_id!r:.80}", remedy=remedy)
+        published = self.published_state.tables_by_name[collection_id]
+        ranges = self._find_ranges(item_table, published)
+        span = _find_span(item_table, ranges)
+        collection = ItemCollection(item_table, published, span, _find_box(item_table, ranges))
+        self._collections[collection_id] = collection
+        return collection
+
+    def run_query(self, query_tree: Query, row_limit: int) -> QueryResult:
+        """Run a query with the rights of the reader; the caller closes the result.
+
+        Parameters
+        ----------
+        query_tree
+            The query.
+        row_limit
+            Maximum number of rows.
+        """
+        result = query.run_query(
+            write_adql(query_tree),  # plans of texts are cached, whatever their literals
+            self.principal,
+            site=self.site,
+            maxrec=row_limit,
+            policies=self.context.policies,
+            published_state=self.published_state,
+        )
+        record_sent_data(answer=result)
+        return result
+
+    def _find_ranges(self, item_table: ItemTable, published: PublishedTable) -> Mapping[str, tuple[Any, Any]]:
+        """Find the least and largest values of the columns of times and boxes, among the rows that the reader sees."""
+        columns: list[Column] = [*(item_table.time_columns or ()), *(item_table.box_columns or ())]
+        names = list(dict.fromkeys(column.name for column in columns))
+        statistics = published.statistics
+        has_statistics = all("minimum" in statistics.get(name, {}) for name in names)
+        if item_table.table.is_fully_public and has_statistics:
+            return {name: (statistics[name]["minimum"], statistics[name]["maximum"]) for name in names}
+        access_key = self.published_state.find_access_key(self.principal, self.context.policies)
+        cache_key = (item_table.id, self.published_state.version, access_key)
+        range_cache = self.site.get_or_create(ColumnRangeCache)
+        ranges = range_cache.find(cache_key)
+        if ranges is None:
+            ranges = self._query_ranges(item_table, names)
+            range_cache.store(cache_key, ranges)
+        return ranges
+
+    def _query_ranges(self, item_table: ItemTable, names: list[str]) -> Mapping[str, tuple[Any, Any]]:
+        if not names:
+            return {}
+        calls = [FunctionCall(function, (build_column_ref(name),)) for name in names for function in ("MIN", "MAX")]
+        with self.run_query(build_table_query(item_table.table, calls), 1) as result:
+            values = [column[0].as_py() for column in result.read_table().columns]
+        return {name: (values[2 * number], values[2 * number + 1]) for number, name in enumerate(names)}
+
+
+def _to_datetime(value: object, column: Column) -> datetime | None:
+    """Convert a value of a column of times."""
+    try:
+        if column.epoch is None:
+            instant = value if isinstance(value, datetime) else datetime.fromisoformat(str(value).rstrip("Z"))
+            return instant.replace(tzinfo=UTC)
+        unix_days = float(str(value)) + column.epoch - UNIX_EPOCH_JD
+        milliseconds = round(unix_days * 86_400_000)
+        return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=milliseconds)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _find_span(item_table: ItemTable, ranges: Mapping[str, tuple[Any, Any]]) -> TimeSpan | None:
+    if item_table.time_columns is None:
+        return None
+    begin, end = item_table.time_columns
+    first = _to_datetime(ranges[begin.name][0], begin)
+    last = _to_datetime(ranges[end.name][1], end)
+    if first is None and last is None:
+        return None
+    return TimeSpan(first or last, last or first)
+
+
+def _find_box(item_table: ItemTable, ranges: Mapping[str, tuple[Any, Any]]) -> tuple[float, float, float, float]:
+    """Find the box of all items; longitudes on both sides of 180 degrees give all longitudes."""
+    box = (-180.0, -90.0, 180.0, 90.0)
+    if item_table.box_columns is None:
+        return box
+    names = [column.name for column in item_table.box_columns]
+    try:
+        west, east, south, north = (
+            float(str(ranges[name][number])) for name, number in zip(names, (0, 1, 0, 1), strict=True)
+        )
+    except (ValueError, HvenError):
+        return box
+    if not (-90 <= south <= north <= 90):
+        return box
+    if -180 <= west <= east <= 180:
+        return west, south, east, north
+    if 180 <= west <= east <= 360:
+        return west - 360, south, east - 360, north
+    return -180.0, south, 180.0, north

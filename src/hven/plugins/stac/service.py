@@ -1,0 +1,287 @@
+"""STAC 1.1 with its API, and OGC API Features, at ``/stac``: one root for both, also below each portal."""
+
+from __future__ import annotations
+
+from functools import partial
+from html import escape
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlencode
+
+import orjson
+from starlette.responses import Response
+from starlette.routing import Route
+
+from hven import services
+from hven.model.errors import NotFoundError, ParamError
+from hven.plugins.stac import collection_documents as documents
+from hven.plugins.stac.item_searches import ItemPage, ItemSearch, read_item_page
+from hven.plugins.stac.item_tables import find_item_table
+from hven.plugins.stac.reader_catalogue import SERVICE_NAME, ReaderCatalogue
+from hven.plugins.stac.search_parameters import build_search, parse_get_search
+from hven.plugins.stac.wfs_service import build_wfs_routes
+from hven.services.api.threads import call_in_thread
+from hven.services.face import Capability, ServiceFace, UsageExample, wrap_endpoint_with_error_responses
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from starlette.requests import Request
+
+    from hven.model.table import Schema
+    from hven.services.face import ServiceContext
+    from hven.site import PublishedTable
+
+JSON_MEDIA_TYPE = "application/json"
+MAX_BODY_BYTES = 1024**2  # of a search by POST
+CACHE_HEADERS = {"cache-control": "no-cache", "vary": "accept-encoding, authorization, cookie, host"}
+ROUTE_PREFIX = f"/{SERVICE_NAME}"
+
+
+def _respond_to_error(request: Request, error: Exception) -> Response:
+    """Answer an error as OGC API and STAC have it."""
+    status = services.find_http_status(error)
+    message = services.write_error_message(error, services.get_request_id(request))
+    body = orjson.dumps({"code": type(error).__name__.removesuffix("Error"), "description": message})
+    headers = {**CACHE_HEADERS, **services.build_error_headers(error)}
+    return Response(body, status, headers, media_type=JSON_MEDIA_TYPE)
+
+
+def _answer_json(request: Request, document: object, media_type: str = JSON_MEDIA_TYPE) -> Response:
+    headers = {**CACHE_HEADERS, "content-type": media_type}
+    return services.answer_with_body(request, orjson.dumps(document), headers)
+
+
+def _build_landing(catalogue: ReaderCatalogue, _: Request) -> tuple[object, str]:
+    return documents.build_landing_page(catalogue), JSON_MEDIA_TYPE
+
+
+def _build_conformance(_: ReaderCatalogue, __: Request) -> tuple[object, str]:
+    return {"conformsTo": documents.CONFORMANCE_CLASSES}, JSON_MEDIA_TYPE
+
+
+def _build_openapi(catalogue: ReaderCatalogue, _: Request) -> tuple[object, str]:
+    return documents.build_openapi_document(catalogue), documents.OPENAPI_MEDIA_TYPE
+
+
+def _write_service_page(catalogue: ReaderCatalogue) -> bytes:
+    """Write the page for people: the collections with links, and the description for programs."""
+    title = escape(catalogue.site.settings.title or catalogue.site.settings.name)
+    entries = "".join(
+        f'<li><a href="{escape(documents.build_collection_url(catalogue.root_url, collection_id))}">'
+        f"{escape(item_table.table.title or collection_id)}</a></li>"
+        for collection_id, item_table in catalogue.item_tables.items()
+    )
+    page = (
+        f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{title}: STAC</title></head><body>'
+        f"<h1>{title}: STAC and OGC API Features</h1><p>Address: <code>{escape(catalogue.root_url)}</code>; "
+        f'description: <a href="{escape(catalogue.root_url)}/api">OpenAPI</a></p><ul>{entries}</ul></body></html>'
+    )
+    return page.encode()
+
+
+def _list_collections(catalogue: ReaderCatalogue) -> list[dict[str, Any]]:
+    collections = [catalogue.find_collection(collection_id) for collection_id in catalogue.item_tables]
+    return [documents.build_collection_document(catalogue, collection) for collection in collections]
+
+
+def _build_collections(catalogue: ReaderCatalogue, _: Request) -> tuple[object, str]:
+    links = [
+        documents.build_link("self", f"{catalogue.root_url}/collections"),
+        documents.build_link("root", catalogue.root_url),
+        documents.build_link("parent", catalogue.root_url),
+    ]
+    collections = _list_collections(catalogue)
+    counts = {"numberMatched": len(collections), "numberReturned": len(collections)}
+    return {"collections": collections, "links": links, **counts}, JSON_MEDIA_TYPE
+
+
+def _build_children(catalogue: ReaderCatalogue, _: Request) -> tuple[object, str]:
+    links = [
+        documents.build_link("self", f"{catalogue.root_url}/children"),
+        documents.build_link("root", catalogue.root_url),
+        documents.build_link("parent", catalogue.root_url),
+    ]
+    return {"children": _list_collections(catalogue), "links": links}, JSON_MEDIA_TYPE
+
+
+def _build_collection(catalogue: ReaderCatalogue, request: Request) -> tuple[object, str]:
+    collection = catalogue.find_collection(request.path_params["collection"])
+    return documents.build_collection_document(catalogue, collection), JSON_MEDIA_TYPE
+
+
+def _build_queryables(catalogue: ReaderCatalogue, request: Request) -> tuple[object, str]:
+    collection_id = request.path_params.get("collection")
+    if collection_id is not None:
+        collections = [catalogue.find_collection(collection_id)]
+        url = f"{documents.build_collection_url(catalogue.root_url, collection_id)}/queryables"
+    else:
+        collections = [catalogue.find_collection(known_id) for known_id in catalogue.item_tables]
+        url = f"{catalogue.root_url}/queryables"
+    return documents.build_queryables(catalogue, url, collections), documents.SCHEMA_MEDIA_TYPE
+
+
+def _write_item_collection(page: ItemPage, links: Sequence[dict[str, Any]]) -> bytes:
+    """Write a page of items as one document."""
+    counts = {"numberReturned": len(page.texts)}
+    if page.total_count is not None:
+        counts["numberMatched"] = page.total_count
+    tail = orjson.dumps({"links": list(links), **counts})
+    features = ",\n".join(page.texts.to_pylist()).encode()
+    return b'{"type":"FeatureCollection","features":[\n' + features + b"\n]," + tail[1:]
+
+
+def _build_page_links(
+    catalogue: ReaderCatalogue, request: Request, page: ItemPage, body: dict[str, Any] | None
+) -> list[dict[str, Any]]:
+    """Build the links of a page; a body is that of a search by POST."""
+    url = f"{catalogue.base_url}{quote(_get_path(request))}"
+    media_type = documents.GEOJSON_MEDIA_TYPE
+    pairs = request.query_params.multi_items()
+    self_url = f"{url}?{request.url.query}" if request.url.query else url
+    links = [documents.build_link("self", self_url, media_type), documents.build_link("root", catalogue.root_url)]
+    if "collection" in request.path_params:
+        collection_url = documents.build_collection_url(catalogue.root_url, request.path_params["collection"])
+        links += [documents.build_link("collection", collection_url), documents.build_link("parent", collection_url)]
+    if page.next_token is None:
+        return links
+    if body is not None:
+        next_link = documents.build_link("next", url, media_type)
+        links.append({**next_link, "method": "POST", "merge": False, "body": {**body, "token": page.next_token}})
+        return links
+    next_pairs = [*((name, value) for name, value in pairs if name != "token"), ("token", page.next_token)]
+    links.append(documents.build_link("next", f"{url}?{urlencode(next_pairs)}", media_type))
+    return links
+
+
+def _get_path(request: Request) -> str:
+    """Return the path below the address of the site or the portal."""
+    collection_id = request.path_params.get("collection")
+    if collection_id is None:
+        return f"{ROUTE_PREFIX}/search"
+    return f"{ROUTE_PREFIX}/collections/{collection_id}/items"
+
+
+def _search_by_get(catalogue: ReaderCatalogue, request: Request) -> bytes:
+    pairs = request.query_params.multi_items()
+    collection_id = request.path_params.get("collection")
+    if collection_id is None:
+        search = parse_get_search(pairs, list(catalogue.item_tables))
+    else:
+        item_table = catalogue.find_collection(collection_id).item_table
+        search = parse_get_search(pairs, [collection_id], item_table)
+    page = read_item_page(catalogue, search)
+    return _write_item_collection(page, _build_page_links(catalogue, request, page, None))
+
+
+def _search_by_post(catalogue: ReaderCatalogue, request: Request, body: bytes) -> bytes:
+    try:
+        given = orjson.loads(body or b"{}")
+    except orjson.JSONDecodeError as error:
+        raise ParamError(f"the body is not JSON: {error}", remedy="send the search as a JSON object") from None
+    if not isinstance(given, dict):
+        raise ParamError("the body is no JSON object", remedy='send for example {"limit": 10}')
+    page = read_item_page(catalogue, build_search(given, list(catalogue.item_tables)))
+    return _write_item_collection(page, _build_page_links(catalogue, request, page, given))
+
+
+def _read_item(catalogue: ReaderCatalogue, request: Request) -> bytes:
+    collection_id, item_id = request.path_params["collection"], request.path_params["item"]
+    collection = catalogue.find_collection(collection_id)
+    page = read_item_page(catalogue, ItemSearch(collection_ids=[collection.id], ids=[item_id], limit=1))
+    if not len(page.texts):
+        raise NotFoundError(f"{collection_id} has no item {item_id!r:.120}", remedy="see the items of the collection")
+    text: str = page.texts[0].as_py()
+    return text.encode()
+
+
+def build_stac_routes(context: ServiceContext) -> Sequence[Route]:
+    """Build the routes of the service.
+
+    Parameters
+    ----------
+    context
+        Site, reader and other faces.
+    """
+
+    async def answer_document(
+        request: Request, build_document: Callable[[ReaderCatalogue, Request], tuple[object, str]]
+    ) -> Response:
+        catalogue = ReaderCatalogue.create_for_request(context, request)
+        document, media_type = await call_in_thread(build_document, catalogue, request)
+        return _answer_json(request, document, media_type)
+
+    async def answer_page(request: Request) -> Response:
+        body = _write_service_page(ReaderCatalogue.create_for_request(context, request))
+        return services.answer_with_body(request, body, {**CACHE_HEADERS, "content-type": "text/html; charset=utf-8"})
+
+    async def answer_items(request: Request, write_items: Callable[..., bytes]) -> Response:
+        catalogue = ReaderCatalogue.create_for_request(context, request)
+        if request.method == "POST":
+            body = await services.read_body(request, MAX_BODY_BYTES)
+            content = await call_in_thread(write_items, catalogue, request, body)
+        else:
+            content = await call_in_thread(write_items, catalogue, request)
+        headers = {**CACHE_HEADERS, "content-type": documents.GEOJSON_MEDIA_TYPE}
+        return services.answer_with_body(request, content, headers)
+
+    def create_route(path: str, endpoint: Callable[..., Any], method: str = "GET") -> Route:
+        return Route(
+            f"{ROUTE_PREFIX}{path}", wrap_endpoint_with_error_responses(endpoint, _respond_to_error), methods=[method]
+        )
+
+    document_builders = {
+        "": _build_landing,
+        "/": _build_landing,
+        "/conformance": _build_conformance,
+        "/api": _build_openapi,
+        "/children": _build_children,
+        "/queryables": _build_queryables,
+        "/collections": _build_collections,
+        "/collections/{collection}": _build_collection,
+        "/collections/{collection}/queryables": _build_queryables,
+    }
+    routes = [
+        create_route(path, partial(answer_document, build_document=build_document))
+        for path, build_document in document_builders.items()
+    ]
+    return [
+        *routes,
+        *build_wfs_routes(context),
+        create_route("/api.html", answer_page),
+        create_route("/search", partial(answer_items, write_items=_search_by_get)),
+        create_route("/search", partial(answer_items, write_items=_search_by_post), "POST"),
+        create_route("/collections/{collection}/items", partial(answer_items, write_items=_search_by_get)),
+        create_route("/collections/{collection}/items/{item:path}", partial(answer_items, write_items=_read_item)),
+    ]
+
+
+def _list_usage_examples(published: PublishedTable, base_url: str) -> Sequence[UsageExample]:
+    url = f"{base_url}{ROUTE_PREFIX}"
+    collection_id = published.table.qualified_name
+    code = (
+        f'from pystac_client import Client\n\ncatalog = Client.open("{url}")\n'
+        f'search = catalog.search(collections=["{collection_id}"], max_items=10)\n'
+        "for item in search.items():\n    print(item.id, item.datetime)"
+    )
+    example_url = documents.build_collection_url(url, collection_id)
+    return [UsageExample(title="STAC in Python", url=example_url, example=code, language="python")]
+
+
+def _list_capabilities(_: ServiceContext, base_url: str, schema: Schema | None) -> Sequence[Capability]:
+    """Describe its landing page; the IVOA has no identifier for STAC."""
+    if schema:
+        return []
+    return [Capability(standard_id=None, url=f"{base_url}{ROUTE_PREFIX}", interface="vr:WebBrowser")]
+
+
+FACE = ServiceFace(
+    name=SERVICE_NAME,
+    title="STAC",
+    description="Items of planetary and sky data for STAC and OGC API Features clients.",
+    applies=lambda table: find_item_table(table) is not None,
+    is_selectable=True,
+    missing_requirement="columns of EPN-TAP or ObsCore",
+    list_usage_examples=_list_usage_examples,
+    build_routes=build_stac_routes,
+    list_capabilities=_list_capabilities,
+)

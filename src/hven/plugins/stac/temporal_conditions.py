@@ -1,0 +1,298 @@
+"""Conditions on times: instants, intervals, and the temporal predicates of CQL2."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from hven.adql.syntax_tree import (
+    CastExpression,
+    Comparison,
+    Disjunction,
+    Expr,
+    FunctionCall,
+    Literal,
+    NullPredicate,
+    build_column_ref,
+    join_conditions_with_and,
+)
+from hven.model.errors import ParamError
+from hven.model.table import is_time_column
+
+if TYPE_CHECKING:
+    from hven.model.table import Column
+    from hven.plugins.stac.item_tables import ItemTable
+
+UNIX_EPOCH_JD = 2_440_587.5
+DAY_SECONDS = 86_400.0
+# predicate -> conditions on the ends of the property (s, e) and those of the interval (a, b), or'ed if after "|"
+TEMPORAL_OPERATORS = {
+    "t_after": "s > b",
+    "t_before": "e < a",
+    "t_contains": "s < a, e > b",
+    "t_disjoint": "e < a | s > b",
+    "t_during": "s > a, e < b",
+    "t_equals": "s = a, e = b",
+    "t_finishedBy": "s < a, e = b",
+    "t_finishes": "s > a, e = b",
+    "t_intersects": "s <= b, e >= a",
+    "t_meets": "e = a",
+    "t_metBy": "s = b",
+    "t_overlappedBy": "s > a, s < b, e > b",
+    "t_overlaps": "s < a, e > a, e < b",
+    "t_startedBy": "s = a, e > b",
+    "t_starts": "s = a, e < b",
+}
+_REVERSED_OPERATORS = {
+    "t_after": "t_before",
+    "t_before": "t_after",
+    "t_contains": "t_during",
+    "t_during": "t_contains",
+    "t_finishedBy": "t_finishes",
+    "t_finishes": "t_finishedBy",
+    "t_meets": "t_metBy",
+    "t_metBy": "t_meets",
+    "t_overlappedBy": "t_overlaps",
+    "t_overlaps": "t_overlappedBy",
+    "t_startedBy": "t_starts",
+    "t_starts": "t_startedBy",
+}
+_INSTANT_PATTERN = re.compile(r"\d{4}-\d{2}-\d{2}(?:[Tt ]\d{2}:\d{2}:\d{2}(?:\.\d{1,9})?(?:[Zz]|[+-]\d{2}:\d{2}))?")
+
+
+@dataclass(frozen=True)
+class TimeSpan:
+    """A span of time; None is open."""
+
+    begin: datetime | None
+    end: datetime | None
+
+    def overlaps(self, other: TimeSpan) -> bool:
+        """Return whether two spans have an instant in common.
+
+        Parameters
+        ----------
+        other
+            Another span.
+        """
+        begins_in_time = self.begin is None or other.end is None or self.begin <= other.end
+        ends_in_time = self.end is None or other.begin is None or self.end >= other.begin
+        return begins_in_time and ends_in_time
+
+
+def parse_instant(text: str, name: str = "filter") -> datetime:
+    """Parse a time of RFC 3339, or a date.
+
+    Parameters
+    ----------
+    text
+        The time.
+    name
+        Name of the parameter, for messages.
+
+    Returns
+    -------
+    instant
+        In UTC.
+
+    Raises
+    ------
+    ParamError
+        The text is no time.
+    """
+    if _INSTANT_PATTERN.fullmatch(text):
+        try:
+            # Python reads six digits of a second
+            shortened_text = re.sub(r"(\.\d{6})\d+", r"\1", text.upper().replace(" ", "T"))
+            parsed_time = datetime.fromisoformat(shortened_text)
+        except ValueError:
+            pass
+        else:
+            if parsed_time.tzinfo is None:
+                return parsed_time.replace(tzinfo=UTC)
+            return parsed_time.astimezone(UTC)
+    raise ParamError(f"{text!r:.60} is not a time", name=name, remedy="write 2004-01-14T00:00:00Z")
+
+
+def parse_time_span(text: str, name: str = "datetime") -> TimeSpan:
+    """Parse an instant or an interval.
+
+    Parameters
+    ----------
+    text
+        ``a``, ``a/b``, ``../b`` or ``a/..``; an empty end is open, too.
+    name
+        Name of the parameter, for messages.
+
+    Returns
+    -------
+    span
+        An instant is a span whose ends are equal.
+
+    Raises
+    ------
+    ParamError
+        The text is no time, or ends before it begins.
+    """
+    ends = text.split("/")
+    if len(ends) == 1:
+        instant = parse_instant(text, name)
+        return TimeSpan(instant, instant)
+    remedy = "write 2004-01-14T00:00:00Z/2004-02-01T00:00:00Z, with .. for an open end"
+    if len(ends) != 2 or all(end in {"", ".."} for end in ends):
+        raise ParamError(f"{text!r:.80} is not an interval of time", name=name, remedy=remedy)
+    begin, end = (None if part in {"", ".."} else parse_instant(part, name) for part in ends)
+    if begin is not None and end is not None and begin > end:
+        raise ParamError(f"{text!r:.80} ends before it begins", name=name, remedy=remedy)
+    return TimeSpan(begin, end)
+
+
+def build_instant_literal(instant: datetime, column: Column) -> Expr:
+    """Build the literal of an instant in the type of a column.
+
+    Parameters
+    ----------
+    instant
+        Time in UTC.
+    column
+        A timestamp, or days from an epoch.
+    """
+    if column.epoch is None:
+        return CastExpression(Literal(instant.replace(tzinfo=None).isoformat()), "TIMESTAMP")
+    unix_days = (instant - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds() / DAY_SECONDS
+    return Literal(unix_days + (UNIX_EPOCH_JD - column.epoch))
+
+
+def find_time_columns(node: object, item_table: ItemTable) -> tuple[Column, Column] | None:
+    """Find the columns of a temporal property: equal ones, or begin and end for ``datetime``.
+
+    Parameters
+    ----------
+    node
+        CQL2 JSON.
+    item_table
+        Table of the items.
+
+    Returns
+    -------
+    columns
+        None if the node is not a temporal property.
+    """
+    name = node.get("property") if isinstance(node, dict) else None
+    if not isinstance(name, str):
+        return None
+    name = name.removeprefix("properties.")
+    if name in {"datetime", "start_datetime", "end_datetime"}:
+        if item_table.time_columns is None:
+            return None
+        begin, end = item_table.time_columns
+        return {"datetime": (begin, end), "start_datetime": (begin, begin), "end_datetime": (end, end)}[name]
+    column = item_table.find_property_column(name)
+    if column is None or not is_time_column(column) or column.epoch is not None:
+        return None
+    return column, column
+
+
+def build_span_condition(
+    span: TimeSpan, item_table: ItemTable, collection_span: TimeSpan | None, operation: str = "t_intersects"
+) -> Expr:
+    """Build the condition on the times of rows; rows without a time have that of their collection.
+
+    Parameters
+    ----------
+    span
+        Span with which times are compared.
+    item_table
+        Table of the items.
+    collection_span
+        Span of the collection; None if it is not known.
+    operation
+        A key of `TEMPORAL_OPERATORS`.
+    """
+    if item_table.time_columns is None:
+        is_true = collection_span is None or collection_span.overlaps(span)
+        return Comparison("=", Literal(1), Literal(1 if is_true else 0))
+    begin, end = item_table.time_columns
+    condition = _build_relation(operation, (begin, end), span)
+    if operation == "t_intersects" and collection_span is not None and collection_span.overlaps(span):
+        names = dict.fromkeys((begin.name, end.name))
+        has_no_time = join_conditions_with_and(*(NullPredicate(build_column_ref(name)) for name in names))
+        assert has_no_time is not None  # noqa: S101  (there is a column)
+        return Disjunction((condition, has_no_time))
+    return condition
+
+
+def _build_relation(operation: str, columns: tuple[Column, Column], span: TimeSpan) -> Expr:
+    """Build a temporal predicate; ends that are open are before or after all times."""
+    begin, end = columns
+    alternatives: list[Expr] = []
+    for alternative in TEMPORAL_OPERATORS[operation].split("|"):
+        parts = [_compare_ends(text, begin, end, span) for text in alternative.split(",")]
+        joined = join_conditions_with_and(*parts)
+        alternatives.append(joined if joined is not None else Comparison("=", Literal(1), Literal(1)))
+    return alternatives[0] if len(alternatives) == 1 else Disjunction(tuple(alternatives))
+
+
+def _compare_ends(text: str, begin: Column, end: Column, span: TimeSpan) -> Expr:
+    own_word, op, other_word = text.split()
+    column, other_column = (begin, end) if own_word == "s" else (end, begin)
+    instant = span.begin if other_word == "a" else span.end
+    value: Expr = build_column_ref(column.name)
+    if begin.name != end.name:  # one end alone is an instant
+        value = FunctionCall("COALESCE", (value, build_column_ref(other_column.name)))
+    if instant is not None:
+        return Comparison(op, value, build_instant_literal(instant, column))
+    is_below_end = other_word == "b" and op.startswith("<")
+    is_above_begin = other_word == "a" and op.startswith(">")
+    if is_below_end or is_above_begin:
+        return NullPredicate(value, negated=True)
+    return Comparison("=", Literal(1), Literal(0))
+
+
+def build_temporal_condition(
+    operation: str, first: Any, second: Any, item_table: ItemTable, collection_span: TimeSpan | None
+) -> Expr:
+    """Build a temporal predicate of CQL2.
+
+    Parameters
+    ----------
+    operation
+        A key of `TEMPORAL_OPERATORS`.
+    first, second
+        A property, and an instant or an interval, in any order.
+    item_table
+        Table of the items.
+    collection_span
+        Span of the collection, for rows without a time.
+
+    Raises
+    ------
+    ParamError
+        There is no temporal property, or no time.
+    """
+    if find_time_columns(first, item_table) is None:
+        first, second = second, first
+        operation = _REVERSED_OPERATORS.get(operation, operation)
+    columns = find_time_columns(first, item_table)
+    if columns is None or not isinstance(second, dict):
+        remedy = "compare datetime, start_datetime or end_datetime with a time"
+        raise ParamError(f"{operation} needs a temporal property and a time", name="filter", remedy=remedy)
+    span = _read_temporal_value(second)
+    if columns == item_table.time_columns:
+        return build_span_condition(span, item_table, collection_span, operation)
+    return _build_relation(operation, columns, span)
+
+
+def _read_temporal_value(node: dict[str, Any]) -> TimeSpan:
+    interval = node.get("interval")
+    if isinstance(interval, list) and len(interval) == 2:
+        ends = [end.get("timestamp", end.get("date")) if isinstance(end, dict) else end for end in interval]
+        return parse_time_span(f"{ends[0]}/{ends[1]}", "filter")
+    instant = node.get("timestamp", node.get("date"))
+    if isinstance(instant, str):
+        return parse_time_span(instant, "filter")
+    raise ParamError(
+        "a temporal predicate has no time", name="filter", remedy="write TIMESTAMP('2004-01-14T00:00:00Z')"
+    )

@@ -1,0 +1,19 @@
+"""What the tests of rights must know of this package (`tests/package_rights.py`)."""
+
+WFS_FEATURES = "SERVICE=WFS&REQUEST=GetFeature&TYPENAMES=ivoa.obscore&OUTPUTFORMAT=json"
+DOCUMENTS = ("", "/api", "/api.html", "/children", "/collections", "/conformance", "/queryables")
+QUERY_STRINGS = {
+    **{f"/stac{path}": [""] for path in DOCUMENTS},
+    "/stac/search": ["limit=1000", "limit=1000&sortby=-id", "filter=target_name LIKE '%25zq%25'"],
+    "/stac/collections/{collection}": [""],
+    "/stac/collections/{collection}/queryables": [""],
+    "/stac/collections/{collection}/items": ["limit=1000"],
+    "/stac/collections/{collection}/items/{item:path}": [""],
+    "/wfs": [
+        "SERVICE=WFS&REQUEST=GetCapabilities",
+        WFS_FEATURES,
+        f"{WFS_FEATURES}&RESULTTYPE=hits",
+        WFS_FEATURES.replace("json", "gml"),
+    ],
+}
+PATH_VALUES = {"collection": "ivoa.obscore", "item:path": "idzqembargo"}

@@ -1,0 +1,274 @@
+"""The STAC API: documents, items, searches and pages, judged by pystac and by cql2's own evaluation."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import pytest
+from asgi_client import Client
+from granule_rows import ROWS, SPECIAL
+
+from hven.adql.adql_writer import write_adql
+from hven.adql.syntax_tree import build_table_query
+from hven.plugins.stac.cql2_conditions import build_filter_condition, parse_cql2_text
+from hven.plugins.stac.item_tables import find_item_table
+from hven.site import Site
+
+MARS = "/stac/collections/mars.epn_core"
+JSON_HEADERS = {"content-type": "application/json"}
+
+
+def post_search(client: Client, **body: Any) -> tuple[int, Any]:
+    answer = client.ask("POST", "/stac/search", body=json.dumps(body).encode(), headers=JSON_HEADERS)
+    return answer.status, json.loads(answer.body)
+
+
+def get_items(client: Client, path: str = f"{MARS}/items", **params: Any) -> Any:
+    answer = client.get(path, **params)
+    assert answer.status == 200, answer.text
+    return json.loads(answer.body)
+
+
+def list_ids(document: Any) -> list[str]:
+    return [feature["id"] for feature in document["features"]]
+
+
+def follow_pages(client: Client, document: Any) -> list[str]:
+    ids = list_ids(document)
+    while True:
+        links = [link for link in document["links"] if link["rel"] == "next"]
+        if not links:
+            return ids
+        address = urlsplit(links[0]["href"])
+        answer = client.ask("GET", unquote(address.path), address.query.encode())
+        document = json.loads(answer.body)
+        ids += list_ids(document)
+
+
+@pytest.fixture(scope="module")
+def all_items(client: Client) -> dict[str, Any]:
+    document = get_items(client, limit=1000)
+    return {feature["id"]: feature for feature in document["features"]}
+
+
+def test_documents_are_valid(client: Client, all_items: dict[str, Any]) -> None:
+    validation = pytest.importorskip("pystac.validation")
+    documents = [json.loads(client.get("/stac").body)]
+    documents += json.loads(client.get("/stac/collections").body)["collections"]
+    sky_items = get_items(client, "/stac/collections/sky.observations/items", limit=2)["features"]
+    for document in [*documents, *list(all_items.values())[:8], *sky_items]:
+        plain = {**document, "stac_extensions": []}  # the schemas of extensions are not in the wheel
+        validation.validate_dict(plain, stac_version="1.1.0")
+
+
+def test_private_tables_have_no_collection(client: Client) -> None:
+    assert "secret" not in client.get("/stac").text + client.get("/stac/collections").text
+    assert client.get("/stac/collections/secret.epn_core/items").status == 404
+    assert post_search(client, collections=["secret.epn_core"])[1]["features"] == []
+
+
+def test_links_and_types(client: Client) -> None:
+    landing = json.loads(client.get("/stac").body)
+    conformance = json.loads(client.get("/stac/conformance").body)
+    assert landing["conformsTo"] == conformance["conformsTo"]
+    for link in landing["links"]:
+        if link.get("method") == "POST":
+            continue
+        answer = client.get(urlsplit(link["href"]).path)
+        assert answer.status == 200
+        assert answer.headers["content-type"].partition("; charset")[0] == link["type"]
+    queryables = json.loads(client.get(f"{MARS}/queryables").body)
+    assert queryables["$id"].endswith("/mars.epn_core/queryables")
+
+
+def test_pages_have_each_item_once(client: Client) -> None:
+    first = get_items(client, limit=37)
+    assert first["numberMatched"] == ROWS + len(SPECIAL)
+    ids = follow_pages(client, first)
+    assert len(ids) == len(set(ids)) == ROWS + len(SPECIAL)
+    ordered = follow_pages(client, get_items(client, limit=37, sortby="-epn:processing_level,id"))
+    assert sorted(ordered) == sorted(ids)
+    everything = follow_pages(client, get_items(client, "/stac/search", limit=50))
+    assert len(everything) == ROWS + len(SPECIAL) + 12
+    merged = follow_pages(client, get_items(client, "/stac/search", limit=50, sortby="datetime"))
+    assert sorted(merged) == sorted(everything)
+
+
+def test_posted_pages(client: Client) -> None:
+    status, page = post_search(client, limit=100, collections=["mars.epn_core"])
+    assert status == 200
+    ids = list_ids(page)
+    while page["links"][-1]["rel"] == "next":
+        _, page = post_search(client, **page["links"][-1]["body"])
+        ids += list_ids(page)
+    assert len(set(ids)) == len(ids) == ROWS + len(SPECIAL)
+    assert page["numberMatched"] == len(ids)
+
+
+def test_items_by_id(client: Client) -> None:
+    for item_id in ("a b:c/d", "quote \" '", "g0007"):
+        item = json.loads(client.get(f"{MARS}/items/{item_id}").body)
+        assert item["id"] == item_id
+        own_link = next(link for link in item["links"] if link["rel"] == "self")
+        assert unquote(urlsplit(own_link["href"]).path) == f"{MARS}/items/{item_id}"
+    assert client.get(f"{MARS}/items/nothing").status == 404
+    assert list_ids(get_items(client, "/stac/search", ids="g0001,g0002")) == ["g0001", "g0002"]
+
+
+def test_geometries(all_items: dict[str, Any], client: Client) -> None:
+    cut = all_items["over 180"]
+    assert cut["geometry"]["type"] == "MultiPolygon"
+    assert cut["bbox"] == [170, 10, -170, 20]
+    assert all_items["a b:c/d"]["bbox"] == [-10, -5, 10, 5]
+    assert all_items["point"]["geometry"] == {"type": "Point", "coordinates": [40.0, 3.0]}
+    assert all_items["no place"]["geometry"] is None
+    assert "bbox" not in all_items["no place"]
+    sky = get_items(client, "/stac/collections/sky.observations/items")
+    assert {feature["geometry"] for feature in sky["features"]} == {None}
+    assert "on the sky" in client.get("/stac/collections/sky.observations").text
+
+
+def test_row_without_time_has_span_of_collection(client: Client, all_items: dict[str, Any]) -> None:
+    collection = json.loads(client.get(MARS).body)
+    begin, end = collection["extent"]["temporal"]["interval"][0]
+    properties = all_items["point"]["properties"]
+    assert (properties["datetime"], properties["start_datetime"], properties["end_datetime"]) == (None, begin, end)
+    assert all_items["g0000"]["properties"]["datetime"] == "2003-12-27T00:00:00.000Z"
+
+
+@pytest.mark.parametrize("box", ["-140,-70,-120,-50", "170,0,-170,30", "0,0,0,0", "-180,-90,180,90", "5,-5,6,-4"])
+def test_boxes(client: Client, all_items: dict[str, Any], box: str) -> None:
+    west, south, east, north = map(float, box.split(","))
+    east += 360 * (east < west)
+
+    def touches(item: Any) -> bool:
+        if item["geometry"] is None:
+            return False
+        low, bottom, high, top = item["bbox"]
+        high += 360 * (high < low)
+        in_lon = any(low + turn <= east and high + turn >= west for turn in (-360, 0, 360))
+        return in_lon and bottom <= north and top >= south
+
+    wanted = {item_id for item_id, item in all_items.items() if touches(item)}
+    assert set(list_ids(get_items(client, bbox=box, limit=1000))) == wanted
+
+
+def test_datetime(client: Client) -> None:
+    ids = list_ids(get_items(client, datetime="2004-01-01T00:00:00Z/2004-01-02T12:00:00Z", limit=1000))
+    assert [item_id for item_id in ids if item_id.startswith("g")] == ["g0005", "g0006"]
+    assert len(list_ids(get_items(client, datetime="../2003-12-27T00:00:00Z", limit=1000))) == 1 + len(SPECIAL)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"limit": 0}, {"limit": "x"}, {"bbox": "1,2,3"}, {"bbox": "nan,0,1,1"}, {"bbox": "0,10,1,5"}, {"datetime": "2004"},
+        {"datetime": "2005-01-01/2004-01-01"}, {"nonsense": 1}, {"filter": "a =="}, {"filter": "nothing = 1"}, {"sortby": "nothing"},
+        {"token": "x"}, {"filter": "(" * 200 + "id='x'" + ")" * 200}, {"filter": "id = 'x'", "filter-crs": "EPSG:4326"}, {"filter": "s_touches(geometry, POINT(1 2))"},
+    ],
+)  # fmt: skip
+def test_faults(client: Client, params: dict[str, Any]) -> None:
+    answer = client.get(f"{MARS}/items", **params)
+    assert answer.status in {400, 413}, answer.text
+    assert set(json.loads(answer.body)) == {"code", "description"}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"bbox": [0, 0, 1, 1], "intersects": {"type": "Point", "coordinates": [0, 0]}},
+        {"intersects": {"type": "Polygon", "coordinates": [[[0, 0], [1, 1], [1, 0], [0, 1], [0, 0]]]}},
+        {"intersects": {"type": "Point"}}, {"intersects": 3}, {"ids": "x"}, {"filter": {"op": "nope", "args": []}}, {"filter": 3}, {"sortby": [3]},
+        {"filter": {"op": "=", "args": [{"property": 1}, 2]}}, {"other": 1},
+    ],
+)  # fmt: skip
+def test_faults_of_bodies(client: Client, body: dict[str, Any]) -> None:
+    status, document = post_search(client, **body)
+    assert status == 400
+    assert document["description"]
+
+
+def test_limit_is_lowered(client: Client) -> None:
+    assert get_items(client, limit=999_999)["numberReturned"] == ROWS + len(SPECIAL)
+
+
+def test_fields(client: Client) -> None:
+    item = get_items(client, limit=1, fields="id,properties.title,-geometry", ids="g0000")["features"][0]
+    assert "geometry" not in item
+    assert "assets" not in item
+    assert item["properties"].keys() == {"datetime", "start_datetime", "end_datetime", "title"}
+
+
+FILTERS = [
+    "epn:target_name = 'Mars'",
+    "epn:processing_level > 2 AND epn:instrument_name = 'OMEGA'",
+    "epn:processing_level IN (1, 3) OR epn:incidence_min < 20",
+    "NOT (epn:processing_level BETWEEN 1 AND 3)",
+    "epn:granule_uid LIKE 'g000%'",
+    "casei(epn:instrument_name) = casei('hrsc')",
+    "epn:incidence_min / 2 > epn:processing_level * 10",
+    "start_datetime >= TIMESTAMP('2004-03-01T00:00:00Z')",
+    "datetime < TIMESTAMP('2004-01-05T00:00:00Z')",
+    "S_INTERSECTS(geometry, BBOX(-30, -30, 30, 30))",
+    "id = 'g0003'",
+    "A_CONTAINS(ssys:targets, ('Mars'))",
+    "epn:instrument_name <> 'CRISM' AND epn:processing_level <> 4",
+    "collection = 'mars.epn_core' AND epn:processing_level = 0",
+]
+
+
+@pytest.mark.parametrize("text", FILTERS)
+def test_filters_as_cql2_evaluates_them(client: Client, site: Site, all_items: dict[str, Any], text: str) -> None:
+    cql2 = pytest.importorskip("cql2")
+    expression = cql2.Expr(text)
+
+    def matches(item: Any) -> bool:
+        try:
+            return bool(expression.matches(item))
+        except Exception:  # noqa: BLE001  (a property that the item lacks is null, and null is not true)
+            return False
+
+    wanted = {item_id for item_id, item in all_items.items() if item_id.startswith("g") and matches(item)}
+    by_text = list_ids(get_items(client, filter=text, limit=1000))
+    _, posted = post_search(client, filter=expression.to_json(), limit=1000, collections=["mars.epn_core"])
+    assert by_text == list_ids(posted)
+    assert {item_id for item_id in by_text if item_id.startswith("g")} == wanted
+    table = site.get_published_state().tables_by_name["mars.epn_core"].table
+    item_table = find_item_table(table)
+    assert item_table is not None
+    condition = build_filter_condition(parse_cql2_text(text), item_table)
+    query = write_adql(build_table_query(table, ["granule_uid"], condition))
+    answer = client.get("/tap/sync", LANG="ADQL", QUERY=query, RESPONSEFORMAT="json")
+    assert sorted(row[0] for row in json.loads(answer.body)["data"]) == sorted(by_text)
+
+
+def test_properties_as_parameters(client: Client) -> None:
+    found = get_items(client, **{"epn:instrument_name": "OMEGA", "epn:processing_level": "0", "limit": 500})
+    assert len(found["features"]) == 14
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("T_AFTER(datetime, TIMESTAMP('2004-07-12T00:00:00Z'))", 1), ("T_BEFORE(datetime, TIMESTAMP('2003-12-28T00:00:00Z'))", 1),
+        ("T_DURING(datetime, INTERVAL('2003-12-27T12:00:00Z','2003-12-29T12:00:00Z'))", 2), ("epn:target_name IS NULL", 1), ("T_INTERSECTS(datetime, INTERVAL('2004-07-13T00:00:00Z', '..'))", 1 + len(SPECIAL)),
+    ],
+)  # fmt: skip
+def test_temporal_and_null(client: Client, text: str, count: int) -> None:
+    assert len(list_ids(get_items(client, filter=text, limit=1000))) == count
+
+
+def test_polygon(client: Client, all_items: dict[str, Any]) -> None:
+    shapely = pytest.importorskip("shapely")
+    polygon = {"type": "Polygon", "coordinates": [[[-60, -40], [20, -45], [30, 20], [-20, 35], [-60, -40]]]}
+    _, found = post_search(client, intersects=polygon, limit=1000, collections=["mars.epn_core"])
+    shape = shapely.from_geojson(json.dumps(polygon))
+    with_region = {item_id: item for item_id, item in all_items.items() if "epn:s_region" in item["properties"]}
+    shapes = {item_id: shapely.from_geojson(json.dumps(item["geometry"])) for item_id, item in with_region.items()}
+    surely = {item_id for item_id, own in shapes.items() if own.intersection(shape).area > 0.1 * own.area}
+    never = {item_id for item_id, own in shapes.items() if own.distance(shape) > 8}
+    ids = set(list_ids(found))
+    assert surely <= ids
+    assert not never & ids

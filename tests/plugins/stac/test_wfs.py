@@ -1,0 +1,133 @@
+"""WFS 1.0.0 and 2.0.0: the same features as STAC, in GML and GeoJSON."""
+
+from __future__ import annotations
+
+import json
+from xml.etree import ElementTree as ET
+
+import pytest
+from asgi_client import Client
+from granule_rows import ROWS, SPECIAL
+
+from hven.plugins.stac.wfs_filters import decode_feature_id
+
+GML = "{http://www.opengis.net/gml/3.2}"
+GML2 = "{http://www.opengis.net/gml}"
+WFS = "{http://www.opengis.net/wfs/2.0}"
+TYPE = "mars.epn_core"
+
+
+def get_xml(client: Client, status: int = 200, **params: object) -> ET.Element:
+    answer = client.get("/wfs", SERVICE="WFS", **params)
+    assert answer.status == status, answer.text
+    return ET.fromstring(answer.text)
+
+
+def get_ids(client: Client, **params: object) -> list[str]:
+    answer = client.get(
+        "/wfs", SERVICE="WFS", REQUEST="GetFeature", TYPENAMES=f"f:{TYPE}", OUTPUTFORMAT="json", **params
+    )
+    assert answer.status == 200, answer.text
+    return [feature["id"].removeprefix(f"{TYPE}.") for feature in json.loads(answer.body)["features"]]
+
+
+@pytest.mark.parametrize("version", ["1.0.0", "2.0.0"])
+def test_capabilities_and_schema(client: Client, version: str) -> None:
+    capabilities = get_xml(client, REQUEST="GetCapabilities", VERSION=version)
+    assert capabilities.get("version") == version
+    text = ET.tostring(capabilities, encoding="unicode")
+    assert f"f:{TYPE}" in text
+    assert "secret" not in text
+    schema = get_xml(client, REQUEST="DescribeFeatureType", VERSION=version, TYPENAME=TYPE)
+    assert [element.get("name") for element in schema.iter() if element.get("name") == "c1min"] == ["c1min"]
+
+
+def test_gml3(client: Client) -> None:
+    found = get_xml(client, REQUEST="GetFeature", VERSION="2.0.0", TYPENAMES=f"f:{TYPE}", COUNT=500)
+    assert found.get("numberMatched") == found.get("numberReturned") == str(ROWS + len(SPECIAL))
+    ids = [element.get(f"{GML}id") for element in found.iter() if element.get(f"{GML}id")]
+    assert len(ids) == len(set(ids))
+    features = {member[0].get(f"{GML}id"): member[0] for member in found.iter(f"{WFS}member")}
+    positions = features[f"{TYPE}.over_20180"].findall(f".//{GML}posList")
+    assert len(positions) == 2
+    numbers = [float(word) for word in (positions[0].text or "").split()]
+    assert sorted(set(numbers)) == [10, 20, 170, 180]
+    assert max(numbers[::2]) == 20  # latitudes come first in frames of the IAU
+    assert features[f"{TYPE}.point"].find(f".//{GML}pos").text == "3 40"
+
+
+def test_gml2(client: Client) -> None:
+    found = get_xml(client, REQUEST="getFeature", VERSION="1.0.0", typeName=TYPE, maxFeatures=3)
+    assert len(found.findall(f"{GML2}featureMember")) == 3
+    coordinates = found.find(f".//{GML2}coordinates")
+    assert coordinates is not None
+    assert (coordinates.text or "").split()[0] == "10,-5"
+
+
+def test_pages_and_hits(client: Client) -> None:
+    ids = [item_id for start in range(0, 210, 70) for item_id in get_ids(client, COUNT=70, STARTINDEX=start)]
+    assert len(set(ids)) == len(ids) == ROWS + len(SPECIAL)
+    hits = get_xml(client, REQUEST="GetFeature", VERSION="2.0.0", TYPENAMES=TYPE, RESULTTYPE="hits")
+    assert (hits.get("numberMatched"), hits.get("numberReturned")) == (str(len(ids)), "0")
+
+
+def test_stored_query(client: Client) -> None:
+    query = "urn:ogc:def:query:OGC-WFS::GetFeatureById"
+    for item_id in ("g0003", "a_20b_3Ac_2Fd"):
+        feature = get_xml(client, REQUEST="GetFeature", VERSION="2.0.0", STOREDQUERY_ID=query, ID=f"{TYPE}.{item_id}")
+        assert feature.get(f"{GML}id") == f"{TYPE}.{item_id}"
+    assert get_xml(client, REQUEST="ListStoredQueries", VERSION="2.0.0")[0].get("id") == query
+
+
+def test_boxes(client: Client) -> None:
+    stac = json.loads(client.get(f"/stac/collections/{TYPE}/items", bbox="-40,-30,40,30", limit=1000).body)
+    wanted = len(stac["features"])
+    assert wanted > 10
+    assert len(get_ids(client, BBOX="-30,-40,30,40")) == wanted
+    assert len(get_ids(client, BBOX="-40,-30,40,30,CRS:84")) == wanted
+    assert len(get_ids(client, BBOX="-40,-30,40,30", VERSION="1.0.0")) == wanted
+
+
+FES = (
+    '<fes:Filter xmlns:fes="http://www.opengis.net/fes/2.0" xmlns:gml="http://www.opengis.net/gml/3.2">{}</fes:Filter>'
+)
+EQUAL = (
+    "<fes:PropertyIs{0}><fes:ValueReference>{1}</fes:ValueReference><fes:Literal>{2}</fes:Literal></fes:PropertyIs{0}>"
+)
+
+
+@pytest.mark.parametrize(
+    ("content", "cql2"),
+    [
+        (EQUAL.format("EqualTo", "instrument_name", "OMEGA"), "instrument_name = 'OMEGA'"),
+        (f"<fes:And>{EQUAL.format('GreaterThan', 'processing_level', 2)}{EQUAL.format('NotEqualTo', 'instrument_name', 'HRSC')}</fes:And>", "processing_level > 2 AND instrument_name <> 'HRSC'"),
+        (f"<fes:Not>{EQUAL.format('LessThanOrEqualTo', 'incidence_min', 40.5)}</fes:Not>", "NOT incidence_min <= 40.5"),
+        (f"<fes:Or>{EQUAL.format('EqualTo', 'processing_level', 1)}<fes:PropertyIsNull><fes:ValueReference>target_name</fes:ValueReference></fes:PropertyIsNull></fes:Or>", "processing_level = 1 OR target_name IS NULL"),
+        ('<fes:PropertyIsLike wildCard="*" singleChar="?" escapeChar="!"><fes:ValueReference>granule_uid</fes:ValueReference><fes:Literal>g00?1*</fes:Literal></fes:PropertyIsLike>', "granule_uid LIKE 'g00_1%'"),
+        ('<fes:ResourceId rid="mars.epn_core.g0001"/><fes:ResourceId rid="mars.epn_core.over_20180"/>', "id IN ('g0001', 'over 180')"),
+        ('<fes:BBOX><gml:Envelope srsName="CRS:84"><gml:lowerCorner>-40 -30</gml:lowerCorner><gml:upperCorner>40 30</gml:upperCorner></gml:Envelope></fes:BBOX>', "S_INTERSECTS(geometry, BBOX(-40,-30,40,30))"),
+        ("<fes:PropertyIsBetween><fes:ValueReference>incidence_min</fes:ValueReference><fes:LowerBoundary><fes:Literal>10</fes:Literal></fes:LowerBoundary><fes:UpperBoundary><fes:Literal>20</fes:Literal></fes:UpperBoundary></fes:PropertyIsBetween>", "incidence_min BETWEEN 10 AND 20"),
+    ],
+)  # fmt: skip
+def test_filters(client: Client, content: str, cql2: str) -> None:
+    stac = json.loads(client.get(f"/stac/collections/{TYPE}/items", filter=cql2, limit=1000).body)
+    ids = [feature["id"] for feature in stac["features"]]
+    assert [decode_feature_id(text) for text in get_ids(client, FILTER=FES.format(content))] == ids
+    assert ids
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {}, {"REQUEST": "Nothing"}, {"REQUEST": "GetFeature"}, {"REQUEST": "GetFeature", "TYPENAMES": "nothing"}, {"REQUEST": "GetFeature", "TYPENAMES": "secret.epn_core"},
+        {"REQUEST": "GetFeature", "TYPENAMES": TYPE, "COUNT": "x"}, {"REQUEST": "GetFeature", "TYPENAMES": TYPE, "BBOX": "nan,0,1,1"}, {"REQUEST": "GetFeature", "TYPENAMES": TYPE, "FILTER": "<a"},
+        {"REQUEST": "GetFeature", "TYPENAMES": TYPE, "FILTER": '<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>'}, {"REQUEST": "GetFeature", "TYPENAMES": TYPE, "FILTER": FES.format("<fes:Touches/>")}, {"REQUEST": "GetFeature", "TYPENAMES": TYPE, "SRSNAME": "EPSG:3857"},
+    ],
+)  # fmt: skip
+def test_faults(client: Client, params: dict[str, str]) -> None:
+    for version, tag in (("1.0.0", "ServiceExceptionReport"), ("2.0.0", "ExceptionReport")):
+        if version == "1.0.0" and "SRSNAME" in params:
+            continue
+        answer = client.get("/wfs", SERVICE="WFS", VERSION=version, **params)
+        assert answer.status in {400, 404}, answer.text
+        assert ET.fromstring(answer.text).tag.endswith(tag)
