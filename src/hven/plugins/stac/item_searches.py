@@ -96,9 +96,7 @@ class ItemSearch:
         conditions: list[Expr | None] = []
         if self.ids:
             ids = tuple(Literal(item_id) for item_id in self.ids)
-            id_column = item_table.id_column
-            if id_column.type.is_string:
-                conditions.append(InPredicate(build_column_ref(id_column.name), ids))
+            conditions.append(InPredicate(build_column_ref(item_table.id_column.name), ids))
         if self.box is not None:
             conditions.append(build_box_condition(self.box, item_table))
         if self.geometry is not None:
