@@ -608,7 +608,7 @@ def test_spectra_as_astropy(one, two):
 
 def test_spectra_say_what_they_need():
     assert evaluate_expression("gavo_specconv(0, 'nm', 'Hz')") is None
-    for text, words in {"gavo_specconv(3, 'Hz')": "no unit", "gavo_specconv(3, 'kg', 'Hz')": "'kg' is not a unit", "gavo_specconv(ra, 'Hz')": "'deg' is not a unit"}.items():  # fmt: skip
+    for text, words in {"gavo_specconv(3, 'Hz')": "a number without a unit", "gavo_specconv(3, 'kg', 'Hz')": "'kg' is not a unit", "gavo_specconv(ra, 'Hz')": "'deg' is not a unit"}.items():  # fmt: skip
         with pytest.raises(BindError, match=words):
             bind_query(
                 parse_query(f"SELECT {text} FROM t"),

@@ -201,7 +201,7 @@ def test_what_is_known_of_them():
             "SELECT RANK() OVER (ORDER BY x RANGE 1 PRECEDING) FROM s.t",
             "RANK uses the whole partition and cannot have a frame; leave out the frame (RANGE ..)",
         ),
-        ("SELECT SUM(x) OVER (GROUPS 1 PRECEDING) FROM s.t", "the window has no ORDER BY to form them; add ORDER BY"),
+        ("SELECT SUM(x) OVER (GROUPS 1 PRECEDING) FROM s.t", "the window has no ORDER BY; add ORDER BY to the window"),
         (
             "SELECT SUM(x) OVER (ORDER BY g RANGE 1 PRECEDING) FROM s.t",
             "RANGE with distances needs an ORDER BY with exactly one numeric column",

@@ -192,7 +192,7 @@ def test_every_fault_of_a_descriptor_at_once_each_with_its_line(site: Path) -> N
     lines = text.splitlines()
     for line, words in [
         (lines.index("      mag: {type: float32, unit: parsek}") + 1, ["parsek", "did you mean 'pc'|no unit"]),
-        (len(lines) + 1, ["cycle"]),
+        (len(lines) + 1, ["names depend on each other"]),
         (len(lines) + 3, ["mag is set twice"]),
         (len(lines) + 4, ["positon", "position"]),
     ]:

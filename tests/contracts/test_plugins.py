@@ -102,7 +102,9 @@ class TestFunction(example_plugins.load_test_class("airmass")):  # type: ignore[
             plugins.load_plugin("functions", "airmass"), "FUNCTION", functions.QUERY_FUNCTIONS.find_function("SIN")
         )
         functions.load_plugin_functions.cache_clear()
-        with pytest.raises(UserError, match=r"'airmass' in hven\.functions defines SIN, but this function already exists"):
+        with pytest.raises(
+            UserError, match=r"'airmass' in hven\.functions defines SIN, but this function already exists"
+        ):
             functions.load_plugin_functions()
 
 

@@ -150,7 +150,10 @@ def test_nrh(example_site: tuple[Path, Rows]) -> None:
             assert float(row["time_min"]) == pytest.approx(
                 Time(source["date_obs"].rstrip("Z"), scale="utc").jd, abs=1e-9
             )
-    assert "the array is empty, so this source row creates no row: 1 row" in run_hven("--site", site, "ingest", "nrh").stdout
+    assert (
+        "the array is empty, so this source row creates no row: 1 row"
+        in run_hven("--site", site, "ingest", "nrh").stdout
+    )
     require_plugins("protocols", "previews")
     with serve_site(site) as server:
         days = {hit["_id"]: hit["_source"] for hit in hits if hit["_source"]["quicklooks"]}

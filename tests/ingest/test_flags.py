@@ -306,7 +306,7 @@ def test_trend(tmp_path):
         (("flag: 15", "flag: 63"), "flag must be a whole number from 0 to 62, not 63"),
         (
             ("flag: 15", "flag: 1, severity: error"),
-            "Hven rejects the rows that break this rule, so they cannot have a flag",
+            "Hven rejects rows that break this rule, so these rows cannot have a flag",
         ),
         (("flag: 15", "flag: 0"), "the rule 'one' already uses bit 0"),
         (("if: y > 1", "if: q = 0"), "q is set by the rules, so a rule cannot use it"),

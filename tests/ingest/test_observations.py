@@ -119,7 +119,9 @@ def test_an_image_without_cards_is_refused_with_their_names(tmp_path):
     require_functions("wcs_footprint")
     with open_site_with_descriptor(tmp_path, IMAGES) as site:
         fits.PrimaryHDU(np.zeros((5, 5))).writeto(tmp_path / "collections" / "images" / "a.fits")
-        with pytest.raises(DescriptorError, match=r"lacks columns that wcs_footprint\(\) needs: CTYPE1, CTYPE2, CRVAL1"):
+        with pytest.raises(
+            DescriptorError, match=r"lacks columns that wcs_footprint\(\) needs: CTYPE1, CTYPE2, CRVAL1"
+        ):
             ingest_collection(site, "images")
 
 

@@ -132,7 +132,7 @@ def test_a_follower_that_fails_stays_and_is_stale(site):
     assert line.startswith("summary.bright was made from a version of raw.targets that is older than ")
     (site.settings.directory / "hven.toml").write_text('name = "test"\n')
     told = run_hven("status", cwd=site.settings.directory).stdout
-    assert "stale: summary.bright was made from raw.targets" in told
+    assert "summary.bright was made from a version of raw.targets that is older than " in told
 
 
 def test_a_sample_leaves_followers_alone(site):
@@ -147,9 +147,6 @@ def test_circles_are_refused_with_their_place(site):
     with pytest.raises(DescriptorError) as caught:
         ingest_collection(site, "raw")
     [fault] = caught.value.faults
-    assert (
-        fault.message
-        == "tables depend on each other: raw.targets -> summary.joint -> summary.bright -> raw.targets"
-    )
+    assert fault.message == "tables depend on each other: raw.targets -> summary.joint -> summary.bright -> raw.targets"
     assert (fault.place.line, fault.place.column) == (6, 13)
     assert rows(site, "SELECT COUNT(*) AS n FROM raw.targets") == [{"n": 2}]

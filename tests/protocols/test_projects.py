@@ -112,7 +112,7 @@ def test_members_without_a_project_are_a_fault(tmp_path: Path) -> None:
     write(tmp_path, access="members")
     with (
         Site(settings.load_settings(tmp_path)) as here,
-        pytest.raises(DescriptorError, match="the collection has no project whose members"),
+        pytest.raises(DescriptorError, match="needs a project, but the collection has none"),
     ):
         ingest_collection(here, "psz2")
 

@@ -60,9 +60,7 @@ def test_others_are_not(site: Site, caplog: pytest.LogCaptureFixture) -> None:
             answer = told.ask("GET", "/tap/tables", headers={"x-remote-user": "anna", **headers})
             assert (answer.status, "only the site's proxy" in answer.text) == (401, True)
         assert told.get("/tap/tables").status == 200
-    assert (
-        "ignored the header x-remote-user from 127.0.0.1: the address is not in login.proxies" in caplog.text
-    )
+    assert "ignored the header x-remote-user from 127.0.0.1: the address is not in login.proxies" in caplog.text
     assert site.store.users.list_accounts() == []
     site.settings = replace(site.settings, login=replace(site.settings.login, proxy_header=None))
     assert (

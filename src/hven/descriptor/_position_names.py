@@ -82,8 +82,7 @@ def warn_about_position(
             f"{key_path}.position: {lon.name} and {lat.name} may be on a body, but Hven searches them as "
             "positions on the sky",
             place.place,
-            "give both columns UCDs: pos.eq.ra and pos.eq.dec on the sky, pos.bodyrc.lon and pos.bodyrc.lat on a "
-            "body",
+            "give both columns UCDs: pos.eq.ra and pos.eq.dec on the sky, pos.bodyrc.lon and pos.bodyrc.lat on a body",
         )
 
 

@@ -303,8 +303,7 @@ def _refuse_ingest_only_functions(view_spec: TableSpec, trees: Mapping[str, Expr
                     ),
                     place=_locate_setting(view_spec, column),
                     remedy=(
-                        "compute the value in a column of the table, and refer to that column: "
-                        f"`{column}: my_column`"
+                        f"compute the value in a column of the table, and refer to that column: `{column}: my_column`"
                     ),
                 )
             )

@@ -166,7 +166,7 @@ FAULTS = [
         C + "limits: {memory: much}\n",
         "jobs/bad.yaml:3:18: limits.memory must be a number of bytes, not 'much'; write a size such as 2 GiB or 500M",
     ),
-    (C + "limits: {running: 0}\n", "jobs/bad.yaml:3:19: limits.running must be a whole number from 1"),
+    (C + "limits: {running: 0}\n", "jobs/bad.yaml:3:19: limits.running must be a whole number of at least 1, not 0"),
     (C + "send: {A: 1}\n", "jobs/bad.yaml:3:1: 'send' cannot be combined with 'command'"),
     ("title: T\nremote: ftp://x/y\n", "jobs/bad.yaml:2:9: `remote` must be an address"),
     ("title: T\nremote: https://x/y\nresults: {}\n", "jobs/bad.yaml:3:1: 'results' cannot be combined with 'remote'"),
@@ -195,9 +195,7 @@ def test_all_faults_at_once_of_all_files(tmp_path: Path) -> None:
     told = [str(fault) for fault in error.value.faults]
     assert len(told) == 6
     assert any("jobs/tap.yaml:1:1: there is already a job type 'tap'" in fault for fault in told)
-    assert any(
-        "jobs/Big.yaml:1:1: the file name 'Big' is not a valid name for a job type" in fault for fault in told
-    )
+    assert any("jobs/Big.yaml:1:1: the file name 'Big' is not a valid name for a job type" in fault for fault in told)
 
 
 def test_a_program_that_may_not_be_run_is_a_fault_until_it_may(tmp_path: Path) -> None:

@@ -113,7 +113,7 @@ def test_a_readme(site, tmp_path):
 def test_a_readme_alone(site, tmp_path):
     (tmp_path / "ReadMe").write_text(README)
     with pytest.raises(
-        SourceError, match=r"the files that .* are not in its directory: stars\.dat, names\.dat, lost\.dat"
+        SourceError, match=r"describes files that are not in its directory: stars\.dat, names\.dat, lost\.dat"
     ):
         create_descriptor(site, "x", str(tmp_path / "ReadMe"))
 

@@ -406,9 +406,9 @@ def test_columns_that_are_nearly_something_else_are_told(home):
     (home / "x.yaml").write_text(text)
     site = Settings(directory=home.parent.parent)
     said = [fault for fault in check_descriptor(home / "x.yaml", site) if "is read as text" in fault.message]
-    assert [(fault.severity, fault.message.partition(" ")[0], fault.place.line is not None) for fault in said] == [
-        ("warning", "flux", True),
-        ("warning", "seen", True),
+    assert [(fault.severity, fault.message.split(" ")[1], fault.place.line is not None) for fault in said] == [
+        ("warning", "'flux'", True),
+        ("warning", "'seen'", True),
     ]
     text = text.replace("{kind: csv, files: a.csv", "{kind: csv, files: a.csv, types: {flux: string}").replace(
         "seen: {type: string", "seen: {type: timestamp"

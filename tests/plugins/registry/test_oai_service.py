@@ -232,7 +232,7 @@ def test_which_records_there_are(records: dict[str, etree._Element]) -> None:
         "ivo://tycho.example/organisation": "vr:Organisation",
         "ivo://tycho.example/registry": "vg:Registry",
         "ivo://tycho.example/__system__/tap/run": "vs:CatalogService",
-        **dict.fromkeys(("ivo://tycho.example/hapi", "ivo://tycho.example/das2", "ivo://tycho.example/portal"), "vs:DataService"),
+        **dict.fromkeys(("ivo://tycho.example/hapi", "ivo://tycho.example/das2", "ivo://tycho.example/portal", "ivo://tycho.example/stac"), "vs:DataService"),
         "ivo://idoc.d2s/corot/bright": "vs:CatalogResource",
         "ivo://idoc.d2s/corot/brightstars-conesearch": "vs:CatalogService",
         "ivo://tycho.example/images": "vs:CatalogResource",
@@ -443,7 +443,7 @@ def test_lists_are_told_in_parts(harvester: Client, records: dict[str, etree._El
             root = fetch_document(harvester, "ListRecords", resumptionToken=token.text)
         assert sorted(seen) == sorted(records)
         # asked once more, a token gives the same; of another verb, another sign, another day it gives nothing
-        assert found(fetch_document(harvester, "ListRecords", resumptionToken=first), "//ri:Resource/identifier/text()") == seen[-len(found(root, "//ri:Resource")) :]  # fmt: skip
+        assert found(fetch_document(harvester, "ListRecords", resumptionToken=first), "//ri:Resource/identifier/text()") == found(root, "//ri:Resource/identifier/text()")  # fmt: skip
         assert code(fetch_document(harvester, "ListIdentifiers", resumptionToken=first)) == "badResumptionToken"
         body, _, signature = first.partition(".")
         for changed in (f"{body}A.{signature}", f"{body}.A{signature[1:]}", body, f"{body}.{signature}=", f"{first}."):

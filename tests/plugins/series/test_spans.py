@@ -131,7 +131,7 @@ def read(client: Client, ident: str, table: str = "goes.epn_core") -> list[dict]
 @pytest.mark.parametrize(
     ("more", "words"),
     [
-        (", {series: a, type: text/csv}", "`series` already sets it"),
+        (", {series: a, type: text/csv}", "`series` already sets this key"),
         (", {text: x}", "one of 'semantics', 'derived' and 'series'"),
     ],
 )

@@ -227,9 +227,7 @@ def _build_unknown_table_error(table_name: str) -> StorageError:
     package = find_package_of_table(table_name)
     if package is None:
         return StorageError(message, remedy="use the version of Hven that wrote the archive")
-    remedy = (
-        f"add {package!r} to `plugins` in hven.toml or to HVEN_PLUGINS; the table belongs to this plug-in package"
-    )
+    remedy = f"add {package!r} to `plugins` in hven.toml or to HVEN_PLUGINS; the table belongs to this plug-in package"
     return StorageError(message, remedy=remedy)
 
 

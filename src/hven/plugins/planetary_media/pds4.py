@@ -138,9 +138,7 @@ def _parse_label(file: Place) -> Any:
     for element in root.iter(etree.Element):
         element.tag = element.tag.rpartition("}")[2]
     if not root.tag.startswith("Product_"):
-        raise SourceError(
-            format_message("{name} is not a label: its root element is {tag}", file.name, root.tag[:60])
-        )
+        raise SourceError(format_message("{name} is not a label: its root element is {tag}", file.name, root.tag[:60]))
     return root
 
 

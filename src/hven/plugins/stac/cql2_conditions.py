@@ -240,7 +240,7 @@ class _FilterTranslator:
     def _compare_time(self, op: str, left: object, right: dict[str, Any]) -> Expr:
         columns = find_time_columns(left, self.item_table)
         if columns is None:
-            raise build_filter_error("a time is compared with something that is no time", "compare it with datetime")
+            raise build_filter_error("a time is compared with something that is not a time", "compare it with datetime")
         begin, end = columns
         instant = parse_instant(str(right.get("timestamp", right.get("date"))))
         condition: Expr = Comparison(op, build_column_ref(begin.name), build_instant_literal(instant, begin))
@@ -319,7 +319,7 @@ class _FilterTranslator:
     def _translate_property(self, node: dict[str, Any]) -> Expr:
         name = node["property"]
         if not isinstance(name, str):
-            raise build_filter_error("the name of a property is no text")
+            raise build_filter_error("the name of a property is not text")
         if name == "collection":
             return Literal(self.item_table.id)
         return build_column_ref(find_filter_column(name, self.item_table).name)

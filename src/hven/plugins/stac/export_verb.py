@@ -35,8 +35,8 @@ def describe_verbs() -> None:
     """Work with STAC."""
 
 
-@STAC_VERBS.command()
-def export(
+@STAC_VERBS.command("export")
+def write_catalogue(
     context: typer.Context, directory: Annotated[Path, typer.Argument(help="Directory, which must be new or empty.")]
 ) -> None:
     """Write the public collections as a static catalogue."""
@@ -50,14 +50,14 @@ def export(
         links = [build_link("root", "./catalog.json"), build_link("self", f"{catalogue.root_url}")]
         for collection_id in catalogue.item_tables:
             name = encode_name(collection_id)
-            item_count = _export_collection(catalogue, catalogue.find_collection(collection_id), directory / name)
+            item_count = _write_collection(catalogue, catalogue.find_collection(collection_id), directory / name)
             links.append(build_link("child", f"./{name}/collection.json"))
             typer.echo(f"{collection_id}: {item_count:,} items")
         directory.mkdir(parents=True, exist_ok=True)
         _write_json(directory / "catalog.json", {**landing_page, "links": links})
 
 
-def _export_collection(catalogue: ReaderCatalogue, collection: ItemCollection, directory: Path) -> int:
+def _write_collection(catalogue: ReaderCatalogue, collection: ItemCollection, directory: Path) -> int:
     """Write a collection and its items, page by page; return the number of items."""
     directory.mkdir(parents=True)
     item_links: list[dict[str, Any]] = []

@@ -148,7 +148,7 @@ def build_search(given: Mapping[str, Any], collection_ids: Sequence[str]) -> Ite
         raise ParamError("bbox is not a list of numbers", name="bbox", remedy="give four numbers")
     span_text = given.get("datetime")
     if span_text is not None and not isinstance(span_text, str):
-        raise ParamError("datetime is no text", name="datetime", remedy="write 2004-01-14T00:00:00Z/..")
+        raise ParamError("datetime is not text", name="datetime", remedy="write 2004-01-14T00:00:00Z/..")
     token = given.get("token")
     return ItemSearch(
         collection_ids=collection_ids,

@@ -253,9 +253,9 @@ def _build_footprint_condition(item_table: ItemTable, relation: str, shape: Expr
     alternatives: list[Expr] = []
     region_column = item_table.region_column
     if region_column is not None:
-        alternatives.append(_relate(relation, build_column_ref(region_column.name), shape))
+        alternatives.append(_build_shape_condition(relation, build_column_ref(region_column.name), shape))
     if item_table.box_columns is not None:
-        by_box = _relate_box(item_table, relation, box)
+        by_box = _build_row_box_condition(item_table, relation, box)
         if region_column is not None:
             by_box = Conjunction((NullPredicate(build_column_ref(region_column.name)), by_box))
         alternatives.append(by_box)
@@ -268,13 +268,13 @@ def _build_footprint_condition(item_table: ItemTable, relation: str, shape: Expr
     return Conjunction((Comparison("=", build_column_ref(frame_type.name), Literal("body")), condition))
 
 
-def _relate(relation: str, footprint: Expr, shape: Expr) -> Expr:
+def _build_shape_condition(relation: str, footprint: Expr, shape: Expr) -> Expr:
     function = "INTERSECTS" if relation == "INTERSECTS" else "CONTAINS"
     arguments = (shape, footprint) if relation == "ENCLOSES" else (footprint, shape)
     return Comparison("=", Literal(1), FunctionCall(function, arguments))
 
 
-def _relate_box(item_table: ItemTable, relation: str, box: Box) -> Expr:
+def _build_row_box_condition(item_table: ItemTable, relation: str, box: Box) -> Expr:
     """Build the condition that the box of a row touches another box, is within it, or contains it."""
     assert item_table.box_columns is not None  # noqa: S101
     west, south, east, north = box

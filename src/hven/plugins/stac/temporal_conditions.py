@@ -69,7 +69,7 @@ class TimeSpan:
     begin: datetime | None
     end: datetime | None
 
-    def overlaps(self, other: TimeSpan) -> bool:
+    def is_overlapping(self, other: TimeSpan) -> bool:
         """Return whether two spans have an instant in common.
 
         Parameters
@@ -212,11 +212,11 @@ def build_span_condition(
         A key of `TEMPORAL_OPERATORS`.
     """
     if item_table.time_columns is None:
-        is_true = collection_span is None or collection_span.overlaps(span)
+        is_true = collection_span is None or collection_span.is_overlapping(span)
         return Comparison("=", Literal(1), Literal(1 if is_true else 0))
     begin, end = item_table.time_columns
     condition = _build_relation(operation, (begin, end), span)
-    if operation == "t_intersects" and collection_span is not None and collection_span.overlaps(span):
+    if operation == "t_intersects" and collection_span is not None and collection_span.is_overlapping(span):
         names = dict.fromkeys((begin.name, end.name))
         has_no_time = join_conditions_with_and(*(NullPredicate(build_column_ref(name)) for name in names))
         assert has_no_time is not None  # noqa: S101  (there is a column)

@@ -146,7 +146,7 @@ class _WfsFilterParser:
         try:
             return name, [float(text) for text in texts]
         except ValueError:
-            raise ParamError(f"{name} is compared with {texts!r:.60}, which is no number", name="FILTER") from None
+            raise ParamError(f"{name} compares with {texts!r:.60}, which is not a number", name="FILTER") from None
 
     def _translate_box(self, element: ET.Element) -> dict[str, Any]:
         frame = next((child.get("srsName") for child in element.iter() if child.get("srsName")), None) or ""

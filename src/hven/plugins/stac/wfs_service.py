@@ -339,7 +339,8 @@ def _list_stored_queries(wfs_request: _WfsRequest) -> tuple[bytes, str]:
 
 def _describe_stored_queries(_: _WfsRequest) -> tuple[bytes, str]:
     return _to_answer(
-        '<DescribeStoredQueriesResponse xmlns="http://www.opengis.net/wfs/2.0" xmlns:xs="http://www.w3.org/2001/XMLSchema">'
+        '<DescribeStoredQueriesResponse xmlns="http://www.opengis.net/wfs/2.0" '
+        'xmlns:xs="http://www.w3.org/2001/XMLSchema">'
         f'<StoredQueryDescription id="{STORED_QUERY}"><Title>A feature by its id</Title>'
         '<Parameter name="ID" type="xs:string"/><QueryExpressionText returnFeatureTypes="" isPrivate="true" '
         'language="urn:ogc:def:queryLanguage:OGC-WFS::WFS_QueryExpression"/></StoredQueryDescription>'

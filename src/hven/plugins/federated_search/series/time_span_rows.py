@@ -137,8 +137,7 @@ def _count_remote_rows(key: str, time_span: tuple[str, str], page_context: PageC
     remote_targets = {target.key: (target, kind) for target, kind in _list_remote_tables(page_context)}
     if key not in remote_targets:
         message = format_message("hven.toml does not list a service {name!r:.80}", key)
-        remedy = f"use {' or '.join(remote_targets)[:300]}" if remote_targets else ""
-        raise NotFoundError(message, remedy=remedy)
+        raise NotFoundError(message, remedy=" or ".join(remote_targets)[:300])
     target, kind = remote_targets[key]
     seconds = SEARCH_TIMEOUT_SECONDS
     if target.service:
