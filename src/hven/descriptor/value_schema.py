@@ -49,6 +49,7 @@ from hven.descriptor.written_yaml import (
 )
 from hven.model import literal, plugins
 from hven.model.errors import Fault, TextPlace, UserError, suggest_spelling
+from hven.model.params import describe_bounds
 from hven.model.table import build_localized_text
 
 if TYPE_CHECKING:
@@ -265,13 +266,9 @@ def read_number(
         return None
     parsed_number = literal.parse_number(digits)
     if (ge is not None and parsed_number < ge) or (le is not None and parsed_number > le):
-        bounds = ""
-        if ge is not None and le is not None:
-            bounds = f"from {literal.format_number(ge)} to {literal.format_number(le)}"
-        elif ge is not None:
-            bounds = f"of at least {literal.format_number(ge)}"
-        elif le is not None:
-            bounds = f"of at most {literal.format_number(le)}"
+        bounds = describe_bounds(
+            None if ge is None else literal.format_number(ge), None if le is None else literal.format_number(le)
+        )
         faults.add_error(f"{key_path} must be {name} {bounds}, not {value}", value.place)
         return None
     return parsed_number

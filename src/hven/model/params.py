@@ -313,18 +313,34 @@ def wrap_angle(value: float, minimum: float, period: float) -> float:
     return value
 
 
+def describe_bounds(minimum: str | None, maximum: str | None) -> str:
+    """Describe the bounds of a number, as in ``a number from 1 to 5`` or ``a number of at least 1``.
+
+    Parameters
+    ----------
+    minimum, maximum
+        The least and the largest number, as texts; None: there is no such bound.
+
+    Returns
+    -------
+    bounds
+        The words behind "a number"; empty if there are no bounds.
+    """
+    if minimum is not None and maximum is not None:
+        return f"from {minimum} to {maximum}"
+    if minimum is not None:
+        return f"of at least {minimum}"
+    if maximum is not None:
+        return f"of at most {maximum}"
+    return ""
+
+
 def _check_bounds(parameter_name: str, text: str, value: float, minimum: float | None, maximum: float | None) -> None:
     if (minimum is None or value >= minimum) and (maximum is None or value <= maximum):
         return
-    allowed = ""
-    if minimum is not None and maximum is not None:
-        allowed = f" from {minimum:g} to {maximum:g}"
-    elif minimum is not None:
-        allowed = f" of at least {minimum:g}"
-    elif maximum is not None:
-        allowed = f" of at most {maximum:g}"
+    bounds = describe_bounds(None if minimum is None else f"{minimum:g}", None if maximum is None else f"{maximum:g}")
     raise ParamError(
-        f"{parameter_name}={text:.60} is out of range", name=parameter_name, remedy=f"give a number{allowed}"
+        f"{parameter_name}={text:.60} is out of range", name=parameter_name, remedy=f"give a number {bounds}"
     )
 
 

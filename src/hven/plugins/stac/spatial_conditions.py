@@ -80,10 +80,15 @@ def build_box_condition(box: Box, item_table: ItemTable) -> Expr:
     item_table
         Table of the items.
     """
-    west, south, east, north = box
-    width = east - west if east >= west else east - west + 360
-    shape = _write_range(west, width, south, north)
+    west, south, _, north = box
+    shape = _write_range(west, _compute_box_width(box), south, north)
     return _build_footprint_condition(item_table, "INTERSECTS", shape, box)
+
+
+def _compute_box_width(box: Box) -> float:
+    """Return the degrees of longitude from west to east."""
+    west, _, east, _ = box
+    return east - west if east >= west else east - west + 360
 
 
 def _write_range(west: float, width: float, south: float, north: float) -> Expr:
@@ -277,8 +282,8 @@ def _build_shape_condition(relation: str, footprint: Expr, shape: Expr) -> Expr:
 def _build_row_box_condition(item_table: ItemTable, relation: str, box: Box) -> Expr:
     """Build the condition that the box of a row touches another box, is within it, or contains it."""
     assert item_table.box_columns is not None  # noqa: S101
-    west, south, east, north = box
-    width = east - west if east >= west else east - west + 360
+    west, south, _, north = box
+    width = _compute_box_width(box)
     lon_min, lon_max, lat_min, lat_max = (build_column_ref(column.name) for column in item_table.box_columns)
     if relation == "INTERSECTS":
         by_latitude = (Comparison("<=", lat_min, Literal(north)), Comparison(">=", lat_max, Literal(south)))
