@@ -19,10 +19,6 @@ from urllib.parse import quote
 ROOT = Path(__file__).resolve().parent.parent
 CACHE = ROOT / ".cache" / "bench"
 HVEN = Path(sys.executable).with_name("hven")
-# as where it is installed, which has its modules compiled: a checkout in which Python may write nothing compiles all of them at each start
-INSTALLED = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"} | {
-    "PYTHONPYCACHEPREFIX": str(CACHE / "bytecode")
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +43,16 @@ class Journey:
             "value": self.value, "unit": self.unit, "reference": self.reference, "ratio": self.ratio, "target": self.target,
             "met": self.met, "sense": ">=" if self.higher else "<=", "note": self.note,
         }  # fmt: skip
+
+
+def build_server_environment() -> dict[str, str]:
+    """Build the environment of a server that has compiled modules, as an installed one has.
+
+    Without them, a checkout in which Python may write nothing compiles every module at each start. The environment is
+    built for each server, because groups set variables, such as the address of a database, after the import.
+    """
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return environment | {"PYTHONPYCACHEPREFIX": str(CACHE / "bytecode")}
 
 
 def against(
@@ -138,7 +144,7 @@ def serve_site(site: Path, *, workers: int = 2, program: Sequence[object] = (HVE
             [*program, "serve", "--site", site, "--port", str(port), "--workers", str(workers)],
             stdout=subprocess.DEVNULL,
             stderr=log,
-            env=INSTALLED,
+            env=build_server_environment(),
         )
         try:
             while True:
