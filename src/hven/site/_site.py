@@ -23,6 +23,7 @@ from hven.site.auth import DEFAULT_POLICIES, OWNER_PRINCIPAL
 from hven.site.counters import ProcessCounters
 from hven.site.descriptor_watch import DescriptorState, DescriptorWatcher
 from hven.site.history import build_past_state, build_unknown_version_error, resolve_version
+from hven.site.library_pages import release_library_pages
 from hven.site.server_processes import ServerProcess, ServerStatusFile, get_storage_labels
 from hven.site.store import StateStore, get_process_holder
 from hven.site.store._database import format_current_time
@@ -285,6 +286,31 @@ class Site(SingletonRegistry):
             ``var/``. The others need less memory, because they do not execute its code.
         """
         self._change_listeners.append((listener, is_first_process_only))
+
+    def add_change_task(self, task: Callable[[PublishedState], None], *, name: str) -> None:
+        """Register a task that the first process of a server runs in a thread of its own after each change.
+
+        The result of the task serves all processes, such as a file in ``var/``. After the task has ended, the process
+        releases the pages of libraries that only the task needed.
+
+        Parameters
+        ----------
+        task
+            Gets the new state. It must end soon after the site is closed.
+        name
+            Name of the thread.
+        """
+
+        def run_task(published_state: PublishedState) -> None:
+            try:
+                task(published_state)
+            finally:
+                release_library_pages()
+
+        def start_task(published_state: PublishedState) -> None:
+            threading.Thread(target=run_task, args=(published_state,), name=name, daemon=True).start()
+
+        self.add_change_listener(start_task, is_first_process_only=True)
 
     def list_missing_indexes(self) -> list[str]:
         """List the indexes that the databases of live tables lack.

@@ -22,7 +22,6 @@ from granian.log import LogLevels
 
 from hven import formats
 from hven.app._server.application import ReloadingApplication
-from hven.app._server.library_pages import release_library_pages
 from hven.app._server.logging_setup import LOGGING_CONFIG, strip_log_record_details
 from hven.app._server.worker_server import WorkerServer, is_first_worker, raise_connection_limit
 from hven.jobs import child_processes, job_supervisor, scheduler
@@ -35,6 +34,7 @@ from hven.query import memory_watchdog
 from hven.services import face
 from hven.site import Site, counters, prepare_request_observers
 from hven.site.descriptor_watch import preload_descriptors
+from hven.site.library_pages import release_library_pages
 from hven.site.server_processes import list_server_processes
 from hven.site.store import StateStore, mark_state_required
 

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -118,10 +117,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     catalogues = tuple(load_page_translations(language, "columns") for language in other_languages)
     context.site.get_or_create(ValueIndex).catalogues = catalogues
 
-    def start_counting(published_state: PublishedState) -> None:
-        threading.Thread(target=count_public_values, args=(published_state,), name="words", daemon=True).start()
-
-    context.site.add_change_listener(start_counting, is_first_process_only=True)
+    context.site.add_change_task(count_public_values, name="words")
     endpoint = build_page_endpoint(show_search, context)
     return [
         Route(SEARCH_PATH, endpoint),

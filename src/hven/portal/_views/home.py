@@ -6,7 +6,6 @@ Also serve ``/robots.txt``.
 from __future__ import annotations
 
 import logging
-import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
@@ -126,11 +125,7 @@ class HomePage(TemplateContext):
 def build_routes(context: ServiceContext) -> Sequence[Route]:
     """Route ``/``, ``/tree`` and ``/robots.txt``."""
     endpoints = _HomeEndpoints(context)
-
-    def start_counting(published_state: PublishedState) -> None:
-        threading.Thread(target=endpoints.count_public_tree, args=(published_state,), name="tree", daemon=True).start()
-
-    context.site.add_change_listener(start_counting, is_first_process_only=True)
+    context.site.add_change_task(endpoints.count_public_tree, name="tree")
     front = build_page_endpoint(
         endpoints.show_home,
         context,
