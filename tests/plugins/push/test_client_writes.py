@@ -125,7 +125,7 @@ def test_a_table_of_two_sources(tmp_path: Path) -> None:
         assert send(site, "POST", {"time": "2026-11-23", "observer": "Tycho"}).ids == [3], "behind those of the file"
         assert [one[:2] for one in rows(site)] == [(1, "Ole"), (2, "Ole"), (3, "Tycho")], "other sources are not read"
         with pytest.raises(
-            NotFoundError, match="if the row comes from another source of the table, change it in that source"
+            NotFoundError, match="if the row comes from another source of the table, change the row in the other source"
         ):
             send(site, "PUT", {"note": "x"}, key=("1",))
         with pytest.raises(RowsRefusedError):
@@ -177,7 +177,7 @@ def test_columns_that_change(site: Site) -> None:
     assert rows(site, "SELECT note, moon FROM night.lines") == [("x", 0.5)]
     place.write_text(LOG.replace("note: string}\n      ids", "note: int32}\n      ids").replace("note: {type: string}", "note: {type: int32}"))  # fmt: skip
     site.refresh_published_state()
-    with pytest.raises(SourceError, match="the values of note were pushed as string"):
+    with pytest.raises(SourceError, match="the values of 'note' were pushed as string"):
         ingest_collection(site, "night")
 
 

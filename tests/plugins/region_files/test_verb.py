@@ -205,7 +205,7 @@ def test_how_many_changed_rows_are_not_shown_is_told_only_if_some_are_not(tmp_pa
     hidden = (
         []
         if count == MAX_SHOWN_FAULTS
-        else [f"hven: {path}: {count} rows were changed; {count - MAX_SHOWN_FAULTS} of them are not shown"]
+        else [f"hven: {path}: {count} rows were changed; only the first {MAX_SHOWN_FAULTS} are shown"]
     )
     assert told[MAX_SHOWN_FAULTS:] == hidden
 
@@ -214,13 +214,13 @@ def test_how_many_changed_rows_are_not_shown_is_told_only_if_some_are_not(tmp_pa
     ("name", "content", "words", "code", "said"),
     [
         ("e", "", [], 1, "the file is empty; use one of these formats: GeoJSON, DS9"),
-        ("a.txt", "hello", [], 1, "unknown file format|neither a region file"),
+        ("a.txt", "hello", [], 1, "the file format is unknown|neither a region file"),
         ("x.json", '{"type": "Feature", "geometry": {"type": "Polygon", "coordinates": [[[0,0],[1,0],[1,91],[0,0]]]}}', [], 1, "row 1: a latitude is beyond 90 degrees: 91"),
         ("m.moc", "0/0 29/0-5 3458764513820540900", [], 1, "the outline of a MOC of order 29 would have"),
         ("all.moc", "29/0-3458764513820540927", [], 0, ""),
-        ("hfc.csv", HFC, ["--chain", "C"], 2, "--chain C: .* has no such column; did you mean 'CC'"),
-        ("hfc.csv", HFC, ["--radius", "abc"], 2, "--radius abc is neither a column of .* nor a number"),
-        ("hfc.csv", HFC, ["--date", "yesterday"], 2, "--date yesterday is neither a column nor a date"),
+        ("hfc.csv", HFC, ["--chain", "C"], 2, "--chain: .* has no column 'C'; did you mean 'CC'"),
+        ("hfc.csv", HFC, ["--radius", "abc"], 2, "--radius: 'abc' is neither a column of .* nor a number"),
+        ("hfc.csv", HFC, ["--date", "yesterday"], 2, "--date: 'yesterday' is neither a column nor a date"),
         ("n.csv", "a,b\n1,2\n", [], 2, "no column named CC_X_PIX"),
         ("t.txt", "polygon 0 0 1 0 nan 1\n", [], 1, "row 1: "),
     ],

@@ -105,7 +105,7 @@ def broken(status: int, method: str) -> Callable[[Request, Reply], None]:
 
 FAILURES = [
     (401, 1, "the repository or the password is wrong (Planted); check the secret, and [doi] in hven.toml"),
-    (403, 1, "URA.BORG is not allowed to do this (Planted)"),
+    (403, 1, "the repository 'URA.BORG' has no permission (Planted)"),
     (422, 1, "Planted; correct the descriptor"),
     (429, 3, "Planted; wait, then run the same command again"),
     (500, 3, "Planted; wait, then run the same command again"),
@@ -230,13 +230,13 @@ def test_by_file_for_a_library(tmp_path: Path) -> None:
 
 def test_a_doi_of_another_prefix_is_not_ours_to_change(tmp_path: Path, world: DataCiteServer) -> None:
     here = build_site(tmp_path, PSZ2.replace("bibcode:", "doi: 10.9999/x\nbibcode:"), endpoint=world.base)
-    assert "does not have this site's prefix 10.5072" in run(here, "psz2", "--publish", code=1)
+    assert "but the prefix of this site is 10.5072" in run(here, "psz2", "--publish", code=1)
     assert world.asked == []
 
 
 def test_what_not_everybody_sees_gets_none(tmp_path: Path, world: DataCiteServer) -> None:
     here = build_site(tmp_path, PSZ2.replace("title: Clusters of", "access: private\ntitle: Clusters of"), endpoint=world.base)  # fmt: skip
-    assert "no table of psz2 is public" in run(here, "psz2", "--publish", code=1)
+    assert "no table of the collection 'psz2' is public" in run(here, "psz2", "--publish", code=1)
 
 
 def test_withdrawn_for_a_reason(site_directory: Path, world: DataCiteServer) -> None:

@@ -93,7 +93,7 @@ def test_what_is_right_and_nothing_is_told_by_a_look(directory: Path) -> None:
     assert ids == ["ivo://tycho.example/tycho/stars", "ivo://tycho.example/tycho/stars/main/cone"]
     assert list_records() == before
     assert (
-        "no registry records for moons"
+        "no registry records for the collection 'moons'"
         in run_hven("register", "--show", "moons", "--site", directory, expected_code=1).stderr
     )
 
@@ -103,7 +103,7 @@ def test_what_is_right_and_nothing_is_told_by_a_look(directory: Path) -> None:
     [
         ("created: 2016-03-30", "created: 2999-01-01", "VRdate: ivo://tycho.example/tycho/stars and 1 more: its date Created is 2999-01-01, which is in the future", 8, 1),
         ("[Optical]", "[Optcal]", "VODataService: 'Optcal' is not a term in the vocabulary messenger; did you mean 'Optical'", 7, 0),
-        ("licence: CC-BY-4.0\n", "", "VOResource: stars has no licence: users do not know how they may use it; add: licence: CC-BY-4.0", 1, 0),
+        ("licence: CC-BY-4.0\n", "", "VOResource: the collection 'stars' has no licence, so users do not know how they may use it; add: licence: CC-BY-4.0", 1, 0),
         (", description: Declination", "", "VODataService: ivo://tycho.example/tycho/stars and 1 more: these columns of stars.main (1) have no description: dec;", 10, 0),
         ("    description: All of them\n", "", "the table stars.main has no description; add under main: description: ..", 10, 0),
     ],
@@ -161,7 +161,7 @@ CONE = "ivo://tycho.example/tycho/stars/main/cone"
         (CONE, "<interface.*?</interface>", "", "VR3.2.2a: .* has no interface"),
         (CONE, "<capability.*</capability>", "", "VR3.2.2a: .* a service without a capability"),
         (CONE, "IsServiceFor", "IsFriendOf", "VR3.1.3a: .* 'IsFriendOf' is not a relation"),
-        (CONE, "<email>.*</email>", "", "VOResource: .* its contact has no email address"),
+        (CONE, "<email>.*</email>", "", "VOResource, .*: its contact has no email address"),
         ("ivo://tycho.example/tycho/stars", "<waveband>", "<temporal>9 3</temporal><waveband>", "VODataService: .* it covers 9 3 days"),
         ("ivo://tycho.example/tycho/stars", "<name>stars.main</name>", "<name>stars.main</name><utype>ivo://ivoa.net/std/epntap#table-2.0</utype>", "none"),
         ("ivo://tycho.example/tycho/stars", "TAP#aux(.*<name>stars.main</name>)", r"x\1<utype>ivo://ivoa.net/std/EPNTAP#table-2.0</utype>", "EPN-TAP: .*no TAP#aux"),

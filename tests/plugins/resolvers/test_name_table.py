@@ -243,7 +243,7 @@ def test_positions_in_a_unit_that_is_no_angle_are_refused(tmp_path: Path) -> Non
     columns = (Column(name="name", type=STRING), Column(name="ra", unit="m"), Column(name="dec", unit="deg"))
     with (
         small(tmp_path, (local_table(columns=columns), objects())) as site,
-        pytest.raises(OverloadedError, match="the column ra cannot be converted to deg"),
+        pytest.raises(OverloadedError, match="the column 'ra' cannot be converted to deg"),
     ):
         resolver.resolve_object_name("a1", site=site)
 

@@ -240,7 +240,7 @@ def test_erddap_with_nothing_that_can_be_read(site, tmp_path):
     )
     with pytest.raises(
         SourceError,
-        match="none of the 3 data sets of the file can be read here: buoys is left out: its fileDir /nowhere",
+        match="Hven can read none of the 3 data sets of the file here \\(buoys is left out: its fileDir /nowhere",
     ):
         create_descriptor(site, "x", str(path))
     path.write_text("<erddapDatasets><dataset>")

@@ -493,7 +493,7 @@ def test_units_of_files_are_converted_or_told(tmp_path: Path) -> None:
         assert client.get("/hapi/data", dataset="nda_days", start="2020-01-04", stop="2020-01-04T00:01Z").status == 200
         answer = client.get("/hapi/data", dataset="nda_days", start="2020-01-01T00:00:30Z", stop="2020-01-01T00:02Z")
         assert answer.status >= 500
-        assert "has the unit mV in data/x_20200101_V1.cdf, but nT in the data set" in answer.text
+        assert "has the unit 'mV' in data/x_20200101_V1.cdf, but 'nT' in the data set" in answer.text
 
 
 LEVELS = """\

@@ -149,7 +149,7 @@ def build_answerer(version: str) -> Callable[[str, Any, Any], Any]:
 def test_a_server_of_another_version_is_refused(version: str) -> None:
     with server(build_answerer(version)) as url:
         cluster = SparkCluster(url)
-        with pytest.raises(StorageError, match=f"is Spark {version}, but Hven needs version 4") as fault:
+        with pytest.raises(StorageError, match=f"runs Spark {version}, but Hven needs version 4") as fault:
             cluster.get_session()
         assert "Spark 4" in str(fault.value.remedy)
         assert f"Spark {version}" in str(cluster.find_outage())

@@ -279,7 +279,7 @@ for _ in range(10):
 @pytest.mark.parametrize(
     ("given", "where", "words"),
     [
-        (feature(None), "geometry", "it is missing"),
+        (feature(None), "geometry", "the geometry is missing"),
         (feature({"type": "Circle"}), "geometry.type", "'Circle' is not a TFCat geometry"),
         (feature({"type": "Point", "coordinates": [1]}), "geometry.coordinates", "a time and a frequency"),
         (feature({"type": "Point", "coordinates": [1, 2, 3]}), "geometry.coordinates", "a time and a frequency"),
@@ -384,7 +384,7 @@ def test_files_of_one_table_agree(tmp_path):
     assert [batch.column("size").to_pylist() for batch in both.read_batches()] == [[None], [2]]
     other = {**CRS, "properties": {**CRS["properties"], "time_coords_id": "jd"}}
     source(tmp_path / "b.tfcat", catalogue(crs=other))
-    with pytest.raises(SourceError, match=r"the crs is different from that in a\.tfcat"):
+    with pytest.raises(SourceError, match=r"the crs differs from the crs in a\.tfcat"):
         tfcat.open(tfcat.Options(files="*.tfcat"), SourceContext(directory=tmp_path)).list_columns()
 
 

@@ -384,7 +384,10 @@ def test_the_verbs_for_the_owner_of_the_site(place: Place) -> None:
     told = json.loads(run_hven("tables", "show", "carl", "tap_user.one", "--json", *here).stdout)
     assert [column["index"] for column in told["columns"]] == [None, "position", "position"]
     assert "tap_user.one of carl: 1 rows" in run_hven("tables", "show", "carl", "one", *here).stdout
-    assert "carl has no table 'none'" in run_hven("tables", "drop", "carl", "none", *here, expected_code=1).stderr
+    assert (
+        "the user 'carl' has no table 'none'"
+        in run_hven("tables", "drop", "carl", "none", *here, expected_code=1).stderr
+    )
     run_hven("tables", "drop", "carl", "one", *here)
     run_hven("tables", "expire", "carl", "two", "--days", "0", *here)
     for name in ("one", "two"):

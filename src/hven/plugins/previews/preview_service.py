@@ -196,8 +196,8 @@ def _read_look(params: RequestParams) -> PictureStyle:
     parsed_values = parse_values(params, PICTURE_PARAMS[:-1])
     percentile = parsed_values["PERCENTILE"]
     if percentile is not None and not 0.0 <= percentile[0] < percentile[1] <= 100.0:
-        message = format_message("PERCENTILE={low:g} {high:g} is not a range of percentages", *percentile)
-        remedy = format_message("write two increasing numbers from 0 to 100, such as 1 99")
+        message = format_message("PERCENTILE='{low:g} {high:g}' is not a range of percentages", *percentile)
+        remedy = format_message("write two increasing numbers from 0 to 100, such as PERCENTILE=1 99")
         raise ParamError(message, name="PERCENTILE", remedy=remedy)
     size = parsed_values["SIZE"]
     axes = parsed_values["AXES"]

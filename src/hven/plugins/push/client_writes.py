@@ -296,17 +296,19 @@ class _ClientRowWrite(ClientWrite):
         self._check_if_match(existing_rows, missing_mask)
         if is_post and not missing_mask.all():
             raise KeyTakenError(
-                format_message("a row with the key {key} already exists", format_first_masked_key(keys, ~missing_mask)),
+                format_message(
+                    "a row with the key ({key}) already exists", format_first_masked_key(keys, ~missing_mask)
+                ),
                 remedy="use PUT to change the row",
             )
         if not is_post and missing_mask.any():
             raise NotFoundError(
                 format_message(
-                    "no client has sent a row with the key {key}, or the row has been deleted",
+                    "no client has sent a row with the key ({key}), or the row has been deleted",
                     format_first_masked_key(keys, missing_mask),
                 ),
                 remedy="use POST to add the row; if the row comes from another source of the table, change "
-                "it in that source",
+                "the row in the other source",
             )
         is_deletion = write.action == DELETE_ACTION
         if is_deletion:
@@ -345,7 +347,7 @@ class _ClientRowWrite(ClientWrite):
         for name in set(pushed_rows.key).intersection(self.sent_rows.column_names):
             if self.sent_rows.column(name).to_pylist() != keys.column(name).to_pylist():
                 raise ParamError(
-                    format_message("the value of {name} cannot be changed, because it identifies the row", name),
+                    format_message("the value of {name!r} cannot be changed, because it identifies the row", name),
                     remedy="delete the row, and send a new one",
                 )
 

@@ -157,7 +157,7 @@ class PushedRows:
         for name in self.key:
             if name not in arrays or arrays[name].null_count:
                 raise ParamError(
-                    format_message("at least one row has no value for {name}, which is part of the key", name),
+                    format_message("at least one row has no value for the key column {name!r}", name),
                     remedy="send a value for this column in each row",
                 )
         keys = pa.table([arrays[name] for name in self.key], list(self.key))

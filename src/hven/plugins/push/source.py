@@ -79,7 +79,7 @@ class Options(BaseModel):
             raise ValueError(f"there is no column {self.ids!r} in `columns`")
         if not (parse_type(kind).is_integer or parse_type(kind).is_string):
             raise ValueError(
-                f"ids: the type of {self.ids} is {kind}, but Hven can generate only whole numbers and strings"
+                f"ids: the type of {self.ids!r} is {kind}, but Hven can generate only whole numbers and strings"
             )
         return self
 
@@ -118,7 +118,7 @@ class PushedRowSource:
         if not context.key_columns:
             raise SourceError(
                 "rows can be pushed only into tables with a key",
-                remedy="set `primary` to columns that Hven copies unchanged from the columns that clients send",
+                remedy="set `primary` to columns that Hven copies unchanged from the rows of the clients",
             )
         return PushedRowSource(self.options, context)
 
@@ -238,7 +238,7 @@ def cast_to_declared_schema(piece: pa.Table, options: Options) -> pa.Table:
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             pushed_type = piece.schema.field(item.name).type
             raise SourceError(
-                f"the values of {item.name} were pushed as {pushed_type} and cannot be converted to "
+                f"the values of {item.name!r} were pushed as {pushed_type} and cannot be converted to "
                 f"{options.columns[item.name]}: {error}",
                 remedy="declare the column with its earlier type, or correct the rows before you change the type",
             ) from error

@@ -52,13 +52,13 @@ def unpack_zip_archive(archive_path: Path, byte_limit: int) -> list[tuple[str, P
                     remedy="send several smaller archives",
                 )
             if not members:
-                raise SourceError("the archive contains no files", remedy="create the archive again")
+                raise SourceError("the archive contains no files", remedy="add at least one file to the archive")
             name_counts = Counter(member.filename for member in members)
             repeated_names = [name for name, count in name_counts.items() if count > 1]
             if repeated_names:
                 raise SourceError(
                     format_message("the archive contains {name!r:.120} twice", repeated_names[0]),
-                    remedy="create the archive again",
+                    remedy="create the archive again, with each file only once",
                 )
             written_members = _unpack_members(archive, members, archive_path, byte_limit)
             return [(member.filename, path) for member, path in written_members]

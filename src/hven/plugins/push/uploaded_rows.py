@@ -192,7 +192,7 @@ def _write_records_as_json(path: Path, format_kind: str, columns: Mapping[str, A
         raise ParamError("the request body contains no rows", remedy="send at least one row")
     if same_columns and len(set(map(frozenset, rows))) > 1:
         raise SourceError(
-            "the rows do not all have the same columns, so it is unclear which columns keep their values",
+            "the rows have different columns, so it is unclear which columns keep their values",
             remedy="send the same columns in each row, or send several requests",
         )
     other_names = set[str]().union(*rows)
@@ -232,7 +232,7 @@ def add_address_values(
         if value_faults:
             raise ParamError(
                 format_message(
-                    "{text!r:.120}, the value of {name} in the address, is not of type {kind}",
+                    "the address contains the value {text!r:.120} for {name!r}, but the type of this column is {kind}",
                     text,
                     name,
                     columns[name],
@@ -241,8 +241,8 @@ def add_address_values(
         if name in rows.column_names:
             if pc.any(pc.not_equal(rows.column(name), values[0])).as_py():
                 raise ParamError(
-                    format_message("the value of {name} in a row differs from the value in the address", name),
-                    remedy=format_message("leave {name} out of the rows or out of the address", name),
+                    format_message("the value of {name!r} in a row differs from the value in the address", name),
+                    remedy=format_message("leave {name!r} out of the rows or out of the address", name),
                 )
             rows = rows.drop_columns([name])
         rows = rows.append_column(name, pa.repeat(values[0], rows.num_rows))
@@ -324,7 +324,8 @@ def _cast_uploaded_values(
         cast_array, misfits = cast_values(source_array, target_type)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError) as error:
         raise SourceError(
-            format_message("{column}: {message}", name, error), remedy=format_message("send {kind}", target_type)
+            format_message("{column}: {message}", name, error),
+            remedy=format_message("send values of the type {kind}", target_type),
         ) from error
     if pa.types.is_floating(target_type):
         cast_array = pc.if_else(pc.is_nan(cast_array), pa.scalar(None, target_type), cast_array)

@@ -136,7 +136,7 @@ class ClientWrite:
         """Refuse to write while the collection is held after a rollback."""
         if self.collection in self.site.store.map_held_collections():
             raise KeyTakenError(
-                format_message("{collection} is on hold after a rollback", self.collection),
+                format_message("the collection {collection!r} is on hold after a rollback", self.collection),
                 remedy="ask the site's operators to resume the collection with hven schedule resume",
             )
 
@@ -173,7 +173,9 @@ class ClientWrite:
         except (SourceError, DescriptorError) as error:  # another source or the descriptor has a fault, not the client
             raise StorageUnavailableError(
                 format_message(
-                    "{collection} cannot be published at the moment: {message}", self.collection, error.message
+                    "the collection {collection!r} cannot be published at the moment: {message}",
+                    self.collection,
+                    error.message,
                 ),
                 remedy="ask the site's operators to run hven check and hven ingest",
             ) from error

@@ -182,7 +182,7 @@ def _read_query(page_context: PageContext) -> str:
     text = query_params.get("QUERY") or query_params.get("query") or ""
     if len(text) > MAX_QUERY_CHARACTERS:
         message = format_message("the query has {count:,} characters, which is too many for this page", len(text))
-        raise ParamError(message, name="QUERY", remedy="send the query to /tap/sync by POST, or as a job")
+        raise ParamError(message, name="QUERY", remedy="send the query to /tap/sync by POST, or run the query as a job")
     return text.strip()
 
 

@@ -356,8 +356,8 @@ class JobsPage:
     def _change_job(self, request: Request, action: str, name: str) -> dict[str, str]:
         requester = self._find_requester(request)
         if action not in {"abort", "delete"}:
-            message = format_message("{name}={value} is not valid", "ACTION", action[:40])
-            raise ParamError(message, name="ACTION", remedy="write abort or delete")
+            message = format_message("{name}={value!r} is not valid", "ACTION", action[:40])
+            raise ParamError(message, name="ACTION", remedy="write ACTION=abort or ACTION=delete")
         try:
             job_service, job = self._find_job(name, requester, is_for_reading=action != "delete", is_for_change=True)
         except NotFoundError:

@@ -96,9 +96,9 @@ def read_contours(path: Path, options: ContourTableOptions) -> region_files.Pars
     source_kind = file_kinds.find_file_kind_by_name(path.name) or file_kinds.detect_file_kind(path)
     if source_kind is None:
         raise UserError(
-            f"{path}: unknown file format",
-            remedy=f"use one of these formats: {region_files.READABLE_FORMATS}; a contour table in CSV, VOTable, JSON, "
-            "FITS or Parquet; or a FITS label image",
+            f"{path}: the file format is unknown",
+            remedy="use a FITS label image, a contour table (CSV, VOTable, JSON, FITS or Parquet), or one of these "
+            f"formats: {region_files.READABLE_FORMATS}",
         )
     if source_kind == "fits":
         header_and_image = _read_fits_image(path)
@@ -179,7 +179,7 @@ class _ContourTable:
             return None
         if column_name not in self.names:
             raise UsageError(
-                f"--{option} {column_name}: {self.path} has no such column",
+                f"--{option}: {self.path} has no column {column_name!r}",
                 remedy=self.suggest_column_names(column_name),
             )
         values = self.table.column(column_name)
@@ -232,7 +232,7 @@ class _ContourTable:
             return np.full(self.row_count, float(column_or_number))
         except ValueError:
             raise UsageError(
-                f"--{option} {column_or_number} is neither a column of {self.path} nor a number",
+                f"--{option}: {column_or_number!r} is neither a column of {self.path} nor a number",
                 remedy=self.suggest_column_names(column_or_number),
             ) from None
 
@@ -291,8 +291,8 @@ def _build_contour_regions(table: _ContourTable, options: ContourTableOptions) -
             is_different = np.diff(starts) != np.diff(y_starts)
             row = int(np.flatnonzero(is_different)[0]) + 1
             raise UserError(
-                f"{table.path}: row {row}: x and y have different numbers of values",
-                remedy="give each contour a list of x values and a list of y values with the same length",
+                f"{table.path}, row {row}: x and y have different numbers of values",
+                remedy="give each contour as many x values as y values",
             )
         contour_regions = contours.build_regions_from_pixel_lists(starts, xs, ys, disc, origin=options.origin)
     return _build_parsed_regions(contour_regions, table.list_row_names())
@@ -332,8 +332,8 @@ def _read_pixel_lists(column: pa.Array, option: str, table: _ContourTable) -> tu
         column = column.cast(pa.list_(column.type.value_type))
     if not _is_list_type(column.type):
         raise UsageError(
-            f"{table.path} contains no contours: it has no chain codes, and {table.resolve_option_value(option)} does "
-            "not contain lists of pixels",
+            f"{table.path} contains no contours: the table has no chain codes, and the column "
+            f"{table.resolve_option_value(option)!r} contains no lists of pixels",
             remedy=f"give --chain NAME; the columns are {', '.join(table.names)}",
         )
     values = column.flatten()
@@ -346,7 +346,7 @@ def _read_pixel_lists(column: pa.Array, option: str, table: _ContourTable) -> tu
             values = pc.cast(values.filter(is_number), pa.float64())
         except pa.ArrowInvalid as error:
             raise UserError(
-                f"{table.path}: {table.resolve_option_value(option)}: {error}",
+                f"{table.path}, column {table.resolve_option_value(option)!r}: {error}",
                 remedy="separate the numbers with spaces or commas",
             ) from None
     starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
@@ -377,7 +377,7 @@ def _read_arcsec_radius(table: _ContourTable, word: str) -> Numbers:
         return np.full(table.row_count, float(word))
     except ValueError:
         raise UsageError(
-            f"--radius {word} is neither a column nor a number",
+            f"--radius: {word!r} is neither a column nor a number",
             remedy="write the name of a column, or a number such as 374.87 or 985.9arcsec",
         ) from None
 
@@ -432,7 +432,7 @@ def _parse_times(values: Sequence[Any], column_name: str, table: _ContourTable) 
         except ValueError:
             if column_name not in table.names:
                 raise UsageError(
-                    f"--date {column_name} is neither a column nor a date",
+                    f"--date: {column_name!r} is neither a column nor a date",
                     remedy=table.suggest_column_names(column_name),
                 ) from None
     return times
@@ -525,13 +525,13 @@ def _build_label_regions(
         raise UserError(f"{path}: the image has {len(values):,} different values, which is too many for labels")
     disc = _read_image_disc_geometry(header, options)
     needed_numbers = (
-        ("centre", "CRPIX1,CRPIX2", disc.x + disc.y),
-        ("scale", "CDELT1,CDELT2", disc.scale_x + disc.scale_y),
+        ("centre", "both CRPIX1 and CRPIX2", disc.x + disc.y),
+        ("scale", "both CDELT1 and CDELT2", disc.scale_x + disc.scale_y),
         ("radius", "RSUN_OBS, R_SUN or DSUN_OBS", disc.radius),
     )
     for option, cards, numbers in needed_numbers:
         if not np.isfinite(numbers).all():
-            raise UsageError(f"{path} has no card {cards}", remedy=f"give the numbers with --{option}")
+            raise UsageError(f"the header of {path} does not give {cards}", remedy=f"give the numbers with --{option}")
     if np.isnan(disc.lon + disc.lat).any():
         raise UsageError(
             f"{path} has no position of the observer",
@@ -547,8 +547,8 @@ def _build_footprint_region(path: Path, header: Any) -> region_files.ParsedRegio
     image_geometry = footprints.build_image_wcs(cards)
     if image_geometry is None:
         raise UserError(
-            f"{path}: the image has no labels, because its values are not integers, and no footprint, because its "
-            "header has no coordinates"
+            f"{path}: the image has neither labels (its values are not integers) nor a footprint (its header has no "
+            "coordinates)"
         )
     result = _build_parsed_regions(build_regions_from_headers([cards]), [path.stem])
     frame = "ICRS" if image_geometry.image_axes.kind == "sky" else None

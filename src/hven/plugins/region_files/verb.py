@@ -219,13 +219,12 @@ def _print_row_messages(
     for row, message in [*notes[:MAX_SHOWN_FAULTS], *faults[:MAX_SHOWN_FAULTS]]:
         print(f"hven: {file}: row {row + 1}: {message}", file=sys.stderr)
     if len(notes) > MAX_SHOWN_FAULTS:
-        hidden_count = len(notes) - MAX_SHOWN_FAULTS
         print(
-            f"hven: {file}: {len(notes):,} rows were changed; {hidden_count:,} of them are not shown", file=sys.stderr
+            f"hven: {file}: {len(notes):,} rows were changed; only the first {MAX_SHOWN_FAULTS} are shown",
+            file=sys.stderr,
         )
     if faults:
-        hidden_count = max(len(faults) - MAX_SHOWN_FAULTS, 0)
-        hidden_text = f"; {hidden_count:,} of them are not shown" if hidden_count else ""
+        hidden_text = f"; only the first {MAX_SHOWN_FAULTS} are shown" if len(faults) > MAX_SHOWN_FAULTS else ""
         print(f"hven: {file}: {len(faults):,} of {row_count:,} rows have no region{hidden_text}", file=sys.stderr)
 
 

@@ -130,7 +130,8 @@ def _collect_citation_metadata(site: Site, collection_name: str, release_label: 
     except NotFoundError as error:
         if collection_name in published_state.resources and not release_label:
             raise NotFoundError(
-                f"no table of {collection_name} is public", remedy="run hven status to see which tables are public"
+                f"no table of the collection {collection_name!r} is public",
+                remedy="run hven status to see which tables are public",
             ) from error
         raise
 
@@ -211,18 +212,17 @@ def _write_datacite_file(site: Site, citation: CitationMetadata, output_file: Pa
     else:
         raise UsageError(
             f"the name {output_file} ends with neither .xml nor .json",
-            remedy="choose a file name that ends with .xml, which most libraries that register DOIs accept, or "
-            "with .json",
+            remedy="choose a file name that ends with .xml or .json; most libraries that register DOIs accept .xml",
         )
     print("\n".join(lines), end="\n" if lines else "", file=sys.stderr)
     if has_errors:
         raise UserError(
-            f"the metadata of {citation.title} is not complete enough for a DOI",
+            f"the metadata of {citation.title!r} is not complete enough for a DOI",
             remedy="correct the errors that are listed above",
         )
     output_file.write_bytes(data)
     print(
-        f"wrote the DataCite 4.6 metadata of {citation.title} to {output_file}; the DOI should resolve to "
+        f"wrote the DataCite 4.6 metadata of {citation.title!r} to {output_file}; the DOI should resolve to "
         f"{citation.address}"
     )
     if not name:
@@ -237,17 +237,17 @@ def _record_withdrawal(context: typer.Context, site: Site, citation: CitationMet
     own_prefix = get_doi_settings(site.settings).prefix
     is_own_doi = stored_doi and own_prefix and stored_doi.lower().startswith(f"{own_prefix}/")
     print(
-        f"{citation.title} is withdrawn; {citation.address} shows the withdrawal and the reason, even after the data "
+        f"{citation.title!r} is withdrawn; {citation.address} shows the withdrawal and the reason, even after the data "
         "is removed"
     )
     if is_own_doi:
         withdrawn_citation = replace(withdrawn_citation, doi=stored_doi)
         doi_minting.mint_doi(site.settings, site.store, withdrawn_citation, "withdrawn")
-        print(f"DataCite has recorded the withdrawal; {stored_doi} still resolves to that page")
+        print(f"DataCite has recorded the withdrawal; {stored_doi} still resolves to {citation.address}")
     elif stored_doi:
         print(
-            f"this site did not register {stored_doi}. Tell the institute that registered the DOI about the "
-            f"withdrawal; the DOI should still resolve to {citation.address}"
+            f"this site did not register {stored_doi}; report the withdrawal to the institute that registered the DOI. "
+            f"The DOI should still resolve to {citation.address}"
         )
     if citation.label:
         command = format_command(context, "release", "remove", citation.label, citation.resource.name)
@@ -260,7 +260,7 @@ def _report_doi_outcome(
     context: typer.Context, citation: CitationMetadata, stored_citation: DoiRecord, outcome: str
 ) -> None:
     doi_name = stored_citation.doi
-    print(f"https://doi.org/{doi_name}: {stored_citation.state}, {outcome}; resolves to {stored_citation.url}")
+    print(f"https://doi.org/{doi_name} ({stored_citation.state}, {outcome}) resolves to {stored_citation.url}")
     lines, _ = _list_metadata_problems(citation)
     print("\n".join(lines), end="\n" if lines else "", file=sys.stderr)
     if stored_citation.state == "draft":

@@ -68,8 +68,8 @@ class DataCiteClient:
         if missing_keys:
             raise UserError(
                 f"hven.toml has no {' and no '.join(missing_keys)} under [doi]",
-                remedy="write the values that DataCite gave you, but put the password in a secret, and write $NAME; "
-                "if a library registers the DOI, use --to FILE",
+                remedy='write the values from DataCite; put the password in a secret, and write password = "$NAME"; '
+                "if a library registers the DOI, use --to FILE instead",
             )
         endpoint_parts = urlsplit(doi_settings.endpoint)
         self._is_local = endpoint_parts.hostname in LOOPBACK_HOSTS
@@ -199,7 +199,8 @@ class DataCiteClient:
             )
         if status == 403:
             raise ForbiddenError(
-                f"DataCite {failed_action}: {self._doi_settings.repository} is not allowed to do this ({error_text})",
+                f"DataCite {failed_action}: the repository {self._doi_settings.repository!r} has no permission "
+                f"({error_text})",
                 remedy=f"check that {self._doi_settings.prefix} is the prefix of the repository, and that no "
                 "other repository has the DOI",
             )
@@ -263,10 +264,9 @@ def propose_doi(settings: Settings, citation_metadata: CitationMetadata, suffix:
     if existing_doi is not None:
         if not existing_doi.lower().startswith(f"{prefix}/"):
             raise ConflictError(
-                f"{citation_metadata.title} has the DOI {existing_doi}, which does not have this site's prefix "
-                f"{prefix}",
-                remedy="write the metadata to a file with --to FILE, and send the file to the owner of the DOI, who "
-                "must update the DOI",
+                f"{citation_metadata.title!r} has the DOI {existing_doi}, but the prefix of this site is {prefix}",
+                remedy="write the metadata to a file with --to FILE, send the file to the owner of the DOI, and ask "
+                "the owner to update the DOI",
             )
         return existing_doi
     name = citation_metadata.resource.name
@@ -274,7 +274,9 @@ def propose_doi(settings: Settings, citation_metadata: CitationMetadata, suffix:
         name = f"{name}.{citation_metadata.label}"
     doi_suffix = suffix or f"{doi_settings.suffix}{name}".lower()
     if not re.fullmatch(r"[A-Za-z0-9._/-]+", doi_suffix):
-        raise UserError(f"{doi_suffix!r:.60} is not valid in a DOI", remedy="use letters, digits and . _ - /")
+        raise UserError(
+            f"{doi_suffix!r:.60} is not valid in a DOI", remedy="use only letters, digits and the characters . _ - /"
+        )
     return f"{prefix}/{doi_suffix}"
 
 
@@ -327,7 +329,7 @@ def mint_doi(
     missing_metadata = datacite.list_missing_metadata(citation_metadata)
     errors = [message for severity, message in missing_metadata if severity == "error"]
     if errors:
-        raise UserError(f"{citation_metadata.title}: {'; '.join(errors)}")
+        raise UserError(f"{citation_metadata.title!r}: {'; '.join(errors)}")
     service = DataCiteClient(settings)
     citation_store = store.get_or_create(CitationStore)
     known_citation = citation_store.find_citation(citation_metadata.resource.name, citation_metadata.label)
@@ -349,7 +351,9 @@ def mint_doi(
         raise ServiceError(f"DataCite returned {datacite_attributes['doi']} instead of {doi}", remedy=RETRY_REMEDY)
     datacite_state = str(datacite_attributes.get("state", target_state))
     if target_state != "draft" and datacite_state != "findable":
-        raise ServiceError(f"DataCite shows {doi} as {datacite_state} instead of findable", remedy=RETRY_REMEDY)
+        raise ServiceError(
+            f"DataCite gives {doi} the state {datacite_state!r} instead of 'findable'", remedy=RETRY_REMEDY
+        )
     reason = None
     if target_state == "withdrawn":
         reason = citation.reason
@@ -413,7 +417,7 @@ def _check_doi_target(datacite_attributes: Mapping[str, Any], citation: DoiRecor
         raise ConflictError(
             f"{citation.doi} already exists and resolves to {url}",
             remedy=(
-                "choose a different DOI with --suffix; if the page at that address is this collection, run the command "
+                "choose a different DOI with --suffix; if the address is the page of this collection, run the command "
                 f"with --is {citation.doi}"
             ),
         )
@@ -449,7 +453,7 @@ def record_external_doi(store: StateStore, citation_metadata: CitationMetadata, 
     citation_store = store.get_or_create(CitationStore)
     citation = citation_store.reserve_doi(_create_citation(citation_metadata, doi))
     if (citation.doi or "").lower() != doi.lower():
-        raise ConflictError(f"{citation_metadata.title} already has the DOI {citation.doi}")
+        raise ConflictError(f"{citation_metadata.title!r} already has the DOI {citation.doi}")
     attributes = build_datacite_attributes(citation_metadata, doi)
     return citation_store.save_citation(replace(citation, state="findable", told=attributes))
 

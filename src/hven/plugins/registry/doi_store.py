@@ -74,10 +74,12 @@ class CitationStore:
                 return stored_citation
             conflicting_citation = _read_citation(connection, citations.c.doi == citation.doi)
             if conflicting_citation is not None:
-                owner = conflicting_citation.collection
+                owner = f"the collection {conflicting_citation.collection!r}"
                 if conflicting_citation.label:
-                    owner += f", {conflicting_citation.label}"
-                raise ConflictError(f"{citation.doi} is already the DOI of {owner}", remedy="give a different suffix")
+                    owner = f"the release {conflicting_citation.label!r} of {owner}"
+                raise ConflictError(
+                    f"{citation.doi} is already the DOI of {owner}", remedy="choose a different suffix with --suffix"
+                )
             updated_citation = replace(stored_citation or citation, doi=citation.doi, changed=format_current_time())
             _replace_citation(connection, updated_citation)
         return updated_citation

@@ -269,26 +269,27 @@ def _check_arguments(arguments: Sequence[tuple[str, str]]) -> str:
             problem = "is given twice"
         else:
             problem = f"{verbs[0][:40]!r} is not known"
-        raise OaiError("badVerb", f"verb {problem}; use one of {', '.join(VERB_ARGUMENTS)}")
+        raise OaiError("badVerb", f"'verb' {problem}; use one of {', '.join(VERB_ARGUMENTS)}")
     verb = verbs[0]
     names = [name for name, _ in arguments if name != "verb"]
     required_names, optional_names = VERB_ARGUMENTS[verb]
     repeated_names = sorted({name for name in names if names.count(name) > 1})
     if repeated_names:
-        raise OaiError("badArgument", f"{', '.join(repeated_names)[:80]} is given twice")
+        repeated_text = ", ".join(map(repr, repeated_names))
+        raise OaiError("badArgument", f"the request contains {repeated_text[:80]} more than once")
     known_names = required_names | optional_names
     unknown_names = sorted(set(names) - known_names)
     if unknown_names:
-        known_text = ", ".join(sorted(known_names)) or "none"
+        known_text = f"use only {', '.join(sorted(known_names))}" if known_names else "use no arguments"
         raise OaiError(
-            "badArgument", f"{verb} does not accept {', '.join(unknown_names)[:80]}; it accepts {known_text}"
+            "badArgument", f"{verb} does not accept {', '.join(map(repr, unknown_names))[:80]}; {known_text}"
         )
     missing_names = sorted(required_names - set(names))
     if "resumptionToken" in names:
         if len(names) > 1:
             raise OaiError("badArgument", "a request with a resumption token must not have other arguments")
     elif missing_names:
-        raise OaiError("badArgument", f"{verb} needs {', '.join(missing_names)}")
+        raise OaiError("badArgument", f"{verb} needs {' and '.join(map(repr, missing_names))}")
     return verb
 
 
@@ -298,7 +299,7 @@ def _parse_metadata_prefix(arguments: Mapping[str, str]) -> str:
         raise OaiError("badArgument", f"metadataPrefix={prefix[:40]!r} is not the name of a format")
     if prefix not in METADATA_FORMATS:
         raise OaiError(
-            "cannotDisseminateFormat", f"there is no format {prefix[:40]}; use one of {', '.join(METADATA_FORMATS)}"
+            "cannotDisseminateFormat", f"there is no format {prefix[:40]!r}; use one of {', '.join(METADATA_FORMATS)}"
         )
     return prefix
 
@@ -314,15 +315,17 @@ def _parse_list_request(arguments: Mapping[str, str]) -> _OaiListRequest:
             )
     if since and until:
         if len(since) != len(until):
-            raise OaiError("badArgument", "from and until must both be days, or both have a time of day")
+            raise OaiError(
+                "badArgument", "'from' and 'until' must have the same form: both with a time of day, or both without"
+            )
         if since > until:
-            raise OaiError("badArgument", "from is later than until")
+            raise OaiError("badArgument", "'from' is later than 'until'")
     set_name = arguments.get("set")
     if set_name is not None:
         if not re.fullmatch(rf"{NAME_PATTERN}(:{NAME_PATTERN})*", set_name):
             raise OaiError("badArgument", f"set={set_name[:40]!r} is not the name of a set")
         if set_name != MANAGED_SET:
-            raise OaiError("noRecordsMatch", f"there is no set {set_name[:40]}; use {MANAGED_SET}")
+            raise OaiError("noRecordsMatch", f"there is no set {set_name[:40]!r}; use {MANAGED_SET}")
     return _OaiListRequest(
         verb=arguments["verb"],
         prefix=prefix,

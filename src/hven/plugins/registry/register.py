@@ -139,10 +139,10 @@ def _draft_registry_records(
     records = registry_validation.build_draft_records(service_context)
     if collection_name is not None and collection_name not in records:
         remedy = (
-            "check with `hven status` and `hven check` that it is published, public and without errors, "
-            "and does not have `registry: {publish: false}`"
+            "check with `hven status` and `hven check` that the collection is published, public and without errors, "
+            "and that its descriptor does not contain `registry: {publish: false}`"
         )
-        raise NotFoundError(f"there are no registry records for {collection_name}", remedy=remedy)
+        raise NotFoundError(f"there are no registry records for the collection {collection_name!r}", remedy=remedy)
     return records
 
 
@@ -206,5 +206,6 @@ def _build_server_entry(site: Site, list_name: str) -> dict[str, Any]:
     if unused_error is not None:
         raise unused_error
     raise UserError(
-        f"no plug-in package in use provides the service {list_name}", remedy="install a package that provides it"
+        f"none of the plug-in packages in use provides the service {list_name!r}",
+        remedy="install a package that provides this service",
     )

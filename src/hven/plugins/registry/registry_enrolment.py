@@ -65,7 +65,7 @@ def print_registration_guide(context: typer.Context, settings: Settings) -> None
     else:
         print(f"{file} has all the settings that registries need.")
     print("\n".join(f"{number}. {step}" for number, step in enumerate(steps, start=1)))
-    print(f"For the entry in HAPI's list of servers, run: {format_command(context, 'register', '--hapi')}")
+    print(f"To get the entry for HAPI's list of servers, run: {format_command(context, 'register', '--hapi')}")
 
 
 def _format_setting_lines(missing_settings: Mapping[str, str]) -> list[str]:
@@ -95,8 +95,8 @@ def complete_settings_by_prompt(settings: Settings) -> Settings:
         return settings
     if not sys.stdin.isatty():
         raise UsageError(
-            "--write asks questions, but this is not a terminal",
-            remedy="run hven register, and paste the lines that it prints into hven.toml",
+            "--write asks questions, so it needs a terminal",
+            remedy="run hven register, and copy the printed lines to hven.toml",
         )
     answers: dict[str, str] = {}
     for keys, question in SETTING_QUESTIONS.items():
@@ -155,7 +155,7 @@ def update_settings_text(text: str, new_values: Mapping[str, str]) -> str:
         raise UserError(
             f"Hven cannot add the lines to {site_settings.SETTINGS_FILE}, because the file uses a form of TOML that "
             "Hven cannot edit",
-            remedy="run hven register, and paste the lines that it prints into hven.toml",
+            remedy="run hven register, and copy the printed lines to hven.toml",
         )
     return text
 
@@ -196,7 +196,7 @@ def print_registry_comparison(service_context: ServiceContext, registry_url: str
     if "://" not in url:
         raise UsageError(
             "the address of the registry is missing",
-            remedy="give --at URL, the address of the TAP service of a searchable registry (RegTAP)",
+            remedy="give --at URL, where URL is the TAP address of a searchable registry (RegTAP)",
         )
     own_records: dict[str, RegistryRecord] = {}
     for records in registry_validation.build_draft_records(service_context).values():

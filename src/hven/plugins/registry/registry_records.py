@@ -394,7 +394,7 @@ class _RegistryRecordBuilder:
             return tuple(capabilities)
         except Exception as error:  # noqa: BLE001  (it may be a plug-in)
             logger.warning(
-                "registry: the capabilities of the face %s cannot be listed: %s, in %s",
+                "registry: the capabilities of the face %s cannot be listed: %s (in %s)",
                 face.name,
                 error,
                 plugins.describe_error_origin(error),

@@ -212,7 +212,7 @@ class _RegistryRecordChecker:
             code, severity = codes.get(key, ("VOResource", "warning"))
             _, purpose = REQUIRED_SETTINGS[key]
             yield Fault(
-                message=f"{code}: {SETTINGS_FILE} has no usable {key}: {purpose}",
+                message=f"{code}: {SETTINGS_FILE} has no usable {key} ({purpose})",
                 place=self._find_key_place("", key),
                 remedy=_write_remedy("", key, line),
                 severity=severity,
@@ -235,7 +235,7 @@ class _RegistryRecordChecker:
             if other_ids:
                 subject = f"{first_id} and {len(other_ids)} more"
             yield Fault(
-                message=f"{violation.code}: {subject}: {violation.message}",
+                message=f"{violation.code}, {subject}: {violation.message}",
                 place=self._find_key_place(part, violation.key),
                 remedy=violation.remedy,
                 severity=violation.severity,
@@ -297,7 +297,7 @@ class _RegistryRecordChecker:
         for key, (example_line, consequence) in RECOMMENDED_KEYS.items():
             if not getattr(resource, key):
                 yield Fault(
-                    message=f"VOResource: {collection} has no {key}: {consequence}",
+                    message=f"VOResource: the collection {collection!r} has no {key}, so {consequence}",
                     place=self._find_key_place(collection, key),
                     remedy=f"add: {example_line}",
                     severity="warning",

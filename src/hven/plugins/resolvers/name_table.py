@@ -175,8 +175,8 @@ def _build_name_index(
     published_table = published_state.tables_by_name.get(table.qualified_name)
     if published_table is not None and isinstance(published_table.relation, LiveRelation):
         message = format_message(
-            "resolver.table is set to {name}, which is read in place, but only an ingested table can resolve object "
-            "names",
+            "resolver.table is set to {name}, but Hven reads this table in place; only an ingested table can resolve "
+            "object names",
             name,
         )
         raise UserError(
@@ -189,7 +189,7 @@ def _build_name_index(
     if rows.num_rows > MAX_NAME_TABLE_ROWS:
         raise TooLargeError(
             format_message(
-                "{name} has more than {most:,} rows, which is the limit for a table of object names",
+                "{name} has too many rows for a table of object names; the limit is {most:,} rows",
                 name,
                 MAX_NAME_TABLE_ROWS,
             ),
@@ -251,7 +251,7 @@ def _find_role_columns(table: Table) -> tuple[dict[str, Column], list[Column]]:
             format_message(
                 "{table} cannot resolve names: it has no column for {roles}",
                 table.qualified_name,
-                " and ".join(missing_roles),
+                " and ".join(map(repr, missing_roles)),
             ),
             remedy="give the table's columns the UCDs meta.id;meta.main, pos.eq.ra;meta.main and pos.eq.dec;meta.main",
         )
@@ -305,7 +305,7 @@ def _convert_role_column(role: str, column: Column, values: pa.ChunkedArray) -> 
     except ValueError as error:
         raise UserError(
             format_message(
-                "the column {name} cannot be converted to {wanted}: {message}", column.name, target_unit, error
+                "the column {name!r} cannot be converted to {wanted}: {message}", column.name, target_unit, error
             ),
             remedy="correct the unit of the column",
         ) from error
@@ -316,7 +316,7 @@ def _split_aliases(values: pa.ChunkedArray, column: Column) -> pa.ChunkedArray:
     if pa.types.is_list(values.type) or pa.types.is_large_list(values.type):
         return values.cast(pa.list_(pa.string()))
     if not column.type.is_string:
-        raise ServiceError(format_message("the column {name} contains no names", column.name))
+        raise ServiceError(format_message("the column {name!r} contains no names", column.name))
     return pc.split_pattern_regex(values.cast(pa.string()), ALIAS_SEPARATOR_PATTERN).cast(pa.list_(pa.string()))
 
 

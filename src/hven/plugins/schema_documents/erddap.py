@@ -131,11 +131,11 @@ def read_table_set_description(request: TableDescriptionRequest) -> TableSetDesc
             notes.append(f"{dataset.get('datasetID')} is left out: {error.message}")
     if datasets and not tables:
         raise SourceError(
-            f"none of the {len(datasets)} data sets of the file can be read here: {notes[0]}",
+            f"Hven can read none of the {len(datasets)} data sets of the file here ({notes[0]})",
             place=TextPlace(file=file_name),
             remedy=(
-                "run hven new on the machine that has the directory in fileDir; only data sets from databases can be "
-                "read on any machine"
+                "run hven new on the machine that has the directory in fileDir; on other machines, Hven can read only "
+                "data sets from databases"
             ),
         )
     if len(datasets) == 1:
@@ -253,7 +253,7 @@ def _build_source_options(
     is_recursive = _read_element_text(dataset, "recursive") == "true"
     matching_files = sorted(path for path in _walk_directory(directory, is_recursive) if matches_name(path.name))
     if not matching_files:
-        raise SourceError(f"no file name in {directory} matches {file_pattern}")
+        raise SourceError(f"no file name in {directory} matches {file_pattern!r}")
     options: dict[str, Any] = {
         "kind": FILE_DATASET_KINDS[dataset_type],
         "files": _choose_file_pattern(directory, matching_files, request, is_recursive),

@@ -151,7 +151,7 @@ def _parse_felis_schema(request: TableDescriptionRequest) -> FelisSchema:
             raise SourceError(
                 "Hven does not read YAML aliases (*name) here",
                 place=TextPlace(file=file_name),
-                remedy="write the values themselves",
+                remedy="replace each alias with its value",
             )
         document = yaml.load(text, yaml.CSafeLoader)
     except yaml.MarkedYAMLError as error:

@@ -306,7 +306,7 @@ class FileTimeSamples:
         if other_count is not None and self._time_series.parameters:
             raise SourceError(
                 format_message(
-                    "{name} in {file} has {there} values, but the number of sample times is {count}",
+                    "{name!r} in {file} has {there} values, but the number of sample times is {count}",
                     name,
                     self._name,
                     other_count,
@@ -363,7 +363,9 @@ class FileTimeSamples:
         source_shapes = [source.shape for source in sampled_variables]
         if element is not None:
             if not all(shape and 0 <= element < shape[-1] for shape in source_shapes):
-                raise SourceError(format_message("{name} in {file} has no element {number}", name, self._name, element))
+                raise SourceError(
+                    format_message("{name!r} in {file} has no element {number}", name, self._name, element)
+                )
             source_shapes = [shape[:-1] for shape in source_shapes]
         if len(source_shapes) == 1:
             return source_shapes[0]
@@ -416,8 +418,8 @@ class FileTimeSamples:
         if len(values) != size or not np.isfinite(values).all():
             raise SourceError(
                 format_message(
-                    "{words} in {file} have {count} values, but {name} has {size} elements",
-                    ", ".join(words),
+                    "{words} in {file} have {count} values, but {name!r} has {size} elements",
+                    ", ".join(map(repr, words)),
                     self._name,
                     len(values),
                     parameter_name,
@@ -464,7 +466,7 @@ class FileTimeSamples:
                     return np.asarray(read_values(), np.float64), axis.unit
         raise SourceError(
             format_message(
-                "{file} has no variable {name!r}, which should describe {size} elements",
+                "{file} lacks the variable {name!r}, which should describe {size} elements",
                 self._name,
                 variable_name,
                 size,
@@ -507,8 +509,8 @@ class FileTimeSamples:
         if (utc_times[is_present] == time_scales.NO_TIME).any():
             raise SourceError(
                 format_message(
-                    "{file} contains {scale} times before 1972, which cannot be converted to UTC, because UTC and TAI "
-                    "did not differ by whole seconds then",
+                    "{file} contains {scale} times before 1972; Hven cannot convert these times to UTC, because UTC "
+                    "and TAI did not yet differ by whole seconds",
                     self._name,
                     scale,
                 )
@@ -557,7 +559,7 @@ class FileTimeSamples:
         scale = _find_unit_microseconds(unit_name)
         if scale is None:
             raise SourceError(
-                format_message("the unit {unit!r} of {name} is not a unit of time", unit, clock.name),
+                format_message("the unit {unit!r} of {name!r} is not a unit of time", unit, clock.name),
                 remedy=format_message("write the unit, such as `time: {{of: {name}, unit: ms}}`", clock.name),
             )
         if column.epoch is not None and not reference_text:
@@ -612,7 +614,7 @@ class FileTimeSamples:
             except pa.ArrowInvalid as fault:
                 reason = str(fault)[:120]
                 raise SourceError(
-                    format_message("{name} contains values that are not valid times: {reason}", name, reason)
+                    format_message("{name!r} contains values that are not valid times: {reason}", name, reason)
                 ) from None
         timestamps = cells.cast(pa.timestamp("us"), safe=False)
         micros = timestamps.cast(pa.int64())
@@ -629,7 +631,7 @@ class FileTimeSamples:
         unit_name = (unit or added_variable.column.unit or "").lower()
         scale = _find_unit_microseconds(unit_name)
         if scale is None:
-            raise SourceError(format_message("the unit {unit!r} of {name} is not a unit of time", unit_name, name))
+            raise SourceError(format_message("the unit {unit!r} of {name!r} is not a unit of time", unit_name, name))
         read = create_sequential_reader(added_variable)
         conversion = _TimeConversion(scale)
         return lambda first, stop: conversion.convert_to_microseconds(read(first, stop))
@@ -840,8 +842,8 @@ class FileTimeSamples:
         if (np.abs(times) > MAX_NANOSECOND_INSTANT).any():
             raise SourceError(
                 format_message(
-                    "{file} contains times before 1678 or after 2261, which cannot be stored in nanoseconds like the "
-                    "times of the other files",
+                    "{file} contains times before 1678 or after 2261; unlike the times of the other files, such times "
+                    "cannot be stored in nanoseconds",
                     self._name,
                 )
             )

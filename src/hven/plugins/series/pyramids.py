@@ -210,7 +210,7 @@ class BinPyramidStore:
                     self._requested_keys.discard(key)
             except Exception:
                 log.exception(
-                    "the reductions of %s cannot be created, so its samples are reduced for each request", data_set.id
+                    "the reductions of %s cannot be created, so Hven reduces the samples for each request", data_set.id
                 )
             del view, data_set
             self._build_queue.task_done()
@@ -243,7 +243,7 @@ class BinPyramidStore:
             byte_count = _estimate_bin_value_count(data_set, extent, widths[0]) * 12
             if shutil.disk_usage(self._directory).free < byte_count * FREE_SPACE_FACTOR:
                 log.warning(
-                    "there is no disk space for the reductions of %s, so its samples are reduced for each request",
+                    "there is no disk space for the reductions of %s, so Hven reduces the samples for each request",
                     data_set.id,
                 )
                 return False

@@ -38,7 +38,8 @@ def read_reference_time(reference_spec: str, cards: dict[str, Any], file_name: s
         return _parse_date(reference_spec, file_name)
     words = [cards.get(word.upper()) for word in reference_spec.split()]
     if None in words:
-        raise SourceError(format_message("{file} has no card {name}", file_name, reference_spec))
+        missing_name = reference_spec.split()[words.index(None)]
+        raise SourceError(format_message("{file} has no card {name!r}", file_name, missing_name))
     if len(words) == 1 and isinstance(words[0], int | float):
         for day_count, (low, high) in _LIKELY_DAY_RANGES.items():
             if low <= words[0] <= high:
@@ -55,7 +56,7 @@ def _read_time_from_name(name_format: str, file_name: str) -> int:
     match = re.search(pattern, file_name)
     if match is None:
         raise SourceError(
-            format_message("the file name {file} has no date in the format {pattern}", file_name, name_format)
+            format_message("the file name {file} has no date in the format {pattern!r}", file_name, name_format)
         )
     try:
         date = dt.datetime.strptime(match[0], name_format)  # noqa: DTZ007  (UTC, or the time scale of the file)

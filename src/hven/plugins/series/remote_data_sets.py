@@ -166,4 +166,6 @@ class RemoteDataSet:
     def _build_upstream_error(self, error: Exception) -> UpstreamError:
         reason = error.message if isinstance(error, HvenError) else str(error)[:300]
         dataset_id = str(self._source_spec.options["dataset"])
-        return UpstreamError(format_message("the samples of {name} are not available: {reason}", dataset_id, reason))
+        return UpstreamError(
+            format_message("the samples of the data set {name!r} are not available: {reason}", dataset_id, reason)
+        )

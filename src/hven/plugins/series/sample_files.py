@@ -146,9 +146,7 @@ class DataSetFiles:
         self.table = table
         begin, end = find_begin_and_end_time_columns(table)
         if begin is None or end is None:
-            message = format_message(
-                "no column of {table} gives the time of the first sample of a file", table.qualified_name
-            )
+            message = format_message("{table} has no column with the start times of the files", table.qualified_name)
             raise StorageUnavailableError(message)
         self._begin_column = begin
         self._end_column = end
@@ -790,7 +788,7 @@ def _check_bins(name: str, file_bins: tuple[ParameterBins, ...], layout: DataSet
     set_channels = [(bin_axis.centers, bin_axis.ranges) for bin_axis in layout.bins[name]]
     if file_channels != set_channels:
         message = format_message(
-            "the channels of {name} in {path} are different from those of the data set", name, path
+            "the channels of {name!r} in {path} differ from the channels in the data set", name, path
         )
         raise StorageUnavailableError(message, remedy=format_message("ingest the collection again"))
 
@@ -807,7 +805,7 @@ def _convert_to_data_set_column(array: pa.Array, file_column: Column, target_col
         return array.cast(target_type)
     except pa.ArrowInvalid as error:
         message = format_message(
-            "{name} in {path} cannot be converted to {kind}, its type in the data set: {reason}",
+            "{name!r} in {path} cannot be converted to the data set's type {kind}: {reason}",
             target_column.name,
             path,
             str(target_column.type),
@@ -823,7 +821,7 @@ def _convert_unit(array: pa.Array, file_column: Column, target_column: Column, p
         return array
     if not units.are_units_convertible(file_unit, target_unit) or target_column.type.datatype != "double":
         message = format_message(
-            "{name} has the unit {own} in {path}, but {unit} in the data set",
+            "{name!r} has the unit {own!r} in {path}, but {unit!r} in the data set",
             target_column.name,
             file_unit,
             path,

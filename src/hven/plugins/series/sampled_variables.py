@@ -137,7 +137,7 @@ def read_column(part: TablePart, name: str, first: int, stop: int) -> pa.Array:
     else:
         column_values = pa.nulls(0, narrow_table.columns[0].arrow_field.type)
     if len(column_values) != stop - first:
-        raise SourceError(format_message("{name} is truncated: it ends before its last value", name))
+        raise SourceError(format_message("values of {names} are missing at the end of the file", repr(name)))
     return column_values
 
 
@@ -173,8 +173,8 @@ class ColumnStream:
         while not self._remaining_batch:
             next_batch = next(self._batches, None)
             if next_batch is None:
-                names = ", ".join(self._names)[:100]
-                raise SourceError(format_message("{name} is truncated: it ends before its last value", names))
+                names = ", ".join(map(repr, self._names))[:100]
+                raise SourceError(format_message("values of {names} are missing at the end of the file", names))
             self._remaining_batch = next_batch
         row_count: int = self._remaining_batch.num_rows
         return row_count

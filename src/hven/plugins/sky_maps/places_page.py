@@ -107,9 +107,9 @@ def _parse_map_box(text: str) -> tuple[float, float, float, float]:
         west, south, east, north = (float(number) for number in text.split(","))
     except ValueError:
         message = format_message(
-            "{name}={value} must be four numbers, for west, south, east and north", "_view_at", text[:60]
+            "{name} must be four numbers (west, south, east, north), not {value!r}", "_view_at", text[:60]
         )
-        remedy = format_message("{name}={value}", "_view_at", "0,-90,360,90")
+        remedy = format_message("write {name}={value}", "_view_at", "0,-90,360,90")
         raise ParamError(message, name="_view_at", remedy=remedy) from None
     return west, south, east, north
 

@@ -251,7 +251,8 @@ class SparkClusterPlan:
         if view_name in self.spark_query.cell_views:
             if not _has_cell_column(paths):
                 raise UnsupportedByClusterError(
-                    f"a match or a cell of the positions of {table.qualified_name}, which has no column {CELL_COLUMN}"
+                    f"a match or a cell of the positions of {table.qualified_name} (the table has no column "
+                    f"{CELL_COLUMN})"
                 )
             column_types[CELL_COLUMN] = "BIGINT"
         column_types |= {column.name: write_spark_type(column.type.arrow) for column in table.columns}

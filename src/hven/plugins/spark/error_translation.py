@@ -134,7 +134,7 @@ def build_spark_no_answer_error(server_name: str) -> StorageUnavailableError:
     return StorageUnavailableError(
         f"the Spark cluster{_format_server(server_name)} does not respond",
         remedy="try again in a few seconds; if the error persists, check the cluster's Connect server "
-        "(spark under [hats])",
+        "(`spark` under [hats])",
     )
 
 
@@ -185,7 +185,7 @@ def _translate_connection_error(error: BaseException, server_name: str) -> HvenE
     if status in {"UNAUTHENTICATED", "PERMISSION_DENIED"}:
         return StorageError(
             f"the Spark cluster{_format_server(server_name)} rejects this site",
-            remedy="check the token in spark under [hats] in hven.toml",
+            remedy="check the token in `spark` under [hats] in hven.toml",
         )
     return None
 
@@ -195,8 +195,8 @@ def _translate_worker_error(text: str, server_name: str) -> HvenError | None:
     python = re.search(r"PYTHON_VERSION_MISMATCH|Python in worker has different version:? ?(?P<v>[^.]*\.\d+)", text)
     if "No module named 'hven'" in text:
         return StorageError(
-            f"Hven, which computes shapes and matches, is not installed on the workers of the Spark "
-            f"cluster{_format_server(server_name)}",
+            f"Hven is not installed on the workers of the Spark cluster{_format_server(server_name)}, so the cluster "
+            "cannot compute shapes and matches",
             remedy="install hven in the Python of the workers (spark.pyspark.python); plain SQL works without Hven",
         )
     version_match = re.search(r"the workers have hven (?P<there>[^\s,]+), but this server has (?P<here>[^\s']+)", text)
@@ -213,8 +213,8 @@ def _translate_worker_error(text: str, server_name: str) -> HvenError | None:
             reason = f"an incomplete Python: {missing['what']}"
         return StorageError(
             f"the workers of the Spark cluster{_format_server(server_name)} have {reason}",
-            remedy="on the workers, install the same minor version of Python as here, and install hven in it "
-            "(spark.pyspark.python); hven check shows both versions",
+            remedy="on the workers, install the minor version of Python that this server uses, and install hven in "
+            "that Python (spark.pyspark.python); hven check shows both versions",
         )
     return None
 
@@ -280,7 +280,7 @@ def _translate_query_error(error_class: str, text: str, sqlstate: str) -> HvenEr
     if error_class.startswith(_REFUSED_CLASS_PREFIXES) or sqlstate[:2] in {"0A", "42"}:
         class_words = error_class.lower().replace("_", " ")
         reason = f"{class_words}: {line[:MAX_REASON_CHARACTERS]}"
-        return UnsupportedByClusterError(f"a query that the cluster does not support ({reason})")
+        return UnsupportedByClusterError(f"this query ({reason})")
     prefix = f"[{error_class}] " if error_class else ""
     return build_unexpected_spark_error(f"{prefix}{line}")
 

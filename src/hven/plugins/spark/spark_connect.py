@@ -469,8 +469,9 @@ def check_spark_version(version: str, server_name: str) -> None:
     """
     if version.split(".", maxsplit=1)[0] != SUPPORTED_MAJOR_VERSION:
         raise StorageError(
-            f"the server at {server_name} is {SERVER_NAME} {version}, but Hven needs version {SUPPORTED_MAJOR_VERSION}",
-            remedy=f"install {SERVER_NAME} {SUPPORTED_MAJOR_VERSION} on that server, or set spark under [hats] "
+            f"the server at {server_name} runs {SERVER_NAME} {version}, but Hven needs version "
+            f"{SUPPORTED_MAJOR_VERSION}",
+            remedy=f"install {SERVER_NAME} {SUPPORTED_MAJOR_VERSION} on that server, or set `spark` under [hats] "
             "to another server",
         )
 

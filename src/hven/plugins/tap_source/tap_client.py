@@ -126,8 +126,7 @@ class TapClient:
             raise TruncatedAnswerError(
                 f"{self.service.host} truncated its response after {page.table.num_rows:,} rows "
                 "(QUERY_STATUS=OVERFLOW), but there are more rows",
-                remedy="report this to the operators of the service; it must send the complete description "
-                "of its tables",
+                remedy="ask the operators of the service to send the complete description of the tables",
             )
         return page
 
@@ -235,7 +234,7 @@ class TapClient:
             file.close()
             raise StorageError(
                 f"the response from {self.service.host} could not be saved: {error.strerror}",
-                remedy="free space for temporary files",
+                remedy="free some space for temporary files",
             ) from error
         except BaseException:
             file.close()
@@ -284,7 +283,7 @@ class TapClient:
                 )
             if answer.status == 200:
                 raise SourceError(
-                    f"{self.service.host} did not create a job: it returned status 200, but no job address",
+                    f"{self.service.host} did not create a job, but returned status 200 without a job address",
                     remedy="write `mode: sync`",
                 )
             if answer.status not in {301, 302, 303, 307, 308} or not answer.location:
@@ -294,7 +293,7 @@ class TapClient:
             phase = self._wait_for_job(job_url)
             if phase != "COMPLETED":
                 raise SourceError(
-                    f"{self.service.host}: the job ended as {phase}: "
+                    f"the job at {self.service.host} ended as {phase}: "
                     f"{self._read_job_error(job_url) or 'the service gave no reason'}"
                 )
             return self.service.retry(lambda: self._fetch_result(job_url, byte_limit))

@@ -344,7 +344,7 @@ class TapSource(WatermarkSource):
                     raise SourceError(
                         f"{self.source_name} has more rows with the same key than fit in one response "
                         f"({row_count:,} rows)",
-                        remedy=f"choose a `key` with more distinct values than {', '.join(key.names)}",
+                        remedy=f"choose a `key` with more distinct values (it is now {', '.join(key.names)})",
                     )
                 size *= 2
                 continue
@@ -524,8 +524,8 @@ def _cast_column(values: T, arrow_type: pa.DataType, name: str, source_name: str
         cast_values: T = values.cast(arrow_type)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
         raise SourceError(
-            f"{source_name}: the type of column {name} is {arrow_type} in the first response, but {values.type} in a "
-            "later response",
+            f"{source_name}: the column {name!r} has the type {arrow_type} in the first response, but {values.type} in "
+            "a later response",
             remedy="sync again; if the error persists, report it to the operators of the service",
         ) from error
     return cast_values

@@ -399,7 +399,7 @@ def find_field_faults(fields_member: object) -> list[TfcatFault]:
             reason = f"{field_definition['datatype']!r:.60} is not a TFCat type"
             faults.append(TfcatFault(f"{json_path}.datatype", reason, "write bool, int, float or str"))
         missing_keys = [key for key in ("info", "ucd") if not isinstance(field_definition.get(key), str)]
-        faults += [TfcatFault(f"{json_path}.{key}", "it is missing", f"add {key}, a string") for key in missing_keys]
+        faults += [TfcatFault(f"{json_path}.{key}", "it is missing", f"add a string {key!r}") for key in missing_keys]
         unit = field_definition.get("unit")
         if unit and not (isinstance(unit, str) and units.normalize_unit(unit)):
             faults.append(TfcatFault(f"{json_path}.unit", f"{unit!r:.60} is not a unit", "write a VOUnits unit"))

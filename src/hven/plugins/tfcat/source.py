@@ -213,7 +213,7 @@ class TfcatSource(FileByFileSource):
                 for key in ("datatype", "unit"):
                     if first_field.get(key) != field.get(key):
                         raise SourceError(
-                            f"the {key} of the field {name} is {field.get(key)}, but {first_field.get(key)} in "
+                            f"the {key} of the field {name!r} is {field.get(key)!r}, but {first_field.get(key)!r} in "
                             f"{self.files[0].name}",
                             place=TextPlace(file=file.name),
                             remedy="make the file a separate source entry",
@@ -270,7 +270,7 @@ class TfcatSource(FileByFileSource):
             document = _read_document_head(file)
             if self._documents and document.crs != self._first_document.crs:
                 raise SourceError(
-                    f"the crs is different from that in {self.files[0].name}",
+                    f"the crs differs from the crs in {self.files[0].name}",
                     place=TextPlace(file=file.name),
                     remedy="make the file a separate source entry and table; all numbers in a table must have the "
                     "same reference system",
@@ -324,7 +324,7 @@ class TfcatSource(FileByFileSource):
         try:
             feature = tfcat_features.parse_tfcat_feature(text.as_py(), document.crs, document.fields)
         except UnicodeDecodeError:
-            faults = [TfcatFault("", "it is not UTF-8", "save the file as UTF-8")]
+            faults = [TfcatFault("", "the text is not UTF-8", "save the file as UTF-8")]
             return TfcatFeature(faults=faults)
         if self._id_type == "int64":
             if feature.id is not None and not _is_int64(feature.id):
@@ -382,7 +382,7 @@ class TfcatSource(FileByFileSource):
             row=row,
             column=first.json_path or None,
             value=f"line {line:,}: {raw[:MAX_SHOWN_CHARACTERS]}",
-            reason=f"{first.reason}: {first.remedy}{remaining_text}",
+            reason=f"{first.reason}; {first.remedy}{remaining_text}",
             text=raw,
         )
         self.context.on_reject(rejected_row)
@@ -397,7 +397,7 @@ def _add_faults_of_impossible_times(features: Sequence[TfcatFeature], utc_times:
     for at in np.flatnonzero(has_no_time).tolist():
         feature = features[at]
         if not feature.faults and not math.isnan(feature.times[0]):
-            feature.add_fault("geometry.coordinates", reason, "check its times")
+            feature.add_fault("geometry.coordinates", reason, "check the times of the feature")
 
 
 def _read_document_head(file: DataFile) -> _TfcatDocumentHead:

@@ -164,12 +164,12 @@ def parse_tfcat_feature(
     try:
         members_by_name = _parse_feature_members(text, feature)
     except RecursionError:
-        return TfcatFeature(faults=[TfcatFault("", "it is nested too deeply", "check its brackets")])
+        return TfcatFeature(faults=[TfcatFault("", "the text is nested too deeply", "check the brackets")])
     except ValueError as error:
-        error_text = f": {error}"
+        error_text = str(error)
         if isinstance(error, json.JSONDecodeError):
-            error_text = f": {error.msg}, character {error.pos + 1:,}"
-        faults = [TfcatFault("", f"it is not JSON{error_text}", "check the file at this place")]
+            error_text = f"{error.msg}, character {error.pos + 1:,}"
+        faults = [TfcatFault("", f"the text is not JSON ({error_text})", "check the file at this place")]
         return TfcatFeature(faults=faults)
     _check_feature_type_and_id(members_by_name, feature)
     properties, raw_properties = members_by_name.get("properties", ({}, "{}"))
@@ -182,7 +182,7 @@ def parse_tfcat_feature(
         feature.geometry.encode()
         json.dumps([feature.id, feature.properties], ensure_ascii=False).encode()
     except UnicodeEncodeError:
-        reason = "it contains half of a surrogate pair, which is not a character"
+        reason = "the feature contains half of a surrogate pair, which is not a character"
         feature.add_fault("", reason, "write the character itself")
     return feature
 
@@ -192,7 +192,7 @@ def _parse_feature_members(text: str, feature: TfcatFeature) -> dict[str, tuple[
     members_by_name: dict[str, tuple[Any, str]] = {}
     for name, value, raw in iterate_json_members(text):
         if name in members_by_name:
-            feature.add_fault(f"{name:.60}", "it occurs twice", "remove one of them")
+            feature.add_fault(f"{name:.60}", "the name occurs twice", "remove one of the two members")
         members_by_name[name] = value, raw
     return members_by_name
 
@@ -239,7 +239,7 @@ def _check_feature_geometry(geometry: Any, system: TfcatCrs, feature: TfcatFeatu
     elif feature.kind == "GeometryCollection":  # an empty one: it has no place (RFC 7946, 3.1.8)
         feature.times = feature.spectrum = (math.nan, math.nan)
     else:
-        feature.add_fault("geometry", "it has no position", "leave the feature out")
+        feature.add_fault("geometry", "the geometry has no position", "leave the feature out")
 
 
 def _is_number(value: object) -> bool:
@@ -260,14 +260,14 @@ class _GeometryReader:
     def read_geometry(self, geometry: Any, json_path: str, depth: int = 0) -> None:
         """Read a geometry, at a depth of nesting."""
         if geometry is None:
-            raise _GeometryError(json_path, "it is missing", "add a geometry with times and frequencies")
+            raise _GeometryError(json_path, "the geometry is missing", "add a geometry with times and frequencies")
         kind = geometry.get("type") if isinstance(geometry, dict) else None
         if not isinstance(kind, str) or kind not in GEOMETRY_TYPES:
             remedy = f"write one of {', '.join(GEOMETRY_TYPES)}"
             raise _GeometryError(f"{json_path}.type", f"{kind!r:.60} is not a TFCat geometry type", remedy)
         if geometry.get("crs") is not None and parse_tfcat_crs(geometry["crs"])[0] != self._system:
             remedy = "use one reference system for all features of a document"
-            raise _GeometryError(f"{json_path}.crs", "it is different from the document's crs", remedy)
+            raise _GeometryError(f"{json_path}.crs", "the crs differs from the document's crs", remedy)
         if depth == 0:
             self._feature.kind = kind
         if kind == "GeometryCollection":

@@ -166,7 +166,7 @@ def _list_curated_collections(page_context: PageContext) -> set[str] | None:
     if not own_collections:
         raise ForbiddenError(
             "only curators may see the usage counts",
-            remedy="ask an operator (health.operators), an administrator of a portal or a curator of a project",
+            remedy="to get the counts, ask an operator (health.operators), a portal administrator or a project curator",
         )
     return own_collections
 

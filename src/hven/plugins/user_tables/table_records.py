@@ -126,7 +126,7 @@ class UserTableWriter:
         )
         with self._database.begin_write() as connection:
             if not connection.execute(statement).rowcount:
-                raise NotFoundError(f"{owner} has no table {table_name!r:.120}")
+                raise NotFoundError(f"the user {owner!r} has no table {table_name!r:.120}")
 
 
 def check_quota(quantity: str, total: int, limit: int) -> None:

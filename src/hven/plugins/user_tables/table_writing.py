@@ -72,7 +72,9 @@ def parse_user_table_name(written_name: str) -> str:
     if dot and schema.lower() != USER_SCHEMA:
         raise ParamError(
             format_message("{given!r:.120} is not one of your tables", written_name),
-            remedy=format_message("write {schema}.{name:.64}; your tables are in {schema}", USER_SCHEMA, name),
+            remedy=format_message(
+                "write {schema}.{name:.64}; your tables are in the schema {schema}", USER_SCHEMA, name
+            ),
         )
     if not _TABLE_NAME_PATTERN.fullmatch(name) or len(name) > MAX_TABLE_NAME_CHARACTERS:
         raise ParamError(
@@ -464,7 +466,7 @@ def _check_unique_columns(site: Site, table: Table, snapshot: Snapshot) -> None:
                 column.name,
                 examples,
             ),
-            remedy="send each value once, or index the column without unique",
+            remedy="send each value once, or index the column without UNIQUE=true",
         )
 
 
@@ -508,7 +510,9 @@ def _build_unknown_columns_error(table: Table, unknown_names: list[str]) -> Sour
     if len(unknown_names) > MAX_SHOWN_NAMES:
         name_list = format_message("{shown} and {count} more", name_list, len(unknown_names) - MAX_SHOWN_NAMES)
     return SourceError(
-        format_message("{table} does not have the column {names}; nothing was added", table.qualified_name, name_list),
+        format_message(
+            "these columns do not exist in {table}: {names}; nothing was added", table.qualified_name, name_list
+        ),
         remedy=format_message("use one of its columns: {names}", _format_column_names(table)),
     )
 

@@ -368,7 +368,7 @@ def _answer_help(das2_request: _Das2Request, params: Mapping[str, str]) -> Respo
 
 
 def _build_param_error(name: str, message: str, remedy: str) -> ParamError:
-    return ParamError(f"{name} {message}", name=name, remedy=remedy)
+    return ParamError(f"{name!r} {message}", name=name, remedy=remedy)
 
 
 def _parse_time(params: Mapping[str, str], name: str) -> int:
@@ -391,7 +391,9 @@ def _parse_bin_width(params: Mapping[str, str], cadence_microseconds: float) -> 
         except ValueError:
             resolution_seconds = -1.0
     if not 0 <= resolution_seconds < 1e12:
-        raise _build_param_error("resolution", "is not a number of seconds", "write 60, or leave resolution out")
+        raise _build_param_error(
+            "resolution", "is not a number of seconds", "write resolution=60, or leave out 'resolution'"
+        )
     return reductions.choose_bin_width(int(resolution_seconds * SECOND_MICROSECONDS), cadence_microseconds)
 
 
@@ -402,7 +404,9 @@ def _choose_parameters(data_set: SampleDataSet, params: Mapping[str, str]) -> li
         requested_names = set(streamable)
     if not streamable.keys() >= requested_names:
         raise _build_param_error(
-            "params", "names parameters that this data source does not have", f"use only {', '.join(streamable)[:500]}"
+            "params",
+            "contains parameters that this data source does not have",
+            f"use only {', '.join(streamable)[:500]}",
         )
     return [parameter for name, parameter in streamable.items() if name in requested_names]
 
@@ -428,7 +432,7 @@ def _answer_sample_data(
         raise _build_param_error(
             "interval",
             "applies only to sources that compute positions, but this source has samples",
-            "leave interval out",
+            "leave out 'interval'",
         )
     start = _parse_time(params, "start_time")
     stop = _parse_time(params, "end_time")
@@ -719,7 +723,8 @@ def _answer_catalog_node(das2_request: _Das2Request, path: str) -> Response:
         children[child_name.lower()] = child
     if path and not children:
         raise NotFoundError(
-            "the requested node does not exist", remedy=f"see the links to all nodes in {das2_request.url}/catalog.json"
+            "the requested node does not exist",
+            remedy=f"see {das2_request.url}/catalog.json for the links to all nodes",
         )
     values: dict[str, Any] = {"name": source_parts[depth - 1], "title": None}
     if not path:
@@ -757,7 +762,7 @@ def build_das2_routes(context: ServiceContext) -> Sequence[Route]:
             raise _build_param_error(
                 "server",
                 "does not name a kind of request",
-                f"write server= followed by one of {', '.join(filter(None, SERVER_REQUESTS))}",
+                f"write server=NAME, where NAME is one of {', '.join(filter(None, SERVER_REQUESTS))}",
             )
         server_answer = await anyio.to_thread.run_sync(answer, _Das2Request(request, context), query_params)
         if isinstance(server_answer, tuple):

@@ -235,7 +235,7 @@ class Das2Source(TimeWindowSource):
             if not self.options.tags and first.item_values != plane.item_values:
                 moment = np.datetime64(int(segment.times[0]), "us")
                 raise SourceError(
-                    f"{self.source_name}: at {moment}Z, {name} has {plane.item_count} items whose tags differ from "
+                    f"{self.source_name}: at {moment}Z, the tags of {name!r} ({plane.item_count} items) differ from "
                     "the tags in the first sample",
                     remedy="write `tags: true`, which adds a column with the tags",
                 )

@@ -400,14 +400,15 @@ def to_instants(time_variable: PacketVariable, cells: Array) -> Array:
         try:
             return parse_instants(np.ascontiguousarray(np.char.strip(cells)))
         except ValueError as error:
-            raise ServerFaultError(f"the stream has a value that is not a time: {error}") from None
+            raise ServerFaultError(f"the stream contains an invalid time: {error}") from None
     if units == "tt2000":
         nanoseconds = _to_floats(cells, keeps_integers=True).astype(np.int64)
         return time_scales.tai_to_utc(nanoseconds // 1000 + J2000_TAI_MICROSECONDS)
     if units not in TIME_UNITS:
         raise SourceError(
             f"the unit of x in the stream is {time_variable.units!r:.40}, not a unit of time",
-            remedy=f"ask the operators of the server for times in {', '.join(TIME_UNITS)} or tt2000, or as text",
+            remedy="ask the operators of the server for times as text, or in one of these units: "
+            f"{', '.join(TIME_UNITS)}, tt2000",
         )
     scale, begins = TIME_UNITS[units]
     return np.rint(_to_floats(cells) * scale).astype(np.int64) + begins
@@ -421,7 +422,7 @@ def _to_floats(cells: Array, *, keeps_integers: bool = False) -> Array:
     try:
         return cells.astype(np.float64)
     except ValueError as error:
-        raise ServerFaultError(f"the stream has a value that is not a number: {error}") from None
+        raise ServerFaultError(f"the stream contains an invalid number: {error}") from None
 
 
 def to_numbers(plane: PacketVariable, cells: Array) -> Array:

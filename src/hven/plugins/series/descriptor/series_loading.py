@@ -103,7 +103,7 @@ def check_table_series(series_path: str, table: Table, faults: FaultCollector) -
                     f"{series_path}.scale_types.{name}: {column.name} must contain numbers, but its "
                     f"type is {column.type}"
                 )
-                faults.add_error(message, series.places["scale_types"], f"remove {name}")
+                faults.add_error(message, series.places["scale_types"], f"remove {name!r}")
         for name, parameter_bins in series.bins.items():
             column = columns_by_name.get(name.lower())
             if column is not None:
@@ -128,7 +128,7 @@ def _check_series_of_files(series_path: str, series: TimeSeriesSpec, table: Tabl
     ucds = [(column.ucd or "").lower() for column in table.columns]
     if not any(ucd.startswith(("time.start", "time.epoch")) for ucd in ucds):
         faults.add_error(
-            f"{series_path}: no column has a UCD for the time when the samples of a file begin",
+            f"{series_path}: no column has a UCD for the start time of a file's samples",
             _find_series_key_place(series, "time"),
             "write `source: {kind: granules, ..}`; then Hven reads the columns 'start' and 'stop' from the files",
         )
@@ -487,7 +487,7 @@ def _check_series_id(key_path: str, series_id: LocatedYamlScalar, faults: FaultC
     has_forbidden_character = any(mark in series_id for mark in ",/\n\t ")
     if not series_id or has_forbidden_character or len(series_id) > MAX_SERIES_ID_CHARACTERS:
         message = f"{key_path}.id: {str(series_id)!r} cannot be the name of a data set"
-        faults.add_error(message, series_id.place, "use only letters, digits, _ . - ~")
+        faults.add_error(message, series_id.place, "use only letters, digits and the characters _ . - ~")
     return str(series_id)
 
 
@@ -534,7 +534,7 @@ def _read_bin_ranges(
             first_invalid_number = number
     if first_invalid_number is not None:
         faults.add_error(
-            f"{key_path}.ranges: item {first_invalid_number} is not a pair of a lowest and a highest value",
+            f"{key_path}.ranges: item {first_invalid_number} must be a pair of the form [lowest, highest]",
             bin_fields.places["ranges"],
             "write pairs such as [[10, 11], [11, 12]]",
         )

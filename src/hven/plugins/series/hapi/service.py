@@ -161,7 +161,7 @@ def _read_params(request: Request, endpoint: str) -> dict[str, str]:
             known_names = ", ".join(sorted(ENDPOINT_PARAMETERS[endpoint])) or "none"
             raise HapiError(1401, f"the parameters of {endpoint} are {known_names}")
         if name in read_values:
-            raise HapiError(1400, f"{name} is given twice")
+            raise HapiError(1400, f"{name!r} is given twice")
         read_values[name] = value
     if "resolve_references" in read_values and read_values["resolve_references"] not in {"true", "false"}:
         raise HapiError(1412, "write true or false")
@@ -331,7 +331,7 @@ class _HapiRequest(sample_sets.SeriesRequest):
 
     def require_data_set(self) -> SampleDataSet:
         if "dataset" not in self.params:
-            raise HapiError(1400, "dataset is missing; see the list of data sets in the catalog")
+            raise HapiError(1400, "'dataset' is missing; see the list of data sets in the catalog")
         data_set = self.find_data_set(self.params["dataset"])
         if data_set is None:
             raise HapiError(1406, "see the list of data sets in the catalog")
@@ -350,17 +350,17 @@ class _HapiRequest(sample_sets.SeriesRequest):
                 raise HapiError(1407, f"the parameters of this data set are {', '.join(index_by_name)[:500]}")
             indexes.append(index_by_name[name])
         if any(after <= before for before, after in pairwise(indexes)):
-            raise HapiError(1411, f"write them in this order: {', '.join(index_by_name)[:500]}")
+            raise HapiError(1411, f"write the parameters in this order: {', '.join(index_by_name)[:500]}")
         return [data_set.parameters[index - 1] for index in indexes if index]
 
     def parse_time(self, name: str, code: int) -> int:
         """Parse a time in nanoseconds."""
         if name not in self.params:
-            raise HapiError(1400, f"{name} is missing")
+            raise HapiError(1400, f"{name!r} is missing")
         try:
             return parse_time_as_nanoseconds(self.params[name])
         except ValueError:
-            raise HapiError(code, "write 2003-05-21T10:30:00Z or 2003-141T10:30Z") from None
+            raise HapiError(code, "write a time such as 2003-05-21T10:30:00Z or 2003-141T10:30Z") from None
 
 
 def _build_about_document(hapi_request: _HapiRequest) -> Mapping[str, Any]:
@@ -382,7 +382,7 @@ def _build_capabilities(_: _HapiRequest) -> Mapping[str, Any]:
 def _build_catalog(hapi_request: _HapiRequest) -> Mapping[str, Any]:
     depth = hapi_request.params.get("depth", "dataset")
     if depth not in {"dataset", "all"}:
-        raise HapiError(1413, "write dataset or all")
+        raise HapiError(1413, "write depth=dataset or depth=all")
     items = []
     for data_set in hapi_request.data_sets.values():
         item: dict[str, Any] = {"id": data_set.id, "title": data_set.title}

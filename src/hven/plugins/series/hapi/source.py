@@ -162,7 +162,7 @@ class HapiSource(TimeWindowSource):
             parameters = self._parse_dataset_parameters()
         except (KeyError, TypeError, ValueError) as error:
             raise ServerFaultError(
-                f"the `info` response of {self.source_name} has an invalid description of a parameter: {error!r}"
+                f"the `info` response of {self.source_name} contains an invalid parameter description: {error!r}"
             ) from error
         first = next(iter(parameters), None)
         if first is None or parameters[first]["type"] != "isotime":
@@ -275,15 +275,16 @@ class HapiSource(TimeWindowSource):
                     data += part
                     if len(data) > MAX_DOCUMENT_BYTES:
                         raise SourceError(
-                            f"/{endpoint} of {self.source_name} is larger than {MAX_DOCUMENT_BYTES:,} bytes"
+                            f"the `{endpoint}` response of {self.source_name} is larger than "
+                            f"{MAX_DOCUMENT_BYTES:,} bytes"
                         )
             try:
                 document = json.loads(data)
             except ValueError as error:
-                raise BrokenAnswerError(f"/{endpoint} is not JSON: {error}") from error
+                raise BrokenAnswerError(f"the `{endpoint}` response is not JSON: {error}") from error
             if not isinstance(document, dict):
                 raise SourceError(
-                    f"/{endpoint} of {self.service.host} is not a JSON object",
+                    f"the `{endpoint}` response of {self.service.host} is not a JSON object",
                     remedy="give the address that ends in /hapi",
                 )
             return document
@@ -350,8 +351,8 @@ class HapiSource(TimeWindowSource):
         )
         if len(data) % kind.itemsize:
             raise BrokenAnswerError(
-                f"the response has {len(data):,} bytes, which is not a multiple of the record length of "
-                f"{kind.itemsize} bytes"
+                f"the response has {len(data):,} bytes, which is not a multiple of the record length "
+                f"({kind.itemsize} bytes)"
             )
         rows = np.frombuffer(data, kind)
         arrays = {name: self._build_array(rows[name], name, parameter) for name, parameter in parameters.items()}
@@ -371,7 +372,7 @@ class HapiSource(TimeWindowSource):
                 return to_time_column(np.ascontiguousarray(values), fill)
             except ValueError as error:
                 raise ServerFaultError(
-                    f"{self.source_name} sent a value of {name} that is not a time: {error}"
+                    f"{self.source_name} sent a value of {name!r} that is not a time: {error}"
                 ) from error
         if parameter["type"] == "string":
             return self._build_text_array(values, name, fill)
@@ -385,7 +386,7 @@ class HapiSource(TimeWindowSource):
         try:
             decoded_texts = texts.cast(pa.string())
         except pa.ArrowInvalid as error:
-            raise ServerFaultError(f"{self.source_name} sent a value of {name} that is not UTF-8") from error
+            raise ServerFaultError(f"{self.source_name} sent a value of {name!r} that is not UTF-8") from error
         if fill is not None:
             return pc.if_else(pc.equal(decoded_texts, fill), None, decoded_texts)
         return decoded_texts

@@ -174,14 +174,14 @@ def _fetch_hapi_document(
     try:
         document = hapi.parse_json_answer(answer)
     except hapi.NotJsonError as error:
-        collector.add_finding("hapi.document", f"/{endpoint}: {error.message}", table=table)
+        collector.add_finding("hapi.document", f"/{endpoint} ({error.message})", table=table)
         return None
     if answer.status != 200:
         collector.add_finding("hapi.document", f"/{endpoint} returns status {answer.status}", table=table)
         return None
     if hapi.find_hapi_status_code(answer) != 1200 or not document.get("HAPI"):
         collector.add_finding("hapi.status", f"/{endpoint}", value=document.get("status"), table=table)
-    _check_media_type(collector, answer, "application/json", endpoint)
+    _check_media_type(collector, answer, "application/json", f"/{endpoint}")
     if answer.headers.get("access-control-allow-origin") != "*":
         collector.add_finding("hapi.cors", f"/{endpoint}")
     return document
@@ -190,7 +190,7 @@ def _fetch_hapi_document(
 def _check_media_type(collector: FindingCollector, answer: HttpAnswer, media_type: str, request_label: str) -> None:
     if get_media_type(answer) != media_type:
         content_type = answer.headers.get("content-type") or "none"
-        collector.add_finding("hapi.media-type", f"{request_label}: not {media_type}", value=content_type)
+        collector.add_finding("hapi.media-type", f"{request_label} is not {media_type}", value=content_type)
 
 
 class _DataSetCheck:
@@ -262,7 +262,7 @@ class _DataSetCheck:
             is_backwards = hapi.parse_hapi_time(info["startDate"]) >= hapi.parse_hapi_time(info["stopDate"])
         except (KeyError, TypeError, ValueError):
             dates = (info.get("startDate"), info.get("stopDate"))
-            self._add_finding("hapi.info-key", "startDate, stopDate", value=dates)
+            self._add_finding("hapi.info-key", "startDate or stopDate", value=dates)
             return False
         if is_backwards:
             self._add_finding("hapi.info-key", "stopDate is not after startDate", value=info["stopDate"])
@@ -365,7 +365,8 @@ class _DataSetCheck:
             for parameter, text in zip(self._cells, row, strict=True):
                 if not _is_valid_parameter_value(parameter, text):
                     column = str(parameter["name"])
-                    self._add_finding("hapi.record", parameter["type"], column=column, value=text, key=key)
+                    detail = f"the value must be of the type {parameter['type']}"
+                    self._add_finding("hapi.record", detail, column=column, value=text, key=key)
             try:
                 times.append(hapi.parse_hapi_time(row[0]))
             except ValueError:
@@ -399,10 +400,10 @@ class _DataSetCheck:
         if header.get("format") != "csv" or _list_parameter_names(header) != self.parameter_names:
             self._add_finding("hapi.header")
         elif _parse_csv_rows(sample_bytes) != self.rows:
-            self._add_finding("hapi.header", "the samples differ from those without include=header")
+            self._add_finding("hapi.header", "the samples differ from the samples without include=header")
         if "binary" in self._server.output_formats:
             answer = self._request_samples(start, stop, format="binary")
-            _check_media_type(self._collector, answer, "application/octet-stream", "format=binary")
+            _check_media_type(self._collector, answer, "application/octet-stream", "/data with format=binary")
             codes = {"double": "d", "integer": "i"}
             record_struct = struct.Struct(
                 "<" + "".join(codes.get(cell["type"], f"{cell.get('length')}s") for cell in self._cells)
@@ -415,7 +416,7 @@ class _DataSetCheck:
                 self._compare_records("hapi.binary", binary_values)
         if "json" in self._server.output_formats:
             answer = self._request_samples(start, stop, format="json")
-            _check_media_type(self._collector, answer, "application/json", "format=json")
+            _check_media_type(self._collector, answer, "application/json", "/data with format=json")
             try:
                 records = hapi.parse_json_answer(answer)["data"]
                 self._compare_records("hapi.json", [list(_flatten_nested_lists(record)) for record in records])

@@ -250,7 +250,8 @@ def _build_tile(
         raise ParamError(
             format_message("a request for a tile needs a valid PARAMETER and the WIDTH of the bins"),
             name="WIDTH" if parameter else "PARAMETER",
-            remedy=f"write PARAMETER={' or '.join(parameters_by_name)[:300]}, and a width such as WIDTH=60000000",
+            remedy="write a width such as WIDTH=60000000, and set PARAMETER to one of "
+            f"{', '.join(parameters_by_name)[:300]}",
         )
     use_peaks = parse_value(params, SHOW_PARAM) == "peak"
     max_rows = parse_value(params, ROWS_PARAM)
