@@ -163,7 +163,7 @@ def test_a_file_that_hven_new_cannot_use(site: Path, tmp_path: Path) -> None:
         (["empty.csv"], 1, "empty.csv is empty"),
         (["half.csv.gz"], 1, "damaged or truncated"),
         (["half.xml"], 1, "not well-formed XML"),
-        (["two.fits", "--table", "WRONG"], 1, "no table HDU 'WRONG'"),
+        (["two.fits", "--table", "WRONG"], 1, "no table in HDU 'WRONG'"),
         (["nothing.csv"], 1, "no file nothing.csv"),
         (["folder"], 1, "is a directory"),
         (["what"], 1, "--kind"),

@@ -72,5 +72,6 @@ def test_check_says_it(tmp_path):
     assert "0 warnings" in run_hven("--site", tmp_path, "check").stdout
     (tmp_path / "hven.toml").write_text('name = "x"\nauthority = "x.org"\nport = 9091\n')
     told = run_hven("--site", tmp_path, "check").stdout
-    assert "http://127.0.0.1:9091; update the addresses with: hven ingest maps" in told
+    assert "the address of the site is now http://127.0.0.1:9091, but" in told
+    assert "update the addresses with `hven ingest maps`" in told
     assert "0 errors, 1 warning" in told

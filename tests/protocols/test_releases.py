@@ -94,7 +94,7 @@ def test_a_release_is_a_schema_and_a_moment(tmp_path: Path) -> None:
             "SELECT target_table FROM TAP_SCHEMA.keys WHERE from_table = 'psz2_r4.seen'", site=here
         ) as result:
             assert result.read_table().to_pylist() == [{"target_table": "psz2_r4.main"}]
-        with pytest.raises(ParamError, match=r"szcat\.main is not part of the release R6\.1; query it without ASOF"):
+        with pytest.raises(ParamError, match=r"szcat\.main is not part of the release R6\.1; query the table without ASOF"):
             ids(here, "szcat.main", as_of="R6.1")
         client = Client(create_application(here))
         assert "psz2_r4.main" in client.get("/tap/tables").text

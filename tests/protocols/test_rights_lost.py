@@ -465,7 +465,7 @@ def test_a_job_that_waits_runs_with_the_rights_of_then(world: World, loser: Lose
         assert not shows or kind == "echo"
         if not loser.account and kind != "echo":
             assert job.phase == "ERROR"
-            assert "the invitation for this work has expired" in job.error["message"]
+            assert "the invitation for this job has expired" in job.error["message"]
 
 
 def test_what_the_owner_needs_no_right_for_stays_theirs(world: World) -> None:

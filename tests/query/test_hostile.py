@@ -43,7 +43,7 @@ def _fits(*cards: str) -> bytes:
         (_fits("NAXIS1  = nan", "NAXIS2  = 1", "TFIELDS = 0"), "which is impossible"),
         (_fits("NAXIS1  = 1E999", "NAXIS2  = 1", "TFIELDS = 0"), "which is impossible"),
         (b"SIMPLE  =                    T".ljust(6 << 20), "without an END"),
-        (b"# %ECSV 1.0\n# ---\n# " + b"[" * 20_000 + b"\na b\n", "nested more than 200 deep"),
+        (b"# %ECSV 1.0\n# ---\n# " + b"[" * 20_000 + b"\na b\n", "nested more than 200 levels deep"),
         (b"# %ECSV 1.0\n# ---\n" + b"# meta: x\n" * 80_000 + b"a b\n", "more than 512 KiB"),
     ],
 )

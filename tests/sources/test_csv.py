@@ -143,11 +143,11 @@ def test_each_file_has_its_own_record_of_units(write):
     assert [row["id"] for row in rows(first.parent / "a?.csv")] == [1, 11, 12]
     with pytest.raises(
         SourceError,
-        match="record below the names contains '11', which is not a unit, although `units: true` says that the record contains units",
+        match="`units: true` says that the record below the names contains units, but '11' is not a unit",
     ):
         rows(first.parent / "a?.csv", units=True)
     write("id,flux\n,mJy\n11,2.5\n12,3.5\n", "a2.csv")
-    with pytest.raises(SourceError, match=r"flux is in mJy, but in .*a1\.csv it is in Jy"):
+    with pytest.raises(SourceError, match=r"the unit of column 'flux' is mJy, but in .*a1\.csv it is Jy"):
         rows(first.parent / "a?.csv")
 
 
@@ -340,7 +340,7 @@ def test_rows_are_counted_over_quoted_line_ends(write):
         (b"label\n" * 3000 + bytes(range(1, 256)) * 99, {"encoding": "latin-1"}, "a.csv is a binary file"),
         (b"\x89HDF\r\n\x1a\n\0\0", {}, "a.csv is an HDF5 or netCDF 4 file"),
         (b"1," * 20_000 + b"1\n", {}, "a record has 20,001 fields"),
-        (b'a,b\n1,"never closed\n' + b"2,y\n" * 2_000_000, {}, r"a\.csv:\d+: a quoted value begins here and does not end"),
+        (b'a,b\n1,"never closed\n' + b"2,y\n" * 2_000_000, {}, r"a\.csv:\d+: a quoted value begins here, but its closing quote is missing"),
     ],
 )  # fmt: skip
 def test_faults_of_a_file_are_told_with_place_and_remedy(write, monkeypatch, content, options, message):

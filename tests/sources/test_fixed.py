@@ -106,7 +106,7 @@ def test_bytes_are_characters_in_recoded_files(tmp_path):
             {"readme": "ReadMe"},
             r"ReadMe: the file contains no byte-by-byte description of 'a\.dat'; set `table:` to one of b\.dat",
         ),
-        ({"fields": {"x": "5-3"}}, "x: the bytes '5-3' end before they begin"),
+        ({"fields": {"x": "5-3"}}, "field 'x': the bytes '5-3' end before they begin"),
         ({"fields": {"x": {"bytes": "1-3", "type": "int"}, "y": {"bytes": "4", "type": "nix"}}}, "no type 'nix'"),
     ],
 )

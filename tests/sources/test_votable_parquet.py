@@ -155,7 +155,8 @@ def test_files_in_other_units_than_the_first_are_refused(tmp_path, kind):
     assert table(source()).num_rows == 2, "one unit, spelt in two ways"
     write_file("b.x", "mW / m2")
     with pytest.raises(
-        SourceError, match=r"b\.x: flux is in .*mW.*, but in a\.x it is in .*W.*; make the file a separate source entry"
+        SourceError,
+        match=r"b\.x: the unit of column 'flux' is .*mW.*, but in a\.x it is .*W.*; make the file a separate source entry",
     ):
         table(source())
 

@@ -144,5 +144,5 @@ def test_what_cannot_be_sent(expression):
     ],
 )
 def test_values_of_another_kind_are_refused(expression, value):
-    with pytest.raises(SourceError, match=f"the watermark {expression} is a"):
+    with pytest.raises(SourceError, match=f"the watermark {expression!r} has the type"):
         parse_watermark(expression, COLUMNS).write_condition(value, None)

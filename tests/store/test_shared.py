@@ -163,7 +163,7 @@ def test_a_store_belongs_with_one_data_directory(tmp_path: Path, url: str) -> No
     open_and_close("b", str(tmp_path / "shared"))
     with pytest.raises(
         StorageError,
-        match=r"does not contain its data; set `data` in hven\.toml to the directory shared by all machines",
+        match=r"does not contain the site's data; set `data` in hven\.toml to the directory that all machines of this site",
     ):
         open_and_close("c", None)
     (tmp_path / "other").mkdir()

@@ -93,7 +93,7 @@ def build_unknown_version_error(version_text: str) -> ParamError:
     error
         The caller raises it.
     """
-    remedy = "write a time such as 2026-11-20T08:00:00, a release, or the id of a snapshot"
+    remedy = "write a time (2026-11-20T08:00:00), the label of a release, or the id of a snapshot or run"
     message = format_message(
         "{text!r} is not a time, and there is no published snapshot or run with that id", version_text.strip()[:60]
     )
@@ -246,7 +246,7 @@ def build_unavailable_state_error(past_state: PastPublishedState, table: str) ->
     """
     if past_state.is_release:
         message = format_message("{table} is not part of the release {label}", table, past_state.version_key)
-        return ParamError(message, name="ASOF", remedy="query it without ASOF")
+        return ParamError(message, name="ASOF", remedy="query the table without ASOF")
     first_publication = past_state.later_tables.get(table.lower())
     if first_publication is not None:
         return ParamError(

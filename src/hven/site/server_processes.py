@@ -144,10 +144,10 @@ def check_servers_can_read(settings: Settings, store: StateStore, engine: str) -
         for name, server_value, own_value in compared_settings:
             if server_value != own_value:
                 raise ConflictError(
-                    f"restart needed: {server_process.display_name} uses {name} {server_value}, but this command "
-                    f"uses {own_value}, so "
-                    "the users of that process would not see the published rows",
-                    remedy="restart or stop that process, or undo the change to the setting; nothing was changed",
+                    f"restart needed: {server_process.display_name} uses {name} = {server_value!r}, but this command "
+                    f"uses {name} = {own_value!r}; users of the server would not see the published rows",
+                    remedy=f"restart or stop the server, or undo the change to `{name}`; this command published "
+                    "nothing",
                 )
     if engine == EMBEDDED_ENGINE:
         return
@@ -166,8 +166,8 @@ def check_servers_can_read(settings: Settings, store: StateStore, engine: str) -
             )
             raise ConflictError(
                 f"{blocking_server.display_name} cannot read rows in {engine}: {reason}",
-                remedy="restart that process with the settings and secrets of this command, or stop that process; "
-                "nothing was changed",
+                remedy="restart the server with the settings and secrets of this command, or stop the server; "
+                "this command published nothing",
             )
         time.sleep(POLL_INTERVAL_SECONDS)
 

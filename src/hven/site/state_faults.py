@@ -115,10 +115,10 @@ def _find_outdated_addresses(
     faults = []
     for collection, (ingest_url, table_names) in tables_by_collection.items():
         fault = Fault(
-            message=f"addresses in the rows of {' and '.join(table_names)} begin with {ingest_url}, which was the "
-            f"address of the site when the rows were ingested; the address is now {current_url}",
+            message=f"the address of the site is now {current_url}, but addresses in the rows of "
+            f"{' and '.join(table_names)} still begin with {ingest_url}",
             place=TextPlace(file=str(settings.locate_descriptor(collection))),
-            remedy=f"update the addresses with: {port_prefix}hven ingest {collection}{public_url_hint}",
+            remedy=f"update the addresses with `{port_prefix}hven ingest {collection}`{public_url_hint}",
             severity="warning",
         )
         faults.append(fault)

@@ -171,7 +171,7 @@ def retry_with_backoff(operation: Callable[[], T], max_attempts: int, end_time: 
             if number == max_attempts or wait >= remaining_seconds:
                 raise
             time.sleep(wait)
-    raise AssertionError("it must be tried at least once")
+    raise AssertionError("`max_attempts` must be at least 1")
 
 
 def parse_retry_after(text: str | None) -> float | None:

@@ -218,8 +218,8 @@ class CuratorProcess:
                     continue
                 self.stop_process()
                 raise CuratorCodeError(
-                    f"the Python code gave no response within {timeout_seconds:g} s and was stopped (python.seconds in "
-                    "hven.toml)",
+                    f"the Python code gave no response within {timeout_seconds:g} s and was stopped (limit: "
+                    "python.seconds in hven.toml)",
                     was_answered=False,
                 )
             message = self._channel.recv_bytes()
@@ -230,8 +230,8 @@ class CuratorProcess:
             if error["memory"]:
                 self.stop_process()  # its state cannot be trusted
                 raise CuratorCodeError(
-                    f"the Python code needed more than {self.limits.memory:,} bytes of memory (python.memory in "
-                    "hven.toml)",
+                    f"the Python code needed more than {self.limits.memory:,} bytes of memory (limit: "
+                    "python.memory in hven.toml)",
                     error["line"],
                 )
             raise CuratorCodeError(error["text"], error["line"])
@@ -266,7 +266,7 @@ class CuratorProcess:
         why = (
             ": perhaps the machine had no memory left"
             if name == "SIGKILL"
-            else ": a fault in compiled code, perhaps because there was no memory left"
+            else ": compiled code failed, perhaps because there was no memory left"
         )
         return CuratorCodeError(f"the process ended with {name}{why}")
 

@@ -350,7 +350,8 @@ class NamedFileSource:
         digest = hashlib.sha256()
         if fact.bytes is None:
             raise SourceError(
-                f"{self._root.address}/{path}: the server does not state the size", remedy="write `checksums: false`"
+                f"{self._root.address}/{path}: the server does not state the size of the file",
+                remedy="write `checksums: false`",
             )
         if fact.bytes:
             for part in self._store.read_range(path, 0, fact.bytes, fact):

@@ -374,7 +374,7 @@ class FixedWidthTextSource(TextFileSource):
             end = int(last or first)
             if start < 0 or end <= start:
                 raise SourceError(
-                    f"fields: {name}: the bytes {item.bytes!r} end before they begin",
+                    f"field {name!r}: the bytes {item.bytes!r} end before they begin",
                     remedy="write the first and the last byte, counted from 1, such as `16-27`",
                 )
             column = Column(name=name, unit=item.unit, description=item.description)
@@ -383,7 +383,7 @@ class FixedWidthTextSource(TextFileSource):
                     column = column.copy_with(type=parse_type(item.type))
                 except ValueError as error:
                     raise SourceError(
-                        f"fields: {name}: {error}", remedy="write a type such as float64, int32, string or timestamp"
+                        f"field {name!r}: {error}", remedy="write a type such as float64, int32, string or timestamp"
                     ) from error
                 declared_types[name] = column.type.arrow
             byte_field = readme.ByteRangeField(start=start, end=end, null=None, column=column)

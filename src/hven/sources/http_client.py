@@ -148,7 +148,7 @@ def download_file(
             expected = None
         if expected is not None and expected > byte_limit:
             raise TooLargeError(
-                f"{_redact_url(url)} has {expected:,} bytes, which is more than the limit of {byte_limit:,}",
+                f"{_redact_url(url)} has {expected:,} bytes; the limit is {byte_limit:,}",
                 remedy="download the file yourself and use the local copy",
             )
         path = directory / _choose_file_name(response, final)

@@ -397,7 +397,7 @@ def _read_footer_columns(opened: pq.ParquetFile) -> list[Column]:
     if read.is_truncated:
         raise SourceError(
             "the table was truncated when it was written (QUERY_STATUS=OVERFLOW in its VOTable), so rows are missing",
-            remedy="request more rows from the service (MAXREC), or a smaller part of the table",
+            remedy="request more rows from the service (MAXREC), or request a smaller part of the table",
         )
     return columns
 

@@ -62,7 +62,7 @@ class Options(HeaderSourceOptions):
     @model_validator(mode="after")
     def _check_part(self) -> Self:
         if self.part is not None and self.mode in {"header", "variables"}:
-            raise ValueError("`part` works only with the modes table, images and cards")
+            raise ValueError("`part` works only with the modes `table`, `images` and `cards`")
         return self
 
 

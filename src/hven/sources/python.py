@@ -249,8 +249,8 @@ class PythonFunctionSource:
                 declared_columns[name] = Column(name=name, type=parse_type(word))
             except ValueError as error:
                 place = TextPlace(file=self.options.file)
-                remedy = "float64, int32, string, timestamp ..."
-                raise SourceError(f"columns: {name}: {error}", place=place, remedy=remedy) from error
+                remedy = "write a type such as float64, int32, string or timestamp"
+                raise SourceError(f"column {name!r}: {error}", place=place, remedy=remedy) from error
         if declared_columns:
             return list(declared_columns.values())
         stream = self._read_process_batches()
@@ -314,9 +314,9 @@ class FunctionRowReader:
         try:
             result = self.function(**self.options.arguments)
             if not isinstance(result, Iterable):
-                message = f"{self.options.function}() returns a {type(result).__name__}, not rows"
+                message = f"{self.options.function}() returns an object of the type {type(result).__name__}, not rows"
                 place = TextPlace(file=self.options.file)
-                raise SourceError(message, place=place, remedy="`yield` dictionaries")  # noqa: TRY301  (below)
+                raise SourceError(message, place=place, remedy="yield dictionaries")  # noqa: TRY301  (below)
             for item in result:
                 self._row_counter.value += 1
                 yield item

@@ -129,7 +129,8 @@ class RowGrouper:
             )
         except self._database_error as error:
             raise StorageError(
-                f"rows cannot be spooled for group_by: {error}", remedy="free some space on the disk that contains var/"
+                f"the rows for `group_by` cannot be written to disk: {error}",
+                remedy="free some space on the disk that contains var/",
             ) from error
         finally:
             self._connection.unregister("batch")

@@ -322,7 +322,7 @@ class SourceContract:
             except SourceError as error:
                 assert "no_such_column" in str(error)  # noqa: PT017
             else:
-                raise AssertionError("a watermark that cannot be sent was accepted")
+                raise AssertionError("a watermark with an unknown column was accepted")
 
     def test_selected_keys_give_their_rows(self, tmp_path: Path) -> None:
         """Every column that is no array can be a key; null is a key, too."""

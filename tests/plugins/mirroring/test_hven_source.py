@@ -157,7 +157,7 @@ def test_a_feed_that_was_cut_is_no_feed(proxy):
         (fed("S2", (2, "added"), key='<FIELD name="id" datatype="long"/>'), "`columns` lacks the key column 'id'"),
         (
             replace_answer("<html/>"),
-            "its feed cannot be read: the document is not a VOTable: its root element is html, after 2 tries",
+            "its feed cannot be read: the document is not a VOTable: its root element is html; Hven tried 2 times",
         ),
     ],
 )

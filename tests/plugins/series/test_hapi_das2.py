@@ -206,7 +206,7 @@ def set_to(**said: Any) -> Callable[[HapiAnswer], None]:
         ("csv", set_to(status=404, body=b'{"HAPI": "3.3", "status": {"code": 1406, "message": "gone"}}'), "1406: gone"),
         ("csv", set_to(body=b'{"HAPI": "3.3", "status": {"code": 1500, "message": "trouble"}}'), "1500: trouble"),
         ("csv", set_to(status=500, body=b"<html>trouble</html>"), "returned status 500: trouble"),
-        ("csv", set_to(status=503, body=b"later"), "after 2 tries"),
+        ("csv", set_to(status=503, body=b"later"), "Hven tried 2 times"),
     ],
 )
 def test_bad_answers_are_told(

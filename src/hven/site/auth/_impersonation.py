@@ -120,9 +120,9 @@ def impersonate(
     if impersonated is None:
         raise ForbiddenError(
             f"you are not allowed to see this site as {target!r:.80}",
-            remedy="choose a view that you may see: curators may see their project in each of its roles; operators "
-            "may also "
-            "see the public view, and the views of accounts and groups if `see_as` is set under [health] in hven.toml",
+            remedy="choose a different view; curators may see their project in each of its roles; operators may also "
+            "see the public view; if `see_as` is set under [health] in hven.toml, they may also see the views of "
+            "accounts and groups",
         )
     impersonator = str(principal.name)
     return replace(impersonated, name=f"as {target}", impersonator=impersonator)
@@ -150,7 +150,7 @@ def sign_impersonation_cookie(store: StateStore, account: str, target: str, expi
     key = store.sessions.derive_signing_key(account)
     if key is None:
         raise ForbiddenError(
-            "only users with an account can see this site as others", remedy="ask the site's operators for an account"
+            "you need an account to see this site as a different user", remedy="ask the site's operators for an account"
         )
     message = repr(("as", expiry_timestamp, target)).encode()
     signature = hmac.digest(key, message, hashlib.sha256).hex()

@@ -159,7 +159,7 @@ def check_access_to_stored(
     missing_rights = find_missing_rights(recorded_rights, principal)
     if has_ended or (owner is None and missing_rights):  # strangers do not even learn which rights these are
         message = format_message("{what} is no longer available", description)
-        raise NotFoundError(message, remedy="run the query again; the access with which you ran it before has ended")
+        raise NotFoundError(message, remedy="run the query again; your earlier access has ended")
     if owner is not None and owner not in principal.owner_ids:
         message = format_message("{what} belongs to a different user", description)
         raise ForbiddenError(message, remedy="log in as its owner")
@@ -280,7 +280,7 @@ def restore_principal(
             groups = principal.groups | invitations.list_invitation_groups(grant)
             principal = replace(principal, groups=groups)
         elif invitation_id == owning_invitation:
-            raise ForbiddenError("the invitation for this work has expired", remedy="ask for a new invitation")
+            raise ForbiddenError("the invitation for this job has expired", remedy="ask for a new invitation")
     return principal
 
 

@@ -136,7 +136,7 @@ def find_account_of_signed_address(store: StateStore, method: str, path: str, qu
     if not is_match or key is None:
         raise ForbiddenError(
             "the signature of this address is not valid, or the account has changed since the address was signed",
-            remedy="copy the whole address again from its page",
+            remedy="copy the whole address again from the page that shows it",
         )
     remaining_seconds = expiry_timestamp - time.time()
     if not 0 < remaining_seconds <= MAX_VALIDITY_SECONDS:

@@ -266,7 +266,7 @@ def create_personal_token(
         There is no such account.
     """
     if scope not in TOKEN_SCOPE_GROUPS:
-        raise UserError(f"there is no token scope {scope!r:.40}", remedy="use read or all")
+        raise UserError(f"there is no token scope {scope!r:.40}", remedy="use `read` or `all`")
     if not 0 < validity_days <= MAX_TOKEN_DAYS:
         message = f"a token is valid for at most {MAX_TOKEN_DAYS:g} days, not {validity_days:g}"
         raise UserError(message, remedy="choose a shorter time, and create a new token when this one expires")
@@ -310,7 +310,7 @@ def revoke_personal_token(store: StateStore, grant_id: str, *, revoked_by: str, 
         There is no such token.
     """
     if grant_id not in {grant.id for grant in store.grants.list_grants("token", subject=account)}:
-        raise NotFoundError(f"there is no token {grant_id!r:.40}", remedy="see the token numbers in the list of tokens")
+        raise NotFoundError(f"there is no token {grant_id!r:.40}", remedy="use a number from the list of tokens")
     store.grants.revoke_grant(grant_id, actor=revoked_by)
 
 
@@ -376,7 +376,7 @@ def parse_authorization(authorization: str) -> tuple[str | None, str]:
         name, colon, secret = credentials.partition(":")
         if colon:
             return name, secret
-    remedy = "send Bearer TOKEN, or Basic with the name of the account and the token"
+    remedy = "send `Bearer TOKEN`, or send `Basic` with the name of the account and the token"
     raise UnauthenticatedError("the Authorization header cannot be read", remedy=remedy)
 
 

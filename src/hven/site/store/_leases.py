@@ -109,7 +109,9 @@ class LeaseStore:
                 sa.update(leases).where(_build_same_lease_condition(lease)).values(expires=expires)
             )
             if update_result.rowcount != 1:
-                raise ConflictError(f"the lease {lease.name!r}, acquired at {lease.since}, was lost to another process")
+                raise ConflictError(
+                    f"this process lost the lease {lease.name!r} (held since {lease.since}) to another process"
+                )
         return replace(lease, expires=expires)
 
     def release_lease(self, lease: Lease) -> None:
@@ -213,7 +215,8 @@ def check_lease_held(connection: sa.Connection, lease: Lease) -> None:
     """
     if connection.execute(sa.select(leases.c.name).where(_build_same_lease_condition(lease))).first() is None:
         raise ConflictError(
-            f"the lease {lease.name!r}, acquired at {lease.since}, was lost to another process; nothing was published",
+            f"this process lost the lease {lease.name!r} (held since {lease.since}) to another process; "
+            "nothing was published",
             remedy="run the command again",
         )
 

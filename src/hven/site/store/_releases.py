@@ -88,7 +88,8 @@ class ReleaseStore:
         if not _LABEL_PATTERN.fullmatch(label) or label.lower() in RESERVED_LABELS:
             reserved_text = ", ".join(sorted(RESERVED_LABELS))
             remedy = (
-                f"use at most 40 letters, digits, dots and dashes, such as R4 or DR1.2, but none of {reserved_text}"
+                "use at most 40 letters, digits, dots and dashes, such as R4 or DR1.2; "
+                f"reserved labels: {reserved_text}"
             )
             raise UsageError(f"{label!r:.60} is not a valid label for a release", remedy=remedy)
         created = format_current_time()

@@ -647,11 +647,11 @@ class StateStore:
                 insert_meta_value(connection, "data", data_id)
         if directory_id == data_id or (directory_id is None and marker.is_file()):
             return
-        mismatch = "does not contain its data" if directory_id is None else "contains different data"
+        mismatch = "does not contain the site's data" if directory_id is None else "contains different data"
         raise StorageError(
-            f"the system state {self._database.display_address} is shared, but {directory} {mismatch}",
-            remedy="set `data` in hven.toml to the directory shared by all machines that use this store; if the data "
-            f"with the ID {data_id} is permanently lost, write {data_id} to {marker}, and ingest the collections again",
+            f"the system state {self._database.display_address} is shared, but the directory {directory} {mismatch}",
+            remedy="set `data` in hven.toml to the directory that all machines of this site share; if the data with "
+            f"the ID {data_id} are permanently lost, write {data_id} to {marker}, and ingest the collections again",
         )
 
     def get_site_id(self) -> str:

@@ -51,8 +51,8 @@ class UserStore:
             message = f"{account!r:.80} is not a valid name for an account"
             raise UserError(
                 message,
-                remedy="begin with a lower-case letter and use only lower-case letters, digits, _ and -; "
-                "owner and anonymous are reserved",
+                remedy="begin with a lower-case letter, and use only lower-case letters, digits, `_` and `-`; "
+                "`owner` and `anonymous` are reserved",
             )
         secret = secrets.token_urlsafe(32)
         salt = secrets.token_hex(16)

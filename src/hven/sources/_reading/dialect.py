@@ -223,10 +223,9 @@ def guess_delimiter(lines: Sequence[str], quote: str | None, place: TextPlace) -
                 "no delimiter splits all lines into the same number of fields; with the delimiter "
                 f"{word}, the lines have {min(counts)} to {max(counts)} fields",
                 place=place,
-                remedy=f"write `delimiter: {word}` if that is the delimiter, and `skip:` with the number of lines "
-                "above the table; if the columns are at fixed bytes, write "
-                f"`{{kind: fixed, files: ..., fields: {{name: 1-9, mag: 11-16}}}}`, with bytes counted from 1 (`hven "
-                "new ... --kind fixed` drafts them)",
+                remedy=f"if this is the delimiter, write `delimiter: {word}`, and `skip:` with the number of lines "
+                "above the table; if the columns are at fixed bytes, run `hven new ... --kind fixed`, or write "
+                f"`{{kind: fixed, files: ..., fields: {{name: 1-9, mag: 11-16}}}}` with bytes counted from 1",
             )
     return ","
 
@@ -522,8 +521,7 @@ def _has_unit_record(
     value = next(filter(matches_value, rows[0]), None)
     if has_units and value:
         raise SourceError(
-            f"the record below the names contains {value!r}, which is not a unit, although "
-            "`units: true` says that the record contains units",
+            f"`units: true` says that the record below the names contains units, but {value!r} is not a unit",
             place=place,
             remedy="leave out `units`; then Hven looks for units in each file",
         )
@@ -750,7 +748,7 @@ def _read_ecsv_header(lines: _LineCursor, file: str) -> TextDialect:
         message = f"the ECSV header has more than {_MAX_ECSV_HEADER_CHARACTERS >> 10} KiB"
         raise SourceError(message, place=place, remedy="check the file with astropy")
     if _estimate_yaml_depth(text) > _MAX_ECSV_DEPTH:
-        message = f"the ECSV header is nested more than {_MAX_ECSV_DEPTH} deep"
+        message = f"the ECSV header is nested more than {_MAX_ECSV_DEPTH} levels deep"
         raise SourceError(message, place=place, remedy="check the file with astropy")
     try:
         head = yaml.load(text, _TolerantYamlLoader)  # noqa: S506  (a SafeLoader)

@@ -130,7 +130,7 @@ class FetchedFile(DataFile):
             part.replace(self.path)
         except OSError as error:
             raise StorageError(
-                f"{self.name} could not be saved: {error.strerror}", remedy="free space for temporary files"
+                f"{self.name} could not be saved: {error.strerror}", remedy="free some space for temporary files"
             ) from error
 
     def _check_answer(self, answer: StreamedAnswer) -> None:
@@ -140,7 +140,7 @@ class FetchedFile(DataFile):
         if answer.status != 200:
             remedy = {
                 401: "set `token` or `login` to a secret with access to the service",
-                403: "ask its operators",
+                403: "ask the operators of the service",
                 404: "check the address",
             }
             raise SourceError(

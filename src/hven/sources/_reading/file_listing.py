@@ -302,7 +302,8 @@ def _expand_pattern(pattern: str, directory: Path) -> list[_ListedFile]:
         matches = sorted(_scan_matching(anchor, relative), key=lambda match: match.path.replace("/", "\0"))
     except (ValueError, NotImplementedError) as error:
         raise SourceError(
-            f"the file pattern {pattern!r} cannot be used: {error}", remedy="write `**` alone between slashes"
+            f"the file pattern {pattern!r} cannot be used: {error}",
+            remedy="write `**` alone between slashes, as in `a/**/*.csv`",
         ) from error
     except OSError as error:  # a file that is not listed need not be gone
         raise SourceError(

@@ -181,7 +181,8 @@ class FileByFileSource(FileSource):
                 and not units.is_same_unit(unit_here, unit_first)
             ):
                 raise SourceError(
-                    f"{column.name} is in {unit_here}, but in {self.files[0].name} it is in {unit_first}",
+                    f"the unit of column {column.name!r} is {unit_here}, "
+                    f"but in {self.files[0].name} it is {unit_first}",
                     place=TextPlace(file=file.name),
                     remedy="make the file a separate source entry; then Hven converts its values",
                 )

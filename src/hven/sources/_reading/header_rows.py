@@ -326,7 +326,9 @@ class FileHeaderSource(FileSource):
 
     def _reject_row(self, reject: RejectedRow, error: SourceError | None) -> None:
         if self.context.on_reject is None:
-            raise error or SourceError(f"{reject.file}: card {reject.column} = {reject.value!r} is {reject.reason}")
+            raise error or SourceError(
+                f"{reject.file}: the value {reject.value!r} of card {reject.column} is {reject.reason}"
+            )
         self.context.on_reject(reject)
 
 

@@ -299,8 +299,8 @@ class ProductTableSource(FileByFileSource):
                     kind=DeviationKind.OTHER_TABLE,
                     column=other.name or str(other.index),
                     file=file,
-                    message=f"the file has another table, with {other.row_count:,} rows, which Hven does not read",
-                    remedy=f"write `part: {other.index}` to read that table instead",
+                    message=f"the file has another table (rows: {other.row_count:,}); Hven does not read it",
+                    remedy=f"write `part: {other.index}` to read it instead",
                 )
                 self.context.report_deviation(deviation)
 

@@ -41,7 +41,7 @@ T = TypeVar("T")
 
 def _check_secret_name(value: str) -> str:
     if not _SECRET_NAME_PATTERN.fullmatch(value):
-        raise ValueError("put the token into a secret, and write $NAME here")
+        raise ValueError("put the token into a secret, and write the name of the secret here, as `$NAME`")
     return value
 
 
@@ -372,7 +372,7 @@ class ServiceClient:
                     else:
                         retry_text = ""
                     if number > 1:
-                        message = f"{self.host}: {error.message}{retry_text}, after {number} tries"
+                        message = f"{self.host}: {error.message}{retry_text}; Hven tried {number} times"
                     else:
                         message = f"{self.host}: {error.message}{retry_text}"
                     raise SourceError(

@@ -152,7 +152,7 @@ class TextBlockReader:
             if cut == 0:
                 if len(self.remainder) > MAX_RECORD_BYTES:
                     raise SourceError(
-                        "a quoted value begins here and does not end within 64 MB"
+                        "a quoted value begins here, but its closing quote is missing in the next 64 MB"
                         if self.quote
                         else "a line is longer than 64 MB",
                         place=TextPlace(file=self.file.name, line=self.line),
@@ -266,7 +266,7 @@ class TextBlockReader:
             return
         start = self.remainder.index(self.quote, start)
         raise SourceError(
-            "a quoted value begins here and does not end before the end of the file",
+            "a quoted value begins here, but its closing quote is missing",
             place=TextPlace(file=self.file.name, line=self.line + self.remainder.count(b"\n", 0, start)),
             remedy='add the closing quote, or write `quote: ""` if quotes are ordinary characters in this file',
         )

@@ -119,7 +119,7 @@ class Watermark:
         """
         if not self._is_valid(value):
             raise SourceError(
-                f"the watermark {self.expression} is a {self.value_kind}, but its last value was {value!r}",
+                f"the watermark {self.expression!r} has the type {self.value_kind}, but its last value was {value!r}",
                 remedy="run hven sync with --full; then Hven reads all rows",
             )
         if not isinstance(value, float):

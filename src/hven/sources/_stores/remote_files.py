@@ -389,8 +389,8 @@ def _build_unmatched_error(members: Sequence[str], patterns: Sequence[str]) -> S
     if endings:
         ending = endings.most_common(1)[0][0]
     return SourceError(
-        f"none of the {len(members):,} members of the archive ({members_text}) matches {patterns_text}",
-        remedy="unpack the archive and list its files in `files`, or choose the products with "
+        f"no member of the archive matches {patterns_text}; members ({len(members):,}): {members_text}",
+        remedy="unpack the archive and list its files in `files`, or choose the files to read with "
         f"`members: ['**/*{ending}']`",
     )
 

@@ -102,7 +102,7 @@ class FitsTableSource(FileByFileSource):
                 "the table was truncated when it was written (QUERY_STATUS=OVERFLOW in its VOTable), so rows are "
                 "missing",
                 place=TextPlace(file=self.files[0].name),
-                remedy="request more rows from the service (MAXREC), or a smaller part of the table",
+                remedy="request more rows from the service (MAXREC), or request a smaller part of the table",
             )
         return list(read.metadata.columns)
 
@@ -120,16 +120,14 @@ class FitsTableSource(FileByFileSource):
                 tables.append(f"{index} {header.name}".strip())
             _skip_bytes(stream, header.data_bytes)
             index += 1
-        complaint = "there is no table"
+        complaint = "the file has no table"
         if wanted_hdu is not None:
-            complaint = f"there is no table HDU {wanted_hdu!r}"
+            complaint = f"the file has no table in HDU {wanted_hdu!r}"
         remedy = "write `mode: header` for a row per file, with its header cards"
         if tables:
             remedy = f"choose one of its tables: {', '.join(tables)}"
-        count_text = f"{index} HDUs"
-        if index == 1:
-            count_text = "1 HDU"
-        raise SourceError(f"{complaint} in the file, which has {count_text}", place=TextPlace(file=file), remedy=remedy)
+        message = f"{complaint} (number of HDUs: {index})"
+        raise SourceError(message, place=TextPlace(file=file), remedy=remedy)
 
     def _read_rows(
         self, file: DataFile, column_names: Sequence[str], file_column_names: Sequence[str], row_limit: int | None
@@ -313,7 +311,7 @@ class _BatchConverter:
             file=self.file.name,
             row=first_row + int(places[0]),
             value=cell.decode("latin-1").strip(),
-            message=f"the numbers have no decimal point; the last {digits} the fraction, according to TFORM {tform}",
+            message=f"the numbers have no decimal point; the last {digits} the fraction (TFORM {tform})",
         )
 
 
