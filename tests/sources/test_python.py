@@ -54,7 +54,7 @@ def test_later_rows_that_differ_are_kept_aside(tmp_path):
     assert found.slice(1500).to_pylist() == [{"n": None, ROW_NUMBER_COLUMN: 1503}, {"n": 7, ROW_NUMBER_COLUMN: 1504}]
     assert sorted((item.row, item.column, item.reason) for item in rejects) == [
         (1501, "n", "not int64"),
-        (1502, None, "unknown column 'm', which the first rows do not have"),
+        (1502, None, "a row with the unknown column 'm', which the first rows do not have"),
     ]
     with pytest.raises(SourceError, match=r"row 150[12]"):
         table(open_source(tmp_path, code))

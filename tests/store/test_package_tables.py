@@ -179,8 +179,8 @@ def test_backups_contain_the_rows_and_check_names_an_absent_package(
         BACKUPS["write"](site, left_out)
     [fault] = find_state_faults(settings)
     assert str(fault) == (
-        "the system state has rows of the plug-in package notebook (notes), which `plugins` in hven.toml does not "
-        "list; "
+        "the system state has rows of the plug-in package notebook (notes), but `plugins` in hven.toml does not "
+        "list the package; "
         "add 'notebook' to `plugins` to use these rows; backups contain them"
     )
     assert fault.severity == "warning"
@@ -191,7 +191,7 @@ def test_backups_contain_the_rows_and_check_names_an_absent_package(
     install()
     with Site(settings) as site:
         BACKUPS["write"](site, gone)
-    assert "package notebook (notes), which is not installed" in str(find_state_faults(settings)[0])
+    assert "package notebook (notes), but the package is not installed" in str(find_state_faults(settings)[0])
     with pytest.raises(StorageError, match=r"a table 'notes'.*use the version of Hven that wrote the archive"):
         BACKUPS["restore"](gone, tmp_path / "without")
     install(RECORD)

@@ -63,12 +63,12 @@ def _find_absent_packages(tables_by_package: Mapping[str, Sequence[str]]) -> lis
     installed_names = {package.name for package in plugins.list_installed_packages()}
     faults = []
     for name, tables in tables_by_package.items():
-        reason = "is not installed"
+        reason = "the package is not installed"
         remedy = "install the package to use these rows; backups contain them"
         if name in installed_names:
-            reason = "`plugins` in hven.toml does not list"
+            reason = "`plugins` in hven.toml does not list the package"
             remedy = f"add {name!r} to `plugins` to use these rows; backups contain them"
-        message = f"the system state has rows of the plug-in package {name} ({', '.join(tables)}), which {reason}"
+        message = f"the system state has rows of the plug-in package {name} ({', '.join(tables)}), but {reason}"
         faults.append(Fault(message=message, remedy=remedy, severity="warning"))
     return faults
 

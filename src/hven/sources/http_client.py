@@ -41,8 +41,8 @@ if TYPE_CHECKING:
 
 MAX_REDIRECTS = 5
 UNTRUSTED_CERTIFICATE_REMEDY = (
-    "ask its operators to renew the certificate; if it comes from your institute's own authority, set SSL_CERT_FILE "
-    "in the environment to a file with that authority and the others"
+    "ask the operators of the server to renew the certificate; if your institute's own authority issued the "
+    "certificate, set SSL_CERT_FILE in the environment to a file with this authority and all others"
 )
 RESOLUTION_LIFETIME_SECONDS = 30.0  # the address of a host is looked up again after this time
 MAX_RESOLVED_HOSTS = 1_000  # addresses of at most this many hosts are kept

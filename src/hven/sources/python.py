@@ -399,7 +399,7 @@ class FunctionRowReader:
             if isinstance(row, Mapping):
                 unknown = row.keys() - known_names
                 if unknown:
-                    reason = f"unknown column {min(unknown)!r}, which the first rows do not have"
+                    reason = f"a row with the unknown column {min(unknown)!r}, which the first rows do not have"
             elif not isinstance(row, (tuple, list)) or len(row) != len(names):
                 reason = f"not a row of {len(names)} values"
             if reason:

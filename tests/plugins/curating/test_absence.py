@@ -68,7 +68,7 @@ def test_the_rest_is_served_and_drafts_are_kept(directory: Path) -> None:
 def test_check_names_the_package(directory: Path) -> None:
     (directory / "hven.toml").write_text(ABSENT_SETTINGS)
     shown = CliRunner().invoke(build_typer_app(), ["--site", str(directory), "check"]).output
-    assert "rows of the plug-in package curating (drafts), which `plugins` in hven.toml does not list" in shown
+    assert "rows of the plug-in package curating (drafts), but `plugins` in hven.toml does not list" in shown
 
 
 @pytest.mark.parametrize("settings", [SETTINGS, ABSENT_SETTINGS], ids=["used", "left out"])

@@ -95,4 +95,4 @@ def test_check_names_the_package(directory: Path) -> None:
     told = run_hven("check", "--site", directory, expected_code=1).stdout
     assert "night.yaml:6:20: tables.lines.source: 'push' belongs to the plug-in package push, which `plugins`" in told
     assert "stars.yaml:5:22: files.writers belongs to the plug-in package push, which `plugins`" in told
-    assert "rows of the plug-in package push (pushed, pushes), which `plugins` in hven.toml does not list" in told
+    assert "rows of the plug-in package push (pushed, pushes), but `plugins` in hven.toml does not list" in told

@@ -74,7 +74,7 @@ def test_check_names_the_package(directory: Path) -> None:
     (directory / "hven.toml").write_text(f"{TOML}plugins = []\n")
     told = run_hven("check", "--site", directory, expected_code=0).stdout
     assert "stars.yaml:4:25: services: 'oai' belongs to the plug-in package registry, which `plugins`" in told
-    assert "rows of the plug-in package registry (registered, registered_parts), which `plugins`" in told
+    assert "rows of the plug-in package registry (registered, registered_parts), but `plugins`" in told
     told = run_hven("register", "--site", directory, expected_code=2).stderr
     assert "hven register belongs to the plug-in package registry" in told
 

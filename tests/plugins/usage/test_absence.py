@@ -60,6 +60,6 @@ def test_the_rest_is_served_and_the_sums_are_kept(directory: Path) -> None:
 def test_check_and_the_verb_name_the_package(directory: Path) -> None:
     (directory / "hven.toml").write_text(ABSENT)
     told = run_hven("check", "--site", directory).stdout
-    assert "rows of the plug-in package usage (uses), which `plugins` in hven.toml does not list" in told
+    assert "rows of the plug-in package usage (uses), but `plugins` in hven.toml does not list" in told
     refusal = run_hven("report", "--site", directory, expected_code=1, in_subprocess=True).stderr
     assert "'report' belongs to the plug-in package usage, which `plugins` in hven.toml does not list" in refusal
