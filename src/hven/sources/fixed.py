@@ -159,7 +159,7 @@ def guess_fixed_width_options(options: Mapping[str, object], context: SourceCont
             if b"\t" in block.data:
                 raise SourceError(
                     f"{file.name} contains tabs, so its columns are not at fixed bytes",
-                    remedy="read the file with --kind csv",
+                    remedy="read the file with `--kind csv`",
                 )
             filled = _mark_filled_places(block.data, filled, counts_characters=single)
             scanned_bytes += len(block.data)

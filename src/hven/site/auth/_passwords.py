@@ -47,7 +47,7 @@ def change_password(store: StateStore, account: str, password: str, *, changed_b
         There is no such account.
     """
     if not store.users.has_account(account):
-        raise NotFoundError(f"there is no account {account!r:.80}", remedy="run hven user list to see all accounts")
+        raise NotFoundError(f"there is no account {account!r:.80}", remedy="run `hven user list` to see all accounts")
     password = password.strip()
     if password and not MIN_PASSWORD_CHARACTERS <= len(password) <= MAX_PASSWORD_CHARACTERS:
         message = f"a password must have {MIN_PASSWORD_CHARACTERS} to {MAX_PASSWORD_CHARACTERS} characters"

@@ -271,7 +271,7 @@ def create_personal_token(
         message = f"a token is valid for at most {MAX_TOKEN_DAYS:g} days, not {validity_days:g}"
         raise UserError(message, remedy="choose a shorter time, and create a new token when this one expires")
     if not store.users.has_account(account):
-        raise NotFoundError(f"there is no account {account!r:.80}", remedy="run hven user list to see all accounts")
+        raise NotFoundError(f"there is no account {account!r:.80}", remedy="run `hven user list` to see all accounts")
     if len(store.grants.list_grants("token", subject=account)) >= MAX_TOKENS_PER_ACCOUNT:
         raise UserError(
             f"{account} already has {MAX_TOKENS_PER_ACCOUNT} tokens, which is the limit",

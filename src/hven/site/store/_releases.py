@@ -183,7 +183,7 @@ class ReleaseStore:
             for name in collection_names:
                 if name not in releases_by_collection:
                     raise NotFoundError(
-                        f"{name} has no release {label!r:.60}", remedy="run hven release list to see all releases"
+                        f"{name} has no release {label!r:.60}", remedy="run `hven release list` to see all releases"
                     )
             is_removed = sa.and_(releases.c.collection.in_(collection_names), releases.c.label == label)
             connection.execute(sa.delete(releases).where(is_removed))

@@ -126,7 +126,7 @@ def find_rollback_state(
     else:
         message = f"{collection}: {wanted_id} is no longer kept"
     remedy = (
-        f"run hven history {collection.partition('.')[0]} to see the kept states; keep_snapshots in hven.toml "
+        f"run `hven history {collection.partition('.')[0]}` to see the kept states; keep_snapshots in hven.toml "
         "sets their number"
     )
     raise NotFoundError(message, remedy=remedy)
@@ -138,7 +138,7 @@ def _find_publication(publications: Sequence[PublicationEvent], collection: str,
         if event.run == wanted_id or wanted_id in event.state.values():
             return event
     message = f"{collection} has no snapshot or run {wanted_id!r}"
-    raise NotFoundError(message, remedy=f"run hven history {collection} to see all snapshots")
+    raise NotFoundError(message, remedy=f"run `hven history {collection}` to see all snapshots")
 
 
 def _list_earlier_publications(

@@ -60,7 +60,7 @@ class UserStore:
         with self._database.begin_write() as connection:
             if connection.execute(sa.select(users.c.name).where(users.c.name == account)).first():
                 remedy = (
-                    f"choose a different name; to remove the account and its tables, run hven user remove {account}"
+                    f"choose a different name; to remove the account and its tables, run `hven user remove {account}`"
                 )
                 raise ConflictError(f"there is already an account {account!r}", remedy=remedy)
             delete_matching_jobs(connection, jobs.c.owner == account)  # jobs of an earlier account of that name
@@ -82,7 +82,7 @@ class UserStore:
         with self._database.begin_write() as connection:
             if not connection.execute(statement).rowcount:
                 raise NotFoundError(
-                    f"there is no account {account!r:.80}", remedy="run hven user list to see all accounts"
+                    f"there is no account {account!r:.80}", remedy="run `hven user list` to see all accounts"
                 )
             connection.execute(sa.delete(sessions).where(sessions.c.owner == account))
         return f"{account}.{secret}"
@@ -117,7 +117,7 @@ class UserStore:
         with self._database.begin_write() as connection:
             if not connection.execute(sa.delete(users).where(users.c.name == account)).rowcount:
                 raise NotFoundError(
-                    f"there is no account {account!r:.80}", remedy="run hven user list to see all accounts"
+                    f"there is no account {account!r:.80}", remedy="run `hven user list` to see all accounts"
                 )
             connection.execute(sa.delete(sessions).where(sessions.c.owner == account))
             schedule_table_deletion(connection, user_tables.c.owner == account)
