@@ -389,7 +389,8 @@ def _build_unmatched_error(members: Sequence[str], patterns: Sequence[str]) -> S
     if endings:
         ending = endings.most_common(1)[0][0]
     return SourceError(
-        f"no member of the archive matches {patterns_text}; members ({len(members):,}): {members_text}",
+        f"no member of the archive matches {patterns_text}; the archive contains {members_text} "
+        f"({len(members):,} in total)",
         remedy="unpack the archive and list its files in `files`, or choose the files to read with "
         f"`members: ['**/*{ending}']`",
     )
