@@ -67,7 +67,7 @@ def test_over_a_site(site, tmp_path):
 
 def test_faults_are_told_with_their_place(site):
     wrong = run_hven("--site", site, "query", "--epn", "target_name=Mars tiem=2004", expected_code=1)
-    assert "line 1, column 18: there is no parameter tiem; did you mean time" in wrong.stderr
+    assert "line 1, column 18: there is no parameter 'tiem'; did you mean time" in wrong.stderr
     assert "give a query in ADQL, or parameters" in run_hven("--site", site, "query", expected_code=2).stderr
     assert "need --epn" in run_hven("--site", site, "query", "SELECT 1", "--unknown", expected_code=2).stderr
     assert (

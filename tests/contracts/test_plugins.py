@@ -269,9 +269,9 @@ def test_a_pane_is_on_the_pages_of_its_tables(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("was", "broken", "told"),
     [
-        ("applies=lambda table: bool(magnitudes(table))", "applies=lambda table: 1 / 0", "ZeroDivisionError: division by zero; correct the pane: the plugin 'counts' of hven.panes, at hven_counts.py:"),
+        ("applies=lambda table: bool(magnitudes(table))", "applies=lambda table: 1 / 0", "ZeroDivisionError: division by zero; correct the pane (the plugin 'counts' of hven.panes, at hven_counts.py:"),
         ("COUNT(*) AS stars", "COUNT(*) AS stars, nowhere", "BindError: line 1, column "),
-        ("row.mag | int", "row.magnitude | int", "UndefinedError: 'dict object' has no attribute 'magnitude'; correct the pane: its query or its template, in hven_counts"),
+        ("row.mag | int", "row.magnitude | int", "UndefinedError: 'dict object' has no attribute 'magnitude'; correct the pane (its query or its template, in hven_counts"),
     ],
 )  # fmt: skip
 def test_check_tries_panes(tmp_path: Path, caplog: pytest.LogCaptureFixture, was: str, broken: str, told: str) -> None:
@@ -404,8 +404,8 @@ def test_a_source_without_open_and_a_service_without_table_are_reported(tmp_path
     ("body", "told", "noted"),
     [
         ("1 / 0", "an unexpected error occurred in the service; its operators can find the error", "ZeroDivisionError in request without id, in the plugin 'bright' of hven.protocols, at hven_bright.py:"),
-        ("return ServiceQuery(query='SELECT nowhere FROM tiny.stars')", "bright built a query that cannot be executed: line 1, column 8: ", "ServiceError"),
-        ("return ServiceQuery(query='SELECT')", "bright built a query that cannot be executed: line 1, column ", "ServiceError"),
+        ("return ServiceQuery(query='SELECT nowhere FROM tiny.stars')", "the service 'bright' built a query that cannot be executed: line 1, column 8: ", "ServiceError"),
+        ("return ServiceQuery(query='SELECT')", "the service 'bright' built a query that cannot be executed: line 1, column ", "ServiceError"),
     ],
 )  # fmt: skip
 def test_a_face_with_a_fault_is_no_fault_of_its_reader(

@@ -151,7 +151,7 @@ def test_a_place_becomes_a_position(site: Site) -> None:
     with pytest.raises(UserError, match=r"2 places are called 'vieta'.*Moon"):
         place_names.locate_place_name("vieta", GAZETTEER, road, tables=list_tables(site))
     with pytest.raises(
-        UserError, match=r"there is no place on Mars with the name 'Mare Olympia'; searched: names\.features"
+        UserError, match=r"no place on Mars has the name 'Mare Olympia' \(Hven searched names\.features"
     ):
         place_names.locate_place_name("Mare Olympia", CUBES, road, tables=list_tables(site))
     with pytest.raises(UserError, match="no table here has place names"):
@@ -199,7 +199,7 @@ def test_a_radius_may_be_a_length_on_the_ground(site: Site) -> None:
     for text, table in (("1, 2, 200 km", GAZETTEER), ("1, 2, 200 km", STARS), ("1, 2, 200 kHz", CUBES)):
         (fault,) = parse_near(text, table).faults
         assert fault.message == (
-            "a radius that is a length (200 km) can be used only for a single body whose size is known"
+            "the radius is a length (200 km), so the search needs a single body whose size is known"
             if text.endswith("km")
             else "'200 kHz' is not a radius"
         )

@@ -89,7 +89,7 @@ def test_a_site_starts_without_an_engine_that_has_tables(tmp_path: Path) -> None
     assert str(fault).startswith("published tables are not served (things.a, things.b): there is no engine 'other'; ")
     assert fault.severity == "warning"
     with open_site(tmp_path) as site:
-        with pytest.raises(StorageUnavailableError, match="these rows are in the engine other"):
+        with pytest.raises(StorageUnavailableError, match="the engine 'other' with these rows"):
             numbers(site)
         assert "there is no engine 'other'" in str(site.probe_engines())
         records = list_all_snapshot_records(site.store)

@@ -193,7 +193,7 @@ def test_readers_of_an_engine_that_is_not_there_are_told_to_come_back(
         monkeypatch.setattr(EngineRegistry, "get_engine", lacking)
         answer = reader.get("/tap/sync", LANG="ADQL", QUERY="SELECT COUNT(*) FROM a.main")
     assert answer.status == 503
-    assert "these rows are in the engine duckdb, which does not respond at the moment; try again later" in answer.text
+    assert "the engine 'duckdb' with these rows does not respond at the moment; try again later" in answer.text
     assert answer.headers["retry-after"] == "5"
 
 

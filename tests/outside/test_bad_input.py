@@ -162,7 +162,7 @@ def test_a_table_that_is_none(server: Server, content: bytes | None, status: int
         ("1t,param:p", "not an ADQL identifier"),
         ("t,param:q", "no file 'q'"),
         ("t,file:///etc/passwd", "cannot be fetched"),
-        ("t", "not a table name followed by an address"),
+        ("t", "must be a table name, a comma and an address"),
     ],
 )
 def test_names_and_addresses_that_are_none(server: Server, upload: str, words: str) -> None:

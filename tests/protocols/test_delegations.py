@@ -68,14 +68,14 @@ def test_what_is_not_known_is_told(night_site: Site) -> None:
 @pytest.mark.parametrize(
     ("given", "account", "name", "said"),
     [
-        ([], "anna", "anna  BERG", "anna  BERG is already one of the names of anna"),
-        ([("anna", "bob")], "bob", "Anna Berg", "the delegations form a cycle: bob for Anna Berg for bob;"),
-        ([("anna", "b. bok")], "bob", "anna", "the delegations form a cycle: bob for anna for b. bok;"),
+        ([], "anna", "anna  BERG", "'anna  BERG' is already one of the names of the account 'anna'"),
+        ([("anna", "bob")], "bob", "Anna Berg", "the delegations form a cycle: 'bob' for 'Anna Berg' for 'bob';"),
+        ([("anna", "b. bok")], "bob", "anna", "the delegations form a cycle: 'bob' for 'anna' for 'b. bok';"),
         (
             [("anna", "bob"), ("bob", "carl")],
             "carl",
             "anna",
-            "the delegations form a cycle: carl for anna for bob for carl;",
+            "the delegations form a cycle: 'carl' for 'anna' for 'bob' for 'carl';",
         ),
     ],
 )
@@ -102,7 +102,7 @@ def test_many_among_many_are_looked_through_once(night_site: Site) -> None:
         for other in names[number + 1 :]:  # all paths through them were 2 ** 22
             night_site.store.grants.add_grant("delegation", subject=other, object=one, actor="owner", expiry_time=4e9)
     assert give(night_site, "anna", "w23") == []
-    with pytest.raises(UserError, match="the delegations form a cycle: w0 for anna for w23 for w0;"):
+    with pytest.raises(UserError, match="the delegations form a cycle: 'w0' for 'anna' for 'w23' for 'w0';"):
         give(night_site, "w0", "anna")
 
 

@@ -49,7 +49,7 @@ def test_what_is_not_used_is_said_above_the_rows_and_to_programs(client: Client)
     said = re.search(r"<p[^>]* data-unused>(.*?)</p>", page, re.DOTALL)
     assert said is not None
     told = " ".join(unescape(re.sub(r"<[^>]+>", "", said[1])).split())
-    assert told == "Not used: _x there is no parameter _x Not used: dec 'abc' is not a number"
+    assert told == "Not used: _x there is no parameter '_x' Not used: dec 'abc' is not a number"
     assert page.index(said[0]) < page.index("data-count")
     for name in re.findall(r'href="#(fault-[^"]+)"', said[1]):
         assert f'id="{name}"' in page

@@ -175,7 +175,7 @@ def test_a_release_never_changes(tmp_path: Path) -> None:
         with pytest.raises(NotFoundError, match="'none' has no published tables"):
             here.store.releases.add_collection_releases("R5", ["psz2", "none"])
         assert [one.label for one in here.store.releases.list_releases("psz2")] == ["R4"]
-        with pytest.raises(NotFoundError, match="psz2 has no release 'R5'"):
+        with pytest.raises(NotFoundError, match="the collection 'psz2' has no release 'R5'"):
             here.store.releases.remove_label("R5", ["psz2"])
 
 
@@ -241,7 +241,7 @@ def test_files_of_a_release_stay_at_their_addresses(tmp_path: Path) -> None:
         assert client.get("/collections/psz2/files/new.txt").text == "newer"
         gone = client.get("/collections/psz2_r4/files/new.txt")
         assert gone.status == 410
-        assert "the file new.txt of R4 was replaced; use the new version at collections/psz2/files/new.txt" in gone.text
+        assert "the file new.txt of the release 'R4' was replaced; use the new version at collections/psz2/files/new.txt" in gone.text
         assert len(client.get("/collections/psz2_r4/files").text.splitlines()) == 3
         assert client.get("/collections/psz2/files/none.txt").status == 404
 

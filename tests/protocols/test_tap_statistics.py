@@ -128,7 +128,7 @@ def test_one_table_and_other_details(counted_site: Site) -> None:
     assert fetch_table_elements(client, "/tap/tables?detail=min")["stars.main"].findtext("nrows") == "8"
     wrong = client.get("/tap/tables?detail=much")
     assert wrong.status == 400
-    assert "min, max or stats" in wrong.text
+    assert "detail=min, detail=max or detail=stats" in wrong.text
 
 
 def test_of_rows_that_somebody_does_not_see_nothing_is_told(counted_site: Site) -> None:

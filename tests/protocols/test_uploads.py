@@ -172,8 +172,8 @@ def test_what_is_hidden_stays_hidden_from_an_upload(client: Client) -> None:
 @pytest.mark.parametrize(
     ("upload", "words"),
     [
-        ("t", ["table name followed by an address"]),
-        ("t,", ["table name followed by an address"]),
+        ("t", ["a table name, a comma and an address"]),
+        ("t,", ["a table name, a comma and an address"]),
         ("t,param:nowhere", ["nowhere", "t, u"]),
         ("TAP_UPLOAD.t,param:t", ["leave out TAP_UPLOAD"]),
         ("1t,param:t", ["ADQL identifier"]),
@@ -492,7 +492,7 @@ def test_a_reader_that_breaks_is_the_fault_of_the_file(client: Client, monkeypat
     monkeypatch.setattr(uploads, "open_table_file", broken)
     answer = send(client, ALL, {"t": b"a\n1\n"})
     assert answer.status == 400
-    assert "its reader failed (RuntimeError)" in parse_error_message(answer)
+    assert "the reader of this format failed (RuntimeError)" in parse_error_message(answer)
     assert "secret" not in answer.text
 
 

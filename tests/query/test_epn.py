@@ -113,7 +113,7 @@ def test_rows_that_are_found(find, text, found):
 def test_what_is_left_out_is_said(find):
     assert find("incidence=10/20") == "a"
     assert find.notes == (
-        "venus.epn_core has no incidence, so it is not queried",
+        "venus.epn_core is not queried, because it has no parameter 'incidence'",
         "rows without a known incidence are left out",
     )
     assert find("c1=200/340") == ""
@@ -129,8 +129,8 @@ def test_a_private_table_is_no_part_of_an_answer_to_a_stranger(find):
 @pytest.mark.parametrize(
     ("text", "column", "message", "remedy"),
     [
-        ("target=Mars", 1, "no parameter target", "target_name"), ("time=2004 targetname=x", 11, "no parameter targetname", "target_name"), ("time=20", 6, "'20' is not a date", "2004"), ("time=2004-02-30", 6, "is not a date", "2004"),
-        ("time=2004-400", 6, "is not a date", "2004"), ("c1=10km", 4, "km cannot be converted to deg", "can be converted to deg, the unit of c1min"), ("spectral_range=1..2parsnip", 20, "parsnip", ""), ("spectral_range=..0um", 18, "0 um is not a wavelength", "open"),
+        ("target=Mars", 1, "no parameter 'target'", "target_name"), ("time=2004 targetname=x", 11, "no parameter 'targetname'", "target_name"), ("time=20", 6, "'20' is not a date", "2004"), ("time=2004-02-30", 6, "is not a date", "2004"),
+        ("time=2004-400", 6, "is not a date", "2004"), ("c1=10km", 4, "km cannot be converted to deg", "can be converted to 'deg' (the unit of 'c1min')"), ("spectral_range=1..2parsnip", 20, "parsnip", ""), ("spectral_range=..0um", 18, "0 um is not a wavelength", "open"),
         ("target_name", 12, "has no value", "name=value"[-5:]), ("target_name='a", 13, "quote", "'"), ("time=2005/2004", 6, "ends before it begins", "smaller"), ("c2=20/10", 4, "ends before", "smaller"), ("target_name>3", 1, "is a string", "target_name="),
         ("c2=x", 4, "'x' is not a number", "unit"), ("=3", 1, "the name of a parameter", "name=value"), ("c2=", 4, "a value was expected", "name=value"), ("c2>1/2", 4, "not a range", "="), ("c2=/", 4, "the range has no ends", "10/"),
     ],

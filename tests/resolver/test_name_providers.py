@@ -110,6 +110,6 @@ def test_pages_complete_names_of_providers_and_of_their_tables(site: Site, use_p
 
 def test_a_site_without_providers_says_that_it_asked_nobody(site: Site, use_providers: Callable[..., None]) -> None:
     use_providers()
-    with pytest.raises(resolver.UnresolvedNameError, match="Hven queried nobody") as error:
+    with pytest.raises(resolver.UnresolvedNameError, match="Hven queried no services") as error:
         resolver.resolve_object_name("M 31", site=site)
     assert "give the position itself" in error.value.remedy

@@ -28,6 +28,7 @@ _DATE_PATTERN = re.compile(
 _QUOTED_PATTERN = re.compile(r'"((?:[^"]|"")*)"')
 _MAX_INTEGER_DIGITS = 40  # a longer whole number becomes a float
 _SEPARATORS = " \t\r\n&;"
+MAX_NAMED_PARAMETERS = 12  # in a remedy
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,8 @@ def suggest_parameters(word: str, parameter_names: Sequence[str]) -> str:
     close += parameters_with_word[:3]
     if close:
         return format_message("did you mean {names}?", join_messages("{one} or {other}", close[:3]))
-    return format_message("use one of {names} ..", ", ".join(list(parameter_names)[:12]))
+    template = "use one of {names} .." if len(parameter_names) > MAX_NAMED_PARAMETERS else "use one of {names}"
+    return format_message(template, ", ".join(list(parameter_names)[:MAX_NAMED_PARAMETERS]))
 
 
 def parse_condition_clauses(text: str) -> tuple[ConditionClause, ...]:
@@ -112,11 +114,11 @@ def parse_condition_clauses(text: str) -> tuple[ConditionClause, ...]:
         operator = _OPERATOR_PATTERN.match(text, name.end())
         if operator is None:
             _raise_parse_error(
-                format_message("{name} has no value", name[0]),
+                format_message("the parameter {name!r} has no value", name[0]),
                 text,
                 name.end(),
                 format_message(
-                    "write {name}=value; use quotes around a value that contains spaces: target_name='1P Halley'",
+                    "write {name}=value; if the value contains spaces, use quotes, as in target_name='1P Halley'",
                     name[0],
                 ),
             )
@@ -236,10 +238,10 @@ def split_condition_range(
         return word, word
     if operator not in {"=", "!="}:
         _raise_parse_error(
-            format_message("{op} takes one value, not a range", operator),
+            format_message("{op!r} takes one value, not a range", operator),
             text,
             word.text_offset,
-            "write = before a range",
+            "write '=' before a range",
         )
     first, _, last = word.text.partition(sign)
     if not first.strip() and not last.strip():

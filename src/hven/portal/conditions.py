@@ -160,7 +160,8 @@ def fetch_epn_tap_tables(
         raise NotFoundError(
             "this site or service has no EPN-TAP table",
             remedy=(
-                "name a table with --table, or publish a table with `standard: epn-tap-2.0` or with the name epn_core"
+                "choose a table with --table; to publish an EPN-TAP table, write `standard: epn-tap-2.0`, or name the "
+                "table epn_core"
             ),
         )
     name_literals = ["'" + name.replace("'", "''") + "'" for name in table_names]
@@ -172,7 +173,7 @@ def fetch_epn_tap_tables(
         columns.setdefault(table_name, []).append(_parse_tap_schema_column(row))
     missing_names = [name for name in table_names if not columns[name]]
     if missing_names:
-        message = format_message("there is no table {names} here", ", ".join(missing_names))
+        message = format_message("there is no table {names} here", _join_alternatives(missing_names))
         raise NotFoundError(message, remedy="use the names in TAP_SCHEMA.tables")
     tables = []
     for qualified_name in table_names:
@@ -193,13 +194,17 @@ def _normalize_rows(answer: Iterable[Mapping[str, Any]], table: str, *needed_nam
         if missing_names:
             present_names = ", ".join(row_by_name)[:100]
             message = format_message(
-                "TAP_SCHEMA.{table} contains no values for {names}; its columns are {there}",
+                "TAP_SCHEMA.{table} contains no values for {names}; the columns of this table are {there}",
                 table,
-                ", ".join(missing_names),
+                _join_alternatives(missing_names),
                 present_names,
             )
             raise SourceError(message, remedy="check that the address belongs to a TAP service")
         yield row_by_name
+
+
+def _join_alternatives(names: Iterable[str]) -> str:
+    return join_messages("{one} or {other}", map(repr, names))
 
 
 def _parse_tap_schema_column(row: Mapping[str, Any]) -> Column:
@@ -246,7 +251,7 @@ def translate_epn_tap_parameters(text: str, tables: Sequence[Table], *, include_
     for clause in clauses:
         if clause.name.lower() not in parameter_names:
             raise ParseError(
-                format_message("there is no parameter {name}", clause.name),
+                format_message("there is no parameter {name!r}", clause.name),
                 text=text,
                 offset=clause.text_offset,
                 remedy=suggest_parameters(clause.name, sorted(parameter_names)),
@@ -256,9 +261,11 @@ def translate_epn_tap_parameters(text: str, tables: Sequence[Table], *, include_
         own_names = _list_parameter_names([table])
         missing_names = [clause.name for clause in clauses if clause.name.lower() not in own_names]
         if missing_names:
-            missing_text = ", ".join(missing_names)
+            missing_text = _join_alternatives(missing_names)
             notes.append(
-                format_message("{table} has no {names}, so it is not queried", table.qualified_name, missing_text)
+                format_message(
+                    "{table} is not queried, because it has no parameter {names}", table.qualified_name, missing_text
+                )
             )
             continue
         builder = _ConditionBuilder(text, table, include_unknown=include_unknown)
@@ -308,7 +315,7 @@ def build_parameter_condition(table: Table, name: str, operator: str, value: str
     parameter_names = _list_parameter_names([table])
     if name.lower() not in parameter_names:
         raise ParseError(
-            format_message("there is no parameter {name}", name),
+            format_message("there is no parameter {name!r}", name),
             text=name,
             offset=0,
             remedy=suggest_parameters(name, sorted(parameter_names)),
@@ -437,7 +444,9 @@ class _ConditionBuilder:
                     return BetweenPredicate(column_ref, Literal(low.value), Literal(high.value))
             return _join_bounds(column, _build_lower_bound(column, low), _build_upper_bound(column, high))
         if clause.op not in {"=", "!="}:
-            message = format_message("{name} is a string, but {op} compares numbers and dates", clause.name, clause.op)
+            message = format_message(
+                "{name!r} is a string, but {op!r} compares only numbers and dates", clause.name, clause.op
+            )
             remedy = format_message("write {name}=...", clause.name)
             self._raise_parse_error(message, clause.text_offset, remedy)
         if column.type.is_boolean:
@@ -479,7 +488,7 @@ class _ConditionBuilder:
         self, name: str, first: Column, last: Column, word: ConditionValue, clause: ConditionClause
     ) -> Expr:
         if not (first.type.is_numeric or first.type.is_timestamp):
-            message = format_message("{name} is neither a number nor a time here", clause.name)
+            message = format_message("{name!r} is neither a number nor a time in this table", clause.name)
             self._raise_parse_error(message, clause.text_offset)
         if _is_circular(name, first) and clause.op in {"=", "!="}:
             return self._build_circular_overlap(first, last, word, clause)
@@ -547,7 +556,7 @@ class _ConditionBuilder:
         else:
             bounds = self._parse_number_bounds(column, low, high)
         if check_order and bounds[0] is not None and bounds[1] is not None and _is_empty_interval(bounds[0], bounds[1]):
-            message = format_message("{name}: {text} ends before it begins", clause.name, word.text)
+            message = format_message("{name}: the range {text!r} ends before it begins", clause.name, word.text)
             self._raise_parse_error(message, word.text_offset, "write the smaller value first")
         return bounds
 
@@ -588,16 +597,16 @@ class _ConditionBuilder:
                 factor, inverse = units.compute_spectral_conversion(unit, column_unit)
                 if inverse and value == 0:
                     message = format_message("0 {unit} is not a wavelength", unit)
-                    self._raise_parse_error(message, text_offset, "leave that end open: ..2um")
+                    self._raise_parse_error(message, text_offset, "leave this end of the range open, as in ..2um")
                 return (factor / value if inverse else factor * value), inverse
             units.compute_unit_factor(unit, column_unit)
         except ValueError as error:
             if column_unit:
                 remedy = format_message(
-                    "use a unit that can be converted to {want}, the unit of {name}", column_unit, column.name
+                    "use a unit that can be converted to {want!r} (the unit of {name!r})", column_unit, column.name
                 )
             else:
-                remedy = format_message("leave out the unit, because {name} has no unit", column.name)
+                remedy = format_message("leave out the unit, because {name!r} has no unit", column.name)
             self._raise_parse_error(str(error), text_offset, remedy)
         raise AssertionError
 

@@ -83,7 +83,7 @@ class TablePane:
                 place = plugins.describe_error_origin(error)
                 if place == plugins.OWN_LOCATION:  # what fails there is what the pane gave it
                     place = f"its query or its template, in {self.ask.__module__}"
-                faults_found.append(Fault(message=message, remedy=f"correct the pane: {place}"))
+                faults_found.append(Fault(message=message, remedy=f"correct the pane ({place})"))
         return faults_found
 
 

@@ -297,7 +297,8 @@ def _build_missing_planner_error(engine_names: set[str]) -> UserError:
         remedy = "query each engine separately, or move the collections to one engine (hven move)"
     else:
         remedy = format_message(
-            "query each engine separately, add {name} to `plugins`, or move the collections to one engine (hven move)",
+            "query each engine separately, add {name!r} to `plugins`, or move the collections to one engine "
+            "(hven move)",
             package_name,
         )
     return UserError(message, remedy=remedy)

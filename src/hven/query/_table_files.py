@@ -53,7 +53,8 @@ def detect_table_format(path: Path) -> str:
         return detected_kind
     if _HTML_PATTERN.match(text):
         raise SourceError(
-            "it is an HTML page", remedy="give the address of the file itself, not of a page that describes it"
+            "it is an HTML page",
+            remedy="give the address of the file itself, not the address of a page about the file",
         )
     if text.startswith(b"<") or (first_bytes.startswith(_UTF16_SIGNATURES) and b"<" in first_bytes[:16]):
         return "votable"
@@ -254,7 +255,7 @@ def _read_parquet_column_names(path: Path) -> list[str]:
     try:
         return list(pq.read_schema(path).names)
     except (pa.ArrowException, ValueError, OSError) as error:  # names may be no UTF-8
-        raise SourceError(format_message("the file is not a readable Parquet file: {message}", error)) from error
+        raise SourceError(format_message("the file is not a readable Parquet file ({message})", error)) from error
 
 
 _MAX_TYPE_PASSES = 6  # over text, to find types that fit; afterwards every column is text

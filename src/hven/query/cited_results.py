@@ -197,12 +197,13 @@ def _require_citable_snapshots(query_result: QueryResult, published_state: Publi
     if not query_result.scope.is_public:
         raise ForbiddenError(
             "this result has rows that are not public",
-            remedy="query public rows only; a result with other rows gets no address",
+            remedy="query only public rows; other results get no address",
         )
     snapshots = _find_result_snapshot_ids(query_result, published_state)
     if query_result.volatile or not snapshots:
         raise UserError(
-            "this result cannot be kept, because it changes each time the query runs, or its tables are read in place",
+            "this result cannot be kept: either each run of the query gives a different result, or Hven reads the "
+            "tables in place",
             remedy="cite the collection",
         )
     return snapshots
@@ -327,7 +328,8 @@ def repeat_cited_query(
     if not availability.all_kept and not uses_current_state:
         raise GoneError(
             format_message(
-                "the rows of {ident} are no longer available, because Hven no longer keeps the old states of {tables}",
+                "the rows of the result {ident} are no longer available, because Hven no longer keeps the old states "
+                "of {tables}",
                 cited_result.id,
                 ", ".join(availability.lost_tables),
             ),
@@ -368,7 +370,7 @@ def _find_cited_state(
     if _has_snapshots(past_state, body["snapshots"]):
         return past_state
     raise GoneError(
-        "the states of the tables in this result are no longer available together",
+        "Hven can no longer restore the tables in this result to the time of the query",
         remedy="open the page of the result to see what the same query finds now",
     )
 

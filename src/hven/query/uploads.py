@@ -122,7 +122,7 @@ def parse_upload_references(values: Iterable[str]) -> list[UploadReference]:
             name, comma, uri = (part.strip() for part in text.partition(","))
             if not comma or not uri:
                 raise _build_upload_error(
-                    format_message("UPLOAD={text!r:.120} is not a table name followed by an address", text.strip()),
+                    format_message("UPLOAD={text!r:.120} must be a table name, a comma and an address", text.strip()),
                     "write UPLOAD=mine,param:PART or UPLOAD=mine,https://...",
                 )
             _check_upload_table_name(name)
@@ -134,7 +134,7 @@ def parse_upload_references(values: Iterable[str]) -> list[UploadReference]:
             if uri.partition(":")[0].lower() not in {"param", "http", "https"}:
                 raise _build_upload_error(
                     format_message("UPLOAD: {uri!r:.120} cannot be fetched", uri),
-                    "use param:PART (sent with the request), http://... or https://...",
+                    "use param:PART (a file in the request), http://... or https://...",
                 )
             references_by_name[name.lower()] = UploadReference(name=name, uri=uri)
     if len(references_by_name) > MAX_UPLOADS:
@@ -149,12 +149,14 @@ def _check_upload_table_name(name: str) -> None:
     if name.lower().startswith(f"{UPLOAD_SCHEMA.lower()}."):
         raise _build_upload_error(
             format_message("the table name {name!r:.120} in UPLOAD contains the schema", name),
-            format_message("leave out {schema}: UPLOAD={name:.80},...", UPLOAD_SCHEMA, name.partition(".")[2]),
+            format_message(
+                "leave out {schema}, and write UPLOAD={name:.80},...", UPLOAD_SCHEMA, name.partition(".")[2]
+            ),
         )
     if not _TABLE_NAME_PATTERN.fullmatch(name) or len(name) > 128:
         raise _build_upload_error(
             format_message("the table name {name!r:.120} in UPLOAD is not an ADQL identifier", name),
-            "use a letter, then letters, digits and _",
+            "begin with a letter, and use only letters, digits and _",
         )
     if name.upper() in RESERVED_WORDS:
         raise _build_upload_error(
@@ -215,7 +217,9 @@ def read_uploads(
     """
     limits = settings.limits
     if limits.upload == 0:
-        raise _build_upload_error("this service does not accept uploads", "write the values as a list: IN (...)")
+        raise _build_upload_error(
+            "this service does not accept uploads", "write the values as a list in the query: IN (...)"
+        )
     uploaded_tables = UploadedTables()
     byte_budget = _ByteBudget(limits.upload)
     remaining_bytes = limits.upload * MEMORY_EXPANSION_FACTOR
@@ -264,11 +268,11 @@ def read_uploads(
                 logger.exception("the reader of the upload %s failed, in %s", reference.name, blamed_place)
                 raise SourceError(
                     format_message(
-                        "the upload {name!r} cannot be read: its reader failed ({reason})",
+                        "the upload {name!r} cannot be read: the reader of this format failed ({reason})",
                         reference.name,
                         type(error).__name__,
                     ),
-                    remedy="check the file with the program that wrote it, or send it in another format",
+                    remedy="check the file with the program that wrote it, or send the table in another format",
                 ) from error
             remaining_bytes -= byte_count
             table = table.copy_with(schema=UPLOAD_SCHEMA, name=reference.name)
@@ -325,7 +329,7 @@ class _ByteBudget:
     def build_limit_error(self) -> TooLargeError:
         return TooLargeError(
             format_message(
-                "the uploads take up more than {most:,} bytes after unpacking, which is the limit", self.byte_limit
+                "the uploads take up too many bytes after unpacking; the limit is {most:,} bytes", self.byte_limit
             ),
             remedy="send fewer columns or rows at a time",
         )
@@ -374,7 +378,7 @@ def _collect_rows(
             if row_count > row_limit:
                 raise TooLargeError(
                     format_message(
-                        "the upload {name!r} has more than {most:,} rows, which is the limit", upload_name, row_limit
+                        "the upload {name!r} has too many rows; the limit is {most:,} rows", upload_name, row_limit
                     ),
                     remedy="send the table in parts",
                 )
@@ -418,11 +422,11 @@ def check_upload_columns(table: Table) -> None:
         name = column.name
         if not name.strip() or name != name.strip() or not name.isprintable() or len(name) > MAX_COLUMN_NAME_CHARACTERS:
             if not name.strip():
-                message = "the name of a column, {name!r:.80}, is empty"
+                message = "the column name {name!r:.80} is empty"
             elif name != name.strip():
-                message = "the name of a column, {name!r:.80}, begins or ends with a blank"
+                message = "the column name {name!r:.80} begins or ends with a blank"
             else:
-                message = "the name of a column, {name!r:.80}, cannot be written in a query"
+                message = "the column name {name!r:.80} cannot be written in a query"
             raise SourceError(format_message(message, name), remedy="rename the column")
         earlier_name = names_by_lower.get(name.lower())
         names_by_lower[name.lower()] = name
@@ -500,7 +504,8 @@ def _download_upload(
         )
     except http_client.PrivateAddressError as error:  # the message does not reveal addresses of the private network
         message = format_message(
-            "UPLOAD {name}: the address, or an address that it redirects to, is not on the public internet",
+            "UPLOAD {name}: the address leads, directly or by a redirect, to a server that is not on the public "
+            "internet",
             reference.name,
         )
         raise ForbiddenError(

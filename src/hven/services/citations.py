@@ -237,7 +237,7 @@ def _find_release(releases: Iterable[Release], collection: str, label: str) -> R
     for release in releases:
         if release.label.lower() == label.lower():
             return release
-    message = format_message("{name} has no release {label!r}", collection, label[:40])
+    message = format_message("the collection {name!r} has no release {label!r}", collection, label[:40])
     raise NotFoundError(message, remedy="see the list of releases on the collection's page")
 
 

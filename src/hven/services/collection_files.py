@@ -786,7 +786,7 @@ def find_file_path(settings: Settings, row: dict[str, Any], folder_cache: dict[s
     is_changed = not _is_unchanged(file_stat, row)
     if is_changed and row["release"] is not None:
         raise GoneError(
-            f"the file {row['path']} of {row['release'].label} was replaced",
+            f"the file {row['path']} of the release {row['release'].label!r} was replaced",
             remedy=f"use the new version at collections/{row['collection']}/files/{row['path']}, if it is published",
         )
     if is_changed:
@@ -853,7 +853,7 @@ def _locate_file(
     except (OSError, ValueError):
         raise StorageUnavailableError(
             f"the file {row['path']} is missing at the moment",
-            remedy="restore it, or ingest the collection again",
+            remedy="restore the file, or ingest the collection again",
         ) from None
     if not is_inside:
         raise StorageUnavailableError(

@@ -125,7 +125,8 @@ def write_error_message(error: BaseException, request_id: str = "") -> str:
         if isinstance(error, OSError):
             reason = (error.strerror or "").lower()
         text = errors.format_message(
-            "the service cannot do this at the moment: {reason}; try again later", errors.format_message(reason)
+            "the service cannot answer the request at the moment: {reason}; try again later",
+            errors.format_message(reason),
         )
     else:
         text = errors.format_message(INTERNAL_ERROR_MESSAGE)

@@ -85,7 +85,7 @@ def write_region_condition(text: str, *, name: str = "POS") -> str:
     try:
         parsed_shape = shape_text.parse_dali_shape("pos", text)
     except ValueError as error:
-        remedy = "CIRCLE lon lat radius, RANGE lon1 lon2 lat1 lat2 or POLYGON lon1 lat1 .., in degrees (ICRS)"
+        remedy = "write CIRCLE lon lat radius, RANGE lon1 lon2 lat1 lat2 or POLYGON lon1 lat1 .., in degrees (ICRS)"
         raise ParamError(f"{name}={text!r:.60}: {error}", name=name, remedy=remedy) from None
     if isinstance(parsed_shape, Circle):  # engines optimize circles better than other shapes
         shape = f"CIRCLE({parsed_shape.lon!r}, {parsed_shape.lat!r}, {parsed_shape.radius!r})"

@@ -346,7 +346,7 @@ class _BoundedMultiPartParser(MultiPartParser):
             if self.field_bytes > MAX_FORM_BYTES:
                 raise TooLargeError(
                     f"the parts without a file name have more than {MAX_FORM_BYTES:,} bytes in total",
-                    remedy='give each part that contains a table a file name, such as filename="t.vot"',
+                    remedy='add a file name, such as filename="t.vot", to each part that contains a table',
                 )
         super().on_part_data(data, start, end)
 
@@ -409,7 +409,7 @@ def _read_query_file_as_text(pairs: list[tuple[str, str]], files: dict[str, Uplo
             all_pairs.append((name, content.decode("utf-8-sig")))
         except UnicodeDecodeError as error:
             raise ParamError(
-                f"the file {name} is not UTF-8 (byte {error.start})", name=name, remedy="send the query as text"
+                f"the file {name!r} is not UTF-8 (byte {error.start})", name=name, remedy="send the query as UTF-8 text"
             ) from None
         files.pop(name).file.close()
     return all_pairs

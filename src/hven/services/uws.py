@@ -367,7 +367,7 @@ class _UwsJobResources:
 
     def _answer_error(self, request: Request, job: JobRecord) -> Response:
         if job.phase != "ERROR" or job.error is None:
-            raise NotFoundError(f"the job has no error: it is {job.phase}")
+            raise NotFoundError(f"the job has no error: its phase is {job.phase}")
         return answer_with_body(
             request,
             write_votable_error(job.error["message"]),
@@ -380,15 +380,15 @@ class _UwsJobResources:
         if request.method == "PUT":
             if name in CONTROL_PARAMETERS:
                 raise ParamError(
-                    f"jobs of this type have no parameter {name}",
+                    f"{name!r} cannot be set by PUT",
                     name=name,
-                    remedy=f"send {name}=... to the job with POST",
+                    remedy=f"send {name}=... to the job by POST",
                 )
             body = await read_body(request, min(self._byte_limit, MAX_FORM_BYTES))
             try:
                 value = body.decode()
             except UnicodeDecodeError:
-                raise ParamError(f"the value of {name} is not UTF-8", name=name) from None
+                raise ParamError(f"the value of {name!r} is not UTF-8", name=name) from None
             params = collect_params([(name, value)])
             await self._change_job(request, params)
             return self._redirect_to(request, job.id)
@@ -433,8 +433,8 @@ def _respond_to_error(request: Request, error: Exception) -> Response:
 
 _PARAMETER_EXAMPLES = {
     "phase": "write PHASE=RUN or PHASE=ABORT",
-    "executionduration": "EXECUTIONDURATION=600",
-    "destruction": "DESTRUCTION=2026-11-27T10:00:00Z",
+    "executionduration": "write EXECUTIONDURATION=600",
+    "destruction": "write DESTRUCTION=2026-11-27T10:00:00Z",
 }
 
 

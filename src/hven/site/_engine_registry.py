@@ -295,10 +295,10 @@ class EngineRegistry:
             raise
         except HvenError as error:
             if engine_name.startswith(LIVE_ENGINE_PREFIX):
-                database_label = "their database"
+                database_label = "database"
             else:
-                database_label = f"the engine {engine_name}"
-            message = f"these rows are in {database_label}, which does not respond at the moment"
+                database_label = f"engine {engine_name!r}"
+            message = f"the {database_label} with these rows does not respond at the moment"
             raise StorageUnavailableError(message, remedy="try again later") from error
 
     def list_open_engines(self) -> list[StorageEngine]:

@@ -69,7 +69,7 @@ def spoil_queries_with(part: str, body: bytes, status: int = 200) -> object:
 
 ERROR = votable("x:c", info='<INFO name="QUERY_STATUS" value="ERROR">no table a.epn_core</INFO>')
 WRONG: dict[str, tuple[object, str]] = {  # how it answers; words of what is told
-    "columns": (votable("schema_name:c description:c", ("a", "b")), "contains no values for table_name"),
+    "columns": (votable("schema_name:c description:c", ("a", "b")), "contains no values for 'table_name'"),
     "nulls": (votable("table_name:c column_name:c datatype:c", ("", "", "")), "contains no values for"),
     "other": (votable("table_name:c column_name:c datatype:c", ("b.epn_core", "x", "INT")), "no table a.epn_core"),
     "nameless": (votable(""), "no table a.epn_core"),

@@ -87,7 +87,7 @@ def test_the_rest_is_served(directory: Path) -> None:
         for table in ("far.main", "plain.main"):
             status, text = ask(client, table)
             assert status >= 500
-            assert "these rows are in the engine postgres, which does not respond at the moment" in text
+            assert "the engine 'postgres' with these rows does not respond at the moment" in text
         assert client.get("/").status == 200
         assert client.get("/collections/near/main").status == 200
         assert client.get("/collections/far/main").status in {200, 503}

@@ -383,7 +383,7 @@ def test_the_verbs_for_the_owner_of_the_site(place: Place) -> None:
         service.create_table(f"tap_user.{name}", votable(name=["s1"], ra=[1.0], dec=[2.0]), format="VOTable")
     told = json.loads(run_hven("tables", "show", "carl", "tap_user.one", "--json", *here).stdout)
     assert [column["index"] for column in told["columns"]] == [None, "position", "position"]
-    assert "tap_user.one of carl: 1 rows" in run_hven("tables", "show", "carl", "one", *here).stdout
+    assert "tap_user.one of the user 'carl': 1 rows" in run_hven("tables", "show", "carl", "one", *here).stdout
     assert (
         "the user 'carl' has no table 'none'"
         in run_hven("tables", "drop", "carl", "none", *here, expected_code=1).stderr

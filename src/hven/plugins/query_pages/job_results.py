@@ -133,7 +133,7 @@ def _read_columns_as_numbers(
 def _to_floats(values: pa.ChunkedArray, column: Column) -> npt.NDArray[np.float64]:
     if not plots.is_plottable(column):
         message = format_message("the column {name!r} contains neither numbers nor times", column.name)
-        raise ParamError(message, name="_x", remedy="choose a numeric column")
+        raise ParamError(message, name="_x", remedy="choose a column with numbers or times")
     if column.type.is_timestamp:  # some formats have times as texts
         micros = values.cast(pa.timestamp("us")).cast(pa.int64()).cast(pa.float64(), safe=False)
         return np.asarray(micros.to_numpy(), np.float64) / 86_400e6 + 2_440_587.5

@@ -81,7 +81,7 @@ def show_user_table(context: typer.Context, owner: Owner, table_name: TableName,
     if as_json:
         print_json({**facts, "columns": columns})
         return
-    print(f"{facts['table']} of {owner}: {facts['rows']:,} rows, {format_size(facts['bytes'])}")
+    print(f"{facts['table']} of the user {owner!r}: {facts['rows']:,} rows, {format_size(facts['bytes'])}")
     print(f"written {format_time(facts['written'])}, expires {format_time(facts['expires'])}")
     print_table(list(columns[0]), [list(column.values()) for column in columns])
 
@@ -93,7 +93,7 @@ def drop_user_table(context: typer.Context, owner: Owner, table_name: TableName)
         record, _ = _find_user_table(site, owner, table_name)
         site.store.get_or_create(UserTableWriter).delete_table(owner, record.table.name)
         delete_expired_user_tables(site)
-    print(f"{record.table.qualified_name} of {owner} has been deleted")
+    print(f"{record.table.qualified_name} of the user {owner!r} has been deleted")
 
 
 @tables.command("expire")
@@ -112,7 +112,7 @@ def set_user_table_expiry(
     with open_site(context) as site:
         record, _ = _find_user_table(site, owner, table_name)
         site.store.get_or_create(UserTableWriter).set_expiry(owner, record.table.name, expiry_text)
-    print(f"{record.table.qualified_name} of {owner} expires {format_time(expiry_text)}")
+    print(f"{record.table.qualified_name} of the user {owner!r} expires {format_time(expiry_text)}")
 
 
 def _user_table_to_json(record: SnapshotRecord, expiry_time: str) -> dict[str, Any]:
@@ -131,4 +131,6 @@ def _find_user_table(site: Site, owner: str, table_name: str) -> tuple[SnapshotR
     for record, expires in site.store.user_tables.list_owner_tables(owner):
         if record.table.name.lower() == wanted_name:
             return record, expires
-    raise NotFoundError(f"{owner} has no table {table_name!r:.80}", remedy="run hven tables to see all tables")
+    raise NotFoundError(
+        f"the user {owner!r} has no table {table_name!r:.80}", remedy="run hven tables to see all tables"
+    )

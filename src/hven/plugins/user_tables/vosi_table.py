@@ -71,14 +71,14 @@ def _read_type(element: Any, column_name: str | None) -> ColumnType:
     shape = ""
     if column_type.arraysize:
         shape = f" with arraysize {column_type.arraysize!r:.40}"
-    raise ValueError(f"column {column_name!r:.80} has the unknown type {type_name!r:.40}{shape}")
+    raise ValueError(f"the column {column_name!r:.80} has the unknown type {type_name!r:.40}{shape}")
 
 
 def _read_column(element: Any) -> Column:
     name = _read_child_text(element, "name")
     type_element = element.find("{*}dataType")
     if type_element is None:
-        raise ValueError(f"column {name!r:.80} has no dataType")
+        raise ValueError(f"the column {name!r:.80} has no element dataType")
     return Column(
         name=name or "",
         type=_read_type(type_element, name),

@@ -101,11 +101,10 @@ def parse_cadence(text: str, table: Table) -> Cadence:
     column_names = {column.name.lower(): column.name for column in table.columns if not column.hidden}
     lacking = [name for name in each if name.lower() not in column_names]
     if lacking:
-        raise UserError(format_message("there is no column {name}", lacking[0][:60]), remedy=CADENCE_REMEDY)
+        raise UserError(format_message("there is no column {name!r}", lacking[0][:60]), remedy=CADENCE_REMEDY)
     if find_time_column(table) is None or len(table.primary) != 1:
         raise UserError(
-            "the rows of this table cannot be thinned, because thinning requires a time column and a primary key "
-            "that consists of one column",
+            "the rows of this table cannot be thinned: the table needs a time column, and a primary key of one column",
             remedy="leave out the cadence",
         )
     group_columns = tuple(dict.fromkeys(column_names[name.lower()] for name in each))
@@ -123,8 +122,7 @@ def build_cadence_condition(table: Table, cadence: Cadence, condition: syntax_tr
     column = find_time_column(table)
     if column is None or len(table.primary) != 1:
         raise UserError(
-            "the rows of this table cannot be thinned, because thinning requires a time column and a primary key "
-            "that consists of one column",
+            "the rows of this table cannot be thinned: the table needs a time column, and a primary key of one column",
             remedy="leave out the cadence",
         )
     key = _build_column_ref(table.primary[0])

@@ -162,7 +162,7 @@ def _summarize_tables(
             if period is not None:
                 times.append(period)
         except HvenError as error:  # a card without pictures is better than no card
-            log.info("the card of %s is shown without its rows: %s", table.qualified_name, error)
+            log.info("the card of %s is shown without rows: %s", table.qualified_name, error)
             fault = f"{table.qualified_name}: {error}"
         for column in table.columns:
             facts = item.statistics.get(column.name, {})

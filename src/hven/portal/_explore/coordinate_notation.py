@@ -104,10 +104,10 @@ def parse_angle(text: str, find_radius_km: Callable[[], float | None] | None = N
         if radius_km is None:
             raise UserError(
                 format_message(
-                    "a radius that is a length ({text}) can be used only for a single body whose size is known",
+                    "the radius is a length ({text}), so the search needs a single body whose size is known",
                     text[:40],
                 ),
-                remedy="choose one body (a planet or moon), or write an angle: 0.5 (degrees), 30 arcmin",
+                remedy="choose one body (a planet or moon), or write an angle, such as 0.5 (degrees) or 30 arcmin",
             )
         factor = units.compute_unit_factor(unit, "km")
         value = math.degrees(value * factor / radius_km)
@@ -158,7 +158,7 @@ def _convert_sexagesimal(
     if any(part >= 60 for part in (*hours[1:], *degrees[1:])):
         raise UserError(
             format_message("{text!r} is not a position: minutes and seconds must be less than 60", text[:60]),
-            remedy="write 05:31:00 +22:00:00, or degrees",
+            remedy="write a position such as 05:31:00 +22:00:00, or write degrees",
         )
     lon = 15 * (hours[0] + hours[1] / 60 + hours[2] / 3600)
     sign = -1 if latitude_sign == "-" else 1

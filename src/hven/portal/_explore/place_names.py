@@ -255,8 +255,8 @@ def locate_place_name(
         feature = _locate_feature(name, runner, gazetteers, single_body)
         if feature.longitude is None or feature.latitude is None:
             raise UserError(
-                format_message("{name} has no position", feature.name),
-                remedy="give the position itself: longitude, latitude",
+                format_message("the place {name!r} has no position", feature.name),
+                remedy="write the position in degrees: longitude, latitude",
             )
         return feature.longitude, feature.latitude
     position = _locate_row_by_name(name, table, runner)
@@ -330,7 +330,7 @@ def _locate_feature(
 ) -> PlaceNameSuggestion:
     if not gazetteers:
         message = format_message("{name!r} is not a position, and no table here has place names", name)
-        raise UserError(message, remedy="write a position as longitude, latitude in degrees")
+        raise UserError(message, remedy="write the position in degrees: longitude, latitude")
     matches: list[PlaceNameSuggestion] = []
     for gazetteer in gazetteers:
         matches += _search_features(gazetteer, name, runner, body_name, is_exact=True)
@@ -342,17 +342,17 @@ def _locate_feature(
         table_names = ", ".join(gazetteer.table.qualified_name for gazetteer in gazetteers)
         if body_name:
             message = format_message(
-                "there is no place on {body} with the name {name!r}; searched: {tables}", body_name, name, table_names
+                "no place on {body} has the name {name!r} (Hven searched {tables})", body_name, name, table_names
             )
         else:
-            message = format_message("there is no place with the name {name!r}; searched: {tables}", name, table_names)
-        raise UserError(message, remedy="check its spelling, or write a position as longitude, latitude in degrees")
+            message = format_message("no place has the name {name!r} (Hven searched {tables})", name, table_names)
+        raise UserError(message, remedy="check the spelling, or write the position in degrees: longitude, latitude")
     first_match = matches[0]
     first_position = (first_match.longitude, first_match.latitude)
     if any((match.longitude, match.latitude) != first_position for match in matches):
-        shown_matches = "; ".join(f"{match.name}: {match.note}" for match in matches[:5])
+        shown_matches = "; ".join(f"{match.name} ({match.note})" for match in matches[:5])
         message = format_message("{count} places are called {name!r}: {shown}", len(matches), name, shown_matches)
-        raise UserError(message, remedy="write the body in brackets: Olympus Mons (Mars)")
+        raise UserError(message, remedy="write the body in brackets, as in Olympus Mons (Mars)")
     return first_match
 
 

@@ -347,8 +347,8 @@ def build_density_grid(
 
 def _check_plottable(column: Column) -> None:
     if not is_plottable(column):
-        message = format_message("the column {name} contains neither numbers nor times", column.name)
-        raise UserError(message, remedy="choose a numeric column")
+        message = format_message("the column {name!r} contains neither numbers nor times", column.name)
+        raise UserError(message, remedy="choose a column with numbers or times")
 
 
 def _build_bin_expression(column: Column, low: float, width: float, scale: UnitScale | None = None) -> syntax_tree.Expr:

@@ -392,7 +392,7 @@ class _SearchParser:
             self.search = self.search.copy_with(rest=passed_parameters)
         else:
             shown_name = name[:80]
-            message = format_message("there is no parameter {name}", shown_name)
+            message = format_message("there is no parameter {name!r}", shown_name)
             remedy = suggest_parameters(shown_name, sorted(PORTAL_PARAMETERS))
             self.faults.append(SearchFault(field=shown_name, message=message, remedy=remedy))
 
@@ -449,7 +449,7 @@ class _SearchParser:
         for name, values in self.values.items():
             if len(values) > MAX_LIST_ITEMS:
                 remedy = format_message(
-                    "write at most {most} conditions, or write several values, separated by commas, in one condition",
+                    "write at most {most} conditions; one condition can contain several values, separated by commas",
                     MAX_LIST_ITEMS,
                 )
                 message = format_message("there are {count:,} conditions on one column", len(values))
@@ -476,7 +476,7 @@ class _SearchParser:
     def _find_column(self, parameter: str, name: str) -> str:
         column_name = self.column_names.get(unquote_name(name).lower())
         if column_name is None:
-            message = format_message("there is no column {name}", name[:80])
+            message = format_message("there is no column {name!r}", name[:80])
             remedy = suggest_parameters(name[:80], sorted(self.column_names))
             self.faults.append(SearchFault(field=parameter, message=message, remedy=remedy))
             return ""
@@ -489,8 +489,10 @@ class _SearchParser:
             return
         column = self.table.find_column(name)
         if unit != (column.unit or "") and build_unit_scale(column, unit) is None:
-            message = format_message("{name} cannot be shown in {unit!r}", name, unit[:80])
-            raise UserError(message, remedy=", ".join(list_display_units(column)))
+            message = format_message("the column {name!r} cannot be shown in {unit!r}", name, unit[:80])
+            unit_list = ", ".join(list_display_units(column))
+            remedy = format_message("use one of {names}", unit_list) if unit_list else ""
+            raise UserError(message, remedy=remedy)
         units = (*self.search.units, (name, unit))
         self.search = self.search.copy_with(units=units)
 
@@ -670,7 +672,7 @@ def _build_region_condition(table: Table, text: str) -> syntax_tree.Expr:
     has_valid_numbers = all(map(math.isfinite, numbers))
     if not has_valid_numbers or (is_circle and not 0 <= numbers[2] <= 180):
         raise UserError(
-            format_message("{text!r} is not a region: its numbers are too large", text[:60]),
+            format_message("{text!r} is not a region: a number is out of range", text[:60]),
             remedy="write all numbers in degrees; the radius of a circle must be from 0 to 180",
         )
     literals = tuple(syntax_tree.Literal(number) for number in numbers)

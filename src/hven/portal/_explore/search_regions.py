@@ -72,7 +72,7 @@ def build_rows_moc(search: TableSearch, runner: QueryRunner) -> Moc:
         if published_coverage:
             return Moc.parse(published_coverage)
     if table.position is None:
-        raise UserError("this table has no positions from which a region could be built", remedy="request all rows")
+        raise UserError("this table has no positions, so Hven cannot build a region", remedy="request all rows")
     lon, lat = (build_column_ref(name) for name in table.position)
     cell = syntax_tree.FunctionCall("IVO_HEALPIX_INDEX", (syntax_tree.Literal(ROW_COVERAGE_ORDER), lon, lat))
     items = (syntax_tree.SelectItem(cell, syntax_tree.Ident("cell")),)

@@ -151,7 +151,7 @@ class _AccessEndpoints:
         if is_cross_site(request, self.site.settings) or not self.is_operator(principal):
             raise ForbiddenError(
                 "only operators of the site can revoke access",
-                remedy="ask one of them (health.operators in hven.toml)",
+                remedy="ask an operator (health.operators in hven.toml)",
             )
         params = await services.read_params(request, MAX_FORM_BYTES)
         grant_id = params.read_one("ID") or ""

@@ -139,8 +139,8 @@ def read_whole_number_parameter(page_context: PageContext, name: str, default: i
     if not text:
         return default
     if not text.isdecimal() or len(text) > 15:
-        message = format_message("{name}={value}: a whole number was expected", name, text[:40])
-        raise ParamError(message, name=name, remedy=format_message("{name}={value}", name, default))
+        message = format_message("{name} must be a whole number, not {value!r}", name, text[:40])
+        raise ParamError(message, name=name, remedy=format_message("write {name}={value}", name, default))
     return min(int(text), max_value)
 
 
@@ -414,7 +414,7 @@ def _answer_facets(table_view: TableView, page_context: PageContext) -> dict[str
         search_text = page_context.request.query_params.get("_like", "").strip()
         if search_text and not column.type.is_string:
             raise ParamError(
-                format_message("the column {name} does not contain text", column.name),
+                format_message("the column {name!r} does not contain text", column.name),
                 name="_like",
                 remedy="leave out _like",
             )

@@ -263,7 +263,7 @@ async def _read_marked_row_keys(request: Request) -> list[str]:
                 keys += values
     if len(keys) > row_files.MAX_ROW_KEYS:
         message = format_message("{count:,} rows were marked; the limit is {most:,}", len(keys), row_files.MAX_ROW_KEYS)
-        raise ParamError(message, name=KEY_PARAMETER, remedy="narrow the search instead")
+        raise ParamError(message, name=KEY_PARAMETER, remedy="mark fewer rows, or narrow the search")
     return keys
 
 
@@ -393,11 +393,12 @@ def _choose_link_column(link_columns: Sequence[Column], page_context: PageContex
         return link_columns[0] if link_columns else None
     chosen_column = next((column for column in link_columns if column.name == column_name), None)
     if chosen_column is None:
-        column_names = ", ".join(column.name for column in link_columns) or format_message("none")
         message = format_message(
-            "{name}={value}: no column with that name links to files", LINK_PARAMETER, column_name[:60]
+            "{name}={value!r} is not the name of a column that links to files", LINK_PARAMETER, column_name[:60]
         )
-        remedy = format_message("choose one of {names}", column_names)
+        remedy: str = "download the rows instead"
+        if link_columns:
+            remedy = format_message("choose one of {names}", ", ".join(column.name for column in link_columns))
         raise ParamError(message, name=LINK_PARAMETER, remedy=remedy)
     return chosen_column
 
@@ -542,7 +543,7 @@ def list_file_addresses(
     table = table_view.table
     if column is None and not list_archive_and_script_kinds(table_view):
         raise ParamError(
-            "no column of this table links to files", name=LINK_PARAMETER, remedy="download its rows instead"
+            "no column of this table links to files", name=LINK_PARAMETER, remedy="download the rows instead"
         )
     if column is not None:
         query = row_files.build_link_query(table_view.search, column)
@@ -571,8 +572,8 @@ def _build_moc_endpoint(context: ServiceContext) -> Callable[[Request], Awaitabl
             raise _build_unknown_value_error(FORMAT_PARAMETER, moc_format, MOC_FORMATS)
         moc_kind = page_context.request.query_params.get(MOC_PARAMETER) or "coverage"
         if moc_kind not in {"region", "coverage"}:
-            message = format_message("{name}={value} is not valid", MOC_PARAMETER, moc_kind[:40])
-            raise ParamError(message, name=MOC_PARAMETER, remedy="write region or coverage")
+            message = format_message("{name}={value!r} is not valid", MOC_PARAMETER, moc_kind[:40])
+            raise ParamError(message, name=MOC_PARAMETER, remedy="write _of=region or _of=coverage")
         search = table_view.search
         file_name = f"{build_file_stem(table_view)}-{moc_kind}"
         if moc_format == "shape":
@@ -603,7 +604,7 @@ def _build_moc_endpoint(context: ServiceContext) -> Callable[[Request], Awaitabl
 
 
 def _build_unknown_value_error(parameter: str, value: str, known_values: Iterable[str]) -> ParamError:
-    message = format_message("{name}={value} is not valid", parameter, value[:40])
+    message = format_message("{name}={value!r} is not valid", parameter, value[:40])
     remedy = format_message("choose one of {names}", ", ".join(known_values))
     return ParamError(message, name=parameter, remedy=remedy)
 
@@ -632,7 +633,7 @@ def _start_script_query(
     column = _choose_link_column(list_link_columns(table_view.table), page_context)
     if column is None:
         raise ParamError(
-            "no column of this table links to files", name=LINK_PARAMETER, remedy="download its rows instead"
+            "no column of this table links to files", name=LINK_PARAMETER, remedy="download the rows instead"
         )
     file_summary = row_files.count_files_and_bytes(table_view.search, column, table_view.runner)
     table_name = table_view.table.qualified_name

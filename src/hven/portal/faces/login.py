@@ -205,8 +205,8 @@ class _LoginEndpoints:
             raise UnauthenticatedError("this page needs a login", remedy="log in at /login")
         if principal.groups & {*TOKEN_SCOPE_GROUPS.values()}:
             raise ForbiddenError(
-                "a token cannot be used to create or end tokens, or to set a password",
-                remedy="log in with the account's own token, or a password",
+                "a personal token cannot be used to create or end tokens, or to set a password",
+                remedy="log in with a password, or with the token from `hven user add`",
             )
         return principal.name, await _read_short_form(request)
 

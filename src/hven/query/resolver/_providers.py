@@ -126,7 +126,7 @@ def _build_unknown_name_error(name: str, providers: Sequence[NameProvider], sett
     """Build the error for a name that no provider knows: it names the providers, and how to enable others."""
     provider_places = [format_message(provider.place(settings)) for provider in providers]
     place_list = join_messages("{one}, {other}", provider_places)
-    remedies = [format_message("check its spelling, or give the position itself")]
+    remedies = [format_message("check the spelling, or give the position itself")]
     for provider in _list_name_providers():
         if provider not in providers:
             remedy = format_message(provider.remedy)
@@ -138,7 +138,9 @@ def _build_unknown_name_error(name: str, providers: Sequence[NameProvider], sett
     ]
     return UnresolvedNameError(
         format_message(
-            "no service knows the name {name!r}; Hven queried {places}", name, place_list or format_message("nobody")
+            "no service knows the name {name!r}; Hven queried {places}",
+            name,
+            place_list or format_message("no services"),
         ),
         remedy=join_messages("{one}; {other}", remedies),
     )

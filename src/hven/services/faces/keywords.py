@@ -95,7 +95,7 @@ def _select_hdu(table: pa.Table, hdu: str | None, path: str) -> pa.Table:
     has_number = pc.equal(table["hdu"].cast(pa.string()), hdu)
     hdu_rows = table.filter(pc.or_(has_name, has_number))
     if not hdu_rows.num_rows:
-        raise NotFoundError(format_message("the file {name} has no HDU {hdu}", path, hdu[:60]))
+        raise NotFoundError(format_message("the file {name} has no HDU {hdu!r}", path, hdu[:60]))
     return hdu_rows
 
 

@@ -156,8 +156,8 @@ def _parse_numbers(values: Mapping[str, Any], name: str, max_count: int, low: fl
         parsed_numbers = []
     if not 0 < len(parsed_numbers) <= max_count or not all(low <= number <= high for number in parsed_numbers):
         remedy = {
-            "POS": "write right ascension and declination in degrees, ICRS: 83.63,22.01",
-            "SIZE": "write degrees: 0.5, or 0.5,0.25",
+            "POS": "write right ascension and declination in degrees (ICRS), such as 83.63,22.01",
+            "SIZE": "write one or two sizes in degrees, such as 0.5 or 0.5,0.25",
         }[name]
         raise ParamError(
             f"{name}={text!r:.60} is not valid" if text else f"{name} is missing", name=name, remedy=remedy
@@ -174,7 +174,7 @@ def _parse_position_and_size(values: Mapping[str, Any]) -> tuple[float, float, s
     lon = wrap_angle(lon, 0, 360)
     sizes = _parse_numbers(values, "SIZE", max_count=2, low=0, high=360)
     if len(latitudes) != 1 or not -90 <= latitudes[0] <= 90 or lon < 0:
-        remedy = "write right ascension and declination in degrees, ICRS: 83.63,22.01"
+        remedy = "write right ascension and declination in degrees (ICRS), such as 83.63,22.01"
         raise ParamError(f"POS={values['POS']!r:.60} is not a position", name="POS", remedy=remedy)
     lat = latitudes[0]
     half_width = sizes[0] / 2

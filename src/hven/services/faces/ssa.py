@@ -133,7 +133,7 @@ def _parse_wavelength_range(text: str, name: str) -> tuple[float, float]:
         low = float(low_text) if low_text else -math.inf
         high = float(high_text) if high_text or not slash else math.inf
     except ValueError:
-        remedy = f"write metres, such as 4e-7/7e-7, or one of {', '.join(BAND_WAVELENGTHS_METRES)}"
+        remedy = f"write a range in metres, such as 4e-7/7e-7, or one of {', '.join(BAND_WAVELENGTHS_METRES)}"
         raise ParamError(f"{name}={text!r:.60} is not a range of wavelengths", name=name, remedy=remedy) from None
     if not low <= high:
         raise ParamError(f"{name}={text!r:.60} is an empty interval, because its end is before its start", name=name)
@@ -222,7 +222,7 @@ def _write_position_condition(pos: str, size: float | None) -> str:
     position, _, frame = pos.partition(";")
     coordinates = position.replace(",", " ").split()
     if len(coordinates) != 2 or frame.strip().upper() not in {"", "ICRS"}:
-        remedy = "write right ascension and declination in degrees, ICRS: 83.63,22.01"
+        remedy = "write right ascension and declination in degrees (ICRS), such as 83.63,22.01"
         raise ParamError(f"POS={pos!r:.60} is not a position", name="POS", remedy=remedy)
     lon, lat = coordinates
     diameter = DEFAULT_DIAMETER_DEGREES if size is None else size
@@ -243,7 +243,9 @@ def _adapt_columns_to_ssa(columns: Sequence[Column]) -> tuple[Column, ...]:
 
 def _build_ssa_query(table: Table, values: Mapping[str, Any]) -> ServiceQuery:
     if (values["REQUEST"] or "queryData").lower() != "querydata":
-        raise ParamError(f"REQUEST={values['REQUEST']!r:.40} is not valid", name="REQUEST", remedy="write queryData")
+        raise ParamError(
+            f"REQUEST={values['REQUEST']!r:.40} is not valid", name="REQUEST", remedy="write REQUEST=queryData"
+        )
     column_names = {column.name for column in table.columns}
     title_expression = "obs_title, " if "obs_title" in column_names else ""
     items = []

@@ -269,7 +269,9 @@ async def _answer_explain(
 def _read_detail(request: Request) -> str | None:
     detail = request.query_params.get("detail", request.query_params.get("DETAIL"))
     if detail not in {None, "min", "max", "stats"}:
-        raise ParamError(f"detail={detail!r} is not valid", name="detail", remedy="write min, max or stats")
+        raise ParamError(
+            f"detail={detail!r} is not valid", name="detail", remedy="write detail=min, detail=max or detail=stats"
+        )
     return detail
 
 
