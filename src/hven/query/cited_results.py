@@ -86,7 +86,7 @@ def compute_row_digest(query_result: QueryResult) -> RowDigest:
     if query_result.overflow:
         raise TooLargeError(
             format_message("the query finds more than {most:,} rows", query_result.row_limit or 0),
-            remedy="cite a narrower query, or the collection; MAXREC limits the number of rows",
+            remedy="cite a narrower query or the collection, or request more rows with MAXREC",
         )
     csv_text = b"".join(chunks).replace(b"\r", b"")
     lines = csv_text.splitlines(keepends=True)[1:]
