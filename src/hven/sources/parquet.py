@@ -424,7 +424,7 @@ def _cast_to_storage(values: pa.Array, arrow_type: pa.DataType, file: DataFile, 
         return values.cast(arrow_type, safe=safe)
     except pa.ArrowInvalid as error:
         raise SourceError(
-            f"column {name}: {error}",
+            f"column {name!r}: {error}",
             place=TextPlace(file=file.name),
             remedy="write the column as a signed 64-bit integer",
         ) from error

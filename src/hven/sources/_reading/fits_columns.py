@@ -133,7 +133,7 @@ def read_fits_fields(header: HduHeader, file: str) -> list[FitsField]:
             fields.append(parsed_field)
         if parsed_field.start + parsed_field.width > header.read_integer("NAXIS1"):
             raise SourceError(
-                f"column {name} extends beyond the row of {header.read_integer('NAXIS1')} bytes",
+                f"column {name!r} extends beyond the row of {header.read_integer('NAXIS1')} bytes",
                 place=TextPlace(file=file),
                 remedy="repair the header",
             )
@@ -466,7 +466,7 @@ def _check_heap_descriptors(fits_field: FitsField, lengths: np.ndarray, starts: 
     is_too_long = lengths.max(initial=0) > MAX_HEAP_BYTES or sizes.sum() > MAX_HEAP_BYTES
     if is_negative or is_too_far or is_too_long:
         raise SourceError(
-            f"column {fits_field.name}: the descriptors of its variable-length arrays are invalid",
+            f"column {fits_field.name!r}: the descriptors of its variable-length arrays are invalid",
             remedy="download the file again",
         )
 
@@ -485,7 +485,7 @@ def _gather_heap_bytes(
         heap_bytes = read_heap(low, min(high - low, 2 * MAX_HEAP_BYTES))
     if len(heap_bytes) < high - low:
         raise SourceError(
-            f"column {fits_field.name}: its variable-length arrays extend beyond the end of the file",
+            f"column {fits_field.name!r}: its variable-length arrays extend beyond the end of the file",
             remedy="download the file again",
         )
     ends = np.cumsum(sizes)
