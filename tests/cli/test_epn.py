@@ -71,7 +71,7 @@ def test_faults_are_told_with_their_place(site):
     assert "give a query in ADQL, or parameters" in run_hven("--site", site, "query", expected_code=2).stderr
     assert "need --epn" in run_hven("--site", site, "query", "SELECT 1", "--unknown", expected_code=2).stderr
     assert (
-        "no table omega.cubes"
+        "no table 'omega.cubes'"
         in run_hven("--site", site, "query", "--epn", "time=2004", "--table", "omega.cubes", expected_code=1).stderr
     )
 

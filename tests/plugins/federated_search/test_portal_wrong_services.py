@@ -71,8 +71,8 @@ ERROR = votable("x:c", info='<INFO name="QUERY_STATUS" value="ERROR">no table a.
 WRONG: dict[str, tuple[object, str]] = {  # how it answers; words of what is told
     "columns": (votable("schema_name:c description:c", ("a", "b")), "contains no values for 'table_name'"),
     "nulls": (votable("table_name:c column_name:c datatype:c", ("", "", "")), "contains no values for"),
-    "other": (votable("table_name:c column_name:c datatype:c", ("b.epn_core", "x", "INT")), "no table a.epn_core"),
-    "nameless": (votable(""), "no table a.epn_core"),
+    "other": (votable("table_name:c column_name:c datatype:c", ("b.epn_core", "x", "INT")), "no table 'a.epn_core'"),
+    "nameless": (votable(""), "no table 'a.epn_core'"),
     "page": (b"<html><body>It works!", "without a VOTable"),
     "empty": (b"", "without a VOTable"),
     "cut": (right("TAP_SCHEMA")[:-200], "ends in the middle"),

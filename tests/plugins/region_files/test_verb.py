@@ -270,7 +270,7 @@ def test_an_image_without_labels_is_what_it_covers(tmp_path: Path):
     )
     fits.PrimaryHDU(image).writeto(tmp_path / "plain.fits")
     assert (
-        "no labels, because its values"
+        "neither labels (its values"
         in run_hven("region", tmp_path / "plain.fits", "--to", "stc", expected_code=1).stderr
     )
     for size in (2000, 4000):

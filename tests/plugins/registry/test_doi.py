@@ -158,7 +158,7 @@ def test_a_service_that_is_away_or_does_not_answer(tmp_path: Path, world: DataCi
 
 def test_what_is_somebody_elses_is_left_alone(site_directory: Path, world: DataCiteServer) -> None:
     world.foreign_dois.add(DOI)
-    assert "is not allowed to" in run(site_directory, "psz2", "--publish", code=1)
+    assert "has no permission" in run(site_directory, "psz2", "--publish", code=1)
     world.foreign_dois.clear()
     world.dois[DOI] = {"doi": DOI, "state": "findable", "url": "https://elsewhere.example/x"}
     assert "resolves to https://elsewhere.example/x; choose a different DOI with --suffix" in run(

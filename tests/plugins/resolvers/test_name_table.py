@@ -263,7 +263,7 @@ def test_the_epoch_of_the_frame_is_that_of_the_position(tmp_path: Path) -> None:
     ("table", "said"),
     [
         ("sky.nothing", "resolver.table is set to sky.nothing, but there is no public table"),
-        ("sky.objects", "no column for name"),
+        ("sky.objects", "no column for 'name'"),
     ],
 )
 def test_a_setting_that_names_no_table_of_names(tmp_path: Path, table: str, said: str) -> None:

@@ -301,7 +301,7 @@ for _ in range(10):
         (feature({"type": "GeometryCollection"}), "geometry.geometries", "they are missing"),
         (feature({"type": "GeometryCollection", "geometries": [polygon(SQUARE), 1]}), "geometry.geometries[1].type", "not a TFCat geometry"),
         (feature(DEEP), "geometry", "deep"),
-        (feature({**polygon(SQUARE), "crs": {}}), "geometry.crs", "different from the document's crs"),
+        (feature({**polygon(SQUARE), "crs": {}}), "geometry.crs", "the crs differs from the document's crs"),
         (feature(polygon(SQUARE), {"colour": "red"}), "properties.colour", "no field describes the property"),
         (feature(polygon(SQUARE), {"quality": 1.5}), "properties.quality", "1.5 is not of type int"),
         (feature(polygon(SQUARE), {"quality": 2**63}), "properties.quality", "is not of type int"),
