@@ -122,7 +122,10 @@ def test_times_last_as_long_as_they_are_written(text: str, begin: str, end: str)
         ("POS=1,2;FK4", "POS='1,2;FK4' is not a position"),
         ("POS=1,99", "the latitude 99.0 is not between -90 and 90 degrees"),
         ("SIZE=x", "SIZE='x' is not a number"),
-        ("BAND=red", "BAND='red' is not a range of wavelengths; write a range in metres, such as 4e-7/7e-7, or one of radio"),
+        (
+            "BAND=red",
+            "BAND='red' is not a range of wavelengths; write a range in metres, such as 4e-7/7e-7, or one of radio",
+        ),
         ("BAND=2/1", "BAND='2/1' is an empty interval"),
         ("TIME=2001-02-30", "TIME='2001-02-30' is not a time"),
         ("TIME=2002/2000", "TIME='2002/2000' is an empty interval"),
