@@ -231,34 +231,6 @@ def test_tables_of_pds3(tmp_path):
         assert next(product.parts[0].read_batches(0, 5)).to_pylist() == [{"N": 4.5, "V": [1.0, 2.0], "F": 1.0}]
 
 
-@pytest.mark.parametrize(
-    ("order", "dtype"), [("INTFMT='HIGH'", ">i2"), ("INTFMT='LOW'", "<i2"), ("", "<i2")], ids=["high", "low", "default"]
-)
-def test_vicar(tmp_path, order, dtype):
-    pixels = np.arange(24, dtype=dtype).reshape(2, 3, 4)
-    label = (
-        f"LBLSIZE=200             FORMAT='HALF' TYPE='IMAGE' ORG='BSQ' NL=3 NS=4 NB=2 RECSIZE=8 {order} NLB=1 NBB=0 "
-    )
-    (tmp_path / "a.img").write_bytes(label.encode().ljust(200) + bytes(8) + pixels.tobytes())
-    with open_product(tmp_path / "a.img") as product:
-        assert product.medium == "vicar"
-        assert np.array_equal(read_whole_array(product.arrays[0]), pixels)
-
-
-@pytest.mark.parametrize(
-    ("order", "stored"),
-    [("RFORMAT='IEEE'", struct.pack(">2f", 1.0, -0.5)), ("RFORMAT='RIEEE'", struct.pack("<2f", 1.0, -0.5)), ("", bytes([0x80, 0x40, 0, 0, 0, 0xC0, 0, 0]))],
-    ids=["IEEE", "reversed IEEE", "VAX"],
-)  # fmt: skip
-def test_reals_of_vicar(tmp_path, order, stored):
-    label = (
-        f"LBLSIZE=200             FORMAT='REAL' TYPE='IMAGE' ORG='BSQ' NL=1 NS=2 NB=1 RECSIZE=8 {order} NLB=0 NBB=0 "
-    )
-    (tmp_path / "a.img").write_bytes(label.encode().ljust(200) + stored)
-    with open_product(tmp_path / "a.img") as product:
-        assert read_whole_array(product.arrays[0]).ravel().tolist() == [1.0, -0.5]
-
-
 def test_arrays_of_pds4(tmp_path):
     label = """<?xml version="1.0"?><Product_Observational xmlns="http://pds.nasa.gov/pds4/pds/v1">
 <File_Area_Observational><File><file_name>{name}</file_name></File>
@@ -339,4 +311,5 @@ def test_delimited_tables(tmp_path):
 
 
 def test_labels_are_told_by_what_they_begin_with():
-    assert detect_product_file_format("a.img", b"LBLSIZE=512 ").name == "vicar"
+    assert detect_product_file_format("a.img", b"PDS_VERSION_ID = PDS3\r\n").name == "pds3"
+    assert detect_product_file_format("a.img", b"LBLSIZE=512 ") is None  # VICAR without a label of PDS

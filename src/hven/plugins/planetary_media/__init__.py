@@ -1,1 +1,1 @@
-"""Product files of planetary missions: PDS3, PDS4, ISIS and VICAR, opened by their labels."""
+"""Product files of planetary missions: PDS3, PDS4 and ISIS, opened by their labels."""

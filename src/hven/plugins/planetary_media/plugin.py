@@ -1,4 +1,4 @@
-"""What this package adds: four media of product files, the files of them that sources recognise, and labels of rows."""
+"""What this package adds: three media of product files, the files that sources recognise, and labels of rows."""
 
 from __future__ import annotations
 
@@ -6,21 +6,19 @@ from hven.model.plugins import FileSignature, PluginPackage
 
 PLUGIN = PluginPackage(
     name="planetary_media",
-    title="Open product files of planetary missions: PDS3, PDS4, ISIS and VICAR",
+    title="Open product files of planetary missions: PDS3, PDS4 and ISIS",
     media={
         "isis": "hven.plugins.planetary_media.isis",
         "pds3": "hven.plugins.planetary_media.pds3",
         "pds4": "hven.plugins.planetary_media.pds4",
-        "vicar": "hven.plugins.planetary_media.vicar",
     },
     documents={"label": "hven.plugins.planetary_media.label_document"},
     files=(
         FileSignature(
             kind="product",
-            extensions=("lbl", "img", "qub", "imq", "lblx", "cub", "vic"),
+            extensions=("lbl", "img", "qub", "imq", "lblx", "cub"),
             leading_pattern=(
-                rb"(?s)LBLSIZE *="
-                rb"|(?:CCSD\w+ *= *\w+\s|\s|/\*.*?\*/)*(?:PDS_VERSION_ID|ODL_VERSION_ID)\s*="
+                rb"(?s)(?:CCSD\w+ *= *\w+\s|\s|/\*.*?\*/)*(?:PDS_VERSION_ID|ODL_VERSION_ID)\s*="
                 rb"|CCSD3ZF|\s*Object *= *IsisCube"
                 rb"|(?:\xef\xbb\xbf)?\s*<\?xml.*?<(?:\w+:)?Product_\w+[\s>]"
             ),
