@@ -690,20 +690,3 @@ def build_instant_literal(microseconds: int) -> Expr:
     instant = UNIX_EPOCH + timedelta(microseconds=microseconds)
     instant_text = instant.isoformat(timespec="microseconds")
     return parse_expression(f"CAST('{instant_text}' AS TIMESTAMP)")
-
-
-__all__ = [
-    "MAX_PERSON_TEXTS",
-    "MAX_UPCOMING_INSTANTS",
-    "UNIX_EPOCH",
-    "PolicyRowFacts",
-    "RowDelegation",
-    "RowPolicy",
-    "build_instant_literal",
-    "check_row_policy",
-    "decide_policy_for_everybody",
-    "describe_row_policy",
-    "get_current_instant",
-    "normalize_person_name",
-    "parse_person_names",
-]

@@ -263,14 +263,3 @@ def _read_related_work(work_fields: LocatedKeyValues, faults: FaultCollector) ->
         )
         return None
     return RelatedIdentifier(relation=relation, scheme=identifier[0], id=identifier[1])
-
-
-__all__ = [
-    "DATACITE_RELATIONS",
-    "ContributorSection",
-    "FundingSection",
-    "PersonSection",
-    "RelatedWorkSection",
-    "read_citation_fields",
-    "read_person",
-]

@@ -194,6 +194,3 @@ class DescriptorTableResolver:
         if columns is None:
             return None
         return compile_mapping(spec, columns, resource).table
-
-
-__all__ = ["DescriptorTableResolver", "is_local_file_source", "open_file_source"]

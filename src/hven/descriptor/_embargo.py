@@ -231,6 +231,3 @@ def _cast_to_release_time(
     except expression_trees.UnsupportedCastError as error:
         expression_names.faults.add_error(f"{key_path}: {error.message}", source_text.place, error.remedy)
         raise FaultReportedError from None
-
-
-__all__ = ["DEFAULT_COLUMN_KEYS", "build_release_date_expression", "build_undated_embargo_rule", "read_embargo"]

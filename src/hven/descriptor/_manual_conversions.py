@@ -85,6 +85,3 @@ def find_argument_conversions(
             conversion_node = find_manual_conversion(arg, argument_unit, parameter_unit)
             if conversion_node is not None:
                 yield node.name.lower(), conversion_node, argument_unit, parameter_unit
-
-
-__all__ = ["find_argument_conversions", "find_manual_conversion"]

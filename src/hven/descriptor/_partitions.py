@@ -102,6 +102,3 @@ def check_partition(
             place,
             "write `every: 30 d`",
         )
-
-
-__all__ = ["check_partition", "read_partition"]

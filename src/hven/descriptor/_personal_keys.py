@@ -36,6 +36,3 @@ def remove_personal_values(resource: CollectionSpec) -> CollectionSpec:
             defaults[field.name] = field.default if field.default_factory is MISSING else field.default_factory()
     extensions = {key: value for key, value in resource.extensions.items() if key not in personal_keys}
     return replace(resource, extensions=extensions, **defaults)
-
-
-__all__ = ["remove_personal_values"]

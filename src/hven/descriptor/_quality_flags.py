@@ -203,6 +203,3 @@ def _format_rule_message(rule: LocatedKeyValues) -> str:
     if message:
         return f" ({message})"
     return ""
-
-
-__all__ = ["DEFAULT_COLUMN_KEYS", "MAX_FLAG_BIT", "read_quality_flags"]

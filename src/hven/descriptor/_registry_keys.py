@@ -365,6 +365,3 @@ def _list_identifiers(resource: CollectionSpec, settings: Settings) -> list[str]
         return [default_identifier]
     service_identifiers = [service.id for service in registration.services.values() if service.id]
     return [registration.id or default_identifier, *service_identifiers]
-
-
-__all__ = ["RegistrySection", "find_identifier_conflicts", "read_registry_section"]

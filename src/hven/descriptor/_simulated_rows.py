@@ -66,6 +66,3 @@ def build_data_source_column(place: TextPlace) -> LocatedYamlMap:
 
 def _build_located_map(values: dict[str, str], place: TextPlace) -> LocatedYamlMap:
     return LocatedYamlMap({with_place(key, place): with_place(value, place) for key, value in values.items()}, place)
-
-
-__all__ = ["add_data_source_column", "build_data_source_column"]

@@ -172,6 +172,3 @@ def find_subject_faults(resource: CollectionSpec, settings: Settings, terms: Sub
             Fault(message=f"subjects: {word!r} {message_end}", place=place, remedy=remedy, severity="warning")
         )
     return faults
-
-
-__all__ = ["SubjectTermList", "find_subject_faults", "normalize_subject_term", "read_subject_terms"]

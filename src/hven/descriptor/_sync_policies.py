@@ -300,6 +300,3 @@ def _parse_cron_value(text: str, field_number: int) -> int | None:
     if text.lower() in names:
         return names.index(text.lower()) + (1 if field_number == 3 else 0)
     return None
-
-
-__all__ = ["Duration", "FullInterval", "Overlap", "Share", "read_sync_policy", "read_sync_schedule"]

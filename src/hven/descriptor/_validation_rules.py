@@ -117,6 +117,3 @@ def _check_rule_argument(
         except re.error as error:
             message = f"{rule_path}: {str(check_argument)!r} is not a regular expression: {error}"
             faults.add_error(message, check_argument.place)
-
-
-__all__ = ["read_validation_rules"]

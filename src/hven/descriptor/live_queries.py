@@ -347,6 +347,3 @@ def _locate_function(spec: TableSpec, column: str | None, function_name: str) ->
     if column is None and spec.where is not None:
         return spec.where[1]
     return spec.place
-
-
-__all__ = ["LiveTable", "compile_live_table", "find_live_table_faults", "is_live_table_spec"]

@@ -364,12 +364,3 @@ def _build_view_defaults(table: Table, view_spec: TableSpec, resource: Collectio
         for column, text in default_expressions.items()
         if column in names
     }
-
-
-__all__ = [
-    "OBSCORE_RADIO_VIEW",
-    "OBSCORE_VIEW",
-    "ObscoreViewMember",
-    "compile_obscore_view_member",
-    "rewrite_obscore_as_table",
-]

@@ -425,6 +425,3 @@ class EngineDialect(SqlDialect):
         else:
             lon, lat = self.write_point_coordinates(writer, node.args[1])
         return f"hven_healpix(CAST({writer.write_expression(node.args[0])} AS INTEGER), {lon}, {lat})"
-
-
-__all__ = ["FUNCTION_TEMPLATES", "TOLERANCE_DEGREES", "WHITESPACE_SQL", "EngineDialect"]

@@ -26,6 +26,3 @@ def escape_spreadsheet_formulas(texts: pa.Array) -> pa.Array:
     if pc.any(is_formula).as_py():
         return pc.if_else(is_formula, literal.concat_text_columns("'", texts), texts)
     return texts
-
-
-__all__ = ["ESCAPE_CHOICES", "escape_spreadsheet_formula", "escape_spreadsheet_formulas"]

@@ -73,12 +73,3 @@ def write_xml_attribute(name: str, value: object) -> str:
     if value is None or value == "":
         return ""
     return f" {name}={quote_attribute(str(value))}"
-
-
-__all__ = [
-    "REPLACEMENT_CHARACTER",
-    "escape_xml",
-    "quote_attribute",
-    "replace_illegal_characters",
-    "write_xml_attribute",
-]

@@ -135,6 +135,3 @@ def format_percent(part: int, total: int) -> str:
     hundredths = round(10_000 * part / total)
     hundredths = min(max(hundredths, int(part > 0)), 10_000 - int(part < total))
     return f"{hundredths / 100:.2f} %"
-
-
-__all__ = ["MAX_GROUPS", "QualityFlagGroup", "QualityFlagStatistics", "format_percent", "parse_flag_statistics"]

@@ -303,6 +303,3 @@ def _build_rejects_fault(report: TableIngestReport, spec: TableSpec, limit: floa
         place=spec.place,
         remedy="correct the mapping or the data, or raise max_rejects",
     )
-
-
-__all__ = ["find_sample_faults"]

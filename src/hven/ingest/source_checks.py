@@ -220,6 +220,3 @@ def _start_probe_thread(probe: partial[str | None]) -> Future[str | None]:
 
     Thread(target=run, daemon=True, name="check").start()
     return future
-
-
-__all__ = ["find_source_faults"]

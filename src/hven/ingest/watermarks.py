@@ -156,6 +156,3 @@ def unpack_watermark(value: Any) -> Any:
     if isinstance(value, dict):
         return dt.datetime.fromisoformat(value[TIME_KEY])
     return value
-
-
-__all__ = ["WatermarkTracker", "pack_watermark", "unpack_watermark"]

@@ -780,22 +780,3 @@ def _check_disk_space(site: Site) -> HealthCheckResult:
         message = f"{usage.free / 1e9:.1f} GB of disk space are free ({usage.free / usage.total:.0%})"
         return _build_check_result("disk", "warning", message, LOW_DISK_REASON)
     return HealthCheckResult(name="disk")
-
-
-__all__ = [
-    "FAILING_STATE",
-    "FRESH_STATE",
-    "HELD_STATE",
-    "PAUSED_STATE",
-    "PUBLIC_REASONS",
-    "STALE_STATE",
-    "STATE_REASONS",
-    "UNSCHEDULED_STATE",
-    "CollectionStatus",
-    "HealthCheckResult",
-    "SiteHealthMonitor",
-    "SiteStatus",
-    "find_worst_check_state",
-    "format_largest_watermark",
-    "list_watermark_tables",
-]

@@ -289,13 +289,3 @@ def _iterate_until_new_request(
             return
         verified_ids.add(record.id)
         yield record
-
-
-__all__ = [
-    "DAMAGED_ALERT",
-    "ReadRateLimiter",
-    "find_snapshots_to_verify",
-    "list_all_snapshot_records",
-    "run_snapshot_verification",
-    "verify_snapshots",
-]

@@ -167,6 +167,3 @@ class BoundAccessPolicy(Protocol):
         values_by_column
             Columns of the rows, and their values.
         """
-
-
-__all__ = ["BoundAccessPolicy", "FileEmbargo", "RowAccessPolicy"]

@@ -208,15 +208,3 @@ def parse_work_identifier(text: str) -> tuple[str, str] | None:
     if re.fullmatch(r"https?://[^\s/?#]+\S*", text):
         return ("URL", text)
     return None
-
-
-__all__ = [
-    "CitedResult",
-    "DoiRecord",
-    "FundingReference",
-    "RelatedIdentifier",
-    "parse_doi",
-    "parse_orcid",
-    "parse_ror",
-    "parse_work_identifier",
-]

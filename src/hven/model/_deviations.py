@@ -177,6 +177,3 @@ def _find_matching_deviation(deviations: list[ReadDeviation], deviation: ReadDev
         if (candidate.kind, candidate.column, candidate.message) == key:
             return position
     return None
-
-
-__all__ = ["DeviationKind", "ReadDeviation", "add_deviation", "build_duplicate_name_deviation"]

@@ -128,12 +128,3 @@ def can_lose_digits(values: pa.Array) -> bool:
     low = limits["min"].as_py()
     high = limits["max"].as_py()
     return low is not None and (low <= -MAX_EXACT_INTEGER or high >= MAX_EXACT_INTEGER)
-
-
-__all__ = [
-    "InvalidLiteralError",
-    "can_lose_digits",
-    "find_overflowed_numbers",
-    "find_rounded_integers",
-    "refuse_overflow",
-]

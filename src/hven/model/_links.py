@@ -284,22 +284,3 @@ def list_drawable_extensions() -> tuple[str, ...]:
     for medium in plugins.load_plugin_records("media").values():
         extensions |= set(medium.extensions) - _TEXT_EXTENSIONS
     return tuple(f".{extension}" for extension in sorted(extensions))
-
-
-__all__ = [
-    "DATALINK_MEDIA_TYPE",
-    "DATALINK_STANDARD_ID",
-    "FILES_UTYPE",
-    "RASTER_EXTENSIONS",
-    "SITE_URL_EXPRESSION",
-    "TARGET_ALIAS",
-    "LinkTemplate",
-    "ServiceDescriptor",
-    "ServiceParameter",
-    "Template",
-    "TemplateExpression",
-    "list_drawable_extensions",
-    "list_standard_links",
-    "to_content_qualifier",
-    "write_target_column",
-]

@@ -22,6 +22,3 @@ class TableExtension:
     def row_file_templates(self) -> tuple[Template, ...]:
         """Templates of the paths of files of the rows, which DataLink lists."""
         return ()
-
-
-__all__ = ["TableExtension"]

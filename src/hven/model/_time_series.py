@@ -246,14 +246,3 @@ class TimeSeriesMetadata:
     valid: Mapping[str, tuple[float | None, float | None]] = field(default_factory=dict)
     systems: Mapping[str, str] = field(default_factory=dict)
     scale_types: Mapping[str, str] = field(default_factory=dict)
-
-
-__all__ = [
-    "ArrayAxisMetadata",
-    "FileReaderSpec",
-    "ParameterBins",
-    "SeriesParameterSpec",
-    "TimeDecoding",
-    "TimeSeriesMetadata",
-    "TimeSeriesSpec",
-]

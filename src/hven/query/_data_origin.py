@@ -146,6 +146,3 @@ def _find_release_doi(published_tables: Sequence[PublishedTable], dois: Mapping[
     if release_key is None:
         return None
     return dois.get(release_key)
-
-
-__all__ = ["MAX_DESCRIBED_COLLECTIONS", "build_data_origin_infos"]

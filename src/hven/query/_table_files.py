@@ -260,5 +260,3 @@ def _read_parquet_column_names(path: Path) -> list[str]:
 
 _MAX_TYPE_PASSES = 6  # over text, to find types that fit; afterwards every column is text
 _MAX_FAULTS_PER_BLOCK = 100  # values of a column that are inspected in each block of text, to find a type that fits
-
-__all__ = ["detect_table_format", "open_table_file"]

@@ -416,14 +416,3 @@ def compare_with_repeated_query(
         return {"error": error}
     cited_digest = RowDigest(rows=cited_result.body["rows"], checksum=cited_result.body["checksum"])
     return {"rows": row_digest.rows, "checksum": row_digest.checksum, "same": row_digest == cited_digest}
-
-
-__all__ = [
-    "RowDigest",
-    "SnapshotAvailability",
-    "check_snapshot_availability",
-    "compare_with_repeated_query",
-    "compute_row_digest",
-    "create_cited_result",
-    "repeat_cited_query",
-]

@@ -581,14 +581,3 @@ def _read_chunk(stream: Any, upload_name: str, compression: str | None) -> bytes
             ),
             remedy="send the file again",
         ) from error
-
-
-__all__ = [
-    "MEMORY_EXPANSION_FACTOR",
-    "UPLOAD_SCHEMA",
-    "UploadReference",
-    "UploadedTables",
-    "list_upload_warnings",
-    "parse_upload_references",
-    "read_uploads",
-]

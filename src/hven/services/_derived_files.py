@@ -135,6 +135,3 @@ def _mark_used(path: Path) -> bool:
     except OSError:
         return False
     return True
-
-
-__all__ = ["DerivedFileStore"]

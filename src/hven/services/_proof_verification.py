@@ -88,6 +88,3 @@ async def verify_proof(
             attempts.end_delayed_answer(*attempt_key)
         # with its traceback, the frames of the thread and its future would keep each other alive
         raise error.with_traceback(None) from None
-
-
-__all__ = ["verify_proof"]

@@ -80,6 +80,3 @@ class UploadReader:
     def _release_bytes(self, byte_count: int) -> None:
         with self._lock:
             self._held_bytes -= byte_count
-
-
-__all__ = ["UploadReader"]

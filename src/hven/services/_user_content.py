@@ -29,6 +29,3 @@ def choose_safe_media_type(media_type: str) -> tuple[str, bool]:
     if _EXECUTABLE_TYPE_PATTERN.fullmatch(essence):
         return (PLAIN_TEXT_MEDIA_TYPE, True)
     return (media_type, False)
-
-
-__all__ = ["PLAIN_TEXT_MEDIA_TYPE", "SANDBOX_HEADERS", "choose_safe_media_type"]

@@ -68,12 +68,3 @@ def load_address_rewriters(settings: Settings) -> list[AddressRewriter]:
         Rewriters in the order of the packages: each gets what the previous one returned.
     """
     return [build_rewriter(settings) for _, build_rewriter in plugins.iterate_package_objects("address_rewriter")]
-
-
-__all__ = [
-    "FORM_REWRITER_SCOPE_KEY",
-    "AddressRewriter",
-    "FormRewriter",
-    "ParameterPairs",
-    "load_address_rewriters",
-]

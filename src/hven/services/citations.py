@@ -423,15 +423,3 @@ def _escape_tex(text: str) -> str:
 
 def _strip_tex_characters(text: str) -> str:
     return re.sub(r"[{}\\\s]", "", text)
-
-
-__all__ = [
-    "CitationMetadata",
-    "build_landing_page_url",
-    "collect_citation_metadata",
-    "find_licence_url",
-    "find_publication_year",
-    "write_bibtex",
-    "write_bibtex_entry",
-    "write_citation_sentence",
-]

@@ -119,12 +119,3 @@ def write_interval_condition(begin_column: str, end_column: str, interval: tuple
     if not parts:
         parts = [f"{begin_column} IS NOT NULL", f"{end_column} IS NOT NULL"]
     return f"({' AND '.join(parts)})"
-
-
-__all__ = [
-    "OBSCORE_TABLE",
-    "build_input_constants",
-    "create_observation_service_test",
-    "write_interval_condition",
-    "write_region_condition",
-]

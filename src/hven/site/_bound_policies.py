@@ -521,6 +521,3 @@ def _to_microseconds(value: Any) -> int:
     since_epoch = value.replace(tzinfo=None) - UNIX_EPOCH
     whole_seconds = since_epoch.days * 86_400 + since_epoch.seconds
     return int(whole_seconds * 1_000_000 + since_epoch.microseconds)
-
-
-__all__ = ["AccessPolicyBinder"]

@@ -148,6 +148,3 @@ def _find_records_of_event(
                 return None
             state_records[table] = record
     return state_records
-
-
-__all__ = ["DamagedSnapshot", "select_served_records"]

@@ -128,6 +128,3 @@ def _check_delegation_cycle(
             )
             raise UserError(f"the delegations form a cycle: {' for '.join(map(repr, path))}", remedy=remedy)
         paths += [[*path, delegated_name] for owner, delegated_name in delegations if owner in owner_accounts]
-
-
-__all__ = ["grant_delegation", "list_normalized_account_names"]

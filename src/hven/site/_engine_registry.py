@@ -356,6 +356,3 @@ class EngineRegistry:
         """Close all engines."""
         for engine in self.list_open_engines():
             engine.close()
-
-
-__all__ = ["EMBEDDED_ENGINE", "HINDERED_MESSAGE", "LIVE_ENGINE_PREFIX", "EngineRegistry"]

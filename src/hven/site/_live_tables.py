@@ -215,6 +215,3 @@ def _load_inspection(path: Any) -> Any:
     except UserError:  # the site leaves out its package
         return None
     return plugin.table_info_from_json(json.loads(text))
-
-
-__all__ = ["LiveTableInspector"]

@@ -250,6 +250,3 @@ def _merge_columns(
         elif name in first_columns:
             columns.append(standard_columns[name].copy_with(std=True))
     return tuple(columns), clashes
-
-
-__all__ = ["OBSCORE_SCHEMA", "build_obscore_views", "join_selects"]

@@ -180,6 +180,3 @@ def _read_people_rows(engine: StorageEngine, table: Table, snapshot: Snapshot) -
             yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
     finally:
         execution.close()
-
-
-__all__ = ["MAX_PEOPLE_ROWS", "find_groups_and_aliases", "list_people_table_problems"]

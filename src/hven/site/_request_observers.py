@@ -124,6 +124,3 @@ def prepare_request_observers() -> None:
     """Prepare what the processes of a server share for their observers; called once, before they are forked."""
     for observer in load_request_observers():
         observer.prepare_processes()
-
-
-__all__ = ["RequestObserver", "RequestObserverGroup", "load_request_observers", "prepare_request_observers"]

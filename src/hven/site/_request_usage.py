@@ -135,6 +135,3 @@ class AnsweredRequest(NamedTuple):
     get_user_name: Callable[[], str]
     user_agent: str
     fetch_destination: str
-
-
-__all__ = ["CURRENT_USAGE", "AnsweredRequest", "RequestUsage", "discard_answers", "record_sent_data"]

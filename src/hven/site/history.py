@@ -263,12 +263,3 @@ def build_unavailable_state_error(past_state: PastPublishedState, table: str) ->
         format_message("the state of {table} at {at} is no longer kept", table, past_state.version_key),
         remedy=format_message("{remedy}; only a release keeps a state permanently", remedy),
     )
-
-
-__all__ = [
-    "PastPublishedState",
-    "build_past_state",
-    "build_unavailable_state_error",
-    "build_unknown_version_error",
-    "resolve_version",
-]

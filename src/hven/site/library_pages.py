@@ -42,6 +42,3 @@ def _list_unchanged_mappings(smaps_text: str) -> list[tuple[int, int]]:
         if is_library and "w" not in permissions and _UNCHANGED_LINE.search(part) is not None:
             addresses.append((int(start, 16), int(end, 16)))
     return addresses
-
-
-__all__ = ["release_library_pages"]

@@ -199,6 +199,3 @@ def get_storage_labels(settings: Settings, store: StateStore) -> tuple[str, str]
 
 def _get_run_directory(settings: Settings) -> Path:
     return settings.var_directory / "run"
-
-
-__all__ = ["ServerProcess", "ServerStatusFile", "check_servers_can_read", "get_storage_labels", "list_server_processes"]

@@ -45,6 +45,3 @@ def delete_user_table_leftovers(site: Site) -> None:
             site.embedded_engine.remove_leftovers(site.store.list_kept_snapshot_paths())
     except ConflictError:
         return  # an ingest is publishing, or deletes such files itself
-
-
-__all__ = ["delete_expired_user_tables", "delete_user_table_leftovers"]

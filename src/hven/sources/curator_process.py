@@ -334,6 +334,3 @@ def _encode_arrays(arrays: Sequence[pa.Array]) -> pa.Buffer:
     with pa.ipc.new_stream(sink, batch.schema) as writer:
         writer.write_batch(batch)
     return sink.getvalue()
-
-
-__all__ = ["CuratorProcess"]

@@ -431,5 +431,3 @@ def stop_idle_readers() -> None:
 
 
 atexit.register(stop_idle_readers)
-
-__all__ = ["open_with_reader", "stop_idle_readers"]

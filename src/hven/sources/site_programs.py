@@ -102,6 +102,3 @@ def start_supervised_program(
         stderr=stderr,
         start_new_session=True,
     )
-
-
-__all__ = ["PROGRAM_PATH", "find_program", "start_supervised_program"]

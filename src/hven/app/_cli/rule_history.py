@@ -116,6 +116,3 @@ def read_published_flag_statistics(records: Mapping[str, SnapshotRecord]) -> dic
 def format_flag_statistics_lines(quality_by_table: Mapping[str, QualityFlagStatistics]) -> Iterable[str]:
     """Format a line for each table."""
     return (f"quality: {name}: {quality.format_text()}" for name, quality in quality_by_table.items())
-
-
-__all__ = ["format_flag_statistics_lines", "read_published_flag_statistics", "show_rule_trend"]

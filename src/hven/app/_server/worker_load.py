@@ -258,12 +258,3 @@ def report_and_rebalance_connections() -> None:
     """Report the connections of this worker to the others."""
     if _process_share is not None:
         _process_share.report_and_rebalance()
-
-
-__all__ = [
-    "ConnectionBalancer",
-    "LoadShedder",
-    "WorkerConnectionCounts",
-    "report_and_rebalance_connections",
-    "should_close_connection",
-]

@@ -328,6 +328,3 @@ def _begin_worker_session(server_pid: int) -> None:
     with contextlib.suppress(PermissionError):  # raised if it leads a session already
         os.setsid()
         deadlines.reduce_session_priority(deadlines.ANSWER_SESSION)
-
-
-__all__ = ["WorkerServer", "is_first_worker", "raise_connection_limit"]

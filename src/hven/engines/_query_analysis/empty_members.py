@@ -169,6 +169,3 @@ def _is_source_empty(from_item: FromItem, empty_table_numbers: frozenset[int]) -
     if isinstance(from_item, DerivedTable):
         return from_item.number in empty_table_numbers or is_certainly_empty(from_item.query, empty_table_numbers)
     return isinstance(from_item, TableRef) and not from_item.cte and from_item.number in empty_table_numbers
-
-
-__all__ = ["is_certainly_empty", "remove_empty_union_members"]

@@ -48,6 +48,3 @@ def write_policy_conditions(bound_query: BoundQuery, dialect: SqlDialect) -> dic
 def is_filtered_table(node: Any) -> bool:
     """Return whether a policy hides rows of a table by the values of its columns."""
     return isinstance(node, TableRef) and any(isinstance(column_ref, ColumnRef) for column_ref in walk_tree(node.where))
-
-
-__all__ = ["is_filtered_table", "write_policy_conditions"]

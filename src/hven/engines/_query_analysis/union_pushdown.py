@@ -193,6 +193,3 @@ def match_prefixed_column(expression: Expr) -> tuple[str, ColumnRef] | None:
     ):
         return str(expression.left.value), expression.right
     return None
-
-
-__all__ = ["match_prefixed_column", "push_conditions_into_unions"]

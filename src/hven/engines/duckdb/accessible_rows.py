@@ -365,6 +365,3 @@ def _remove_policy_condition(node: Any) -> Any:
     if is_filtered_table(node):
         return replace(node, where=None)
     return node
-
-
-__all__ = ["AccessPolicyPlan", "AccessibleRows", "ColumnsTooLargeError", "SnapshotSubset", "find_accessible_rows"]

@@ -326,6 +326,3 @@ def _evaluate_case(
         value = _cast_numbers(then(frame, literal_values), arrow_type)
         result = pc.if_else(is_case, value, result)
     return result
-
-
-__all__ = ["MAX_COMPUTED_ROWS", "UnsupportedByArrowError", "compile_arrow_value", "find_null_deciding_expression"]

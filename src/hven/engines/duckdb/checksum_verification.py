@@ -70,6 +70,3 @@ def verify_snapshot_files(
         if file_fault is not None:
             faults[name] = file_fault
     return SnapshotVerificationResult(bytes=size, files=len(recorded_checksums), faults=faults, unknown=tuple(unknown))
-
-
-__all__ = ["check_files_undamaged", "verify_snapshot_files"]

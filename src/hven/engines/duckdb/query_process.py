@@ -418,6 +418,3 @@ def _decode_process_error(frame_kind: bytes, body: pa.Buffer) -> Exception:
             return error
         return ServiceError(message)
     return RuntimeError(f"in the query process:\n{body.to_pybytes().decode(errors='replace')}")
-
-
-__all__ = ["QueryProcess", "QueryProcessExecution", "is_expensive_query"]

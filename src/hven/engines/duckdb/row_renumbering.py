@@ -182,6 +182,3 @@ class NumpyFileWriter:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
-
-
-__all__ = ["BATCH_ENTRIES", "IndexEntries", "NumpyFileWriter", "RowRenumbering", "merge_index_entries"]

@@ -362,6 +362,3 @@ def _create_time_axis(clocks: Sequence[_FixedArrayColumn], size: int, cards: Seq
         return first_times
 
     return Axis(name="time", size=size, kind="time", read_values=read_values)
-
-
-__all__ = ["with_cell_arrays"]

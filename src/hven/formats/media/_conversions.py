@@ -140,6 +140,3 @@ def write_product_as_votable(
         return votable_format.write(metadata, batches, ResultStatus, writer_options)
 
     return StreamedFile(size=None, read_chunks=read_chunks, media_type="application/x-votable+xml")
-
-
-__all__ = ["write_product_as_fits", "write_product_as_votable"]

@@ -440,6 +440,3 @@ def _write_header_text(header: Any) -> bytes:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return bytes(header.tostring().encode("ascii", "replace"))
-
-
-__all__ = ["CutoutHdu", "StreamedFile", "cut_product", "has_fits_cards", "join_hdus", "write_primary_hdu"]

@@ -222,6 +222,3 @@ def _count_cell_values(arrow_type: pa.DataType) -> int:
     if pa.types.is_large_string(arrow_type) or pa.types.is_string(arrow_type):
         return 16
     return 1
-
-
-__all__ = ["open_product_with_row_reader"]

@@ -253,12 +253,3 @@ def to_fits_header_text(text: str) -> str:
         elif not unicodedata.combining(mark):
             header_text += "?"
     return header_text
-
-
-__all__ = [
-    "GridHeaderCards",
-    "convert_to_fits_cards",
-    "to_fits_header_text",
-    "write_coordinate_table",
-    "write_grid_cards",
-]

@@ -228,6 +228,3 @@ def _parse_card_value(card_text: str, start: int) -> tuple[str | float | bool | 
     if number is None:
         return None, stripped_comment
     return float(number.upper().replace("D", "E")), stripped_comment
-
-
-__all__ = ["BLOCK_BYTES", "FitsHeader", "NonStandardHeaderError", "map_card_values", "read_fits_headers"]

@@ -165,6 +165,3 @@ def create_sky_mapping(cards: Iterable[HeaderCard]) -> Callable[[], footprints.I
     """
     card_values = {card.keyword: card.value for card in cards}
     return partial(footprints.build_image_wcs, card_values) if "CTYPE1" in card_values else None
-
-
-__all__ = ["create_sky_mapping", "find_body_ctype_code", "write_map_projection_cards"]

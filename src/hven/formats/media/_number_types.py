@@ -38,6 +38,3 @@ def format_arraysize(shape: Sequence[int]) -> str | None:
         None for a scalar.
     """
     return "x".join(str(length) for length in reversed(shape)) or None
-
-
-__all__ = ["MAX_INT64", "VOTABLE_TYPES", "format_arraysize"]

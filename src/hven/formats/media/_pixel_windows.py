@@ -349,6 +349,3 @@ def _compute_shape_outline(shape: Shape) -> Numbers:
     points = np.concatenate(sides)
     unit_vectors = points / np.linalg.norm(points, axis=1)[:, None]
     return np.stack(angles(unit_vectors), 1)
-
-
-__all__ = ["CutoutSelection", "find_window"]

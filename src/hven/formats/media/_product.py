@@ -338,18 +338,3 @@ class OpenProductFile:
             format_message("the file has no part {name!r}", part_name),
             remedy=format_message("choose one of its parts: {parts}", part_list),
         )
-
-
-__all__ = [
-    "MISSING_INSTANT",
-    "ArrayPart",
-    "Axis",
-    "DataSetMetadata",
-    "HeaderCard",
-    "Instants",
-    "OpenProductFile",
-    "Part",
-    "ProductVariable",
-    "StoredHdu",
-    "TablePart",
-]

@@ -473,6 +473,3 @@ def _parse_value(text: str) -> str | int | float:
         with suppress(ValueError):  # the exponent of Fortran's D
             return float(text)
     return text
-
-
-__all__ = ["open_raster"]

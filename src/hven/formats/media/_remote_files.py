@@ -189,5 +189,3 @@ class _RemoteRawReader(io.RawIOBase):
 
 
 Place = Path | RemotePath
-
-__all__ = ["Place", "RemoteFileBytes", "RemotePath"]

@@ -320,6 +320,3 @@ def _open_delimited(path: Place, *, is_gzipped: bool) -> OpenProductFile:
         )
 
     return OpenProductFile(medium="csv", parts=(create_table(None),))
-
-
-__all__ = ["open_sample_table", "split_timestamps"]

@@ -303,14 +303,3 @@ def convert_stokes_to_names(stokes_codes: Numbers) -> npt.NDArray[np.str_]:
             word = STOKES_WORDS.get(round(float(value)), "")
         words.append(word)
     return np.array(words, np.str_)
-
-
-__all__ = [
-    "LIGHT_SPEED_METRES_PER_SECOND",
-    "STOKES_WORDS",
-    "convert_axis_times_to_mjd",
-    "convert_stokes_to_names",
-    "convert_to_wavelengths",
-    "find_reference_date",
-    "normalize_length_unit",
-]

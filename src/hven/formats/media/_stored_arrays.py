@@ -164,13 +164,3 @@ def copy_to_disk(file: Place) -> tuple[Path, Callable[[], None]]:
         shutil.rmtree(folder, ignore_errors=True)
         raise
     return path, lambda: shutil.rmtree(folder, ignore_errors=True)
-
-
-__all__ = [
-    "MAX_UNPACKED_BYTES",
-    "ArrayLayout",
-    "convert_library_errors",
-    "copy_to_disk",
-    "create_unpacked_size_error",
-    "read_window_values",
-]

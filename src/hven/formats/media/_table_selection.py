@@ -456,6 +456,3 @@ def _convert_dates_to_mjd(array: pa.Array) -> npt.NDArray[np.float64]:
         timestamps = array.cast(pa.timestamp("us"))
         microseconds = _to_floats(timestamps.cast(pa.int64()))
     return microseconds / 86_400e6 + UNIX_EPOCH_MJD
-
-
-__all__ = ["create_time_converter", "find_cut_bounds", "list_cut_params", "select_rows", "write_table_hdu"]

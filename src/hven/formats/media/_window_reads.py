@@ -159,6 +159,3 @@ def _compute_max_span_bytes(sizes: Sequence[int], dtype: np.dtype[Any]) -> int:
     needed_bytes = math.prod(sizes) * dtype.itemsize
     bytes_with_gaps = min(MAX_READ_FACTOR * needed_bytes, MAX_SPAN_BYTES)
     return max(MAX_GAP_BYTES, bytes_with_gaps, needed_bytes)
-
-
-__all__ = ["compute_strides", "estimate_read_bytes", "read_window"]

@@ -305,6 +305,3 @@ def convert_tabledata_cells(
             message = f"row {rows_before + error.row + 1}, column {column.name!r}: {error}"
             raise SourceError(message) from error
     return arrays
-
-
-__all__ = ["convert_tabledata_cells", "split_tabledata_rows"]

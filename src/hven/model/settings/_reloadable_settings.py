@@ -120,6 +120,3 @@ def _list_changed_settings(setting_name: str, old: Any, new: Any) -> Iterator[st
         )
     elif old != new:
         yield setting_name
-
-
-__all__ = ["RESTART_SETTINGS", "ReloadableSettings"]

@@ -333,17 +333,3 @@ def describe_axis(variable: TableVariable, centers: tuple[float, ...] | str) -> 
         centers=centers,
         scale_type=istp.read_scale_type(variable.attributes),
     )
-
-
-__all__ = [
-    "MAX_CELL_BYTES",
-    "TableVariable",
-    "build_cells",
-    "build_number_cells",
-    "collect_sample_metadata",
-    "create_batch_reader",
-    "create_time_column",
-    "create_variable_table",
-    "describe_axis",
-    "round_bin_centers",
-]

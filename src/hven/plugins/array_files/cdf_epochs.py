@@ -163,6 +163,3 @@ def convert_epochs_to_instants(stored: npt.NDArray[Any], cdf_type: int) -> Insta
     unix_milliseconds = np.where(is_valid, stored, 0.0) - _UNIX_EPOCH_YEAR_0_SECONDS * 1e3
     microseconds = np.round(unix_milliseconds * 1e3).astype(np.int64)
     return np.where(is_valid, microseconds, MISSING_INSTANT), None
-
-
-__all__ = ["convert_epochs_to_instants", "convert_epochs_to_mjd", "has_subnanosecond_digits"]

@@ -256,6 +256,3 @@ class BoundedCdfReader(cdflib.cdfread.CDF):  # type: ignore[misc]
             dimensions_offset = 128 if self._post25 else 256
             self._check_dimension_count(byte_loc + dimensions_offset)
         return super()._read_vdr2(byte_loc)
-
-
-__all__ = ["BoundedCdfReader"]

@@ -33,14 +33,3 @@ def find_type_name(cdf_type: int) -> str:
 def find_numpy_type(cdf_type: int) -> str:
     """Return the numpy type of a CDF type."""
     return _CDF_TYPES.get(cdf_type, ("", "f8"))[1]
-
-
-__all__ = [
-    "EPOCH16_TYPE",
-    "EPOCH_TYPE",
-    "NUMERIC_TYPES",
-    "TEXT_TYPES",
-    "TT2000_TYPE",
-    "find_numpy_type",
-    "find_type_name",
-]

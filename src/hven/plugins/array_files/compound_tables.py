@@ -302,6 +302,3 @@ def _decode_texts(cells: pa.Array) -> pa.Array:
         latin_texts = [cell.as_py().decode("latin-1") for cell in cells]
         texts = pa.array(latin_texts, pa.string())
     return pc.utf8_rtrim(texts, " \0")
-
-
-__all__ = ["COLUMN_METADATA_SUFFIX", "MAX_GROUP_DEPTH", "create_compound_table", "find_compound_tables"]

@@ -138,6 +138,3 @@ def _expand_zero_runs(packed_pieces: Iterator[bytes]) -> Iterator[bytes]:
         pending_bytes = b"\0" if zeros % 2 else b""
         complete_bytes = available_bytes[: len(available_bytes) - len(pending_bytes)]
         yield _ZERO_RUN_PATTERN.sub(lambda run: bytes(run[1][0] + 1), complete_bytes)
-
-
-__all__ = ["UNCOMPRESSED_MAGIC", "unpack_cdf"]

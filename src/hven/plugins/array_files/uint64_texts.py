@@ -55,6 +55,3 @@ def build_uint64_text_deviation(column: str, file: str) -> ReadDeviation:
     """
     message = "some whole numbers do not fit in int64, so Hven reads the column as decimal text"
     return ReadDeviation(kind=DeviationKind.WHOLE_NUMBER, column=column, file=file, message=message)
-
-
-__all__ = ["build_uint64_text_deviation", "create_uint64_text_type", "has_values_beyond_int64"]

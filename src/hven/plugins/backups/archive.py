@@ -244,6 +244,3 @@ def _add_job_files(archive_writer: _ArchiveWriter, site: Site, job_ids: list[str
                 except FileNotFoundError as error:
                     message = f"the job {job} has just been destroyed"
                     raise NotFoundError(message, remedy="run the backup again") from error
-
-
-__all__ = ["ARCHIVE_FORMAT", "CHECKSUMS_MEMBER", "HEADER_MEMBER", "ChecksumReader", "write_backup"]

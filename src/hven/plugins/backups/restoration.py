@@ -370,6 +370,3 @@ class _SiteRestoration:
         with target.open("xb") as out:
             shutil.copyfileobj(file, out, _CHUNK_BYTES)
         target.chmod(member.mode & 0o777)
-
-
-__all__ = ["restore_archive", "verify_archive"]

@@ -103,11 +103,3 @@ CUTOUT_PARAMS = (
         ),
     ),
 )
-
-__all__ = [
-    "CUTOUT_PARAMS",
-    "ID_PARAM",
-    "MAX_PIXEL_AXES",
-    "SODA_STANDARD_ID",
-    "TABLE_PARAM",
-]

@@ -756,24 +756,3 @@ def _write_bounding_circle(corners: np.ndarray[Any, Any]) -> str:
     centre_lon = np.degrees(centre_radians) % 360.0
     centre_lat = np.degrees(np.arcsin(centre[2]))
     return f"{centre_lon:.8g} {centre_lat:.8g} {radius:.8g}"
-
-
-__all__ = [
-    "CUTOUT_PARAMS",
-    "ERROR_RESPONDER",
-    "MAX_CUTOUTS",
-    "PACKAGE_PARAM",
-    "CutoutParameterCache",
-    "CutoutRequest",
-    "MultipleValuesError",
-    "describe_image_cutout",
-    "find_original_file",
-    "fit_cutout_params_to_file",
-    "get_soda_error_label",
-    "list_image_cutouts",
-    "list_row_links",
-    "make_file_stem",
-    "open_cutout",
-    "parse_cutout_requests",
-    "send_cutout",
-]

@@ -247,6 +247,3 @@ def _with_rotated_copy(array: ArrayPart, axis: int, copy_path: Path, product: Op
     if apply_scaling is None:
         return replace(array, read_raw=read_raw, read=read_raw)
     return replace(array, read_raw=read_raw, read=lambda window: apply_scaling(read_raw(window)))
-
-
-__all__ = ["estimate_copy_bytes", "redirect_reads_to_copies", "write_rotated_copy"]

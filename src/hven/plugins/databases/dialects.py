@@ -193,22 +193,3 @@ SQLITE_DIALECT = SqlSourceDialect(
         "NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name"
     ),
 )
-
-__all__ = [
-    "KIND_BITS",
-    "KIND_BYTES",
-    "KIND_DECIMAL",
-    "KIND_DOUBLE",
-    "KIND_GEOMETRY",
-    "KIND_SINGLE",
-    "KIND_TEXT",
-    "KIND_TIME",
-    "KIND_TIME_OF_DAY",
-    "KIND_WHOLE",
-    "MARIADB_DIALECT",
-    "PLAIN_DIALECT",
-    "POSTGRESQL_DIALECT",
-    "REAL_KINDS",
-    "SQLITE_DIALECT",
-    "SqlSourceDialect",
-]

@@ -333,6 +333,3 @@ def _build_tls_context(
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context
-
-
-__all__ = ["URL_SCHEMES", "MariadbSource"]

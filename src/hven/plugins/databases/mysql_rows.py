@@ -235,6 +235,3 @@ def _build_time_array(packet_bytes: Any, start: Any, length: Any, is_null: Any) 
         is_odd = pa.array(wrong & ~zero)
         texts = pc.replace_with_mask(texts, is_odd, pa.array(written))
     return texts
-
-
-__all__ = ["MysqlConnectionLostError", "MysqlServerError", "read_mysql_packet_rows"]

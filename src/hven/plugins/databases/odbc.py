@@ -273,6 +273,3 @@ def _choose_integer_type(arrow_type: pa.DataType, *, has_unknown_signs: bool) ->
     if pa.types.is_unsigned_integer(arrow_type):
         return pa.int64()
     return arrow_type
-
-
-__all__ = ["OdbcSource", "extract_odbc_connection_string"]

@@ -176,13 +176,3 @@ def inspect_database_table(kind: str, options: Mapping[str, Any], context: Sourc
         if facts is not None:
             return facts
     return None
-
-
-__all__ = [
-    "PASSWORD_PATTERN",
-    "find_key_guesses",
-    "inspect_database_table",
-    "move_connection_line_to_secrets",
-    "split_database_address",
-    "write_draft_notes",
-]

@@ -163,6 +163,3 @@ def _list_first_values(fact: SourceColumn) -> list[str]:
     if pa.types.is_list(fact.sample.type):
         return [row[0] for row in rows if row]
     return [row for row in rows if row]
-
-
-__all__ = ["propose_mapping_from_geojson"]

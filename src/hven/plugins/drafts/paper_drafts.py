@@ -265,6 +265,3 @@ def _parse_bibtex(text: str) -> dict[str, str]:
             plain_text = re.sub(r"[{}]|\\[a-z]+\s*", "", match[1])
             bibtex_fields[name] = " ".join(plain_text.split())
     return bibtex_fields
-
-
-__all__ = ["add_paper_metadata", "copy_paper_files", "parse_paper_identifiers"]

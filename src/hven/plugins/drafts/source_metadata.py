@@ -141,6 +141,3 @@ def _write_yaml_section(
             line += f"  # {format_yaml_comment(notes_by_name[name])}"
         lines.append(line)
     return lines
-
-
-__all__ = ["SourceMetadata"]

@@ -491,6 +491,3 @@ def _propose_outline_column(chain: ChainCode) -> ColumnGuess:
             "--standard epn-tap` also adds coverage, bounds and quality"
         ),
     )
-
-
-__all__ = ["TableDrafter"]

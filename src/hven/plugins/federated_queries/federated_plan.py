@@ -363,6 +363,3 @@ def _build_key_table(join_key: JoinKey) -> Table:
 
 def _format_indented_lines(text: str) -> list[str]:
     return [f"    {line}" for line in text.splitlines()]
-
-
-__all__ = ["FederatedPlan"]

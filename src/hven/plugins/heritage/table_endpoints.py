@@ -107,6 +107,3 @@ def list_endpoints(table: Table) -> tuple[TableEndpoint, ...]:
     """Return the endpoints of a table."""
     endpoints: tuple[TableEndpoint, ...] = table.extensions.get(ENDPOINTS_KEY, ())
     return endpoints
-
-
-__all__ = ["ENDPOINTS_KEY", "EndpointParameter", "TableEndpoint", "list_endpoints"]

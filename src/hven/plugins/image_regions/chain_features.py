@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     Whole = npt.NDArray[np.int64]
     Numbers = npt.NDArray[np.float64]
 
-__all__ = ["write_chain_codes_as_tfcat"]
-
 
 def write_chain_codes_as_tfcat(
     codes: pa.Array,

@@ -64,6 +64,3 @@ def validate_file(path: Path) -> FileLintReport:
         f"none of the plug-in packages in use can validate {path.name}",
         remedy="give the address of a service, or add a package that validates such files",
     )
-
-
-__all__ = ["FILES_POINT", "FileLintReport", "validate_file"]

@@ -77,6 +77,3 @@ def load_service_kinds() -> tuple[LintServiceKind, ...]:
 def find_service_kind(url: str) -> LintServiceKind | None:
     """Find the kind of the service at an address; None: it is a TAP service."""
     return next((kind for kind in load_service_kinds() if re.fullmatch(kind.url_pattern, url)), None)
-
-
-__all__ = ["ExaminedService", "LintServiceKind", "find_service_kind", "load_service_kinds"]

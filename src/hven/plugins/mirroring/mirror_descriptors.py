@@ -475,12 +475,3 @@ def _to_yaml_value(value: Any) -> Any:
 def _write_yaml(body: Mapping[str, Any]) -> str:
     text = yaml.safe_dump(dict(body), sort_keys=False, allow_unicode=True, width=120)
     return str(text)
-
-
-__all__ = [
-    "MIRROR_FILE_MARK",
-    "NothingToMirrorError",
-    "find_key_value",
-    "write_mirror_descriptor",
-    "write_public_descriptor",
-]

@@ -503,14 +503,3 @@ class RemoteDescriptorReader:
                     example[key] = str(foreign_example[key])[:MAX_TEXT_CHARACTERS]
             examples.append(example)
         return examples[:MAX_EXAMPLES]
-
-
-__all__ = [
-    "PublicMetadata",
-    "RemoteDescriptorReader",
-    "describe_flags_and_observations",
-    "find_expression_fault",
-    "find_query_fault",
-    "iterate_public_view_descriptions",
-    "select_public_examples",
-]

@@ -232,5 +232,3 @@ def find_mirrored_site(source: SourceSpec, table_name: str) -> str:
 
 # the service limits the rows of one answer
 TRAITS = SourceKindTraits(is_read_by_key=True, has_cached_pages=True, find_mirrored_site=find_mirrored_site)
-
-__all__ = ["Options", "list_source_tables", "open"]

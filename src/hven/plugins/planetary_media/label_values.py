@@ -85,6 +85,3 @@ def find_companion_file(folder: Place, name: str) -> Place:
                 )
             return path
     raise SourceError(format_message("the label points to {name}, which is missing", name))
-
-
-__all__ = ["RadixInteger", "find_companion_file", "parse_label_constant"]

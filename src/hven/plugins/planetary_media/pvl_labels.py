@@ -247,6 +247,3 @@ def _parse_pvl_word(word: str) -> int | float | str:
     except ValueError:
         pass
     return word
-
-
-__all__ = ["PvlLabel", "parse_pvl_label", "read_pvl_label"]

@@ -392,11 +392,3 @@ def create_delimited_table(
         read_batches=partial(read_batches),
         cards=cards,
     )
-
-
-__all__ = [
-    "RecordField",
-    "create_delimited_table",
-    "create_fixed_record_table",
-    "parse_texts",
-]

@@ -136,6 +136,3 @@ def convert_vax_reals(values: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
     ieee_values = swapped_words.view(np.float32) / np.float32(4.0)
     ieee_values[(swapped_words & np.uint32(0x7F800000)) == 0] = 0.0
     return np.asarray(ieee_values, np.float32)
-
-
-__all__ = ["ValueScale", "convert_vax_reals", "create_window_reader"]

@@ -297,6 +297,3 @@ def _is_condition_tested_locally(local_connection: Any, table: str, column: str,
     plan_lines = "\n".join(row[0] for row in plan_rows).splitlines()
     remote_sql = next((line for line in plan_lines if "Remote SQL:" in line), "")
     return " WHERE " not in remote_sql
-
-
-__all__ = ["ForeignSetupFinding", "collect_foreign_setup_findings"]

@@ -415,17 +415,3 @@ def write_missing_tables_remedy(target: ForeignTableSpec, missing_tables: Sequen
         f"check namespace and tables of [[foreign]] {target.name}, and what {target.user_name or 'its user'} "
         f"may see there"
     )
-
-
-__all__ = [
-    "ForeignTableSpec",
-    "apply_foreign_setup",
-    "connect_and_write_setup_script",
-    "connect_database",
-    "find_database_user",
-    "list_common_extensions",
-    "read_local_columns",
-    "read_remote_columns",
-    "write_foreign_setup_script",
-    "write_missing_tables_remedy",
-]

@@ -201,13 +201,3 @@ def _sync_directory_to_disk(directory: Path) -> None:
 
 
 STEP = IngestStep(before_run=roll_back_interrupted_file_pushes)
-
-__all__ = [
-    "STEP",
-    "CollectionFileTarget",
-    "FilePush",
-    "compute_file_digest",
-    "delete_empty_directories",
-    "get_spool_directory",
-    "roll_back_interrupted_file_pushes",
-]

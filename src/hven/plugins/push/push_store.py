@@ -314,6 +314,3 @@ def _push_from_row(row: Any) -> ClientPush:
     names = ("number", "run", "collection", "at", "by", "action", "rows", "removed", "token", "digest", "top")
     values = {name: getattr(row, name) for name in names}
     return ClientPush(**values, table=row.table_name, answer=json.loads(row.answer))
-
-
-__all__ = ["EMPTY_STATE", "ClientPush", "ClientPushStore"]

@@ -305,5 +305,3 @@ TRAITS = SourceKindTraits(
     has_declared_columns=True,
     find_table_faults=_find_push_faults,
 )
-
-__all__ = ["TRAITS", "Options", "cast_to_declared_schema", "merge_pieces", "open"]

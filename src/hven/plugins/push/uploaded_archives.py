@@ -102,6 +102,3 @@ def _unpack_members(
                     )
                 file.write(part)
         yield member, path
-
-
-__all__ = ["unpack_zip_archive"]

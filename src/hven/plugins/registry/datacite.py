@@ -470,13 +470,3 @@ def write_bibtex_from_record(datacite_record: Mapping[str, Any], entry_key: str)
         doi=datacite_record.get("doi"),
         url=datacite_record.get("url"),
     )
-
-
-__all__ = [
-    "CITATION_KINDS",
-    "UNAVAILABLE_VALUE",
-    "build_datacite_record",
-    "list_missing_metadata",
-    "write_bibtex_from_record",
-    "write_datacite_xml",
-]

@@ -558,14 +558,3 @@ def write_doi_to_descriptor(path: Path, doi: str) -> bool:
     except (OSError, UnicodeDecodeError):
         return False
     return True
-
-
-__all__ = [
-    "DataCiteClient",
-    "build_datacite_attributes",
-    "mint_doi",
-    "propose_doi",
-    "record_external_doi",
-    "record_withdrawal",
-    "write_doi_to_descriptor",
-]

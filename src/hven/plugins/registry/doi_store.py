@@ -125,6 +125,3 @@ def _citation_from_row(row: sa.Row[Any]) -> DoiRecord:
         changed=row.changed,
         reason=row.reason,
     )
-
-
-__all__ = ["CitationStore"]

@@ -263,6 +263,3 @@ def _convert_to_joules(value: object, unit: str) -> float | None:
     if is_reciprocal:
         return factor / value
     return factor * value
-
-
-__all__ = ["find_date_span", "find_sample_sky_circle", "list_earth_boxes", "write_coverage_xml"]

@@ -274,6 +274,3 @@ def _record_from_columns(  # noqa: PLR0917
         number=number,
         deleted=bool(deleted),
     )
-
-
-__all__ = ["RegistryRecord", "RegistryRecordStore"]

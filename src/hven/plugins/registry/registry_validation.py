@@ -588,13 +588,3 @@ def _is_date(text: str) -> bool:
 
 def _get_element_text(root: etree._Element, name: str) -> str:
     return (root.findtext(name) or "").strip()
-
-
-__all__ = [
-    "REQUIRED_SETTINGS",
-    "build_draft_records",
-    "find_record_faults",
-    "format_record",
-    "list_missing_settings",
-    "write_setting_line",
-]

@@ -252,16 +252,3 @@ def list_circle_cells(
         list_numbers = np.where(is_wide, rows, np.arange(rows))
         cell_lists = pa.concat_arrays([cell_lists, all_cells]).take(pa.array(list_numbers))
     return cell_lists
-
-
-__all__ = [
-    "CELL_COLUMN",
-    "PROBE_CELL_COLUMN",
-    "SPREAD_CELL_COLUMN",
-    "SPREAD_SUFFIX",
-    "CellPositionMatch",
-    "choose_cell_order",
-    "find_cell_matches",
-    "find_largest_radius",
-    "list_circle_cells",
-]

@@ -232,6 +232,3 @@ def _find_any_file(root: str) -> str:
 def _add_host(hosts_by_key: dict[str, list[str]], key: str, host: str) -> None:
     if host not in hosts_by_key.setdefault(key, []):
         hosts_by_key[key].append(host)
-
-
-__all__ = ["SparkCluster", "SparkClusterFacts"]

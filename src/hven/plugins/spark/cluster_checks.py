@@ -110,6 +110,3 @@ def _format_hosts(hosts: Sequence[str], host_limit: int = 5) -> str:
     if len(hosts) > host_limit:
         return f"{names} and {len(hosts) - host_limit} more"
     return names
-
-
-__all__ = ["find_spark_cluster_faults", "list_spark_cluster_problems"]

@@ -578,12 +578,3 @@ def _cast_column(column: pa.Array, arrow_type: pa.DataType) -> pa.Array:
     mask = np.repeat(is_null, size)
     padded_values = values.take(pa.array(value_numbers, mask=mask))
     return pa.FixedSizeListArray.from_arrays(padded_values, type=arrow_type, mask=pa.array(is_null))
-
-
-__all__ = [
-    "HatsSparkCluster",
-    "SparkClusterExecution",
-    "SparkClusterPlan",
-    "SparkFallbackExecution",
-    "cast_answer_batch",
-]

@@ -586,6 +586,3 @@ def _write_sexagesimal_value(text_sql: str, pattern: str) -> str:
         f"{seconds} / 3600)"
     )
     return f"CASE WHEN {is_valid} THEN {value} END"
-
-
-__all__ = ["SparkDialect", "write_spark_type"]

@@ -282,6 +282,3 @@ def _write_in_circle_condition(lon_sql: str, lat_sql: str, lon0: str, lat0: str,
         f"((abs({lat_sql} - {lat0}) <= {radius_sql} + 1e-9D OR {lon_sql} + {lon0} IS NULL) AND {radius_sql} >= 0"
         f" AND CASE WHEN {radius_sql} <= 90 THEN {near_sql} ELSE {far_sql} END)"
     )
-
-
-__all__ = ["SparkShapeDialect"]

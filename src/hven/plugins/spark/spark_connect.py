@@ -658,12 +658,3 @@ def iterate_answer_batches(answer: Iterable[Any]) -> Iterator[pa.RecordBatch]:
         if response.HasField("arrow_batch"):
             with pa.ipc.open_stream(response.arrow_batch.data) as reader:
                 yield from reader
-
-
-__all__ = [
-    "ReattachableResponseStream",
-    "SparkAnswerStream",
-    "SparkConnectSession",
-    "iterate_answer_batches",
-    "load_spark_protocol",
-]

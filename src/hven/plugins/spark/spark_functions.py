@@ -119,12 +119,3 @@ def build_worker_probe(roots: tuple[str, ...]) -> Callable[..., pa.Array]:
 def list_functions_in_sql(sql: str) -> list[str]:
     """List the functions of Hven that an SQL text names."""
     return [name for name in dict.fromkeys(re.findall(r"\bhven_\w+", sql)) if name in WORKER_FUNCTION_TYPES]
-
-
-__all__ = [
-    "WORKER_FUNCTION_TYPES",
-    "build_worker_function",
-    "build_worker_probe",
-    "list_functions_in_sql",
-    "run_worker_function",
-]

@@ -23,6 +23,3 @@ def build_missing_file_error(path: str) -> StorageError:
 def quote_identifier(name: str) -> str:
     """Quote an identifier."""
     return "`" + name.replace("`", "``") + "`"
-
-
-__all__ = ["SERVER_NAME", "SUPPORTED_MAJOR_VERSION", "build_missing_file_error", "quote_identifier"]

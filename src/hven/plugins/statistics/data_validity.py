@@ -106,6 +106,3 @@ def _quality_group_to_json(quality_group: QualityFlagGroup, current_quality: Qua
         "share": format_percent(clean_rows, quality_group.rows),
         "rules": broken_rows_by_rule,
     }
-
-
-__all__ = ["MAX_TREND_RUNS", "describe_quality_flags"]

@@ -132,6 +132,3 @@ def _build_client(options: Options, context: SourceContext) -> TapClient:
     service = ServiceClient(url, context, options=options, authorization=secret)
     service.budget = RunBudget(options, service.host, "or request less")
     return TapClient(service, mode=options.mode, answer_format=options.format)
-
-
-__all__ = ["Options", "list_source_tables", "open"]

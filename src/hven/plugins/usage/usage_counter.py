@@ -294,6 +294,3 @@ class _CountableTableNames:
         if name in self.collections_by_schema:
             return [self.collections_by_schema[name]]
         return []
-
-
-__all__ = ["MACHINE_ACCESS", "REGULAR_ACCESS", "ROBOT_ACCESS", "UsageCounter", "classify_user_agent"]

@@ -116,6 +116,3 @@ class UsageCountStore:
         with self._database.begin_read() as connection:
             rows = connection.execute(query.order_by(*columns[:key_count]))
             return {UsageKey(*row[:key_count]): tuple(row[key_count:]) for row in rows}
-
-
-__all__ = ["COUNT_COLUMNS", "MAX_MONTHS", "TABLES", "UsageCountStore", "UsageKey"]

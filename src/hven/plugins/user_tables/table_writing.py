@@ -519,15 +519,3 @@ def _build_unknown_columns_error(table: Table, unknown_names: list[str]) -> Sour
 
 def _format_column_names(table: Table) -> str:
     return f"{', '.join(column.name for column in table.columns):.300}"
-
-
-__all__ = [
-    "PROPAGATION_SECONDS",
-    "append_user_table_rows",
-    "delete_user_table",
-    "find_user_table",
-    "index_user_table_column",
-    "parse_user_table_name",
-    "require_owner",
-    "store_user_table",
-]

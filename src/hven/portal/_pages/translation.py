@@ -85,6 +85,3 @@ def get_message_translator(language: str = DEFAULT_LANGUAGE) -> MessageTranslato
         Code of the language.
     """
     return MessageTranslator(language)
-
-
-__all__ = ["MessageTranslator", "get_message_translator"]

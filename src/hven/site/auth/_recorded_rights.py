@@ -282,15 +282,3 @@ def restore_principal(
         elif invitation_id == owning_invitation:
             raise ForbiddenError("the invitation for this job has expired", remedy="ask for a new invitation")
     return principal
-
-
-__all__ = [
-    "NON_RIGHT_PREFIXES",
-    "check_access_to_stored",
-    "compute_access_rule_digests",
-    "find_missing_rights",
-    "is_still_accessible",
-    "list_rights",
-    "list_rights_to_record",
-    "restore_principal",
-]

@@ -90,6 +90,3 @@ def _read_result(connection: sa.Connection, result_id: str) -> CitedResult | Non
     if row is None:
         return None
     return CitedResult(id=row.id, made=row.made, body=json.loads(row.body))
-
-
-__all__ = ["CitedResultStore"]

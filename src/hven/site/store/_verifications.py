@@ -163,6 +163,3 @@ def _verification_from_row(row: sa.Row[tuple[object, ...]]) -> SnapshotVerificat
         faults=json.loads(columns["faults"]),
         unknown=columns["unknown"],
     )
-
-
-__all__ = ["SnapshotVerification", "SnapshotVerificationStore"]

@@ -73,14 +73,3 @@ def build_int64_overflow_deviation(column: str, file: str) -> ReadDeviation:
         file=file,
         message="some whole numbers do not fit in int64, so Hven reads the column as decimal text",
     )
-
-
-__all__ = [
-    "INT64_REASON",
-    "MAX_INT64",
-    "MAX_UINT64_DIGITS",
-    "MIN_INT64",
-    "build_int64_overflow_deviation",
-    "convert_whole_numbers",
-    "has_values_beyond_int64",
-]

@@ -103,5 +103,3 @@ KIND = EnginePluginRecord(
     remedy=NO_ROOTS_REMEDY,
     adoptable=f"{__name__}.catalogue_check:check_foreign_catalogue",
 )
-
-__all__ = ["KIND", "open"]

@@ -118,5 +118,3 @@ KIND = EnginePluginRecord(
     remedy=NO_DATABASE_REMEDY,
     live="hven.plugins.postgres.live.engine",
 )
-
-__all__ = ["KIND", "open"]

@@ -433,6 +433,3 @@ def _write_index_statements(table: Table, position_method: str) -> list[str]:
     else:
         unique_statements = []
     return [*unique_statements, *(f"CREATE INDEX ON {text}" for text in write_table_index_sql(table, position_method))]
-
-
-__all__ = ["AccessibleRowsCopies", "remove_leftover_copies", "remove_snapshot_copies"]

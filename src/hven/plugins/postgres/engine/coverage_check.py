@@ -111,6 +111,3 @@ def _has_overlap(first_ranges: Ranges, second_ranges: Ranges) -> bool:
     has_next = next_numbers < len(second_ranges)
     next_begins = second_ranges[next_numbers[has_next], 0]
     return bool((next_begins < first_ranges[has_next, 1]).any())
-
-
-__all__ = ["CoverageCheck", "EmptyExecution"]

@@ -82,6 +82,3 @@ def find_empty_cells(connection: Any, quoted_table: str, cells: Cells, order: in
         f"SELECT k FROM unnest($1::bigint[]) AS k WHERE ({row_query}) IS NULL", [cells.tolist()]
     ).fetchall()
     return np.array(sorted(row[0] for row in empty_rows), np.int64)
-
-
-__all__ = ["find_empty_cells", "update_coverage"]

@@ -453,6 +453,3 @@ def format_postgres_array(values: Sequence[float] | Sequence[str]) -> tuple[str,
 
 class UnsupportedByPostgresError(Exception):
     """A function that PostgreSQL does not compute."""
-
-
-__all__ = ["PostgresDialect", "UnsupportedByPostgresError", "get_storage_type"]

@@ -21,6 +21,3 @@ def join_folded_lines(texts: Iterable[str]) -> tuple[str, ...]:
     of a database by a digest of their text, so that folding a line must not change the text.
     """
     return tuple(_FOLD_PATTERN.sub(" ", text) for text in texts)
-
-
-__all__ = ["DOUBLE_TYPE", "PLPGSQL_FUNCTION_OPTIONS", "SQL_FUNCTION_OPTIONS", "join_folded_lines"]

@@ -119,6 +119,3 @@ class OverflowFallbackExecution(DelegatingExecution):
         else:
             return
         yield from again
-
-
-__all__ = ["OUT_OF_RANGE_REASON", "OverflowFallback", "can_overflow"]

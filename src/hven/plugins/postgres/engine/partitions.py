@@ -269,6 +269,3 @@ def _divide_rounding_down(values: npt.NDArray[Any], divisor: int) -> Keys:
 def _format_instant(instant: np.datetime64[Any]) -> str:
     """Write a time as PostgreSQL reads it; years have four digits, and the last bound is in the year 10000."""
     return str(instant).replace("T", " ")
-
-
-__all__ = ["TablePartitions", "build_table_partitions"]

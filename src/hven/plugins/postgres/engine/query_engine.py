@@ -94,6 +94,3 @@ class PostgresQueryEngine(StorageEngine):
         """Close the embedded engine, if it was needed."""
         if self._opened_embedded is not None:
             self._opened_embedded.close()
-
-
-__all__ = ["PostgresQueryEngine"]

@@ -113,6 +113,3 @@ def _merge_ranges_into_cells(ranges: Indexes) -> Indexes:
     if cell_arrays:
         return np.unique(np.concatenate(cell_arrays))
     return np.empty(0, np.int64)
-
-
-__all__ = ["build_region_cell_lists", "name_cell_column", "write_shape_cell_array"]

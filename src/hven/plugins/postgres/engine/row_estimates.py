@@ -112,6 +112,3 @@ def _iterate_plan_scans(plan_node: Mapping[str, Any], loop_count: float) -> Iter
         if node_type == "Nested Loop" and part_number == 1:
             inner_loop_count *= max(inner_nodes[0]["Plan Rows"], 1)
         yield from _iterate_plan_scans(inner_node, inner_loop_count)
-
-
-__all__ = ["describe_postgres_estimates"]

@@ -75,6 +75,3 @@ class SharedTableStaging(PostgresSnapshotStaging):
 
     def _index_primary_key(self, connection: Any, *other_columns: str) -> None:
         super()._index_primary_key(connection, *other_columns, DIED_COLUMN)
-
-
-__all__ = ["SharedTableStaging"]

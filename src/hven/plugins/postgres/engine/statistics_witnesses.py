@@ -158,6 +158,3 @@ class StatisticsWitnessReader:
     def _build_array(self, column_name: str, values: Sequence[object]) -> pa.Array:
         present_values = [value for value in values if value is not None]
         return pa.array(present_values, self._table.find_column(column_name).type.arrow)
-
-
-__all__ = ["StatisticsWitnessReader"]

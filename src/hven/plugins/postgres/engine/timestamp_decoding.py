@@ -36,6 +36,3 @@ def register_timestamp_loader(connection: Any) -> Any:
     """Register the loader of timestamps with a connection."""
     connection.adapters.register_loader("timestamp", TimestampLoader)
     return connection
-
-
-__all__ = ["TimestampLoader", "register_timestamp_loader"]

@@ -64,6 +64,3 @@ def write_julian_timestamp_sql(days_sql: str, epoch_days: float) -> str:
     return _TIMESTAMP_TEMPLATE.format(
         f"(CAST({days_sql} AS {_DOUBLE_TYPE}) - CAST('{epoch_days}' AS {_DOUBLE_TYPE})) * 864000000", 100
     )
-
-
-__all__ = ["EXPRESSION_DEFINITIONS", "write_julian_timestamp_sql", "write_unix_timestamp_sql"]

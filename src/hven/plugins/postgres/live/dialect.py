@@ -626,17 +626,3 @@ LivePostgresDialect.functions = {
     **_TIME_FUNCTIONS,
     "hven code points": '({0} COLLATE "C")',
 }
-
-
-__all__ = [
-    "LATITUDE_BAND",
-    "ComparableRawColumns",
-    "LivePositionConditions",
-    "LivePostgresDialect",
-    "LiveSqlWriter",
-    "LiveTableWriter",
-    "find_comparable_raw_columns",
-    "find_unsupported_function",
-    "inline_hven_functions",
-    "write_live_rows_sql",
-]

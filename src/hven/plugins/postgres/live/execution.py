@@ -247,6 +247,3 @@ def _build_table_error(error: Exception, sqlstate: str) -> StorageUnavailableErr
             remedy="try again in a few seconds; if the error persists, ask the site's operators to run `hven check`",
         )
     return None
-
-
-__all__ = ["BatchSpool", "LiveExecution", "translate_live_error"]

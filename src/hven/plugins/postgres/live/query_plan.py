@@ -156,6 +156,3 @@ def _write_array_text(values: pa.Array | pa.ChunkedArray) -> str:
         texts = pc.binary_join_element_wise('"', texts, '"', "")
     joined = ",".join(pc.fill_null(texts, "NULL").to_pylist())
     return "{" + joined + "}"
-
-
-__all__ = ["LivePlan", "write_rows_as_constants"]

@@ -734,19 +734,3 @@ def _normalize_index_expression(text: str) -> str:
 
 
 DATABASE = DatabaseSignature(inspect_table=inspect_database_table, copying_kind="sql")
-
-__all__ = [
-    "DATABASE",
-    "LiveColumnInfo",
-    "LiveIndexInfo",
-    "LiveTableInfo",
-    "LiveTableSource",
-    "MissingIndexHint",
-    "Options",
-    "find_cone_search_index",
-    "inspect_database_table",
-    "list_missing_index_hints",
-    "list_source_tables",
-    "open",
-    "table_info_from_json",
-]

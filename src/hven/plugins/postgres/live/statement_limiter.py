@@ -77,6 +77,3 @@ class StatementLimiter:
         with self._changed:
             if self._start_times.pop(turn, None) is not None:
                 self._changed.notify()
-
-
-__all__ = ["StatementLimiter"]
