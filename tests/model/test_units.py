@@ -233,18 +233,6 @@ def test_units_of_expressions():
     assert units.compute_unit_product("no such", "m") is None
 
 
-@pytest.mark.parametrize("text", ["deg", "km.s**-1", "10**-3Jy", "erg/(s.cm**2)", "'hourangle'", "%", "m**(1/2)"])
-def test_astropy_gets_the_same_unit(text):
-    theirs = units.to_astropy_unit(text)
-    assert theirs.is_equivalent(theirs)
-    with pytest.raises(ValueError, match="foo"):
-        units.to_astropy_unit("foo")
-    if text not in {"'hourangle'", "%"}:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            assert theirs.to(u.Unit(text, format="vounit")) == pytest.approx(1)
-
-
 def test_checking_needs_no_astropy():
     code = "import sys; from hven.model import units; units.validate_unit('erg cm-2 s-1'); units.compute_unit_product('km/s', 's'); units.compute_unit_factor('deg', 'deg'); units.compute_unit_factor('km/s', 'km.s**-1'); print('astropy' in sys.modules)"
     assert (

@@ -146,8 +146,10 @@ def test_the_place_in_the_queue_counts_turns(store: StateStore) -> None:
     for number in range(5):
         store.jobs.add_job(job(f"a{number}", phase="QUEUED", queued=f"{number}"))
     store.jobs.add_job(job("b0", queue="user b", phase="QUEUED", queued="7"))
-    places = {name: store.jobs.estimate_queue_position(store.jobs.get_job(name)) for name in ("a0", "a1", "a4", "b0")}
-    assert places == {"a0": 2, "a1": 3, "a4": 6, "b0": 2}
+    ahead = {
+        name: sum(store.jobs.count_jobs_ahead(store.jobs.get_job(name)).values()) for name in ("a0", "a1", "a4", "b0")
+    }
+    assert ahead == {"a0": 1, "a1": 2, "a4": 5, "b0": 1}
 
 
 def test_what_waits_for_many_begins_when_the_last_of_them_is_done(store: StateStore) -> None:

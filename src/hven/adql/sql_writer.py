@@ -84,11 +84,6 @@ class SqlStatement:
     sql: str
     parameter_slots: tuple[int, ...]
 
-    @property
-    def parameter_order(self) -> tuple[int, ...]:
-        """The same as `parameter_slots`."""
-        return self.parameter_slots
-
 
 class SqlDialect(ABC):
     """The SQL of one database. The methods here write SQL-92; a dialect overrides what its database writes differently.

@@ -210,8 +210,6 @@ class TableFormat:
     count_unpacked_bytes
         ``promised(file) -> int``: count the bytes that the values take in memory, from the headers of the compressed
         parts, before any part is decompressed.
-    is_format_of
-        ``files(file) -> bool``: return whether an open file is of this format, or None.
     ivoids
         Media types, with parameters -> IVOID for TAPRegExt ``outputFormat``.
     alias_options, media_type_options
@@ -240,7 +238,6 @@ class TableFormat:
     write_error: Callable[[str], bytes] | None = None
     read: Callable[..., TableStream] | None = None
     count_unpacked_bytes: Callable[[BinaryIO], int] | None = None
-    is_format_of: Callable[[BinaryIO], bool] | None = None
     ivoids: Mapping[str, str] = field(default_factory=dict)
     alias_options: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     media_type_options: Mapping[str, Mapping[str, str]] = field(default_factory=dict)

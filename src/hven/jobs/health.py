@@ -76,25 +76,6 @@ INVALID_SETTINGS_REASON = "hven.toml has faults; the previous settings apply"
 INVALID_DESCRIPTOR_REASON = "a descriptor has faults; its last valid version is used"
 COUNT_FAILURE_REASON = "some counts for the pages failed; Hven will repeat them"
 MISSING_DESCRIPTOR_REASON = "a descriptor has faults and no earlier valid version, so its collection has no page"
-PUBLIC_REASONS = (
-    UNREADABLE_STATE_REASON,
-    UNREADABLE_ROWS_REASON,
-    DAMAGED_ROWS_REASON,
-    UNREACHABLE_ENGINE_REASON,
-    UNREACHABLE_DATABASE_REASON,
-    UNREACHABLE_CLUSTER_REASON,
-    UNREACHABLE_STORE_REASON,
-    MISSING_DIRECTORY_REASON,
-    FULL_DISK_REASON,
-    LOW_DISK_REASON,
-    READ_ONLY_DISK_REASON,
-    OUTDATED_SETTINGS_REASON,
-    INVALID_SETTINGS_REASON,
-    INVALID_DESCRIPTOR_REASON,
-    MISSING_DESCRIPTOR_REASON,
-    COUNT_FAILURE_REASON,
-    CLOCK_AHEAD_REASON,
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

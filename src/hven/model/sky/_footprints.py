@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     Numbers = npt.NDArray[np.float64]
 
 __all__ = [
-    "FOOTPRINT_VIEWS",
     "ImageAxes",
     "ImageWcs",
     "ImageWcsError",
@@ -46,7 +45,6 @@ __all__ = [
     "parse_image_wcs",
 ]
 
-FOOTPRINT_VIEWS = ("sky", "body")
 MIN_ORIENTED_AREA_STERADIANS = 1e-13  # a polygon without more area than this to one side has no orientation
 _BLOCK_CORNERS = 1 << 15  # corners at a time
 _ROUNDING_STERADIANS = 4e-6  # rounding error of single precision, for each corner

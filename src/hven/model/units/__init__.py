@@ -20,7 +20,6 @@ from hven.model.units._unit_conversion import (
     is_unit_like,
     normalize_unit,
     raise_unit_to_power,
-    to_astropy_unit,
     validate_unit,
 )
 from hven.model.units._vounits import ParsedUnit, parse_unit
@@ -45,6 +44,5 @@ __all__ = [
     "strip_idl_markup",
     "suggest_ucd",
     "suggest_ucds",
-    "to_astropy_unit",
     "validate_unit",
 ]

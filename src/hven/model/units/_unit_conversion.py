@@ -440,38 +440,3 @@ def raise_unit_to_power(unit_text: str | None, exponent: float) -> str | None:
         return None
     scale = unit.scale ** float(raised)
     return write_unit(scale, tuple((symbol, each * raised) for symbol, each in unit.factors if raised)) or None
-
-
-def to_astropy_unit(text: str | None) -> Any:
-    """Convert a unit to an `astropy.units.Unit`, for those who compute with quantities.
-
-    Parameters
-    ----------
-    text
-        As `parse_unit` reads it; None and ``''`` are dimensionless.
-
-    Returns
-    -------
-    unit
-        With its scale.
-
-    Raises
-    ------
-    ValueError
-        Not a unit, or one that astropy does not know.
-    """
-    from astropy import units  # noqa: PLC0415  (it takes a second to load; few need it)
-
-    unit = parse_unit(text)
-    product: Any = units.dimensionless_unscaled * unit.scale
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for symbol, power_ in unit.factors:
-            if symbol == "%":
-                symbol_unit = units.percent
-            elif symbol.strip("'") in _CUSTOM_UNITS:
-                symbol_unit = units.Unit(symbol.strip("'"))
-            else:
-                symbol_unit = units.Unit(symbol, format="vounit")
-            product = product * symbol_unit ** (int(power_) if power_.denominator == 1 else power_)
-    return units.Unit(product)

@@ -53,7 +53,6 @@ THROUGH_PARAM = Param(name="THROUGH", type=INT32, description="number of the axi
 AT_PARAM = Param(name="AT", many=True, description="axis:pixel for each axis that is kept at one pixel")
 SLICE_PARAM = Param(name="SLICE", type=INT32, description="number of a slice, from 1")
 OVER_PARAM = Param(name="OVER", type=INT32, description="number of the slice by which the requested slice is divided")
-WINDOW_PARAM = Param(name="WINDOW", description="first and last x, first and last y of the requested part, from 1")
 SIZE_PARAM = Param(
     name="SIZE",
     type=INT32,
@@ -63,8 +62,6 @@ SIZE_PARAM = Param(
     description="maximum number of pixels along a side",
 )
 FORM_PARAM = Param(name="FORM", allowed=("float32", "int16"), default="float32", description="float32 or int16")
-SPECTRUM_PARAM = Param(name="SPECTRUM", description="x and y of a pixel, from 1")
-MEAN_PARAM = Param(name="MEAN", description="box x1 x2 y1 y2, circle x y radius, or polygon x1 y1 x2 y2 ..")
 
 
 def build_cube_routes(context: ServiceContext) -> Sequence[Route]:

@@ -650,21 +650,6 @@ class JobStore:
             return {job.queue: jobs_before, **counts_by_queue}
         return counts_by_queue
 
-    def estimate_queue_position(self, job: JobRecord) -> int:
-        """Estimate the place of a waiting job.
-
-        Parameters
-        ----------
-        job
-            A job that is QUEUED.
-
-        Returns
-        -------
-        place
-            1: it is the next one.
-        """
-        return 1 + sum(self.count_jobs_ahead(job).values())
-
     def count_running_by_queue(self) -> dict[str, int]:
         """Count the running jobs of each queue.
 

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 EPNCORE_UTYPE = "ivo://ivoa.net/std/epntap#table-2.0"
 LEGACY_EPNCORE_UTYPE = "ivo://vopdc.obspm/std/epncore#schema-2.0"
-STANDARD_NAME = "EPN-TAP 2.0"
 EPNCORE_CHECKS = parse_lint_checks("""
 epn.utype | error | EPN-TAP 2.0 sec. 3 | E_PNUT
     a table called epn_core does not have EPN-TAP's utype

@@ -14,7 +14,6 @@ from hven.plugins.lint.xml_documents import NotXmlError
 if TYPE_CHECKING:
     from hven.plugins.lint.tap_service import ExaminedTapService
 
-STANDARD_NAME = "DALI 1.1 sec. 2.3"
 EXAMPLE_CHECKS = parse_lint_checks("""
 examples.declared-absent | error | DALI 1.1 sec. 2.3 | E_EXDH
     examples are declared but not served

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from hven.plugins.lint.tap_service import ExaminedTapService
     from hven.sources.http_client import HttpAnswer
 
-STANDARD_NAME = "TAP 1.1 sec. 2.7.3; DALI 1.1 sec. 3.4.3"
 OUTPUT_CHECKS = parse_lint_checks("""
 output.failed | error | TAP 1.1 sec. 2.7.3; DALI 1.1 sec. 3.4.3
     a declared output format is rejected

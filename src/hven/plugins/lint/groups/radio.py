@@ -15,7 +15,6 @@ from hven.plugins.lint.votable import TEXT_DATATYPES
 if TYPE_CHECKING:
     from hven.plugins.lint.tap_service import DeclaredTable, ExaminedTapService
 
-STANDARD_NAME = "ObsCore radio extension (draft 2025-09)"
 RADIO_CHECKS = parse_lint_checks("""
 radio.utype | warning | ObsCore radio extension (draft 2025-09)
     the table does not have the extension's utype

@@ -14,7 +14,6 @@ from hven.plugins.lint.votable import ARRAYSIZE_PATTERN, DATATYPE_CODES, INTEGER
 if TYPE_CHECKING:
     from hven.plugins.lint.tap_service import ExaminedTapService
 
-STANDARD_NAME = "TAP 1.1 sec. 4"
 SCHEMA_CHECKS = parse_lint_checks("""
 schema.absent | error | TAP 1.1 sec. 4 | E_TST0 F_GONE
     a TAP_SCHEMA table cannot be read
