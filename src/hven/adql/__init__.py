@@ -17,7 +17,7 @@ from hven.adql._row_policy import (
     normalize_person_name,
     parse_person_names,
 )
-from hven.adql.adql_writer import quote_adql_name
+from hven.adql.adql_writer import quote_adql_name, quote_table_name
 from hven.adql.binder import bind_condition, bind_expression, bind_query
 
 __all__ = [
@@ -42,4 +42,5 @@ __all__ = [
     "parse_person_names",
     "parse_query",
     "quote_adql_name",
+    "quote_table_name",
 ]

@@ -54,6 +54,8 @@ from hven.adql.syntax_tree import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from hven.model.table import Table
+
 _REGULAR_IDENTIFIER: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _OPERATOR_PRECEDENCE: Final = {
     "||": 1,
@@ -132,6 +134,17 @@ def quote_adql_name(text: str) -> str:
         The name as a query contains it.
     """
     return quote_identifier(Ident(text))
+
+
+def quote_table_name(table: Table) -> str:
+    """Write the name of a table, with its schema, as a query must contain it.
+
+    Parameters
+    ----------
+    table
+        A table that has a schema.
+    """
+    return f"{quote_adql_name(table.schema)}.{quote_adql_name(table.name)}"
 
 
 def write_adql_literal(value: float | str | None) -> str:

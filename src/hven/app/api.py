@@ -12,7 +12,7 @@ from hven.app._cli.context import (
     print_json,
     print_table,
 )
-from hven.app._cli.progress import IngestProgressBar
+from hven.app._cli.progress import IngestProgressBar, print_percentage
 from hven.app._cli.remote_query import run_remote_query
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "load_site_settings",
     "open_site",
     "print_json",
+    "print_percentage",
     "print_table",
     "run_remote_query",
 ]

@@ -72,7 +72,7 @@ class PrimaryKeyLookup:
             return np.full(page.num_rows, -1, np.int64)
         codes = np.zeros(page.num_rows, np.int64)
         for number, (name, values) in enumerate(zip(self._names, self._distinct_values, strict=True)):
-            page_values = _normalize_zeros(page.column(name))
+            page_values = normalize_zeros(page.column(name))
             column_codes = _fill_missing_codes(pc.index_in(page_values, value_set=values))
             if not number:
                 codes = column_codes
@@ -120,13 +120,14 @@ def to_single_array(column: pa.Array | pa.ChunkedArray) -> pa.Array:
             column = column.combine_chunks()
         if isinstance(column, pa.ChunkedArray):
             column = pa.concat_arrays(column.chunks)
-    return _normalize_zeros(column)
+    return normalize_zeros(column)
 
 
-def _normalize_zeros(column: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
-    if pa.types.is_floating(column.type):
-        return pc.add(column, pa.scalar(0.0, column.type))
-    return column
+def normalize_zeros(values: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+    """Replace -0.0 by 0.0 in floating-point numbers: they are equal, so they match, and are counted together."""
+    if pa.types.is_floating(values.type):
+        return pc.add(values, pa.scalar(0.0, values.type))
+    return values
 
 
 def _fill_missing_codes(codes: pa.ChunkedArray) -> Rows:

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from hven.engines._key_matching import normalize_zeros
 from hven.model.sky import Moc
 
 if TYPE_CHECKING:
@@ -156,7 +157,7 @@ class _DistinctCountEstimator:
         self._value_total += value_count
         if only_value is not None:
             self._sampled += value_count
-            values = _normalize_zeros(pa.array([only_value], column.type))
+            values = normalize_zeros(pa.array([only_value], column.type))
             self._add_counts(_build_value_counts(values, pa.array([value_count])))
             return
         # nulls go first: if every second row were null, a sample of every second row could have only nulls
@@ -165,7 +166,7 @@ class _DistinctCountEstimator:
         if step != 1:
             sample = sample.take(pa.array(np.arange(0, value_count, step)))
         self._sampled += len(sample)
-        self._add_counts(pc.value_counts(_normalize_zeros(sample)))
+        self._add_counts(pc.value_counts(normalize_zeros(sample)))
 
     def _add_counts(self, counts: pa.StructArray) -> None:
         self._pending_counts.append(counts)
@@ -234,13 +235,6 @@ def sort_value_counts(counts: Mapping[Any, int]) -> list[list[object]]:
 
 def _build_value_counts(values: pa.Array, counts: pa.Array) -> pa.StructArray:
     return pa.StructArray.from_arrays([values, counts], ["values", "counts"])
-
-
-def _normalize_zeros(values: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
-    """Replace -0.0 by 0.0 in floating-point numbers: they are equal, so they are counted together."""
-    if pa.types.is_floating(values.type):
-        return pc.add(values, pa.scalar(0.0, values.type))
-    return values
 
 
 def _get_field(struct: pa.StructArray, field_number: int) -> pa.Array:

@@ -81,6 +81,23 @@ def write_json_document(
         raise failure
 
 
+def write_json_error(message: str) -> bytes:
+    """Write an error document.
+
+    Parameters
+    ----------
+    message
+        The message.
+
+    Returns
+    -------
+    document
+        As readers of any format of JSON get it instead of rows.
+    """
+    document = {"status": "ERROR", "message": message}
+    return json.dumps(document, ensure_ascii=False).encode() + b"\n"
+
+
 def write_json_cells(array: pa.Array, column_type: ColumnType) -> pa.Array:
     """Write the values of a column as JSON; NaN, infinities and nulls become null.
 

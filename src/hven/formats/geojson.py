@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hven.formats import TableFormat
-from hven.formats._json_cells import write_json_cells, write_json_document
+from hven.formats._json_cells import write_json_cells, write_json_document, write_json_error
 from hven.model import literal, shape_columns
 from hven.model.sky import bodies, region_files
 
@@ -146,12 +146,6 @@ def _convert_to_numbers(coordinates: pa.Array) -> np.ndarray[tuple[int], np.dtyp
     return np.asarray(numbers, np.float64)
 
 
-def write_geojson_error(message: str) -> bytes:
-    """Write an error document."""
-    document = {"status": "ERROR", "message": message}
-    return json.dumps(document, ensure_ascii=False).encode() + b"\n"
-
-
 FORMAT = TableFormat(
     name="geojson",
     title="GeoJSON",
@@ -159,5 +153,5 @@ FORMAT = TableFormat(
     media_types=("application/geo+json",),
     extension="geojson",
     write=write_geojson,
-    write_error=write_geojson_error,
+    write_error=write_json_error,
 )

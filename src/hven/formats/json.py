@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from hven.formats import TableFormat
-from hven.formats._json_cells import write_json_cells, write_json_document
+from hven.formats._json_cells import write_json_cells, write_json_document, write_json_error
 from hven.model import literal
 
 if TYPE_CHECKING:
@@ -78,12 +78,6 @@ def _write_rows(part: pa.RecordBatch, kinds: list[ColumnType]) -> pa.Array:
         values = literal.cast_to_storage_type(part.column(number), kind)
         cell_texts.append(write_json_cells(values, kind))
     return literal.concat_text_columns(",\n[", literal.concat_text_columns(*cell_texts, separator=","), "]")
-
-
-def write_json_error(message: str) -> bytes:
-    """Write an error document."""
-    document = {"status": "ERROR", "message": message}
-    return json.dumps(document, ensure_ascii=False).encode() + b"\n"
 
 
 FORMAT = TableFormat(

@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
+from hven.engines.api.snapshots import sync_file
 from hven.model.deadlines import ProgressMonitor
 from hven.model.errors import OperationCancelledError, UserError
 from hven.model.params import collect_params
@@ -302,7 +303,7 @@ class RunningJob:
                 os.fsync(file.fileno())
                 size = file.tell()
             partial_path.rename(path)
-            _sync_directory_to_disk(self.directory)
+            sync_file(self.directory)
         except BaseException:
             partial_path.unlink(missing_ok=True)
             raise
@@ -332,7 +333,7 @@ class RunningJob:
         finally:
             os.close(handle)
         source_path.rename(path)
-        _sync_directory_to_disk(self.directory)
+        sync_file(self.directory)
         self.results.append({"id": result_name, "file": path.name, "media_type": media_type, "bytes": size})
 
     def discard_results(self) -> None:
@@ -342,14 +343,6 @@ class RunningJob:
             path.unlink(missing_ok=True)
         with suppress(OSError):  # the directory is not empty, or gone
             self.directory.rmdir()
-
-
-def _sync_directory_to_disk(directory: Path) -> None:
-    handle = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def create_job_directory(directory: Path, root: Path) -> None:

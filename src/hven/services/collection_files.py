@@ -184,7 +184,7 @@ def list_files(context: ServiceContext, principal: Principal, collection: str) -
     """
     published_state = context.site.get_published_state()
     files = _require_files_table(context, principal, collection, published_state)
-    text = f"SELECT {', '.join(LIST_COLUMNS)} FROM {_quote_table_name(files)} ORDER BY path"
+    text = f"SELECT {', '.join(LIST_COLUMNS)} FROM {adql.quote_table_name(files)} ORDER BY path"
     rows: list[dict[str, Any]] = _run_query(context, text, principal, published_state).to_pylist()
     for row in rows:
         root, _ = find_file_root(row["path"], files.roots)
@@ -227,7 +227,7 @@ def list_file_states(context: ServiceContext, principal: Principal, collection: 
         The reader knows of no files.
     """
     published_state = context.site.get_published_state()
-    files = _quote_table_name(_require_files_table(context, principal, collection, published_state))
+    files = adql.quote_table_name(_require_files_table(context, principal, collection, published_state))
     text = f"SELECT path, bytes, modified, sha256 FROM {files} ORDER BY path"
     with query.run_query(
         text, principal, site=context.site, policies=context.policies, published_state=published_state
@@ -258,7 +258,7 @@ def find_paths_by_name(context: ServiceContext, principal: Principal, collection
         The reader knows of no files.
     """
     published_state = context.site.get_published_state()
-    files = _quote_table_name(_require_files_table(context, principal, collection, published_state))
+    files = adql.quote_table_name(_require_files_table(context, principal, collection, published_state))
     text = (
         f"SELECT path FROM {files} WHERE path = {write_adql_literal(file_name)} OR path LIKE "
         f"{write_adql_literal(f'%/{file_name}')} ORDER BY path"
@@ -562,8 +562,8 @@ def find_successor_url(context: ServiceContext, url: str, release: Release, prin
             key = ", ".join(map(adql.quote_adql_name, release_table.primary))
             url_literal = write_adql_literal(url)
             text = (
-                f"SELECT TOP 1 b.{quoted_column} AS url FROM {_quote_table_name(release_table)} AS a JOIN "
-                f"{_quote_table_name(current_table)} AS b USING ({key}) "
+                f"SELECT TOP 1 b.{quoted_column} AS url FROM {adql.quote_table_name(release_table)} AS a JOIN "
+                f"{adql.quote_table_name(current_table)} AS b USING ({key}) "
                 f"WHERE a.{quoted_column} = {url_literal} AND b.{quoted_column} <> {url_literal}"
             )
             successor_rows = _run_query(context, text, principal, published_state)
@@ -670,7 +670,7 @@ def _query_rows(
     if len(paths) > MAX_LITERAL_PATHS:
         items = ", ".join(f"f.{adql.quote_adql_name(name)}" for name in columns)
         text = (
-            f"SELECT {quantifier}{items} FROM {_quote_table_name(table)} AS f JOIN "
+            f"SELECT {quantifier}{items} FROM {adql.quote_table_name(table)} AS f JOIN "
             f"{_WANTED_PATHS_TABLE.qualified_name} AS w ON f.{path} = w.wanted_path"
         )
         wanted_paths = pa.table({"wanted_path": pa.array(paths, pa.string())})
@@ -680,12 +680,8 @@ def _query_rows(
         comparison = f"= {write_adql_literal(paths[0])}"
         quantifier = "TOP 1 " if len(columns) == 1 else ""
     items = ", ".join(map(adql.quote_adql_name, columns))
-    text = f"SELECT {quantifier}{items} FROM {_quote_table_name(table)} WHERE {path} {comparison}"
+    text = f"SELECT {quantifier}{items} FROM {adql.quote_table_name(table)} WHERE {path} {comparison}"
     return _run_query(context, text, principal, published_state)
-
-
-def _quote_table_name(table: Table) -> str:
-    return f"{adql.quote_adql_name(table.schema)}.{adql.quote_adql_name(table.name)}"
 
 
 def _run_query(

@@ -777,10 +777,12 @@ def _write_link_query(
         key_condition = f"= {write_adql_literal(identifiers[0])}"
     else:
         key_condition = f"IN ({', '.join(map(write_adql_literal, identifiers))})"
-    from_clause = f" FROM {_quote_table_name(table.qualified_name, table)} AS target"
+    from_clause = f" FROM {adql.quote_table_name(table)} AS target"
     where = f"{key} {key_condition}"
     if first_link is not None and first_link.source is not None and first_link.where is not None:
-        other_table = f"{_quote_table_name(first_link.source)} AS {adql.quote_adql_name(first_link.alias or '')}"
+        schema, _, name = first_link.source.rpartition(".")
+        other_table = f"{adql.quote_adql_name(schema)}.{adql.quote_adql_name(name)}"
+        other_table += f" AS {adql.quote_adql_name(first_link.alias or '')}"
         key_columns, has_other_conditions = _find_equal_columns(first_link.where, table.identifier_column.name)
         other_expressions = (*items[1:], first_link.order or "")
         uses_table = any("target." in expression for expression in other_expressions)
@@ -835,14 +837,6 @@ def _find_equal_column(condition: Any, identifier_name: str) -> str | None:
 
 def _write_condition_as_integer(condition: str) -> str:
     return f"CASE WHEN {condition} THEN 1 ELSE 0 END"
-
-
-def _quote_table_name(qualified: str, table: Table | None = None) -> str:
-    if table is not None:
-        schema, _, name = (table.schema, "", table.name)
-    else:
-        schema, _, name = qualified.rpartition(".")
-    return f"{adql.quote_adql_name(schema)}.{adql.quote_adql_name(name)}"
 
 
 def _build_link_columns(

@@ -65,7 +65,7 @@ def list_example_queries(
         if schema.name == TAP_SCHEMA:
             continue
         for table in schema.tables:
-            if _quote_table_name(table) not in example_tables:
+            if adql.quote_table_name(table) not in example_tables:
                 published_table = published_state.tables_by_name.get(table.qualified_name)
                 coverage = None
                 if published_table is not None and sees_all_rows:
@@ -84,10 +84,6 @@ _TAP_SCHEMA_EXAMPLE = ExampleQuery(
 )
 
 
-def _quote_table_name(table: Table) -> str:
-    return f"{adql.quote_adql_name(table.schema)}.{adql.quote_adql_name(table.name)}"
-
-
 def _with_example_tables(example: ExampleQuery, catalogue: Catalogue) -> ExampleQuery | None:
     """Return an example with its tables; None if the user cannot run it."""
     try:
@@ -98,7 +94,8 @@ def _with_example_tables(example: ExampleQuery, catalogue: Catalogue) -> Example
     table_names: list[str] = []
     for node in walk_tree(tree):
         if isinstance(node, TableRef):
-            table_names += [_quote_table_name(table) for table in catalogue.find_tables_by_identifiers(node.parts)[:1]]
+            found_tables = catalogue.find_tables_by_identifiers(node.parts)[:1]
+            table_names += map(adql.quote_table_name, found_tables)
     return ExampleQuery(
         name=example.name,
         query=example.query,
@@ -116,7 +113,7 @@ def _build_examples(table: Table, coverage: str | None) -> Sequence[ExampleQuery
     shown_columns = ranked_columns[:MAX_EXAMPLE_COLUMNS]
     columns = ", ".join(adql.quote_adql_name(column.name) for column in shown_columns) or "*"
     title = table.title or table.qualified_name
-    name = _quote_table_name(table)
+    name = adql.quote_table_name(table)
     first_look = ExampleQuery(
         name=f"{title}: a first look",
         query=f"SELECT TOP 10 {columns} FROM {name}",

@@ -82,7 +82,7 @@ def _collect_members(
 def _compile_member(standard_name: str, published_table: PublishedTable) -> ObscoreViewMember | None:
     """Compile the part of a view that a table contributes, and check that it binds; None: it contributes nothing."""
     table, resource = published_table.table, published_table.resource
-    spec = _find_table_spec(resource, table.name)
+    spec = find_table_spec(resource, table.name)
     if spec is None or resource is None or not table.is_served_by(OBSCORE_VIEW):
         return None
     view_member = compile_obscore_view_member(spec, table, resource, standard_name)
@@ -128,7 +128,8 @@ def _with_datalink_addresses(member: ObscoreViewMember, table: Table, resource: 
     return replace(member, column_expressions=column_expressions)
 
 
-def _find_table_spec(resource: CollectionSpec | None, table_name: str) -> TableSpec | None:
+def find_table_spec(resource: CollectionSpec | None, table_name: str) -> TableSpec | None:
+    """Find a table in the descriptor of a collection."""
     if resource is not None:
         for spec in resource.tables:
             if spec.table.name == table_name:

@@ -168,7 +168,7 @@ def _build_published_table(
     resource = None
     if descriptor is not None:
         resource = descriptor.resource
-    spec = _find_table_spec(resource, record.table.name)
+    spec = obscore.find_table_spec(resource, record.table.name)
     table = set_column_epochs(apply_descriptor(record, spec, resource), record.snapshot.statistics)
     is_closed = descriptor is not None and descriptor.is_closed
     # the descriptor of a restricted collection no longer has the table
@@ -236,14 +236,6 @@ def _build_release_table(
             keys.append(key)
     table = published_table.table.copy_with(schema=release.schema_name, release=release.label, keys=tuple(keys))
     return replace(published_table, table=table, release=release)
-
-
-def _find_table_spec(resource: CollectionSpec | None, table_name: str) -> TableSpec | None:
-    if resource is not None:
-        for spec in resource.tables:
-            if spec.table.name == table_name:
-                return spec
-    return None
 
 
 def _apply_services(published: dict[str, PublishedTable]) -> None:
@@ -327,7 +319,7 @@ def _find_hidden_public_views(
     for name, published_table in published.items():
         if published_table.table.view is None:
             continue
-        view_spec = _find_table_spec(published_table.resource, published_table.table.name)
+        view_spec = obscore.find_table_spec(published_table.resource, published_table.table.name)
         if view_spec is None or view_spec.table.access != "public":
             continue
         read_tables = [
@@ -345,7 +337,7 @@ def _find_hidden_public_views(
 
 
 def _is_declared_private(table: Table, resources: Mapping[str, CollectionSpec]) -> bool:
-    spec = _find_table_spec(resources.get(table.schema), table.name)
+    spec = obscore.find_table_spec(resources.get(table.schema), table.name)
     return spec is not None and spec.table.access != "public"
 
 

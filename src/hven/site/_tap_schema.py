@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from hven.adql.reserved_words import RESERVED_WORDS
+from hven.adql import quote_adql_name, quote_table_name
 from hven.descriptor import load_standard_descriptor
 from hven.engines import MemoryRelation
 from hven.model.table import Column, Schema, Table
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
 
 TAP_SCHEMA_NAME = "TAP_SCHEMA"
 UNICODE_TEXT_TYPE = ColumnType("unicodeChar", "*")
-_REGULAR_IDENTIFIER_PATTERN = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 
 @lru_cache(maxsize=1)
@@ -44,18 +42,6 @@ def _adapt_table(table: Table) -> Table:
         if column.name == "description":
             columns[column_number] = column.copy_with(type=UNICODE_TEXT_TYPE)
     return table.copy_with(schema=TAP_SCHEMA_NAME, keys=tuple(keys), columns=tuple(columns))
-
-
-def quote_identifier(name: str) -> str:
-    """Return a name as a query writes it: in quotes unless it is a regular identifier (ADQL 2.1 section 2.1.2)."""
-    if _REGULAR_IDENTIFIER_PATTERN.fullmatch(name) and name.upper() not in RESERVED_WORDS:
-        return name
-    return '"' + name.replace('"', '""') + '"'
-
-
-def quote_table_name(table: Table) -> str:
-    """Return a table's name with its schema, as a query writes it."""
-    return f"{quote_identifier(table.schema)}.{quote_identifier(table.name)}"
 
 
 def is_indexed(table: Table, column: Column) -> bool:
@@ -98,7 +84,7 @@ def build_tap_schema(schemas: Sequence[Schema]) -> tuple[Schema, dict[str, Memor
 def _build_rows(schemas: Iterable[Schema]) -> dict[str, list[tuple[Any, ...]]]:
     rows_by_table: dict[str, list[tuple[Any, ...]]] = {table.name: [] for table in load_tap_schema_definition().tables}
     for schema_number, schema in enumerate(schemas, 1):
-        schema_name = quote_identifier(schema.name)
+        schema_name = quote_adql_name(schema.name)
         schema_row = (schema_name, schema.utype, schema.description or schema.title, schema.index or schema_number)
         rows_by_table["schemas"].append(schema_row)
         for table_number, table in enumerate(schema.tables, 1):
@@ -112,10 +98,10 @@ def _build_rows(schemas: Iterable[Schema]) -> dict[str, list[tuple[Any, ...]]]:
             for key in table.keys:
                 key_id = f"{table.qualified_name}:{key.id}".lower()
                 target_schema, _, target_table = key.target.partition(".")
-                target_name = f"{quote_identifier(target_schema)}.{quote_identifier(target_table)}"
+                target_name = f"{quote_adql_name(target_schema)}.{quote_adql_name(target_table)}"
                 rows_by_table["keys"].append((key_id, name, target_name, key.description, key.utype))
                 for from_column, target_column in zip(key.columns, key.target_columns, strict=True):
-                    key_row = (key_id, quote_identifier(from_column), quote_identifier(target_column))
+                    key_row = (key_id, quote_adql_name(from_column), quote_adql_name(target_column))
                     rows_by_table["key_columns"].append(key_row)
     return rows_by_table
 
@@ -126,7 +112,7 @@ def _build_column_row(table: Table, name: str, column_number: int, column: Colum
     metadata = (column.description, column.utype, column.unit, column.ucd)
     return (
         name,
-        quote_identifier(column.name),
+        quote_adql_name(column.name),
         column_type.datatype,
         column_type.metadata_arraysize,
         column_type.xtype,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hven.app._cli.context import open_site, print_json
+from hven.app._cli.progress import print_percentage
 from hven.jobs.job_service import ACTIVE_PHASES, JobRequester, JobService
 from hven.model.deadlines import ProgressMonitor
 from hven.model.errors import UsageError
@@ -78,7 +79,7 @@ def prepare(
             part=part,
             depth_axis=through,
             redo=prepare_again,
-            progress=ProgressMonitor(_print_percentage),
+            progress=ProgressMonitor(print_percentage),
         )
     if sys.stderr.isatty():
         print(file=sys.stderr)
@@ -107,8 +108,3 @@ def _stop_preparation_jobs(site: Site, collection: str) -> None:
         job = job_service.get_job(job_ref.id, requester)
         if ("COLLECTION", collection) in job.parameters:
             job_service.change_phase(job, "ABORT")
-
-
-def _print_percentage(share: float) -> None:
-    if sys.stderr.isatty():
-        print(f"\r{share:4.0%}", end="", file=sys.stderr, flush=True)

@@ -73,3 +73,15 @@ class IngestProgressBar:
             shown=count_text,
             rate=rate_text,
         )
+
+
+def print_percentage(share: float) -> None:
+    """Print the completed share of a task on one line of the terminal; nothing if stderr goes elsewhere.
+
+    Parameters
+    ----------
+    share
+        0 to 1.
+    """
+    if sys.stderr.isatty():
+        print(f"\r{share:4.0%}", end="", file=sys.stderr, flush=True)

@@ -70,7 +70,7 @@ def status(context: typer.Context, as_json: Json = False) -> None:
                 "collections": [item.to_json() for item in site_status.collections],
                 "problems": problems,
                 "checks": [_health_check_to_json(check) for check in checks],
-                "alerts": [_alert_to_json(item) for item in site_status.alerts],
+                "alerts": [item.to_json() for item in site_status.alerts],
                 "stale": stale_tables,
                 "hints": hints,
                 "quality": {name: quality.to_json() for name, quality in quality_by_table.items()},
@@ -282,16 +282,6 @@ def _format_elapsed_time(timestamp: str | None) -> str:
         past_time = past_time.replace(tzinfo=UTC)
     elapsed_seconds = (datetime.now(UTC) - past_time).total_seconds()
     return f"{format_duration(max(elapsed_seconds, 0.0))} ago"
-
-
-def _alert_to_json(alert: CollectionAlert) -> dict[str, Any]:
-    return {
-        "at": alert.at,
-        "collection": alert.collection,
-        "kind": alert.kind,
-        "message": alert.message,
-        "undelivered": alert.delivery_problem,
-    }
 
 
 _TABLE_KIND_SUFFIXES = {"view": " (view)", "live": " (live)", "table": ""}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hven.app.api import open_site, print_json, print_table
+from hven.app.api import open_site, print_json, print_percentage, print_table
 from hven.model.deadlines import ProgressMonitor
 from hven.plugins.hips import surveys
 from hven.plugins.previews.pictures import PictureStyle
@@ -63,7 +63,7 @@ def hips(
                 order=order,
                 look=picture_options,
                 program=program,
-                progress=ProgressMonitor(_print_percentage),
+                progress=ProgressMonitor(print_percentage),
             )
             listed_surveys = [created_survey]
             print(file=sys.stderr)
@@ -92,8 +92,3 @@ def _survey_to_json(survey: HipsSurvey) -> dict[str, Any]:
         "left_out": survey.left_out,
         "properties": survey.properties,
     }
-
-
-def _print_percentage(share: float) -> None:
-    if sys.stderr.isatty():
-        print(f"\r{share:4.0%}", end="", file=sys.stderr, flush=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hven.model.errors import UserError
+from hven.plugins.lint.facts import load_standard_columns
 from hven.plugins.lint.findings import CheckedRowCoverage
 from hven.plugins.lint.tap_service import QueryRefusedError, format_example_key, quote_column_name
 
@@ -270,6 +271,12 @@ def _fetch_distinct_values(service: ExaminedTapService, row_sample: RowSample, n
 
 
 # --- kinds of rules ------------------------------------------------------------------------------------------------
+
+
+def build_not_null_rules(code: str, standard_name: str) -> list[RowRule]:
+    """Require the columns that a standard wants filled to have no NULL."""
+    filled_columns = [fact.name for fact in load_standard_columns(standard_name).values() if fact.is_filled]
+    return [build_not_null_rule(code, name) for name in filled_columns]
 
 
 def build_not_null_rule(code: str, column_name: str) -> RowRule:

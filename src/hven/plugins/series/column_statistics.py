@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hven.adql.adql_writer import quote_adql_name
+from hven.adql import quote_adql_name, quote_table_name
 from hven.plugins.series.sample_parameters import has_text_arrays
 from hven.plugins.series.table_series import list_table_series
 
@@ -63,7 +63,7 @@ def _query_statistics(view: ReaderView, table: Table, text_columns: Sequence[str
     integer_columns = [name for name, column_type in types_by_name.items() if column_type.datatype in {"int", "long"}]
     if integer_columns:
         items = ", ".join(f"MIN({quote_adql_name(name)}), MAX({quote_adql_name(name)})" for name in integer_columns)
-        extremes = pa.Table.from_batches(view.read_batches(f"SELECT {items} FROM {_quote_table_name(table)}"))
+        extremes = pa.Table.from_batches(view.read_batches(f"SELECT {items} FROM {quote_table_name(table)}"))
         values = [column[0].as_py() for column in extremes.columns]
         for name, minimum, maximum in zip(integer_columns, values[::2], values[1::2], strict=True):
             statistics[name] = {"minimum": minimum, "maximum": maximum}
@@ -74,17 +74,13 @@ def _query_max_text_bytes(view: ReaderView, table: Table, column_names: Sequence
     """Measure the longest text of each column, in bytes; at least 1."""
     lengths = dict.fromkeys(column_names, 1)
     if column_names:
-        text = f"SELECT {', '.join(map(quote_adql_name, column_names))} FROM {_quote_table_name(table)}"
+        text = f"SELECT {', '.join(map(quote_adql_name, column_names))} FROM {quote_table_name(table)}"
         for batch in view.read_batches(text):
             for name, column in zip(column_names, batch.columns, strict=True):
                 texts = pc.list_flatten(column) if pa.types.is_nested(column.type) else column
                 batch_length = pc.max(pc.binary_length(texts)).as_py() or 0
                 lengths[name] = max(lengths[name], batch_length)
     return {name: {"max_length": length} for name, length in lengths.items()}
-
-
-def _quote_table_name(table: Table) -> str:
-    return f"{quote_adql_name(table.schema)}.{quote_adql_name(table.name)}"
 
 
 def write_sample_condition(parameters: Sequence[SampleParameter], statistics: Statistics) -> tuple[str, ...]:

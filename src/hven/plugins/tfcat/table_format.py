@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hven.formats import TableFormat
-from hven.formats.api.json_cells import write_json_cells, write_json_document
+from hven.formats.api.json_cells import write_json_cells, write_json_document, write_json_error
 from hven.model import literal
 from hven.model.table import JD_EPOCH, MJD_EPOCH
 from hven.plugins.tfcat import tfcat_features
@@ -245,12 +245,6 @@ def _write_range_geometries(start: pa.Array, stop: pa.Array, low: pa.Array, high
     return pc.if_else(pa.array(has_no_duration & has_no_bandwidth), point, line_or_box)
 
 
-def write_tfcat_error(message: str) -> bytes:
-    """Write an error document."""
-    document = {"status": "ERROR", "message": message}
-    return json.dumps(document, ensure_ascii=False).encode() + b"\n"
-
-
 FORMAT = TableFormat(
     name="tfcat",
     title="TFCat",
@@ -259,5 +253,5 @@ FORMAT = TableFormat(
     extension="tfcat",
     content_type="application/json",
     write=write_tfcat,
-    write_error=write_tfcat_error,
+    write_error=write_json_error,
 )

@@ -179,8 +179,8 @@ def _build_nearest_key_query(
     # the window has only columns, so that the engine finds the first rows by grouping, without a sort
     group_items = {f"of{at}": _build_column_ref(name) for at, name in enumerate(cadence.group_columns)}
     selected = {**step_columns, **group_items}
-    identifier = _build_adql_identifier(table.schema)
-    source = syntax_tree.TableRef((identifier, _build_adql_identifier(table.name)))
+    identifier = build_adql_identifier(table.schema)
+    source = syntax_tree.TableRef((identifier, build_adql_identifier(table.name)))
     items = tuple(syntax_tree.SelectItem(expr, syntax_tree.Ident(name)) for name, expr in selected.items())
     stepped_query = syntax_tree.Query(syntax_tree.Select(items, source, where=where))
     stepped = syntax_tree.DerivedTable(stepped_query, syntax_tree.Ident("stepped"))
@@ -244,10 +244,11 @@ def _to_modified_julian_date(value: object) -> float | None:
     return None
 
 
-def _build_adql_identifier(name: str) -> syntax_tree.Ident:
+def build_adql_identifier(name: str) -> syntax_tree.Ident:
+    """Build the identifier of a schema, table or column."""
     quoted = name != name.lower()
     return syntax_tree.Ident(name, quoted=quoted)
 
 
 def _build_column_ref(name: str) -> syntax_tree.ColumnRef:
-    return syntax_tree.ColumnRef(_build_adql_identifier(name))
+    return syntax_tree.ColumnRef(build_adql_identifier(name))

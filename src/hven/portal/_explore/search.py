@@ -237,8 +237,8 @@ class TableSearch:
 
     def build_from_item(self) -> syntax_tree.FromItem:
         """Return the table as an item of the FROM clause."""
-        identifier = _build_adql_identifier(self.table.schema)
-        return syntax_tree.TableRef((identifier, _build_adql_identifier(self.table.name)))
+        identifier = cadence.build_adql_identifier(self.table.schema)
+        return syntax_tree.TableRef((identifier, cadence.build_adql_identifier(self.table.name)))
 
     def write_adql(self) -> str:
         """Write the query of the search in ADQL."""
@@ -331,12 +331,7 @@ def build_column_ref(name: str) -> syntax_tree.ColumnRef:
     column_ref
         The reference.
     """
-    return syntax_tree.ColumnRef(_build_adql_identifier(name))
-
-
-def _build_adql_identifier(name: str) -> syntax_tree.Ident:
-    quoted = name != name.lower()
-    return syntax_tree.Ident(name, quoted=quoted)
+    return syntax_tree.ColumnRef(cadence.build_adql_identifier(name))
 
 
 class _SearchParser:

@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from hven.model.settings import Settings
     from hven.site import PublishedState
     from hven.site.auth import Principal
-    from hven.site.store import CollectionAlert
 
 MAX_FOOT_REASONS = 5  # reasons of one kind in the foot of a page
 FRESHNESS_STATUS_CODES = {STALE_STATE: 503}  # HTTP status of `/health/fresh` by state; otherwise 200
@@ -154,7 +153,7 @@ class _HealthEndpoints:
             for status, status_facts in zip(collections, collection_facts, strict=True):
                 score_facts = _score_metadata(status.collection, self.site.settings, published_state)
                 scored_collections.append({**status_facts, **score_facts})
-            alerts = [_alert_to_json(alert) for alert in picture.alerts]
+            alerts = [alert.to_json() for alert in picture.alerts]
             body |= {
                 "words": list(picture.problems),
                 "scheduler": picture.scheduler,
@@ -344,16 +343,6 @@ def _score_metadata(collection: str, settings: Settings, published_state: Publis
     tables = [tables_by_name[name].table for name in names if name in tables_by_name]
     metadata_score = descriptor.score_collection_metadata(resource, settings, tables)
     return {"metadata": metadata_score.total}
-
-
-def _alert_to_json(alert: CollectionAlert) -> dict[str, Any]:
-    return {
-        "at": alert.at,
-        "collection": alert.collection,
-        "kind": alert.kind,
-        "message": alert.message,
-        "undelivered": alert.delivery_problem,
-    }
 
 
 def _health_check_to_json(check: HealthCheckResult, *, has_messages: bool) -> dict[str, Any]:

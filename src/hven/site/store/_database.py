@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 import sqlite3
@@ -400,6 +401,12 @@ def format_current_time() -> str:
     """Return the current time as ISO text in UTC, with microseconds; such texts sort by time."""
     time_text = datetime.now(UTC).isoformat(timespec="microseconds")
     return time_text.replace("+00:00", "Z")
+
+
+def hash_secret(secret: str) -> str:
+    """Return the hash by which the store knows a secret."""
+    # the secret has 256 random bits: a slow hash would not protect it better
+    return hashlib.sha256(secret.encode("utf-8", "replace")).hexdigest()
 
 
 def read_meta_value(connection: sa.Connection, key: str) -> str | None:

@@ -5,7 +5,6 @@ A grant is what one account gives to another: a token, a membership of a project
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import json
 import secrets
@@ -22,6 +21,7 @@ from hven.site.store._database import (
     format_current_time,
     get_next_number,
     grants,
+    hash_secret,
     insert_meta_value,
     read_meta_value,
     update_meta_value,
@@ -137,7 +137,7 @@ class AccessGrantStore:
         proof, secret_digest = "", ""
         if with_secret:
             secret_text = secrets.token_urlsafe(32)
-            proof, secret_digest = f"{grant_id}.{secret_text}", _hash_secret(secret_text)
+            proof, secret_digest = f"{grant_id}.{secret_text}", hash_secret(secret_text)
         new_grant = AccessGrant(
             id=grant_id,
             kind=grant_kind,
@@ -235,7 +235,7 @@ class AccessGrantStore:
         """
         grant_id, _, secret_text = proof.partition(".")
         grant, stored_digest = self._load_current_grants().grants_by_id.get(grant_id, (None, ""))
-        is_match = hmac.compare_digest(_hash_secret(secret_text), stored_digest or "0" * 64)
+        is_match = hmac.compare_digest(hash_secret(secret_text), stored_digest or "0" * 64)
         if grant is None or not is_match or grant.kind != grant_kind:
             return None
         if _is_expired(grant, time.time()):
@@ -397,8 +397,3 @@ def _grant_from_row(row: sa.Row[Any]) -> AccessGrant:
 
 def _is_expired(grant: AccessGrant, time_seconds: float) -> bool:
     return grant.until is not None and grant.until <= time_seconds
-
-
-def _hash_secret(secret: str) -> str:
-    # the secret has 256 random bits: a slow hash would not protect it better
-    return hashlib.sha256(secret.encode("utf-8", "replace")).hexdigest()

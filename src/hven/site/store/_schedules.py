@@ -103,6 +103,16 @@ class CollectionAlert:
                 problems.append(f"{channel}: {facts['error']}")
         return "; ".join(problems) or None
 
+    def to_json(self) -> dict[str, str | None]:
+        """Return what lists of alerts show of it."""
+        return {
+            "at": self.at,
+            "collection": self.collection,
+            "kind": self.kind,
+            "message": self.message,
+            "undelivered": self.delivery_problem,
+        }
+
 
 def create_alert(
     collection: str, alert_kind: str, message: str, channels: Sequence[str], due_time: float, **details: Any

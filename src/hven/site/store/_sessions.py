@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from hven.model.errors import UnauthenticatedError
 from hven.site.store import _deletion_time as deletion_time
-from hven.site.store._database import format_current_time, get_or_create_secret, sessions, users
+from hven.site.store._database import format_current_time, get_or_create_secret, hash_secret, sessions, users
 
 if TYPE_CHECKING:
     from hven.site.store._database import StateDatabase
@@ -58,7 +58,7 @@ class SessionStore:
             own_hashes = list(connection.execute(own_sessions.order_by(sessions.c.expires.desc())).scalars())
             excess_hashes = own_hashes[MAX_SESSIONS_PER_ACCOUNT - 1 :]
             connection.execute(sa.delete(sessions).where(sessions.c.hash.in_(excess_hashes)))
-            values = {"hash": _hash_secret(secret), "owner": owner, "expires": expiry_text}
+            values = {"hash": hash_secret(secret), "owner": owner, "expires": expiry_text}
             connection.execute(sa.insert(sessions).values(values))
         return f"{secret}.{self._compute_seal(secret)}"
 
@@ -68,7 +68,7 @@ class SessionStore:
         if secret is None:
             return None
         is_current = sessions.c.expires > format_current_time()
-        query = sa.select(sessions).where(sessions.c.hash == _hash_secret(secret), is_current)
+        query = sa.select(sessions).where(sessions.c.hash == hash_secret(secret), is_current)
         with self._database.begin_read() as connection:
             session_row = connection.execute(query).first()
         if session_row is None:
@@ -82,7 +82,7 @@ class SessionStore:
         secret = self._extract_sealed_secret(proof)
         if secret is not None:
             with self._database.begin_write() as connection:
-                connection.execute(sa.delete(sessions).where(sessions.c.hash == _hash_secret(secret)))
+                connection.execute(sa.delete(sessions).where(sessions.c.hash == hash_secret(secret)))
 
     def derive_signing_key(self, owner: str) -> bytes | None:
         """Return the key that signs addresses for an account; None: there is no such account.
@@ -117,8 +117,3 @@ class SessionStore:
         if self._seal_key is None:
             self._seal_key = get_or_create_secret(self._database, SEAL_META_KEY)
         return self._seal_key
-
-
-def _hash_secret(secret: str) -> str:
-    # the secret has 256 random bits: a slow hash would not protect it better
-    return hashlib.sha256(secret.encode("utf-8", "replace")).hexdigest()

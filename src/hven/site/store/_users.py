@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import re
 import secrets
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from hven.model.errors import ConflictError, NotFoundError, UserError
-from hven.site.store._database import format_current_time, jobs, sessions, user_tables, users
+from hven.site.store._database import format_current_time, hash_secret, jobs, sessions, user_tables, users
 from hven.site.store._grants import delete_account_grants
 from hven.site.store._job_records import delete_matching_jobs
 from hven.site.store._user_table_records import schedule_table_deletion
@@ -56,7 +55,7 @@ class UserStore:
             )
         secret = secrets.token_urlsafe(32)
         salt = secrets.token_hex(16)
-        values = {"name": account, "salt": salt, "hash": _hash_token(salt, secret)}
+        values = {"name": account, "salt": salt, "hash": hash_secret(salt + secret)}
         with self._database.begin_write() as connection:
             if connection.execute(sa.select(users.c.name).where(users.c.name == account)).first():
                 remedy = (
@@ -77,7 +76,7 @@ class UserStore:
         """
         secret = secrets.token_urlsafe(32)
         salt = secrets.token_hex(16)
-        values = {"salt": salt, "hash": _hash_token(salt, secret)}
+        values = {"salt": salt, "hash": hash_secret(salt + secret)}
         statement = sa.update(users).where(users.c.name == account).values(values)
         with self._database.begin_write() as connection:
             if not connection.execute(statement).rowcount:
@@ -158,12 +157,7 @@ class UserStore:
         name, _, secret = token.partition(".")
         row = self._database.fetch_first_row("SELECT salt, hash FROM users WHERE name = ?", name)
         salt, stored_hash = row or _DUMMY_SALT_AND_HASH
-        is_match = hmac.compare_digest(_hash_token(salt, secret), stored_hash)
+        is_match = hmac.compare_digest(hash_secret(salt + secret), stored_hash)
         if row is None or not is_match:
             return None
         return name
-
-
-def _hash_token(salt: str, secret: str) -> str:
-    # the secret has 256 random bits: a slow hash would not protect it better
-    return hashlib.sha256(f"{salt}{secret}".encode("utf-8", "replace")).hexdigest()

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from hven.plugins.lint.row_rules import Record, RowRule
     from hven.plugins.lint.tap_service import DeclaredTable, ExaminedTapService
 
-STANDARD_NAME = "EPN-TAP 2.0"
 EPNCORE_ROW_CHECKS = parse_lint_checks("""
 epn.condition | error | TAP 1.1 sec. 2.7; ADQL 2.1 sec. 2.2 | E_QERR E_QERX
     a plain ADQL condition on a column fails
@@ -218,7 +217,7 @@ def check_epn_rows(service: ExaminedTapService, collector: FindingCollector, tab
     """Check the rows of one table."""
     schema = table.comparison_name.rpartition(".")[0].rpartition(".")[2]
     rules = [
-        *_build_not_null_rules(),
+        *row_rules.build_not_null_rules("epn.null", "epncore"),
         *_build_interval_rules(),
         *_build_vocabulary_rules(schema),
         *_build_time_rules(),
@@ -229,11 +228,6 @@ def check_epn_rows(service: ExaminedTapService, collector: FindingCollector, tab
     row_rules.check_row_rules(service, collector, table, rules, KEY_COLUMNS)
     row_rules.check_unique_values(service, collector, table, "epn.duplicate", "granule_uid")
     _check_internal_references(service, collector, table)
-
-
-def _build_not_null_rules() -> list[RowRule]:
-    filled_columns = [fact.name for fact in load_standard_columns("epncore").values() if fact.is_filled]
-    return [row_rules.build_not_null_rule("epn.null", name) for name in filled_columns]
 
 
 def _build_interval_rules() -> list[RowRule]:

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from hven.plugins.lint.row_rules import Record, RowRule
     from hven.plugins.lint.tap_service import DeclaredColumn, DeclaredTable, ExaminedTapService
 
-STANDARD_NAME = "ObsCore 1.1"
 OBSCORE_CHECKS = parse_lint_checks("""
 obscore.undeclared | warning | ObsCore 1.1 sec. 5; TAPRegExt 1.0 sec. 2.1 | W_DMDC
     ivoa.obscore exists, but the data model is not declared
@@ -183,7 +182,7 @@ def _check_obscore_column(
 
 def _build_obscore_rules() -> list[RowRule]:
     return [
-        *_build_not_null_rules(),
+        *row_rules.build_not_null_rules("obscore.null", "obscore"),
         *_build_vocabulary_rules(),
         *_build_range_rules(),
         *_build_text_form_rules(),
@@ -199,11 +198,6 @@ def _build_obscore_rules() -> list[RowRule]:
             broken_condition="t_exptime > (t_max - t_min) * 86400 * 1.01 + 1",
         ),
     ]
-
-
-def _build_not_null_rules() -> list[RowRule]:
-    filled_columns = [fact.name for fact in load_standard_columns("obscore").values() if fact.is_filled]
-    return [row_rules.build_not_null_rule("obscore.null", name) for name in filled_columns]
 
 
 def _build_vocabulary_rules() -> list[RowRule]:
