@@ -16,9 +16,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from adql_runner import evaluate_expression, get_connection, run_query, write_expression
+from function_reference import write_function_reference
 from hven.adql import bind_query, parse_expression, parse_query
 from hven.adql.binder import bind_expression
-from hven.adql.functions import MAPPING_FUNCTIONS, QUERY_FUNCTIONS, STANDARD_FUNCTIONS, write_function_reference
+from hven.adql.functions import MAPPING_FUNCTIONS, QUERY_FUNCTIONS, STANDARD_FUNCTIONS
 from hven.adql.scope import StaticTableCatalogue
 from hven.engines.duckdb.dialect import DuckDBDialect
 from hven.model.errors import BindError, EvaluationError, ParseError

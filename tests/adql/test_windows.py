@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from adql_runner import run_query
 from hven.adql import bind_query, parse_query
-from hven.adql._window_examples import WINDOW_EXAMPLES
 from hven.adql.functions import WINDOW_AGGREGATE_NAMES, WINDOW_FUNCTIONS
 from hven.adql.scope import StaticTableCatalogue
 from hven.adql.syntax_tree import WindowExpression, walk_tree
@@ -23,6 +22,7 @@ from hven.model.table import Column, Table
 from hven.model.types import INT32, INT64, STRING
 from reference_pages import keep_part
 from shared import EXAMPLES_FACTOR, ROOT
+from window_examples import WINDOW_EXAMPLES
 
 COLUMNS = (
     Column(name="id", type=INT64, required=True),

@@ -19,6 +19,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 import example_plugins
+from function_reference import write_function_reference
 from hven.adql import functions
 from hven.app._cli.verbs import build_typer_app
 from hven.descriptor import check_descriptor
@@ -95,7 +96,7 @@ class TestFunction(example_plugins.load_test_class("airmass")):  # type: ignore[
                 "did you mean 'AIRMASS'?"
                 in ask("/tap/sync", {"LANG": "ADQL", "QUERY": "SELECT airmas(dec) AS x FROM tiny.stars"}).text
             )
-        assert "| `airmass(altitude)` | DOUBLE |" in functions.write_function_reference()
+        assert "| `airmass(altitude)` | DOUBLE |" in write_function_reference()
 
     def test_its_name_must_be_new(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(

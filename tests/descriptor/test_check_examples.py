@@ -8,11 +8,11 @@ from typing import get_args
 
 import pytest
 
-from hven.descriptor._check_examples import CHECK_EXAMPLES, RuleCheckExample
 from hven.descriptor._keys import ValidationRuleSection
 from hven.ingest.api.runs import ingest_collection
 from hven.testing.site import open_site_with_descriptor
 from reference_pages import REFERENCE, keep_part, write_cell
+from rule_examples import CHECK_EXAMPLES, RuleCheckExample
 
 
 def test_every_check_has_an_example() -> None:
