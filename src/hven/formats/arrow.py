@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from hven.formats import TableFormat, TableMetadata, TableStream
 from hven.formats._arrow_sizes import count_unpacked_arrow_bytes
+from hven.formats._memory_pipe import MemoryPipe
 from hven.model import literal
 from hven.model.errors import SourceError
 from hven.model.table import Column
@@ -23,27 +24,6 @@ if TYPE_CHECKING:
 
 # what pyarrow raises for a damaged file; names may not be UTF-8
 _READ_ERRORS = (pa.ArrowException, ValueError, OverflowError, OSError, MemoryError)
-
-
-class _MemoryPipe:
-    """A file that holds what was written until `take_bytes` takes it."""
-
-    closed = False
-
-    def __init__(self) -> None:
-        self._parts: list[bytes] = []
-
-    def write(self, data: bytes) -> int:
-        self._parts.append(bytes(data))
-        return len(data)
-
-    def flush(self) -> None:
-        """Do nothing: nothing is buffered."""
-
-    def take_bytes(self) -> bytes:
-        data = b"".join(self._parts)
-        self._parts = []
-        return data
 
 
 def write_arrow(
@@ -60,7 +40,7 @@ def write_arrow(
     fields = [_create_arrow_field(column) for column in metadata.columns]
     schema_metadata = _encode_metadata({"name": metadata.name, "description": metadata.description})
     schema = pa.schema(fields, metadata=schema_metadata)
-    pipe = _MemoryPipe()
+    pipe = MemoryPipe()
     with pa.ipc.new_stream(pa.PythonFile(pipe, "w"), schema) as stream:
         for batch in batches:
             arrays = []

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from hven.formats import TableFormat, votable
+from hven.formats._memory_pipe import MemoryPipe
 from hven.formats._parquet_sizes import count_unpacked_parquet_bytes
 from hven.model import literal
 
@@ -17,32 +18,6 @@ if TYPE_CHECKING:
 
 VOTABLE_CONTENT_KEY, VOTABLE_VERSION_KEY = "IVOA.VOTable-Parquet.content", "IVOA.VOTable-Parquet.version"
 _ROW_GROUP_ROWS, _ROW_GROUP_BYTES = 131_072, 128 << 20  # a row group ends at whichever limit it reaches first
-
-
-class _MemoryPipe:
-    """A file that holds what was written until `take_bytes` takes it."""
-
-    closed = False
-
-    def __init__(self) -> None:
-        self._parts: list[bytes] = []
-        self._size = 0
-
-    def write(self, data: bytes) -> int:
-        self._parts.append(bytes(data))
-        self._size += len(data)
-        return len(data)
-
-    def tell(self) -> int:
-        return self._size
-
-    def flush(self) -> None:
-        """Do nothing: nothing is buffered."""
-
-    def take_bytes(self) -> bytes:
-        data = b"".join(self._parts)
-        self._parts = []
-        return data
 
 
 def write_parquet(
@@ -60,7 +35,7 @@ def write_parquet(
 
     fields = [pa.field(column.name, column.type.arrow) for column in metadata.columns]
     schema = pa.schema(fields)
-    pipe = _MemoryPipe()
+    pipe = MemoryPipe()
     batches = iter(batches)
     next_batch = next(batches, None)
     with pq.ParquetWriter(pa.PythonFile(pipe, "w"), schema, compression="zstd", store_schema=True) as writer:
