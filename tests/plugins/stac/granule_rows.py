@@ -14,8 +14,10 @@ SPECIAL = [
     {"granule_uid": "over 180", "target_name": "Mars", "c1min": 170.0, "c1max": 190.0, "c2min": 10.0, "c2max": 20.0},
     {"granule_uid": "point", "target_name": "Mars#Phobos", "c1min": 40.0, "c1max": 40.0, "c2min": 3.0, "c2max": 3.0},
     {"granule_uid": "no place", "target_name": None},
+    {"granule_uid": "pole", "target_name": "Mars", "c1min": 20.0, "c1max": 40.0, "c2min": 80.0, "c2max": 90.0},
+    {"granule_uid": "celestial", "target_name": "Mars", "c1min": 20.0, "c1max": 40.0, "c2min": 0.0, "c2max": 9.0, "spatial_frame_type": "celestial"},
     {"granule_uid": "quote \" '", "target_name": "Mars", "c1min": 0.0, "c1max": 360.0, "c2min": -90.0, "c2max": 90.0},
-]
+]  # fmt: skip
 
 
 def build_granule_table(schema: str) -> Table:

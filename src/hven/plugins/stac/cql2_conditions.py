@@ -26,6 +26,7 @@ from hven.adql.syntax_tree import (
     build_column_ref,
 )
 from hven.model.errors import ParamError, TooLargeError, UserError, format_message, suggest_spelling
+from hven.plugins.stac.constant_conditions import FALSE_CONDITION, TRUE_CONDITION
 from hven.plugins.stac.spatial_conditions import SPATIAL_OPERATORS, build_spatial_condition
 from hven.plugins.stac.temporal_conditions import (
     TEMPORAL_OPERATORS,
@@ -200,7 +201,7 @@ class _FilterTranslator:
         """Translate a condition."""
         _check_depth(depth)
         if isinstance(node, bool):
-            return Comparison("=", Literal(1), Literal(1 if node else 0))
+            return TRUE_CONDITION if node else FALSE_CONDITION
         if isinstance(node, dict) and isinstance(node.get("property"), str):
             return Comparison("=", self._translate_property(node), Literal(True))
         op, args = _read_operation(node)

@@ -25,7 +25,7 @@ _TEXT_PROPERTIES = {
     "ssys:targets": ("target_name", ""),
     "sci:citation": ("bib_reference", "bib_reference"),
 }
-_REGION_XTYPES = {"polygon", "circle", "shape", "multishape", "adql:region"}
+_REGION_TYPES = {"CIRCLE", "POLYGON", "REGION"}  # of ADQL
 _BOX_COLUMNS = ("c1min", "c1max", "c2min", "c2max")
 
 
@@ -39,10 +39,13 @@ class ItemTable:
         The table.
     is_epn
         Whether it is a table of EPN-TAP; otherwise it is one of ObsCore.
+    has_all_regions
+        Whether no row lacks a region.
     """
 
     table: Table
     is_epn: bool
+    has_all_regions: bool = False
 
     @property
     def id(self) -> str:
@@ -81,9 +84,8 @@ class ItemTable:
     def region_column(self) -> Column | None:
         """The column with footprints on a body."""
         column = self.columns_by_name.get("s_region")
-        if column is None or not self.has_geometry or (column.type.xtype or "").lower() not in _REGION_XTYPES:
-            return None
-        return column
+        xtype = column.type.stored_xtype if column is not None and self.has_geometry else None
+        return column if xtype is not None and xtype.adql in _REGION_TYPES else None
 
     @cached_property
     def box_columns(self) -> tuple[Column, Column, Column, Column] | None:

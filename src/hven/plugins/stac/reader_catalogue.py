@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -124,7 +124,9 @@ class ReaderCatalogue:
                 continue
             item_table = find_item_table(table)
             if item_table is not None:
-                tables[item_table.id] = item_table
+                statistics = self.published_state.tables_by_name[item_table.id].statistics
+                missing_count = statistics.get("s_region", {}).get("nulls")
+                tables[item_table.id] = replace(item_table, has_all_regions=missing_count == 0)
         return tables
 
     def find_collection(self, collection_id: str) -> ItemCollection:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import orjson
 
 from hven.adql.syntax_tree import (
+    BinaryOperation,
     Comparison,
     Conjunction,
     Disjunction,
@@ -18,18 +21,25 @@ from hven.adql.syntax_tree import (
     Negation,
     NullPredicate,
     build_column_ref,
+    join_conditions_with_and,
 )
 from hven.model.errors import ParamError, TooLargeError, format_message
-from hven.model.sky import Range, shape_text
+from hven.model.sky import Range, Regions, region_files, shape_text
+from hven.plugins.stac.constant_conditions import FALSE_CONDITION
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from hven.model.table import Column
     from hven.plugins.stac.item_tables import ItemTable
 
 MAX_VERTICES = 5_000  # of a geometry in a request
 SPATIAL_OPERATORS = ("s_intersects", "s_within", "s_contains", "s_disjoint")
-FALSE_CONDITION = Comparison("=", Literal(1), Literal(0))
+EDGE_TOLERANCE_DEGREES = 1e-3  # of great circles that replace the straight edges of a polygon on the map
+HAIR_DEGREES = 1e-9
+MAX_SEGMENT_DEGREES = 2.0  # of a line, which is straight on the map
+HALF_SPHERE_STERADIANS = 2.0 * math.pi
+_ROW_BOX_COMPARISONS = {"s_intersects": ("<=", ">="), "s_within": (">=", "<="), "s_contains": ("<=", ">=")}
 _BOX_REMEDY = "write west,south,east,north in degrees: longitudes -180 to 180 to the east, latitudes -90 to 90"
 _GEOMETRY_REMEDY = "send a geometry of GeoJSON with longitudes -180 to 180 and latitudes -90 to 90"
 Box = tuple[float, float, float, float]
@@ -70,8 +80,24 @@ def parse_box(value: str | Sequence[object], name: str = "bbox") -> Box:
     return west, south, east, north
 
 
-def build_box_condition(box: Box, item_table: ItemTable) -> Expr:
-    """Build the condition that a footprint touches a box.
+@dataclass(frozen=True)
+class _SearchShape:
+    """A shape that footprints are compared with.
+
+    Attributes
+    ----------
+    expression
+        The shape in ADQL.
+    box
+        Its west, south, east and north.
+    """
+
+    expression: Expr
+    box: Box
+
+
+def build_box_condition(box: Box, item_table: ItemTable, operation: str = "s_intersects") -> Expr:
+    """Build the condition that a footprint has a relation to a box.
 
     Parameters
     ----------
@@ -79,10 +105,20 @@ def build_box_condition(box: Box, item_table: ItemTable) -> Expr:
         West, south, east, north in degrees.
     item_table
         Table of the items.
+    operation
+        One of `SPATIAL_OPERATORS`.
     """
     west, south, _, north = box
-    shape = _write_range(west, _compute_box_width(box), south, north)
-    return _build_footprint_condition(item_table, "INTERSECTS", shape, box)
+    width = _compute_box_width(box)
+    if width == 0 and south == north:
+        shape = _build_point(west, south)
+    else:
+        low, high = (0.0, 360.0) if width >= 360 else (west % 360, (west + width) % 360)
+        text = shape_text.write_dali_shape("shape", Range(low, high, south, north))
+        shape = _SearchShape(FunctionCall("REGION", (Literal(text),)), box)
+    if operation == "s_disjoint":
+        return _negate_condition(_build_footprint_condition(item_table, "s_intersects", shape), item_table)
+    return _build_footprint_condition(item_table, operation, shape)
 
 
 def _compute_box_width(box: Box) -> float:
@@ -91,13 +127,16 @@ def _compute_box_width(box: Box) -> float:
     return east - west if east >= west else east - west + 360
 
 
-def _write_range(west: float, width: float, south: float, north: float) -> Expr:
-    """Write a box as a shape; a box that is a point stays one."""
-    if width == 0 and south == north:
-        return FunctionCall("POINT", (Literal(west % 360), Literal(south)))
-    low, high = (0.0, 360.0) if width >= 360 else (west % 360, (west + width) % 360)
-    text = shape_text.write_dali_shape("shape", Range(low, high, south, north))
-    return FunctionCall("REGION", (Literal(text),))
+def _build_point(longitude: float, latitude: float) -> _SearchShape:
+    expression = FunctionCall("POINT", (Literal(longitude % 360), Literal(latitude)))
+    return _SearchShape(expression, (longitude, latitude, longitude, latitude))
+
+
+def _negate_condition(condition: Expr, item_table: ItemTable) -> Expr:
+    """Build the condition that an item has a footprint which does not meet a condition."""
+    if not item_table.has_geometry:
+        return FALSE_CONDITION
+    return join_conditions_with_and(_build_frame_condition(item_table), Negation(condition)) or condition
 
 
 def build_geometry_condition(geometry: object, item_table: ItemTable, operation: str = "s_intersects") -> Expr:
@@ -110,70 +149,107 @@ def build_geometry_condition(geometry: object, item_table: ItemTable, operation:
     item_table
         Table of the items.
     operation
-        ``s_intersects``, ``s_within``, ``s_contains`` or ``s_disjoint``.
+        One of `SPATIAL_OPERATORS`.
 
     Raises
     ------
     ParamError, TooLargeError
-        The geometry is not valid, or has too many vertices.
+        The geometry is not valid, has too many vertices, or is no area and would have footprints within it.
     """
     import shapely  # noqa: PLC0415  (only geometries need it)
 
     parsed = parse_geometry(geometry)
-    if not item_table.has_geometry:
-        return FALSE_CONDITION
-    parts = [part for part in shapely.get_parts(parsed) if not part.is_empty]
-    if isinstance(parsed, shapely.GeometryCollection):
-        parts = [part for collection in parts for part in shapely.get_parts(collection)]
-    relation = {"s_within": "CONTAINS", "s_contains": "ENCLOSES"}.get(operation, "INTERSECTS")
-    conditions = [_build_part_condition(part, item_table, relation) for part in parts]
-    condition: Expr = conditions[0] if len(conditions) == 1 else Disjunction(tuple(conditions))
     if operation == "s_disjoint":
-        return Negation(condition)
-    return condition
+        return _negate_condition(build_geometry_condition(geometry, item_table), item_table)
+    if operation == "s_within" and shapely.get_dimensions(parsed) < 2:
+        message = "s_within needs a polygon or a box; no footprint lies within a point or a line"
+        raise ParamError(message, name="filter", remedy="use s_intersects")
+    parts = shapely.get_parts(shapely.get_parts(parsed))
+    conditions = [
+        _build_footprint_condition(item_table, operation, _build_thin_shape(part))
+        for part in parts[shapely.get_dimensions(parts) < 2]
+    ]
+    polygons = parts[shapely.get_dimensions(parts) == 2]
+    if len(polygons):
+        conditions += _build_polygon_conditions(polygons, item_table, operation)
+    if len(conditions) == 1:
+        return conditions[0]
+    return Conjunction(tuple(conditions)) if operation == "s_contains" else Disjunction(tuple(conditions))
 
 
-def _build_part_condition(part: Any, item_table: ItemTable, relation: str) -> Expr:
-    """Build the condition for a point, a line or a polygon."""
-    west, south, east, north = part.bounds
-    if part.geom_type == "Point":
-        shape: Expr = FunctionCall("POINT", (Literal(west % 360), Literal(south)))
-    elif part.geom_type == "LineString":
-        return _build_line_condition(part, item_table)
-    else:
-        corners = np.array(part.exterior.coords)[:-1, :2]
-        if part.interiors:
-            return _build_holed_condition(part, item_table, relation)
-        text = f"POLYGON {_join_corners(corners)}"
-        shape = FunctionCall("REGION", (Literal(text),))
-    return _build_footprint_condition(item_table, relation, shape, (west, south, east, north))
-
-
-def _join_corners(corners: Any) -> str:
-    longitudes = corners[:, 0] % 360.0
-    numbers = np.stack([longitudes, corners[:, 1]], 1).ravel().tolist()
-    return " ".join(map(repr, numbers))
-
-
-def _build_line_condition(line: Any, item_table: ItemTable) -> Expr:
-    """Build the condition that a footprint touches a line: a polygon as thin as a hair around each segment."""
-    conditions = []
-    for first, second in zip(line.coords[:-1], line.coords[1:], strict=True):
-        corners = np.array([first[:2], second[:2], np.add(second[:2], 1e-9)])
-        box = (min(first[0], second[0]), min(first[1], second[1]), max(first[0], second[0]), max(first[1], second[1]))
-        shape = FunctionCall("REGION", (Literal(f"POLYGON {_join_corners(corners)}"),))
-        conditions.append(_build_footprint_condition(item_table, "INTERSECTS", shape, box))
-    return conditions[0] if len(conditions) == 1 else Disjunction(tuple(conditions))
-
-
-def _build_holed_condition(polygon: Any, item_table: ItemTable, relation: str) -> Expr:
-    """Build the condition for a polygon with holes: footprints touch it unless they are within a hole."""
+def _build_thin_shape(geometry: Any) -> _SearchShape:
+    """Build a point, or the segments of a line as polygons that are as thin as a hair."""
     import shapely  # noqa: PLC0415
 
-    outer = _build_part_condition(shapely.Polygon(polygon.exterior), item_table, relation)
-    within = "CONTAINS" if relation == "INTERSECTS" else "INTERSECTS"
-    holes = (_build_part_condition(shapely.Polygon(hole), item_table, within) for hole in polygon.interiors)
-    return Conjunction((outer, *(Negation(hole) for hole in holes)))
+    if geometry.geom_type == "Point":
+        return _build_point(geometry.x, geometry.y)
+    begins = shapely.get_coordinates(shapely.segmentize(geometry, MAX_SEGMENT_DEGREES))[:-1]
+    ends = shapely.get_coordinates(shapely.segmentize(geometry, MAX_SEGMENT_DEGREES))[1:]
+    # the third corner lies towards the equator, so that it is on the sphere
+    asides = ends + np.where(ends[:, 1:] > 0, -HAIR_DEGREES, HAIR_DEGREES)
+    corners = np.stack([begins, ends, asides], 1)
+    corners[..., 0] %= 360.0
+    texts = [f"polygon {' '.join(map(repr, numbers))}" for numbers in corners.reshape(-1, 6).tolist()]
+    return _SearchShape(FunctionCall("REGION", (Literal(" ".join(texts)),)), shapely.bounds(geometry).tolist())
+
+
+def _build_polygon_conditions(polygons: Any, item_table: ItemTable, operation: str) -> list[Expr]:
+    """Build the condition for each polygon; those that meet at 180 degrees are one.
+
+    A polygon with holes is its outline without them: a footprint touches it unless it is within a hole, and is within
+    it unless it touches a hole. A polygon larger than half the sphere is the sphere with one more hole.
+    """
+    import shapely  # noqa: PLC0415
+
+    box = _find_map_box(polygons)
+    if box is not None:
+        return [build_box_condition(box, item_table, operation)]
+    document = shapely.to_geojson(shapely.orient_polygons(shapely.multipolygons(polygons)))
+    regions, _ = region_files.parse_geojson(document, EDGE_TOLERANCE_DEGREES).regions.explode()
+    ring_numbers = np.arange(len(regions.rings))
+    rings = Regions(regions.lon, regions.lat, regions.rings, ring_numbers, ring_numbers)
+    is_large = rings.compute_areas() > HALF_SPHERE_STERADIANS
+    shapes = _list_region_shapes(rings.orient_to_smaller_side())
+    hole_operation = {"s_intersects": "s_within", "s_within": "s_intersects"}.get(operation)
+    conditions = []
+    for begin, end in pairwise(regions.parts.tolist()):
+        holes = shapes[begin + 1 : end]
+        if begin == end or is_large[begin]:
+            holes = shapes[begin:end]
+            outline = build_box_condition((-180.0, -90.0, 180.0, 90.0), item_table, operation)
+        else:
+            outline = _build_footprint_condition(item_table, operation, shapes[begin])
+        if hole_operation is not None and item_table.region_column is not None:
+            region = build_column_ref(item_table.region_column.name)
+            in_holes = [Negation(_build_region_condition(region, hole_operation, hole)) for hole in holes]
+            outside_holes = join_conditions_with_and(*in_holes)
+            if outside_holes is not None:
+                outline = Conjunction((outline, Disjunction((NullPredicate(region), outside_holes))))
+        conditions.append(outline)
+    return conditions
+
+
+def _find_map_box(polygons: Any) -> Box | None:
+    """Return the box that polygons are together: one of them, or two that meet at 180 degrees; None for others."""
+    import shapely  # noqa: PLC0415
+
+    boxes = shapely.bounds(polygons)
+    order = np.argsort(-boxes[:, 0])
+    (west, south, east, north), *others = boxes[order].tolist()
+    if not shapely.equals(polygons[order], shapely.box(*boxes[order].T)).all():
+        return None
+    if not others:
+        return west, south, east, north
+    other_west, other_south, other_east, other_north = others[0]
+    is_one = (east, other_west, south, north) == (180, -180, other_south, other_north)
+    return (west, south, other_east, north) if is_one and len(boxes) == 2 else None
+
+
+def _list_region_shapes(regions: Regions) -> list[_SearchShape]:
+    west, east, south, north = (numbers.tolist() for numbers in regions.compute_bounding_boxes())
+    texts = region_files.write_region_texts(regions, "multishape").to_pylist()
+    boxes = zip(west, south, east, north, strict=True)
+    return [_SearchShape(FunctionCall("REGION", (Literal(text),)), box) for text, box in zip(texts, boxes, strict=True)]
 
 
 def parse_geometry(geometry: object) -> Any:
@@ -240,70 +316,70 @@ def build_spatial_condition(operation: str, args: Sequence[object], item_table: 
         raise ParamError(f"{operation} needs geometry and a geometry", name="filter", remedy=_GEOMETRY_REMEDY)
     if "bbox" in second:
         box = parse_box(second["bbox"] if isinstance(second["bbox"], list) else "", "filter")
-        if operation in {"s_intersects", "s_disjoint"}:
-            condition = build_box_condition(box, item_table)
-            return Negation(condition) if operation == "s_disjoint" else condition
-        west, south, east, north = box
-        second = {
-            "type": "Polygon",
-            "coordinates": [[[west, south], [east, south], [east, north], [west, north], [west, south]]],
-        }
+        return build_box_condition(box, item_table, operation)
     return build_geometry_condition(second, item_table, operation)
 
 
-def _build_footprint_condition(item_table: ItemTable, relation: str, shape: Expr, box: Box) -> Expr:
+def _build_frame_condition(item_table: ItemTable) -> Expr | None:
+    """Build the condition that the position of a row is one on a body; None if it always is."""
+    if item_table.frame_type_column is None:
+        return None
+    return Comparison("=", build_column_ref(item_table.frame_type_column.name), Literal("body"))
+
+
+def _build_footprint_condition(item_table: ItemTable, operation: str, shape: _SearchShape) -> Expr:
     """Build the condition on a row: by its region, or else by its box."""
-    if not item_table.has_geometry:
-        return FALSE_CONDITION
     alternatives: list[Expr] = []
+    box_columns = None if item_table.has_all_regions else item_table.box_columns
     region_column = item_table.region_column
     if region_column is not None:
-        alternatives.append(_build_shape_condition(relation, build_column_ref(region_column.name), shape))
-    if item_table.box_columns is not None:
-        by_box = _build_row_box_condition(item_table, relation, box)
+        region = build_column_ref(region_column.name)
+        by_region = _build_region_condition(region, operation, shape)
+        if box_columns is not None:  # false without a region, because NOT keeps NULL
+            by_region = Conjunction((NullPredicate(region, negated=True), by_region))
+        alternatives.append(by_region)
+    if box_columns is not None:
+        by_box = _build_row_box_condition(box_columns, operation, shape)
         if region_column is not None:
             by_box = Conjunction((NullPredicate(build_column_ref(region_column.name)), by_box))
         alternatives.append(by_box)
     if not alternatives:
         return FALSE_CONDITION
     condition = alternatives[0] if len(alternatives) == 1 else Disjunction(tuple(alternatives))
-    frame_type = item_table.frame_type_column
-    if frame_type is None:
-        return condition
-    return Conjunction((Comparison("=", build_column_ref(frame_type.name), Literal("body")), condition))
+    return join_conditions_with_and(_build_frame_condition(item_table), condition) or condition
 
 
-def _build_shape_condition(relation: str, footprint: Expr, shape: Expr) -> Expr:
-    function = "INTERSECTS" if relation == "INTERSECTS" else "CONTAINS"
-    arguments = (shape, footprint) if relation == "ENCLOSES" else (footprint, shape)
+def _build_region_condition(footprint: Expr, operation: str, shape: _SearchShape) -> Expr:
+    function = "INTERSECTS" if operation == "s_intersects" else "CONTAINS"
+    arguments = (shape.expression, footprint) if operation == "s_contains" else (footprint, shape.expression)
     return Comparison("=", Literal(1), FunctionCall(function, arguments))
 
 
-def _build_row_box_condition(item_table: ItemTable, relation: str, box: Box) -> Expr:
-    """Build the condition that the box of a row touches another box, is within it, or contains it."""
-    assert item_table.box_columns is not None  # noqa: S101
-    west, south, _, north = box
-    width = _compute_box_width(box)
-    lon_min, lon_max, lat_min, lat_max = (build_column_ref(column.name) for column in item_table.box_columns)
-    if relation == "INTERSECTS":
-        by_latitude = (Comparison("<=", lat_min, Literal(north)), Comparison(">=", lat_max, Literal(south)))
-    elif relation == "CONTAINS":
-        by_latitude = (Comparison(">=", lat_min, Literal(south)), Comparison("<=", lat_max, Literal(north)))
-    else:
-        by_latitude = (Comparison("<=", lat_min, Literal(south)), Comparison(">=", lat_max, Literal(north)))
-    if width >= 360:
-        return Conjunction(by_latitude)
-    alternatives: list[Expr] = []
-    for begin in (west % 360, west % 360 - 360):
-        low, high = Literal(begin), Literal(begin + width)
-        if relation == "INTERSECTS":
-            alternatives.append(Conjunction((Comparison("<=", lon_min, high), Comparison(">=", lon_max, low))))
-            # rows whose box goes over the meridian at which their longitudes begin again
+def _build_row_box_condition(columns: Sequence[Column], operation: str, shape: _SearchShape) -> Expr:
+    """Build the condition that the box of a row touches a shape, is within it, or contains it.
+
+    Rows have longitudes -180 to 180 or 0 to 360, or beyond 360; a west that is larger than the east means a box over
+    the meridian at which they begin again.
+    """
+    west, south, _, north = shape.box
+    width = _compute_box_width(shape.box)
+    lon_min, lon_max, lat_min, lat_max = (build_column_ref(column.name) for column in columns)
+    low_op, high_op = _ROW_BOX_COMPARISONS[operation]
+    # "touches" compares each end with the opposite end of the shape, the others with the same end
+    low_latitude, high_latitude = (north, south) if operation == "s_intersects" else (south, north)
+    conditions: list[Expr] = [
+        Comparison(low_op, lat_min, Literal(low_latitude)),
+        Comparison(high_op, lat_max, Literal(high_latitude)),
+    ]
+    if width < 360:
+        alternatives: list[Expr] = []
+        if operation == "s_contains":
+            alternatives.append(Comparison(">=", BinaryOperation("-", lon_max, lon_min), Literal(360)))
+        for begin in (west % 360 - 360, west % 360, west % 360 + 360):
+            ends = (begin + width, begin) if operation == "s_intersects" else (begin, begin + width)
+            is_low = Comparison(low_op, lon_min, Literal(ends[0]))
             is_wrapping = Comparison(">", lon_min, lon_max)
-            touches = Disjunction((Comparison("<=", lon_min, high), Comparison(">=", lon_max, low)))
-            if 0 <= begin < 360:
-                alternatives.append(Conjunction((is_wrapping, touches)))
-        else:
-            ops = (">=", "<=") if relation == "CONTAINS" else ("<=", ">=")
-            alternatives.append(Conjunction((Comparison(ops[0], lon_min, low), Comparison(ops[1], lon_max, high))))
-    return Conjunction((*by_latitude, Disjunction(tuple(alternatives))))
+            for turn, order in ((0, Comparison("<=", lon_min, lon_max)), (360, is_wrapping)):
+                alternatives.append(Conjunction((order, is_low, Comparison(high_op, lon_max, Literal(ends[1] - turn)))))
+        conditions.append(Disjunction(tuple(alternatives)))
+    return Conjunction(tuple(conditions))

@@ -20,6 +20,7 @@ from hven.adql.syntax_tree import (
 )
 from hven.model.errors import ParamError
 from hven.model.table import is_time_column
+from hven.plugins.stac.constant_conditions import FALSE_CONDITION, TRUE_CONDITION
 
 if TYPE_CHECKING:
     from hven.model.table import Column
@@ -213,7 +214,7 @@ def build_span_condition(
     """
     if item_table.time_columns is None:
         is_true = collection_span is None or collection_span.is_overlapping(span)
-        return Comparison("=", Literal(1), Literal(1 if is_true else 0))
+        return TRUE_CONDITION if is_true else FALSE_CONDITION
     begin, end = item_table.time_columns
     condition = _build_relation(operation, (begin, end), span)
     if operation == "t_intersects" and collection_span is not None and collection_span.is_overlapping(span):
@@ -231,7 +232,7 @@ def _build_relation(operation: str, columns: tuple[Column, Column], span: TimeSp
     for alternative in TEMPORAL_OPERATORS[operation].split("|"):
         parts = [_compare_ends(text, begin, end, span) for text in alternative.split(",")]
         joined = join_conditions_with_and(*parts)
-        alternatives.append(joined if joined is not None else Comparison("=", Literal(1), Literal(1)))
+        alternatives.append(joined if joined is not None else TRUE_CONDITION)
     return alternatives[0] if len(alternatives) == 1 else Disjunction(tuple(alternatives))
 
 
@@ -248,7 +249,7 @@ def _compare_ends(text: str, begin: Column, end: Column, span: TimeSpan) -> Expr
     is_above_begin = other_word == "a" and op.startswith(">")
     if is_below_end or is_above_begin:
         return NullPredicate(value, negated=True)
-    return Comparison("=", Literal(1), Literal(0))
+    return FALSE_CONDITION
 
 
 def build_temporal_condition(
