@@ -11,7 +11,7 @@ from pydantic import Field
 from hven.descriptor._citation_keys import ContributorSection, FundingSection, PersonSection, RelatedWorkSection
 from hven.descriptor._file_keys import PublishedFilesSection
 from hven.descriptor._link_keys import DerivedLinkSection
-from hven.descriptor._package_keys import load_table_keys
+from hven.descriptor._package_keys import load_collection_keys, load_table_keys
 from hven.descriptor._quality_flags import MAX_FLAG_BIT
 from hven.descriptor._registry_keys import RegistrySection
 from hven.descriptor._sync_policies import Duration, FullInterval, Overlap, Share
@@ -863,6 +863,7 @@ class ExampleQuerySection(DescriptorSection, hints={"name": "title", "adql": "qu
 
 class CollectionSection(
     DescriptorSection,
+    added_key_source=AddedKeySource("collection_keys", load_collection_keys),
     hints={
         "subject": "subjects",
         "creator": "creators",

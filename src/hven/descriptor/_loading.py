@@ -31,7 +31,7 @@ from hven.descriptor._merging import (
     with_replaced_entry,
 )
 from hven.descriptor._name_resolution import with_place
-from hven.descriptor._package_keys import load_table_keys
+from hven.descriptor._package_keys import convert_collection_keys, load_collection_keys, load_table_keys
 from hven.descriptor._published_files import build_files_table, find_restricting_table
 from hven.descriptor._python_functions import read_python_functions
 from hven.descriptor._registry_keys import read_registry_section
@@ -205,6 +205,10 @@ def check_and_read_descriptor(
     for key in load_table_keys().values():
         key_faults = key.find_faults(resource, find_query_columns)
         faults += [fault for fault in key_faults if fault.place not in faulty_places]
+    for name, collection_key in load_collection_keys().items():
+        if name in resource.extensions:
+            key_faults = collection_key.find_faults(resource, settings)
+            faults += [fault for fault in key_faults if fault.place not in faulty_places]
     return resource, sorted(dict.fromkeys(faults), key=build_fault_sort_key)
 
 
@@ -513,6 +517,7 @@ def _build_collection_resource(
     examples = [example for example in fields.get("examples", ()) if "query" in example and "title" in example]
     attributes, extensions = _read_plain_keys(fields)
     attributes |= read_citation_fields(fields, faults)
+    extensions |= convert_collection_keys(fields, collection_context, faults)
     return CollectionSpec(
         name=str(name),
         title=str(fields.get("title", name)),
@@ -543,7 +548,7 @@ def _read_plain_keys(fields: LocatedKeyValues) -> tuple[dict[str, Any], dict[str
     attribute_names = {field.name for field in dataclass_fields(CollectionSpec)}
     attributes: dict[str, Any] = {}
     extensions: dict[str, Any] = {}
-    for key, key_type in CollectionSection.record.key_types.items():
+    for key, key_type in CollectionSection.record.own_key_types.items():
         if key not in fields or key in OWN_CONVERSION_KEYS or not is_plain_type(key_type):
             continue
         values = attributes if key in attribute_names else extensions

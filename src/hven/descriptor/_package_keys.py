@@ -1,4 +1,7 @@
-"""Keys of tables that plug-in packages add to descriptors (`hven.model.plugins.PluginPackage.table_keys`)."""
+"""Keys that plug-in packages add to descriptors: to tables, and at the top.
+
+They are the fields ``table_keys`` and ``collection_keys`` of `hven.model.plugins.PluginPackage`.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
     from hven.descriptor.value_schema import FaultCollector
     from hven.model.errors import Fault
     from hven.model.resource import CollectionSpec
+    from hven.model.settings import Settings
     from hven.model.table import Column, Table
 
 
@@ -116,6 +120,83 @@ class TableKey(AddedKey):
     find_faults: Callable[[CollectionSpec, QueryColumnFinder], Iterable[Fault]] = lambda *_: ()
     find_conflicts: Callable[[Sequence[CollectionSpec], Sequence[CollectionSpec]], Iterable[Fault]] = lambda *_: ()
     reference_sections: tuple[KeyReferenceSection, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CollectionKeyValue:
+    """The value that a descriptor has at its top for the key of a package.
+
+    Attributes
+    ----------
+    collection_context
+        The collection: its files, readers and names.
+    key_path
+        Path of the key, for messages: ``nights``.
+    value
+        The value, as the type of the key reads it.
+    faults
+        Collects faults of the value.
+    """
+
+    collection_context: CollectionContext
+    key_path: str
+    value: Any
+    faults: FaultCollector
+
+
+@dataclass(frozen=True, kw_only=True)
+class CollectionKey(AddedKey):
+    """A key at the top of descriptors that a plug-in package adds.
+
+    Attributes
+    ----------
+    convert_value
+        Checks the value, and converts it to what `CollectionSpec.extensions` has under the name of the key.
+    find_faults
+        Finds faults for which files must be opened: called for collections with the key, with the settings of the
+        site, when a descriptor is checked with its sources.
+    reference_sections
+        Sections of the reference for the key and the records of its value.
+    """
+
+    convert_value: Callable[[CollectionKeyValue], Any]
+    find_faults: Callable[[CollectionSpec, Settings], Iterable[Fault]] = lambda *_: ()
+    reference_sections: tuple[KeyReferenceSection, ...] = ()
+
+
+@plugins.cache_until_selection
+def load_collection_keys() -> Mapping[str, CollectionKey]:
+    """Load the keys of collections that the plug-in packages in use add; a key that cannot be loaded is left out."""
+    return dict(plugins.iterate_package_objects("collection_keys"))
+
+
+def convert_collection_keys(
+    fields: Mapping[str, Any], collection_context: CollectionContext, faults: FaultCollector
+) -> dict[str, Any]:
+    """Convert the values of keys that plug-in packages add to a collection.
+
+    Parameters
+    ----------
+    fields
+        Values of the descriptor by their keys.
+    collection_context
+        The collection.
+    faults
+        Collects faults of the values.
+
+    Returns
+    -------
+    extensions
+        Converted values by their keys.
+    """
+    extensions = {}
+    for name, key in load_collection_keys().items():
+        if name in fields:
+            value = CollectionKeyValue(
+                collection_context=collection_context, key_path=name, value=fields[name], faults=faults
+            )
+            extensions[name] = key.convert_value(value)
+    return extensions
 
 
 @plugins.cache_until_selection

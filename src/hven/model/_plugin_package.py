@@ -147,6 +147,9 @@ class PluginPackage:
     table_keys
         Keys of tables that it adds to descriptors, each the place of a `hven.descriptor.api.keys.TableKey` as
         ``module:name``.
+    collection_keys
+        Keys at the top of descriptors that it adds, each the place of a `hven.descriptor.api.keys.CollectionKey` as
+        ``module:name``. Their values are in `hven.model.resource.CollectionSpec.extensions`.
     source_keys
         Keys that it adds to sources in descriptors, whatever their kind, each the place of a
         `hven.sources.source_keys.SourceKey` as ``module:name``. They add columns to the rows of a source.
@@ -273,6 +276,7 @@ class PluginPackage:
     settings: Mapping[str, str] = field(default_factory=dict, metadata=_NAMES_OBJECTS)
     checks: tuple[str, ...] = field(default=(), metadata=_NAMES_OBJECTS)
     table_keys: Mapping[str, str] = field(default_factory=dict, metadata=_NAMES_OBJECTS)
+    collection_keys: Mapping[str, str] = field(default_factory=dict, metadata=_NAMES_OBJECTS)
     source_keys: Mapping[str, str] = field(default_factory=dict, metadata=_NAMES_OBJECTS)
     column_proposals: tuple[str, ...] = field(default=(), metadata=_NAMES_OBJECTS)
     address_rewriter: str = field(default="", metadata=_NAMES_OBJECTS)

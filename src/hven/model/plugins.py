@@ -200,8 +200,8 @@ def find_unused_package(group: str, name: str) -> str | None:
     Parameters
     ----------
     group
-        A key of `PLUGIN_GROUPS`, ``verbs``, ``settings``, ``table_keys``, ``source_keys``, ``used_keys`` or
-        ``function_definitions``.
+        A key of `PLUGIN_GROUPS`, ``verbs``, ``settings``, ``table_keys``, ``collection_keys``, ``source_keys``,
+        ``used_keys`` or ``function_definitions``.
     name
         Name of the plug-in.
 
@@ -219,7 +219,8 @@ def find_unused_plugin_error(group: str, name: str) -> UserError | None:
     Parameters
     ----------
     group
-        A key of `PLUGIN_GROUPS`, ``table_keys``, ``source_keys``, ``used_keys``, ``verbs`` or ``function_definitions``.
+        A key of `PLUGIN_GROUPS`, ``table_keys``, ``collection_keys``, ``source_keys``, ``used_keys``, ``verbs`` or
+        ``function_definitions``.
     name
         Name of the plug-in, or the key.
 

@@ -562,7 +562,8 @@ class CollectionSpec:
     registration
         Its entries in registries, or None.
     extensions
-        Values of the other keys of the descriptor, by key: texts, numbers, booleans, tuples of texts.
+        Values of the other keys of the descriptor, by key: texts, numbers, booleans, tuples of texts. Keys of plug-in
+        packages have the values that these packages convert.
     """
 
     name: str

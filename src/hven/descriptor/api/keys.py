@@ -1,16 +1,25 @@
-"""Keys of tables that a package adds to descriptors: their record, and what converts values."""
+"""Keys that a package adds to descriptors: their records, and what converts values."""
 
 from __future__ import annotations
 
 from hven.descriptor._collection_context import CollectionContext
 from hven.descriptor._column_expressions import parse_written_expression
 from hven.descriptor._columns import build_constant
-from hven.descriptor._package_keys import KeyReferenceSection, QueryColumnFinder, TableKey, TableKeyValue
+from hven.descriptor._package_keys import (
+    CollectionKey,
+    CollectionKeyValue,
+    KeyReferenceSection,
+    QueryColumnFinder,
+    TableKey,
+    TableKeyValue,
+)
 from hven.descriptor._row_links import LinkExpressionParser
 from hven.descriptor._sync_policies import Duration
 
 __all__ = [
     "CollectionContext",
+    "CollectionKey",
+    "CollectionKeyValue",
     "Duration",
     "KeyReferenceSection",
     "LinkExpressionParser",

@@ -1,0 +1,193 @@
+"""Describe the layers of a body, for pages with maps: ``/maps/<Body>.json``."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from hven.model.errors import HvenError, NotFoundError, format_message
+from hven.plugins.maps.tile_matrix_sets import MAX_LEVEL, TILE_PIXELS, TileMatrixSet, list_tile_matrix_sets
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from hven.model.resource import CollectionSpec
+    from hven.plugins.maps.frames import Body
+    from hven.plugins.maps.map_drawing import LayerRaster
+    from hven.plugins.maps.map_rasters import RasterInfo
+
+logger = logging.getLogger("hven")
+
+
+def read_layer_infos(
+    rasters: Sequence[tuple[CollectionSpec, LayerRaster]],
+) -> list[tuple[CollectionSpec, LayerRaster, RasterInfo]]:
+    """Read the rasters of layers; those that cannot be read are left out, with a warning in the log."""
+    infos = []
+    for resource, raster in rasters:
+        try:
+            infos.append((resource, raster, raster.read_info()))
+        except (HvenError, OSError) as error:
+            logger.warning("layer %s of %s is not served: %s", raster.layer.name, resource.name, error)
+    return infos
+
+
+def build_body_list(rasters: Sequence[tuple[CollectionSpec, LayerRaster]], base_url: str) -> dict[str, Any]:
+    """Build the list of bodies with layers."""
+    counts: dict[str, int] = {}
+    for _, _, info in read_layer_infos(rasters):
+        counts[info.frame.body.name] = counts.get(info.frame.body.name, 0) + 1
+    bodies = [
+        {"body": name, "title": name, "layer_count": count, "url": f"{base_url}/maps/{quote(name)}.json"}
+        for name, count in sorted(counts.items())
+    ]
+    return {"bodies": bodies}
+
+
+def build_body_document(
+    rasters: Sequence[tuple[CollectionSpec, LayerRaster]], body_name: str, base_url: str
+) -> dict[str, Any]:
+    """Build the description of a body's layers.
+
+    Parameters
+    ----------
+    rasters
+        Layers that the reader may see, with their collections (`layer_access.list_layer_rasters`).
+    body_name
+        Name of the body.
+    base_url
+        Address of the site or portal.
+
+    Raises
+    ------
+    NotFoundError
+        The body has no layers.
+    """
+    infos = [item for item in read_layer_infos(rasters) if item[2].frame.body.name.lower() == body_name.lower()]
+    if not infos:
+        raise NotFoundError(format_message("there are no maps of {body}", body_name[:60]))
+    body = infos[0][2].frame.body
+    matrix_sets = list_tile_matrix_sets(body)
+    frames = {matrix_set.frame.name: matrix_set.frame for matrix_set in matrix_sets}
+    frames |= {info.frame.name: info.frame for _, _, info in infos if info.frame.name}
+    infos.sort(key=lambda item: item[1].layer.kind != "background")
+    return {
+        "body": body.name,
+        "radii_m": {
+            "sphere": body.radius_m,
+            "equatorial": body.equatorial_radius_m,
+            "polar": body.polar_radius_m,
+        },
+        "frame": body.get_frame(0).name,
+        "frames": {
+            name: {
+                "title": frame.title,
+                "kind": frame.kind,
+                "proj4": frame.proj_text,
+                "units": "degrees" if frame.is_geographic else "m",
+                "meters_per_unit": frame.metres_per_unit,
+                "extent": frame.extent,
+            }
+            for name, frame in frames.items()
+        },
+        "tile_matrix_sets": {matrix_set.name: _describe_matrix_set(matrix_set) for matrix_set in matrix_sets},
+        "layers": [_describe_layer(item, body, matrix_sets, base_url) for item in infos],
+    }
+
+
+def _describe_matrix_set(matrix_set: TileMatrixSet) -> dict[str, Any]:
+    levels = range(MAX_LEVEL + 1)
+    west, _, _, north = matrix_set.frame.extent
+    return {
+        "frame": matrix_set.frame.name,
+        "origin": [west, north],
+        "extent": matrix_set.frame.extent,
+        "tile_size": TILE_PIXELS,
+        "resolutions": [matrix_set.get_resolution(level) for level in levels],
+        "matrix_sizes": [[matrix_set.columns * 2**level, 2**level] for level in levels],
+    }
+
+
+def _describe_layer(
+    item: tuple[CollectionSpec, LayerRaster, RasterInfo],
+    body: Body,
+    matrix_sets: Sequence[TileMatrixSet],
+    base_url: str,
+) -> dict[str, Any]:
+    resource, raster, info = item
+    layer = raster.layer
+    name, collection = quote(layer.name), quote(resource.name)
+    south, north = info.lon_lat_bounds[1], info.lon_lat_bounds[3]
+    tiles_url = f"{base_url}/wmts/{collection}/1.0.0/{name}/default"
+    reached_sets = [
+        matrix_set
+        for matrix_set in matrix_sets
+        if {"north_polar": north > 60, "south_polar": south < -60}.get(matrix_set.frame.kind, True)
+    ]
+    value_url = f"{base_url}/maps/{quote(body.name)}/value?layer={collection}/{name}&lon={{lon}}&lat={{lat}}"
+    licence_name = layer.licence or resource.licence
+    licence = None
+    if licence_name:
+        licence = {"name": licence_name, "url": layer.licence_url or resource.licence_url or ""}
+    colours = None if info.shows_colours else raster.read_colours()
+    return {
+        "id": f"{resource.name}/{layer.name}",
+        "collection": resource.name,
+        "layer": layer.name,
+        "title": str(layer.title),
+        "description": str(layer.description),
+        "group": str(layer.group),
+        "kind": layer.kind,
+        "frame": info.frame.name,
+        "bounds": info.lon_lat_bounds,
+        "tiles": {
+            matrix_set.name: f"{tiles_url}/{matrix_set.name}/{{z}}/{{y}}/{{x}}.png" for matrix_set in reached_sets
+        },
+        "max_zoom": {matrix_set.name: _find_max_zoom(matrix_set, info) for matrix_set in reached_sets},
+        "wms_url": f"{base_url}/wms/{collection}",
+        "wmts_url": f"{base_url}/wmts/{collection}",
+        "wcs_url": None,
+        "unit": layer.unit,
+        "quantity": str(layer.quantity),
+        "range": None if colours is None else [colours.values[0], colours.values[-1]],
+        "colours": None if colours is None else colours.list_stops(),
+        "legend_url": None,
+        "attribution": str(layer.attribution or resource.publisher or ""),
+        "licence": licence,
+        "times": layer.times,
+        "default_time": layer.default_time or None,
+        "value_url": None if info.shows_colours else value_url,
+        "page_url": f"{base_url}/collections/{collection}",
+        "file_urls": [f"{base_url}/collections/{collection}/files/{quote(path)}" for path in layer.files.values()],
+    }
+
+
+def _find_max_zoom(matrix_set: TileMatrixSet, info: RasterInfo) -> int:
+    """Find the first level whose pixels are not larger than those of the raster."""
+    pixel_metres = abs(info.transform.e) * info.frame.metres_per_unit
+    for level in range(MAX_LEVEL + 1):
+        if matrix_set.get_resolution(level) * matrix_set.frame.metres_per_unit <= pixel_metres * 1.001:
+            return level
+    return MAX_LEVEL
+
+
+def find_raster(
+    rasters: Sequence[tuple[CollectionSpec, LayerRaster]], body_name: str, layer_id: str
+) -> tuple[LayerRaster, Mapping[str, Any]]:
+    """Find a layer of a body by its id, with what a value at a place tells besides the value.
+
+    Raises
+    ------
+    NotFoundError
+        The body has no such layer.
+    """
+    for resource, raster in rasters:
+        if f"{resource.name}/{raster.layer.name}" == layer_id:
+            info = raster.read_info()
+            if info.frame.body.name.lower() == body_name.lower():
+                layer = raster.layer
+                frame_name = info.frame.body.get_frame(0).name
+                details = {"frame": frame_name, "unit": layer.unit, "quantity": str(layer.quantity)}
+                return raster, {"layer": layer_id, **details}
+    raise NotFoundError(format_message("there is no map {name}", layer_id[:100]))

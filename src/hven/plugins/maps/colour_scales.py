@@ -1,0 +1,143 @@
+"""Colours of values: named scales, and the stops of GDAL's ``color-relief`` files."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import ImageColor
+
+from hven.model.errors import SourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+NAMED_SCALES = {
+    "grey": ("#000000", "#ffffff"),
+    "viridis": ("#440154", "#3b528b", "#21918c", "#5ec962", "#fde725"),
+    "terrain": ("#2b3f8c", "#3f9fbf", "#3f9f5f", "#d9d08a", "#8a5a3c", "#ffffff"),
+    "blue_red": ("#2166ac", "#f7f7f7", "#b2182b"),
+}
+TABLE_COLOURS = 4096  # entries of the table in which the colours of values are looked up
+MAX_FILE_BYTES = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class ColourScale:
+    """Colours of values, which are interpolated between stops.
+
+    Attributes
+    ----------
+    values
+        Values of the stops, ascending.
+    colours
+        Red, green, blue and opacity of each stop, 0 to 255.
+    """
+
+    values: tuple[float, ...]
+    colours: tuple[tuple[int, int, int, int], ...]
+
+    def build_table(self) -> NDArray[np.uint8]:
+        """Build the table of colours between the first and the last stop."""
+        positions = np.linspace(self.values[0], self.values[-1], TABLE_COLOURS)
+        channels = [np.interp(positions, self.values, channel) for channel in zip(*self.colours, strict=True)]
+        table: NDArray[np.uint8] = np.rint(np.stack(channels, axis=1)).astype(np.uint8)
+        return table
+
+    def colour_values(self, values: NDArray[np.float64], is_valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
+        """Look up the colours of values; invalid ones are transparent."""
+        low, high = self.values[0], self.values[-1]
+        shares = np.clip((np.where(is_valid, values, low) - low) / (high - low), 0, 1)
+        colours = self.build_table()[np.rint(shares * (TABLE_COLOURS - 1)).astype(np.intp)]
+        colours[~is_valid] = 0
+        return colours
+
+    def list_stops(self) -> list[tuple[str, float]]:
+        """List the stops as colours of HTML with their values."""
+        stops = zip(self.colours, self.values, strict=True)
+        return [(f"#{red:02x}{green:02x}{blue:02x}", value) for (red, green, blue, _), value in stops]
+
+
+def read_colour_scale(
+    texts: Sequence[str], directory: Path, value_range: tuple[float, float] | None, raster_range: tuple[float, float]
+) -> ColourScale:
+    """Read the colours of a layer.
+
+    Parameters
+    ----------
+    texts
+        Name of a scale, path of a file below `directory`, or lines of such a file.
+    directory
+        Directory of the descriptor.
+    value_range
+        Values of the first and the last colour; None: those of the stops, or `raster_range`.
+    raster_range
+        Range of the raster.
+
+    Raises
+    ------
+    SourceError
+        The colours cannot be read.
+    """
+    low, high = value_range or raster_range
+    name = texts[0] if texts else "grey"
+    if len(texts) <= 1 and name in NAMED_SCALES:
+        names = NAMED_SCALES[name]
+        values = tuple(float(value) for value in np.linspace(low, high, len(names)))
+        return ColourScale(values, tuple(_parse_colour([colour]) for colour in names))
+    lines: Sequence[str] = texts
+    if len(texts) == 1:
+        path = (directory / name).resolve()
+        if not path.is_relative_to(directory.resolve()) or not path.is_file():
+            raise SourceError(
+                f"there is no colour scale {name!r}", remedy=f"write {', '.join(NAMED_SCALES)}, or the path of a file"
+            )
+        with path.open(encoding="utf-8", errors="replace") as file:
+            lines = file.read(MAX_FILE_BYTES).splitlines()
+    return _parse_stops(lines, raster_range, value_range)
+
+
+def _parse_stops(
+    lines: Sequence[str], raster_range: tuple[float, float], value_range: tuple[float, float] | None
+) -> ColourScale:
+    """Parse lines ``value red green blue [opacity]`` or ``value name``; 50% is the middle of the raster's range."""
+    stops: dict[float, tuple[int, int, int, int]] = {}
+    low, high = raster_range
+    for number, line in enumerate(lines, 1):
+        if line.lstrip().startswith("#"):
+            continue
+        value_text, *colour_words = re.split(r"[\s,:]+", line.strip())
+        if not value_text or value_text.lower() in {"nv", "default"}:
+            continue
+        try:
+            if value_text.endswith("%"):
+                value = low + (high - low) * float(value_text[:-1]) / 100
+            else:
+                value = float(value_text)
+            stops[value] = _parse_colour(colour_words)
+        except (ValueError, IndexError):
+            message = f"line {number} of the colour scale cannot be read: {line[:60]!r}"
+            raise SourceError(message, remedy="write `value red green blue` or `value name`") from None
+    if len(stops) < 2:
+        raise SourceError("the colour scale needs at least two values", remedy="add lines, such as `1 red`")
+    values = np.array(sorted(stops))
+    colours = tuple(stops[value] for value in sorted(stops))
+    if value_range is not None:  # the stops are stretched to the range
+        values = np.interp(values, (values[0], values[-1]), value_range)
+    return ColourScale(tuple(float(value) for value in values), colours)
+
+
+def _parse_colour(words: Sequence[str]) -> tuple[int, int, int, int]:
+    """Parse a name, ``#rrggbb``, or three or four numbers from 0 to 255."""
+    if len(words) == 1:
+        red, green, blue = ImageColor.getrgb(words[0])[:3]
+        return red, green, blue, 255
+    red, green, blue, *opacity = (int(word) for word in words)
+    if not all(0 <= channel <= 255 for channel in (red, green, blue, *opacity)):
+        raise ValueError("a channel is outside of 0 to 255")
+    return red, green, blue, opacity[0] if opacity else 255

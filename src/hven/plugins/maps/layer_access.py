@@ -1,0 +1,106 @@
+"""Find the layers that a reader may see: those whose rasters the reader may download."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hven.model.errors import HvenError, NotFoundError, ParamError, SourceError, format_message, suggest_spelling
+from hven.plugins.maps.layer_keys import format_layer_time, parse_layer_time
+from hven.plugins.maps.map_drawing import LayerRaster
+from hven.plugins.maps.map_layers import ALIASES_KEY, LAYERS_KEY, MapLayer
+from hven.services import collection_files
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from hven.model.resource import CollectionSpec
+    from hven.services.face import ServiceContext
+    from hven.site.auth import Principal
+
+
+def list_layer_rasters(
+    context: ServiceContext, principal: Principal, time: str = ""
+) -> list[tuple[CollectionSpec, LayerRaster]]:
+    """List the layers of all collections with their rasters, as far as a reader may see them.
+
+    Parameters
+    ----------
+    time
+        Time of the rasters; empty: the latest. Layers without times are listed for any time.
+    """
+    rasters = []
+    for name, resource in sorted(context.site.get_published_state().resources.items()):
+        if not resource.extensions.get(LAYERS_KEY) or (context.collections and name not in context.collections):
+            continue
+        for layer in resource.extensions[LAYERS_KEY]:
+            try:
+                raster = find_layer_rasters(context, principal, name, [layer.name], time)[0]
+            except HvenError:  # the reader may not see it, or its file is missing
+                continue
+            rasters.append((resource, raster))
+    return rasters
+
+
+def get_frame_aliases(context: ServiceContext, collection: str) -> Mapping[str, str]:
+    """Return the aliases of frames of a collection."""
+    resource = context.site.get_published_state().resources.get(collection)
+    aliases: Mapping[str, str] = {} if resource is None else resource.extensions.get(ALIASES_KEY, {})
+    return aliases
+
+
+def find_layer_rasters(
+    context: ServiceContext, principal: Principal, collection: str, layer_names: Sequence[str], time: str = ""
+) -> list[LayerRaster]:
+    """Find the rasters of layers, with the rights of a reader to their files.
+
+    Parameters
+    ----------
+    layer_names
+        Names of layers of the collection.
+    time
+        Time of the rasters; empty: the latest.
+
+    Raises
+    ------
+    NotFoundError
+        The reader knows of no such collection.
+    ParamError
+        The collection has no such layer, or a layer has not this time.
+    HvenError
+        The reader may not access a raster, or it has changed since it was published.
+    """
+    resource = context.site.get_published_state().resources.get(collection)
+    if resource is None or not resource.extensions.get(LAYERS_KEY):
+        raise NotFoundError(format_message("the collection {name} has no maps", collection[:100]))
+    layers: dict[str, MapLayer] = {layer.name: layer for layer in resource.extensions[LAYERS_KEY]}
+    known_names = [name for name in layer_names if name in layers]
+    paths = [_choose_path(layers[name], time) for name in known_names] or [
+        path for layer in layers.values() for path in layer.files.values()
+    ]
+    found_files = collection_files.find_files(context, principal, collection, paths)
+    if not found_files.rows and not found_files.refused:
+        raise NotFoundError(format_message("the collection {name} has no maps", collection[:100]))
+    for name in layer_names:
+        if name not in layers:
+            remedy = suggest_spelling(name, layers) or f"use one of {', '.join(layers)}"
+            raise ParamError(f"there is no layer {name[:60]!r}", name="LAYERS", remedy=remedy)
+    rasters = []
+    for name, path in zip(known_names, paths, strict=False):
+        file = collection_files.open_original_file(context, principal, found_files, path)
+        place = collection_files.find_file_path(context.site.settings, found_files.get_row(path))
+        if str(file.path) != place:
+            raise SourceError(f"the raster {path} is on another server", remedy="copy it to the collection")
+        rasters.append(LayerRaster(layers[name], Path(place), resource.path.parent))
+    return rasters
+
+
+def _choose_path(layer: MapLayer, time: str) -> str:
+    if not layer.times or not time:
+        return layer.files[layer.default_time]
+    moment = parse_layer_time(time)
+    path = None if moment is None else layer.files.get(format_layer_time(moment))
+    if path is None:
+        message = f"the layer {layer.name} has no time {time[:60]!r}"
+        raise ParamError(message, name="TIME", remedy=f"use one of {', '.join(layer.times[:20])}")
+    return path

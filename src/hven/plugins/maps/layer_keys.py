@@ -1,0 +1,311 @@
+"""The keys ``layers`` and ``frame_aliases`` of descriptors."""
+
+import math
+import re
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from hven.descriptor.api.keys import CollectionKey, CollectionKeyValue, KeyReferenceSection
+from hven.descriptor.value_schema import (
+    DescriptorSection,
+    LocatedKeyValues,
+    OneOrMore,
+    RetypedText,
+    Text,
+)
+from hven.descriptor.value_schema import LocalizedText as LocalizedTextValue
+from hven.model import plugins
+from hven.model.errors import Fault, TextPlace, UserError
+from hven.model.resource import CollectionSpec
+from hven.model.settings import Settings
+from hven.model.table import LocalizedText
+from hven.plugins.maps.map_layers import LAYERS_KEY, MapLayer
+
+_NAME_PATTERN = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
+# named and not imported: it needs the extra `maps`
+CHECKS_MODULE = "hven.plugins.maps.layer_checks"
+
+
+class LayerSection(
+    DescriptorSection,
+    short="file",
+    hints={
+        "files": "file",
+        "raster": "file",
+        "crs": "frame",
+        "srs": "frame",
+        "projection": "frame",
+        "target": "body",
+        "planet": "body",
+        "bbox": "bounds",
+        "colors": "colours",
+        "palette": "colours",
+        "colormap": "colours",
+        "license": "licence",
+        "no_data": "nodata",
+    },
+    name="layer",
+):
+    """A raster that is served as a map."""
+
+    file: Text
+    "path of the raster among the collection's `files`: GeoTIFF, PDS3, PDS4, ISIS, PNG or JPEG"
+    times: dict[str, Text]
+    "instead of 'file': a raster for each time, for example {2010-01-01: 2010.tif, 2011-01-01: 2011.tif}"
+    title: LocalizedTextValue
+    "heading. Default: the name of the layer"
+    description: LocalizedTextValue
+    "what the map shows"
+    group: LocalizedTextValue
+    "heading above this layer and similar ones in lists, for example Minerals"
+    kind: Literal["background", "overlay"]
+    "'background' for a map on which others are drawn; 'overlay' (default) for a map that is drawn on others"
+    body: Text
+    "the body, for example Mars. Default: as in the raster"
+    frame: Text
+    (
+        "frame of the raster, for example IAU_2015:49900. Default: as in the raster. Required if the raster has none, "
+        "has one of the Earth, or does not tell whether its latitudes are planetographic"
+    )
+    bounds: OneOrMore[float]
+    (
+        "west, south, east and north ends of the raster in its frame, for example [-180, -90, 180, 90]. Required for "
+        "pictures without coordinates"
+    )
+    band: Annotated[int, Field(ge=1)]
+    "number of the band that is shown. Default: the first, or the first three if these are colours"
+    nodata: float
+    "value of pixels without data. Default: as in the raster"
+    colours: OneOrMore[Text]
+    (
+        "colours of the values: grey, viridis, terrain or blue_red; a file as `gdaldem color-relief` reads it; or its "
+        "lines as a list, for example [0 blue, 1 red]. Default: grey"
+    )
+    range: OneOrMore[float]
+    "values with the first and the last colour, for example [0, 0.4]. Default: those of the colours or of the raster"
+    smooth: bool
+    "true: values between pixels are interpolated. Default: true, except for codes with a colour each"
+    unit: Text
+    "unit of the values (VOUnits)"
+    quantity: LocalizedTextValue
+    "what the values are, for example Albedo"
+    licence: Text
+    "name of the licence, for example CC-BY-4.0. Default: the collection's licence"
+    licence_url: Text
+    "address of the licence text"
+    attribution: LocalizedTextValue
+    "whom to name beside the map. Default: the collection's publisher"
+
+
+def _read_layers(key_value: CollectionKeyValue) -> tuple[MapLayer, ...]:
+    """Read ``layers``; layers with errors are left out."""
+    if not key_value.collection_context.publishes_files and key_value.value:
+        first_name = next(iter(key_value.value))
+        message = "layers: the collection publishes no files, so nobody could download the rasters"
+        key_value.faults.add_error(message, first_name.place, 'add `files`, for example `files: "maps/*.tif"`')
+    layers = []
+    for name, fields in key_value.value.items():
+        layer_path = f"{key_value.key_path}.{name}"
+        if not _NAME_PATTERN.fullmatch(name):
+            message = f"{layer_path}: a layer's name is part of addresses"
+            key_value.faults.add_error(message, name.place, "use only letters, digits, '_', '.' and '-'")
+            continue
+        layer = _LayerReader(layer_path, fields, key_value).read_layer(str(name))
+        if layer is not None:
+            layers.append(layer)
+    return tuple(layers)
+
+
+class _LayerReader:
+    """Read the keys of a layer."""
+
+    def __init__(self, layer_path: str, fields: LocatedKeyValues, key_value: CollectionKeyValue) -> None:
+        self._layer_path = layer_path
+        self._fields = fields
+        self._faults = key_value.faults
+
+    def read_layer(self, name: str) -> MapLayer | None:
+        files = self._read_files()
+        if not files:
+            return None
+        missing_value = self._fields.get("nodata")
+        return MapLayer(
+            name=name,
+            title=self._read_text("title") or name,
+            files=files,
+            description=self._read_text("description"),
+            group=self._read_text("group"),
+            quantity=self._read_text("quantity"),
+            body=self._read_text("body"),
+            frame=self._read_text("frame"),
+            bounds=self._read_numbers("bounds", 4),
+            kind=self._fields.get("kind", "overlay"),
+            band=self._fields.get("band"),
+            missing_value=None if missing_value is None else float(missing_value),
+            colours=tuple(str(text) for text in self._fields.get("colours", ())),
+            value_range=self._read_numbers("range", 2),
+            unit=self._read_text("unit"),
+            is_smooth=self._fields.get("smooth"),
+            licence=self._read_text("licence"),
+            licence_url=self._read_text("licence_url"),
+            attribution=self._read_text("attribution"),
+            place=self._fields.place,
+        )
+
+    def _read_text(self, key: str) -> Any:
+        """Return a text as it was read, perhaps in several languages; empty without the key."""
+        text = self._fields.get(key, "")
+        return text if isinstance(text, LocalizedText) else str(text).strip()
+
+    def _read_files(self) -> dict[str, str]:
+        if ("file" in self._fields.places) == ("times" in self._fields.places):
+            message = f"{self._layer_path} needs either 'file' or 'times'"
+            self._faults.add_error(message, self._fields.place, "write `file: PATH` with the path of the raster")
+            return {}
+        if "file" in self._fields:
+            return {"": str(self._fields["file"])}
+        files = {}
+        for time, path in self._fields.get("times", {}).items():
+            moment = parse_layer_time(str(time))
+            if moment is None:
+                message = f"{self._layer_path}.times: {str(time)!r} is not a time"
+                self._faults.add_error(message, time.place, "write it as 2010-01-31 or 2010-01-31T12:00:00")
+                continue
+            files[format_layer_time(moment)] = str(path)
+        return dict(sorted(files.items()))
+
+    def _read_numbers(self, key: str, count: int) -> Any:
+        """Read numbers of which each is smaller than the one in the second half that belongs to it."""
+        if key not in self._fields:
+            return None
+        numbers = tuple(float(number) for number in self._fields[key])
+        half = count // 2
+        pairs = zip(numbers[:half], numbers[half:], strict=False)
+        if len(numbers) != count or not all(math.isfinite(n) for n in numbers) or any(a >= b for a, b in pairs):
+            remedy = "write [lowest, highest]"
+            if count == 4:
+                remedy = "write [west, south, east, north], with west < east and south < north"
+            message = f"{self._layer_path}.{key} must be {count} numbers in order"
+            self._faults.add_error(message, self._fields.places[key], remedy)
+            return None
+        return numbers
+
+
+def parse_layer_time(text: str) -> datetime | None:
+    """Parse a time in ISO format; without a zone, it is UTC.
+
+    Parameters
+    ----------
+    text
+        ``2010``, ``2010-01``, ``2010-01-31`` or a time of that day.
+
+    Returns
+    -------
+    time
+        None if the text is no time.
+    """
+    completed_text = text.strip()
+    if re.fullmatch(r"\d{4}(-\d\d)?", completed_text):
+        completed_text += "-01" * (3 - len(completed_text.split("-")))
+    try:
+        moment = datetime.fromisoformat(completed_text)
+    except ValueError:
+        return None
+    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def format_layer_time(moment: datetime) -> str:
+    """Format a time as requests and documents have it: 2010-01-31T00:00:00Z.
+
+    Parameters
+    ----------
+    moment
+        Time with a zone.
+    """
+    return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _find_faults(resource: CollectionSpec, settings: Settings) -> Iterable[Fault]:
+    """Find faults of layers that need their rasters; the libraries for these are imported now."""
+    try:
+        checks = plugins.import_hven_module(CHECKS_MODULE, "the key `layers`")
+    except UserError as error:  # the extra is not installed
+        place = resource.extensions[LAYERS_KEY][0].place if resource.extensions[LAYERS_KEY] else TextPlace()
+        return [Fault(message=error.message, place=place, remedy=error.remedy)]
+    faults: Iterable[Fault] = checks.find_layer_faults(resource, settings)
+    return faults
+
+
+LAYERS = CollectionKey(
+    value_type=dict[str, LayerSection],
+    doc=(
+        "rasters of planets and moons that Hven serves as maps (WMS, WMTS). Choose a name for each "
+        "layer, and write the path of its raster"
+    ),
+    convert_value=_read_layers,
+    previous_key="files",
+    find_faults=_find_faults,
+    reference_sections=(
+        KeyReferenceSection(
+            "layer",
+            "layer",
+            parent="collection",
+            example="""\
+files: "maps/*"
+layers:
+  viking: {file: maps/viking.tif, kind: background, title: Viking MDIM 2.1}
+  olivine:
+    file: maps/olivine.tif
+    title: {en: Olivine, fr: Olivine}
+    description: Spectral index of olivine
+    group: Minerals
+    body: Mars
+    frame: IAU_2015:49900
+    bounds: [-180, -90, 180, 90]
+    band: 1
+    nodata: -9999
+    colours: [0 blue, 0.5 white, 1 red]
+    range: [0, 1]
+    smooth: true
+    unit: ""
+    quantity: Spectral index
+    licence: CC-BY-4.0
+    licence_url: https://creativecommons.org/licenses/by/4.0/
+    attribution: IAS, CNES
+  clouds:
+    times: {2010-01-01: maps/clouds-2010.tif, 2011-01-01: maps/clouds-2011.tif}
+""",
+        ),
+    ),
+)
+
+
+def _read_frame_aliases(key_value: CollectionKeyValue) -> dict[str, str]:
+    return {str(name).upper(): str(frame) for name, frame in key_value.value.items()}
+
+
+FRAME_ALIASES = CollectionKey(
+    value_type=dict[str, RetypedText],
+    doc=(
+        "what names of frames in old addresses mean, for example {CRS:84: IAU_2015:49900}. Without it, Hven refuses "
+        "names of frames of the Earth"
+    ),
+    convert_value=_read_frame_aliases,
+    previous_key="layers",
+    reference_sections=(
+        KeyReferenceSection(
+            "frame aliases",
+            "collection",
+            keys="frame_aliases layers",
+            parent="collection",
+            example="""\
+files: "maps/*.tif"
+layers: {viking: maps/viking.tif}
+frame_aliases: {"CRS:84": "IAU_2015:49900", "IAU2000:49901": "IAU_2015:49900"}
+""",
+        ),
+    ),
+)

@@ -1,0 +1,79 @@
+"""Layers of maps as descriptors describe them: which raster, how it is coloured, and what is told of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from hven.model.errors import TextPlace
+
+LAYERS_KEY, ALIASES_KEY = "layers", "frame_aliases"  # keys of descriptors
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MapLayer:
+    """A layer of the maps of a body.
+
+    Attributes
+    ----------
+    name
+        Name in requests.
+    title, description, group, quantity
+        Texts for people, which may be empty except for the title.
+    files
+        Time -> path of the raster in the collection's files; the time is empty for a layer without times.
+    body, frame
+        Name of the body, and of the frame of the rasters; empty: the files tell it.
+    bounds
+        West, south, east and north ends of the raster in its frame; None: the files tell it.
+    kind
+        Whether other layers are drawn above it.
+    band
+        Number of the band with the values, from 1; None: the first, or the first three if these are colours.
+    missing_value
+        Value of pixels without data; None: the files tell it.
+    colours
+        Colours of values: a name, a file, or stops.
+    value_range
+        Values that get the first and the last colour; None: those of the stops, or of the raster.
+    is_smooth
+        Whether values between pixels are interpolated; None: unless they are codes.
+    licence, licence_url, attribution
+        Empty: those of the collection.
+    place
+        Place in the descriptor.
+    """
+
+    name: str
+    title: str
+    files: Mapping[str, str] = field(hash=False)
+    description: str = ""
+    group: str = ""
+    quantity: str = ""
+    body: str = ""
+    frame: str = ""
+    bounds: tuple[float, float, float, float] | None = None
+    kind: Literal["background", "overlay"] = "overlay"
+    band: int | None = None
+    missing_value: float | None = None
+    colours: tuple[str, ...] = ()
+    value_range: tuple[float, float] | None = None
+    unit: str = ""
+    is_smooth: bool | None = None
+    licence: str = ""
+    licence_url: str = ""
+    attribution: str = ""
+    place: TextPlace = field(compare=False)
+
+    @property
+    def times(self) -> tuple[str, ...]:
+        """Times of its rasters, in order; empty if it has none."""
+        return tuple(time for time in self.files if time)
+
+    @property
+    def default_time(self) -> str:
+        """The latest time; empty if it has none."""
+        return max(self.files)

@@ -1,0 +1,204 @@
+"""Maps of bodies: WMS at ``/wms/{collection}``, tiles at ``/wmts/{collection}``, and what there is at ``/maps.json``.
+
+The libraries for rasters are imported by the first request.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import anyio.to_thread
+import orjson
+from starlette.responses import Response
+from starlette.routing import Route
+
+from hven import services
+from hven.model import plugins
+from hven.model.errors import NotFoundError, ParamError, format_message
+from hven.services.errors import ErrorResponder, find_http_status, write_error_message, write_json_error
+from hven.services.face import (
+    MAX_PARAMETER_BODY_BYTES,
+    ServiceContext,
+    ServiceFace,
+    create_query_route,
+    create_route,
+    wrap_endpoint_with_error_responses,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from starlette.requests import Request
+
+    from hven.model.params import RequestParams
+
+MAX_DRAWINGS = 2  # maps that are drawn at a time in a process: queries have priority
+VARY_HEADER = "authorization, cookie, host"
+_CODES_BY_PARAMETER = {"LAYERS": "LayerNotDefined", "STYLES": "StyleNotDefined", "FORMAT": "InvalidFormat",
+                       "TIME": "InvalidDimensionValue", "REQUEST": "OperationNotSupported"}  # fmt: skip
+JSON_ERRORS = ErrorResponder(
+    write_document=lambda message: write_json_error(message, 400), media_type="application/json"
+)
+
+
+def _load_module(name: str) -> Any:
+    """Import a module of this package that needs the libraries for rasters."""
+    return plugins.import_hven_module(f"hven.plugins.maps.{name}", "the service of maps")
+
+
+def _respond_to_wms_error(request: Request, error: Exception) -> Response:
+    """Answer with an error document of the version that is requested."""
+    query = {name.upper(): value for name, value in request.query_params.items()}
+    is_old = (query.get("VERSION") or "1.3.0") < "1.3.0"
+    parameter = error.name if isinstance(error, ParamError) else ""
+    code = _CODES_BY_PARAMETER.get(str(parameter), "")
+    if parameter in {"CRS", "SRS"}:
+        code = "InvalidSRS" if is_old else "InvalidCRS"
+    message = write_error_message(error, services.get_request_id(request))
+    status = find_http_status(error)
+    try:
+        document = _load_module("wms_requests").write_service_exception(message, code, "1.1.1" if is_old else "1.3.0")
+    except Exception:  # noqa: BLE001  (the libraries are not installed)
+        return Response(message, status, media_type="text/plain")
+    media_type = "application/vnd.ogc.se_xml" if is_old else "text/xml"
+    return Response(document, status, services.build_error_headers(error), media_type=media_type)
+
+
+class MapService:
+    """The maps of a site or portal."""
+
+    def __init__(self, context: ServiceContext) -> None:
+        self._context = context
+        self._limiter = anyio.CapacityLimiter(MAX_DRAWINGS)
+
+    def build_routes(self) -> Sequence[Route]:
+        """Build the routes of maps."""
+        wms_endpoint = wrap_endpoint_with_error_responses(
+            self._answer_wms, _respond_to_wms_error, MAX_PARAMETER_BODY_BYTES
+        )
+        tile_path = "/wmts/{collection}/1.0.0/{layer}/default/{set}/{level:int}/{row:int}/{column:int}.png"
+        return [
+            Route("/wms/{collection}", wms_endpoint, methods=["GET"]),
+            create_route(tile_path, self._answer_tile),
+            create_route("/maps.json", self._answer_body_list, JSON_ERRORS),
+            create_route("/maps/{body}.json", self._answer_body, JSON_ERRORS),
+            create_query_route("/maps/{body}/value", self._answer_value, JSON_ERRORS),
+        ]
+
+    async def _call_in_thread(self, call: Callable[[], Any]) -> Any:
+        return await anyio.to_thread.run_sync(call, limiter=self._limiter)
+
+    def _get_base_url(self, request: Request) -> str:
+        return services.get_base_url(request, self._context.site.settings)
+
+    def _list_rasters(self, request: Request, time: str = "") -> Any:
+        principal = self._context.identify_principal(request)
+        return _load_module("layer_access").list_layer_rasters(self._context, principal, time)
+
+    async def _answer_wms(self, request: Request, params: RequestParams) -> Response:
+        operation = (params.read_one("REQUEST") or "").lower()
+        if operation in {"getmap", "map"}:
+            body, media_type = await self._call_in_thread(lambda: self._draw_map(request, params))
+        elif operation in {"getcapabilities", "capabilities"}:
+            body, media_type = await self._call_in_thread(lambda: self._write_capabilities(request, params))
+        else:
+            message = f"there is no operation {operation[:60]!r}"
+            raise ParamError(message, name="REQUEST", remedy="request GetCapabilities or GetMap")
+        return _answer_with_body(request, body, media_type)
+
+    def _draw_map(self, request: Request, params: RequestParams) -> tuple[bytes, str]:
+        requests, access = _load_module("wms_requests"), _load_module("layer_access")
+        collection = request.path_params["collection"]
+        principal = self._context.identify_principal(request)
+        names, time = requests.read_layer_names(params), params.read_one("TIME") or ""
+        rasters = access.find_layer_rasters(self._context, principal, collection, names, time)
+        view = requests.read_view(params, access.get_frame_aliases(self._context, collection))
+        picture: tuple[bytes, str] = requests.answer_map(params, rasters, view)
+        return picture
+
+    def _write_capabilities(self, request: Request, params: RequestParams) -> tuple[bytes, str]:
+        requests, access = _load_module("wms_requests"), _load_module("layer_access")
+        collection = request.path_params["collection"]
+        rasters = [item for item in self._list_rasters(request) if item[0].name == collection]
+        if not rasters:
+            raise NotFoundError(format_message("the collection {name} has no maps", collection[:100]))
+        version = requests.choose_version(params)
+        aliases = access.get_frame_aliases(self._context, collection)
+        service_url = f"{self._get_base_url(request)}/wms/{collection}"
+        body = requests.write_capabilities(rasters, service_url, version, aliases)
+        return body, "text/xml" if version == "1.3.0" else "application/vnd.ogc.wms_xml"
+
+    async def _answer_tile(self, request: Request) -> Response:
+        values = request.path_params
+
+        def draw_tile() -> bytes:
+            principal = self._context.identify_principal(request)
+            time = next((value for name, value in request.query_params.items() if name.upper() == "TIME"), "")
+            rasters = _load_module("layer_access").find_layer_rasters(
+                self._context, principal, values["collection"], [values["layer"]], time
+            )
+            tile = values["level"], values["row"], values["column"]
+            picture: bytes = _load_module("map_drawing").draw_tile(rasters[0], values["set"], tile)
+            return picture
+
+        return _answer_with_body(request, await self._call_in_thread(draw_tile), "image/png")
+
+    async def _answer_body_list(self, request: Request) -> Response:
+        def build_document() -> Any:
+            rasters = self._list_rasters(request)
+            return _load_module("body_documents").build_body_list(rasters, self._get_base_url(request))
+
+        return _answer_with_json(request, await self._call_in_thread(build_document))
+
+    async def _answer_body(self, request: Request) -> Response:
+        def build_document() -> Any:
+            rasters, body = self._list_rasters(request), request.path_params["body"]
+            return _load_module("body_documents").build_body_document(rasters, body, self._get_base_url(request))
+
+        return _answer_with_json(request, await self._call_in_thread(build_document))
+
+    async def _answer_value(self, request: Request, params: RequestParams) -> Response:
+        lon, lat = (_read_degrees(params, name) for name in ("LON", "LAT"))
+        time = params.read_one("TIME") or ""
+        if abs(lat) > 90:
+            raise ParamError("LAT must be a latitude from -90 to 90", name="LAT", remedy="exchange LON and LAT")
+
+        def find_value() -> dict[str, Any]:
+            rasters, body = self._list_rasters(request, time), request.path_params["body"]
+            layer_id = params.read_one("LAYER") or ""
+            raster, details = _load_module("body_documents").find_raster(rasters, body, layer_id)
+            value = _load_module("map_drawing").find_value(raster, lon, lat)
+            shown_time = time or raster.layer.default_time or None
+            return {**details, "lon": lon, "lat": lat, "time": shown_time, "value": value}
+
+        return _answer_with_json(request, await self._call_in_thread(find_value))
+
+
+def _read_degrees(params: RequestParams, name: str) -> float:
+    try:
+        degrees = float(params.read_one(name) or "")
+    except ValueError:
+        degrees = math.nan
+    if not math.isfinite(degrees):
+        raise ParamError(f"{name} must be a number of degrees", name=name, remedy=f"give {name} such as 18.2")
+    return degrees
+
+
+def _answer_with_body(request: Request, body: bytes, media_type: str) -> Response:
+    """Answer with a document whose tag is computed from its bytes, so that no cache can have a wrong one."""
+    headers = services.build_cache_headers(services.compute_etag(body), is_public=False, vary=VARY_HEADER)
+    return services.answer_with_etag(request, headers, media_type, body)
+
+
+def _answer_with_json(request: Request, document: dict[str, Any]) -> Response:
+    return _answer_with_body(request, orjson.dumps(document), "application/json")
+
+
+FACE = ServiceFace(
+    name="body_maps",
+    title="Maps of planets",
+    description="Maps of planets and moons: WMS 1.1.1 and 1.3.0 at /wms/NAME, and tiles.",
+    build_routes=lambda context: MapService(context).build_routes(),
+)

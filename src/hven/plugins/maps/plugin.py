@@ -1,0 +1,15 @@
+"""What this package adds: the keys ``layers`` and ``frame_aliases``, and the service ``body_maps``."""
+
+from __future__ import annotations
+
+from hven.model.plugins import PluginPackage
+
+PLUGIN = PluginPackage(
+    name="maps",
+    title="Serve rasters of planets as maps in the frames of the bodies",
+    protocols={"body_maps": "hven.plugins.maps.map_service"},
+    collection_keys={
+        "layers": "hven.plugins.maps.layer_keys:LAYERS",
+        "frame_aliases": "hven.plugins.maps.layer_keys:FRAME_ALIASES",
+    },
+)

@@ -1,0 +1,226 @@
+"""Answer requests of WMS 1.1.1 and 1.3.0: GetMap and GetCapabilities."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import TYPE_CHECKING
+
+from hven.formats import escape_xml, quote_attribute
+from hven.model.errors import ParamError, suggest_spelling
+from hven.plugins.maps.body_documents import read_layer_infos
+from hven.plugins.maps.map_drawing import (
+    FORMATS,
+    MAX_SIDE_PIXELS,
+    MapView,
+    draw_map,
+    encode_picture,
+    find_request_frame,
+    require_body,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from hven.model.params import RequestParams
+    from hven.model.resource import CollectionSpec
+    from hven.plugins.maps.frames import Frame
+    from hven.plugins.maps.map_drawing import LayerRaster
+    from hven.plugins.maps.map_rasters import RasterInfo
+
+OLD_VERSION, NEW_VERSION = "1.1.1", "1.3.0"
+MAX_LAYERS = 20  # layers of a map
+SERVED_SUFFIXES = (0, 1, 2, 10, 15, 30, 35, 65, 70)  # of the frames in the capabilities
+_COLOUR_PATTERN = re.compile(r"(?:0[xX]|#)?([0-9A-Fa-f]{6})")
+
+
+def choose_version(params: RequestParams) -> str:
+    """Choose the version of an answer: the one that is requested, or the nearest lower one (06-042, 6.2.4)."""
+    version = params.read_one("VERSION") or params.read_one("WMTVER") or NEW_VERSION
+    return NEW_VERSION if version >= NEW_VERSION else OLD_VERSION
+
+
+def read_layer_names(params: RequestParams) -> list[str]:
+    """Read the names of the layers of a map; they have no style but the default."""
+    names = [name for name in (params.read_one("LAYERS") or "").split(",") if name]
+    if not names:
+        raise ParamError("the parameter LAYERS is missing", name="LAYERS", remedy="give the names of layers")
+    if len(names) > MAX_LAYERS:
+        raise ParamError(f"{len(names)} layers are too many", name="LAYERS", remedy=f"give at most {MAX_LAYERS}")
+    for style in (params.read_one("STYLES") or "").split(","):
+        if style not in {"", "default"}:
+            raise ParamError(f"there is no style {style[:60]!r}", name="STYLES", remedy="leave STYLES empty")
+    return names
+
+
+def read_view(params: RequestParams, aliases: Mapping[str, str]) -> MapView:
+    """Read the frame, box and size of a map.
+
+    Raises
+    ------
+    ParamError
+        One of them is missing or impossible.
+    """
+    version = choose_version(params)
+    frame_parameter = "CRS" if version == NEW_VERSION else "SRS"
+    frame_name = params.read_one(frame_parameter) or params.read_one("CRS") or params.read_one("SRS")
+    if not frame_name:
+        message = f"the parameter {frame_parameter} is missing"
+        raise ParamError(message, name=frame_parameter, remedy="give a frame, such as IAU_2015:49900")
+    frame = find_request_frame(frame_name, aliases)
+    bounds = _read_box(params.read_one("BBOX") or "", frame, is_axis_order_kept=version == NEW_VERSION)
+    width, height = (_read_size(params, name) for name in ("WIDTH", "HEIGHT"))
+    view = MapView(frame=frame, bounds=bounds, width=width, height=height)
+    view.check_size()
+    return view
+
+
+def _read_size(params: RequestParams, name: str) -> int:
+    text = params.read_one(name) or ""
+    if not re.fullmatch(r"[0-9]{1,9}", text):
+        raise ParamError(f"{name} must be a number of pixels, not {text[:40]!r}", name=name, remedy="give 1 or more")
+    return int(text)
+
+
+def _read_box(text: str, frame: Frame, *, is_axis_order_kept: bool) -> tuple[float, float, float, float]:
+    """Read west, south, east and north ends. In version 1.3.0, the axes have the order of the frame."""
+    try:
+        first_low, second_low, first_high, second_high = (float(number) for number in text.split(","))
+    except ValueError:
+        message = f"BBOX must be four numbers, not {text[:80]!r}"
+        raise ParamError(message, name="BBOX", remedy="give the lower and the upper corner") from None
+    is_vertical_first = is_axis_order_kept and frame.is_vertical_first
+    bounds = (first_low, second_low, first_high, second_high)
+    if is_vertical_first:
+        bounds = (second_low, first_low, second_high, first_high)
+    west, south, east, north = bounds
+    if not all(math.isfinite(number) for number in bounds) or west >= east or south >= north:
+        message = f"the box {text[:80]} is empty, or is no box"
+        raise ParamError(message, name="BBOX", remedy="give the lower corner, then the upper one")
+    if is_vertical_first and frame.is_geographic and max(abs(south), abs(north)) > 90 >= max(abs(west), abs(east)):
+        message = f"in version 1.3.0, the order of a box in {frame.name} is {frame.axis_order_text}; {text[:80]} has "
+        message += "latitudes outside of -90 to 90"
+        raise ParamError(message, name="BBOX", remedy="exchange the axes, or use version 1.1.1, which has x first")
+    return bounds
+
+
+def answer_map(params: RequestParams, rasters: Sequence[LayerRaster], view: MapView) -> tuple[bytes, str]:
+    """Draw a map.
+
+    Returns
+    -------
+    picture, media_type
+        The picture in the format that is requested.
+    """
+    media_type = (params.read_one("FORMAT") or "image/png").lower().partition(";")[0].strip()
+    if media_type not in FORMATS:
+        remedy = suggest_spelling(media_type, FORMATS) or f"use one of {', '.join(FORMATS)}"
+        raise ParamError(f"maps have no format {media_type[:60]!r}", name="FORMAT", remedy=remedy)
+    background = None
+    is_transparent = (params.read_one("TRANSPARENT") or "").upper() == "TRUE"
+    if not is_transparent or media_type == "image/jpeg":
+        colour_text = params.read_one("BGCOLOR") or "0xFFFFFF"
+        match = _COLOUR_PATTERN.fullmatch(colour_text)
+        if match is None:
+            message = f"BGCOLOR must be a colour, not {colour_text[:40]!r}"
+            raise ParamError(message, name="BGCOLOR", remedy="write it as 0xFFFFFF")
+        red, green, blue = bytes.fromhex(match[1])
+        background = red, green, blue
+    return encode_picture(draw_map(rasters, view, background=background), media_type), media_type
+
+
+def write_service_exception(message: str, code: str, version: str) -> bytes:
+    """Write an error as WMS has it."""
+    code_attribute = f" code={quote_attribute(code)}" if code else ""
+    namespace = ' xmlns="http://www.opengis.net/ogc"'
+    document_type = ""
+    if version == OLD_VERSION:
+        namespace = ""
+        address = "http://schemas.opengis.net/wms/1.1.1/exception_1_1_1.dtd"
+        document_type = f'<!DOCTYPE ServiceExceptionReport SYSTEM "{address}">\n'
+    return (
+        f'<?xml version="1.0" encoding="UTF-8"?>\n{document_type}'
+        f'<ServiceExceptionReport version="{version}"{namespace}>'
+        f"<ServiceException{code_attribute}>{escape_xml(message)}</ServiceException></ServiceExceptionReport>\n"
+    ).encode()
+
+
+def write_capabilities(
+    rasters: Sequence[tuple[CollectionSpec, LayerRaster]], service_url: str, version: str, aliases: Mapping[str, str]
+) -> bytes:
+    """Write the capabilities of a collection's maps, in the order of their schema (06-042 A.1; 01-068r3 A.1)."""
+    resource = rasters[0][0]
+    is_new = version == NEW_VERSION
+    link = (
+        f'<OnlineResource xmlns:xlink="http://www.w3.org/1999/xlink" xlink:type="simple" xlink:href="{service_url}?"/>'
+    )
+    dcp = f"<DCPType><HTTP><Get>{link}</Get></HTTP></DCPType>"
+    capability_type = "text/xml" if is_new else "application/vnd.ogc.wms_xml"
+    exception_type = "XML" if is_new else "application/vnd.ogc.se_xml"
+    formats = "".join(f"<Format>{media_type}</Format>" for media_type in FORMATS)
+    title = escape_xml(str(resource.title))
+    limits = ""
+    if is_new:
+        limits = f"<LayerLimit>{MAX_LAYERS}</LayerLimit><MaxWidth>{MAX_SIDE_PIXELS}</MaxWidth>"
+        limits += f"<MaxHeight>{MAX_SIDE_PIXELS}</MaxHeight>"
+    layers = "".join(_write_layer(raster, info, version, aliases) for _, raster, info in read_layer_infos(rasters))
+    head = f'<WMT_MS_Capabilities version="{OLD_VERSION}">'
+    end, service_name = "</WMT_MS_Capabilities>", "OGC:WMS"
+    if is_new:
+        head = f'<WMS_Capabilities version="{NEW_VERSION}" xmlns="http://www.opengis.net/wms">'
+        end, service_name = "</WMS_Capabilities>", "WMS"
+    return (
+        f'<?xml version="1.0" encoding="UTF-8"?>\n{head}<Service>'
+        f"<Name>{service_name}</Name><Title>{title}</Title>{link}"
+        f"{limits}</Service><Capability><Request><GetCapabilities><Format>{capability_type}</Format>{dcp}"
+        f"</GetCapabilities><GetMap>{formats}{dcp}</GetMap></Request><Exception><Format>{exception_type}</Format>"
+        f"</Exception><Layer><Title>{title}</Title>{layers}</Layer></Capability>{end}\n"
+    ).encode()
+
+
+def _write_layer(raster: LayerRaster, info: RasterInfo, version: str, aliases: Mapping[str, str]) -> str:
+    layer, body = raster.layer, info.frame.body
+    frames: dict[str, Frame] = {}
+    for suffix in SERVED_SUFFIXES:
+        try:
+            frame = body.get_frame(suffix)
+        except ParamError:  # most bodies have frames on the sphere alone
+            continue
+        frames[frame.name] = frame
+    for alias in aliases:
+        frame = find_request_frame(alias, aliases)
+        if frame.body.number == body.number:
+            require_body(info, frame)
+            frames[alias] = frame
+    is_new = version == NEW_VERSION
+    tag = "CRS" if is_new else "SRS"
+    west, south, east, north = info.lon_lat_bounds
+    if is_new:
+        box = (
+            f"<EX_GeographicBoundingBox><westBoundLongitude>{west}</westBoundLongitude>"
+            f"<eastBoundLongitude>{min(east, 180)}</eastBoundLongitude><southBoundLatitude>{south}</southBoundLatitude>"
+            f"<northBoundLatitude>{north}</northBoundLatitude></EX_GeographicBoundingBox>"
+        )
+        low, high = (south, west), (north, east)
+    else:
+        box = f'<LatLonBoundingBox minx="{west}" miny="{south}" maxx="{east}" maxy="{north}"/>'
+        low, high = (west, south), (east, north)
+    box += (
+        f'<BoundingBox {tag}="{body.get_frame(0).name}" minx="{low[0]}" miny="{low[1]}" maxx="{high[0]}" '
+        f'maxy="{high[1]}"/>'
+    )
+    dimension = ""
+    if layer.times:
+        times = ",".join(layer.times)
+        dimension = (
+            f'<Dimension name="time" units="ISO8601"/><Extent name="time" default="{layer.default_time}">{times}'
+        )
+        dimension += "</Extent>"
+        if is_new:
+            dimension = f'<Dimension name="time" units="ISO8601" default="{layer.default_time}">{times}</Dimension>'
+    abstract = f"<Abstract>{escape_xml(str(layer.description))}</Abstract>" if layer.description else ""
+    names = "".join(f"<{tag}>{escape_xml(name)}</{tag}>" for name in frames)
+    return (
+        f"<Layer><Name>{escape_xml(layer.name)}</Name><Title>{escape_xml(str(layer.title))}</Title>{abstract}{names}"
+        f"{box}{dimension}<Style><Name>default</Name><Title>default</Title></Style></Layer>"
+    )

@@ -1,0 +1,10 @@
+"""What the tests of rights must know of this package (`tests/package_rights.py`)."""
+
+QUERY_STRINGS = {
+    "/wms/{collection}": ["REQUEST=GetCapabilities"],
+    "/wmts/{collection}/1.0.0/{layer}/default/{set}/{level:int}/{row:int}/{column:int}.png": [""],
+    "/maps.json": [""],
+    "/maps/{body}.json": [""],
+    "/maps/{body}/value": ["LAYER=x/y&LON=1&LAT=2"],
+}
+PATH_VALUES = {"layer": "nothing", "set": "MarsGeographic", "level": "0", "row": "0", "column": "0", "body": "Mars"}

@@ -1,0 +1,182 @@
+"""A raster of Mars is served as maps and tiles in frames of the body, against values computed here."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyproj
+import pytest
+import rasterio
+from asgi_client import Client
+from PIL import Image
+
+from hven.app._server import create_application
+from hven.descriptor import check_descriptor
+from hven.ingest.api.runs import ingest_collection
+from hven.model.settings import load_settings
+from hven.site import Site
+
+DESCRIPTOR = """\
+collection: {name}
+title: Maps of Mars
+access: {access}
+files: [{{files: "maps/*"}}]
+frame_aliases: {{"CRS:84": "IAU_2015:49900", "EPSG:4326": "IAU_2015:49900"}}
+layers:
+  latitude: {{file: maps/latitude.tif, title: Latitude, kind: background, range: [-90, 90], unit: deg}}
+  turned: {{file: maps/turned.tif, range: [0, 360], colours: [0 black, 360 white]}}
+"""
+
+
+def write_raster(path: Path, values: np.ndarray, west: float) -> None:
+    height, width = values.shape
+    transform = rasterio.transform.from_bounds(west, -90, west + 360, 90, width, height)
+    with rasterio.open(
+        path, "w", driver="GTiff", width=width, height=height, count=1, dtype="float32", crs="IAU_2015:49900",
+        transform=transform, nodata=-9999,
+    ) as dataset:  # fmt: skip
+        dataset.write(values.astype("float32"), 1)
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("maps")
+    latitudes = np.repeat(89.5 - np.arange(180)[:, None], 360, axis=1)
+    longitudes = np.repeat(np.arange(360)[None, :] + 0.5, 180, axis=0)  # 0 to 360
+    for name, access in (("psup", "public"), ("shut", "private")):
+        folder = directory / "collections" / name
+        (folder / "maps").mkdir(parents=True)
+        write_raster(folder / "maps/latitude.tif", latitudes, -180)
+        write_raster(folder / "maps/turned.tif", longitudes, 0)
+        (folder / f"{name}.yaml").write_text(DESCRIPTOR.format(name=name, access=access))
+    (directory / "hven.toml").write_text('public_url = "https://vo.example"\n')
+    return directory
+
+
+@pytest.fixture(scope="module")
+def client(directory: Path) -> Iterator[Client]:
+    with Site(load_settings(directory)) as site:
+        for name in ("psup", "shut"):
+            ingest_collection(site, name)
+        yield Client(create_application(site))
+
+
+def get_map(client: Client, query: str, collection: str = "psup") -> np.ndarray:
+    answer = client.get(f"/wms/{collection}?SERVICE=WMS&REQUEST=GetMap&STYLES=&FORMAT=image/png&{query}")
+    assert answer.status == 200, answer.text
+    return np.asarray(Image.open(io.BytesIO(answer.body)).convert("RGBA")).astype(int)
+
+
+def to_grey(latitudes: np.ndarray) -> np.ndarray:
+    return (np.asarray(latitudes) + 90) / 180 * 255
+
+
+def test_the_axis_order_is_that_of_the_version(client: Client) -> None:
+    new = get_map(client, "VERSION=1.3.0&LAYERS=latitude&CRS=IAU_2015:49900&BBOX=0,-180,90,180&WIDTH=36&HEIGHT=9")
+    old = get_map(client, "VERSION=1.1.1&LAYERS=latitude&SRS=IAU_2015:49900&BBOX=-180,0,180,90&WIDTH=36&HEIGHT=9")
+    alias = get_map(client, "VERSION=1.3.0&LAYERS=latitude&CRS=CRS:84&BBOX=-180,0,180,90&WIDTH=36&HEIGHT=9")
+    assert np.abs(new[:, 0, 0] - to_grey(85 - 10 * np.arange(9))).max() <= 1.5
+    assert (new == old).all()
+    assert (new == alias).all()
+
+
+def test_both_conventions_of_longitudes_show_the_same(client: Client) -> None:
+    places = "VERSION=1.1.1&LAYERS=turned&SRS=IAU_2015:49900&WIDTH=18&HEIGHT=4&BBOX="
+    east = get_map(client, f"{places}190,-20,280,20")
+    west = get_map(client, f"{places}-170,-20,-80,20")
+    assert np.abs(east[0, :, 0] - (192.5 + 5 * np.arange(18)) / 360 * 255).max() <= 1.5
+    assert (east == west).all()
+
+
+@pytest.mark.parametrize("code", [49901, 49902, 49910, 49915, 49911, 49930, 49931, 49965])
+def test_frames_agree_with_proj(client: Client, code: int) -> None:
+    """Control points: the latitude that the picture shows is the one that PROJ finds for the centre of each pixel."""
+    geographic = code in {49901, 49902}
+    low, high = (20.0, 60.0) if geographic else (200_000.0, 2_200_000.0)
+    box = f"{low},{low},{high},{high}"
+    picture = get_map(client, f"VERSION=1.1.1&LAYERS=latitude&SRS=IAU_2015:{code}&BBOX={box}&WIDTH=20&HEIGHT=20")
+    centres = low + (np.arange(20) + 0.5) * (high - low) / 20
+    x, y = np.meshgrid(centres, centres[::-1])
+    crs = pyproj.CRS.from_authority("IAU_2015", code)
+    if geographic:
+        lat = y
+    else:
+        base = crs.geodetic_crs
+        first, second = (y, x) if crs.axis_info[0].direction == "north" else (x, y)
+        lat, _ = pyproj.Transformer.from_crs(crs, base).transform(first, second)
+    if code % 5 == 1:  # planetographic
+        lat = np.degrees(np.arctan(np.tan(np.radians(lat)) * (3376200 / 3396190) ** 2))
+    assert np.abs(picture[..., 0] - to_grey(lat)).max() <= 1.5
+
+
+def test_tiles_of_the_north_pole_have_the_pole_in_the_middle(client: Client) -> None:
+    answer = client.get("/wmts/psup/1.0.0/latitude/default/MarsNorthPolar/0/0/0.png")
+    picture = np.asarray(Image.open(io.BytesIO(answer.body)))
+    assert answer.headers["content-type"] == "image/png"
+    assert picture[127:129, 127:129, 0].min() >= 253
+    assert abs(picture[128, 0, 0] - to_grey(60)) <= 1.5, "the edge is at 60 degrees"
+
+
+def test_the_document_of_a_body_names_the_layers_that_everybody_may_see(client: Client) -> None:
+    document = json.loads(client.get("/maps/Mars.json").text)
+    assert [layer["id"] for layer in document["layers"]] == ["psup/latitude", "psup/turned"]
+    assert document["layers"][1]["bounds"] == [-180.0, -90.0, 180.0, 90.0]
+    assert document["frames"]["IAU_2015:49930"]["proj4"].startswith("+proj=stere +lat_0=90 +lon_0=0")
+    assert document["tile_matrix_sets"]["MarsGeographic"]["resolutions"][0] == 360 / 512
+    url = document["layers"][0]["value_url"].removeprefix("https://vo.example").format(lon=200, lat=-12.3)
+    assert json.loads(client.get(url).text)["value"] == -12.5
+    assert json.loads(client.get("/maps.json").text)["bodies"][0]["layer_count"] == 2
+    assert client.get("/maps/Moon.json").status == 404
+
+
+def test_a_private_collection_has_no_maps_for_strangers(client: Client) -> None:
+    query = "VERSION=1.3.0&REQUEST=GetMap&LAYERS=latitude&CRS=IAU_2015:49900&BBOX=0,0,9,9&WIDTH=9&HEIGHT=9"
+    for path in (f"/wms/shut?{query}", "/wms/shut?REQUEST=GetCapabilities", "/wms/shut?REQUEST=GetMap&LAYERS=x",
+                 "/wmts/shut/1.0.0/latitude/default/MarsGeographic/0/0/0.png"):  # fmt: skip
+        assert client.get(path).status == client.get(path.replace("shut", "nothing")).status == 404
+    assert client.get("/maps/Mars/value?LAYER=shut/latitude&LON=1&LAT=2").status == 404
+
+
+@pytest.mark.parametrize(
+    ("query", "code", "words"),
+    [
+        ("CRS=IAU_2015:49900&BBOX=-180,0,180,90", "", "latitude, longitude (east)"),
+        ("CRS=IAU_2015:49900&BBOX=nan,0,1,1", "", "is no box"),
+        ("CRS=EPSG:32632&BBOX=0,0,1,1", "InvalidCRS", "EPSG:32632"),
+        ("CRS=IAU_2015:30100&BBOX=0,0,1,1", "InvalidCRS", "Moon"),
+        ("CRS=IAU_2015:49900&BBOX=0,0,1,1&WIDTH=65536", "", "cannot be drawn"),
+        ("CRS=IAU_2015:49900&BBOX=0,0,1,1&STYLES=nice", "StyleNotDefined", "nice"),
+        ("CRS=IAU_2015:49900&BBOX=0,0,1,1&LAYERS=x", "LayerNotDefined", "latitude"),
+        ("CRS=IAU_2015:49900&BBOX=0,0,1,1&FORMAT=image/gif", "InvalidFormat", "gif"),
+    ],
+)
+def test_wrong_requests_are_refused_with_a_reason(client: Client, query: str, code: str, words: str) -> None:
+    defaults = {"LAYERS": "latitude", "WIDTH": "9", "HEIGHT": "9"}
+    more = "&".join(f"{name}={value}" for name, value in defaults.items() if f"{name}=" not in query)
+    answer = client.get(f"/wms/psup?VERSION=1.3.0&REQUEST=GetMap&{query}&{more}")
+    assert answer.status == 400
+    assert answer.headers["content-type"].startswith("text/xml")
+    assert f'code="{code}"' in answer.text or not code
+    assert words in answer.text
+
+
+def test_capabilities_name_layers_and_frames(client: Client) -> None:
+    for version, tag in (("1.3.0", "CRS"), ("1.1.1", "SRS")):
+        text = client.get(f"/wms/psup?SERVICE=WMS&REQUEST=GetCapabilities&VERSION={version}").text
+        assert f'version="{version}"' in text
+        assert f"<{tag}>IAU_2015:49930</{tag}>" in text
+        assert "<Name>latitude</Name>" in text
+
+
+def test_check_tells_of_rasters_without_a_frame(directory: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "collections/bare"
+    (folder / "maps").mkdir(parents=True)
+    Image.new("RGB", (20, 10)).save(folder / "maps/bare.png")
+    (folder / "bare.yaml").write_text('collection: bare\ntitle: Bare\nfiles: "maps/*"\nlayers: {bare: maps/bare.png}\n')
+    (tmp_path / "hven.toml").write_text('name = "x"\n')
+    faults = [str(fault) for fault in check_descriptor(folder / "bare.yaml", load_settings(tmp_path))]
+    assert any("the raster bare.png has no frame" in fault for fault in faults)
