@@ -3,6 +3,9 @@
 QUERY_STRINGS = {
     "/wms/{collection}": ["REQUEST=GetCapabilities"],
     "/wmts/{collection}/1.0.0/{layer}/default/{set}/{level:int}/{row:int}/{column:int}.png": [""],
+    "/maps": [""],
+    "/maps/{body}": [""],
+    "/maps/{body}/places": [""],
     "/maps.json": [""],
     "/maps/{body}.json": [""],
     "/maps/{body}/value": ["LAYER=x/y&LON=1&LAT=2"],

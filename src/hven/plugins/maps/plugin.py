@@ -1,4 +1,4 @@
-"""What this package adds: the keys ``layers`` and ``frame_aliases``, and the service ``body_maps``."""
+"""What this package adds: the keys ``layers`` and ``frame_aliases``, the service ``body_maps``, and pages of bodies."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from hven.model.plugins import PluginPackage
 PLUGIN = PluginPackage(
     name="maps",
     title="Serve rasters of planets as maps in the frames of the bodies",
+    pages="hven.plugins.maps.body_pages:PAGES",
+    scripts="hven.plugins.maps:scripts",
+    translations="hven.plugins.maps:texts",
+    uses=("sky_maps",),
     protocols={"body_maps": "hven.plugins.maps.map_service"},
     collection_keys={
         "layers": "hven.plugins.maps.layer_keys:LAYERS",

@@ -58,6 +58,7 @@ export function formatLongitude(lon, style, digits = 2) {
 export function formatLatitude(lat, style, radii, digits = 2) {
   const value = style === "west360" ? toPlanetographic(lat, radii) : lat;
   const text = formatDegrees(Math.abs(value), digits);
+  if (Number(value.toFixed(digits)) === 0) return text;
   return value < 0 ? `${text} S` : `${text} N`;
 }
 

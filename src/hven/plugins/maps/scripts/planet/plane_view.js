@@ -19,6 +19,7 @@ export class PlaneView {
   /** The tile layers by the ids of layers, with the addresses that they show.
    * @type {Map<string, {tileLayer: TileLayer, template: string}>} */
   tileLayers = new Map();
+  isBusy = true; // tiles are still to come
 
   /**
    * @param {HTMLElement} element
@@ -50,6 +51,9 @@ export class PlaneView {
       interactions: createInteractions({ altShiftDragRotate: false, pinchRotate: false, keyboard: false }),
     });
     this.map.on("postrender", handleChange);
+    this.map.on("rendercomplete", () => {
+      this.isBusy = false;
+    });
   }
 
   /** @returns {{width: number, height: number}} */
@@ -78,6 +82,7 @@ export class PlaneView {
     const { resolutions } = this.tileFrame.set;
     const center = this.isFlat ? [lon, lat] : projectFromPole(this.radius, this.sign, lon, lat);
     const limits = this.isFlat ? [-1e9, -90, 1e9, 90] : extent; // flat maps have no end to the east
+    this.isBusy = true;
     this.map.setView(
       new View({
         projection: this.tileProjection,
@@ -100,6 +105,7 @@ export class PlaneView {
    * @param {DrawnLayer[]} drawnLayers
    */
   setLayers(drawnLayers) {
+    this.isBusy = true;
     const shownIds = new Set();
     drawnLayers.forEach((drawnLayer, index) => {
       const template = buildTileTemplate(drawnLayer, this.tileFrame.name);
@@ -116,6 +122,7 @@ export class PlaneView {
       entry.tileLayer.setOpacity(drawnLayer.opacity);
       entry.tileLayer.setZIndex(index);
     });
+    this.map.render();
     for (const [id, { tileLayer }] of this.tileLayers) {
       if (shownIds.has(id)) continue;
       this.map.removeLayer(tileLayer);
@@ -141,11 +148,6 @@ export class PlaneView {
     return new TileLayer({
       source: new XYZ({ url: template, projection: this.tileProjection, tileGrid, wrapX: this.isFlat }),
     });
-  }
-
-  /** Return whether tiles are still to come. */
-  get isBusy() {
-    return [...this.tileLayers.values()].some(({ tileLayer }) => !tileLayer.getRenderer()?.ready);
   }
 
   /**
