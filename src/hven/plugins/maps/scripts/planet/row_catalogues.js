@@ -16,6 +16,7 @@ const HIT_PIXELS = 8;
 const MAX_PICKED = 12;
 const MAX_OUTLINED_ROWS = 1000; // the server sends outlines for this many rows
 const POINT_RADIUS = 4;
+const SKY_LINK_PATTERN = /^(SIMBAD|NED): /; // they know names of objects on the sky
 
 /** A table on the map. */
 class RowCatalogue {
@@ -226,7 +227,9 @@ export class RowCatalogues {
     const items = hits
       .slice(0, MAX_PICKED)
       .map(({ catalogue, row }, index) => this.createItem(catalogue, row, index === 0));
-    const heading = createElement("h2", { textContent: t("{count} rows here", { count: hits.length }) });
+    const heading = createElement("h2", {
+      textContent: hits.length === 1 ? t("One row here") : t("{count} rows here", { count: hits.length }),
+    });
     const searches = [...new Set(hits.map(({ catalogue }) => catalogue))].map((catalogue) =>
       this.createSearch(catalogue, place),
     );
@@ -322,7 +325,9 @@ export class RowCatalogues {
  */
 function listRowLinks({ file, links }, fileText) {
   const files = file ? [{ href: file.href, text: `${fileText} ${file.href.split("/").pop()}` }] : [];
-  const furtherLinks = (links ?? []).filter(({ href, locked }) => !locked && href !== file?.href);
+  const furtherLinks = (links ?? []).filter(
+    ({ href, locked, text }) => !locked && href !== file?.href && !SKY_LINK_PATTERN.test(text),
+  );
   return [...files, ...furtherLinks].map(({ href, text }) =>
     createElement("li", {}, createElement("a", { href, textContent: text })),
   );
@@ -353,19 +358,32 @@ function paintRow(ctx, projection, { box, rings }, colour, isPicked, share) {
     ctx.stroke();
     return;
   }
-  const shapes = rings.length ? rings : [listCorners(box)];
-  for (const ring of shapes) {
-    // a ring over the edge of the view is not closed, so that it does not cross the map
-    const pixels = ring.map(([lon, lat]) => projection.toPixel(lon, lat));
-    const isBroken = pixels.some((pixel, index) => {
-      const last = pixels[index - 1];
-      return !pixel || (last && Math.abs(pixel[0] - last[0]) > projection.width);
-    });
-    if (!isBroken) tracePlaces(ctx, projection, ring);
-  }
+  const shapes = (rings.length ? rings : [listCorners(box)]).filter((ring) => isRingShown(projection, ring));
+  for (const ring of shapes) tracePlaces(ctx, projection, ring);
   ctx.globalAlpha = share ? 0.12 + 0.6 * share : 0.28;
   ctx.fill("evenodd");
   ctx.globalAlpha = share ? 0.35 : 1;
+  ctx.beginPath();
+  for (const ring of shapes) {
+    for (const [index, place] of ring.entries()) {
+      const next = ring[(index + 1) % ring.length];
+      const isCut = place[0] === next[0] && place[0] % 360 === 0; // the server cuts outlines at the meridian 0
+      if (!isCut) tracePlaces(ctx, projection, [place, next]);
+    }
+  }
   ctx.lineWidth = isPicked ? 2.5 : 1.2;
   ctx.stroke();
+}
+
+/**
+ * Return whether a view shows a ring as a whole: not behind the limb, and not on both sides of a map.
+ * @param {MapProjection & {width: number}} projection
+ * @param {number[][]} ring
+ */
+function isRingShown(projection, ring) {
+  const pixels = ring.map(([lon, lat]) => projection.toPixel(lon, lat));
+  return pixels.every((pixel, index) => {
+    const last = pixels[Math.max(index - 1, 0)];
+    return pixel && last && Math.abs(pixel[0] - last[0]) <= projection.width;
+  });
 }
