@@ -13,6 +13,7 @@ from drawing import Body, Sky, draw_ring, wandering
 from PIL import Image
 
 CRATERED = {"mars": ("Mars-imagery", 3396.2), "moon": ("Moon-imagery", 1737.4), "mercury": ("Mercury-imagery", 2440.5), "venus": ("Venus-radar", 6051.8)}  # fmt: skip
+FURTHER_MAPS = ("Mars-albedo", "Mars-relief", "Moon-relief")
 REGIONS = "Ganymede_ROIs-Stephan_2021_PSS-Tab_SM1.csv"
 AROUND, LEAST = 2.5, 12.0  # what a view shows: times the crater, degrees
 
@@ -38,6 +39,8 @@ def planets(collections: Path) -> None:
             save(Body(path).globe(float(row["lon"]), 15.0), home / f"data/globes/{row['body']}.jpg")
             (home / "data/maps").mkdir(exist_ok=True)
             shutil.copyfile(path, home / f"data/maps/{row['body']}.jpg")
+    for name in FURTHER_MAPS:
+        shutil.copyfile(ground(name), home / f"data/maps/{name}.jpg")
     for name, (picture, radius) in CRATERED.items():
         body = Body(ground(picture))
         with (home / f"data/{name}_craters_km.csv").open(newline="") as file:

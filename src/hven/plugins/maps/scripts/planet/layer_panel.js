@@ -145,7 +145,7 @@ export class LayerPanel {
    * @param {MapLayer} layer
    */
   createLegend(layer) {
-    if (!layer.range || !layer.colours)
+    if (!layer.range || !layer.colours || !(layer.quantity || layer.unit))
       return layer.legend_url ? [createElement("img", { src: layer.legend_url, alt: "" })] : [];
     const mark = createElement("i", { hidden: true });
     const text = createElement("b");

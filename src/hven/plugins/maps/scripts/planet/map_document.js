@@ -76,13 +76,13 @@ export function buildTileTemplate({ layer, time }, setName) {
 }
 
 /**
- * Return the address of the value at a place; empty if the layer has colours alone.
+ * Return the address of the value at a place; empty if the layer has colours alone, or values without a meaning.
  * @param {DrawnLayer} drawnLayer
  * @param {number} lon
  * @param {number} lat
  */
 export function buildValueUrl({ layer, time }, lon, lat) {
-  if (!layer.value_url) return "";
+  if (!layer.value_url || !(layer.quantity || layer.unit)) return "";
   const url = layer.value_url.replace("{lon}", lon.toFixed(6)).replace("{lat}", lat.toFixed(6));
   return time ? appendParameter(url, "TIME", time) : url;
 }

@@ -222,10 +222,10 @@ export class OverlayPainter {
     for (const { name, lon, lat, size } of names) {
       if ((size * 1000) / scale < MIN_NAME_PIXELS || takenBoxes.length >= MAX_NAMES) break; // the largest come first
       const pixel = projection.toPixel(lon, lat);
-      if (!pixel || pixel[0] < 0 || pixel[1] < 0 || pixel[0] > projection.width || pixel[1] > projection.height)
-        continue;
+      if (!pixel || pixel[1] < 0 || pixel[1] > projection.height) continue;
       const half = ctx.measureText(name).width / 2 + 4;
       const box = [pixel[0] - half, pixel[1] - 9, pixel[0] + half, pixel[1] + 9];
+      if (box[0] < 0 || box[2] > projection.width) continue;
       if (takenBoxes.some((other) => box[0] < other[2] && box[2] > other[0] && box[1] < other[3] && box[3] > other[1]))
         continue;
       takenBoxes.push(box);

@@ -54,7 +54,7 @@ export class ValueReader {
     const { drawnLayers, layerPanel, workspace } = this.planetMap;
     const { place } = this;
     if (!place) return;
-    const layers = drawnLayers.filter(({ layer }) => layer.value_url).slice(-MAX_LAYERS);
+    const layers = drawnLayers.filter((drawnLayer) => buildValueUrl(drawnLayer, 0, 0)).slice(-MAX_LAYERS);
     /** @type {Map<string, number | null>} */
     const values = new Map();
     const requests = layers.map(async (drawnLayer, index) => {
