@@ -108,3 +108,9 @@ def test_places_are_those_of_the_body(client: Client) -> None:
     )
     assert rows["total"] == 2
     assert json.loads(client.get("/maps/Venus/places").text) == {"names": [], "tables": []}
+
+
+def test_the_page_of_a_collection_with_maps_links_to_them(client: Client) -> None:
+    link = 'href="https://vo.example/maps">Maps'
+    for name, count in (("psup", 2), ("places", 1)):  # each has the link of the menu
+        assert client.ask("GET", f"/collections/{name}", headers=HTML).text.count(link) == count

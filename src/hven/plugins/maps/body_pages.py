@@ -120,9 +120,16 @@ def _build_body_page(document: Mapping[str, Any], page_context: PageContext) -> 
     resources = page_context.published_state.resources
     width, height = PICTURE_PIXELS
     parameters = {
-        "SERVICE": "WMS", "VERSION": "1.1.1", "REQUEST": "GetMap", "SRS": document["frame"], "BBOX": "-180,-90,180,90",
-        "WIDTH": width, "HEIGHT": height, "STYLES": "", "FORMAT": "image/png",
-    }  # fmt: skip
+        "SERVICE": "WMS",
+        "VERSION": "1.1.1",
+        "REQUEST": "GetMap",
+        "SRS": document["frame"],
+        "BBOX": "-180,-90,180,90",
+        "WIDTH": width,
+        "HEIGHT": height,
+        "STYLES": "",
+        "FORMAT": "image/png",
+    }
     return BodyMapPage(
         body=document["body"],
         described=document,
@@ -198,17 +205,17 @@ def _list_tables(page_context: PageContext, body_name: str, runner: QueryRunner)
     return tables
 
 
-def _has_maps(request: Request, context: ServiceContext) -> bool:
-    """Return whether the reader may see a collection with maps, so that the menu links to them."""
+def _list_map_collections(request: Request, context: ServiceContext) -> tuple[str, ...]:
+    """List the collections with maps that the reader may see: pages link to their maps."""
     page_context = build_page_context(request, context)
     resources = page_context.published_state.resources
-    visible_names = [schema.name for schema in page_context.catalogue.schemas if schema.name in resources]
-    return any(resources[name].extensions.get(LAYERS_KEY) for name in visible_names)
+    names = [schema.name for schema in page_context.catalogue.schemas if schema.name in resources]
+    return tuple(name for name in names if resources[name].extensions.get(LAYERS_KEY))
 
 
 PAGES = PortalPages(
     build_routes=build_routes,
     template_directory=Path(__file__).parent / "pages",
-    parts={"menu": "menu.html"},
-    compute_frame_value=_has_maps,
+    parts={"menu": "menu.html", "collection.links": "collection_link.html"},
+    compute_frame_value=_list_map_collections,
 )
