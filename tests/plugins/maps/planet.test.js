@@ -15,6 +15,9 @@ import {
   readLayerChoices,
   writeLayerChoices,
 } from "../../../src/hven/plugins/maps/scripts/planet/map_document.js";
+import { findShownBox } from "../../../src/hven/plugins/maps/scripts/planet/overlay_painter.js";
+import { findNames, foldText } from "../../../src/hven/plugins/maps/scripts/planet/place_search.js";
+import { isInsideRing } from "../../../src/hven/plugins/maps/scripts/planet/row_catalogues.js";
 import { computeArea, computeLength } from "../../../src/hven/plugins/maps/scripts/planet/measures.js";
 import { createProjection, findWholePosition } from "../../../src/hven/plugins/maps/scripts/planet/projections.js";
 import { chooseLevel, listGlobeTiles } from "../../../src/hven/plugins/maps/scripts/planet/tile_store.js";
@@ -110,4 +113,44 @@ test("the globe fetches the tiles of its near side", () => {
   const allTiles = listGlobeTiles(SET, 2, RADIUS, SIZE, { lon: 20, lat: 0, scale: 1e6 });
   assert.equal(new Set(allTiles.map(({ x, y }) => `${x} ${y}`)).size, allTiles.length);
   assert.ok(allTiles.length <= 32);
+});
+
+test("names are found by their begin, then by their words, then by what they contain, without accents", () => {
+  const names = ["Terra Cimmeria", "Bélus", "Nili Fossae", "Fossae Minor"].map((name) => ({
+    name,
+    lon: 0,
+    lat: 0,
+    size: 1,
+  }));
+  const folded = names.map(({ name }) => foldText(name));
+  const find = (text) => findNames(names, folded, text).map(({ name }) => name);
+  assert.deepEqual(find("foss"), ["Fossae Minor", "Nili Fossae"]);
+  assert.deepEqual(find(" belus "), ["Bélus"]);
+  assert.deepEqual(find("merIA"), ["Terra Cimmeria"]);
+  assert.deepEqual(find(""), []);
+});
+
+test("a place is inside a ring, also a turn away", () => {
+  const ring = [
+    [350, -10],
+    [370, -10],
+    [370, 10],
+    [350, 10],
+  ];
+  assert.ok(isInsideRing(ring, [0, 0]));
+  assert.ok(isInsideRing(ring, [-5, 5]));
+  assert.ok(isInsideRing(ring, [365, -5]));
+  assert.ok(!isInsideRing(ring, [20, 0]));
+  assert.ok(!isInsideRing(ring, [0, 11]));
+});
+
+test("the shown box has all that a view shows", () => {
+  const showBox = (view, position) => findShownBox(createProjection(view, RADIUS, SIZE, position), position.lon);
+  const metres = (RADIUS * Math.PI) / 180;
+  const flat = showBox("flat", { lon: 170, lat: 10, scale: metres / 20 });
+  assert.ok(Math.abs(flat.west + 20) < 1e-9 && Math.abs(flat.east - 20) < 1e-9);
+  assert.ok(Math.abs(flat.south + 5) < 1e-9 && Math.abs(flat.north - 25) < 1e-9);
+  const whole = { west: -180, south: -90, east: 180, north: 90 };
+  assert.deepEqual(showBox("globe", findWholePosition("globe", RADIUS, SIZE)), whole);
+  assert.deepEqual(showBox("north", { lon: 0, lat: 90, scale: 100 }), whole);
 });

@@ -21,7 +21,7 @@ collection: {name}
 title: Maps of Mars
 access: {access}
 files: "maps/*"
-layers: {{flat: {{file: maps/flat.tif, kind: background}}}}
+layers: {{flat: {{file: maps/flat.tif, kind: background, title: {{en: Height, fr: Altitude}}}}}}
 """
 TABLES = """\
 collection: places
@@ -79,6 +79,14 @@ def test_a_page_has_the_layers_that_its_reader_may_see(client: Client) -> None:
     document = json.loads(text)
     assert {layer["collection"] for layer in document["layers"]} == {"psup"}
     assert "shut" not in answer.text
+    assert document["layers"][0]["title"] == "Height"
+    french = client.ask("GET", "/maps/Mars", b"lang=fr", headers=HTML).text
+    assert (
+        json.loads(french.partition('<script type="application/json">')[2].partition("</script>")[0])["layers"][0][
+            "title"
+        ]
+        == "Altitude"
+    )
     assert "SRS=IAU_2015%3A49900" in answer.text
     assert 'href="https://vo.example/maps"' in answer.text  # in the menu
 

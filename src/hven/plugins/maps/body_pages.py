@@ -16,6 +16,7 @@ from starlette.routing import Route
 from hven.adql import syntax_tree
 from hven.model import plugins
 from hven.model.errors import HvenError
+from hven.model.table import translate_text
 from hven.plugins.maps.map_layers import LAYERS_KEY
 from hven.portal.api.column_values import build_column_ref
 from hven.portal.api.page_rows import build_json_endpoint, build_query_runner, build_table_address, parse_search
@@ -104,7 +105,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
 
 
 def _build_document(page_context: PageContext, function_name: str, *arguments: str) -> dict[str, Any]:
-    """Build a document of the layers that the reader may see, with addresses below the site or portal of the page."""
+    """Build a document of the layers that the reader may see, in the language and with the addresses of the page."""
     purpose = "the pages of maps"
     access = plugins.import_hven_module("hven.plugins.maps.layer_access", purpose)
     documents = plugins.import_hven_module("hven.plugins.maps.body_documents", purpose)
@@ -113,7 +114,15 @@ def _build_document(page_context: PageContext, function_name: str, *arguments: s
     portal_context = replace(context, collections=portal_collections or context.collections)
     rasters = access.list_layer_rasters(portal_context, page_context.principal)
     document: dict[str, Any] = getattr(documents, function_name)(rasters, *arguments, page_context.base)
+    if "layers" in document:
+        document["layers"] = [_translate_values(layer, page_context.language) for layer in document["layers"]]
     return document
+
+
+def _translate_values(record: Mapping[str, Any], language: str) -> dict[str, Any]:
+    return {
+        name: translate_text(language, value) if isinstance(value, str) else value for name, value in record.items()
+    }
 
 
 def _build_body_page(document: Mapping[str, Any], page_context: PageContext) -> BodyMapPage:
@@ -192,16 +201,15 @@ def _list_tables(page_context: PageContext, body_name: str, runner: QueryRunner)
             continue
         if row_count:
             resource = page_context.published_state.resources.get(table.schema)
-            tables.append(
-                {
-                    "id": table.qualified_name,
-                    "title": str(table.title or (resource and resource.title) or table.qualified_name),
-                    "url": build_table_address(page_context.base, table),
-                    "query": urlencode([condition]),
-                    "rows": row_count,
-                    "footprints": find_footprint_column(table) is not None,
-                }
-            )
+            facts = {
+                "id": table.qualified_name,
+                "title": table.title or (resource and resource.title) or table.qualified_name,
+                "url": build_table_address(page_context.base, table),
+                "query": urlencode([condition]),
+                "rows": row_count,
+                "footprints": find_footprint_column(table) is not None,
+            }
+            tables.append(_translate_values(facts, page_context.language))
     return tables
 
 

@@ -25,7 +25,7 @@ export class LayerPanel {
       { className: "planet-layers" },
       createElement("h2", { textContent: t("Shown layers, from top to bottom") }),
       this.shownList,
-      createElement("h2", { textContent: t("Background") }),
+      createElement("h2", { textContent: t("Background"), hidden: !backgrounds.length }),
       createElement(
         "div",
         { className: "planet-backgrounds", role: "radiogroup", "aria-label": t("Background") },
