@@ -89,7 +89,7 @@ def test_files_arrive_whole_under_a_harmless_name(tmp_path, site, path, name):
         ("/around", {}, UserError, "redirects too many times"),
         ("/file", {}, UserError, "not an http or https address"),
         ("/short", {}, UserError, "was lost"),
-        ("/data/stars.csv", {"byte_limit": 100}, TooLargeError, "more than the limit of 100"),
+        ("/data/stars.csv", {"byte_limit": 100}, TooLargeError, "the limit is 100"),
     ],
 )
 def test_faults_leave_nothing_behind(tmp_path, site, path, options, error, message):

@@ -77,7 +77,7 @@ def rewrite(site: Path, text: str | bytes) -> None:
         (b"<html><body>404 Not Found</body></html>", ["stars.csv:1", "XML or HTML"]),
         (b"id,ra,dec,mag\n" + b"1,10,20,3.5\n2,11,21,5,5\n" * 9, ["stars.csv", "5"]),
         (b"id,ra,dec,mag\nn\xe9e,10,20,3.5\n", ["stars.csv:2", "UTF-8", "encoding"]),
-        (b'id,ra,dec,mag\n1,10,20,"3.5\n2,11,21,4.5\n', ["stars.csv:2", "does not end", "quote"]),
+        (b'id,ra,dec,mag\n1,10,20,"3.5\n2,11,21,4.5\n', ["stars.csv:2", "closing quote is missing"]),
     ],
     ids=["empty", "other columns", "no rows", "NUL", "a web page", "rows too long", "latin-1", "open quote"],
 )

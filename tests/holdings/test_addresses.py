@@ -45,14 +45,14 @@ def test_a_site_that_moves_is_told(tmp_path):
     settings = ingest_site(tmp_path)
     assert find_state_faults(settings) == []
     (fault,) = find_state_faults(settings, port=9090)
-    assert "the rows of maps.main begin with http://127.0.0.1:8080" in fault.message
-    assert "the address is now http://127.0.0.1:9090" in fault.message
+    assert "addresses in the rows of maps.main still begin with http://127.0.0.1:8080" in fault.message
+    assert "the address of the site is now http://127.0.0.1:9090" in fault.message
     assert "HVEN_PORT=9090 hven ingest maps" in fault.remedy
     assert fault.severity == "warning"
     moved = dataclasses.replace(settings, public_url="https://vo.example.org/hven/")
     (fault,) = find_state_faults(moved, port=9090)  # behind a proxy the port is nobody's business
-    assert fault.message.endswith("the address is now https://vo.example.org/hven")
-    assert "with: hven ingest maps" in fault.remedy
+    assert fault.message.startswith("the address of the site is now https://vo.example.org/hven, ")
+    assert "with `hven ingest maps`" in fault.remedy
     with Site(moved) as site:
         ingest_collection(site, "maps")
     assert find_state_faults(moved) == []

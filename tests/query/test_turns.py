@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import importlib.util
 import threading
 import time
 from collections.abc import Callable, Iterator
 from queue import SimpleQueue
+from types import ModuleType
 
 import pyarrow as pa
 import pytest
 
 from hven.model.errors import OperationCancelledError, OverloadedError
-from hven.query import memory_watchdog, query_queue
+from hven.query import query_queue
 from hven.query.query_queue import QueryQueue, QueryTurn, QueuedExecution
 
 SCHEMA = pa.schema([("n", pa.int64())])
@@ -347,24 +349,24 @@ def test_a_short_queue_has_places_for_many_and_is_judged_by_time() -> None:
 
 
 @pytest.fixture
-def single_watchdog(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Nobody else watches while such a test measures memory as it likes, and nobody of it does afterwards."""
+def private_module() -> ModuleType:
+    """Load the module once more: watchdogs of other sites in this process keep their own measure of memory."""
+    spec = importlib.util.find_spec("hven.query.memory_watchdog")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.CHECK_INTERVAL_SECONDS = 0.001  # type: ignore[attr-defined]
+    return module
 
-    def watchers() -> list[threading.Thread]:
-        return [one for one in threading.enumerate() if one.name == "hven-ceiling"]
 
-    monkeypatch.setattr(memory_watchdog, "CHECK_INTERVAL_SECONDS", 0.001)
-    wait_until_true(lambda: not watchers())
-    yield
-    wait_until_true(lambda: not watchers())
-
-
-@pytest.mark.usefixtures("single_watchdog")
-def test_the_query_that_began_last_is_ended_when_the_process_holds_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_query_that_began_last_is_ended_when_the_process_holds_too_much(
+    private_module: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
     held = [0]
-    monkeypatch.setattr(memory_watchdog, "measure_process_bytes", lambda: held[0])
-    monkeypatch.setattr(memory_watchdog, "RELEASE_WAIT_SECONDS", 0.01)
-    ceiling = memory_watchdog.MemoryWatchdog(1000)
+    monkeypatch.setattr(private_module, "measure_process_bytes", lambda: held[0])
+    monkeypatch.setattr(private_module, "RELEASE_WAIT_SECONDS", 0.01)
+    ceiling = private_module.MemoryWatchdog(1000)
     ended: SimpleQueue[str] = SimpleQueue()
     ceiling.watch_query("first", lambda: ended.put("first"))
     ceiling.watch_query("last", lambda: ended.put("last"))
@@ -375,17 +377,16 @@ def test_the_query_that_began_last_is_ended_when_the_process_holds_too_much(monk
     assert [ended.get(timeout=60), ended.get(timeout=60)] == ["last", "first"]
 
 
-@pytest.mark.usefixtures("single_watchdog")
-def test_what_the_process_beside_it_holds_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_process_beside_it_holds_counts(private_module: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     held, looked = {"self": 100, 7: 500}, set()
 
     def used(process: str | int = "self") -> int:
         looked.add(process)
         return held[process]
 
-    monkeypatch.setattr(memory_watchdog, "measure_process_bytes", used)
+    monkeypatch.setattr(private_module, "measure_process_bytes", used)
     beside: dict[int, int] = {}
-    ceiling = memory_watchdog.MemoryWatchdog(1000, lambda: beside)
+    ceiling = private_module.MemoryWatchdog(1000, lambda: beside)
     ended: SimpleQueue[float] = SimpleQueue()
     ceiling.watch_query("one", lambda: ended.put(held[7]))
     beside[7] = 500  # begun since; what it holds at first is not the query's
@@ -395,15 +396,16 @@ def test_what_the_process_beside_it_holds_counts(monkeypatch: pytest.MonkeyPatch
     beside.clear()
 
 
-@pytest.mark.usefixtures("single_watchdog")
 @pytest.mark.parametrize("held", [2001, 1300])
-def test_a_process_that_holds_too_much_whatever_is_ended_gives_way(held: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_that_holds_too_much_whatever_is_ended_gives_way(
+    held: int, private_module: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
     now = [0]
     gone: SimpleQueue[int] = SimpleQueue()
-    monkeypatch.setattr(memory_watchdog, "measure_process_bytes", lambda: now[0])
-    monkeypatch.setattr(memory_watchdog, "MAX_OVERRUN_SECONDS", 0.01 if held < 2000 else 1e9)
-    monkeypatch.setattr(memory_watchdog, "end_process", gone.put)
-    ceiling = memory_watchdog.MemoryWatchdog(1000)
+    monkeypatch.setattr(private_module, "measure_process_bytes", lambda: now[0])
+    monkeypatch.setattr(private_module, "MAX_OVERRUN_SECONDS", 0.01 if held < 2000 else 1e9)
+    monkeypatch.setattr(private_module, "end_process", gone.put)
+    ceiling = private_module.MemoryWatchdog(1000)
     ceiling.watch_query("one", lambda: None)
     now[0] = held
     assert gone.get(timeout=60) == held

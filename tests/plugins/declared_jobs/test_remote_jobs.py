@@ -475,5 +475,5 @@ def test_a_result_without_end_is_given_up(site: Site, wrong: str) -> None:
     results = f'<uws:results><uws:result id="r" xlink:href="{wrong}/big"/></uws:results>'
     Wrong.script |= {"GET /async/1": job("COMPLETED", results), "GET /big": (200, {}, bytes(300_000))}
     found = run_far_job(site)
-    assert "more than the limit of 102,400" in str(found.error)
+    assert "the limit is 102,400" in str(found.error)
     assert not list((site.settings.var_directory / "jobs").glob(f"{found.id}/*"))

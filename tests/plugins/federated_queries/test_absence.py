@@ -46,7 +46,7 @@ def test_the_rest_is_answered_and_the_package_is_named(tmp_path: Path) -> None:
             for run in (count_rows, lambda site, text: query.explain_query(text, site=site)):
                 with pytest.raises(UserError, match=r"several engines \(duckdb, other\)") as caught:
                     run(site, JOIN)
-                assert "add federated_queries to `plugins`" in str(caught.value.remedy)
+                assert "add 'federated_queries' to `plugins`" in str(caught.value.remedy)
         (directory / "hven.toml").write_text(settings)
         with Site(load_settings(directory, {})) as site:
             assert count_rows(site, JOIN) == 3
