@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 from collections.abc import Iterator
 
@@ -98,7 +99,12 @@ def test_the_json_address_is_that_of_the_service(client: Client) -> None:
 
 
 def test_there_is_a_page_for_bodies_with_maps_alone(client: Client) -> None:
-    assert '<a href="https://vo.example/maps/Mars">' in client.ask("GET", "/maps", headers=HTML).text
+    text = client.ask("GET", "/maps", headers=HTML).text
+    assert '<a href="https://vo.example/maps/Mars">' in text
+    picture = html.unescape(text.partition('<img src="https://vo.example')[2].partition('"')[0])
+    path, _, query = picture.partition("?")
+    assert "SRS=IAU_2015%3A49965" in query
+    assert client.ask("GET", path, query.encode()).body.startswith(b"\x89PNG")
     answer = client.ask("GET", "/maps/Vulcan", headers=HTML)
     assert answer.status == 404
     assert "Vulcan" in answer.text

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 MAX_NAMES = 20_000  # of a body
 QUERY_TIMEOUT_SECONDS = 5.0
+GLOBE_PIXELS = 240  # of the pictures of bodies
 PICTURE_PIXELS = (1024, 512)  # of the map for browsers without scripts
 
 
@@ -51,7 +52,7 @@ class BodyListPage(TemplateContext):
     Attributes
     ----------
     bodies
-        Body, title and number of layers of each.
+        Body, title, number of layers, and address of the picture of each.
     """
 
     template = "maps/bodies.html"
@@ -86,7 +87,8 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
 
     async def show_bodies(page_context: PageContext) -> PageContent:
         document = await anyio.to_thread.run_sync(_build_document, page_context, "build_body_list")
-        return PageContent(page=BodyListPage(bodies=document["bodies"]), json_content=document)
+        bodies = await anyio.to_thread.run_sync(_add_pictures, document["bodies"], page_context)
+        return PageContent(page=BodyListPage(bodies=bodies), json_content=document)
 
     async def show_body(page_context: PageContext) -> PageContent:
         body_name = page_context.request.path_params["body"]
@@ -119,6 +121,34 @@ def _build_document(page_context: PageContext, function_name: str, *arguments: s
     return document
 
 
+def _add_pictures(bodies: Sequence[Mapping[str, Any]], page_context: PageContext) -> list[dict[str, Any]]:
+    """Add the address of a picture to each body: its first layer from far away."""
+    pictured_bodies = []
+    for body in bodies:
+        document = _build_document(page_context, "build_body_document", body["body"])
+        layer, radius = document["layers"][0], document["radii_m"]["sphere"]
+        frame = document["frame"].removesuffix("00") + "65"  # orthographic, above longitude 0
+        parameters = _build_wms_parameters(frame, (-radius, -radius, radius, radius), (GLOBE_PIXELS, GLOBE_PIXELS))
+        query = urlencode(parameters | {"TRANSPARENT": "TRUE", "LAYERS": layer["layer"]})
+        pictured_bodies.append({**body, "picture": f"{layer['wms_url']}?{query}"})
+    return pictured_bodies
+
+
+def _build_wms_parameters(frame: str, box: tuple[float, ...], size: tuple[int, int]) -> dict[str, object]:
+    """Build the parameters of a request for a picture of WMS 1.1.1, without layers."""
+    return {
+        "SERVICE": "WMS",
+        "VERSION": "1.1.1",
+        "REQUEST": "GetMap",
+        "SRS": frame,
+        "BBOX": ",".join(f"{edge:g}" for edge in box),
+        "WIDTH": size[0],
+        "HEIGHT": size[1],
+        "STYLES": "",
+        "FORMAT": "image/png",
+    }
+
+
 def _translate_values(record: Mapping[str, Any], language: str) -> dict[str, Any]:
     return {
         name: translate_text(language, value) if isinstance(value, str) else value for name, value in record.items()
@@ -127,18 +157,7 @@ def _translate_values(record: Mapping[str, Any], language: str) -> dict[str, Any
 
 def _build_body_page(document: Mapping[str, Any], page_context: PageContext) -> BodyMapPage:
     resources = page_context.published_state.resources
-    width, height = PICTURE_PIXELS
-    parameters = {
-        "SERVICE": "WMS",
-        "VERSION": "1.1.1",
-        "REQUEST": "GetMap",
-        "SRS": document["frame"],
-        "BBOX": "-180,-90,180,90",
-        "WIDTH": width,
-        "HEIGHT": height,
-        "STYLES": "",
-        "FORMAT": "image/png",
-    }
+    parameters = _build_wms_parameters(document["frame"], (-180, -90, 180, 90), PICTURE_PIXELS)
     return BodyMapPage(
         body=document["body"],
         described=document,
