@@ -65,6 +65,8 @@ export function findShownBox(projection, middle) {
 export class OverlayPainter {
   showsGrid = true;
   showsNames = true;
+  /** Where lines of the grid have labels. @type {number[][]} */
+  labelPixels = [];
 
   /** @param {PlanetMap} planetMap */
   constructor(planetMap) {
@@ -178,6 +180,7 @@ export class OverlayPainter {
         return /** @type {[string, number[][], boolean]} */ ([label, places, false]);
       }),
     ];
+    this.labelPixels = [];
     for (const [label, places, isMeridian] of lines) {
       ctx.beginPath();
       tracePlaces(ctx, projection, places);
@@ -206,6 +209,9 @@ export class OverlayPainter {
     });
     if (!points.length) return;
     const { x, y } = points.reduce((best, point) => (point.rank > best.rank ? point : best));
+    const isTaken = this.labelPixels.some(([left, top]) => Math.abs(left - x) < 46 && Math.abs(top - y) < 13);
+    if (isTaken) return;
+    this.labelPixels.push([x, y]);
     writeText(ctx, label, x + 3, y - 3, "rgba(225,230,245,.85)");
   }
 
