@@ -625,7 +625,7 @@ def test_the_ladder_is_listed() -> None:
     assert all((directory / "README.md").is_file() for directory in list_examples().values())
 
 
-OTHER_KINDS = {"granule_gid", "coosys", "timesys"}  # what is no source
+OTHER_KINDS = {"granule_gid", "coosys", "timesys", "background"}  # what is no source
 
 
 def test_kinds_that_the_pages_name_exist() -> None:

@@ -1,7 +1,9 @@
 """What the tests of rights must know of this package (`tests/package_rights.py`)."""
 
 QUERY_STRINGS = {
-    "/wms/{collection}": ["REQUEST=GetCapabilities"],
+    "/wms/{collection}": ["REQUEST=GetCapabilities", "REQUEST=GetLegendGraphic&LAYER=x"],
+    "/wmts/{collection}": ["REQUEST=GetCapabilities"],
+    "/wmts/{collection}/1.0.0/WMTSCapabilities.xml": [""],
     "/wmts/{collection}/1.0.0/{layer}/default/{set}/{level:int}/{row:int}/{column:int}.png": [""],
     "/maps": [""],
     "/maps/{body}": [""],

@@ -6,6 +6,7 @@ import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import numpy as np
 import pyproj
@@ -17,9 +18,19 @@ from PIL import Image
 from hven.app._server import create_application
 from hven.descriptor import check_descriptor
 from hven.ingest.api.runs import ingest_collection
+from hven.model.errors import SourceError, TextPlace
 from hven.model.settings import load_settings
+from hven.plugins.maps.map_drawing import LayerRaster
+from hven.plugins.maps.map_layers import MapLayer
 from hven.site import Site
 
+SETTINGS = """\
+public_url = "https://vo.example"
+[[alias]]
+path = "/cgi-bin/mapserv"
+to = "/wms/psup"
+"""
+INFO = "REQUEST=GetFeatureInfo&CRS=IAU_2015:49900&BBOX=0,0,9,9"
 DESCRIPTOR = """\
 collection: {name}
 title: Maps of Mars
@@ -53,7 +64,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_raster(folder / "maps/latitude.tif", latitudes, -180)
         write_raster(folder / "maps/turned.tif", longitudes, 0)
         (folder / f"{name}.yaml").write_text(DESCRIPTOR.format(name=name, access=access))
-    (directory / "hven.toml").write_text('public_url = "https://vo.example"\n')
+    (directory / "hven.toml").write_text(SETTINGS)
     return directory
 
 
@@ -136,9 +147,14 @@ def test_the_document_of_a_body_names_the_layers_that_everybody_may_see(client: 
 def test_a_private_collection_has_no_maps_for_strangers(client: Client) -> None:
     query = "VERSION=1.3.0&REQUEST=GetMap&LAYERS=latitude&CRS=IAU_2015:49900&BBOX=0,0,9,9&WIDTH=9&HEIGHT=9"
     for path in (f"/wms/shut?{query}", "/wms/shut?REQUEST=GetCapabilities", "/wms/shut?REQUEST=GetMap&LAYERS=x",
+                 "/wms/shut?REQUEST=GetLegendGraphic&LAYER=latitude",
+                 f"/wms/shut?{query.replace('GetMap', 'GetFeatureInfo')}&QUERY_LAYERS=latitude&I=1&J=1",
+                 "/wmts/shut?REQUEST=GetCapabilities", "/wmts/shut/1.0.0/WMTSCapabilities.xml",
+                 "/wmts/shut?REQUEST=GetTile&LAYER=latitude&TILEMATRIXSET=MarsGeographic&TILEMATRIX=0&TILEROW=0&TILECOL=0",
                  "/wmts/shut/1.0.0/latitude/default/MarsGeographic/0/0/0.png"):  # fmt: skip
         assert client.get(path).status == client.get(path.replace("shut", "nothing")).status == 404
     assert client.get("/maps/Mars/value?LAYER=shut/latitude&LON=1&LAT=2").status == 404
+    assert "shut" not in client.get("/maps/Mars.json").text
 
 
 @pytest.mark.parametrize(
@@ -146,6 +162,9 @@ def test_a_private_collection_has_no_maps_for_strangers(client: Client) -> None:
     [
         ("CRS=IAU_2015:49900&BBOX=-180,0,180,90", "", "latitude, longitude (east)"),
         ("CRS=IAU_2015:49900&BBOX=nan,0,1,1", "", "is no box"),
+        (f"{INFO}&QUERY_LAYERS=x&I=0&J=0", "LayerNotDefined", "latitude"),
+        (f"{INFO}&QUERY_LAYERS=latitude&I=9&J=0", "InvalidPoint", "outside of the map"),
+        (f"{INFO}&QUERY_LAYERS=latitude&I=0&J=0&INFO_FORMAT=text/html", "InvalidFormat", "text/plain"),
         ("CRS=EPSG:32632&BBOX=0,0,1,1", "InvalidCRS", "EPSG:32632"),
         ("CRS=IAU_2015:30100&BBOX=0,0,1,1", "InvalidCRS", "Moon"),
         ("CRS=IAU_2015:49900&BBOX=0,0,1,1&WIDTH=65536", "", "cannot be drawn"),
@@ -157,7 +176,8 @@ def test_a_private_collection_has_no_maps_for_strangers(client: Client) -> None:
 def test_wrong_requests_are_refused_with_a_reason(client: Client, query: str, code: str, words: str) -> None:
     defaults = {"LAYERS": "latitude", "WIDTH": "9", "HEIGHT": "9"}
     more = "&".join(f"{name}={value}" for name, value in defaults.items() if f"{name}=" not in query)
-    answer = client.get(f"/wms/psup?VERSION=1.3.0&REQUEST=GetMap&{query}&{more}")
+    operation = "" if "REQUEST=" in query else "&REQUEST=GetMap"
+    answer = client.get(f"/wms/psup?VERSION=1.3.0{operation}&{query}&{more}")
     assert answer.status == 400
     assert answer.headers["content-type"].startswith("text/xml")
     assert f'code="{code}"' in answer.text or not code
@@ -170,6 +190,89 @@ def test_capabilities_name_layers_and_frames(client: Client) -> None:
         assert f'version="{version}"' in text
         assert f"<{tag}>IAU_2015:49930</{tag}>" in text
         assert "<Name>latitude</Name>" in text
+
+
+def test_the_old_address_of_a_map_server_answers_literally(client: Client) -> None:
+    """What CNES's Mizar sends to Mars Visu: lower-case values, a key twice, a foreign key, a frame of the Earth."""
+    query = (
+        "map=/home/cnes/mars/mars.map&service=wms&version=1.3.0&request=getMap&layers=latitude&styles="
+        "&format=image/png&transparent=false&width=256&height=256&transparent=false&crs=CRS:84&bbox=90,0,180,90"
+    )
+    answer = client.get(f"/cgi-bin/mapserv?{query}")
+    assert answer.status == 200, answer.text
+    picture = np.asarray(Image.open(io.BytesIO(answer.body)).convert("RGB")).astype(int)
+    assert picture.shape == (256, 256, 3)
+    centres = 90 - (np.arange(256) + 0.5) * 90 / 256
+    assert np.abs(picture[:, 100, 0] - to_grey(centres)).max() <= 1.5
+    capabilities = "map=/home/cnes/mars/mars.map&service=WMS&request=getCapabilities&version=1.3.0"
+    assert "<Name>latitude</Name>" in client.get(f"/cgi-bin/mapserv?{capabilities}").text
+
+
+def test_values_at_a_pixel(client: Client) -> None:
+    query = f"{INFO}&WIDTH=9&HEIGHT=9&LAYERS=latitude&QUERY_LAYERS=latitude,turned"
+    text = client.get(f"/wms/psup?VERSION=1.3.0&{query}&I=2&J=1&INFO_FORMAT=text/plain").text
+    assert text == "latitude: 7.5 deg\nturned: 2.5\n"
+    old = query.replace("CRS", "SRS").replace("0,0,9,9", "190,-9,199,0")
+    answer = client.get(f"/wms/psup?VERSION=1.1.1&{old}&X=3&Y=0&INFO_FORMAT=application/json").text
+    place = json.loads(answer)
+    assert (place["lon"], place["lat"]) == (193.5, -0.5)
+    assert [entry["value"] for entry in place["values"]] == [-0.5, 193.5]
+
+
+def test_legends_show_the_scale(client: Client) -> None:
+    document = json.loads(client.get("/maps/Mars.json").text)
+    url = document["layers"][0]["legend_url"].removeprefix("https://vo.example")
+    picture = np.asarray(Image.open(io.BytesIO(client.get(url).body)).convert("RGB")).astype(int)
+    assert (picture[5, 0, 0], picture[5, -1, 0]) == (0, 255)
+    assert np.abs(picture[5, :, 0] - np.arange(256)).max() <= 1
+
+
+def test_tiles_by_parameters_are_those_by_path(client: Client) -> None:
+    text = client.get("/wmts/psup?SERVICE=WMTS&REQUEST=GetCapabilities").text
+    assert text == client.get("/wmts/psup/1.0.0/WMTSCapabilities.xml").text
+    document = ET.fromstring(text)
+    names = {"": "http://www.opengis.net/wmts/1.0", "ows": "http://www.opengis.net/ows/1.1"}
+    template = document.find("Contents/Layer/ResourceURL", names).get("template")  # type: ignore[union-attr]
+    tile = {"TileMatrixSet": "MarsGeographic", "TileMatrix": "1", "TileRow": "0", "TileCol": "3"}
+    by_path = client.get(str(template).removeprefix("https://vo.example").format(**tile))
+    query = "SERVICE=WMTS&REQUEST=GetTile&VERSION=1.0.0&LAYER=latitude&STYLE=default&FORMAT=image/png&TILEMATRIXSET="
+    by_parameters = client.get(f"/wmts/psup?{query}MarsGeographic&TILEMATRIX=1&TILEROW=0&TILECOL=3")
+    assert by_path.body == by_parameters.body
+    matrix_set = document.find("Contents/TileMatrixSet", names)
+    assert matrix_set is not None
+    assert matrix_set.findtext("TileMatrix/TopLeftCorner", "", names) == "90.0 -180.0", "the order of IAU:2015:49900"
+    scale = float(matrix_set.findtext("TileMatrix/ScaleDenominator", "", names))
+    assert scale == pytest.approx(148_848_291.77, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("tile", "code", "locator"),
+    [
+        ("TILEMATRIX=0&TILEROW=1&TILECOL=0", "TileOutOfRange", "TILEROW"),
+        ("TILEMATRIX=99999&TILEROW=99999&TILECOL=99999", "TileOutOfRange", "TILEROW"),
+        ("TILEMATRIX=0&TILECOL=0", "MissingParameterValue", "TILEROW"),
+        ("TILEMATRIX=x&TILEROW=0&TILECOL=0", "InvalidParameterValue", "TILEMATRIX"),
+    ],
+)
+def test_wrong_tiles_are_refused_with_a_reason(client: Client, tile: str, code: str, locator: str) -> None:
+    answer = client.get(f"/wmts/psup?REQUEST=GetTile&LAYER=latitude&TILEMATRIXSET=MarsGeographic&{tile}")
+    assert answer.status == 400
+    assert f'exceptionCode="{code}" locator="{locator}"' in answer.text
+
+
+def test_a_raster_that_changes_is_read_again_or_refused(directory: Path) -> None:
+    """Nothing of the earlier raster is kept."""
+    path = directory / "collections/psup/maps/latitude.tif"
+    layer_path = directory / "changed.tif"
+    layer = MapLayer(name="x", title="x", files={"": "changed.tif"}, place=TextPlace())
+    raster = LayerRaster(layer, layer_path, directory)
+    layer_path.write_bytes(path.read_bytes())
+    assert raster.read_info().width == 360
+    write_raster(layer_path, np.zeros((90, 180)), -180)
+    assert raster.read_info().width == 180
+    layer_path.write_bytes(b"II*\0 no raster")
+    with pytest.raises(SourceError, match="cannot be read"):
+        raster.read_info()
 
 
 def test_check_tells_of_rasters_without_a_frame(directory: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from hven.model.errors import HvenError, NotFoundError, format_message
+from hven.plugins.maps.frames import POLAR_CAP_LATITUDE_DEG
 from hven.plugins.maps.tile_matrix_sets import MAX_LEVEL, TILE_PIXELS, TileMatrixSet, list_tile_matrix_sets
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def build_body_document(
             for name, frame in frames.items()
         },
         "tile_matrix_sets": {matrix_set.name: _describe_matrix_set(matrix_set) for matrix_set in matrix_sets},
-        "layers": [_describe_layer(item, body, matrix_sets, base_url) for item in infos],
+        "layers": [_describe_layer(item, body, base_url) for item in infos],
     }
 
 
@@ -109,22 +110,19 @@ def _describe_matrix_set(matrix_set: TileMatrixSet) -> dict[str, Any]:
     }
 
 
-def _describe_layer(
-    item: tuple[CollectionSpec, LayerRaster, RasterInfo],
-    body: Body,
-    matrix_sets: Sequence[TileMatrixSet],
-    base_url: str,
-) -> dict[str, Any]:
+def list_reached_sets(info: RasterInfo) -> list[TileMatrixSet]:
+    """List the tile matrix sets that show something of a raster."""
+    _, south, _, north = info.lon_lat_bounds
+    is_reached = {"north_polar": north > POLAR_CAP_LATITUDE_DEG, "south_polar": south < -POLAR_CAP_LATITUDE_DEG}
+    return [item for item in list_tile_matrix_sets(info.frame.body) if is_reached.get(item.frame.kind, True)]
+
+
+def _describe_layer(item: tuple[CollectionSpec, LayerRaster, RasterInfo], body: Body, base_url: str) -> dict[str, Any]:
     resource, raster, info = item
     layer = raster.layer
     name, collection = quote(layer.name), quote(resource.name)
-    south, north = info.lon_lat_bounds[1], info.lon_lat_bounds[3]
     tiles_url = f"{base_url}/wmts/{collection}/1.0.0/{name}/default"
-    reached_sets = [
-        matrix_set
-        for matrix_set in matrix_sets
-        if {"north_polar": north > 60, "south_polar": south < -60}.get(matrix_set.frame.kind, True)
-    ]
+    reached_sets = list_reached_sets(info)
     value_url = f"{base_url}/maps/{quote(body.name)}/value?layer={collection}/{name}&lon={{lon}}&lat={{lat}}"
     licence_name = layer.licence or resource.licence
     licence = None
@@ -152,7 +150,7 @@ def _describe_layer(
         "quantity": str(layer.quantity),
         "range": None if colours is None else [colours.values[0], colours.values[-1]],
         "colours": None if colours is None else colours.list_stops(),
-        "legend_url": None,
+        "legend_url": None if colours is None else build_legend_url(f"{base_url}/wms/{collection}", layer.name),
         "attribution": str(layer.attribution or resource.publisher or ""),
         "licence": licence,
         "times": layer.times,
@@ -170,6 +168,12 @@ def _find_max_zoom(matrix_set: TileMatrixSet, info: RasterInfo) -> int:
         if matrix_set.get_resolution(level) * matrix_set.frame.metres_per_unit <= pixel_metres * 1.001:
             return level
     return MAX_LEVEL
+
+
+def build_legend_url(wms_url: str, layer_name: str) -> str:
+    """Build the address of the legend of a layer."""
+    parameters = f"SERVICE=WMS&VERSION=1.3.0&REQUEST=GetLegendGraphic&LAYER={quote(layer_name)}&FORMAT=image/png"
+    return f"{wms_url}?{parameters}"
 
 
 def find_raster(

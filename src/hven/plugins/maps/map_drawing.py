@@ -76,6 +76,14 @@ class MapView:
         y = north - (np.arange(self.height) + 0.5) * (north - south) / self.height
         return self.frame.convert_to_lon_lat(*np.meshgrid(x, y))
 
+    def locate_pixel(self, column: int, row: int) -> tuple[float, float]:
+        """Return the longitude and latitude of the centre of a pixel; infinite outside the projection."""
+        west, south, east, north = self.bounds
+        x = west + (column + 0.5) * (east - west) / self.width
+        y = north - (row + 0.5) * (north - south) / self.height
+        lon, lat = self.frame.convert_to_lon_lat(np.array([x]), np.array([y]))
+        return float(lon[0]), float(lat[0])
+
 
 def find_request_frame(text: str, aliases: Mapping[str, str]) -> Frame:
     """Find the frame of a request, whose name may be an alias of the collection.

@@ -36,8 +36,11 @@ if TYPE_CHECKING:
 
 MAX_DRAWINGS = 2  # maps that are drawn at a time in a process: queries have priority
 VARY_HEADER = "authorization, cookie, host"
-_CODES_BY_PARAMETER = {"LAYERS": "LayerNotDefined", "STYLES": "StyleNotDefined", "FORMAT": "InvalidFormat",
-                       "TIME": "InvalidDimensionValue", "REQUEST": "OperationNotSupported"}  # fmt: skip
+_CODES_BY_PARAMETER = {
+    "LAYERS": "LayerNotDefined", "LAYER": "LayerNotDefined", "QUERY_LAYERS": "LayerNotQueryable",
+    "STYLES": "StyleNotDefined", "FORMAT": "InvalidFormat", "INFO_FORMAT": "InvalidFormat", "I": "InvalidPoint",
+    "TIME": "InvalidDimensionValue", "REQUEST": "OperationNotSupported",
+}  # fmt: skip
 JSON_ERRORS = ErrorResponder(
     write_document=lambda message: write_json_error(message, 400), media_type="application/json"
 )
@@ -66,6 +69,17 @@ def _respond_to_wms_error(request: Request, error: Exception) -> Response:
     return Response(document, status, services.build_error_headers(error), media_type=media_type)
 
 
+def _respond_to_wmts_error(request: Request, error: Exception) -> Response:
+    parameter = str(error.name) if isinstance(error, ParamError) else ""
+    is_missing = not any(name.upper() == parameter for name in request.query_params)
+    message = write_error_message(error, services.get_request_id(request))
+    try:
+        document = _load_module("wmts_requests").write_exception(message, parameter, is_missing=is_missing)
+    except Exception:  # noqa: BLE001  (the libraries are not installed)
+        return Response(message, find_http_status(error), media_type="text/plain")
+    return Response(document, find_http_status(error), services.build_error_headers(error), media_type="text/xml")
+
+
 class MapService:
     """The maps of a site or portal."""
 
@@ -78,9 +92,14 @@ class MapService:
         wms_endpoint = wrap_endpoint_with_error_responses(
             self._answer_wms, _respond_to_wms_error, MAX_PARAMETER_BODY_BYTES
         )
+        wmts_endpoint = wrap_endpoint_with_error_responses(
+            self._answer_wmts, _respond_to_wmts_error, MAX_PARAMETER_BODY_BYTES
+        )
         tile_path = "/wmts/{collection}/1.0.0/{layer}/default/{set}/{level:int}/{row:int}/{column:int}.png"
         return [
             Route("/wms/{collection}", wms_endpoint, methods=["GET"]),
+            Route("/wmts/{collection}", wmts_endpoint, methods=["GET"]),
+            create_route("/wmts/{collection}/1.0.0/WMTSCapabilities.xml", self._answer_tile_capabilities),
             create_route(tile_path, self._answer_tile),
             create_route("/maps.json", self._answer_body_list, JSON_ERRORS),
             create_route("/maps/{body}.json", self._answer_body, JSON_ERRORS),
@@ -98,49 +117,97 @@ class MapService:
         return _load_module("layer_access").list_layer_rasters(self._context, principal, time)
 
     async def _answer_wms(self, request: Request, params: RequestParams) -> Response:
-        operation = (params.read_one("REQUEST") or "").lower()
-        if operation in {"getmap", "map"}:
-            body, media_type = await self._call_in_thread(lambda: self._draw_map(request, params))
-        elif operation in {"getcapabilities", "capabilities"}:
-            body, media_type = await self._call_in_thread(lambda: self._write_capabilities(request, params))
-        else:
-            message = f"there is no operation {operation[:60]!r}"
-            raise ParamError(message, name="REQUEST", remedy="request GetCapabilities or GetMap")
+        operations = {
+            "getmap": self._draw_map,
+            "map": self._draw_map,  # names of version 1.0
+            "getcapabilities": self._write_capabilities,
+            "capabilities": self._write_capabilities,
+            "getfeatureinfo": self._find_values,
+            "getlegendgraphic": self._draw_legend,
+        }
+        name = params.read_one("REQUEST") or ""
+        operation = operations.get(name.lower())
+        if operation is None:
+            message = f"there is no operation {name[:60]!r}"
+            remedy = "request GetCapabilities, GetMap, GetFeatureInfo or GetLegendGraphic"
+            raise ParamError(message, name="REQUEST", remedy=remedy)
+        body, media_type = await self._call_in_thread(lambda: operation(request, params))
         return _answer_with_body(request, body, media_type)
 
-    def _draw_map(self, request: Request, params: RequestParams) -> tuple[bytes, str]:
-        requests, access = _load_module("wms_requests"), _load_module("layer_access")
-        collection = request.path_params["collection"]
-        principal = self._context.identify_principal(request)
-        names, time = requests.read_layer_names(params), params.read_one("TIME") or ""
-        rasters = access.find_layer_rasters(self._context, principal, collection, names, time)
-        view = requests.read_view(params, access.get_frame_aliases(self._context, collection))
-        picture: tuple[bytes, str] = requests.answer_map(params, rasters, view)
-        return picture
+    def _find_rasters(self, request: Request, names: Sequence[str], time: str) -> Any:
+        collection, principal = request.path_params["collection"], self._context.identify_principal(request)
+        return _load_module("layer_access").find_layer_rasters(self._context, principal, collection, names, time)
 
-    def _write_capabilities(self, request: Request, params: RequestParams) -> tuple[bytes, str]:
+    def _draw_map(self, request: Request, params: RequestParams) -> tuple[bytes, str]:
+        return self._answer_view(request, params, "LAYERS", _load_module("wms_requests").answer_map)
+
+    def _find_values(self, request: Request, params: RequestParams) -> tuple[bytes, str]:
+        return self._answer_view(request, params, "QUERY_LAYERS", _load_module("wms_requests").answer_feature_info)
+
+    def _answer_view(
+        self, request: Request, params: RequestParams, layers_parameter: str, answer: Callable[..., tuple[bytes, str]]
+    ) -> tuple[bytes, str]:
+        """Answer a request about a map, whose layers are in a parameter."""
         requests, access = _load_module("wms_requests"), _load_module("layer_access")
+        names = requests.read_layer_names(params, layers_parameter)
+        rasters = self._find_rasters(request, names, params.read_one("TIME") or "")
+        aliases = access.get_frame_aliases(self._context, request.path_params["collection"])
+        return answer(params, rasters, requests.read_view(params, aliases))
+
+    def _draw_legend(self, request: Request, params: RequestParams) -> tuple[bytes, str]:
+        requests = _load_module("wms_requests")
+        names = requests.read_layer_names(params, "LAYER")
+        legend: tuple[bytes, str] = requests.draw_legend(params, self._find_rasters(request, names, "")[0])
+        return legend
+
+    def _list_collection_rasters(self, request: Request) -> Any:
         collection = request.path_params["collection"]
         rasters = [item for item in self._list_rasters(request) if item[0].name == collection]
         if not rasters:
             raise NotFoundError(format_message("the collection {name} has no maps", collection[:100]))
+        return rasters
+
+    def _write_capabilities(self, request: Request, params: RequestParams) -> tuple[bytes, str]:
+        requests, access = _load_module("wms_requests"), _load_module("layer_access")
+        collection = request.path_params["collection"]
+        rasters = self._list_collection_rasters(request)
         version = requests.choose_version(params)
         aliases = access.get_frame_aliases(self._context, collection)
         service_url = f"{self._get_base_url(request)}/wms/{collection}"
         body = requests.write_capabilities(rasters, service_url, version, aliases)
         return body, "text/xml" if version == "1.3.0" else "application/vnd.ogc.wms_xml"
 
+    async def _answer_wmts(self, request: Request, params: RequestParams) -> Response:
+        operation = (params.read_one("REQUEST") or "").lower()
+        if operation == "getcapabilities":
+            return await self._answer_tile_capabilities(request)
+        if operation != "gettile":
+            message = f"there is no operation {operation[:60]!r}"
+            raise ParamError(message, name="REQUEST", remedy="request GetCapabilities or GetTile")
+        layer, set_name, tile = _load_module("wmts_requests").read_tile_parameters(params)
+        return await self._answer_with_tile(request, layer, set_name, tile)
+
+    async def _answer_tile_capabilities(self, request: Request) -> Response:
+        def write_document() -> bytes:
+            rasters = self._list_collection_rasters(request)
+            service_url = f"{self._get_base_url(request)}/wmts/{request.path_params['collection']}"
+            document: bytes = _load_module("wmts_requests").write_capabilities(rasters, service_url)
+            return document
+
+        return _answer_with_body(request, await self._call_in_thread(write_document), "text/xml")
+
     async def _answer_tile(self, request: Request) -> Response:
         values = request.path_params
+        tile = values["level"], values["row"], values["column"]
+        return await self._answer_with_tile(request, values["layer"], values["set"], tile)
 
+    async def _answer_with_tile(
+        self, request: Request, layer: str, set_name: str, tile: tuple[int, int, int]
+    ) -> Response:
         def draw_tile() -> bytes:
-            principal = self._context.identify_principal(request)
             time = next((value for name, value in request.query_params.items() if name.upper() == "TIME"), "")
-            rasters = _load_module("layer_access").find_layer_rasters(
-                self._context, principal, values["collection"], [values["layer"]], time
-            )
-            tile = values["level"], values["row"], values["column"]
-            picture: bytes = _load_module("map_drawing").draw_tile(rasters[0], values["set"], tile)
+            raster = self._find_rasters(request, [layer], time)[0]
+            picture: bytes = _load_module("map_drawing").draw_tile(raster, set_name, tile)
             return picture
 
         return _answer_with_body(request, await self._call_in_thread(draw_tile), "image/png")
@@ -199,6 +266,6 @@ def _answer_with_json(request: Request, document: dict[str, Any]) -> Response:
 FACE = ServiceFace(
     name="body_maps",
     title="Maps of planets",
-    description="Maps of planets and moons: WMS 1.1.1 and 1.3.0 at /wms/NAME, and tiles.",
+    description="Maps of planets and moons: WMS 1.1.1 and 1.3.0 at /wms/NAME, WMTS 1.0.0 at /wmts/NAME.",
     build_routes=lambda context: MapService(context).build_routes(),
 )

@@ -1,4 +1,4 @@
-"""Answer requests of WMS 1.1.1 and 1.3.0: GetMap and GetCapabilities."""
+"""Answer requests of WMS 1.1.1 and 1.3.0: GetMap, GetFeatureInfo, GetLegendGraphic and GetCapabilities."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ import math
 import re
 from typing import TYPE_CHECKING
 
+import numpy as np
+import orjson
+from PIL import Image, ImageDraw, ImageFont
+
 from hven.formats import escape_xml, quote_attribute
 from hven.model.errors import ParamError, suggest_spelling
-from hven.plugins.maps.body_documents import read_layer_infos
+from hven.plugins.maps.body_documents import build_legend_url, read_layer_infos
 from hven.plugins.maps.map_drawing import (
     FORMATS,
     MAX_SIDE_PIXELS,
@@ -16,6 +20,7 @@ from hven.plugins.maps.map_drawing import (
     draw_map,
     encode_picture,
     find_request_frame,
+    find_value,
     require_body,
 )
 
@@ -28,6 +33,8 @@ if TYPE_CHECKING:
     from hven.plugins.maps.map_drawing import LayerRaster
     from hven.plugins.maps.map_rasters import RasterInfo
 
+INFO_FORMATS = ("text/plain", "application/json")
+LEGEND_WIDTH, LEGEND_BAR_HEIGHT = 256, 20  # pixels
 OLD_VERSION, NEW_VERSION = "1.1.1", "1.3.0"
 MAX_LAYERS = 20  # layers of a map
 SERVED_SUFFIXES = (0, 1, 2, 10, 15, 30, 35, 65, 70)  # of the frames in the capabilities
@@ -40,13 +47,19 @@ def choose_version(params: RequestParams) -> str:
     return NEW_VERSION if version >= NEW_VERSION else OLD_VERSION
 
 
-def read_layer_names(params: RequestParams) -> list[str]:
-    """Read the names of the layers of a map; they have no style but the default."""
-    names = [name for name in (params.read_one("LAYERS") or "").split(",") if name]
+def read_layer_names(params: RequestParams, parameter: str = "LAYERS") -> list[str]:
+    """Read the names of the layers of a request; they have no style but the default.
+
+    Parameters
+    ----------
+    parameter
+        Name of the parameter: ``LAYERS``, ``QUERY_LAYERS`` or ``LAYER``.
+    """
+    names = [name for name in (params.read_one(parameter) or "").split(",") if name]
     if not names:
-        raise ParamError("the parameter LAYERS is missing", name="LAYERS", remedy="give the names of layers")
+        raise ParamError(f"the parameter {parameter} is missing", name=parameter, remedy="give the names of layers")
     if len(names) > MAX_LAYERS:
-        raise ParamError(f"{len(names)} layers are too many", name="LAYERS", remedy=f"give at most {MAX_LAYERS}")
+        raise ParamError(f"{len(names)} layers are too many", name=parameter, remedy=f"give at most {MAX_LAYERS}")
     for style in (params.read_one("STYLES") or "").split(","):
         if style not in {"", "default"}:
             raise ParamError(f"there is no style {style[:60]!r}", name="STYLES", remedy="leave STYLES empty")
@@ -129,6 +142,78 @@ def answer_map(params: RequestParams, rasters: Sequence[LayerRaster], view: MapV
     return encode_picture(draw_map(rasters, view, background=background), media_type), media_type
 
 
+def answer_feature_info(params: RequestParams, rasters: Sequence[LayerRaster], view: MapView) -> tuple[bytes, str]:
+    """Tell the values of layers at a pixel of a map, in the order of the layers.
+
+    Returns
+    -------
+    body, media_type
+        The values as text or JSON.
+    """
+    media_type = (params.read_one("INFO_FORMAT") or INFO_FORMATS[0]).lower()
+    if media_type not in INFO_FORMATS:
+        remedy = f"use one of {', '.join(INFO_FORMATS)}"
+        raise ParamError(f"values have no format {media_type[:60]!r}", name="INFO_FORMAT", remedy=remedy)
+    is_new = choose_version(params) == NEW_VERSION
+    column, row = (_read_pixel(params, name) for name in (("I", "J") if is_new else ("X", "Y")))
+    if column >= view.width or row >= view.height:
+        message = f"the pixel {column}, {row} is outside of the map of {view.width} x {view.height} pixels"
+        raise ParamError(message, name="I", remedy="count pixels from 0, at the upper left")
+    for raster in rasters:
+        info = raster.read_info()
+        require_body(info, view.frame)
+        if info.shows_colours:
+            message = f"the layer {raster.layer.name} has colours, but no values"
+            raise ParamError(message, name="QUERY_LAYERS", remedy="query other layers")
+    lon, lat = view.locate_pixel(column, row)
+    is_on_body = math.isfinite(lon) and math.isfinite(lat)
+    values = [find_value(raster, lon, lat) if is_on_body else None for raster in rasters]
+    if media_type == "application/json":
+        entries = [
+            {"layer": raster.layer.name, "value": value, "unit": raster.layer.unit}
+            for raster, value in zip(rasters, values, strict=True)
+        ]
+        place = {"lon": lon, "lat": lat} if is_on_body else {"lon": None, "lat": None}
+        return orjson.dumps({**place, "values": entries}), media_type
+    lines = [
+        f"{raster.layer.name}: {'no data' if value is None else f'{value:.9g} {raster.layer.unit}'}".rstrip()
+        for raster, value in zip(rasters, values, strict=True)
+    ]
+    return "\n".join([*lines, ""]).encode(), media_type
+
+
+def _read_pixel(params: RequestParams, name: str) -> int:
+    text = params.read_one(name) or ""
+    if not re.fullmatch(r"[0-9]{1,9}", text):
+        message = f"{name} must be the number of a pixel, not {text[:40]!r}"
+        raise ParamError(message, name="I", remedy="count pixels from 0, at the upper left")
+    return int(text)
+
+
+def draw_legend(params: RequestParams, raster: LayerRaster) -> tuple[bytes, str]:
+    """Draw the colours of a layer from its lowest to its highest value, with these values and the unit.
+
+    Returns
+    -------
+    picture, media_type
+        The picture as PNG.
+    """
+    if (params.read_one("FORMAT") or "image/png").lower() != "image/png":
+        raise ParamError("legends have the format image/png alone", name="FORMAT", remedy="give FORMAT=image/png")
+    if raster.read_info().shows_colours:
+        message = f"the layer {raster.layer.name} has colours, but no values"
+        raise ParamError(message, name="LAYER", remedy="it needs no legend")
+    scale = raster.read_colours()
+    values = np.linspace(scale.values[0], scale.values[-1], LEGEND_WIDTH)[np.newaxis, :].repeat(LEGEND_BAR_HEIGHT, 0)
+    picture = Image.new("RGBA", (LEGEND_WIDTH, LEGEND_BAR_HEIGHT + 16), "white")
+    picture.alpha_composite(Image.fromarray(scale.colour_values(values, np.ones(values.shape, dtype=bool))))
+    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(size=11)
+    texts = f"{scale.values[0]:.4g}", raster.layer.unit, f"{scale.values[-1]:.4g}"
+    for place, (text, anchor) in enumerate(zip(texts, ("la", "ma", "ra"), strict=True)):
+        draw.text((place * LEGEND_WIDTH / 2, LEGEND_BAR_HEIGHT + 2), text, "black", font, anchor)
+    return encode_picture(picture, "image/png"), "image/png"
+
+
 def write_service_exception(message: str, code: str, version: str) -> bytes:
     """Write an error as WMS has it."""
     code_attribute = f" code={quote_attribute(code)}" if code else ""
@@ -158,12 +243,15 @@ def write_capabilities(
     capability_type = "text/xml" if is_new else "application/vnd.ogc.wms_xml"
     exception_type = "XML" if is_new else "application/vnd.ogc.se_xml"
     formats = "".join(f"<Format>{media_type}</Format>" for media_type in FORMATS)
+    info_formats = "".join(f"<Format>{media_type}</Format>" for media_type in INFO_FORMATS)
     title = escape_xml(str(resource.title))
     limits = ""
     if is_new:
         limits = f"<LayerLimit>{MAX_LAYERS}</LayerLimit><MaxWidth>{MAX_SIDE_PIXELS}</MaxWidth>"
         limits += f"<MaxHeight>{MAX_SIDE_PIXELS}</MaxHeight>"
-    layers = "".join(_write_layer(raster, info, version, aliases) for _, raster, info in read_layer_infos(rasters))
+    layers = "".join(
+        _write_layer(raster, info, version, aliases, service_url) for _, raster, info in read_layer_infos(rasters)
+    )
     head = f'<WMT_MS_Capabilities version="{OLD_VERSION}">'
     end, service_name = "</WMT_MS_Capabilities>", "OGC:WMS"
     if is_new:
@@ -173,12 +261,14 @@ def write_capabilities(
         f'<?xml version="1.0" encoding="UTF-8"?>\n{head}<Service>'
         f"<Name>{service_name}</Name><Title>{title}</Title>{link}"
         f"{limits}</Service><Capability><Request><GetCapabilities><Format>{capability_type}</Format>{dcp}"
-        f"</GetCapabilities><GetMap>{formats}{dcp}</GetMap></Request><Exception><Format>{exception_type}</Format>"
+        f"</GetCapabilities><GetMap>{formats}{dcp}</GetMap><GetFeatureInfo>{info_formats}{dcp}</GetFeatureInfo></Request><Exception><Format>{exception_type}</Format>"
         f"</Exception><Layer><Title>{title}</Title>{layers}</Layer></Capability>{end}\n"
     ).encode()
 
 
-def _write_layer(raster: LayerRaster, info: RasterInfo, version: str, aliases: Mapping[str, str]) -> str:
+def _write_layer(
+    raster: LayerRaster, info: RasterInfo, version: str, aliases: Mapping[str, str], service_url: str
+) -> str:
     layer, body = raster.layer, info.frame.body
     frames: dict[str, Frame] = {}
     for suffix in SERVED_SUFFIXES:
@@ -218,9 +308,18 @@ def _write_layer(raster: LayerRaster, info: RasterInfo, version: str, aliases: M
         dimension += "</Extent>"
         if is_new:
             dimension = f'<Dimension name="time" units="ISO8601" default="{layer.default_time}">{times}</Dimension>'
+    legend = ""
+    if not info.shows_colours:
+        address = quote_attribute(build_legend_url(service_url, layer.name))
+        legend = (
+            f'<LegendURL width="{LEGEND_WIDTH}" height="{LEGEND_BAR_HEIGHT + 16}"><Format>image/png</Format>'
+            f'<OnlineResource xmlns:xlink="http://www.w3.org/1999/xlink" xlink:type="simple" xlink:href={address}/>'
+            "</LegendURL>"
+        )
     abstract = f"<Abstract>{escape_xml(str(layer.description))}</Abstract>" if layer.description else ""
     names = "".join(f"<{tag}>{escape_xml(name)}</{tag}>" for name in frames)
     return (
-        f"<Layer><Name>{escape_xml(layer.name)}</Name><Title>{escape_xml(str(layer.title))}</Title>{abstract}{names}"
-        f"{box}{dimension}<Style><Name>default</Name><Title>default</Title></Style></Layer>"
+        f'<Layer queryable="{int(not info.shows_colours)}"><Name>{escape_xml(layer.name)}</Name>'
+        f"<Title>{escape_xml(str(layer.title))}</Title>{abstract}{names}"
+        f"{box}{dimension}<Style><Name>default</Name><Title>default</Title>{legend}</Style></Layer>"
     )

@@ -1,0 +1,153 @@
+"""Answer requests of WMTS 1.0.0 (07-057r7): GetCapabilities, and the parameters of GetTile."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from hven.formats import escape_xml, quote_attribute
+from hven.model.errors import ParamError
+from hven.plugins.maps.body_documents import list_reached_sets, read_layer_infos
+from hven.plugins.maps.tile_matrix_sets import MAX_LEVEL, TILE_PIXELS, TileMatrixSet
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hven.model.params import RequestParams
+    from hven.model.resource import CollectionSpec
+    from hven.plugins.maps.map_drawing import LayerRaster
+    from hven.plugins.maps.map_rasters import RasterInfo
+
+VERSION = "1.0.0"
+PIXEL_METRES = 0.00028  # of a pixel of a screen, by which a scale denominator is defined (07-057r7, 6.1)
+
+
+def read_tile_parameters(params: RequestParams) -> tuple[str, str, tuple[int, int, int]]:
+    """Read the parameters of GetTile.
+
+    Returns
+    -------
+    layer, set_name, tile
+        The tile as level, row and column.
+
+    Raises
+    ------
+    ParamError
+        One of them is missing or wrong.
+    """
+    texts = {}
+    for name in ("LAYER", "TILEMATRIXSET", "TILEMATRIX", "TILEROW", "TILECOL"):
+        text = params.read_one(name)
+        if not text:
+            raise ParamError(f"the parameter {name} is missing", name=name, remedy="the capabilities list its values")
+        texts[name] = text
+    for name in ("TILEMATRIX", "TILEROW", "TILECOL"):
+        if not re.fullmatch(r"[0-9]{1,9}", texts[name]):
+            message = f"{name} must be a whole number, not {texts[name][:40]!r}"
+            raise ParamError(message, name=name, remedy=f"give {name}=0 or more")
+    if (params.read_one("STYLE") or "default") != "default":
+        raise ParamError("the layer has no such style", name="STYLE", remedy="give STYLE=default")
+    if (params.read_one("FORMAT") or "image/png").lower() != "image/png":
+        raise ParamError("tiles have the format image/png alone", name="FORMAT", remedy="give FORMAT=image/png")
+    tile = int(texts["TILEMATRIX"]), int(texts["TILEROW"]), int(texts["TILECOL"])
+    return texts["LAYER"], texts["TILEMATRIXSET"], tile
+
+
+def write_exception(message: str, parameter: str, *, is_missing: bool) -> bytes:
+    """Write an error as OWS 1.1 has it.
+
+    Parameters
+    ----------
+    parameter
+        Name of the wrong parameter; empty for other errors.
+    is_missing
+        Whether the parameter is missing.
+    """
+    code = "NoApplicableCode"
+    if parameter:
+        code = "MissingParameterValue" if is_missing else "InvalidParameterValue"
+    code = {"TILEROW": "TileOutOfRange", "REQUEST": "OperationNotSupported"}.get("" if is_missing else parameter, code)
+    locator = f" locator={quote_attribute(parameter)}" if parameter else ""
+    return (
+        '<?xml version="1.0" encoding="UTF-8"?>\n'
+        '<ExceptionReport xmlns="http://www.opengis.net/ows/1.1" version="1.0.0" xml:lang="en">'
+        f'<Exception exceptionCode="{code}"{locator}><ExceptionText>{escape_xml(message)}</ExceptionText></Exception>'
+        "</ExceptionReport>\n"
+    ).encode()
+
+
+def write_capabilities(rasters: Sequence[tuple[CollectionSpec, LayerRaster]], service_url: str) -> bytes:
+    """Write the capabilities of a collection's tiles."""
+    title = escape_xml(str(rasters[0][0].title))
+    matrix_sets: dict[str, TileMatrixSet] = {}
+    layers = ""
+    for _, raster, info in read_layer_infos(rasters):
+        reached_sets = list_reached_sets(info)
+        matrix_sets |= {matrix_set.name: matrix_set for matrix_set in reached_sets}
+        layers += _write_layer(raster, info, reached_sets, service_url)
+    operations = "".join(
+        f'<ows:Operation name="{name}"><ows:DCP><ows:HTTP><ows:Get xlink:href={quote_attribute(f"{service_url}?")}>'
+        '<ows:Constraint name="GetEncoding"><ows:AllowedValues><ows:Value>KVP</ows:Value></ows:AllowedValues>'
+        "</ows:Constraint></ows:Get></ows:HTTP></ows:DCP></ows:Operation>"
+        for name in ("GetCapabilities", "GetTile")
+    )
+    return (
+        '<?xml version="1.0" encoding="UTF-8"?>\n<Capabilities xmlns="http://www.opengis.net/wmts/1.0" '
+        'xmlns:ows="http://www.opengis.net/ows/1.1" xmlns:xlink="http://www.w3.org/1999/xlink" '
+        f'version="{VERSION}"><ows:ServiceIdentification><ows:Title>{title}</ows:Title>'
+        f"<ows:ServiceType>OGC WMTS</ows:ServiceType><ows:ServiceTypeVersion>{VERSION}</ows:ServiceTypeVersion>"
+        f"</ows:ServiceIdentification><ows:OperationsMetadata>{operations}</ows:OperationsMetadata>"
+        f"<Contents>{layers}{''.join(map(_write_matrix_set, matrix_sets.values()))}</Contents>"
+        f"<ServiceMetadataURL xlink:href={quote_attribute(f'{service_url}/{VERSION}/WMTSCapabilities.xml')}/>"
+        "</Capabilities>\n"
+    ).encode()
+
+
+def _write_layer(raster: LayerRaster, info: RasterInfo, matrix_sets: Sequence[TileMatrixSet], service_url: str) -> str:
+    layer, frame = raster.layer, info.frame.body.get_frame(0)
+    west, south, east, north = info.lon_lat_bounds
+    lower, upper = frame.order_axes(west, south), frame.order_axes(east, north)
+    abstract = f"<ows:Abstract>{escape_xml(str(layer.description))}</ows:Abstract>" if layer.description else ""
+    dimension, ending = "", ""
+    if layer.times:
+        values = "".join(f"<Value>{time}</Value>" for time in layer.times)
+        dimension = f"<Dimension><ows:Identifier>Time</ows:Identifier><Default>{layer.default_time}</Default>{values}"
+        dimension += "</Dimension>"
+        ending = "?TIME={Time}"
+    links = "".join(
+        f"<TileMatrixSetLink><TileMatrixSet>{m.name}</TileMatrixSet></TileMatrixSetLink>" for m in matrix_sets
+    )
+    template = (
+        f"{service_url}/{VERSION}/{quote(layer.name)}/default/{{TileMatrixSet}}/{{TileMatrix}}/{{TileRow}}/{{TileCol}}"
+    )
+    return (
+        f"<Layer><ows:Title>{escape_xml(str(layer.title))}</ows:Title>{abstract}"
+        f"<ows:Identifier>{escape_xml(layer.name)}</ows:Identifier>"
+        f'<ows:BoundingBox crs="{frame.ogc_urn}"><ows:LowerCorner>{lower[0]} {lower[1]}</ows:LowerCorner>'
+        f"<ows:UpperCorner>{upper[0]} {upper[1]}</ows:UpperCorner></ows:BoundingBox>"
+        '<Style isDefault="true"><ows:Identifier>default</ows:Identifier></Style>'
+        f"<Format>image/png</Format>{dimension}{links}"
+        f'<ResourceURL format="image/png" resourceType="tile" template={quote_attribute(f"{template}.png{ending}")}/>'
+        "</Layer>"
+    )
+
+
+def _write_matrix_set(matrix_set: TileMatrixSet) -> str:
+    """Describe a set; the corner has the order of the axes of its frame."""
+    frame = matrix_set.frame
+    west, _, _, north = frame.extent
+    scale = frame.metres_per_unit / PIXEL_METRES
+    corner = " ".join(f"{coordinate!r}" for coordinate in frame.order_axes(west, north))
+    matrices = "".join(
+        f"<TileMatrix><ows:Identifier>{level}</ows:Identifier>"
+        f"<ScaleDenominator>{matrix_set.get_resolution(level) * scale!r}</ScaleDenominator>"
+        f"<TopLeftCorner>{corner}</TopLeftCorner><TileWidth>{TILE_PIXELS}</TileWidth>"
+        f"<TileHeight>{TILE_PIXELS}</TileHeight><MatrixWidth>{matrix_set.columns * 2**level}</MatrixWidth>"
+        f"<MatrixHeight>{2**level}</MatrixHeight></TileMatrix>"
+        for level in range(MAX_LEVEL + 1)
+    )
+    return (
+        f"<TileMatrixSet><ows:Identifier>{matrix_set.name}</ows:Identifier>"
+        f"<ows:SupportedCRS>{frame.ogc_urn}</ows:SupportedCRS>{matrices}</TileMatrixSet>"
+    )
