@@ -4,76 +4,23 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import numpy as np
 import pyproj
 import pytest
-import rasterio
 from asgi_client import Client
+from map_raster_files import write_raster
 from PIL import Image
 
-from hven.app._server import create_application
 from hven.descriptor import check_descriptor
-from hven.ingest.api.runs import ingest_collection
 from hven.model.errors import SourceError, TextPlace
 from hven.model.settings import load_settings
 from hven.plugins.maps.map_drawing import LayerRaster
 from hven.plugins.maps.map_layers import MapLayer
-from hven.site import Site
 
-SETTINGS = """\
-public_url = "https://vo.example"
-[[alias]]
-path = "/cgi-bin/mapserv"
-to = "/wms/psup"
-"""
 INFO = "REQUEST=GetFeatureInfo&CRS=IAU_2015:49900&BBOX=0,0,9,9"
-DESCRIPTOR = """\
-collection: {name}
-title: Maps of Mars
-access: {access}
-files: [{{files: "maps/*"}}]
-frame_aliases: {{"CRS:84": "IAU_2015:49900", "EPSG:4326": "IAU_2015:49900"}}
-layers:
-  latitude: {{file: maps/latitude.tif, title: Latitude, kind: background, range: [-90, 90], unit: deg}}
-  turned: {{file: maps/turned.tif, range: [0, 360], colours: [0 black, 360 white]}}
-"""
-
-
-def write_raster(path: Path, values: np.ndarray, west: float) -> None:
-    height, width = values.shape
-    transform = rasterio.transform.from_bounds(west, -90, west + 360, 90, width, height)
-    with rasterio.open(
-        path, "w", driver="GTiff", width=width, height=height, count=1, dtype="float32", crs="IAU_2015:49900",
-        transform=transform, nodata=-9999,
-    ) as dataset:  # fmt: skip
-        dataset.write(values.astype("float32"), 1)
-
-
-@pytest.fixture(scope="module")
-def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("maps")
-    latitudes = np.repeat(89.5 - np.arange(180)[:, None], 360, axis=1)
-    longitudes = np.repeat(np.arange(360)[None, :] + 0.5, 180, axis=0)  # 0 to 360
-    for name, access in (("psup", "public"), ("shut", "private")):
-        folder = directory / "collections" / name
-        (folder / "maps").mkdir(parents=True)
-        write_raster(folder / "maps/latitude.tif", latitudes, -180)
-        write_raster(folder / "maps/turned.tif", longitudes, 0)
-        (folder / f"{name}.yaml").write_text(DESCRIPTOR.format(name=name, access=access))
-    (directory / "hven.toml").write_text(SETTINGS)
-    return directory
-
-
-@pytest.fixture(scope="module")
-def client(directory: Path) -> Iterator[Client]:
-    with Site(load_settings(directory)) as site:
-        for name in ("psup", "shut"):
-            ingest_collection(site, name)
-        yield Client(create_application(site))
 
 
 def get_map(client: Client, query: str, collection: str = "psup") -> np.ndarray:
@@ -149,6 +96,8 @@ def test_a_private_collection_has_no_maps_for_strangers(client: Client) -> None:
     for path in (f"/wms/shut?{query}", "/wms/shut?REQUEST=GetCapabilities", "/wms/shut?REQUEST=GetMap&LAYERS=x",
                  "/wms/shut?REQUEST=GetLegendGraphic&LAYER=latitude",
                  f"/wms/shut?{query.replace('GetMap', 'GetFeatureInfo')}&QUERY_LAYERS=latitude&I=1&J=1",
+                 "/wcs/shut?REQUEST=GetCapabilities", "/wcs/shut?REQUEST=DescribeCoverage&COVERAGE=latitude",
+                 f"/wcs/shut?{query.replace('GetMap', 'GetCoverage')}&COVERAGE=latitude",
                  "/wmts/shut?REQUEST=GetCapabilities", "/wmts/shut/1.0.0/WMTSCapabilities.xml",
                  "/wmts/shut?REQUEST=GetTile&LAYER=latitude&TILEMATRIXSET=MarsGeographic&TILEMATRIX=0&TILEROW=0&TILECOL=0",
                  "/wmts/shut/1.0.0/latitude/default/MarsGeographic/0/0/0.png"):  # fmt: skip

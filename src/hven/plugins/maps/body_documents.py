@@ -145,7 +145,7 @@ def _describe_layer(item: tuple[CollectionSpec, LayerRaster, RasterInfo], body: 
         "max_zoom": {matrix_set.name: _find_max_zoom(matrix_set, info) for matrix_set in reached_sets},
         "wms_url": f"{base_url}/wms/{collection}",
         "wmts_url": f"{base_url}/wmts/{collection}",
-        "wcs_url": None,
+        "wcs_url": None if info.shows_colours else f"{base_url}/wcs/{collection}",
         "unit": layer.unit,
         "quantity": str(layer.quantity),
         "range": None if colours is None else [colours.values[0], colours.values[-1]],

@@ -242,7 +242,7 @@ def _find_faults(resource: CollectionSpec, settings: Settings) -> Iterable[Fault
 LAYERS = CollectionKey(
     value_type=dict[str, LayerSection],
     doc=(
-        "rasters of planets and moons that Hven serves as maps (WMS, WMTS). Choose a name for each "
+        "rasters of planets and moons that Hven serves as maps (WMS, WMTS, WCS). Choose a name for each "
         "layer, and write the path of its raster"
     ),
     convert_value=_read_layers,

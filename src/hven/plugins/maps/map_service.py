@@ -1,4 +1,4 @@
-"""Maps of bodies: WMS at ``/wms/{collection}``, tiles at ``/wmts/{collection}``, and what there is at ``/maps.json``.
+"""Maps of bodies at ``/wms``, ``/wmts`` and ``/wcs`` of a collection, and what there is at ``/maps.json``.
 
 The libraries for rasters are imported by the first request.
 """
@@ -80,6 +80,17 @@ def _respond_to_wmts_error(request: Request, error: Exception) -> Response:
     return Response(document, find_http_status(error), services.build_error_headers(error), media_type="text/xml")
 
 
+def _respond_to_wcs_error(request: Request, error: Exception) -> Response:
+    parameter = str(error.name) if isinstance(error, ParamError) else ""
+    message = write_error_message(error, services.get_request_id(request))
+    try:
+        document = _load_module("wcs_requests").write_service_exception(message, parameter)
+    except Exception:  # noqa: BLE001  (the libraries are not installed)
+        return Response(message, find_http_status(error), media_type="text/plain")
+    headers = services.build_error_headers(error)
+    return Response(document, find_http_status(error), headers, media_type="application/vnd.ogc.se_xml")
+
+
 class MapService:
     """The maps of a site or portal."""
 
@@ -95,10 +106,14 @@ class MapService:
         wmts_endpoint = wrap_endpoint_with_error_responses(
             self._answer_wmts, _respond_to_wmts_error, MAX_PARAMETER_BODY_BYTES
         )
+        wcs_endpoint = wrap_endpoint_with_error_responses(
+            self._answer_wcs, _respond_to_wcs_error, MAX_PARAMETER_BODY_BYTES
+        )
         tile_path = "/wmts/{collection}/1.0.0/{layer}/default/{set}/{level:int}/{row:int}/{column:int}.png"
         return [
             Route("/wms/{collection}", wms_endpoint, methods=["GET"]),
             Route("/wmts/{collection}", wmts_endpoint, methods=["GET"]),
+            Route("/wcs/{collection}", wcs_endpoint, methods=["GET"]),
             create_route("/wmts/{collection}/1.0.0/WMTSCapabilities.xml", self._answer_tile_capabilities),
             create_route(tile_path, self._answer_tile),
             create_route("/maps.json", self._answer_body_list, JSON_ERRORS),
@@ -212,6 +227,43 @@ class MapService:
 
         return _answer_with_body(request, await self._call_in_thread(draw_tile), "image/png")
 
+    async def _answer_wcs(self, request: Request, params: RequestParams) -> Response:
+        operations = {
+            "getcapabilities": self._write_coverage_capabilities,
+            "describecoverage": self._describe_coverages,
+            "getcoverage": self._cut_coverage,
+        }
+        name = params.read_one("REQUEST") or ""
+        operation = operations.get(name.lower())
+        if operation is None:
+            message = f"there is no operation {name[:60]!r}"
+            remedy = "request GetCapabilities, DescribeCoverage or GetCoverage"
+            raise ParamError(message, name="REQUEST", remedy=remedy)
+        body, media_type = await self._call_in_thread(lambda: operation(request, params))
+        return _answer_with_body(request, body, media_type)
+
+    def _write_coverage_capabilities(self, request: Request, _params: RequestParams) -> tuple[bytes, str]:
+        service_url = f"{self._get_base_url(request)}/wcs/{request.path_params['collection']}"
+        rasters = self._list_collection_rasters(request)
+        return _load_module("wcs_requests").write_capabilities(rasters, service_url), "text/xml"
+
+    def _describe_coverages(self, request: Request, params: RequestParams) -> tuple[bytes, str]:
+        rasters = self._list_collection_rasters(request)
+        collection = request.path_params["collection"]
+        if params.read_one("COVERAGE"):
+            names = _load_module("wms_requests").read_layer_names(params, "COVERAGE")
+            found_rasters = self._find_rasters(request, names, "")
+            rasters = [(rasters[0][0], raster) for raster in found_rasters]
+        aliases = _load_module("layer_access").get_frame_aliases(self._context, collection)
+        return _load_module("wcs_requests").describe_coverages(rasters, aliases), "text/xml"
+
+    def _cut_coverage(self, request: Request, params: RequestParams) -> tuple[bytes, str]:
+        names = _load_module("wms_requests").read_layer_names(params, "COVERAGE")
+        raster = self._find_rasters(request, names, params.read_one("TIME") or "")[0]
+        aliases = _load_module("layer_access").get_frame_aliases(self._context, request.path_params["collection"])
+        coverage: tuple[bytes, str] = _load_module("wcs_requests").answer_coverage(params, raster, aliases)
+        return coverage
+
     async def _answer_body_list(self, request: Request) -> Response:
         def build_document() -> Any:
             rasters = self._list_rasters(request)
@@ -266,6 +318,6 @@ def _answer_with_json(request: Request, document: dict[str, Any]) -> Response:
 FACE = ServiceFace(
     name="body_maps",
     title="Maps of planets",
-    description="Maps of planets and moons: WMS 1.1.1 and 1.3.0 at /wms/NAME, WMTS 1.0.0 at /wmts/NAME.",
+    description="Maps of planets and moons: WMS at /wms/NAME, WMTS at /wmts/NAME, WCS at /wcs/NAME.",
     build_routes=lambda context: MapService(context).build_routes(),
 )

@@ -81,21 +81,22 @@ def read_view(params: RequestParams, aliases: Mapping[str, str]) -> MapView:
         message = f"the parameter {frame_parameter} is missing"
         raise ParamError(message, name=frame_parameter, remedy="give a frame, such as IAU_2015:49900")
     frame = find_request_frame(frame_name, aliases)
-    bounds = _read_box(params.read_one("BBOX") or "", frame, is_axis_order_kept=version == NEW_VERSION)
-    width, height = (_read_size(params, name) for name in ("WIDTH", "HEIGHT"))
+    bounds = read_box(params.read_one("BBOX") or "", frame, is_axis_order_kept=version == NEW_VERSION)
+    width, height = (read_size(params, name) for name in ("WIDTH", "HEIGHT"))
     view = MapView(frame=frame, bounds=bounds, width=width, height=height)
     view.check_size()
     return view
 
 
-def _read_size(params: RequestParams, name: str) -> int:
+def read_size(params: RequestParams, name: str) -> int:
+    """Read ``WIDTH`` or ``HEIGHT``."""
     text = params.read_one(name) or ""
     if not re.fullmatch(r"[0-9]{1,9}", text):
         raise ParamError(f"{name} must be a number of pixels, not {text[:40]!r}", name=name, remedy="give 1 or more")
     return int(text)
 
 
-def _read_box(text: str, frame: Frame, *, is_axis_order_kept: bool) -> tuple[float, float, float, float]:
+def read_box(text: str, frame: Frame, *, is_axis_order_kept: bool) -> tuple[float, float, float, float]:
     """Read west, south, east and north ends. In version 1.3.0, the axes have the order of the frame."""
     try:
         first_low, second_low, first_high, second_high = (float(number) for number in text.split(","))

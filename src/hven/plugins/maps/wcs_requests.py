@@ -1,0 +1,248 @@
+"""Answer requests of WCS 1.0.0 (03-065r6): the values of a layer in a box, as GeoTIFF or Arc/Info ASCII grid."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyproj
+import rasterio
+from affine import Affine
+from rasterio.io import MemoryFile
+
+from hven.formats import escape_xml, quote_attribute
+from hven.model.errors import ParamError, suggest_spelling
+from hven.plugins.maps.body_documents import read_layer_infos
+from hven.plugins.maps.map_drawing import MapView, find_request_frame, require_body
+from hven.plugins.maps.map_rasters import RasterInfo, sample_raster
+from hven.plugins.maps.wms_requests import read_box, read_size
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from hven.model.params import RequestParams
+    from hven.model.resource import CollectionSpec
+    from hven.plugins.maps.frames import Frame
+    from hven.plugins.maps.map_drawing import LayerRaster
+
+VERSION = "1.0.0"
+GRID_TYPE = "image/x-aaigrid"
+# names of formats that clients send -> media type
+FORMATS = {"geotiff": "image/tiff", "image/tiff": "image/tiff", "image/geotiff": "image/tiff", "gtiff": "image/tiff",
+           GRID_TYPE: GRID_TYPE, "aaigrid": GRID_TYPE, "arcgrid": GRID_TYPE}  # fmt: skip
+NAMESPACES = (
+    'xmlns="http://www.opengis.net/wcs" xmlns:gml="http://www.opengis.net/gml" '
+    'xmlns:xlink="http://www.w3.org/1999/xlink"'
+)
+MISSING_VALUE = -3.0e38  # of pixels without data, where the raster has none
+SUFFIXES = (0, 10, 15, 30, 35)  # of the frames that GeoTIFF can keep: planetocentric, on the sphere
+
+
+def list_value_infos(
+    rasters: Sequence[tuple[CollectionSpec, LayerRaster]],
+) -> list[tuple[LayerRaster, RasterInfo]]:
+    """List the layers that have values, and not colours."""
+    return [(raster, info) for _, raster, info in read_layer_infos(rasters) if not info.shows_colours]
+
+
+def answer_coverage(params: RequestParams, raster: LayerRaster, aliases: Mapping[str, str]) -> tuple[bytes, str]:
+    """Cut the values of a layer out of a box.
+
+    Returns
+    -------
+    body, media_type
+        The values as GeoTIFF or as Arc/Info ASCII grid.
+    """
+    info = raster.read_info()
+    if info.shows_colours:
+        message = f"the layer {raster.layer.name} has colours, but no values"
+        raise ParamError(message, name="COVERAGE", remedy="use WMS for it")
+    format_name = (params.read_one("FORMAT") or "GeoTIFF").lower()
+    if format_name not in FORMATS:
+        remedy = suggest_spelling(format_name, FORMATS) or "use GeoTIFF or image/x-aaigrid"
+        raise ParamError(f"coverages have no format {format_name[:60]!r}", name="FORMAT", remedy=remedy)
+    view = _read_view(params, aliases)
+    require_body(info, view.frame)
+    lon, lat = view.locate_pixels()
+    is_smooth = raster.layer.is_smooth is not False and params.read_one("INTERPOLATION") != "nearest neighbor"
+    values, is_valid = sample_raster(info, lon, lat, is_smooth=is_smooth)
+    grid = np.where(is_valid, values[0], MISSING_VALUE)
+    if FORMATS[format_name] == GRID_TYPE:
+        return write_ascii_grid(grid, view), GRID_TYPE
+    return write_geotiff(grid, view, raster.layer.unit), "image/tiff"
+
+
+def _read_view(params: RequestParams, aliases: Mapping[str, str]) -> MapView:
+    """Read frame, box and grid; a box is x first in this version."""
+    frame_name = params.read_one("CRS")
+    if not frame_name:
+        raise ParamError("the parameter CRS is missing", name="CRS", remedy="give a frame, such as IAU_2015:49900")
+    frame = find_request_frame(frame_name, aliases)
+    response_name = params.read_one("RESPONSE_CRS") or frame_name
+    if find_request_frame(response_name, aliases).crs != frame.crs:
+        message = "a coverage has the frame of its box"
+        raise ParamError(message, name="RESPONSE_CRS", remedy="give the box in the frame of the answer")
+    bounds = read_box(params.read_one("BBOX") or "", frame, is_axis_order_kept=False)
+    if params.read_one("RESX"):
+        sizes = [
+            (bounds[2 + axis] - bounds[axis]) / _read_step(params, name) for axis, name in enumerate(("RESX", "RESY"))
+        ]
+        width, height = (max(round(min(size, 1e9)), 1) for size in sizes)
+    else:
+        width, height = read_size(params, "WIDTH"), read_size(params, "HEIGHT")
+    view = MapView(frame=frame, bounds=bounds, width=width, height=height)
+    view.check_size()
+    return view
+
+
+def _read_step(params: RequestParams, name: str) -> float:
+    try:
+        step = float(params.read_one(name) or "")
+    except ValueError:
+        step = math.nan
+    if not (math.isfinite(step) and step > 0):
+        message = f"{name} must be a positive number"
+        raise ParamError(message, name=name, remedy="give the size of a pixel in units of the frame")
+    return step
+
+
+def write_ascii_grid(grid: NDArray[np.float64], view: MapView) -> bytes:
+    """Write an Arc/Info ASCII grid, whose pixels may have two sizes (``dx``, ``dy``)."""
+    west, south, east, north = view.bounds
+    width, height = (east - west) / view.width, (north - south) / view.height
+    size = f"cellsize {width!r}"
+    if not math.isclose(width, height, rel_tol=1e-9):
+        size = f"dx {width!r}\ndy {height!r}"
+    head = f"ncols {view.width}\nnrows {view.height}\nxllcorner {west!r}\nyllcorner {south!r}\n{size}\n"
+    rows = "\n".join(" ".join(f"{value:.9g}" for value in row) for row in grid.tolist())
+    return f"{head}NODATA_value {MISSING_VALUE:.9g}\n{rows}\n".encode()
+
+
+def write_geotiff(grid: NDArray[np.float64], view: MapView, unit: str) -> bytes:
+    """Write a GeoTIFF and read its frame again, because GeoTIFF loses some frames without a word.
+
+    Raises
+    ------
+    ParamError
+        The file would have another frame.
+    """
+    west, south, east, north = view.bounds
+    width, height = (east - west) / view.width, (north - south) / view.height
+    frame = view.frame
+    message = f"GeoTIFF cannot keep the frame {frame.name}"
+    remedy = f"request a planetocentric frame on the sphere, such as {frame.body.get_frame(0).name}"
+    if frame.crs.ellipsoid is None or frame.crs.ellipsoid.semi_major_metre != frame.crs.ellipsoid.semi_minor_metre:
+        raise ParamError(message, name="CRS", remedy=remedy)
+    with rasterio.Env(GDAL_CACHEMAX=64), MemoryFile() as memory:
+        with memory.open(
+            driver="GTiff", width=view.width, height=view.height, count=1, dtype="float32", nodata=MISSING_VALUE,
+            crs=frame.crs.to_wkt("WKT2_2019"), transform=Affine(width, 0, west, 0, -height, north), compress="deflate",
+        ) as dataset:  # fmt: skip
+            dataset.write(grid.astype(np.float32), 1)
+            if unit:
+                dataset.set_band_unit(1, unit)
+        body: bytes = memory.read()
+    with MemoryFile(body) as memory, memory.open() as dataset:
+        kept_text = "" if dataset.crs is None else dataset.crs.to_wkt()
+    if not _is_same_frame(kept_text, frame):
+        raise ParamError(message, name="CRS", remedy=remedy)
+    return body
+
+
+def _is_same_frame(wkt: str, frame: Frame) -> bool:
+    """Tell whether a system has the sphere of a frame, and gives the same coordinates to places of it."""
+    if not wkt:
+        return False
+    kept = pyproj.CRS.from_wkt(wkt)
+    base, sphere, kept_sphere = kept.geodetic_crs, frame.crs.ellipsoid, kept.ellipsoid
+    if base is None or sphere is None or kept_sphere is None:
+        return False
+    if not math.isclose(sphere.semi_major_metre, kept_sphere.semi_major_metre, rel_tol=1e-12):
+        return False
+    lon, lat = np.array([-170.0, -20.0, 10.0, 80.0]), np.array([-70.0, -10.0, 20.0, 85.0])
+    expected = frame.convert_from_lon_lat(lon, lat)
+    found = pyproj.Transformer.from_crs(base, kept, always_xy=True).transform(lon, lat)
+    return all(np.allclose(*pair, rtol=1e-9, atol=1e-6, equal_nan=True) for pair in zip(expected, found, strict=True))
+
+
+def write_service_exception(message: str, parameter: str) -> bytes:
+    """Write an error as WCS 1.0.0 has it."""
+    code = {"COVERAGE": "CoverageNotDefined", "LAYERS": "CoverageNotDefined", "FORMAT": "InvalidFormat"}.get(
+        parameter, "InvalidParameterValue" if parameter else ""
+    )
+    code_attribute = f' code="{code}"' if code else ""
+    locator = f" locator={quote_attribute(parameter)}" if parameter else ""
+    return (
+        '<?xml version="1.0" encoding="UTF-8"?>\n'
+        '<ServiceExceptionReport version="1.2.0" xmlns="http://www.opengis.net/ogc">'
+        f"<ServiceException{code_attribute}{locator}>{escape_xml(message)}</ServiceException>"
+        "</ServiceExceptionReport>\n"
+    ).encode()
+
+
+def write_capabilities(rasters: Sequence[tuple[CollectionSpec, LayerRaster]], service_url: str) -> bytes:
+    """Write the capabilities of the layers of a collection that have values."""
+    resource = rasters[0][0]
+    link = f'<OnlineResource xlink:type="simple" xlink:href={quote_attribute(f"{service_url}?")}/>'
+    requests = "".join(
+        f"<{name}><DCPType><HTTP><Get>{link}</Get></HTTP></DCPType></{name}>"
+        for name in ("GetCapabilities", "DescribeCoverage", "GetCoverage")
+    )
+    briefs = "".join(
+        f"<CoverageOfferingBrief>{_write_names(raster, info)}</CoverageOfferingBrief>"
+        for raster, info in list_value_infos(rasters)
+    )
+    return (
+        f'<?xml version="1.0" encoding="UTF-8"?>\n<WCS_Capabilities {NAMESPACES} version="{VERSION}"><Service>'
+        f"<name>{escape_xml(resource.name)}</name><label>{escape_xml(str(resource.title))}</label>"
+        f"<fees>NONE</fees><accessConstraints>NONE</accessConstraints></Service><Capability><Request>{requests}</Request>"
+        "<Exception><Format>application/vnd.ogc.se_xml</Format></Exception></Capability>"
+        f"<ContentMetadata>{briefs}</ContentMetadata></WCS_Capabilities>\n"
+    ).encode()
+
+
+def describe_coverages(rasters: Sequence[tuple[CollectionSpec, LayerRaster]], aliases: Mapping[str, str]) -> bytes:
+    """Describe the layers of a collection that have values."""
+    offerings = "".join(_write_offering(raster, info, aliases) for raster, info in list_value_infos(rasters))
+    return (
+        f'<?xml version="1.0" encoding="UTF-8"?>\n<CoverageDescription {NAMESPACES} version="{VERSION}">'
+        f"{offerings}</CoverageDescription>\n"
+    ).encode()
+
+
+def _write_names(raster: LayerRaster, info: RasterInfo) -> str:
+    west, south, east, north = info.lon_lat_bounds
+    return (
+        f"<name>{escape_xml(raster.layer.name)}</name><label>{escape_xml(str(raster.layer.title))}</label>"
+        f'<lonLatEnvelope srsName="urn:ogc:def:crs:OGC:1.3:CRS84"><gml:pos>{west} {south}</gml:pos>'
+        f"<gml:pos>{east} {north}</gml:pos></lonLatEnvelope>"
+    )
+
+
+def _write_offering(raster: LayerRaster, info: RasterInfo, aliases: Mapping[str, str]) -> str:
+    layer, body = raster.layer, info.frame.body
+    west, south, east, north = info.lon_lat_bounds
+    steps = (east - west) / info.width, (north - south) / info.height
+    names = [body.get_frame(suffix).name for suffix in SUFFIXES]
+    names += [alias for alias in aliases if find_request_frame(alias, aliases).body.number == body.number]
+    frames = "".join(f"<requestResponseCRSs>{escape_xml(name)}</requestResponseCRSs>" for name in names)
+    return (
+        f"<CoverageOffering>{_write_names(raster, info)}<domainSet><spatialDomain>"
+        f'<gml:Envelope srsName="{body.get_frame(0).name}"><gml:pos>{west} {south}</gml:pos>'
+        f"<gml:pos>{east} {north}</gml:pos></gml:Envelope>"
+        f'<gml:RectifiedGrid dimension="2" srsName="{body.get_frame(0).name}"><gml:limits><gml:GridEnvelope>'
+        f"<gml:low>0 0</gml:low><gml:high>{info.width - 1} {info.height - 1}</gml:high></gml:GridEnvelope></gml:limits>"
+        "<gml:axisName>x</gml:axisName><gml:axisName>y</gml:axisName>"
+        f"<gml:origin><gml:pos>{west + steps[0] / 2!r} {north - steps[1] / 2!r}</gml:pos></gml:origin>"
+        f"<gml:offsetVector>{steps[0]!r} 0</gml:offsetVector><gml:offsetVector>0 {-steps[1]!r}</gml:offsetVector>"
+        "</gml:RectifiedGrid></spatialDomain></domainSet><rangeSet><RangeSet>"
+        f"<name>value</name><label>{escape_xml(str(layer.quantity or layer.title))}</label>"
+        f"<nullValues><singleValue>{MISSING_VALUE!r}</singleValue></nullValues></RangeSet></rangeSet>"
+        f"<supportedCRSs>{frames}</supportedCRSs><supportedFormats><formats>GeoTIFF</formats>"
+        f"<formats>{GRID_TYPE}</formats></supportedFormats><supportedInterpolations>"
+        "<interpolationMethod>bilinear</interpolationMethod><interpolationMethod>nearest neighbor</interpolationMethod>"
+        "</supportedInterpolations></CoverageOffering>"
+    )
