@@ -49,6 +49,12 @@ def test_the_frame_survives_in_geotiff(client: Client, code: int) -> None:
     assert np.abs(values - lat)[has_data].max() <= 0.6
 
 
+def test_the_frame_of_the_description_is_the_default(client: Client) -> None:
+    """What GDAL 3.10 sends."""
+    query = "FORMAT=GeoTIFF&BBOX=-180,88,-178,90&WIDTH=2&HEIGHT=2"
+    assert client.get(f"{GET}&{query}&CRS=").body == client.get(f"{GET}&{query}&CRS=IAU_2015:49900").body
+
+
 def test_places_without_data_have_the_missing_value(client: Client) -> None:
     answer = client.get(f"{GET}&CRS=IAU_2015:49900&BBOX=0,80,10,120&RESX=1&RESY=1&FORMAT=GeoTIFF")
     with MemoryFile(answer.body) as memory, memory.open() as dataset:

@@ -64,7 +64,7 @@ def answer_coverage(params: RequestParams, raster: LayerRaster, aliases: Mapping
     if format_name not in FORMATS:
         remedy = suggest_spelling(format_name, FORMATS) or "use GeoTIFF or image/x-aaigrid"
         raise ParamError(f"coverages have no format {format_name[:60]!r}", name="FORMAT", remedy=remedy)
-    view = _read_view(params, aliases)
+    view = _read_view(params, aliases, info)
     require_body(info, view.frame)
     lon, lat = view.locate_pixels()
     is_smooth = raster.layer.is_smooth is not False and params.read_one("INTERPOLATION") != "nearest neighbor"
@@ -75,11 +75,12 @@ def answer_coverage(params: RequestParams, raster: LayerRaster, aliases: Mapping
     return write_geotiff(grid, view, raster.layer.unit), "image/tiff"
 
 
-def _read_view(params: RequestParams, aliases: Mapping[str, str]) -> MapView:
-    """Read frame, box and grid; a box is x first in this version."""
-    frame_name = params.read_one("CRS")
-    if not frame_name:
-        raise ParamError("the parameter CRS is missing", name="CRS", remedy="give a frame, such as IAU_2015:49900")
+def _read_view(params: RequestParams, aliases: Mapping[str, str], info: RasterInfo) -> MapView:
+    """Read frame, box and grid; a box is x first in this version.
+
+    Without a frame, it is that of the grid in the description: GDAL sends ``CRS=`` for frames of other bodies.
+    """
+    frame_name = params.read_one("CRS") or info.frame.body.get_frame(0).name
     frame = find_request_frame(frame_name, aliases)
     response_name = params.read_one("RESPONSE_CRS") or frame_name
     if find_request_frame(response_name, aliases).crs != frame.crs:
