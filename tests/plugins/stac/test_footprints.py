@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pytest
 import shapely
 from asgi_client import Client
+from granule_rows import build_granule_table
+
+from hven.adql.syntax_tree import Comparison, Conjunction, FunctionCall
+from hven.plugins.stac.item_tables import find_item_table
+from hven.plugins.stac.spatial_conditions import build_box_condition
 
 ITEMS = "/stac/collections/mars.epn_core/items"
 SLACK_DEGREES = 0.05  # edges of footprints are great circles in one place and straight in the other
@@ -125,3 +130,16 @@ def test_rows_without_geometry_have_no_relation(client: Client) -> None:
     text = json.dumps({"op": "s_disjoint", "args": [{"property": "geometry"}, everywhere]})
     sky = client.get("/stac/collections/sky.observations/items", **{"filter": text, "filter-lang": "cql2-json"})
     assert json.loads(sky.body)["features"] == []
+
+
+def test_conditions_of_complete_tables_use_the_index_alone() -> None:
+    """Where each row has a region on a body, no other condition keeps the engine from looking regions up."""
+    item_table = find_item_table(build_granule_table("mars"))
+    assert item_table is not None
+    complete = replace(item_table, has_all_regions=True, has_only_bodies=True)
+    for box in ((-30.0, -20.0, 40.0, 50.0), (-170.0, -20.0, 160.0, 50.0)):
+        assert isinstance(build_box_condition(box, item_table), Conjunction)
+        condition = build_box_condition(box, complete)
+        assert isinstance(condition, Comparison)
+        assert isinstance(condition.right, FunctionCall)
+        assert condition.right.name == "INTERSECTS"

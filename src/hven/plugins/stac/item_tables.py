@@ -41,11 +41,14 @@ class ItemTable:
         Whether it is a table of EPN-TAP; otherwise it is one of ObsCore.
     has_all_regions
         Whether no row lacks a region.
+    has_only_bodies
+        Whether the positions of all rows are on bodies.
     """
 
     table: Table
     is_epn: bool
     has_all_regions: bool = False
+    has_only_bodies: bool = False
 
     @property
     def id(self) -> str:

@@ -125,8 +125,13 @@ class ReaderCatalogue:
             item_table = find_item_table(table)
             if item_table is not None:
                 statistics = self.published_state.tables_by_name[item_table.id].statistics
-                missing_count = statistics.get("s_region", {}).get("nulls")
-                tables[item_table.id] = replace(item_table, has_all_regions=missing_count == 0)
+                region_facts, frame_facts = (statistics.get(name, {}) for name in ("s_region", "spatial_frame_type"))
+                frames = [frame_facts.get(name) for name in ("nulls", "minimum", "maximum")]
+                tables[item_table.id] = replace(
+                    item_table,
+                    has_all_regions=region_facts.get("nulls") == 0,
+                    has_only_bodies=frames == [0, "body", "body"],
+                )
         return tables
 
     def find_collection(self, collection_id: str) -> ItemCollection:

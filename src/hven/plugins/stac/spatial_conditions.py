@@ -35,8 +35,10 @@ if TYPE_CHECKING:
 
 MAX_VERTICES = 5_000  # of a geometry in a request
 SPATIAL_OPERATORS = ("s_intersects", "s_within", "s_contains", "s_disjoint")
-EDGE_TOLERANCE_DEGREES = 1e-3  # of great circles that replace the straight edges of a polygon on the map
+EDGE_TOLERANCE_DEGREES = 0.02  # of great circles that replace the straight edges of a polygon on the map
 HAIR_DEGREES = 1e-9
+MAX_POLYGON_WIDTH_DEGREES = 120.0  # of a box that becomes a polygon
+MAX_POLYGON_LATITUDE_DEGREES = 85.0
 MAX_SEGMENT_DEGREES = 2.0  # of a line, which is straight on the map
 HALF_SPHERE_STERADIANS = 2.0 * math.pi
 _ROW_BOX_COMPARISONS = {"s_intersects": ("<=", ">="), "s_within": (">=", "<="), "s_contains": ("<=", ">=")}
@@ -108,10 +110,17 @@ def build_box_condition(box: Box, item_table: ItemTable, operation: str = "s_int
     operation
         One of `SPATIAL_OPERATORS`.
     """
+    import shapely  # noqa: PLC0415
+
     west, south, _, north = box
     width = _compute_box_width(box)
     if width == 0 and south == north:
         shape = _build_point(west, south)
+    elif operation in {"s_intersects", "s_disjoint"} and _is_small_box(box):
+        # engines compare regions with many polygons at once, but with ranges one by one
+        polygon = shapely.to_geojson(shapely.box(west, south, west + width, north))
+        (outline,) = _list_region_shapes(region_files.parse_geojson(polygon, EDGE_TOLERANCE_DEGREES).regions)
+        shape = _SearchShape(outline.expression, box)
     else:
         low, high = (0.0, 360.0) if width >= 360 else (west % 360, (west + width) % 360)
         text = shape_text.write_dali_shape("shape", Range(low, high, south, north))
@@ -125,6 +134,15 @@ def _compute_box_width(box: Box) -> float:
     """Return the degrees of longitude from west to east."""
     west, _, east, _ = box
     return east - west if east >= west else east - west + 360
+
+
+def _is_small_box(box: Box) -> bool:
+    """Return whether a box is a polygon of less than half a sphere, away from the poles."""
+    _, south, _, north = box
+    return (
+        0 < _compute_box_width(box) < MAX_POLYGON_WIDTH_DEGREES
+        and -MAX_POLYGON_LATITUDE_DEGREES < south < north < MAX_POLYGON_LATITUDE_DEGREES
+    )
 
 
 def _build_point(longitude: float, latitude: float) -> _SearchShape:
@@ -249,7 +267,15 @@ def _list_region_shapes(regions: Regions) -> list[_SearchShape]:
     west, east, south, north = (numbers.tolist() for numbers in regions.compute_bounding_boxes())
     texts = region_files.write_region_texts(regions, "multishape").to_pylist()
     boxes = zip(west, south, east, north, strict=True)
-    return [_SearchShape(FunctionCall("REGION", (Literal(text),)), box) for text, box in zip(texts, boxes, strict=True)]
+    return [_SearchShape(_build_polygon(text), box) for text, box in zip(texts, boxes, strict=True)]
+
+
+def _build_polygon(text: str) -> Expr:
+    """Build the shape of a text; engines compare numbers faster than the texts of several polygons."""
+    words = text.split()
+    if words.count("polygon") > 1:
+        return FunctionCall("REGION", (Literal(text),))
+    return FunctionCall("POLYGON", tuple(Literal(float(word)) for word in words[1:]))
 
 
 def parse_geometry(geometry: object) -> Any:
@@ -322,7 +348,7 @@ def build_spatial_condition(operation: str, args: Sequence[object], item_table: 
 
 def _build_frame_condition(item_table: ItemTable) -> Expr | None:
     """Build the condition that the position of a row is one on a body; None if it always is."""
-    if item_table.frame_type_column is None:
+    if item_table.frame_type_column is None or item_table.has_only_bodies:
         return None
     return Comparison("=", build_column_ref(item_table.frame_type_column.name), Literal("body"))
 
