@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 # other drivers may read files that the raster names (VRT), or addresses
 DRIVERS = ("GTiff", "PDS", "PDS4", "ISIS3", "ISIS2", "VICAR", "PNG", "JPEG")
 MAX_READ_PIXELS = 16 << 20  # pixels that are read for a map; larger windows are read with fewer pixels
+# GDAL counts small numbers as MiB, but rasterio passes bytes
 GDAL_OPTIONS = {"GDAL_CACHEMAX": 64 << 20, "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "GDAL_PAM_ENABLED": "NO"}
 
 

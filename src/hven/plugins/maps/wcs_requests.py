@@ -15,7 +15,7 @@ from hven.formats import escape_xml, quote_attribute
 from hven.model.errors import ParamError, suggest_spelling
 from hven.plugins.maps.body_documents import read_layer_infos
 from hven.plugins.maps.map_drawing import MapView, find_request_frame, require_body
-from hven.plugins.maps.map_rasters import RasterInfo, sample_raster
+from hven.plugins.maps.map_rasters import GDAL_OPTIONS, RasterInfo, sample_raster
 from hven.plugins.maps.wms_requests import read_box, read_size
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ def write_geotiff(grid: NDArray[np.float64], view: MapView, unit: str) -> bytes:
     remedy = f"request a planetocentric frame on the sphere, such as {frame.body.get_frame(0).name}"
     if frame.crs.ellipsoid is None or frame.crs.ellipsoid.semi_major_metre != frame.crs.ellipsoid.semi_minor_metre:
         raise ParamError(message, name="CRS", remedy=remedy)
-    with rasterio.Env(GDAL_CACHEMAX=64), MemoryFile() as memory:
+    with rasterio.Env(**GDAL_OPTIONS), MemoryFile() as memory:
         with memory.open(
             driver="GTiff", width=view.width, height=view.height, count=1, dtype="float32", nodata=MISSING_VALUE,
             crs=frame.crs.to_wkt("WKT2_2019"), transform=Affine(width, 0, west, 0, -height, north), compress="deflate",
