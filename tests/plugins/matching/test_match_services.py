@@ -1,5 +1,7 @@
 """The services that read the log of a match."""
 
+import csv
+
 import pyarrow as pa
 
 from hven.model.table import Column, Table
@@ -46,3 +48,11 @@ class TestMatchLimits(FaceContract):
     name = "match_limits"
     table = LOG
     rows = ROWS
+
+    def test_pairs_that_change_are_listed_over_http(self, tmp_path):
+        """The nearest pair loses its partner when its difference in magnitude is too large; the next one gains it."""
+        limits = {"CATALOGUE": "gaia", "RA": "100", "DEC": "10", "SR": "1", "RADIUS": "2", "DMAG": "1"}
+        with self.open_request_sender(tmp_path) as request:
+            response = request(self.path, {**limits, "RESPONSEFORMAT": "csv"})
+        changes = [(row["candidate_id"], row["partner_change"]) for row in csv.DictReader(response.text.splitlines())]
+        assert changes == [("7", "loses"), ("8", "gains")]

@@ -8,6 +8,7 @@ import pyarrow.compute
 import pyarrow.csv
 import pytest
 
+from hven.adql.syntax_tree import Literal, transform_tree
 from hven.ingest.api.runs import ingest_collection
 from hven.ingest.sync import sync_collection
 from hven.model.errors import HvenError
@@ -130,7 +131,14 @@ def run_service(site, service, **parameters):
     """Run the query of a service over the candidates."""
     table = site.store.read_published_records()[1]["sky.candidates"].table
     assert service.applies(table)
-    return read(site, service.build_query(table, parameters).query)
+    query = service.build_query(table, parameters)
+
+    def fill_slot(node):
+        if isinstance(node, Literal) and node.slot >= 0:
+            return Literal(query.values[node.slot])
+        return node
+
+    return read(site, transform_tree(query.query(), fill_slot))
 
 
 def test_candidates_of_an_object_come_with_reasons(site):

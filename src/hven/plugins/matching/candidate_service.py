@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from hven.adql import quote_adql_name
-from hven.adql.adql_writer import write_adql_literal
+from hven.adql import syntax_tree
 from hven.model.errors import ParamError
 from hven.model.params import Param
 from hven.plugins.matching.match_columns import CANDIDATE_COLUMNS
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from hven.model.table import Table
 
 MISSING_REQUIREMENT = "candidates of a match (`source: {kind: match, rows: candidates}`)"
+ORDER_NAMES = "catalogue", "candidate_rank", "separation", "candidate_id"
 
 
 def has_candidates(table: Table) -> bool:
@@ -31,32 +32,40 @@ def has_candidates(table: Table) -> bool:
     return bool(table.primary) and all(column.name in names for column in CANDIDATE_COLUMNS)
 
 
-def write_candidate_table(table: Table) -> str:
-    """Write the name of a table as ADQL.
-
-    Parameters
-    ----------
-    table
-        The table.
-    """
-    return f"{quote_adql_name(table.schema)}.{quote_adql_name(table.name)}"
+def _build_candidate_query_tree(table: Table, *, has_catalogue: bool) -> syntax_tree.Query:
+    """Build a query of an object's candidates, with its id in slot 0 and the catalogue in slot 1."""
+    id_name = table.primary[0]
+    id_value: int | str = 0 if table.find_column(id_name).type.is_numeric else ""
+    conditions = [
+        syntax_tree.Comparison("=", syntax_tree.build_column_ref(id_name), syntax_tree.Literal(id_value, slot=0))
+    ]
+    if has_catalogue:
+        catalogue = syntax_tree.build_column_ref("catalogue")
+        conditions.append(syntax_tree.Comparison("=", catalogue, syntax_tree.Literal("", slot=1)))
+    return syntax_tree.build_table_query(
+        table,
+        [column.name for column in table.columns if not column.hidden],
+        syntax_tree.join_conditions_with_and(*conditions),
+        [syntax_tree.OrderItem(syntax_tree.build_column_ref(name)) for name in ORDER_NAMES],
+    )
 
 
 def _build_query(table: Table, parameters: Mapping[str, Any]) -> ServiceQuery:
     id_column = table.find_column(table.primary[0])
-    value: float | str = parameters["ID"]
+    values: list[int | str] = [parameters["ID"]]
     if id_column.type.is_numeric:
         try:
-            value = int(parameters["ID"])
+            values = [int(parameters["ID"])]
         except ValueError:
             message = f"ID is {parameters['ID']!r}, but {id_column.name} of {table.qualified_name} is a number"
             raise ParamError(message, name="ID", remedy="write a whole number, such as ID=1") from None
-    conditions = f"{quote_adql_name(id_column.name)} = {write_adql_literal(value)}"
-    if parameters["CATALOGUE"] is not None:
-        conditions += f" AND catalogue = {write_adql_literal(parameters['CATALOGUE'])}"
-    table_name = write_candidate_table(table)
+    has_catalogue = parameters["CATALOGUE"] is not None
+    if has_catalogue:
+        values.append(parameters["CATALOGUE"])
     return ServiceQuery(
-        query=f"SELECT * FROM {table_name} WHERE {conditions} ORDER BY catalogue, candidate_rank, separation"
+        query=partial(_build_candidate_query_tree, table, has_catalogue=has_catalogue),
+        key=(has_catalogue,),
+        values=tuple(values),
     )
 
 

@@ -2,51 +2,139 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from hven.adql import quote_adql_name
-from hven.adql.adql_writer import write_adql_literal
+from hven.adql.syntax_tree import (
+    CaseExpression,
+    Comparison,
+    Conjunction,
+    DerivedTable,
+    FunctionCall,
+    Ident,
+    Literal,
+    NullPredicate,
+    OrderItem,
+    Query,
+    Select,
+    SelectItem,
+    WindowExpression,
+    build_column_ref,
+    build_table_ref,
+)
 from hven.model.params import Param
 from hven.model.types import FLOAT64
-from hven.plugins.matching.candidate_service import MISSING_REQUIREMENT, has_candidates, write_candidate_table
+from hven.plugins.matching.candidate_service import MISSING_REQUIREMENT, has_candidates
 from hven.services.face import ServiceFace, ServiceQuery
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
+    from hven.adql.syntax_tree import Expr
     from hven.model.table import Table
 
 MAX_REGION_DEGREES = 10.0
+PAIR_NAMES = "catalogue", "candidate_id", "separation", "score", "dmag", "is_partner"
 
 
 def _has_positions(table: Table) -> bool:
     return has_candidates(table) and table.position is not None
 
 
+def _build_limit_query_tree(table: Table, *, has_magnitude_limit: bool) -> Query:
+    """Build a query that chooses mutual partners again, and selects the pairs whose verdict changes.
+
+    Slots: radius, difference in magnitude (if it has a limit), catalogue, right ascension, declination and radius of
+    the region.
+    """
+    id_name = table.primary[0]
+    shown_names = (id_name, *(table.position or ()), *PAIR_NAMES)
+    unfit = SelectItem(_build_pair_condition(has_magnitude_limit=has_magnitude_limit), Ident("is_unfit"))
+    region = _build_region_condition(table, 2 if has_magnitude_limit else 1)
+    fit_pairs = Select((*_list_items(shown_names), unfit), build_table_ref(table), where=region)
+    ranks = (
+        SelectItem(_build_rank(id_name, "candidate_id"), Ident("object_rank")),
+        SelectItem(_build_rank("candidate_id", id_name), Ident("partner_rank")),
+    )
+    ranked_pairs = Select((*_list_items((*shown_names, "is_unfit")), *ranks), _build_derived_table(fit_pairs, "fit"))
+    is_mutual = Conjunction(
+        (
+            _build_equality("is_unfit", Literal(0)),
+            _build_equality("object_rank", Literal(1)),
+            _build_equality("partner_rank", Literal(1)),
+        )
+    )
+    mutual = SelectItem(_build_case(is_mutual, 1, 0), Ident("is_mutual"))
+    judged_pairs = Select((*_list_items(shown_names), mutual), _build_derived_table(ranked_pairs, "ranked"))
+    change = SelectItem(
+        _build_case(_build_equality("is_mutual", Literal(1)), "gains", "loses"), Ident("partner_change")
+    )
+    was_partner = _build_case(_build_equality("is_partner", Literal("true")), 1, 0)
+    changed_pairs = Select(
+        (*_list_items(shown_names), change),
+        _build_derived_table(judged_pairs, "judged"),
+        where=Comparison("<>", build_column_ref("is_mutual"), was_partner),
+    )
+    return Query(changed_pairs, _list_order(("catalogue", id_name, "candidate_id")))
+
+
+def _build_pair_condition(*, has_magnitude_limit: bool) -> Expr:
+    """Build an expression that is 0 for pairs within the limits, and 1 for others."""
+    conditions: list[Expr] = [
+        NullPredicate(build_column_ref("score"), negated=True),
+        Comparison("<=", build_column_ref("separation"), Literal(0.0, slot=0)),
+    ]
+    if has_magnitude_limit:
+        difference = FunctionCall("ABS", (build_column_ref("dmag"),))
+        conditions.append(Comparison("<=", difference, Literal(0.0, slot=1)))
+    return _build_case(Conjunction(tuple(conditions)), 0, 1)
+
+
+def _build_region_condition(table: Table, first_slot: int) -> Expr:
+    circle = tuple(Literal(0.0, slot=first_slot + number) for number in (1, 2, 3))
+    position = FunctionCall("POINT", tuple(build_column_ref(name) for name in table.position or ()))
+    contains = FunctionCall("CONTAINS", (position, FunctionCall("CIRCLE", circle)))
+    return Conjunction(
+        (_build_equality("catalogue", Literal("", slot=first_slot)), Comparison("=", Literal(1), contains))
+    )
+
+
+def _build_rank(owner_name: str, tie_name: str) -> Expr:
+    """Build the rank of a pair among those of an object or a candidate."""
+    partition = (build_column_ref("catalogue"), build_column_ref(owner_name))
+    order = _list_order(("is_unfit", "score", tie_name))
+    return WindowExpression(FunctionCall("ROW_NUMBER"), partition, order)
+
+
+def _build_case(condition: Expr, result: float | str, otherwise: float | str) -> Expr:
+    return CaseExpression(None, ((condition, Literal(result)),), Literal(otherwise))
+
+
+def _build_derived_table(select: Select, alias: str) -> DerivedTable:
+    return DerivedTable(Query(select), Ident(alias))
+
+
+def _build_equality(name: str, value: Literal) -> Expr:
+    return Comparison("=", build_column_ref(name), value)
+
+
+def _list_items(names: Iterable[str]) -> tuple[SelectItem, ...]:
+    return tuple(SelectItem(build_column_ref(name)) for name in names)
+
+
+def _list_order(names: Iterable[str]) -> tuple[OrderItem, ...]:
+    return tuple(OrderItem(build_column_ref(name)) for name in names)
+
+
 def _build_query(table: Table, parameters: Mapping[str, Any]) -> ServiceQuery:
-    """Choose mutual partners again among the candidates of a region, and select the pairs whose verdict changes."""
-    assert table.position is not None  # noqa: S101  (the service applies only to such tables)
-    id_name = quote_adql_name(table.primary[0])
-    longitude, latitude = (quote_adql_name(name) for name in table.position)
-    condition = f"score IS NOT NULL AND separation <= {parameters['RADIUS']!r}"
-    if parameters["DMAG"] is not None:
-        condition += f" AND ABS(dmag) <= {parameters['DMAG']!r}"
-    center = f"POINT({parameters['RA']!r}, {parameters['DEC']!r})"
-    catalogue = write_adql_literal(parameters["CATALOGUE"])
-    region = f"catalogue = {catalogue} AND DISTANCE(POINT({longitude}, {latitude}), {center}) <= {parameters['SR']!r}"
-    shown = f"{id_name}, {longitude}, {latitude}, catalogue, candidate_id, separation, score, dmag, is_partner"
-    fulfilled = f"CASE WHEN {condition} THEN 0 ELSE 1 END"
+    limits = [parameters["RADIUS"]]
+    has_magnitude_limit = parameters["DMAG"] is not None
+    if has_magnitude_limit:
+        limits.append(parameters["DMAG"])
     return ServiceQuery(
-        query=f"SELECT {shown}, CASE WHEN is_first = 1 THEN 'gains' ELSE 'loses' END AS partner_change FROM ("
-        f"SELECT {shown}, "
-        "CASE WHEN fulfilled = 0 AND object_rank = 1 AND partner_rank = 1 THEN 1 ELSE 0 END AS is_first "
-        f"FROM (SELECT {shown}, {fulfilled} AS fulfilled, "
-        f"ROW_NUMBER() OVER (PARTITION BY catalogue, {id_name} ORDER BY {fulfilled}, score, candidate_id) "
-        "AS object_rank, "
-        f"ROW_NUMBER() OVER (PARTITION BY catalogue, candidate_id ORDER BY {fulfilled}, score, {id_name}) "
-        f"AS partner_rank FROM {write_candidate_table(table)} WHERE {region}) AS ranked) AS judged "
-        "WHERE is_first <> CASE WHEN is_partner = 'true' THEN 1 ELSE 0 END "
-        f"ORDER BY catalogue, {id_name}, candidate_id"
+        query=partial(_build_limit_query_tree, table, has_magnitude_limit=has_magnitude_limit),
+        key=(has_magnitude_limit,),
+        values=(*limits, *(parameters[name] for name in ("CATALOGUE", "RA", "DEC", "SR"))),
     )
 
 
