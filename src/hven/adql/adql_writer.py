@@ -143,6 +143,11 @@ def quote_table_name(table: Table) -> str:
     ----------
     table
         A table that has a schema.
+
+    Returns
+    -------
+    name
+        ``schema.table``; names that are no regular identifiers stand in double quotes.
     """
     return f"{quote_adql_name(table.schema)}.{quote_adql_name(table.name)}"
 

@@ -49,7 +49,7 @@ class ColourScale:
         table: NDArray[np.uint8] = np.rint(np.stack(channels, axis=1)).astype(np.uint8)
         return table
 
-    def colour_values(self, values: NDArray[np.float64], is_valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    def find_colours(self, values: NDArray[np.float64], is_valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
         """Look up the colours of values; invalid ones are transparent."""
         low, high = self.values[0], self.values[-1]
         shares = np.clip((np.where(is_valid, values, low) - low) / (high - low), 0, 1)

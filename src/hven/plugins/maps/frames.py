@@ -42,8 +42,8 @@ SPELLINGS_TEXT = "write IAU_2015:49900, IAU:2015:49900, urn:ogc:def:crs:IAU:2015
 POLAR_CAP_LATITUDE_DEG = 60.0  # polar maps reach from the pole to this latitude
 MAX_RADIUS_DIFFERENCE = 0.01  # share of the radius by which a file may differ from its body
 _FRAME_PATTERN = re.compile(
-    r"(?:urn:(?:x-)?ogc:def:crs:|https?://www\.opengis\.net/def/crs/)?IAU[_:/]?(2000|2009|2015)?[:/](?:(2000|2009|2015)?[:/])?"
-    r"(\d{3,12})",
+    r"(?:urn:(?:x-)?ogc:def:crs:|https?://www\.opengis\.net/def/crs/)?"
+    r"IAU[_:/]?(2000|2009|2015)?[:/](?:(2000|2009|2015)?[:/])?(\d{3,12})",
     re.IGNORECASE,
 )
 _KINDS_BY_SUFFIX: Mapping[int, FrameKind] = {
@@ -57,9 +57,29 @@ _KINDS_BY_SUFFIX: Mapping[int, FrameKind] = {
 }
 # the suffixes of the reports of 2000 and 2009 -> those of 2015
 _SUFFIXES_BY_OLDER_SUFFIX: Mapping[int, int] = {
-    0: 0, 1: 1, 10: 10, 11: 11, 12: 15, 13: 16, 14: 20, 15: 21, 16: 25, 17: 26, 18: 30, 19: 31, 20: 35, 21: 36,
-    22: 40, 23: 41, 24: 45, 25: 46, 26: 50, 27: 51, 28: 55, 29: 56,
-}  # fmt: skip
+    0: 0,
+    1: 1,
+    10: 10,
+    11: 11,
+    12: 15,
+    13: 16,
+    14: 20,
+    15: 21,
+    16: 25,
+    17: 26,
+    18: 30,
+    19: 31,
+    20: 35,
+    21: 36,
+    22: 40,
+    23: 41,
+    24: 45,
+    25: 46,
+    26: 50,
+    27: 51,
+    28: 55,
+    29: 56,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

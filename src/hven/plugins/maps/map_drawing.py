@@ -127,7 +127,7 @@ def draw_map(rasters: Sequence[LayerRaster], view: MapView, *, background: tuple
             channels = [*np.rint(values).astype(np.uint8), np.where(is_valid, 255, 0).astype(np.uint8)]
             colours = np.stack(channels, axis=2)
         else:
-            colours = raster.read_colours().colour_values(values[0], is_valid)
+            colours = raster.read_colours().find_colours(values[0], is_valid)
         picture.alpha_composite(Image.fromarray(colours))
     return picture
 

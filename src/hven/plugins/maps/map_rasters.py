@@ -97,11 +97,11 @@ class RasterInfo:
 
 @contextmanager
 def _open_raster(path: Path) -> Iterator[Any]:
-    with rasterio.Env(**GDAL_OPTIONS), _try_drivers(path) as dataset:
+    with rasterio.Env(**GDAL_OPTIONS), _open_with_first_driver(path) as dataset:
         yield dataset
 
 
-def _try_drivers(path: Path) -> Any:
+def _open_with_first_driver(path: Path) -> Any:
     """Open a file with the first driver that reads it."""
     for driver in DRIVERS:
         try:
@@ -240,8 +240,11 @@ def _choose_window(
     first_row = max(math.floor(rows[is_shown].min()) - 2, 0)
     last_row = min(math.ceil(rows[is_shown].max()) + 2, info.height)
     width, height = max(last_column - first_column, 1), max(last_row - first_row, 1)
-    steps = [np.median(np.hypot(np.diff(columns, axis=axis), np.diff(rows, axis=axis))) for axis in (0, 1) if
-             columns.shape[axis] > 1]  # fmt: skip
+    steps = []
+    for axis in (0, 1):
+        if columns.shape[axis] > 1:
+            distances = np.hypot(np.diff(columns, axis=axis), np.diff(rows, axis=axis))
+            steps.append(np.median(distances))
     # twice as many pixels as the map has
     step = max(float(min(steps, default=1.0)) / 2, 1.0, math.sqrt(width * height * len(info.bands) / MAX_READ_PIXELS))
     shape = max(round(height / step), 1), max(round(width / step), 1)

@@ -37,10 +37,16 @@ if TYPE_CHECKING:
 MAX_DRAWINGS = 2  # maps that are drawn at a time in a process: queries have priority
 VARY_HEADER = "authorization, cookie, host"
 _CODES_BY_PARAMETER = {
-    "LAYERS": "LayerNotDefined", "LAYER": "LayerNotDefined", "QUERY_LAYERS": "LayerNotQueryable",
-    "STYLES": "StyleNotDefined", "FORMAT": "InvalidFormat", "INFO_FORMAT": "InvalidFormat", "I": "InvalidPoint",
-    "TIME": "InvalidDimensionValue", "REQUEST": "OperationNotSupported",
-}  # fmt: skip
+    "LAYERS": "LayerNotDefined",
+    "LAYER": "LayerNotDefined",
+    "QUERY_LAYERS": "LayerNotQueryable",
+    "STYLES": "StyleNotDefined",
+    "FORMAT": "InvalidFormat",
+    "INFO_FORMAT": "InvalidFormat",
+    "I": "InvalidPoint",
+    "TIME": "InvalidDimensionValue",
+    "REQUEST": "OperationNotSupported",
+}
 JSON_ERRORS = ErrorResponder(
     write_document=lambda message: write_json_error(message, 400), media_type="application/json"
 )

@@ -31,8 +31,15 @@ if TYPE_CHECKING:
 VERSION = "1.0.0"
 GRID_TYPE = "image/x-aaigrid"
 # names of formats that clients send -> media type
-FORMATS = {"geotiff": "image/tiff", "image/tiff": "image/tiff", "image/geotiff": "image/tiff", "gtiff": "image/tiff",
-           GRID_TYPE: GRID_TYPE, "aaigrid": GRID_TYPE, "arcgrid": GRID_TYPE}  # fmt: skip
+FORMATS = {
+    "geotiff": "image/tiff",
+    "image/tiff": "image/tiff",
+    "image/geotiff": "image/tiff",
+    "gtiff": "image/tiff",
+    GRID_TYPE: GRID_TYPE,
+    "aaigrid": GRID_TYPE,
+    "arcgrid": GRID_TYPE,
+}
 NAMESPACES = (
     'xmlns="http://www.opengis.net/wcs" xmlns:gml="http://www.opengis.net/gml" '
     'xmlns:xlink="http://www.w3.org/1999/xlink"'
@@ -139,9 +146,16 @@ def write_geotiff(grid: NDArray[np.float64], view: MapView, unit: str) -> bytes:
         raise ParamError(message, name="CRS", remedy=remedy)
     with rasterio.Env(**GDAL_OPTIONS), MemoryFile() as memory:
         with memory.open(
-            driver="GTiff", width=view.width, height=view.height, count=1, dtype="float32", nodata=MISSING_VALUE,
-            crs=frame.crs.to_wkt("WKT2_2019"), transform=Affine(width, 0, west, 0, -height, north), compress="deflate",
-        ) as dataset:  # fmt: skip
+            driver="GTiff",
+            width=view.width,
+            height=view.height,
+            count=1,
+            dtype="float32",
+            nodata=MISSING_VALUE,
+            crs=frame.crs.to_wkt("WKT2_2019"),
+            transform=Affine(width, 0, west, 0, -height, north),
+            compress="deflate",
+        ) as dataset:
             dataset.write(grid.astype(np.float32), 1)
             if unit:
                 dataset.set_band_unit(1, unit)
@@ -199,7 +213,8 @@ def write_capabilities(rasters: Sequence[tuple[CollectionSpec, LayerRaster]], se
     return (
         f'<?xml version="1.0" encoding="UTF-8"?>\n<WCS_Capabilities {NAMESPACES} version="{VERSION}"><Service>'
         f"<name>{escape_xml(resource.name)}</name><label>{escape_xml(str(resource.title))}</label>"
-        f"<fees>NONE</fees><accessConstraints>NONE</accessConstraints></Service><Capability><Request>{requests}</Request>"
+        f"<fees>NONE</fees><accessConstraints>NONE</accessConstraints></Service>"
+        f"<Capability><Request>{requests}</Request>"
         "<Exception><Format>application/vnd.ogc.se_xml</Format></Exception></Capability>"
         f"<ContentMetadata>{briefs}</ContentMetadata></WCS_Capabilities>\n"
     ).encode()

@@ -207,7 +207,7 @@ def draw_legend(params: RequestParams, raster: LayerRaster) -> tuple[bytes, str]
     scale = raster.read_colours()
     values = np.linspace(scale.values[0], scale.values[-1], LEGEND_WIDTH)[np.newaxis, :].repeat(LEGEND_BAR_HEIGHT, 0)
     picture = Image.new("RGBA", (LEGEND_WIDTH, LEGEND_BAR_HEIGHT + 16), "white")
-    picture.alpha_composite(Image.fromarray(scale.colour_values(values, np.ones(values.shape, dtype=bool))))
+    picture.alpha_composite(Image.fromarray(scale.find_colours(values, np.ones(values.shape, dtype=bool))))
     draw, font = ImageDraw.Draw(picture), ImageFont.load_default(size=11)
     texts = f"{scale.values[0]:.4g}", raster.layer.unit, f"{scale.values[-1]:.4g}"
     for place, (text, anchor) in enumerate(zip(texts, ("la", "ma", "ra"), strict=True)):
@@ -262,8 +262,10 @@ def write_capabilities(
         f'<?xml version="1.0" encoding="UTF-8"?>\n{head}<Service>'
         f"<Name>{service_name}</Name><Title>{title}</Title>{link}"
         f"{limits}</Service><Capability><Request><GetCapabilities><Format>{capability_type}</Format>{dcp}"
-        f"</GetCapabilities><GetMap>{formats}{dcp}</GetMap><GetFeatureInfo>{info_formats}{dcp}</GetFeatureInfo></Request><Exception><Format>{exception_type}</Format>"
-        f"</Exception><Layer><Title>{title}</Title>{layers}</Layer></Capability>{end}\n"
+        f"</GetCapabilities><GetMap>{formats}{dcp}</GetMap>"
+        f"<GetFeatureInfo>{info_formats}{dcp}</GetFeatureInfo></Request>"
+        f"<Exception><Format>{exception_type}</Format></Exception>"
+        f"<Layer><Title>{title}</Title>{layers}</Layer></Capability>{end}\n"
     ).encode()
 
 

@@ -126,7 +126,7 @@ def build_box_condition(box: Box, item_table: ItemTable, operation: str = "s_int
         text = shape_text.write_dali_shape("shape", Range(low, high, south, north))
         shape = _SearchShape(FunctionCall("REGION", (Literal(text),)), box)
     if operation == "s_disjoint":
-        return _negate_condition(_build_footprint_condition(item_table, "s_intersects", shape), item_table)
+        return _build_negation(_build_footprint_condition(item_table, "s_intersects", shape), item_table)
     return _build_footprint_condition(item_table, operation, shape)
 
 
@@ -150,7 +150,7 @@ def _build_point(longitude: float, latitude: float) -> _SearchShape:
     return _SearchShape(expression, (longitude, latitude, longitude, latitude))
 
 
-def _negate_condition(condition: Expr, item_table: ItemTable) -> Expr:
+def _build_negation(condition: Expr, item_table: ItemTable) -> Expr:
     """Build the condition that an item has a footprint which does not meet a condition."""
     if not item_table.has_geometry:
         return FALSE_CONDITION
@@ -178,7 +178,7 @@ def build_geometry_condition(geometry: object, item_table: ItemTable, operation:
 
     parsed = parse_geometry(geometry)
     if operation == "s_disjoint":
-        return _negate_condition(build_geometry_condition(geometry, item_table), item_table)
+        return _build_negation(build_geometry_condition(geometry, item_table), item_table)
     if operation == "s_within" and shapely.get_dimensions(parsed) < 2:
         message = "s_within needs a polygon or a box; no footprint lies within a point or a line"
         raise ParamError(message, name="filter", remedy="use s_intersects")
