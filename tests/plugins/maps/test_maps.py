@@ -110,9 +110,9 @@ def test_a_private_collection_has_no_maps_for_strangers(client: Client) -> None:
     ("query", "code", "words"),
     [
         ("CRS=IAU_2015:49900&BBOX=-180,0,180,90", "", "latitude, longitude (east)"),
-        ("CRS=IAU_2015:49900&BBOX=nan,0,1,1", "", "is no box"),
+        ("CRS=IAU_2015:49900&BBOX=nan,0,1,1", "", "does not describe a box"),
         (f"{INFO}&QUERY_LAYERS=x&I=0&J=0", "LayerNotDefined", "latitude"),
-        (f"{INFO}&QUERY_LAYERS=latitude&I=9&J=0", "InvalidPoint", "outside of the map"),
+        (f"{INFO}&QUERY_LAYERS=latitude&I=9&J=0", "InvalidPoint", "outside the map"),
         (f"{INFO}&QUERY_LAYERS=latitude&I=0&J=0&INFO_FORMAT=text/html", "InvalidFormat", "text/plain"),
         ("CRS=EPSG:32632&BBOX=0,0,1,1", "InvalidCRS", "EPSG:32632"),
         ("CRS=IAU_2015:30100&BBOX=0,0,1,1", "InvalidCRS", "Moon"),

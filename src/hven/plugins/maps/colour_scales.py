@@ -122,9 +122,9 @@ def _parse_stops(
             stops[value] = _parse_colour(colour_words)
         except (ValueError, IndexError):
             message = f"line {number} of the colour scale cannot be read: {line[:60]!r}"
-            raise SourceError(message, remedy="write `value red green blue` or `value name`") from None
+            raise SourceError(message, remedy="write lines such as `0.2 255 0 0` or `0.2 red`") from None
     if len(stops) < 2:
-        raise SourceError("the colour scale needs at least two values", remedy="add lines, such as `1 red`")
+        raise SourceError("the colour scale needs at least two values", remedy="add lines such as `1 red`")
     values = np.array(sorted(stops))
     colours = tuple(stops[value] for value in sorted(stops))
     if value_range is not None:  # the stops are stretched to the range
@@ -139,5 +139,5 @@ def _parse_colour(words: Sequence[str]) -> tuple[int, int, int, int]:
         return red, green, blue, 255
     red, green, blue, *opacity = (int(word) for word in words)
     if not all(0 <= channel <= 255 for channel in (red, green, blue, *opacity)):
-        raise ValueError("a channel is outside of 0 to 255")
+        raise ValueError("the numbers of a colour must be from 0 to 255")
     return red, green, blue, opacity[0] if opacity else 255

@@ -370,7 +370,7 @@ def find_frame(text: str) -> Frame:
     present_suffix = _SUFFIXES_BY_OLDER_SUFFIX.get(suffix)
     if present_suffix is None:
         message = f"Hven does not know the projection of {text[:80]!r}"
-        raise ParamError(message, name="CRS", remedy="write the number of the list of 2015, such as IAU_2015:49910")
+        raise ParamError(message, name="CRS", remedy="write a frame of 2015, such as IAU_2015:49910")
     frame = _build_frame(f"IAU{year}:{number * 100 + suffix}", number, present_suffix)
     return _with_older_radii(frame, number, year)
 
@@ -435,14 +435,16 @@ def identify_frame(wkt: str, body: Body | None) -> Frame:
     body = body or _guess_body(crs)
     ellipsoid = crs.ellipsoid
     if body is None or ellipsoid is None:
-        message = f"the file's system {crs.name!r} does not tell its body"
+        message = f"the file's coordinate system {crs.name!r} does not name a body"
         raise ParamError(message, name="frame", remedy="write `body` or `frame`")
     radius_m = ellipsoid.semi_major_metre
     if abs(radius_m / body.radius_m - 1) > MAX_RADIUS_DIFFERENCE:
-        message = f"the file's system {crs.name!r} has the radius {radius_m:,.0f} m, {body.name} {body.radius_m:,.0f} m"
+        message = (
+            f"the radius of {body.name} is {body.radius_m:,.0f} m, but the file has {radius_m:,.0f} m ({crs.name!r})"
+        )
         raise ParamError(message, name="frame", remedy=f"write the `frame` of the file, such as {AUTHORITY}:49900")
     if ellipsoid.semi_major_metre != ellipsoid.semi_minor_metre:
-        message = f"the file's system {crs.name!r} does not tell whether its latitudes are planetographic"
+        message = f"the file's coordinate system {crs.name!r} does not say whether its latitudes are planetographic"
         remedy = f"write `frame`, for example {AUTHORITY}:{body.number}01 for planetographic latitudes"
         raise ParamError(message, name="frame", remedy=remedy)
     return _match_frame(crs, body)

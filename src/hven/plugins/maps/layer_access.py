@@ -90,7 +90,9 @@ def find_layer_rasters(
         file = collection_files.open_original_file(context, principal, found_files, path)
         place = collection_files.find_file_path(context.site.settings, found_files.get_row(path))
         if str(file.path) != place:
-            raise SourceError(f"the raster {path} is on another server", remedy="copy it to the collection")
+            raise SourceError(
+                f"the raster {path} is on another server", remedy="copy the raster to the directory of the collection"
+            )
         rasters.append(LayerRaster(layers[name], Path(place), resource.path.parent))
     return rasters
 

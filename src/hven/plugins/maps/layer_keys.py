@@ -162,7 +162,7 @@ class _LayerReader:
 
     def _read_files(self) -> dict[str, str]:
         if ("file" in self._fields.places) == ("times" in self._fields.places):
-            message = f"{self._layer_path} needs either 'file' or 'times'"
+            message = f"{self._layer_path} must have either `file` or `times`"
             self._faults.add_error(message, self._fields.place, "write `file: PATH` with the path of the raster")
             return {}
         if "file" in self._fields:
@@ -172,7 +172,7 @@ class _LayerReader:
             moment = parse_layer_time(str(time))
             if moment is None:
                 message = f"{self._layer_path}.times: {str(time)!r} is not a time"
-                self._faults.add_error(message, time.place, "write it as 2010-01-31 or 2010-01-31T12:00:00")
+                self._faults.add_error(message, time.place, "write a time such as 2010-01-31 or 2010-01-31T12:00:00")
                 continue
             files[format_layer_time(moment)] = str(path)
         return dict(sorted(files.items()))

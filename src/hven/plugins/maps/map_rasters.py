@@ -132,7 +132,9 @@ def _read_raster_info(layer: MapLayer, path: Path, _file_state: tuple[int, int, 
         if layer.frame:
             frame = find_frame(layer.frame)
             if body is not None and frame.body.number != body.number:
-                raise ParamError(f"{layer.frame} is not a frame of {body.name}", name="frame", remedy="correct one")
+                raise ParamError(
+                    f"{layer.frame} is not a frame of {body.name}", name="frame", remedy="correct `frame` or `body`"
+                )
         elif dataset.crs is None:
             remedy = "write `frame`, for example IAU_2015:49900"
             raise ParamError(f"the raster {path.name} has no frame", name="frame", remedy=remedy)
@@ -143,14 +145,21 @@ def _read_raster_info(layer: MapLayer, path: Path, _file_state: tuple[int, int, 
             west, south, east, north = layer.bounds
             transform = Affine((east - west) / dataset.width, 0, west, 0, (south - north) / dataset.height, north)
         elif transform.is_identity:
-            message = f"the raster {path.name} does not tell where it is"
+            message = f"the raster {path.name} has no georeferencing"
             raise ParamError(message, name="bounds", remedy="write `bounds: [west, south, east, north]`")
         if transform.b or transform.d:
-            raise SourceError(f"the raster {path.name} is rotated", remedy="turn its rows to the east")
+            raise SourceError(
+                f"the raster {path.name} is rotated",
+                remedy="resample the raster so that its rows run from west to east",
+            )
         shows_colours = layer.band is None and dataset.count >= 3 and dataset.dtypes[0] == "uint8"
         bands = (1, 2, 3) if shows_colours else (layer.band or 1,)
         if bands[-1] > dataset.count:
-            raise ParamError(f"the raster {path.name} has {dataset.count} bands", name="band", remedy="correct `band`")
+            raise ParamError(
+                f"the raster {path.name} has no band {bands[-1]}",
+                name="band",
+                remedy=f"write a band from 1 to {dataset.count}",
+            )
         missing_value = dataset.nodata if layer.missing_value is None else layer.missing_value
         info = RasterInfo(
             path=path,
@@ -183,7 +192,7 @@ def _read_values(
         pixels = dataset.read(list(info.bands), window=window, out_shape=shape)
         mask = dataset.dataset_mask(window=window, out_shape=shape[1:])
     except RasterioError as error:
-        raise SourceError(f"the raster {info.path.name} cannot be read: {error}", remedy="check the file") from None
+        raise SourceError(f"the raster {info.path.name} cannot be read: {error}", remedy="restore the file") from None
     values = pixels.astype(np.float64)
     is_valid = (mask != 0) & np.isfinite(values).all(axis=0)
     if info.missing_value is not None:

@@ -204,7 +204,7 @@ class MapService:
             return await self._answer_tile_capabilities(request)
         if operation != "gettile":
             message = f"there is no operation {operation[:60]!r}"
-            raise ParamError(message, name="REQUEST", remedy="request GetCapabilities or GetTile")
+            raise ParamError(message, name="REQUEST", remedy="write REQUEST=GetCapabilities or REQUEST=GetTile")
         layer, set_name, tile = _load_module("wmts_requests").read_tile_parameters(params)
         return await self._answer_with_tile(request, layer, set_name, tile)
 
@@ -288,7 +288,9 @@ class MapService:
         lon, lat = (_read_degrees(params, name) for name in ("LON", "LAT"))
         time = params.read_one("TIME") or ""
         if abs(lat) > 90:
-            raise ParamError("LAT must be a latitude from -90 to 90", name="LAT", remedy="exchange LON and LAT")
+            raise ParamError(
+                "LAT must be from -90 to 90", name="LAT", remedy="write the longitude as LON and the latitude as LAT"
+            )
 
         def find_value() -> dict[str, Any]:
             rasters, body = self._list_rasters(request, time), request.path_params["body"]

@@ -42,7 +42,9 @@ class TileMatrixSet:
         """
         if not (0 <= level <= MAX_LEVEL and 0 <= row < 2**level and 0 <= column < self.columns * 2**level):
             message = f"there is no tile in row {row}, column {column} of level {level}"
-            raise ParamError(message, name="TILEROW", remedy=f"levels are 0 to {MAX_LEVEL}, rows count from the north")
+            raise ParamError(
+                message, name="TILEROW", remedy=f"write a level from 0 to {MAX_LEVEL}, and count rows from the north"
+            )
         west, _, _, north = self.frame.extent
         size = self.get_resolution(level) * TILE_PIXELS
         left, top = west + column * size, north - row * size

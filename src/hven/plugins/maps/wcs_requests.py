@@ -65,12 +65,14 @@ def answer_coverage(params: RequestParams, raster: LayerRaster, aliases: Mapping
     """
     info = raster.read_info()
     if info.shows_colours:
-        message = f"the layer {raster.layer.name} has colours, but no values"
-        raise ParamError(message, name="COVERAGE", remedy="use WMS for it")
+        message = f"the layer {raster.layer.name!r} is a picture without values"
+        raise ParamError(message, name="COVERAGE", remedy="request a map of the layer by WMS")
     format_name = (params.read_one("FORMAT") or "GeoTIFF").lower()
     if format_name not in FORMATS:
         remedy = suggest_spelling(format_name, FORMATS) or "use GeoTIFF or image/x-aaigrid"
-        raise ParamError(f"coverages have no format {format_name[:60]!r}", name="FORMAT", remedy=remedy)
+        raise ParamError(
+            f"coverages are not available in the format {format_name[:60]!r}", name="FORMAT", remedy=remedy
+        )
     view = _read_view(params, aliases, info)
     require_body(info, view.frame)
     lon, lat = view.locate_pixels()
@@ -91,8 +93,8 @@ def _read_view(params: RequestParams, aliases: Mapping[str, str], info: RasterIn
     frame = find_request_frame(frame_name, aliases)
     response_name = params.read_one("RESPONSE_CRS") or frame_name
     if find_request_frame(response_name, aliases).crs != frame.crs:
-        message = "a coverage has the frame of its box"
-        raise ParamError(message, name="RESPONSE_CRS", remedy="give the box in the frame of the answer")
+        message = "Hven returns a coverage only in the frame of BBOX"
+        raise ParamError(message, name="RESPONSE_CRS", remedy="leave out RESPONSE_CRS, or write BBOX in that frame")
     bounds = read_box(params.read_one("BBOX") or "", frame, is_axis_order_kept=False)
     if params.read_one("RESX"):
         sizes = [
@@ -113,7 +115,7 @@ def _read_step(params: RequestParams, name: str) -> float:
         step = math.nan
     if not (math.isfinite(step) and step > 0):
         message = f"{name} must be a positive number"
-        raise ParamError(message, name=name, remedy="give the size of a pixel in units of the frame")
+        raise ParamError(message, name=name, remedy="write the size of a pixel in the units of the frame")
     return step
 
 

@@ -57,9 +57,15 @@ def read_layer_names(params: RequestParams, parameter: str = "LAYERS") -> list[s
     """
     names = [name for name in (params.read_one(parameter) or "").split(",") if name]
     if not names:
-        raise ParamError(f"the parameter {parameter} is missing", name=parameter, remedy="give the names of layers")
+        raise ParamError(
+            f"the parameter {parameter} is missing",
+            name=parameter,
+            remedy=f"write {parameter} with the names of layers",
+        )
     if len(names) > MAX_LAYERS:
-        raise ParamError(f"{len(names)} layers are too many", name=parameter, remedy=f"give at most {MAX_LAYERS}")
+        raise ParamError(
+            f"{parameter} has {len(names)} layers", name=parameter, remedy=f"request at most {MAX_LAYERS} layers"
+        )
     for style in (params.read_one("STYLES") or "").split(","):
         if style not in {"", "default"}:
             raise ParamError(f"there is no style {style[:60]!r}", name="STYLES", remedy="leave STYLES empty")
@@ -92,7 +98,7 @@ def read_size(params: RequestParams, name: str) -> int:
     """Read ``WIDTH`` or ``HEIGHT``."""
     text = params.read_one(name) or ""
     if not re.fullmatch(r"[0-9]{1,9}", text):
-        raise ParamError(f"{name} must be a number of pixels, not {text[:40]!r}", name=name, remedy="give 1 or more")
+        raise ParamError(f"{name} must be a number of pixels, not {text[:40]!r}", name=name, remedy=f"write {name}=512")
     return int(text)
 
 
@@ -102,19 +108,23 @@ def read_box(text: str, frame: Frame, *, is_axis_order_kept: bool) -> tuple[floa
         first_low, second_low, first_high, second_high = (float(number) for number in text.split(","))
     except ValueError:
         message = f"BBOX must be four numbers, not {text[:80]!r}"
-        raise ParamError(message, name="BBOX", remedy="give the lower and the upper corner") from None
+        raise ParamError(
+            message, name="BBOX", remedy="write the coordinates of the lower corner, then those of the upper corner"
+        ) from None
     is_vertical_first = is_axis_order_kept and frame.is_vertical_first
     bounds = (first_low, second_low, first_high, second_high)
     if is_vertical_first:
         bounds = (second_low, first_low, second_high, first_high)
     west, south, east, north = bounds
     if not all(math.isfinite(number) for number in bounds) or west >= east or south >= north:
-        message = f"the box {text[:80]} is empty, or is no box"
-        raise ParamError(message, name="BBOX", remedy="give the lower corner, then the upper one")
+        message = f"BBOX={text[:80]} does not describe a box with an area"
+        raise ParamError(
+            message, name="BBOX", remedy="write the coordinates of the lower corner, then those of the upper corner"
+        )
     if is_vertical_first and frame.is_geographic and max(abs(south), abs(north)) > 90 >= max(abs(west), abs(east)):
-        message = f"in version 1.3.0, the order of a box in {frame.name} is {frame.axis_order_text}; {text[:80]} has "
-        message += "latitudes outside of -90 to 90"
-        raise ParamError(message, name="BBOX", remedy="exchange the axes, or use version 1.1.1, which has x first")
+        message = f"in version 1.3.0, a box in {frame.name} has the order {frame.axis_order_text}; in this order, "
+        message += f"BBOX={text[:80]} has latitudes below -90 or above 90"
+        raise ParamError(message, name="BBOX", remedy="exchange the axes, or use version 1.1.1, in which x comes first")
     return bounds
 
 
@@ -129,7 +139,7 @@ def answer_map(params: RequestParams, rasters: Sequence[LayerRaster], view: MapV
     media_type = (params.read_one("FORMAT") or "image/png").lower().partition(";")[0].strip()
     if media_type not in FORMATS:
         remedy = suggest_spelling(media_type, FORMATS) or f"use one of {', '.join(FORMATS)}"
-        raise ParamError(f"maps have no format {media_type[:60]!r}", name="FORMAT", remedy=remedy)
+        raise ParamError(f"maps are not available in the format {media_type[:60]!r}", name="FORMAT", remedy=remedy)
     background = None
     is_transparent = (params.read_one("TRANSPARENT") or "").upper() == "TRUE"
     if not is_transparent or media_type == "image/jpeg":
@@ -137,7 +147,7 @@ def answer_map(params: RequestParams, rasters: Sequence[LayerRaster], view: MapV
         match = _COLOUR_PATTERN.fullmatch(colour_text)
         if match is None:
             message = f"BGCOLOR must be a colour, not {colour_text[:40]!r}"
-            raise ParamError(message, name="BGCOLOR", remedy="write it as 0xFFFFFF")
+            raise ParamError(message, name="BGCOLOR", remedy="write a colour such as BGCOLOR=0xFFFFFF")
         red, green, blue = bytes.fromhex(match[1])
         background = red, green, blue
     return encode_picture(draw_map(rasters, view, background=background), media_type), media_type
@@ -154,18 +164,20 @@ def answer_feature_info(params: RequestParams, rasters: Sequence[LayerRaster], v
     media_type = (params.read_one("INFO_FORMAT") or INFO_FORMATS[0]).lower()
     if media_type not in INFO_FORMATS:
         remedy = f"use one of {', '.join(INFO_FORMATS)}"
-        raise ParamError(f"values have no format {media_type[:60]!r}", name="INFO_FORMAT", remedy=remedy)
+        raise ParamError(
+            f"values are not available in the format {media_type[:60]!r}", name="INFO_FORMAT", remedy=remedy
+        )
     is_new = choose_version(params) == NEW_VERSION
     column, row = (_read_pixel(params, name) for name in (("I", "J") if is_new else ("X", "Y")))
     if column >= view.width or row >= view.height:
-        message = f"the pixel {column}, {row} is outside of the map of {view.width} x {view.height} pixels"
-        raise ParamError(message, name="I", remedy="count pixels from 0, at the upper left")
+        message = f"the pixel ({column}, {row}) is outside the map, which has {view.width} x {view.height} pixels"
+        raise ParamError(message, name="I", remedy="count pixels from 0, beginning at the upper left corner")
     for raster in rasters:
         info = raster.read_info()
         require_body(info, view.frame)
         if info.shows_colours:
-            message = f"the layer {raster.layer.name} has colours, but no values"
-            raise ParamError(message, name="QUERY_LAYERS", remedy="query other layers")
+            message = f"the layer {raster.layer.name!r} is a picture without values"
+            raise ParamError(message, name="QUERY_LAYERS", remedy="query layers with values")
     lon, lat = view.locate_pixel(column, row)
     is_on_body = math.isfinite(lon) and math.isfinite(lat)
     values = [find_value(raster, lon, lat) if is_on_body else None for raster in rasters]
@@ -187,7 +199,7 @@ def _read_pixel(params: RequestParams, name: str) -> int:
     text = params.read_one(name) or ""
     if not re.fullmatch(r"[0-9]{1,9}", text):
         message = f"{name} must be the number of a pixel, not {text[:40]!r}"
-        raise ParamError(message, name="I", remedy="count pixels from 0, at the upper left")
+        raise ParamError(message, name="I", remedy="count pixels from 0, beginning at the upper left corner")
     return int(text)
 
 
@@ -200,10 +212,10 @@ def draw_legend(params: RequestParams, raster: LayerRaster) -> tuple[bytes, str]
         The picture as PNG.
     """
     if (params.read_one("FORMAT") or "image/png").lower() != "image/png":
-        raise ParamError("legends have the format image/png alone", name="FORMAT", remedy="give FORMAT=image/png")
+        raise ParamError("legends are only available as PNG", name="FORMAT", remedy="write FORMAT=image/png")
     if raster.read_info().shows_colours:
-        message = f"the layer {raster.layer.name} has colours, but no values"
-        raise ParamError(message, name="LAYER", remedy="it needs no legend")
+        message = f"the layer {raster.layer.name!r} is a picture without values"
+        raise ParamError(message, name="LAYER", remedy="request legends of layers with values")
     scale = raster.read_colours()
     values = np.linspace(scale.values[0], scale.values[-1], LEGEND_WIDTH)[np.newaxis, :].repeat(LEGEND_BAR_HEIGHT, 0)
     picture = Image.new("RGBA", (LEGEND_WIDTH, LEGEND_BAR_HEIGHT + 16), "white")

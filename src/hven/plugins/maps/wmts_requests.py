@@ -40,16 +40,18 @@ def read_tile_parameters(params: RequestParams) -> tuple[str, str, tuple[int, in
     for name in ("LAYER", "TILEMATRIXSET", "TILEMATRIX", "TILEROW", "TILECOL"):
         text = params.read_one(name)
         if not text:
-            raise ParamError(f"the parameter {name} is missing", name=name, remedy="the capabilities list its values")
+            raise ParamError(
+                f"the parameter {name} is missing", name=name, remedy=f"see the values of {name} in the capabilities"
+            )
         texts[name] = text
     for name in ("TILEMATRIX", "TILEROW", "TILECOL"):
         if not re.fullmatch(r"[0-9]{1,9}", texts[name]):
             message = f"{name} must be a whole number, not {texts[name][:40]!r}"
-            raise ParamError(message, name=name, remedy=f"give {name}=0 or more")
+            raise ParamError(message, name=name, remedy=f"write {name}=0 or more")
     if (params.read_one("STYLE") or "default") != "default":
-        raise ParamError("the layer has no such style", name="STYLE", remedy="give STYLE=default")
+        raise ParamError("the only style of a layer is 'default'", name="STYLE", remedy="write STYLE=default")
     if (params.read_one("FORMAT") or "image/png").lower() != "image/png":
-        raise ParamError("tiles have the format image/png alone", name="FORMAT", remedy="give FORMAT=image/png")
+        raise ParamError("tiles are only available as PNG", name="FORMAT", remedy="write FORMAT=image/png")
     tile = int(texts["TILEMATRIX"]), int(texts["TILEROW"]), int(texts["TILECOL"])
     return texts["LAYER"], texts["TILEMATRIXSET"], tile
 
