@@ -56,7 +56,7 @@ COMMAND_LINES: tuple[tuple[str, str], ...] = (  # verb, what stands behind it; {
     ("hips", ""), ("prepare", "psz2"), ("prepare", "psz2 --stop"),
     ("backup", "{archive}"), ("backup", "{archive} --json"), ("restore", "{archive} --check"), ("restore", "{archive} {other}/again --json"), ("restore", "nothing.tar {other}/never"),
     ("remove", "lowz"), ("remove", "lowz --purge --json"), ("user remove", "anna"),
-    ("schema", ""), ("serve", "--port 80000"), ("work", "--workers 0"),
+    ("schema", ""), ("serve", "--port 80000"), ("work", "--workers 0"), ("stac export", "{other}/stac"),
 )  # fmt: skip
 RUN_MASKS = (
     (re.compile(r"\b(?:anna|[0-9a-f]{12})\.[\w-]{16,}"), "TOKEN"),
