@@ -233,3 +233,11 @@ def test_edges_have_as_many_corners_as_keep_place_and_area():
         assert gap.max() < 1e-4
         back = geojson.write_geojson_features(found)
         assert geojson.parse_geojson(back).regions.compute_areas() == pytest.approx(found.compute_areas(), rel=3e-4)
+
+
+def test_geometries_on_the_map_are_those_that_are_written():
+    drawn = Regions.from_lists([[[[(1, 1), (3, 1), (2, 4)]]], [], [[[(170, 0), (190, 0), (190, 9), (170, 9)]]]])
+    geometries = geojson.to_map_geometries(drawn)
+    assert [geometry and geometry.geom_type for geometry in geometries] == ["Polygon", None, "MultiPolygon"]
+    written = geojson.to_geojson_geometries(drawn).to_pylist()
+    assert [None if text is None else shapely.from_geojson(text) for text in written] == list(geometries)

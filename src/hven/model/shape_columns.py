@@ -529,6 +529,8 @@ def _build_simple_regions(
         number_mask = np.repeat(is_complete, lengths)
         ends = np.concatenate([[0], np.cumsum(lengths[is_complete])])
         polygons = Regions.from_polygons(ends, numbers[number_mask])
+        if len(polygons) == row_count:
+            return polygons
         regions = regions.replace_rows(rows[is_complete], polygons)
     return regions
 

@@ -454,11 +454,31 @@ def to_geojson_geometries(regions: Regions, tolerance_degrees: float | None = No
     """
     import shapely  # noqa: PLC0415  (only computations with regions need it)
 
-    shapes = to_map_polygons(regions.make_valid(), tolerance_degrees)
+    return pa.array(shapely.to_geojson(to_map_geometries(regions, tolerance_degrees)), pa.string())
+
+
+def to_map_geometries(regions: Regions, tolerance_degrees: float | None = None) -> npt.NDArray[np.object_]:
+    """Draw regions on the map, as GeoJSON has them.
+
+    Parameters
+    ----------
+    regions
+        Shape (n,).
+    tolerance_degrees
+        As for `to_geojson_geometries`.
+
+    Returns
+    -------
+    geometries
+        Polygons and multipolygons of shapely, shape (n,); None for an empty region.
+    """
+    import shapely  # noqa: PLC0415  (only computations with regions need it)
+
+    shapes: npt.NDArray[np.object_] = to_map_polygons(regions.make_valid(), tolerance_degrees)
     single = shapely.get_num_geometries(shapes) == 1
     shapes[single] = shapely.get_geometry(shapes[single], 0)
-    texts = np.where(shapely.is_empty(shapes), None, shapely.to_geojson(shapes))
-    return pa.array(texts, pa.string())
+    shapes[shapely.is_empty(shapes)] = None
+    return shapes
 
 
 def write_geojson_features(

@@ -18,10 +18,12 @@ from hven.plugins.stac.temporal_conditions import UNIX_EPOCH_JD
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime
 
     import numpy.typing as npt
 
     from hven.model.table import Column
+    from hven.model.types import ColumnType
     from hven.plugins.stac.reader_catalogue import ItemCollection
 
     Objects = npt.NDArray[np.object_]
@@ -50,7 +52,9 @@ DAY_MILLISECONDS = 86_400_000
 KILOBYTE = 1024
 LARGEST_INSTANT_MILLISECONDS = 253_402_300_799_000  # end of the year 9999
 SMALLEST_INSTANT_MILLISECONDS = -62_135_596_800_000  # begin of the year 1
-NULL_TEXT = pa.scalar(None, pa.string())
+NULL_TEXT = literal.NULL_STRING
+_EMPTY_TEXT = literal.to_arrow_string_scalar("")
+_JSON_NULL = literal.to_arrow_string_scalar("null")
 
 
 @dataclass(frozen=True)
@@ -138,7 +142,8 @@ class _ItemWriter:
         if column is None or not column.type.is_string or column.type.xtype:
             return None
         texts = self.get_values(column).cast(pa.string())
-        return pc.if_else(pc.equal(pc.utf8_trim_whitespace(texts), ""), NULL_TEXT, texts)
+        is_blank = pc.equal(pc.utf8_trim_whitespace(texts), _EMPTY_TEXT)
+        return pc.if_else(is_blank, NULL_TEXT, texts) if pc.any(is_blank).as_py() else texts
 
     def write(self) -> pa.Array:
         """Write the items."""
@@ -161,7 +166,7 @@ class _ItemWriter:
             members += [',"geometry":', write_geometries(geometries)]
         if self.selection.has_member("bbox"):
             members.append(write_boxes(geometries, ',"bbox":', ""))
-        members += [',"properties":{', properties, "}"]
+        members += [',"properties":{', *properties, "}"]
         if self.selection.has_member("links"):
             members += [',"links":[', self._write_links(ids), "]"]
         if self.selection.has_member("assets"):
@@ -171,21 +176,26 @@ class _ItemWriter:
     def _join_flagged_texts(self, flagged_texts: list[tuple[str, pa.Array]]) -> pa.Array:
         """Join texts that only some rows have, as JSON strings with commas between."""
         parts = [
-            pc.if_else(pc.fill_null(flags, False), f',"{text}"', "").cast(pa.string()) for text, flags in flagged_texts
+            literal.fill_nulls(pc.if_else(flags, literal.to_arrow_string_scalar(f',"{text}"'), _EMPTY_TEXT))
+            for text, flags in flagged_texts
         ]
         if not parts:
             return pa.array([""] * self.rows.num_rows)
         return pc.utf8_slice_codeunits(literal.concat_text_columns(*parts), 1)
 
-    def _write_properties(self, geometries: Objects) -> tuple[pa.Array, list[tuple[str, pa.Array]]]:
-        """Write the properties, and list the extensions with the rows that have them."""
+    def _write_properties(self, geometries: Objects) -> tuple[list[pa.Array | str], list[tuple[str, pa.Array]]]:
+        """Write the parts of the properties, and list the extensions with the rows that have them."""
         parts = self._write_times()
         extensions: list[tuple[str, pa.Array]] = []
 
         def add_property(name: str, texts: pa.Array) -> None:
-            if self.selection.has_property(name):
-                key_text = f",{json.dumps(name, ensure_ascii=False)}:"
-                parts.append(literal.fill_nulls(pc.binary_join_element_wise(key_text, texts, "")))
+            if texts.null_count == len(texts) or not self.selection.has_property(name):
+                return
+            key_text = f",{json.dumps(name, ensure_ascii=False)}:"
+            if texts.null_count:
+                parts.append(literal.fill_nulls(literal.concat_text_columns(key_text, texts)))
+            else:
+                parts.extend((key_text, texts))
 
         targets = self.get_texts("target_name")
         classes = self.get_texts("target_class")
@@ -209,9 +219,8 @@ class _ItemWriter:
             name = f"{self.item_table.prefix}{column.name}"
             if self.selection.has_property(name):
                 values = literal.cast_to_storage_type(self.get_values(column), column.type)
-                texts = write_json_cells(values, column.type)
-                add_property(name, pc.if_else(pc.equal(texts, "null"), NULL_TEXT, texts))
-        return literal.concat_text_columns(*parts), extensions
+                add_property(name, _write_present_cells(values, column.type))
+        return parts, extensions
 
     def _add_common_texts(
         self, add_property: Callable[[str, pa.Array], None], extensions: list[tuple[str, pa.Array]]
@@ -240,12 +249,9 @@ class _ItemWriter:
         if self.item_table.time_columns is not None:
             begins, ends = (to_instants(self.get_values(column), column) for column in self.item_table.time_columns)
         own_begins, own_ends = pc.coalesce(begins, ends), pc.coalesce(ends, begins)
-        begins = pc.fill_null(own_begins, pa.scalar(span.begin, pa.timestamp("ms", "UTC")).cast(pa.timestamp("ms")))
-        ends = pc.fill_null(own_ends, pa.scalar(span.end, pa.timestamp("ms", "UTC")).cast(pa.timestamp("ms")))
-        is_instant = pc.equal(begins, ends)
-        begin_texts = literal.concat_text_columns('"', pc.strftime(begins, "%Y-%m-%dT%H:%M:%SZ"), '"')
-        end_texts = literal.concat_text_columns('"', pc.strftime(ends, "%Y-%m-%dT%H:%M:%SZ"), '"')
-        instants = pc.if_else(is_instant, begin_texts, "null")
+        begin_texts = _write_instants(_fill_missing_instants(own_begins, span.begin))
+        end_texts = _write_instants(_fill_missing_instants(own_ends, span.end))
+        instants = pc.if_else(pc.equal(begin_texts, end_texts), begin_texts, _JSON_NULL)
         spans = literal.concat_text_columns(',"start_datetime":', begin_texts, ',"end_datetime":', end_texts)
         return ['"datetime":', instants, spans]
 
@@ -285,10 +291,13 @@ class _ItemWriter:
             ]
         page_url = f"{self.base_url}/collections/{quote(table.schema, safe='')}/{quote(table.name, safe='')}"
         if table.primary == (self.item_table.id_column.name,):
+            has_plain_ids = encoded_ids is ids
+            row_keys = ids if has_plain_ids else encode_addresses(literal.quote_json_strings(ids))
+            quote_mark = "%22" if has_plain_ids else ""
             parts += [
-                f',{{"rel":"alternate","type":"text/html","href":"{page_url}?_row=%5B',
-                encode_addresses(literal.quote_json_strings(ids)),
-                '%5D"}',
+                f',{{"rel":"alternate","type":"text/html","href":"{page_url}?_row=%5B{quote_mark}',
+                row_keys,
+                f'{quote_mark}%5D"}}',
             ]
         return literal.concat_text_columns(*parts)
 
@@ -318,6 +327,30 @@ class _ItemWriter:
         if not parts:
             return pa.array([""] * self.rows.num_rows), None
         return pc.utf8_slice_codeunits(literal.concat_text_columns(*parts), 1), has_size
+
+
+def _write_present_cells(values: pa.Array, column_type: ColumnType) -> pa.Array:
+    """Write values as JSON; those that JSON has no value for, and nulls, stay null."""
+    if values.null_count == len(values):
+        return pa.nulls(len(values), pa.string())
+    texts = write_json_cells(values, column_type)
+    if values.null_count or pa.types.is_floating(values.type):
+        is_missing = pc.equal(texts, _JSON_NULL)
+        return pc.if_else(is_missing, NULL_TEXT, texts) if pc.any(is_missing).as_py() else texts
+    return texts
+
+
+def _fill_missing_instants(instants: pa.Array, instant: datetime | None) -> pa.Array:
+    """Replace nulls by an instant."""
+    if instants.null_count == 0:
+        return instants
+    return pc.fill_null(instants, pa.scalar(instant, pa.timestamp("ms", "UTC")).cast(pa.timestamp("ms")))
+
+
+def _write_instants(instants: pa.Array) -> pa.Array:
+    """Write timestamps in milliseconds as JSON; Arrow casts them in a tenth of the time of its `strftime`."""
+    texts = pc.binary_replace_slice(instants.cast(pa.string()), 10, 11, "T")
+    return literal.concat_text_columns('"', texts, 'Z"')
 
 
 def find_frame_code(body_name: str) -> str | None:
@@ -403,26 +436,23 @@ def read_geometries(rows: pa.Table, collection: ItemCollection) -> Objects:
     geometries
         Geometries of shapely, or None, shape (rows,).
     """
-    import shapely  # noqa: PLC0415  (only geometries need it)
-
     item_table = collection.item_table
     geometries: Objects = np.full(rows.num_rows, None, object)
     if not item_table.has_geometry:
         return geometries
-    if item_table.box_columns is not None:
+    if item_table.region_column is not None:
+        column = item_table.region_column
+        regions = shape_columns.parse_regions(literal.combine_chunks(rows.column(column.name)), column.type)
+        geometries = region_files.to_map_geometries(regions)
+    boxed_rows = np.flatnonzero(~_find_present(geometries))
+    if item_table.box_columns is not None and len(boxed_rows):
         values = [
             np.asarray(
                 literal.combine_chunks(rows.column(column.name)).cast(pa.float64()).fill_null(np.nan), np.float64
             )
             for column in item_table.box_columns
         ]
-        geometries = build_box_geometries(*values)
-    if item_table.region_column is not None:
-        column = item_table.region_column
-        regions = shape_columns.parse_regions(literal.combine_chunks(rows.column(column.name)), column.type)
-        texts = np.array(region_files.to_geojson_geometries(regions).to_pylist(), object)
-        is_region = _find_present(texts)
-        geometries[is_region] = shapely.from_geojson(texts[is_region])
+        geometries[boxed_rows] = build_box_geometries(*(numbers[boxed_rows] for numbers in values))
     if item_table.frame_type_column is not None:
         frame_types = literal.combine_chunks(rows.column(item_table.frame_type_column.name))
         is_on_body = np.asarray(pc.fill_null(pc.equal(frame_types, "body"), False), bool)
@@ -533,7 +563,7 @@ def write_boxes(geometries: Objects, before: str, missing_text: str) -> pa.Array
     has_box = pa.array(np.isfinite(boxes).all(axis=1))
     numbers = [pa.array(boxes[:, number]).cast(pa.string()) for number in range(4)]
     texts = literal.concat_text_columns(f"{before}[", *_join_with_commas(numbers), "]")
-    return pc.if_else(has_box, texts, missing_text)
+    return pc.if_else(has_box, texts, literal.to_arrow_string_scalar(missing_text))
 
 
 def _join_with_commas(arrays: list[pa.Array]) -> list[pa.Array | str]:
