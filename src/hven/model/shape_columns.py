@@ -503,6 +503,8 @@ def parse_regions(array: pa.Array, column_type: ColumnType) -> Regions:
     texts = storage_array.cast(pa.string())
     shapes = parse_simple_shapes(texts)
     simple_regions = _build_simple_regions(len(texts), shapes.rows, shapes.is_circle, shapes.lengths, shapes.numbers)
+    if len(shapes.rows) == len(texts):
+        return simple_regions
     valid_rows = np.flatnonzero(np.asarray(texts.is_valid()))
     other_rows = np.setdiff1d(valid_rows, shapes.rows)
     if len(other_rows):

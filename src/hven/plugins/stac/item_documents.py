@@ -50,9 +50,12 @@ TARGET_CLASSES = (
 )
 DAY_MILLISECONDS = 86_400_000
 KILOBYTE = 1024
-LARGEST_INSTANT_MILLISECONDS = 253_402_300_799_000  # end of the year 9999
-SMALLEST_INSTANT_MILLISECONDS = -62_135_596_800_000  # begin of the year 1
+_LARGEST_INSTANT = pa.scalar(253_402_300_799_000)  # end of the year 9999, milliseconds
+_SMALLEST_INSTANT = pa.scalar(-62_135_596_800_000)  # begin of the year 1, milliseconds
 NULL_TEXT = literal.NULL_STRING
+_TARGET_CLASS_ARRAY = pa.array(TARGET_CLASSES)
+_NULL_INTEGER = pa.scalar(None, pa.int64())
+_ON_BODY = literal.to_arrow_string_scalar("body")
 _EMPTY_TEXT = literal.to_arrow_string_scalar("")
 _JSON_NULL = literal.to_arrow_string_scalar("null")
 
@@ -204,7 +207,7 @@ class _ItemWriter:
             has_ssys = pc.is_valid(targets)
             if classes is not None:
                 first_class = pc.list_element(pc.split_pattern(literal.fill_nulls(classes), "#"), 0)
-                is_known = pc.is_in(first_class, pa.array(TARGET_CLASSES))
+                is_known = pc.is_in(first_class, _TARGET_CLASS_ARRAY)
                 add_property(
                     "ssys:target_class", pc.if_else(is_known, literal.quote_json_strings(first_class), NULL_TEXT)
                 )
@@ -215,12 +218,30 @@ class _ItemWriter:
             add_property("proj:code", literal.quote_json_strings(codes))
             extensions.append((PROJECTION_SCHEMA, pc.is_valid(codes)))
         self._add_common_texts(add_property, extensions)
-        for column in self.item_table.columns_by_name.values():
-            name = f"{self.item_table.prefix}{column.name}"
-            if self.selection.has_property(name):
-                values = literal.cast_to_storage_type(self.get_values(column), column.type)
-                add_property(name, _write_present_cells(values, column.type))
+        for name, texts in self._write_columns().items():
+            add_property(name, texts)
         return parts, extensions
+
+    def _write_columns(self) -> dict[str, pa.Array]:
+        """Write the cells of all columns, by the names of the properties; columns of one type are written at once."""
+        named_columns = {
+            name: column
+            for column in self.item_table.columns_by_name.values()
+            if self.selection.has_property(name := f"{self.item_table.prefix}{column.name}")
+        }
+        names_by_type: dict[ColumnType, list[str]] = {}
+        for name, column in named_columns.items():
+            names_by_type.setdefault(column.type, []).append(name)
+        row_count = self.rows.num_rows
+        texts_by_name: dict[str, pa.Array] = {}
+        for column_type, names in names_by_type.items():
+            columns = [
+                literal.cast_to_storage_type(self.get_values(named_columns[name]), column_type) for name in names
+            ]
+            texts = _write_present_cells(pa.concat_arrays(columns), column_type)
+            for number, name in enumerate(names):
+                texts_by_name[name] = texts.slice(number * row_count, row_count)
+        return {name: texts_by_name[name] for name in named_columns}
 
     def _add_common_texts(
         self, add_property: Callable[[str, pa.Array], None], extensions: list[tuple[str, pa.Array]]
@@ -400,10 +421,10 @@ def to_instants(values: pa.Array, column: Column) -> pa.Array:
         rounded = np.round(np.where(is_time, unix_days, 0.0) * DAY_MILLISECONDS).astype(np.int64)
         milliseconds = pa.array(rounded, mask=~is_time)
     is_in_range = pc.and_(
-        pc.greater_equal(milliseconds, SMALLEST_INSTANT_MILLISECONDS),
-        pc.less_equal(milliseconds, LARGEST_INSTANT_MILLISECONDS),
+        pc.greater_equal(milliseconds, _SMALLEST_INSTANT),
+        pc.less_equal(milliseconds, _LARGEST_INSTANT),
     )
-    return pc.if_else(is_in_range, milliseconds, pa.scalar(None, pa.int64())).cast(pa.timestamp("ms"))
+    return pc.if_else(is_in_range, milliseconds, _NULL_INTEGER).cast(pa.timestamp("ms"))
 
 
 def _find_present(objects: Objects) -> npt.NDArray[np.bool_]:
@@ -455,7 +476,7 @@ def read_geometries(rows: pa.Table, collection: ItemCollection) -> Objects:
         geometries[boxed_rows] = build_box_geometries(*(numbers[boxed_rows] for numbers in values))
     if item_table.frame_type_column is not None:
         frame_types = literal.combine_chunks(rows.column(item_table.frame_type_column.name))
-        is_on_body = np.asarray(pc.fill_null(pc.equal(frame_types, "body"), False), bool)
+        is_on_body = np.asarray(pc.fill_null(pc.equal(frame_types, _ON_BODY), False), bool)
         geometries[~is_on_body] = None
     return geometries
 
