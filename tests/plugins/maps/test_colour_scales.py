@@ -1,0 +1,56 @@
+"""Colours of values: the files of ``gdaldem color-relief``, and opacity."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hven.model.errors import SourceError
+from hven.plugins.maps.colour_scales import read_colour_scale
+
+RELIEF = """\
+# heights of Mars
+nv 0 0 0 0
+-8000, 0, 0, 128
+0\t0 255 0 128
+25% : yellow
+100% #ff000080
+"""
+
+
+def test_a_colour_relief_file_is_read(tmp_path: Path) -> None:
+    (tmp_path / "relief.txt").write_text(RELIEF)
+    scale = read_colour_scale(["relief.txt"], tmp_path, None, (-8000.0, 20000.0))
+    assert scale.values == (-8000.0, -1000.0, 0.0, 20000.0)
+    assert scale.colours == ((0, 0, 128, 255), (255, 255, 0, 255), (0, 255, 0, 128), (255, 0, 0, 128))
+    names = [name for name, _ in scale.list_stops()]
+    assert names == ["#000080", "#ffff00", "#00ff0080", "#ff000080"], "what is shown keeps its opacity"
+    colours = scale.find_colours(np.array([[-9000.0, 10000.0, 0.0]]), np.array([[True, True, False]]))
+    assert colours[0, 0].tolist() == [0, 0, 128, 255], "lower values have the first colour"
+    assert np.abs(colours[0, 1].astype(int) - [128, 128, 0, 128]).max() <= 1
+    assert colours[0, 2].tolist() == [0, 0, 0, 0], "pixels without data are transparent"
+
+
+@pytest.mark.parametrize("colour", ["#ff000080", "#f008", "255 0 0 128"])
+def test_stops_keep_their_opacity(tmp_path: Path, colour: str) -> None:
+    scale = read_colour_scale([f"0 {colour}", "1 white"], tmp_path, None, (0.0, 1.0))
+    assert scale.colours[0][:3] == (255, 0, 0)
+    assert scale.colours[0][3] in {128, 0x88}
+    assert scale.colours[1] == (255, 255, 255, 255)
+
+
+@pytest.mark.parametrize(
+    ("texts", "words"),
+    [
+        (["0 red", "1 256 0 0"], "line 2 of the colour scale cannot be read"),
+        (["0 red", "1 0 0"], "line 2 of the colour scale cannot be read"),
+        (["0 red", "x red"], "line 2 of the colour scale cannot be read"),
+        (["0 red", "0 blue"], "at least two values"),
+        (["../relief.txt"], "there is no colour scale"),
+    ],
+)
+def test_wrong_scales_are_refused_with_a_reason(tmp_path: Path, texts: list[str], words: str) -> None:
+    with pytest.raises(SourceError, match=words):
+        read_colour_scale(texts, tmp_path, None, (0.0, 1.0))
