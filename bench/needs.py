@@ -20,9 +20,10 @@ THINGS = {
     "PostgreSQL 15": "apt-get install postgresql-15",
     "pytest": ENVIRONMENT,
     "playwright": ENVIRONMENT,
+    "rasterio": ENVIRONMENT,
     "root": "PostgreSQL is started under its own account: run it in a container",
 }
-PACKAGES = {"pytest", "playwright"}
+PACKAGES = {"pytest", "playwright", "rasterio"}
 
 
 class Lacking(SystemExit):

@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from hven.adql.adql_writer import quote_adql_name
 from hven.engines import Snapshot
 from hven.model.table import Column, ForeignKey, Table
 from hven.model.types import FLOAT64, INT32, INT64, STRING, TIMESTAMP, parse_type
@@ -171,7 +172,7 @@ def test_names_are_written_as_a_query_must_write_them(holdings):
     names = [row["table_name"] for row in rows(holdings.get_catalogue(), "tables")]
     assert 'other."order"' in names
     assert all(re.fullmatch(r'([A-Za-z]\w*|"[^"]+")\.([A-Za-z]\w*|"[^"]+")', name) for name in names)
-    assert tap_schema.quote_identifier('a"b') == '"a""b"'
+    assert quote_adql_name('a"b') == '"a""b"'
 
 
 def test_a_private_table_is_in_nobody_elses_tap_schema(holdings):

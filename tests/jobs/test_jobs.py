@@ -345,6 +345,7 @@ def test_a_job_that_cannot_be_watched_is_given_up_when_others_may_run_it(
     )  # a sign of life would change what is compared below
     job = create_query_job(desk, query=SLOW)
     thread = running(site)
+    wait_until(lambda: site.store.jobs.get_job(job.id).progress)  # the rules of the tables, which are recorded once
     held = site.store.jobs.get_job(job.id)
 
     def broken(*_: Any) -> int:

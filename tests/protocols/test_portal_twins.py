@@ -170,6 +170,7 @@ def test_templates_have_no_words_of_their_own() -> None:
         "UTC",
         "JSON",
         "VOTable",
+        "WMS",
         "UWS",
         "Atom",
         "RSS",

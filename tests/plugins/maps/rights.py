@@ -13,4 +13,11 @@ QUERY_STRINGS = {
     "/maps/{body}.json": [""],
     "/maps/{body}/value": ["LAYER=x/y&LON=1&LAT=2"],
 }
-PATH_VALUES = {"layer": "nothing", "set": "MarsGeographic", "level:int": "0", "row:int": "0", "column:int": "0", "body": "Mars"}
+PATH_VALUES = {
+    "layer": "nothing",
+    "set": "MarsGeographic",
+    "level:int": "0",
+    "row:int": "0",
+    "column:int": "0",
+    "body": "Mars",
+}
