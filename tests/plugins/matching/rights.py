@@ -1,0 +1,8 @@
+"""What the tests of rights must know of this package (`tests/package_rights.py`)."""
+
+QUERY_STRINGS = {
+    "/candidates/{table}": ["ID=idzqembargo", "ID=idzqembargo&CATALOGUE=obs"],
+    "/candidates/{table}/capabilities": [""],
+    "/match-limits/{table}": ["CATALOGUE=obs&RA=10&DEC=10&SR=1&RADIUS=1"],
+    "/match-limits/{table}/capabilities": [""],
+}
