@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -98,7 +98,7 @@ def find_request_frame(text: str, aliases: Mapping[str, str]) -> Frame:
         return find_frame(text)
     frame = find_frame(aliases[alias])
     if alias in {"CRS:84", "OGC:CRS84"}:  # by its name, longitude is first
-        return Frame(**{**vars(frame), "is_vertical_first": False})
+        return replace(frame, is_vertical_first=False)
     return frame
 
 
@@ -144,6 +144,19 @@ def require_body(info: RasterInfo, frame: Frame) -> None:
         message = f"{frame.name} is a frame of {frame.body.name}, but the layer shows {info.frame.body.name}"
         remedy = f"use a frame such as {info.frame.body.get_frame(0).name}"
         raise ParamError(message, name="CRS", remedy=remedy)
+
+
+def require_values(raster: LayerRaster, parameter: str, remedy: str) -> None:
+    """Refuse layers of pictures, whose pixels have colours instead of values.
+
+    Raises
+    ------
+    ParamError
+        The layer, which `parameter` names, is a picture.
+    """
+    if raster.read_info().shows_colours:
+        message = f"the layer {raster.layer.name!r} is a picture without values"
+        raise ParamError(message, name=parameter, remedy=remedy)
 
 
 def draw_tile(raster: LayerRaster, set_name: str, tile: tuple[int, int, int]) -> bytes:

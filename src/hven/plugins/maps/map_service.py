@@ -57,6 +57,19 @@ def _load_module(name: str) -> Any:
     return plugins.import_hven_module(f"hven.plugins.maps.{name}", "the service of maps")
 
 
+def _build_error_response(
+    request: Request, error: Exception, write_document: Callable[[str], str | bytes], media_type: str
+) -> Response:
+    """Answer with the document of an error, or with plain text where the libraries for rasters are missing."""
+    message = write_error_message(error, services.get_request_id(request))
+    status = find_http_status(error)
+    try:
+        document = write_document(message)
+    except Exception:  # noqa: BLE001  (the libraries are not installed)
+        return Response(message, status, media_type="text/plain")
+    return Response(document, status, services.build_error_headers(error), media_type=media_type)
+
+
 def _respond_to_wms_error(request: Request, error: Exception) -> Response:
     """Answer with an error document of the version that is requested."""
     query = {name.upper(): value for name, value in request.query_params.items()}
@@ -65,36 +78,31 @@ def _respond_to_wms_error(request: Request, error: Exception) -> Response:
     code = _CODES_BY_PARAMETER.get(str(parameter), "")
     if parameter in {"CRS", "SRS"}:
         code = "InvalidSRS" if is_old else "InvalidCRS"
-    message = write_error_message(error, services.get_request_id(request))
-    status = find_http_status(error)
-    try:
-        document = _load_module("wms_requests").write_service_exception(message, code, "1.1.1" if is_old else "1.3.0")
-    except Exception:  # noqa: BLE001  (the libraries are not installed)
-        return Response(message, status, media_type="text/plain")
-    media_type = "application/vnd.ogc.se_xml" if is_old else "text/xml"
-    return Response(document, status, services.build_error_headers(error), media_type=media_type)
+    version, media_type = ("1.1.1", "application/vnd.ogc.se_xml") if is_old else ("1.3.0", "text/xml")
+
+    def write_document(message: str) -> Any:
+        return _load_module("wms_requests").write_service_exception(message, code, version)
+
+    return _build_error_response(request, error, write_document, media_type)
 
 
 def _respond_to_wmts_error(request: Request, error: Exception) -> Response:
     parameter = str(error.name) if isinstance(error, ParamError) else ""
     is_missing = not any(name.upper() == parameter for name in request.query_params)
-    message = write_error_message(error, services.get_request_id(request))
-    try:
-        document = _load_module("wmts_requests").write_exception(message, parameter, is_missing=is_missing)
-    except Exception:  # noqa: BLE001  (the libraries are not installed)
-        return Response(message, find_http_status(error), media_type="text/plain")
-    return Response(document, find_http_status(error), services.build_error_headers(error), media_type="text/xml")
+
+    def write_document(message: str) -> Any:
+        return _load_module("wmts_requests").write_exception(message, parameter, is_missing=is_missing)
+
+    return _build_error_response(request, error, write_document, "text/xml")
 
 
 def _respond_to_wcs_error(request: Request, error: Exception) -> Response:
     parameter = str(error.name) if isinstance(error, ParamError) else ""
-    message = write_error_message(error, services.get_request_id(request))
-    try:
-        document = _load_module("wcs_requests").write_service_exception(message, parameter)
-    except Exception:  # noqa: BLE001  (the libraries are not installed)
-        return Response(message, find_http_status(error), media_type="text/plain")
-    headers = services.build_error_headers(error)
-    return Response(document, find_http_status(error), headers, media_type="application/vnd.ogc.se_xml")
+
+    def write_document(message: str) -> Any:
+        return _load_module("wcs_requests").write_service_exception(message, parameter)
+
+    return _build_error_response(request, error, write_document, "application/vnd.ogc.se_xml")
 
 
 class MapService:

@@ -14,7 +14,7 @@ from rasterio.io import MemoryFile
 from hven.formats import escape_xml, quote_attribute
 from hven.model.errors import ParamError, suggest_spelling
 from hven.plugins.maps.body_documents import read_layer_infos
-from hven.plugins.maps.map_drawing import MapView, find_request_frame, require_body
+from hven.plugins.maps.map_drawing import MapView, find_request_frame, require_body, require_values
 from hven.plugins.maps.map_rasters import GDAL_OPTIONS, RasterInfo, sample_raster
 from hven.plugins.maps.wms_requests import read_box, read_size
 
@@ -64,9 +64,7 @@ def answer_coverage(params: RequestParams, raster: LayerRaster, aliases: Mapping
         The values as GeoTIFF or as Arc/Info ASCII grid.
     """
     info = raster.read_info()
-    if info.shows_colours:
-        message = f"the layer {raster.layer.name!r} is a picture without values"
-        raise ParamError(message, name="COVERAGE", remedy="request a map of the layer by WMS")
+    require_values(raster, "COVERAGE", "request a map of the layer by WMS")
     format_name = (params.read_one("FORMAT") or "GeoTIFF").lower()
     if format_name not in FORMATS:
         remedy = suggest_spelling(format_name, FORMATS) or "use GeoTIFF or image/x-aaigrid"

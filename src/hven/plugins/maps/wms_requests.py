@@ -22,6 +22,7 @@ from hven.plugins.maps.map_drawing import (
     find_request_frame,
     find_value,
     require_body,
+    require_values,
 )
 
 if TYPE_CHECKING:
@@ -175,9 +176,7 @@ def answer_feature_info(params: RequestParams, rasters: Sequence[LayerRaster], v
     for raster in rasters:
         info = raster.read_info()
         require_body(info, view.frame)
-        if info.shows_colours:
-            message = f"the layer {raster.layer.name!r} is a picture without values"
-            raise ParamError(message, name="QUERY_LAYERS", remedy="query layers with values")
+        require_values(raster, "QUERY_LAYERS", "query layers with values")
     lon, lat = view.locate_pixel(column, row)
     is_on_body = math.isfinite(lon) and math.isfinite(lat)
     values = [find_value(raster, lon, lat) if is_on_body else None for raster in rasters]
@@ -213,9 +212,7 @@ def draw_legend(params: RequestParams, raster: LayerRaster) -> tuple[bytes, str]
     """
     if (params.read_one("FORMAT") or "image/png").lower() != "image/png":
         raise ParamError("legends are only available as PNG", name="FORMAT", remedy="write FORMAT=image/png")
-    if raster.read_info().shows_colours:
-        message = f"the layer {raster.layer.name!r} is a picture without values"
-        raise ParamError(message, name="LAYER", remedy="request legends of layers with values")
+    require_values(raster, "LAYER", "request legends of layers with values")
     scale = raster.read_colours()
     values = np.linspace(scale.values[0], scale.values[-1], LEGEND_WIDTH)[np.newaxis, :].repeat(LEGEND_BAR_HEIGHT, 0)
     picture = Image.new("RGBA", (LEGEND_WIDTH, LEGEND_BAR_HEIGHT + 16), "white")
