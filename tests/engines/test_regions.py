@@ -159,6 +159,7 @@ def mocs(draw) -> str:
 @given(moc=mocs())
 @example(moc="0/0-11")
 @example(moc="5/")
+@example(moc="6/40992-40992")  # beside an arc through a pole
 def test_a_moc_finds_its_regions_as_a_look_at_all_rows_does(engine, relation, moc):
     found = select_by_condition(engine, relation, f"INTERSECTS(s_region, MOC('{moc}')) = 1")
     assert found >= select_by_condition(engine, relation, f"1 = CONTAINS(s_region, MOC('{moc}'))")

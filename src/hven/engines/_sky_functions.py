@@ -36,6 +36,7 @@ from hven.model.sky import (
     has_shape_inside,
     healpix,
     polygon_arrays,
+    polygons_intersect_range,
     q3c,
     sphere,
 )
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
 
 POINT, CIRCLE, RANGE, POLYGON, NO_SHAPE = range(5)
 MIN_VECTORIZED_ROWS = 32  # fewer rows of text are parsed one by one
+MAX_VECTORIZED_RANGES = 16  # of a column; a query compares regions with one range or a few
 _SHAPE_KINDS = {POINT: "point", CIRCLE: "circle", RANGE: "range", POLYGON: "polygon"}
 
 
@@ -427,6 +429,20 @@ class ShapeTextColumn:
         """Return the shapes of these rows."""
         return self.shapes.take_rows(self.codes[row_numbers])
 
+    def find_ranges(self) -> dict[int, list[Range]]:
+        """Find the texts that are ranges alone, by their codes; many different ones are left out."""
+        is_range = pc.match_substring_regex(self.distinct_texts, r"^\s*range\b", ignore_case=True)
+        codes = np.flatnonzero(pc.fill_null(is_range, pa.scalar(value=False))).tolist()
+        ranges: dict[int, list[Range]] = {}
+        if len(codes) > MAX_VECTORIZED_RANGES:
+            return ranges
+        for code in codes:
+            shape = parse_shape(self.distinct_texts[code].as_py())
+            parts = shape.parts if isinstance(shape, ShapeUnion) else ()
+            if all(isinstance(part, Range) for part in parts):
+                ranges[code] = [part for part in parts if isinstance(part, Range)]
+        return ranges
+
 
 def _build_shape_text_test(
     test: Callable[[Shape | Moc, Shape | Moc], bool], test_by_kinds: Callable[[ShapeColumn, ShapeColumn], Flags]
@@ -442,7 +458,10 @@ def _build_shape_text_test(
             is_plain = left_texts.is_plain & right_texts.is_plain
             plain_rows = np.flatnonzero(is_plain)
             results[plain_rows] = test_by_kinds(left_texts.select_rows(plain_rows), right_texts.select_rows(plain_rows))
-            remaining_rows = np.flatnonzero(~is_plain)
+            is_tested = is_plain
+            if test is _intersects_shape:
+                is_tested = is_plain | _test_polygons_against_ranges(left_texts, right_texts, results)
+            remaining_rows = np.flatnonzero(~is_tested)
             left_column = to_single_array(left_column).take(pa.array(remaining_rows))
             right_column = to_single_array(right_column).take(pa.array(remaining_rows))
         if not len(remaining_rows):
@@ -458,6 +477,23 @@ def _build_shape_text_test(
         return pa.array(results)
 
     return evaluate_texts
+
+
+def _test_polygons_against_ranges(left_texts: ShapeTextColumn, right_texts: ShapeTextColumn, results: Flags) -> Flags:
+    """Set the results of polygons beside ranges; return which rows these are.
+
+    A query compares a column with one range or a few.
+    """
+    is_tested = np.zeros(len(results), np.bool_)
+    for polygons, others in ((left_texts, right_texts), (right_texts, left_texts)):
+        is_polygon = (polygons.is_distinct_plain & (polygons.shapes.kinds == POLYGON))[polygons.codes]
+        for code, ranges in others.find_ranges().items():
+            rows = np.flatnonzero(is_polygon & (others.codes == code))
+            selected = polygons.select_rows(rows)
+            for shape in ranges:
+                results[rows] |= polygons_intersect_range(selected.shape_offsets, selected.numbers, shape)
+            is_tested[rows] = True
+    return is_tested
 
 
 def _test_pairs_intersect(pairs: Sequence[tuple[Shape | Moc | None, Shape | Moc | None]]) -> Flags:

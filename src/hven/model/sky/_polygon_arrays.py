@@ -101,7 +101,7 @@ def compute_polygon_areas(offsets: npt.ArrayLike, coordinates: npt.ArrayLike) ->
     areas
         Square degrees, shape (n,); NaN for a row that is not a polygon.
     """
-    good, rings = _build_rings(offsets, coordinates)
+    good, rings = build_rings(offsets, coordinates)
     areas = np.full(len(good), np.nan)
     areas[good] = rings.area
     return areas
@@ -200,7 +200,7 @@ def cover_thin_polygons_with_circles(
         The polygon of each circle, ascending, and the circle in degrees; shape (k,). Polygons that touch themselves
         get no circles.
     """
-    good, rings = _build_rings(offsets, coordinates, is_selected)
+    good, rings = build_rings(offsets, coordinates, is_selected)
     has_few_edges = rings.counts <= MAX_THIN_POLYGON_EDGES
     is_thin = MIN_THIN_AREA_RATIO * rings.area < compute_circle_area(rings.max_vertex_distances)
     thin = np.flatnonzero(has_few_edges & is_thin)
@@ -231,7 +231,7 @@ def cover_polygons_with_cells(
     which, cells
         The polygon of each cell, ascending; shape (k,).
     """
-    good, all_rings = _build_rings(offsets, coordinates, is_selected)
+    good, all_rings = build_rings(offsets, coordinates, is_selected)
     where = np.flatnonzero(good)
     neighbours = healpix.compute_all_neighbour_cells(order)
     neighbours = np.where(neighbours < 0, np.arange(len(neighbours))[:, None], neighbours)
@@ -315,7 +315,7 @@ def sum_union_areas(
     area[is_circle] = compute_circle_area(radius)
     reach[is_circle] = radius
     xyz[is_circle] = to_unit_vectors(numbers[first], numbers[first + 1])
-    _, rings = _build_rings(starts, numbers, ~is_circle)
+    _, rings = build_rings(starts, numbers, ~is_circle)
     area[~is_circle] = rings.area
     xyz[~is_circle] = rings.mean_directions
     reach[~is_circle] = np.where(rings.is_capped, rings.max_vertex_distances, np.inf)
@@ -343,7 +343,7 @@ def compute_polygon_centroids(offsets: npt.ArrayLike, coordinates: npt.ArrayLike
     lon, lat
         Degrees, shape (n,); NaN for a row that is not a polygon.
     """
-    good, rings = _build_rings(offsets, coordinates)
+    good, rings = build_rings(offsets, coordinates)
     lon, lat = np.full((2, len(good)), np.nan)
     lon[good], lat[good] = rings.compute_centroids()
     return lon, lat
@@ -465,7 +465,7 @@ def _relate_circles_to_polygons(circles: tuple[Numbers, ...], offsets: Any, coor
     starts, numbers = _reduce_repeated_polygon(offsets, coordinates)
     rows = max(len(starts) - 1, *(len(values) for values in circles))
     lon, lat, radius = (np.broadcast_to(values, (rows,)) for values in circles)
-    is_polygon, unique_rings = _build_rings(starts, numbers)
+    is_polygon, unique_rings = build_rings(starts, numbers)
     good, rings = _repeat_polygon_for_rows(is_polygon, unique_rings, rows)
     answer = good.copy()
     inside = rings.contains_pairwise(lon[good], lat[good])
@@ -536,7 +536,7 @@ def _select_polygon_pairs(
 def _build_repeated_rings(offsets: Any, coordinates: Any, row_count: int) -> tuple[Flags, PolygonRings]:
     """Return which rows are polygons, and their rings; a single polygon serves all rows."""
     starts, numbers = _reduce_repeated_polygon(offsets, coordinates)
-    is_polygon, rings = _build_rings(starts, numbers)
+    is_polygon, rings = build_rings(starts, numbers)
     return _repeat_polygon_for_rows(is_polygon, rings, row_count)
 
 
@@ -566,8 +566,21 @@ def _repeat_polygon_for_rows(is_polygon: Flags, rings: PolygonRings, row_count: 
     return is_polygon, rings.take(np.zeros(is_polygon.sum(), dtype=np.int64))
 
 
-def _build_rings(offsets: Any, coordinates: Any, is_selected: Any = True) -> tuple[Flags, PolygonRings]:
-    """Return which rows are polygons, and those rows' rings."""
+def build_rings(offsets: Any, coordinates: Any, is_selected: Any = True) -> tuple[Flags, PolygonRings]:
+    """Build the rings of the rows that are polygons.
+
+    Parameters
+    ----------
+    offsets, coordinates
+        N rows, shapes (n + 1,) and (m,), as for `compute_polygon_areas`.
+    is_selected
+        Which rows to consider, shape (n,).
+
+    Returns
+    -------
+    good, rings
+        Which rows are polygons, shape (n,), and the rings of these.
+    """
     good, picked, starts = _select_valid_polygons(offsets, coordinates, is_selected)
     return good, PolygonRings(picked[:, 0], picked[:, 1], starts)
 

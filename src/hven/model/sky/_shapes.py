@@ -262,19 +262,31 @@ class Polygon(Shape):
         ring = self.ring
         lons = ring.lon[ring.has_edge_length]
         lats = ring.lat[ring.has_edge_length]
-        if len(lons) < 3 or ring.area[0] == 0.0:  # all on one arc
+        is_arc = self._is_arc()
+        if not is_arc and (len(lons) < 3 or ring.area[0] == 0.0):
             middle = self.compute_centroid()
             return healpix.cover_cone(middle.lon, middle.lat, float(ring.max_vertex_distances[0]), order)
+        # cdshealpix 0.9 may miss a cell that only an edge passes through
+        edge_cells = healpix.cover_arcs(
+            ring.edge_begin_vectors[ring.has_edge_length], ring.edge_end_vectors[ring.has_edge_length], order
+        )
+        if is_arc:
+            return edge_cells
         if ring.area[0] <= SKY_AREA_SQUARE_DEGREES / 2.0:
             cells = healpix.cover_polygon(lons, lats, order)
         else:
             outside_cells = healpix.cover_polygon(lons, lats, order, inner_only=True)
             cells = healpix.complement_ranges(outside_cells)
-        # cdshealpix 0.9 may miss a cell that only an edge passes through
-        edge_cells = healpix.cover_arcs(
-            ring.edge_begin_vectors[ring.has_edge_length], ring.edge_end_vectors[ring.has_edge_length], order
-        )
         return healpix.merge_ranges(np.concatenate([cells, edge_cells]))
+
+    def _is_arc(self) -> bool:
+        """Return whether all vertices are on one arc, so that nothing is inside."""
+        ring = self.ring
+        if not ring.has_edge_length.any() or ring.area[0] > SKY_AREA_SQUARE_DEGREES / 4.0:  # a hemisphere
+            return False
+        longest_edge = int(np.argmax(ring.edge_lengths_radians))
+        plane_distances = np.abs(ring.edge_begin_vectors @ ring.edge_normals[longest_edge])
+        return bool(plane_distances.max() <= math.radians(TOLERANCE_DEGREES))
 
     def to_text(self) -> str:
         """Write ``polygon lon lat lon lat ...``."""
