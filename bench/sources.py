@@ -84,7 +84,7 @@ def function(kind: str) -> Journey:
         apart, within = [], []
         for _ in range(ROUNDS):
             apart.append(_measure_cpu_seconds(lambda: ingest_collection(site, "stars")))
-            with mock.patch.object(PythonFunctionCall, "load_curator_function", _import_function):
+            with mock.patch.object(PythonFunctionCall, "load_function", _import_function):
                 within.append(_measure_cpu_seconds(lambda: ingest_collection(site, "stars")))
     value, reference = statistics.median(apart), statistics.median(within)
     return against(
