@@ -25,7 +25,7 @@ from rights_matrix import (
 from plugin_needs import list_query_addresses
 
 QUICK = (
-    "the owner", "anonymous", "named by an alias", "delegate", "referee", "referee whose invitation has ended", "member who left the project",
+    "the owner", "anonymous", "named by an alias", "delegate", "referee", "referee whose invitation has ended", "referee whose time is over", "member who left the project",
     "with a token that was revoked",
 )  # fmt: skip
 
