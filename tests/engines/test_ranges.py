@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from hven.engines._sky_functions import MAX_VECTORIZED_RANGES, MIN_VECTORIZED_ROWS, SKY_FUNCTIONS
-from hven.model.sky import Polygon, Range, healpix, polygons_intersect_range
+from hven.model.sky import Polygon, Range, healpix
 
 RANGES = (
     Range(10.0, 300.0, -40.0, 70.0),
@@ -54,7 +54,7 @@ def test_polygons_at_once_are_as_by_points_within_them() -> None:
     offsets = np.cumsum([0, *map(len, numbers)])
     random = np.random.default_rng(6)
     for shape in RANGES[:5]:
-        touching = polygons_intersect_range(offsets, np.concatenate(numbers), shape)
+        touching = shape.find_touching_polygons(offsets, np.concatenate(numbers))
         lons = (shape.lon1 + random.uniform(0, shape.width, 40_000)) % 360.0
         lats = np.degrees(np.arcsin(random.uniform(*np.sin(np.radians([shape.lat1, shape.lat2])), 40_000)))
         shown = np.array([polygon.contains(lons, lats).any() for polygon in polygons])

@@ -36,7 +36,6 @@ from hven.model.sky import (
     has_shape_inside,
     healpix,
     polygon_arrays,
-    polygons_intersect_range,
     q3c,
     sphere,
 )
@@ -491,7 +490,7 @@ def _test_polygons_against_ranges(left_texts: ShapeTextColumn, right_texts: Shap
             rows = np.flatnonzero(is_polygon & (others.codes == code))
             selected = polygons.select_rows(rows)
             for shape in ranges:
-                results[rows] |= polygons_intersect_range(selected.shape_offsets, selected.numbers, shape)
+                results[rows] |= shape.find_touching_polygons(selected.shape_offsets, selected.numbers)
             is_tested[rows] = True
     return is_tested
 

@@ -17,7 +17,7 @@ from hven.model.sky import _sphere as sphere
 from hven.model.sky import _time_scales as time_scales
 from hven.model.sky._moc import Moc
 from hven.model.sky._regions import Regions
-from hven.model.sky._shape_relations import are_shapes_intersecting, has_shape_inside, polygons_intersect_range
+from hven.model.sky._shape_relations import are_shapes_intersecting, has_shape_inside
 from hven.model.sky._shapes import Box, Circle, Point, Polygon, Range, Shape, ShapeUnion, build_shape_from_array
 from hven.model.sky._sphere import compute_angular_distance
 
@@ -42,7 +42,6 @@ __all__ = [
     "healpix",
     "planetary_frames",
     "polygon_arrays",
-    "polygons_intersect_range",
     "q3c",
     "region_files",
     "shape_text",

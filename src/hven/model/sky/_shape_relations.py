@@ -5,26 +5,21 @@ Boundaries belong to shapes: touching is enough.
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from hven.model.sky._polygon_arrays import build_rings
-from hven.model.sky._rings import PolygonRings, is_ring_within, rings_intersect
+from hven.model.sky._rings import is_ring_within, rings_intersect
 from hven.model.sky._shapes import Circle, Point, Polygon, Range, Shape, ShapeUnion
 from hven.model.sky._sphere import (
     SKY_AREA_SQUARE_DEGREES,
     TOLERANCE_DEGREES,
     compute_angular_distance,
-    cross_vectors,
     to_lon_lat,
 )
 
 if TYPE_CHECKING:
+    import numpy as np
     import numpy.typing as npt
 
-    Flags = npt.NDArray[np.bool_]
     Numbers = npt.NDArray[np.float64]
 
 _TOUCH_TOLERANCE_DEGREES = 4.0 * TOLERANCE_DEGREES
@@ -62,7 +57,7 @@ def _are_ordered_shapes_intersecting(a: Shape, b: Shape) -> bool:
     if isinstance(a, Polygon) and isinstance(b, Polygon):
         return bool(rings_intersect(a.ring, b.ring)[0])
     if isinstance(a, Polygon) and isinstance(b, Range):
-        return bool(_find_rings_touching_range(a.ring, b)[0])
+        return bool(b.find_touching_rings(a.ring)[0])
     if isinstance(a, Range) and isinstance(b, Range):
         return _are_ranges_touching(a, b)
     message = f"cannot compare {type(a).__name__} and {type(b).__name__}"
@@ -151,91 +146,6 @@ def _compute_boundary_distance(shape: Shape, lon: float, lat: float) -> float:
     return float(shape.compute_boundary_distances(lon, lat)[0])
 
 
-def _list_range_corners(shape: Range) -> tuple[list[float], list[float]]:
-    lons = [shape.lon1, shape.lon2, shape.lon2, shape.lon1]
-    lats = [shape.lat1, shape.lat1, shape.lat2, shape.lat2]
-    return lons, lats
-
-
-def _compute_range_middle(shape: Range) -> Point:
-    middle_lon = (shape.lon1 + shape.width / 2.0) % 360.0
-    return Point(middle_lon, (shape.lat1 + shape.lat2) / 2.0)
-
-
-def polygons_intersect_range(offsets: npt.ArrayLike, coordinates: npt.ArrayLike, shape: Range) -> Flags:
-    """Return which polygons have a position in common with a range.
-
-    Parameters
-    ----------
-    offsets, coordinates
-        N polygons as in `polygon_arrays`, shapes (n + 1,) and (m,).
-    shape
-        The range, in their frame.
-
-    Returns
-    -------
-    is_touching
-        Shape (n,).
-    """
-    is_touching, rings = build_rings(offsets, coordinates)
-    is_touching[is_touching] = _find_rings_touching_range(rings, shape)
-    return is_touching
-
-
-def _find_rings_touching_range(rings: PolygonRings, shape: Range) -> Flags:
-    """Return which polygons have a position in common with a range; shape (n,)."""
-    if not len(rings.first):
-        return np.zeros(0, np.bool_)
-    is_touching = np.zeros(len(rings.first), np.bool_)
-    is_vertex_inside = shape.contains(rings.lon, rings.lat)
-    is_touching[rings.owner[is_vertex_inside]] = True
-    centre_lons, centre_lats = to_lon_lat(rings.mean_directions)
-    distances = np.where(
-        shape.contains(centre_lons, centre_lats), 0.0, shape.compute_boundary_distances(centre_lons, centre_lats)
-    )
-    is_far = rings.is_capped & (distances > rings.max_vertex_distances + _TOUCH_TOLERANCE_DEGREES)
-    rows = np.flatnonzero(~is_touching & ~is_far)
-    middle = _compute_range_middle(shape)
-    corner_lons, corner_lats = _list_range_corners(shape)
-    for lon, lat in zip([*corner_lons, middle.lon], [*corner_lats, middle.lat], strict=True):
-        if not len(rows):
-            return is_touching
-        is_inside = rings.take(rows).contains_pairwise(np.full(len(rows), lon), np.full(len(rows), lat))
-        is_touching[rows[is_inside]] = True
-        rows = rows[~is_inside]
-    is_touching[rows] = _find_rings_crossing_range(rings.take(rows), shape)
-    return is_touching
-
-
-def _find_rings_crossing_range(rings: PolygonRings, shape: Range) -> Flags:
-    """Return of which polygons an edge crosses a side of the range."""
-    is_crossing = np.zeros(len(rings.first), np.bool_)
-    along = cross_vectors(rings.edge_normals, rings.edge_begin_vectors)
-    # meridians and parallels lie in planes; a point of the edge is a cos t + along sin t; find t where the point is in
-    # the plane
-    planes = [(np.array([0.0, 0.0, 1.0]), math.sin(math.radians(lat))) for lat in shape.parallels]
-    if shape.width < 360.0:
-        meridians = np.radians([shape.lon1, shape.lon2]).tolist()
-        planes += [(np.array([math.sin(lon), -math.cos(lon), 0.0]), 0.0) for lon in meridians]
-    for normal, height in planes:
-        start_component = rings.edge_begin_vectors @ normal
-        along_component = along @ normal
-        size = np.hypot(start_component, along_component)
-        phase = np.arctan2(along_component, start_component)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            relative_height = np.where(size > 1e-12, height / size, np.nan)
-            turn = np.arccos(relative_height)
-        for angle in (phase + turn, phase - turn):
-            t = angle % (2.0 * math.pi)
-            is_on_edge = np.isfinite(t) & (t > 1e-14) & (t < rings.edge_lengths_radians - 1e-14)
-            hit = np.flatnonzero(is_on_edge & (np.abs(turn) > 1e-9))
-            along_begin = rings.edge_begin_vectors[hit] * np.cos(t[hit])[:, None]
-            along_end = along[hit] * np.sin(t[hit])[:, None]
-            lon, lat = to_lon_lat(along_begin + along_end)
-            is_crossing[rings.owner[hit[shape.contains(lon, lat)]]] = True
-    return is_crossing
-
-
 def _are_ranges_touching(a: Range, b: Range) -> bool:
     if a.lat1 > b.lat2 + _TOUCH_TOLERANCE_DEGREES or b.lat1 > a.lat2 + _TOUCH_TOLERANCE_DEGREES:
         return False
@@ -269,9 +179,9 @@ def _contains_by_border(outer: Shape, inner: Shape) -> bool:
     if not bool(outer.contains(lons, lats).all()):
         return False
     if isinstance(outer, Polygon) and isinstance(inner, Range):
-        crossing = bool(_find_rings_crossing_range(outer.ring, inner)[0])
+        crossing = bool(inner.find_crossing_rings(outer.ring)[0])
     elif isinstance(outer, Range) and isinstance(inner, Polygon):
-        crossing = bool(_find_rings_crossing_range(inner.ring, outer)[0])
+        crossing = bool(outer.find_crossing_rings(inner.ring)[0])
     else:
         message = f"cannot compare {type(outer).__name__} and {type(inner).__name__}"
         raise TypeError(message)
@@ -286,7 +196,7 @@ def _contains_by_border(outer: Shape, inner: Shape) -> bool:
         if max(rims) > 1e-9:
             return False
     if isinstance(inner, Range):
-        middle = _compute_range_middle(inner)
+        middle = inner.compute_middle()
         return bool(outer.contains(middle.lon, middle.lat))
     return inner.compute_area() <= outer.compute_area() + 1e-9 * SKY_AREA_SQUARE_DEGREES
 
@@ -298,8 +208,8 @@ def _sample_shape_border(shape: Shape) -> tuple[list[float], list[float]]:
         lon, lat = to_lon_lat(ring.edge_begin_vectors + ring.edge_end_vectors)
         return [*shape.lons, *lon.tolist()], [*shape.lats, *lat.tolist()]
     if isinstance(shape, Range):
-        lons, lats = _list_range_corners(shape)
-        middle = _compute_range_middle(shape)
+        lons, lats = shape.list_corners()
+        middle = shape.compute_middle()
         side_lons = [middle.lon, middle.lon, shape.lon1, shape.lon2]
         side_lats = [shape.lat1, shape.lat2, middle.lat, middle.lat]
         return [*lons, *side_lons], [*lats, *side_lats]

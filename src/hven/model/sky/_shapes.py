@@ -15,7 +15,7 @@ import numpy as np
 
 from hven.model import cache_results
 from hven.model.sky import _healpix as healpix
-from hven.model.sky._polygon_arrays import compute_box_corners
+from hven.model.sky._polygon_arrays import build_rings, compute_box_corners
 from hven.model.sky._ragged_arrays import compute_element_numbers
 from hven.model.sky._rings import PolygonRings
 from hven.model.sky._sphere import (
@@ -23,6 +23,7 @@ from hven.model.sky._sphere import (
     TOLERANCE_DEGREES,
     compute_angular_distance,
     compute_circle_area,
+    cross_vectors,
     is_point_in_circle,
     measure_angles,
     to_lon_lat,
@@ -388,8 +389,7 @@ class Range(Shape):
         """Return the middle of both intervals; for a ring around the sky, the nearer pole."""
         if self.width == 360.0:
             return Point(0.0, math.copysign(90.0, self.lat1 + self.lat2))
-        middle_lon = (self.lon1 + self.width / 2.0) % 360.0
-        return Point(middle_lon, (self.lat1 + self.lat2) / 2.0)
+        return self.compute_middle()
 
     def cover_with_cells(self, order: int) -> Indexes:
         """Cover the range by the cells that touch it."""
@@ -444,6 +444,80 @@ class Range(Shape):
                 for choice in (foot, self.lat1, self.lat2):
                     nearest = np.minimum(nearest, compute_angular_distance(lon, lat, end, choice))
         return nearest
+
+    def list_corners(self) -> tuple[list[float], list[float]]:
+        """Return the longitudes and latitudes of the four corners."""
+        return [self.lon1, self.lon2, self.lon2, self.lon1], [self.lat1, self.lat1, self.lat2, self.lat2]
+
+    def compute_middle(self) -> Point:
+        """Return the position in the middle of both intervals."""
+        return Point((self.lon1 + self.width / 2.0) % 360.0, (self.lat1 + self.lat2) / 2.0)
+
+    def find_touching_polygons(self, offsets: npt.ArrayLike, coordinates: npt.ArrayLike) -> Flags:
+        """Find the polygons that have a position in common with the range.
+
+        Parameters
+        ----------
+        offsets, coordinates
+            N polygons as in `polygon_arrays`, shapes (n + 1,) and (m,), in the frame of the range.
+
+        Returns
+        -------
+        is_touching
+            Shape (n,).
+        """
+        is_touching, rings = build_rings(offsets, coordinates)
+        is_touching[is_touching] = self.find_touching_rings(rings)
+        return is_touching
+
+    def find_touching_rings(self, rings: PolygonRings) -> Flags:
+        """Find the rings that have a position in common with the range; shape (n,)."""
+        is_touching = np.zeros(len(rings.first), np.bool_)
+        if not len(is_touching):
+            return is_touching
+        is_vertex_inside = self.contains(rings.lon, rings.lat)
+        is_touching[rings.owner[is_vertex_inside]] = True
+        distances, _ = self._compute_distances(*to_lon_lat(rings.mean_directions))
+        is_far = rings.is_capped & (distances > rings.max_vertex_distances + 4.0 * TOLERANCE_DEGREES)
+        rows = np.flatnonzero(~is_touching & ~is_far)
+        middle = self.compute_middle()
+        corner_lons, corner_lats = self.list_corners()
+        for lon, lat in zip([*corner_lons, middle.lon], [*corner_lats, middle.lat], strict=True):
+            if not len(rows):
+                return is_touching
+            is_inside = rings.take(rows).contains_pairwise(np.full(len(rows), lon), np.full(len(rows), lat))
+            is_touching[rows[is_inside]] = True
+            rows = rows[~is_inside]
+        is_touching[rows] = self.find_crossing_rings(rings.take(rows))
+        return is_touching
+
+    def find_crossing_rings(self, rings: PolygonRings) -> Flags:
+        """Find the rings of which an edge crosses a side of the range; shape (n,)."""
+        is_crossing = np.zeros(len(rings.first), np.bool_)
+        along = cross_vectors(rings.edge_normals, rings.edge_begin_vectors)
+        # meridians and parallels lie in planes; a point of the edge is a cos t + along sin t; find t where the point is
+        # in the plane
+        planes = [(np.array([0.0, 0.0, 1.0]), math.sin(math.radians(lat))) for lat in self.parallels]
+        if self.width < 360.0:
+            meridians = np.radians([self.lon1, self.lon2]).tolist()
+            planes += [(np.array([math.sin(lon), -math.cos(lon), 0.0]), 0.0) for lon in meridians]
+        for normal, height in planes:
+            start_component = rings.edge_begin_vectors @ normal
+            along_component = along @ normal
+            size = np.hypot(start_component, along_component)
+            phase = np.arctan2(along_component, start_component)
+            with np.errstate(invalid="ignore", divide="ignore"):
+                relative_height = np.where(size > 1e-12, height / size, np.nan)
+                turn = np.arccos(relative_height)
+            for angle in (phase + turn, phase - turn):
+                t = angle % (2.0 * math.pi)
+                is_on_edge = np.isfinite(t) & (t > 1e-14) & (t < rings.edge_lengths_radians - 1e-14)
+                hit = np.flatnonzero(is_on_edge & (np.abs(turn) > 1e-9))
+                along_begin = rings.edge_begin_vectors[hit] * np.cos(t[hit])[:, None]
+                along_end = along[hit] * np.sin(t[hit])[:, None]
+                lon, lat = to_lon_lat(along_begin + along_end)
+                is_crossing[rings.owner[hit[self.contains(lon, lat)]]] = True
+        return is_crossing
 
     def to_text(self) -> str:
         """Write ``range lon1 lon2 lat1 lat2``."""
