@@ -433,8 +433,8 @@ class CollectionRun:
             table_name = published_specs[0].table.qualified_name
             if resource.name in self.site.store.map_held_collections():
                 warning = (
-                    f"{table_name} is made from this table, but is on hold after `hven rollback`: run hven sync "
-                    f"{resource.name}"
+                    f"{table_name} is made from this table, but is on hold after `hven rollback`: run `hven sync "
+                    f"{resource.name}`"
                 )
                 self.report.warnings.append(warning)
                 continue
@@ -653,7 +653,7 @@ class CollectionRun:
         if not specs and any(is_live_table_spec(spec) for spec in self.resource.tables):
             raise DataError(
                 f"Hven reads {name} in place, so there is nothing to ingest",
-                remedy="run hven check to see what the database lacks, or use `kind: sql` to copy the rows with each "
+                remedy="run `hven check` to see what the database lacks, or use `kind: sql` to copy the rows with each "
                 "ingest",
             )
         if not specs and not any(spec.table.view is not None for spec in self.resource.tables):
@@ -734,8 +734,8 @@ class CollectionRun:
         reject_summaries = [table.summarize_rejects() for table in self.report.tables.values()]
         reject_text = "".join(f"; {summary}" for summary in reject_summaries if summary)
         raise DataError(
-            f"{len(failed_tests)} of {len(self.report.tests)} tests of {self.resource.name} failed, "
-            f"first {str(first_failure.name)!r}: {first_failure.message}{reject_text}",
+            f"{len(failed_tests)} of {len(self.report.tests)} tests of {self.resource.name} failed; "
+            f"the first is {str(first_failure.name)!r}: {first_failure.message}{reject_text}",
             place=self.resource.tests[test_position].place,
             remedy="correct the data, the descriptor or the test; the published rows stay as they are",
         )

@@ -92,6 +92,6 @@ def test_check_names_the_package_and_a_purge_deletes_its_files(directory: Path) 
     told = run_hven("check", "--site", directory, expected_code=0).stdout
     assert "sky.yaml:4:32: services: 'hips' belongs to the plug-in package hips, which `plugins`" in told
     told = run_hven("hips", "--site", directory, expected_code=2).stderr
-    assert "hven hips belongs to the plug-in package hips" in told
+    assert "`hven hips` belongs to the plug-in package hips" in told
     run_hven("remove", "sky", "--purge", "--site", directory)
     assert not (directory / "var/hips/sky").exists()

@@ -133,7 +133,7 @@ def translate_duckdb_error(
         return EvaluationError(message, remedy=remedy)
     return ServiceError(
         f"the engine could not run the query: {extract_error_line(text)}",
-        remedy="report this to the site's operators: it is a bug in Hven, and the query is not the cause",
+        remedy="report this to the site's operators: the error is in Hven, not in the query",
     )
 
 

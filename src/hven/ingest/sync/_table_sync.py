@@ -163,12 +163,13 @@ def find_sync_conflict(site: Site, collection: str) -> ConflictError | None:
     if collection in site.store.map_held_collections():
         return ConflictError(
             f"{collection} is on hold after `hven rollback`",
-            remedy=f"run hven schedule resume {collection} to end the hold",
+            remedy=f"run `hven schedule resume {collection}` to end the hold",
         )
     if collection not in site.store.list_publication_times():
         return ConflictError(
             f"{collection} is not published",
-            remedy=f"run hven ingest {collection} to publish it, or hven rollback {collection} to undo hven remove",
+            remedy=f"run `hven ingest {collection}` to publish it, or `hven rollback {collection}` to undo "
+            "`hven remove`",
         )
     return None
 

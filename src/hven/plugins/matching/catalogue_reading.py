@@ -232,7 +232,7 @@ class CatalogueReader:
             return compute_unit_factor(column.unit, unit)
         except ValueError as error:
             raise SourceError(
-                f"{column.name} of {self.options.table} is in {column.unit}, which isn't convertible to {unit}",
+                f"{column.name} of {self.options.table} is in {column.unit}, which cannot be converted to {unit}",
                 remedy="correct the unit of the column, or name another column",
             ) from error
 
@@ -252,6 +252,6 @@ class CatalogueReader:
         distant = epochs[(epochs < low) | (epochs > high)]
         if len(distant) and self.epoch is not None:
             raise SourceError(
-                f"{self.epoch.name} of {self.options.table} has the epoch {distant[0]:g}, which is no Julian year",
+                f"{self.epoch.name} of {self.options.table} has the epoch {distant[0]:g}, which is not a Julian year",
                 remedy="correct the value, or give the column the unit d if it has Julian dates",
             )

@@ -138,7 +138,7 @@ class _WfsFilterParser:
         names = [child.text or "" for child in element.iter() if _get_tag(child) in _NAME_ELEMENTS]
         texts = [(child.text or "").strip() for child in element.iter() if _get_tag(child) == "Literal"]
         if len(names) != 1:
-            raise ParamError(f"{_get_tag(element)} needs one property", name="FILTER")
+            raise ParamError(f"{_get_tag(element)} needs exactly one property", name="FILTER")
         name = names[0].strip().rpartition(":")[2].rpartition("/")[2]
         column = find_filter_column(name, self.item_table)
         if not column.type.is_numeric or _get_tag(element) == "PropertyIsLike":
@@ -146,7 +146,7 @@ class _WfsFilterParser:
         try:
             return name, [float(text) for text in texts]
         except ValueError:
-            raise ParamError(f"{name} compares with {texts!r:.60}, which is not a number", name="FILTER") from None
+            raise ParamError(f"{name} is compared with {texts!r:.60}, but needs a number", name="FILTER") from None
 
     def _translate_box(self, element: ET.Element) -> dict[str, Any]:
         frame = next((child.get("srsName") for child in element.iter() if child.get("srsName")), None) or ""

@@ -552,7 +552,7 @@ class StateDatabase:
                 f"the system state {self.display_address} has format {format_number}, but this Hven supports "
                 f"only formats up to {STATE_FORMAT}"
             )
-            remedy = "run the newer Hven that wrote it, or restore the backup made before the upgrade"
+            remedy = "run the newer version of Hven that wrote it, or restore the backup made before the upgrade"
             raise StorageError(message, remedy=remedy)
         if format_number < 1:
             message = (

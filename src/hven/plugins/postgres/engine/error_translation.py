@@ -54,7 +54,7 @@ _MESSAGE_PATTERNS = (
         re.compile(r"cannot take (?P<v>square root|logarithm) of (?P<w>a negative number|zero)"),
         "there is no {v} of {w}",
     ),
-    (re.compile(r"invalid regular expression: (?P<v>.*)"), "the pattern cannot be read: {v}"),
+    (re.compile(r"invalid regular expression: (?P<v>.*)"), "the pattern is not valid ({v})"),
 )
 NUMBER_WORDS = "a number"
 _TIMESTAMP_TYPE_PATTERN = re.compile(r"type timestamp|type date|date/time")
@@ -280,7 +280,7 @@ def _build_query_error(sqlstate: str, line: str, number_words: str) -> HvenError
     if not is_evaluation_error:
         return ServiceError(
             f"the database could not run the query: {line}",
-            remedy="report this to the site's operators: it is a bug in Hven, and the query is not the cause",
+            remedy="report this to the site's operators: the error is in Hven, not in the query",
         )
     message = write_evaluation_error_message(line, number_words)
     remedy = ""
