@@ -45,7 +45,7 @@ def test_a_site_without_packages_has_the_core_alone(tmp_path: Path, package_with
     assert plugins.list_plugin_packages() == ()
     assert kind not in plugins.list_plugins("sources")
     assert "csv" in plugins.list_plugins("sources")
-    with pytest.raises(UserError, match=f"'{kind}' belongs to the plug-in package {package}, which `plugins`"):
+    with pytest.raises(UserError, match=f"'{kind}' belongs to the plug-in package {package}, but `plugins`"):
         plugins.load_plugin("sources", kind)
     (tmp_path / "hven.toml").write_text('name = "x"\n')
     load_settings(tmp_path)
