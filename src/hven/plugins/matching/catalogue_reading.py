@@ -166,7 +166,7 @@ class CatalogueReader:
         if column is None:
             raise SourceError(
                 f"no column of {self.options.table} has the UCD {ucd}",
-                remedy=f"name the column: `{key}:` of {self.name}",
+                remedy=f"set `{key}` of {self.name} to a column",
             )
         return column
 

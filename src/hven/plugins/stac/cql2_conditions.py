@@ -76,7 +76,7 @@ def parse_cql2_text(text: str) -> dict[str, Any]:
     except ImportError:
         raise UserError(
             "filters in CQL2 text require the library cql2, which is not installed",
-            remedy="run pip install 'hven[stac]', or send the filter as CQL2 JSON",
+            remedy="run `pip install 'hven[stac]'`, or send the filter as CQL2 JSON",
         ) from None
     if len(text) > MAX_FILTER_CHARACTERS:
         message = format_message(
@@ -91,7 +91,7 @@ def parse_cql2_text(text: str) -> dict[str, Any]:
         position = lines[0].removeprefix("--> ") if lines else ""
         reason = lines[-1].removeprefix("= ") if lines else ""
         message = format_message("the filter is not CQL2: line:column {position}: {reason}", position, reason)
-        raise ParamError(message, name="filter", remedy="write for example epn:target_name = 'Mars'") from None
+        raise ParamError(message, name="filter", remedy="write, for example, epn:target_name = 'Mars'") from None
     if not isinstance(parsed, dict):
         remedy = "compare the value with something"
         raise ParamError("the filter is a value, not a condition", name="filter", remedy=remedy)
@@ -126,7 +126,7 @@ def parse_cql2_json(text: str | bytes) -> dict[str, Any]:
     except orjson.JSONDecodeError as error:
         raise ParamError(f"the filter is not JSON: {error}", name="filter", remedy="see CQL2 JSON") from None
     if not isinstance(parsed, dict):
-        raise ParamError("the filter is no JSON object", name="filter", remedy='write {"op": .., "args": [..]}')
+        raise ParamError("the filter is not a JSON object", name="filter", remedy='write {"op": .., "args": [..]}')
     return parsed
 
 
@@ -216,7 +216,7 @@ class _FilterTranslator:
             return Negation(self.translate_condition(_require_args(op, args, 1)[0], depth))
         parts = tuple(self.translate_condition(arg, depth) for arg in args)
         if len(parts) < 2:
-            raise build_filter_error(f"{op} needs two conditions or more")
+            raise build_filter_error(f"{op} needs at least two conditions")
         if op == "and":
             return Conjunction(parts)
         return Disjunction(parts)
@@ -356,7 +356,7 @@ def _join_alternatives(parts: tuple[Expr, ...]) -> Expr:
 
 def _check_depth(depth: int) -> None:
     if depth > MAX_FILTER_DEPTH:
-        raise TooLargeError(format_message("the filter is nested more than {most} deep", MAX_FILTER_DEPTH))
+        raise TooLargeError(format_message("the filter is nested more than {most} levels deep", MAX_FILTER_DEPTH))
 
 
 def find_filter_column(name: str, item_table: ItemTable) -> Column:

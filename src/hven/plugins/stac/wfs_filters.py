@@ -70,7 +70,8 @@ def parse_wfs_filter(
     except ET.ParseError as error:
         raise ParamError(f"the filter is not XML: {error}", name="FILTER") from None
     if _get_tag(root) != "Filter":
-        raise ParamError(f"the filter is an element {_get_tag(root)}", name="FILTER", remedy="send the element Filter")
+        message = f"the filter is the element {_get_tag(root)}, not Filter"
+        raise ParamError(message, name="FILTER", remedy="send the element Filter")
     return _WfsFilterParser(item_table, orient_box).join_conditions("and", list(root), 0)
 
 
@@ -100,7 +101,7 @@ class _WfsFilterParser:
 
     def _translate(self, element: ET.Element, depth: int) -> dict[str, Any]:
         if depth > MAX_FILTER_DEPTH:
-            raise TooLargeError(f"the filter is nested more than {MAX_FILTER_DEPTH} deep")
+            raise TooLargeError(f"the filter is nested more than {MAX_FILTER_DEPTH} levels deep")
         tag = _get_tag(element)
         if tag in {"And", "Or"}:
             return self.join_conditions(tag.lower(), list(element), depth)
