@@ -402,7 +402,7 @@ class CollectionRun:
             if earlier_meanings.get(bit, rule) != rule:
                 self.report.warnings.append(
                     f"{table_name}: bit {bit} of {flags.column} meant {earlier_meanings[bit]!r}, but now means "
-                    f"{str(rule)!r}: queries with this bit find different rows; use a new bit for a new rule"
+                    f"{str(rule)!r}, so queries with this bit find different rows; use a new bit for a new rule"
                 )
         provenance = {
             **record.provenance,
@@ -447,7 +447,7 @@ class CollectionRun:
             except HvenError as error:
                 failed.add(resource.name)
                 warning = (
-                    f"{table_name} is made from this table, but could not be made again: {error}; it stays as it was"
+                    f"{table_name} is made from this table, but could not be made again, so it stays as it was: {error}"
                 )
                 self.report.warnings.append(warning)
                 if run is not None:

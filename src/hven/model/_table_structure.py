@@ -697,7 +697,9 @@ def table_from_json(data: Mapping[str, Any]) -> Table:
     """
     version = data.get("version")
     if version != TABLE_JSON_VERSION:
-        message = f"the table record has version {version!r}, but this Hven reads version {TABLE_JSON_VERSION}"
+        message = (
+            f"the table record has version {version!r}, but this version of Hven reads version {TABLE_JSON_VERSION}"
+        )
         raise ValueError(message)
     attributes = {name: value for name, value in data.items() if name != "version"}
     table = _record_from_json(Table, attributes)

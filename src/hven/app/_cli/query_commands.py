@@ -79,7 +79,7 @@ def query(
         typer.Option(
             "--as-of",
             metavar="SNAPSHOT|TIME",
-            help="Query an earlier published state: a time (2026-11-20T08:00), or an id from hven history.",
+            help="Query an earlier published state: a time (2026-11-20T08:00), or an id from `hven history`.",
         ),
     ] = None,
     show_only: Annotated[bool, typer.Option("--show", help="Print the ADQL without running it.")] = False,

@@ -362,10 +362,10 @@ class TableSync:
             if not source.reused_row_count:
                 continue
             read_time = datetime.fromtimestamp(source.first_page_time, UTC)
-            rows = "1 row is" if source.reused_row_count == 1 else f"{source.reused_row_count:,} rows are"
+            rows = "1 row comes" if source.reused_row_count == 1 else f"{source.reused_row_count:,} rows come"
             warning = (
-                f"{self.name}: {rows} from a stopped run that began to read at {read_time:%Y-%m-%d %H:%M:%S} UTC: "
-                f"the next run finds later changes"
+                f"{self.name}: {rows} from a stopped run that began to read at {read_time:%Y-%m-%d %H:%M:%S} UTC; "
+                "the next run finds any later changes"
             )
             self.report.warnings.append(warning)
 

@@ -56,9 +56,9 @@ UNSUPPORTED_TYPE_REMEDIES = {
         "publishes them"
     ),
     "FromErddap": (
-        "it is on another ERDDAP server; give hven new the .csvp or .parquet file from that server's tabledap"
+        "it is on another ERDDAP server; give `hven new` the .csvp or .parquet file from that server's tabledap"
     ),
-    "FromDapSequence": "give hven new a text file from its server",
+    "FromDapSequence": "give `hven new` a text file from its server",
 }
 UDUNITS_ALIASES = {
     "degrees_north": "deg",

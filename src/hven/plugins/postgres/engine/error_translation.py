@@ -302,23 +302,23 @@ def _build_foreign_error(foreign_message: str, sqlstate: str) -> StorageUnavaila
         reason = "does not ask this user for a password, which PostgreSQL allows only for superusers"
         remedy = (
             "under [[foreign]], write a url with the password that the other server asks for, or let a superuser run: "
-            "ALTER USER MAPPING FOR .. SERVER .. OPTIONS (ADD password_required 'false')"
+            "`ALTER USER MAPPING FOR .. SERVER .. OPTIONS (ADD password_required 'false')`"
         )
     elif is_login_refused:
         reason = "rejects this user"
-        remedy = "check the user mapping of the foreign server (ALTER USER MAPPING), then hven fdw --check"
+        remedy = "check the user mapping of the foreign server (ALTER USER MAPPING), then run `hven fdw --check`"
     elif is_changed:
         reason = "has changed"
-        remedy = "run hven fdw --check to see the differences, and hven fdw --apply to import the table again"
+        remedy = "run `hven fdw --check` to see the differences, and `hven fdw --apply` to import the table again"
     elif sqlstate == "42501":
         reason = "does not let this user read a table"
-        remedy = "in that database, GRANT SELECT on the table to the mapped user; hven fdw --check names both"
+        remedy = "in that database, GRANT SELECT on the table to the mapped user; `hven fdw --check` names both"
     elif is_unreachable:
         reason = "cannot be reached"
-        remedy = "check that server and the network; run hven fdw --check for details"
+        remedy = "check that server and the network; run `hven fdw --check` for details"
     else:
         reason = "reported an error"
-        remedy = "run hven fdw --check for details"
+        remedy = "run `hven fdw --check` for details"
     message = f"the other database that contains this table {reason}: {foreign_message}"
     return StorageUnavailableError(message, remedy=remedy)
 
