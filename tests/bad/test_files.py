@@ -290,7 +290,7 @@ def test_a_disk_that_is_full(site: Path, tmp_path: Path) -> None:
 
     done = run_with_file_limit(100, "query", "SELECT * FROM stars.main", "-o", tmp_path / "out.csv", "--site", site)
     assert done.returncode == 3
-    assert done.stderr == "hven: the output cannot be written: file too large; free space on the disk\n"
+    assert done.stderr == "hven: the output cannot be written: file too large; make space on the disk\n"
     assert not list(tmp_path.glob("out*"))
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
@@ -303,7 +303,7 @@ def test_a_disk_that_is_full(site: Path, tmp_path: Path) -> None:
         )
     assert (done.returncode, done.stderr) == (
         3,
-        "hven: the output cannot be written: no space left on device; free space on the disk\n",
+        "hven: the output cannot be written: no space left on device; make space on the disk\n",
     )
 
 

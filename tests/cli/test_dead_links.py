@@ -88,7 +88,7 @@ def test_dead_links_are_told(page_server: str, tmp_path: Path) -> None:
     told = done.stdout.splitlines()
     assert told[:5] == [
         f"{place}:12:27: the collection does not have this file, or no longer has it (row c); restore the file, or correct the template",
-        f"{place}:12:27: the file data/b.fits is published, but does not exist (row b); restore it, or ingest the collection again",
+        f"{place}:12:27: the file data/b.fits is published, but does not exist (row b); restore the file, or ingest the collection again",
         f"warning: {place}:16:9: two '#preview' links of the row point to https://vo.example/collections/maps/files/data/a.png (row a); select the linked rows more precisely, with `where` or `if`",
         f"{place}:17:36: {page_server}/lost: its server returned status 404 (row d); correct the template or the address",
         f"warning: {place}:17:36: {page_server}/sick: its server returned status 500 (row e); correct the template or the address",

@@ -405,8 +405,8 @@ def test_a_source_without_open_and_a_service_without_table_are_reported(tmp_path
     ("body", "told", "noted"),
     [
         ("1 / 0", "an unexpected error occurred in the service; its operators can find the error", "ZeroDivisionError in request without id, in the plugin 'bright' of hven.protocols, at hven_bright.py:"),
-        ("return ServiceQuery(query='SELECT nowhere FROM tiny.stars')", "the service 'bright' built a query that cannot be executed: line 1, column 8: ", "ServiceError"),
-        ("return ServiceQuery(query='SELECT')", "the service 'bright' built a query that cannot be executed: line 1, column ", "ServiceError"),
+        ("return ServiceQuery(query='SELECT nowhere FROM tiny.stars')", "the service 'bright' built an invalid query: line 1, column 8: ", "ServiceError"),
+        ("return ServiceQuery(query='SELECT')", "the service 'bright' built an invalid query: line 1, column ", "ServiceError"),
     ],
 )  # fmt: skip
 def test_a_face_with_a_fault_is_no_fault_of_its_reader(

@@ -45,5 +45,5 @@ def test_what_a_newer_version_wrote_is_refused():
     data = table_to_json(Table(schema="s", name="t", columns=(Column(name="a"),)))
     with pytest.raises(ValueError, match="version 99"):
         table_from_json({**data, "version": 99})
-    with pytest.raises(ValueError, match="newer Hven"):
+    with pytest.raises(ValueError, match="newer version of Hven"):
         table_from_json({**data, "colour": "red"})

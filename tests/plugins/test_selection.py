@@ -45,7 +45,7 @@ def test_a_site_without_packages_has_the_core_alone(tmp_path: Path, package_with
     assert plugins.list_plugin_packages() == ()
     assert kind not in plugins.list_plugins("sources")
     assert "csv" in plugins.list_plugins("sources")
-    with pytest.raises(UserError, match=f"'{kind}' belongs to the plug-in package {package}, which `plugins`"):
+    with pytest.raises(UserError, match=f"'{kind}' belongs to the plug-in package {package}, but `plugins`"):
         plugins.load_plugin("sources", kind)
     (tmp_path / "hven.toml").write_text('name = "x"\n')
     load_settings(tmp_path)
@@ -85,7 +85,7 @@ def test_settings_of_a_package_that_is_left_out_are_told_and_stop_no_site(tmp_pa
         found = load_settings(tmp_path, {})
         assert section.key not in found.brought
         faults = [str(fault) for fault in find_unavailable_section_faults(found)]
-        assert f"belongs to the plug-in package {package.name}, which `plugins` does not list" in faults[0]
+        assert f"belongs to the plug-in package {package.name}, but `plugins` does not list this package" in faults[0]
 
 
 def test_a_package_is_left_out_with_one_that_it_uses(tmp_path: Path) -> None:
@@ -118,8 +118,8 @@ def test_a_key_that_only_packages_use_names_them(tmp_path: Path, monkeypatch: py
     plugins.select_plugin_packages(["other"])
     [fault] = list_faults()
     assert fault == (
-        "collections/reports/reports.yaml:4:22: files.writers belongs to the plug-in package inbox, which `plugins` "
-        "in hven.toml does not list; add 'inbox' to `plugins`"
+        "collections/reports/reports.yaml:4:22: files.writers belongs to the plug-in package inbox, but `plugins` "
+        "in hven.toml does not list this package; add 'inbox' to `plugins`"
     )
     monkeypatch.setattr(plugins, "list_installed_packages", lambda: ())
     [fault] = list_faults()
@@ -137,4 +137,5 @@ def test_a_verb_that_is_left_out_names_its_package() -> None:
     words = [sys.executable, "-m", "hven", verb, "--help"]
     done = subprocess.run(words, capture_output=True, text=True, check=False, env={"HVEN_PLUGINS": "", "PATH": ""})
     assert done.returncode == 2
-    assert f"hven {verb} belongs to the plug-in package {package}, which HVEN_PLUGINS does not list" in done.stderr
+    reason = f"belongs to the plug-in package {package}, but HVEN_PLUGINS does not list this package"
+    assert f"`hven {verb}` {reason}" in done.stderr

@@ -263,8 +263,8 @@ def test_a_key_of_a_package_that_is_left_out_is_told_and_has_no_effect(
     monkeypatch.setattr(plugins, "list_unused_packages", lambda: (record,))
     [fault] = list_faults(descriptor_path)
     assert fault == (
-        "collections/stars/stars.yaml:7:5: tables.main: 'plans' belongs to the plug-in package night_sky, which `plugins` "
-        "in hven.toml does not list; add 'night_sky' to `plugins`"
+        "collections/stars/stars.yaml:7:5: tables.main: 'plans' belongs to the plug-in package night_sky, but `plugins` "
+        "in hven.toml does not list this package; add 'night_sky' to `plugins`"
     )
     resource = load_descriptor(descriptor_path, Settings(directory=descriptor_path.parents[2]))
     assert resource.tables[0].table.extensions == {}

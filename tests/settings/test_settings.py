@@ -137,7 +137,7 @@ def test_bad_bytes(tmp_path):
 
 
 def test_no_site(tmp_path):
-    with pytest.raises(UserError, match=r"is not a site: it has no hven\.toml; run hven init"):
+    with pytest.raises(UserError, match=r"is not a site: it has no hven\.toml; run `hven init"):
         load_settings(tmp_path, {})
     with pytest.raises(UserError, match="there is no such directory"):
         load_settings(tmp_path / "nowhere", {})

@@ -122,14 +122,14 @@ def test_tables_are_upgraded_and_older_processes_stop(
             with store._database.begin_write() as connection:
                 connection.execute(sa.insert(signed_notes).values(text="rain", by="anna"))
             assert store.get_or_create(Notebook).list_notes() == ["clouds", "rain"]
-        changed = "another Hven has changed the tables of the plug-in package notebook"
+        changed = "another version of Hven has changed the tables of the plug-in package notebook"
         with pytest.raises(StorageError, match=changed):
             old_store.get_or_create(Notebook).add("snow")
         with pytest.raises(StorageError, match=changed):
             old_store.get_version()
     install(RECORD)
     with pytest.raises(
-        StorageError, match=r"package notebook .* have format 2, but this Hven supports only formats up to 1"
+        StorageError, match=r"package notebook .* have format 2, but this version of Hven supports only formats up to 1"
     ):
         StateStore(tmp_path, url)
 

@@ -54,7 +54,7 @@ def iterate_region_rules(
                     f"180, three corners or more"
                 ),
             ),
-            ("simple", "warning", "a polygon crosses itself, or has no area; the area that it encloses is published"),
+            ("simple", "warning", "a polygon crosses itself or has no area; Hven publishes the area that it encloses"),
         ):
             if check in checks and (check, name) not in declared_checks:
                 yield ValidationRule(

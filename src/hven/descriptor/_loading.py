@@ -226,7 +226,7 @@ def find_unfilled_lines(path: Path, settings: Settings) -> list[Fault]:
         text_before = line[: match.start()].rstrip()
         message = "a value is still missing"
         if text_before:
-            message = f"{text_before.strip().partition(':')[0]} still has the value that hven new wrote"
+            message = f"{text_before.strip().partition(':')[0]} still has the value that `hven new` wrote"
         if match[1]:
             message += f": {match[1]}"
         warnings.append(

@@ -56,7 +56,7 @@ VALUE_PATTERNS = {  # key -> how it must look to stand in a record
     "licence_url": r"https?://[a-z0-9._~-]+(:\d{1,5})?([/?#]\S*)?",
 }
 MISSING_KEY_REASONS = {  # key -> what its lack means
-    "description": "readers do not learn what it contains",
+    "description": "readers do not learn what the collection contains",
     "subjects": "nobody can find it by its subject",
     "creators": "its authors are not named",
     "licence": "nobody knows how it may be used",

@@ -90,7 +90,7 @@ def _explain_missing_kind(file: str) -> str | None:
     package = file_kinds.find_unused_package_of_file(file)
     if package is None:
         return None
-    return f"add {package!r} to `plugins` in hven.toml, which does not list this plug-in package"
+    return f"add {package!r} to `plugins` in hven.toml; this plug-in package reads such files"
 
 
 def _read_addition(

@@ -232,8 +232,8 @@ def _find_live_warnings(spec: TableSpec, inspected_table: LiveTableDescription, 
             message=f"{key_path}.rules: Hven does not check rows that it reads in place",
             place=rule_place,
             remedy=(
-                "check the rows in the database, or exclude invalid rows with 'where'; to check the rows that are "
-                "served, run hven lint"
+                "check the rows in the database, or exclude invalid rows with 'where'; to check the rows that "
+                "Hven serves, run `hven lint`"
             ),
             severity="warning",
         )

@@ -204,8 +204,8 @@ def read_localized_text(
             f"{key_path} has no text in {faults.language!r}, the language of the site",
             value.place,
             (
-                f"add '{faults.language}:'; otherwise, clients get the text in {next(iter(texts_by_language))!r}, and "
-                "so do users whose language has no text here"
+                f"add '{faults.language}:'; without it, Hven uses the text in {next(iter(texts_by_language))!r} for "
+                "clients, and for users whose language has no text here"
             ),
         )
     return build_localized_text(texts_by_language, faults.language)

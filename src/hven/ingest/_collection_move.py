@@ -73,7 +73,7 @@ def move_collection_to_engine(
         records = [record for record in published_records if record.collection == collection]
         if not records:
             raise NotFoundError(
-                f"no table of {collection!r} is published", remedy="run hven status to list what is published"
+                f"no table of {collection!r} is published", remedy="run `hven status` to list what is published"
             )
         if all(record.snapshot.engine == engine_name for record in records):
             return []

@@ -121,12 +121,12 @@ def _report_excess_coverage(
     is_excessive = added_shares > MAX_PUBLISHED_ADDED_SHARE
     is_larger = (added_shares > MAX_ADDED_SHARE) & ~is_excessive
     larger_message = (
-        f"{COVERAGE_COLUMN} is over 1 % larger than the region: its outline is too long for finer cells "
-        f"(10,000 at most)"
+        f"{COVERAGE_COLUMN} is over 1 % larger than the region, because the region's outline is too long for finer "
+        "cells (10,000 at most)"
     )
     excessive_message = (
-        f"{COVERAGE_COLUMN} is left empty: the outline is so long and narrow that 10,000 cells along it cover "
-        f"mostly what is outside the region"
+        f"{COVERAGE_COLUMN} is left empty: the region is so long and narrow that 10,000 cells would mostly cover its "
+        "surroundings"
     )
     for word, severity, is_selected, message in (
         ("more", INFO_SEVERITY, is_larger, larger_message),
@@ -202,7 +202,7 @@ def replace_crossing_polygons(
         (
             "wound round",
             (ring_counts > 0) & ~has_several_parts,
-            "a polygon crosses itself: the region that it encloses is published in its place",
+            "a polygon crosses itself: Hven publishes the region that the polygon encloses",
         ),
         ("several parts", has_several_parts, several_parts_message),
         ("no area", ring_counts == 0, f"a polygon has no area: {column_name} is left empty"),

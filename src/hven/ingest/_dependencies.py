@@ -198,7 +198,7 @@ def find_stale_table_warnings(records: Mapping[str, SnapshotRecord]) -> list[str
             elif current_record.id != snapshot:
                 warnings.append(
                     f"{name} was made from a version of {source} that is older than {current_record.created}: run "
-                    f"hven ingest {record.collection}"
+                    f"`hven ingest {record.collection}`"
                 )
     return warnings
 

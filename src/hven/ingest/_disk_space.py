@@ -64,8 +64,8 @@ def check_disk_space(site: Site, collection: str, expected_bytes: int, *, write_
             raise StorageError(
                 f"{collection} needs about {_format_bytes(needed_bytes)}, but {site.settings.var_directory} "
                 f"already uses {_format_bytes(used_bytes)} of its budget of {_format_bytes(budget)}",
-                remedy="raise disk_budget in hven.toml, keep fewer snapshots (keep_snapshots), or use hven remove "
-                "--purge to delete what you do not need",
+                remedy="raise disk_budget in hven.toml, keep fewer snapshots (keep_snapshots), or use `hven remove "
+                "--purge` to delete what you do not need",
             )
 
 

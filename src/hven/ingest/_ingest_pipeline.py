@@ -402,7 +402,7 @@ class CollectionRun:
             if earlier_meanings.get(bit, rule) != rule:
                 self.report.warnings.append(
                     f"{table_name}: bit {bit} of {flags.column} meant {earlier_meanings[bit]!r}, but now means "
-                    f"{str(rule)!r}: queries with this bit find different rows; use a new bit for a new rule"
+                    f"{str(rule)!r}, so queries with this bit find different rows; use a new bit for a new rule"
                 )
         provenance = {
             **record.provenance,
@@ -433,8 +433,8 @@ class CollectionRun:
             table_name = published_specs[0].table.qualified_name
             if resource.name in self.site.store.map_held_collections():
                 warning = (
-                    f"{table_name} is made from this table, but is on hold after `hven rollback`: run hven sync "
-                    f"{resource.name}"
+                    f"{table_name} is made from this table, but is on hold after `hven rollback`: run `hven sync "
+                    f"{resource.name}`"
                 )
                 self.report.warnings.append(warning)
                 continue
@@ -447,7 +447,7 @@ class CollectionRun:
             except HvenError as error:
                 failed.add(resource.name)
                 warning = (
-                    f"{table_name} is made from this table, but could not be made again: {error}; it stays as it was"
+                    f"{table_name} is made from this table, but could not be made again, so it stays as it was: {error}"
                 )
                 self.report.warnings.append(warning)
                 if run is not None:
@@ -653,7 +653,7 @@ class CollectionRun:
         if not specs and any(is_live_table_spec(spec) for spec in self.resource.tables):
             raise DataError(
                 f"Hven reads {name} in place, so there is nothing to ingest",
-                remedy="run hven check to see what the database lacks, or use `kind: sql` to copy the rows with each "
+                remedy="run `hven check` to see what the database lacks, or use `kind: sql` to copy the rows with each "
                 "ingest",
             )
         if not specs and not any(spec.table.view is not None for spec in self.resource.tables):
@@ -734,8 +734,8 @@ class CollectionRun:
         reject_summaries = [table.summarize_rejects() for table in self.report.tables.values()]
         reject_text = "".join(f"; {summary}" for summary in reject_summaries if summary)
         raise DataError(
-            f"{len(failed_tests)} of {len(self.report.tests)} tests of {self.resource.name} failed, "
-            f"first {str(first_failure.name)!r}: {first_failure.message}{reject_text}",
+            f"{len(failed_tests)} of {len(self.report.tests)} tests of {self.resource.name} failed; "
+            f"the first is {str(first_failure.name)!r}: {first_failure.message}{reject_text}",
             place=self.resource.tests[test_position].place,
             remedy="correct the data, the descriptor or the test; the published rows stay as they are",
         )

@@ -374,7 +374,7 @@ def _describe_failing_row(
         failing_position = find_first_failing_row(has_failure, batch.num_rows)
     if failing_position is None:
         if batch.num_rows:
-            return f"in the rows {numbers[0]} to {numbers[-1]} together, but in none of them alone"
+            return f"in rows {numbers[0]} to {numbers[-1]} together, but not in any single row"
         return "without a row"
     file = ""
     if FILE_PATH_COLUMN in batch.schema.names:

@@ -697,7 +697,9 @@ def table_from_json(data: Mapping[str, Any]) -> Table:
     """
     version = data.get("version")
     if version != TABLE_JSON_VERSION:
-        message = f"the table record has version {version!r}, but this Hven reads version {TABLE_JSON_VERSION}"
+        message = (
+            f"the table record has version {version!r}, but this version of Hven reads version {TABLE_JSON_VERSION}"
+        )
         raise ValueError(message)
     attributes = {name: value for name, value in data.items() if name != "version"}
     table = _record_from_json(Table, attributes)
@@ -769,7 +771,8 @@ def _record_from_json(record_class: type, data: Mapping[str, Any]) -> Any:
     field_names = {item.name for item in fields(record_class)}
     unknown_names = sorted(set(data) - field_names)
     if unknown_names:
-        message = f"a newer Hven wrote this {record_class.__name__} record, which contains {', '.join(unknown_names)}"
+        names_text = ", ".join(unknown_names)
+        message = f"a newer version of Hven wrote this {record_class.__name__} record: it contains {names_text}"
         raise ValueError(message)
     attributes = {name: _value_from_json(record_class, name, value) for name, value in data.items()}
     return record_class(**attributes)

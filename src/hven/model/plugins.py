@@ -250,7 +250,9 @@ def build_unused_package_error(name: str, package: str) -> UserError:
     error
         Its message names the package, and its remedy tells how to add it.
     """
-    message = f"{name!r} belongs to the plug-in package {package}, which `plugins` in hven.toml does not list"
+    message = (
+        f"{name!r} belongs to the plug-in package {package}, but `plugins` in hven.toml does not list this package"
+    )
     return UserError(message, remedy=f"add {package!r} to `plugins`")
 
 
@@ -436,7 +438,7 @@ def explain_unused_key(key: str) -> UserError | None:
         message = f"no installed plug-in package uses {key}, so this key has no effect"
         return UserError(message, remedy="remove the key, or install a package that uses it")
     name = packages[0].name
-    message = f"{key} belongs to the plug-in package {name}, which `plugins` in hven.toml does not list"
+    message = f"{key} belongs to the plug-in package {name}, but `plugins` in hven.toml does not list this package"
     return UserError(message, remedy=f"add {name!r} to `plugins`")
 
 

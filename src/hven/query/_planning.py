@@ -294,11 +294,11 @@ def _build_missing_planner_error(engine_names: set[str]) -> UserError:
     )
     package_name = next((package.name for package in plugins.list_unused_packages() if package.federated_planner), None)
     if package_name is None:
-        remedy = "query each engine separately, or move the collections to one engine (hven move)"
+        remedy = "query each engine separately, or move the collections to one engine (`hven move`)"
     else:
         remedy = format_message(
             "query each engine separately, add {name!r} to `plugins`, or move the collections to one engine "
-            "(hven move)",
+            "(`hven move`)",
             package_name,
         )
     return UserError(message, remedy=remedy)

@@ -639,9 +639,7 @@ class ServiceFace:
                     published_state=published_state,
                 )
             except (ParseError, BindError) as error:  # the fault is in the face, not in the request
-                raise ServiceError(
-                    f"the service {self.name!r} built a query that cannot be executed: {error}"
-                ) from error
+                raise ServiceError(f"the service {self.name!r} built an invalid query: {error}") from error
             base_url = get_base_url(request, context.site.settings)
             return await answer_with_result(
                 request,

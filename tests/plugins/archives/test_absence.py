@@ -78,4 +78,4 @@ def test_check_names_the_package(directory: Path) -> None:
     (directory / "hven.toml").write_text(f"plugins = []\n{SETTINGS}")
     output = run_hven("check", "--site", directory, expected_code=0).stdout
     (warning,) = (line for line in output.splitlines() if "archive_files" in line)
-    assert "belongs to the plug-in package archives, which `plugins` does not list" in warning
+    assert "belongs to the plug-in package archives, but `plugins` does not list this package" in warning

@@ -68,4 +68,4 @@ def test_the_rest_is_served_and_changes_are_recorded(directory: Path) -> None:
 
 def test_check_names_the_package(directory: Path) -> None:
     output = run_hven("check", "--site", directory, expected_code=0).stdout
-    assert "services: 'changes' belongs to the plug-in package changes, which `plugins`" in output
+    assert "services: 'changes' belongs to the plug-in package changes, but `plugins`" in output

@@ -112,7 +112,7 @@ def test_check_and_the_verb_name_the_package(directory: Path) -> None:
     assert "0 errors" in told
     (directory / "hven.toml").write_text(f"{TOML}plugins = []\n")
     told = run_hven("check", "--site", directory, expected_code=0).stdout
-    remark = "belongs to the plug-in package cutouts, which `plugins` in hven.toml does not list"
+    remark = "belongs to the plug-in package cutouts, but `plugins` in hven.toml does not list this package"
     for place in (
         "cubes.yaml:5:1: prepare.spectra",
         "cubes.yaml:6:56: services: 'cubes'",

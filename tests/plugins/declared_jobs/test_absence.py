@@ -19,7 +19,7 @@ from job_programs import ECHO_PROGRAM, write_job_type
 from process_runner import run_hven
 
 FORM = {"content-type": "application/x-www-form-urlencoded"}
-TOLD = "the job type 'echo' belongs to the plug-in package declared_jobs, which `plugins` in hven.toml does not list"
+TOLD = "the job type 'echo' belongs to the plug-in package declared_jobs, but `plugins` in hven.toml does not list this package"
 
 
 @pytest.fixture(autouse=True)

@@ -202,7 +202,7 @@ def test_a_program_that_may_not_be_run_is_a_fault_until_it_may(tmp_path: Path) -
     write(tmp_path, "late", C, p_py="")
     program = tmp_path / "jobs" / "p.py"
     program.chmod(0o644)
-    assert "is not executable; check jobs/./p.py; to make a file executable, run chmod +x" in str(
+    assert "is not executable; check jobs/./p.py; to make a file executable, run `chmod +x`" in str(
         next(find_declaration_faults(settings(tmp_path)))
     )
     program.chmod(0o755)

@@ -287,7 +287,7 @@ def test_a_server_that_is_no_directory(answer: tuple[bytes, ...]) -> None:
         ({"url": "ldap://me:secret@ldap.example.org"}, "the address of a directory must be"),
         ({"url": []}, "at least 1 item"),
         ({"bind": "cn=reader"}, "give both `bind` and `password`"),
-        ({"bind": "cn=reader", "password": "sesame"}, r"write \$NAME here"),
+        ({"bind": "cn=reader", "password": "sesame"}, r"as `\$NAME`"),
         ({"each": "member_of"}, "there is no column 'member_of'"),
         ({"short": ["b"]}, "there is no column 'b'"),
         ({"columns": {}}, "at least 1 item"),

@@ -34,7 +34,7 @@ def site(tmp_path: Path) -> Path:
 
 def test_new_names_the_package(site: Path) -> None:
     told = run_hven("--site", site, "new", "stars", "--from", site.parent / "stars.csv", expected_code=1).stderr
-    assert "'new' belongs to the plug-in package drafts, which `plugins` in hven.toml does not list" in told
+    assert "'new' belongs to the plug-in package drafts, but `plugins` in hven.toml does not list this package" in told
     assert not (site / "collections/stars").exists()
 
 

@@ -213,7 +213,7 @@ def test_what_is_left_to_fill_is_warned_of(tmp_path):
     told = [
         fault
         for fault in check_descriptor(path, settings)
-        if "the value that hven new wrote" in fault.message or "a value is still missing" in fault.message
+        if "the value that `hven new` wrote" in fault.message or "a value is still missing" in fault.message
     ]
     lines = [
         number
@@ -225,7 +225,7 @@ def test_what_is_left_to_fill_is_warned_of(tmp_path):
     assert {fault.place.file for fault in told} == {"collections/a/a.yaml"}
     assert any(
         fault.message.startswith(
-            "access_estsize still has the value that hven new wrote: the approximate size in kilobytes"
+            "access_estsize still has the value that `hven new` wrote: the approximate size in kilobytes"
         )
         for fault in told
     )

@@ -75,4 +75,4 @@ def test_the_rest_is_served_and_nothing_is_lost(directory: Path) -> None:
 def test_check_names_the_package(directory: Path) -> None:
     told = run_hven("check", "--site", directory, expected_code=1).stdout
     place = "eso.yaml:9:7: tables.main.source"
-    assert f"{place}: 'enrich' belongs to the plug-in package enrichment, which `plugins`" in told
+    assert f"{place}: 'enrich' belongs to the plug-in package enrichment, but `plugins`" in told

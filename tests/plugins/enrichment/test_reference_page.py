@@ -79,7 +79,7 @@ def test_a_site_without_the_package_of_a_form_is_told_its_name():
     assert DocumentEnrichmentOptions.model_validate(options).format == "label"
     try:
         plugins.select_plugin_packages(["enrichment"])
-        with pytest.raises(ValidationError, match="'label' belongs to the plug-in package planetary_media, which"):
+        with pytest.raises(ValidationError, match="'label' belongs to the plug-in package planetary_media, but"):
             DocumentEnrichmentOptions.model_validate(options)
     finally:
         plugins.select_plugin_packages(None)

@@ -360,7 +360,7 @@ def test_what_is_not_there_is_said_so(catalogue: Catalogue) -> None:
     ):
         check_refusal(catalogue.ask(path), 404)
     check_refusal(catalogue.ask("20200101T000000-aa/hats.properties"), 410, "no longer kept", "again")
-    check_refusal(catalogue.ask(f"{state}~0123456789abcdef/hats.properties"), 410, "than those that you may see")
+    check_refusal(catalogue.ask(f"{state}~0123456789abcdef/hats.properties"), 410, "to which you have no access")
     client = catalogue.client
     check_refusal(client.get("/hats/stars.man/collection.properties"), 404, "stars.main")
     assert client.get(f"/hats/STARS.Main/{state}/hats.properties").status == 200
@@ -464,7 +464,7 @@ def test_nobody_gets_more_than_they_may_see(tmp_path: Path) -> None:
         # who is logged in no more is told so, and does not get a mixture
         anna = seen["anna"]
         check_refusal(
-            client.get(f"/hats/stars.part/{anna.path(anna.pixels()[0])}"), 410, "than those that you may see", "again"
+            client.get(f"/hats/stars.part/{anna.path(anna.pixels()[0])}"), 410, "to which you have no access", "again"
         )
         # a snapshot alone is what this reader sees of it
         answer = client.get(f"/hats/stars.part/{whole.state}/hats.properties")
@@ -512,7 +512,7 @@ def test_a_row_that_is_released_is_a_new_state(tmp_path: Path, clock: MovableClo
             if states and now.state != states[-1][0]:  # who opened it before is told, and gets no mixture
                 before, partition = states[-1]
                 for path in (partition, f"{before}/partition_info.csv"):
-                    check_refusal(client.get(f"/hats/night.main/{path}"), 410, "than those that you may see", "again")
+                    check_refusal(client.get(f"/hats/night.main/{path}"), 410, "to which you have no access", "again")
             states.append((now.state, now.path(now.pixels()[0])))
         names = [state for state, _ in states]
         assert names[0] == names[1]

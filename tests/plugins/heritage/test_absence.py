@@ -73,7 +73,7 @@ def test_the_rest_is_served(directory: Path) -> None:
 
 def test_check_names_the_package(directory: Path) -> None:
     told = run_hven("check", "--site", directory).stdout
-    reason = "belongs to the plug-in package heritage, which `plugins`"
-    assert f"stars.yaml:3:17: services: 'endpoints' {reason} in hven.toml does not list" in told
-    assert f"stars.yaml:9:5: tables.main: 'endpoints' {reason} in hven.toml does not list" in told
-    assert f"hven.toml:3: alias: the setting {reason} does not list" in told
+    reason = "belongs to the plug-in package heritage, but `plugins`"
+    assert f"stars.yaml:3:17: services: 'endpoints' {reason} in hven.toml does not list this package" in told
+    assert f"stars.yaml:9:5: tables.main: 'endpoints' {reason} in hven.toml does not list this package" in told
+    assert f"hven.toml:3: alias: the setting {reason} does not list this package" in told

@@ -90,8 +90,8 @@ def test_the_rest_is_served_and_a_hips_is_kept(directory: Path) -> None:
 def test_check_names_the_package_and_a_purge_deletes_its_files(directory: Path) -> None:
     (directory / "hven.toml").write_text('name = "x"\nplugins = []\n')
     told = run_hven("check", "--site", directory, expected_code=0).stdout
-    assert "sky.yaml:4:32: services: 'hips' belongs to the plug-in package hips, which `plugins`" in told
+    assert "sky.yaml:4:32: services: 'hips' belongs to the plug-in package hips, but `plugins`" in told
     told = run_hven("hips", "--site", directory, expected_code=2).stderr
-    assert "hven hips belongs to the plug-in package hips" in told
+    assert "`hven hips` belongs to the plug-in package hips" in told
     run_hven("remove", "sky", "--purge", "--site", directory)
     assert not (directory / "var/hips/sky").exists()

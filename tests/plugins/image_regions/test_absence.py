@@ -73,4 +73,4 @@ def test_the_rest_is_served_and_ingested(directory: Path) -> None:
 
 def test_check_names_the_package(directory: Path) -> None:
     told = run_hven("check", "--site", directory, expected_code=1)
-    assert "'wcs_footprint' belongs to the plug-in package image_regions, which `plugins`" in told.stdout + told.stderr
+    assert "'wcs_footprint' belongs to the plug-in package image_regions, but `plugins`" in told.stdout + told.stderr

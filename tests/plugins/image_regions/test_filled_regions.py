@@ -356,7 +356,7 @@ def test_cells_that_cover_twice_the_region_are_left_out(tmp_path, said):
     assert [one.row for one in findings["coverage: more"].offenders] == [1, 2]
     left_out = findings["coverage: left out"]
     assert (left_out.count, left_out.severity, [one.row for one in left_out.offenders]) == (1, "warning", [3])
-    assert "coverage is left empty: the outline is so long and narrow that 10,000 cells" in report.format_text()
+    assert "coverage is left empty: the region is so long and narrow that 10,000 cells" in report.format_text()
 
 
 def test_cells_of_mended_polygons_that_cover_twice_the_region_are_left_out(tmp_path):

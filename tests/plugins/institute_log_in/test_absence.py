@@ -106,4 +106,4 @@ def test_check_names_the_package(directory: Path) -> None:
     (directory / "hven.toml").write_text(f"plugins = []\n{SETTINGS}")
     output = run_hven("check", "--site", directory, expected_code=0).stdout
     (warning,) = (line for line in output.splitlines() if "identity" in line)
-    assert "belongs to the plug-in package institute_log_in, which `plugins` does not list" in warning
+    assert "belongs to the plug-in package institute_log_in, but `plugins` does not list this package" in warning

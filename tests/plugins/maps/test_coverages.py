@@ -80,8 +80,8 @@ def test_documents_name_the_coverages(client: Client) -> None:
 @pytest.mark.parametrize(
     ("query", "locator", "words"),
     [
-        ("CRS=IAU_2015:49901&BBOX=0,0,1,1&WIDTH=9&HEIGHT=9", "CRS", "GeoTIFF cannot keep the frame IAU_2015:49901"),
-        ("CRS=IAU_2015:49902&BBOX=0,0,1,1&WIDTH=9&HEIGHT=9", "CRS", "GeoTIFF cannot keep the frame IAU_2015:49902"),
+        ("CRS=IAU_2015:49901&BBOX=0,0,1,1&WIDTH=9&HEIGHT=9", "CRS", "a GeoTIFF cannot contain the frame IAU_2015:49901"),
+        ("CRS=IAU_2015:49902&BBOX=0,0,1,1&WIDTH=9&HEIGHT=9", "CRS", "a GeoTIFF cannot contain the frame IAU_2015:49902"),
         ("CRS=IAU_2015:30100&BBOX=0,0,1,1&WIDTH=9&HEIGHT=9", "CRS", "Moon"),
         ("CRS=IAU_2015:49900&BBOX=0,0,nan,1&WIDTH=9&HEIGHT=9", "BBOX", "does not describe a box"),
         ("CRS=IAU_2015:49900&BBOX=0,0,1,1&RESX=1e-300&RESY=1", "WIDTH", "cannot be drawn"),

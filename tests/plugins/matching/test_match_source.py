@@ -287,7 +287,7 @@ def test_bad_inputs_are_told(tmp_path, stars):
         second,
         changes={"reference": {"table": "sky.first", "id": "mag", "columns": ["id"]}}.items(),
     )
-    assert "a mag that another row has" in message
+    assert "rows of sky.first repeat the mag of another row" in message
 
 
 def test_nulls_and_row_epochs_are_counted(tmp_path, stars):

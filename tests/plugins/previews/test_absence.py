@@ -84,8 +84,8 @@ def test_rows_have_no_pictures_and_the_rest_is_served(directory: Path) -> None:
 def test_check_names_the_package(directory: Path) -> None:
     (directory / "hven.toml").write_text(f"plugins = []\n{SETTINGS}")
     told = run_hven("check", "--site", directory, expected_code=0).stdout
-    assert "maps.yaml:4:42: services: 'previews' belongs to the plug-in package previews, which `plugins`" in told
-    assert "prepare.previews belongs to the plug-in package previews, which `plugins`" in told
+    assert "maps.yaml:4:42: services: 'previews' belongs to the plug-in package previews, but `plugins`" in told
+    assert "prepare.previews belongs to the plug-in package previews, but `plugins`" in told
     assert "files.pictures" in told
     told = run_hven("prepare", "maps", "--previews", "--site", directory, expected_code=1).stderr
     assert "'previews' belongs to the plug-in package previews" in told

@@ -93,6 +93,6 @@ def test_the_rest_is_served_and_nothing_is_lost(directory: Path) -> None:
 def test_check_names_the_package(directory: Path) -> None:
     (directory / "hven.toml").write_text('name = "x"\nplugins = []\n')
     told = run_hven("check", "--site", directory, expected_code=1).stdout
-    assert "night.yaml:6:20: tables.lines.source: 'push' belongs to the plug-in package push, which `plugins`" in told
-    assert "stars.yaml:5:22: files.writers belongs to the plug-in package push, which `plugins`" in told
+    assert "night.yaml:6:20: tables.lines.source: 'push' belongs to the plug-in package push, but `plugins`" in told
+    assert "stars.yaml:5:22: files.writers belongs to the plug-in package push, but `plugins`" in told
     assert "rows of the plug-in package push (pushed, pushes), but `plugins` in hven.toml does not list" in told

@@ -73,10 +73,10 @@ def test_the_rest_is_served_and_records_keep_their_dates(directory: Path) -> Non
 def test_check_names_the_package(directory: Path) -> None:
     (directory / "hven.toml").write_text(f"{TOML}plugins = []\n")
     told = run_hven("check", "--site", directory, expected_code=0).stdout
-    assert "stars.yaml:4:25: services: 'oai' belongs to the plug-in package registry, which `plugins`" in told
+    assert "stars.yaml:4:25: services: 'oai' belongs to the plug-in package registry, but `plugins`" in told
     assert "rows of the plug-in package registry (registered, registered_parts), but `plugins`" in told
     told = run_hven("register", "--site", directory, expected_code=2).stderr
-    assert "hven register belongs to the plug-in package registry" in told
+    assert "`hven register` belongs to the plug-in package registry" in told
 
 
 def test_dois_are_kept_and_not_shown(directory: Path) -> None:
@@ -91,7 +91,7 @@ def test_dois_are_kept_and_not_shown(directory: Path) -> None:
             assert ("10.5072/stars" in page.text) == is_shown
     (directory / "hven.toml").write_text(f'{TOML}plugins = []\n[doi]\nprefix = "10.5072"\n')
     told = run_hven("check", "--site", directory, expected_code=0).stdout
-    assert "belongs to the plug-in package registry, which `plugins` does not list" in told
+    assert "belongs to the plug-in package registry, but `plugins` does not list this package" in told
     run_hven("remove", "stars", "--site", directory)
 
 

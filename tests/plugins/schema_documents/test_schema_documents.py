@@ -240,7 +240,7 @@ def test_erddap_with_nothing_that_can_be_read(site, tmp_path):
     )
     with pytest.raises(
         SourceError,
-        match="Hven can read none of the 3 data sets of the file here \\(buoys is left out: its fileDir /nowhere",
+        match="Hven cannot read any of the 3 data sets in the file on this machine \\(buoys is left out: its fileDir /nowhere",
     ):
         create_descriptor(site, "x", str(path))
     path.write_text("<erddapDatasets><dataset>")
@@ -275,7 +275,7 @@ def test_erddap_of_netcdf_is_published(site, tmp_path):
     for kind, words in (
         ("EDDTableFromErddap", "it is on another ERDDAP server"),
         ("EDDGridFromDap", "not a table"),
-        ("EDDTableFromSOS", "; run hven new"),
+        ("EDDTableFromSOS", "; run `hven new`"),
     ):
         path.write_text(text.replace("EDDTableFromNcFiles", kind))
         with pytest.raises(SourceError, match=f"buoys is left out: Hven does not read data sets of type {kind}.*{words}"):  # fmt: skip

@@ -58,7 +58,7 @@ from process_runner import run_hven, wait_until
         ('[CAST_OVERFLOW] The value 1.0E30D of the type "DOUBLE" cannot be cast to "BIGINT" due to an overflow. SQLSTATE: 22003', EvaluationError, "1.0E30D is out of the range of BIGINT"),
         ("[SCALAR_SUBQUERY_TOO_MANY_ROWS] More than one row returned. SQLSTATE: 21000", EvaluationError, "several rows"),
         ("[USER_RAISED_EXCEPTION] a text of more than 5 bytes would be built SQLSTATE: P0001", EvaluationError, "would be built"),
-        ("Job aborted due to stage failure: Task 1 failed 4 times: java.util.regex.PatternSyntaxException: Unclosed group near index 1\n(\n\tat java.base/x", EvaluationError, "pattern cannot be read: Unclosed group$"),
+        ("Job aborted due to stage failure: Task 1 failed 4 times: java.util.regex.PatternSyntaxException: Unclosed group near index 1\n(\n\tat java.base/x", EvaluationError, "the pattern is not valid \\(Unclosed group\\)$"),
         ("[PYTHON_EXCEPTION] An exception was thrown:\n Traceback:\nValueError: MOC: cells are too small\n SQLSTATE: 38000", EvaluationError, "cells are too small"),
         ("[PYTHON_EXCEPTION] Traceback:\nModuleNotFoundError: No module named 'hven'\n SQLSTATE: 38000", StorageError, "is not installed on the workers"),
         ("[PYTHON_EXCEPTION] Traceback:\nRuntimeError: the workers have hven 9.9, but this server has 0.1\n SQLSTATE: 38000", StorageError, "have Hven 9.9, but this server has 0.1"),

@@ -581,7 +581,7 @@ def test_secrets_go_to_the_service_and_nowhere_else(proxy, server):
     [
         ({"table": "t", "adql": "SELECT 1"}, "give either `table` or `adql`"),
         ({}, "give either `table` or `adql`"),
-        ({"table": "t", "token": "sesame"}, "put the token into a secret"),
+        ({"table": "t", "token": "sesame"}, "put the value into a secret"),
         ({"table": "t", "token": "$A", "login": "$B"}, "give `token` or `login`, not both"),
         ({"table": "t", "url": "ftp://host/tap"}, "url"),
     ],

@@ -21,7 +21,7 @@ from hven.site.user_tables import delete_expired_user_tables
 from process_runner import run_hven
 
 FORM = {"content-type": "application/x-www-form-urlencoded"}
-TOLD = "'{name}' belongs to the plug-in package user_tables, which `plugins` in hven.toml does not list"
+TOLD = "'{name}' belongs to the plug-in package user_tables, but `plugins` in hven.toml does not list this package"
 
 
 @pytest.fixture(autouse=True)

@@ -64,7 +64,8 @@ def _run_command(arguments: list[str]) -> int:
     package = plugins.find_unused_package("verbs", verb)
     if package is not None:
         message = (
-            f"hven {verb} belongs to the plug-in package {package}, which {plugins.SELECTION_VARIABLE} does not list"
+            f"`hven {verb}` belongs to the plug-in package {package}, but {plugins.SELECTION_VARIABLE} does not list "
+            "this package"
         )
         raise UsageError(message, remedy=f"add {package} to {plugins.SELECTION_VARIABLE}")
     try:
@@ -133,7 +134,7 @@ def _report_system_error(error: OSError) -> int:
     """Report an error of the operating system in one sentence, and return the exit code."""
     reason = error.strerror or str(error)
     if error.errno in STORAGE_ERRNOS:
-        _print_message(f"the output cannot be written: {reason.lower()}; free space on the disk")
+        _print_message(f"the output cannot be written: {reason.lower()}; make space on the disk")
         return 3
     if error.filename is None:
         return _report_internal_error(error)

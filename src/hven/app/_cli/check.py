@@ -117,9 +117,9 @@ def _check_published_rows(context: typer.Context, collections: list[str], **opti
 
 def _refuse_score_options(subjects: Path | None, min_score: int | None) -> None:
     if subjects is not None:
-        raise UsageError("--subjects needs --metadata", remedy=f"run hven check --metadata --subjects {subjects}")
+        raise UsageError("--subjects needs --metadata", remedy=f"run `hven check --metadata --subjects {subjects}`")
     if min_score is not None:
-        raise UsageError("--least needs --metadata", remedy=f"run hven check --metadata --least {min_score}")
+        raise UsageError("--least needs --metadata", remedy=f"run `hven check --metadata --least {min_score}`")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -176,7 +176,7 @@ def _list_collection_names(settings: Settings, name: str | None) -> list[str]:
         return settings.list_collections()
     path = settings.locate_descriptor(name)
     if not path.is_file():
-        raise NotFoundError(f"there is no descriptor {path}", remedy=f"create it with: hven new {name} --from FILE")
+        raise NotFoundError(f"there is no descriptor {path}", remedy=f"create it with `hven new {name} --from FILE`")
     return [name]
 
 

@@ -61,7 +61,7 @@ def _find_site_directory(given_directory: str | None) -> Path:
         directory = Path(given_directory)
         if not (directory / SITE_FILE).is_file():
             raise UsageError(
-                f"{directory} is not a site: it has no {SITE_FILE}", remedy=f"create one with: hven init {directory}"
+                f"{directory} is not a site: it has no {SITE_FILE}", remedy=f"create one with `hven init {directory}`"
             )
         return directory
     current_directory = Path.cwd()
@@ -70,7 +70,7 @@ def _find_site_directory(given_directory: str | None) -> Path:
             return directory
     raise UsageError(
         f"neither this directory nor any directory above it contains {SITE_FILE}",
-        remedy="give --site DIR, or create a site with: hven init DIR",
+        remedy="give --site DIR, or create a site with `hven init DIR`",
     )
 
 

@@ -258,7 +258,7 @@ def _record_linked_file(
         dead_link = (
             place,
             f"the file {path} is published, but does not exist",
-            "restore it, or ingest the collection again",
+            "restore the file, or ingest the collection again",
             True,
         )
         link_check.dead_links[dead_link].append(identifier)

@@ -101,7 +101,7 @@ def remove_member(context: typer.Context, project_name: Name, account: Account) 
         if member_grants is None:
             raise NotFoundError(
                 f"{account} is not a member of {project_name}",
-                remedy=f"run hven project show {project_name} to see its members",
+                remedy=f"run `hven project show {project_name}` to see its members",
             )
         for grant in member_grants:
             site.store.grants.revoke_grant(grant.id, actor="owner")

@@ -99,7 +99,7 @@ def history(
         runs = site.store.runs.list_runs(name)
     if not records and not runs:
         raise NotFoundError(
-            f"there is no collection {name!r} in the system state", remedy="run hven status to see what is published"
+            f"there is no collection {name!r} in the system state", remedy="run `hven status` to see what is published"
         )
     snapshot_facts = [_snapshot_to_json(record, published_ids) for record in records]
     move_facts: list[dict[str, Any]] = [

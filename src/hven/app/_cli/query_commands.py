@@ -79,7 +79,7 @@ def query(
         typer.Option(
             "--as-of",
             metavar="SNAPSHOT|TIME",
-            help="Query an earlier published state: a time (2026-11-20T08:00), or an id from hven history.",
+            help="Query an earlier published state: a time (2026-11-20T08:00), or an id from `hven history`.",
         ),
     ] = None,
     show_only: Annotated[bool, typer.Option("--show", help="Print the ADQL without running it.")] = False,
@@ -88,7 +88,7 @@ def query(
     if (adql is None) == (epn is None):
         raise UsageError(
             "give a query in ADQL, or parameters with --epn",
-            remedy='run hven query "SELECT ..", or hven query --epn "target_name=Mars"',
+            remedy='run `hven query "SELECT .."`, or `hven query --epn "target_name=Mars"`',
         )
     if epn is None and (table or include_unknown):
         raise UsageError("--table and --unknown need --epn", remedy="name the table in the ADQL query")
@@ -156,7 +156,7 @@ def _open_query_runner(
         if account is not None:
             if not site.store.users.has_account(account):
                 raise NotFoundError(
-                    f"there is no account {account!r:.80}", remedy="run hven user list to see all accounts"
+                    f"there is no account {account!r:.80}", remedy="run `hven user list` to see all accounts"
                 )
             principal = build_principal(account, site.store, site.settings)
             principal = with_known_groups_and_names(

@@ -74,7 +74,7 @@ def end_referee_address(
     with open_site(context) as site:
         if all(grant.id != grant_id for grant in site.store.grants.list_grants(GRANT_KIND)):
             raise NotFoundError(
-                f"there is no referee address {grant_id!r:.40}", remedy="run hven referee list to see all addresses"
+                f"there is no referee address {grant_id!r:.40}", remedy="run `hven referee list` to see all addresses"
             )
         ended_grant = site.store.grants.revoke_grant(grant_id, actor="owner")
     print(f"the address for {ended_grant.object} is no longer valid")

@@ -236,7 +236,7 @@ def _print_scheduled_collections(site_status: SiteStatus) -> None:
         return
     print_table(["collection", "state", "last good sync", "seen up to", "all read", "schedule", "next"], rows)
     if site_status.scheduler is None:
-        print("no server is running the schedule; start hven serve or hven work")
+        print("no server is running the schedule; start `hven serve` or `hven work`")
 
 
 def _format_schedule_row(collection_status: CollectionStatus) -> tuple[object, ...]:

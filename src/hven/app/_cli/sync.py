@@ -80,7 +80,7 @@ def diff(
         str,
         typer.Argument(
             metavar="STATE",
-            help="A release, the id of a snapshot or run (hven history), or a time such as 2026-11-20T08:00.",
+            help="A release, the id of a snapshot or run (`hven history`), or a time such as 2026-11-20T08:00.",
         ),
     ],
     new_state: Annotated[

@@ -47,7 +47,9 @@ def verify(
         all_records = snapshot_verification.list_all_snapshot_records(site.store)
         records = [record for record in all_records if name in {None, record.collection, record.table.qualified_name}]
         if name is not None and not records:
-            raise NotFoundError(f"there is no snapshot of {name!r}", remedy="run hven status to see what is published")
+            raise NotFoundError(
+                f"there is no snapshot of {name!r}", remedy="run `hven status` to see what is published"
+            )
         verifications = snapshot_verification.verify_snapshots(
             site.settings, site.store, site.engines, records, on_verified=print_progress
         )

@@ -79,15 +79,15 @@ _KNOWN_LIMITATIONS: tuple[tuple[str, type[HvenError], str, str], ...] = (
         "non-inner join on subquery",
         EvaluationError,
         (
-            "a subquery in the condition of an outer join reads columns of the joined tables, which the engine "
-            "cannot compute"
+            "the engine cannot compute a subquery that is in the condition of an outer join and reads columns of the "
+            "joined tables"
         ),
         "move the subquery to FROM, or the condition to WHERE",
     ),
     (
         "flattening correlated subquery",
         EvaluationError,
-        "a subquery has a join that the engine cannot compute for each row of the outer query (a FULL JOIN)",
+        "the engine cannot compute the FULL JOIN in a subquery for each row of the outer query",
         "remove the columns of the outer query from the subquery, or join the subquery in FROM",
     ),
     (
@@ -133,7 +133,7 @@ def translate_duckdb_error(
         return EvaluationError(message, remedy=remedy)
     return ServiceError(
         f"the engine could not run the query: {extract_error_line(text)}",
-        remedy="report this to the site's operators: it is a bug in Hven, and the query is not the cause",
+        remedy="report this to the site's operators: the error is in Hven, not in the query",
     )
 
 

@@ -141,7 +141,7 @@ class _ReaderFunctionTable:
             difference_text = " ".join(first_difference)
             raise SourceError(
                 format_message(
-                    "the reader of {name} returned columns that differ from its schema, first {column!r}",
+                    "the reader of {name} returned columns that differ from its schema; the first is {column!r}",
                     self._name,
                     difference_text,
                 )

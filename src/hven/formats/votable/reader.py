@@ -239,8 +239,8 @@ class _VotableDocument:
         column_names = {column.name.lower() for column in metadata.columns}
         if 2 * len(field_names & column_names) >= len(field_names | column_names):
             message = (
-                f"line {self._table_element.sourceline}: a second TABLE with rows begins; its FIELDs are mostly those "
-                "of the first, and its rows would be missing"
+                f"line {self._table_element.sourceline}: a second TABLE with rows begins; its FIELDs are mostly the "
+                "same as in the first TABLE, and Hven would not read its rows"
             )
             remedy = (
                 "if the tables are different, choose one (`table:` with its number from 0, name or ID); if not, "

@@ -45,7 +45,7 @@ def compare_collection_states(
     if not tables:
         raise NotFoundError(
             f"{name}: {old_state} and {new_state or 'the published state'} have no table in common",
-            remedy=f"run hven history {collection} to list the kept states",
+            remedy=f"run `hven history {collection}` to list the kept states",
         )
     return [compare_snapshot_records(site, before[table], after[table])[1] for table in tables]
 
@@ -93,8 +93,8 @@ def find_collection_state(site: Site, collection: str, state_name: str | None) -
         event = next((publication for publication in events if publication.at <= instant), None)
     if event is None:
         raise NotFoundError(
-            f"{collection} has no state {state_name!r}: there is no such snapshot, release or run, and no rows were "
-            "published by such a time",
+            f"{collection} has no state {state_name!r}: no snapshot, release or run has this name, and the name is not "
+            "a time after the first publication",
             remedy=_format_available_states(site, collection),
         )
     missing_tables = [table for table, snapshot_id in event.state.items() if snapshot_id not in kept_records]
@@ -114,4 +114,4 @@ def _format_available_states(site: Site, collection: str) -> str:
         snapshot_texts.append(f"{record.id} ({record.table.name}, {created})")
     if snapshot_texts:
         return f"kept: {', '.join(snapshot_texts)}"
-    return f"run hven history {collection} to list the kept states"
+    return f"run `hven history {collection}` to list the kept states"

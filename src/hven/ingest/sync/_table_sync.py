@@ -163,12 +163,13 @@ def find_sync_conflict(site: Site, collection: str) -> ConflictError | None:
     if collection in site.store.map_held_collections():
         return ConflictError(
             f"{collection} is on hold after `hven rollback`",
-            remedy=f"run hven schedule resume {collection} to end the hold",
+            remedy=f"run `hven schedule resume {collection}` to end the hold",
         )
     if collection not in site.store.list_publication_times():
         return ConflictError(
             f"{collection} is not published",
-            remedy=f"run hven ingest {collection} to publish it, or hven rollback {collection} to undo hven remove",
+            remedy=f"run `hven ingest {collection}` to publish it, or `hven rollback {collection}` to undo "
+            "`hven remove`",
         )
     return None
 
@@ -361,10 +362,10 @@ class TableSync:
             if not source.reused_row_count:
                 continue
             read_time = datetime.fromtimestamp(source.first_page_time, UTC)
-            rows = "1 row is" if source.reused_row_count == 1 else f"{source.reused_row_count:,} rows are"
+            rows = "1 row comes" if source.reused_row_count == 1 else f"{source.reused_row_count:,} rows come"
             warning = (
-                f"{self.name}: {rows} from a stopped run that began to read at {read_time:%Y-%m-%d %H:%M:%S} UTC: "
-                f"the next run finds later changes"
+                f"{self.name}: {rows} from a stopped run that began to read at {read_time:%Y-%m-%d %H:%M:%S} UTC; "
+                "the next run finds any later changes"
             )
             self.report.warnings.append(warning)
 

@@ -48,7 +48,7 @@ def find_exposed_files(directory: Path, *private_directories: Path) -> list[Faul
                 Fault(
                     message=message,
                     place=place,
-                    remedy=f"run chmod o-rwx {path}",
+                    remedy=f"run `chmod o-rwx {path}`",
                     severity="warning",
                 )
             )

@@ -98,7 +98,7 @@ def load_settings(directory: Path, environment: Mapping[str, str] | None = None)
         if not directory.is_dir():
             reason = "there is no such directory"
         message = f"{directory} is not a site: {reason}"
-        raise UserError(message, remedy=f"run hven init {directory}")
+        raise UserError(message, remedy=f"run `hven init {directory}`")
     faults: list[Fault] = []
     text, data = _parse_settings_file(file, faults)
     plugins.select_plugin_packages(_read_plugin_selection(data))  # before engines are asked for their settings
@@ -420,7 +420,7 @@ def find_unavailable_section_faults(settings: Settings) -> list[Fault]:
         except UserError as error:
             faults.append(_build_settings_fault(file_text, section.name, error.message, error.remedy))
     for key, package in _find_unused_settings(tomllib.loads(file_text)):
-        message = f"the setting belongs to the plug-in package {package}, which `plugins` does not list"
+        message = f"the setting belongs to the plug-in package {package}, but `plugins` does not list this package"
         remedy = f"add {package!r} to `plugins`, or remove the setting"
         faults.append(_build_settings_fault(file_text, key, message, remedy, severity="warning"))
     unused_error = plugins.find_unused_plugin_error("engines", settings.engine)

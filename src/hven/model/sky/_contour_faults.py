@@ -15,7 +15,7 @@ FAULT_MESSAGES = {
     "no_radius": "the radius of the disc is missing, or is not above 0",
     "no_scale": "the scale or the centre of the image is missing, or is 0",
     "no_observer": (
-        "the point below the observer is missing: its longitude and latitude, or the date from which they follow"
+        "the point below the observer is missing: neither its longitude and latitude nor the date is given"
     ),
     "latitude": "a latitude is above 90 degrees",
     "off_disc": "the contour is entirely beyond the limb",
@@ -46,7 +46,7 @@ FAULT_REMEDIES = {
         "correct the code or its start, or write the table of its steps; the last pixel of a contour must touch "
         "the first"
     ),
-    "no_start": "correct it, or leave such rows out",
+    "no_start": "correct the position, or leave such rows out",
     "too_long": "give fewer corners, or a coarser image",
     "no_radius": "give the radius in this observation: R_SUN or RSUN_OBS",
     "no_scale": "give the values of this observation: CDELT1, CENTER_X and the like",
@@ -60,7 +60,7 @@ FAULT_REMEDIES = {
     "no_wcs": "complete the header",
     "projection": "end CTYPEi with a FITS projection: -TAN, -CAR ..",
     "singular": "complete the header",
-    "distortion": "correct the header's order, or leave it out",
+    "distortion": "correct the order in the header, or leave it out",
     "no_place": "cut the image to the part that has positions in its projection; a missing CUNITi means degrees",
 }
 """Names of faults -> their remedies."""

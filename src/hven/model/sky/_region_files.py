@@ -168,7 +168,7 @@ def _import_regions_library() -> Any:
     except ImportError:
         raise UserError(
             "reading region files of DS9 and CASA requires Astropy's regions library, which is not installed",
-            remedy="run pip install 'hven[regions]'",
+            remedy="run `pip install 'hven[regions]'`",
         ) from None
     return regions
 

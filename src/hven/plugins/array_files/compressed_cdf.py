@@ -67,7 +67,7 @@ def unpack_cdf(path: Path, name: str) -> Path:
             message = format_message(
                 "{name} has the compression type {number}, which Hven cannot read", name, compression
             )
-            raise SourceError(message, remedy=format_message("decompress the file with cdfconvert -compression none"))
+            raise SourceError(message, remedy=format_message("decompress the file with `cdfconvert -compression none`"))
         if unpacked_bytes > MAX_UNPACKED_BYTES:
             raise _create_too_large_error(name)
         packed_file.seek(begin)

@@ -343,7 +343,7 @@ def open_netcdf(file: Place) -> OpenProductFile:
         if signature[:3] == b"CDF" and signature[3:] not in {b"\x01", b"\x02"}:
             raise SourceError(
                 format_message("{name} has the netCDF version {version}, which Hven cannot read", name, "CDF-5"),
-                remedy=format_message("convert the file to netCDF-4 (nccopy -k nc4)"),
+                remedy=format_message("convert the file to netCDF-4 (`nccopy -k nc4`)"),
             )
         deviations: list[ReadDeviation] = []
         tables: list[TablePart] = []

@@ -223,7 +223,7 @@ class StateExport:
 
 
 def _build_unknown_table_error(table_name: str) -> StorageError:
-    message = f"the archive has a table {table_name!r} that this Hven does not know"
+    message = f"the archive has a table {table_name!r} that this version of Hven does not know"
     package = find_package_of_table(table_name)
     if package is None:
         return StorageError(message, remedy="use the version of Hven that wrote the archive")

@@ -65,7 +65,7 @@ def restore(
         )
         return
     if directory is None:
-        raise UsageError("DIR is missing", remedy="run hven restore FILE DIR")
+        raise UsageError("DIR is missing", remedy="run `hven restore FILE DIR`")
     restored_facts = restoration.restore_archive(file, directory, engine=engine)
     if as_json:
         print_json(restored_facts)

@@ -231,7 +231,9 @@ def _answer_files(page_context: PageContext) -> Response:
     checked_tables = map(_check_basket_searches, list_basket_tables(page_context, requested_basket.basket))
     basket_tables = [table for table in checked_tables if table_downloads.list_archive_and_script_kinds(table.view)]
     if not basket_tables:
-        raise ParamError("nothing in this basket links to files", name="", remedy="download its rows instead")
+        raise ParamError(
+            "nothing in this basket links to files", name="", remedy="download the rows of the basket instead"
+        )
     if kind in load_file_archivers():
         return _answer_archive(page_context, basket_tables, requested_basket, kind)
     return _answer_script(page_context, basket_tables, requested_basket, kind)

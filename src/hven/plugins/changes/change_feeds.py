@@ -204,8 +204,7 @@ def _resolve_state_name(
     if name in {current_snapshot, *(event.state[table_name] for event in events)}:
         if state_scope_key != scope_key:
             raise GoneError(
-                f"{param_name}={state_name}: this state may contain other rows of {table_name} than those that you "
-                "can see",
+                f"{param_name}={state_name}: this state may contain rows of {table_name} to which you have no access",
                 remedy=READ_ALL_REMEDY,
             )
         return name

@@ -217,7 +217,8 @@ class _EditEndpoints:
         if name in visible_names:
             raise ForbiddenError(
                 "only curators of a collection may edit its texts",
-                remedy="ask an operator (health.operators), an administrator of the portal or a curator of the project",
+                remedy="ask an operator (health.operators), an administrator of the portal or a curator of the project "
+                "to edit them",
             )
         raise NotFoundError(
             format_message("there is no collection {name!r} here", name[:80]),
@@ -235,7 +236,8 @@ class _EditEndpoints:
         if not is_portal_editor and not editable_collections:
             raise ForbiddenError(
                 "only curators may edit texts on this site",
-                remedy="ask an operator (health.operators), an administrator of a portal or a curator of a project",
+                remedy="ask an operator (health.operators), an administrator of a portal or a curator of a project to "
+                "edit them",
             )
         brand = page_context.brand
         home = is_portal_editor and (operates or not editable_texts.is_shared_file(brand.text, brand, self.settings))

@@ -299,7 +299,8 @@ class ArrowDatabaseSource(KeyPagedDatabaseSource):
         if isinstance(value, str):
             if "\0" in value:
                 raise SourceError(
-                    "a key value contains a NUL character", remedy="run hven sync with --full; then Hven reads all rows"
+                    "a key value contains a NUL character",
+                    remedy="run `hven sync` with `--full`; then Hven reads all rows",
                 )
             return self.dialect.write_text(value)
         if isinstance(value, float):

@@ -150,7 +150,8 @@ def write_block_conditions_sql(
         match = _BLOCK_ID_PATTERN.fullmatch(block)
         if match is None:
             raise SourceError(
-                f"{block!r} is not a block of this source", remedy="run hven sync with --full; then Hven reads all rows"
+                f"{block!r} is not a block of this source",
+                remedy="run `hven sync` with `--full`; then Hven reads all rows",
             )
         if match[2] == "null":
             yield f"{name} IS NULL"

@@ -85,12 +85,12 @@ _REMEDIES_BY_ERROR = {
     1143: "grant the user SELECT on the table",
     1146: "check the name and its case, which matters in most installations; `hven new` lists the tables",
     1356: (
-        "ask the view's owner to create it again; the view uses objects that no longer exist, or that its definer may "
+        "ask the view's owner to create the view again; it uses objects that no longer exist, or that its definer may "
         "not read"
     ),
     1449: (
-        "ask the view's owner to run ALTER DEFINER = ... VIEW or to set SQL SECURITY INVOKER; the definer of the view "
-        "no longer has an account"
+        "ask the view's owner to run `ALTER DEFINER = ... VIEW` or to set `SQL SECURITY INVOKER`; the definer of the "
+        "view no longer has an account"
     ),
     ERROR_CONNECTION_LOST: (
         "check the server and its log, or raise `seconds`, the longest time that Hven waits for a byte; the next run "

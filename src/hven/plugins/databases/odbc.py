@@ -93,7 +93,9 @@ class OdbcSource(ArrowDatabaseSource):
         try:
             import arrow_odbc  # noqa: PLC0415  (for ODBC alone)
         except OSError as error:
-            raise SourceError("the ODBC driver manager is not installed", remedy="run apt install unixodbc") from error
+            raise SourceError(
+                "the ODBC driver manager is not installed", remedy="run `apt install unixodbc`"
+            ) from error
         parts = [(key.lower(), value) for key, value in _CONNECTION_PART_PATTERN.findall(self.connection_line)]
         stated_keys = {key for key, _ in parts}
         driver = " ".join(value for key, value in parts if key in {"driver", "dsn"})

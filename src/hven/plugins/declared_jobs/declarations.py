@@ -466,7 +466,7 @@ def _find_program(program_word: LocatedYamlScalar, settings: Settings, faults: F
         faults.add_error(
             f"command: {program_word} {reason}",
             program_word.place,
-            f"check {JOB_TYPES_DIRECTORY}/{program_word}; to make a file executable, run chmod +x",
+            f"check {JOB_TYPES_DIRECTORY}/{program_word}; to make a file executable, run `chmod +x`",
         )
         return None
     program_path = shutil.which(program_word, path=PROGRAM_PATH)

@@ -82,8 +82,8 @@ def move_connection_line_to_secrets(directory: Path, name: str, source: str) -> 
     ]
     if open_to_all:
         notes.append(
-            f"warning: every account on this machine can read {source} and the password in it: run chmod o-rwx "
-            f"{source}, and change the password"
+            f"warning: every account on this machine can read {source} and the password in it: run `chmod o-rwx "
+            f"{source}`, and change the password"
         )
     return f"${secret}", notes
 

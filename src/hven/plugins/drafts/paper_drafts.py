@@ -72,7 +72,7 @@ def copy_paper_files(directory: Path, source: str) -> tuple[Path, list[Path]]:
         raise TooLargeError(
             f"the total size of the files in {folder} is {size:,} bytes; Hven copies at most "
             f"{MAX_COPIED_BYTES:,} bytes",
-            remedy="run hven new --from FILE without --paper; then Hven reads the files where they are",
+            remedy="run `hven new --from FILE` without `--paper`; then Hven reads the files where they are",
         )
     data_folder = directory / "data"
     data_folder.mkdir(parents=True, exist_ok=True)

@@ -201,7 +201,9 @@ class DocumentEnrichmentOptions(BaseModel):
             return name
         package = plugins.find_unused_package("documents", name)
         if package is not None:
-            raise ValueError(f"{name!r} belongs to the plug-in package {package}, which `plugins` does not list")
+            raise ValueError(
+                f"{name!r} belongs to the plug-in package {package}, but `plugins` does not list this package"
+            )
         *first_names, last_name = map(repr, form_names)
         raise ValueError(f"Input should be {', '.join(first_names)} or {last_name}")
 

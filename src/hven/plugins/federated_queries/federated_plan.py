@@ -338,9 +338,8 @@ class FederatedExecution(FetchingExecution):
                 self._plan.host_engine,
             ),
             remedy="select fewer rows of that table with a condition, or with a join to a small table on its key "
-            "(EXPLAIN shows what is copied); "
-            "or ask the site's operators to move both collections into one engine (hven move), or to raise "
-            "limits.copy_rows and limits.copy_bytes",
+            "(EXPLAIN shows what is copied); or ask the site's operators to move both collections into one engine "
+            "(`hven move`), or to raise limits.copy_rows and limits.copy_bytes",
         )
 
 

@@ -588,7 +588,7 @@ def _build_evicted_error() -> StorageError:
 def _build_storage_error(error: OSError) -> StorageError:
     return StorageError(
         format_message("blocks of files cannot be stored: {reason}", str(error.strerror).lower()),
-        remedy="ask the site's operators to free space on the disk",
+        remedy="ask the site's operators to make space on the disk",
     )
 
 

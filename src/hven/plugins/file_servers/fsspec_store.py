@@ -46,7 +46,7 @@ class FsspecStore:
             import fsspec  # noqa: PLC0415  (an extra)
         except ImportError as error:
             raise SourceError(
-                "reading files from addresses such as gs:// requires fsspec", remedy="run pip install 'hven[stores]'"
+                "reading files from addresses such as gs:// requires fsspec", remedy="run `pip install 'hven[stores]'`"
             ) from error
         if "endpoint_url" in options:
             http_client.resolve_url(options["endpoint_url"], allow_private=allow_private)

@@ -802,7 +802,7 @@ def find_tiling(
     )
     if scope_suffix and tiling.name != tiling.snapshot.id + scope_suffix:
         message = format_message(
-            "{state} contains other rows of {table} than those that you may see", state_name or "", table_name
+            "{state} may contain rows of {table} to which you have no access", state_name or "", table_name
         )
         raise GoneError(message, remedy="open the catalogue again")
     return tiling

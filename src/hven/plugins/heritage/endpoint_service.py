@@ -177,7 +177,7 @@ async def _answer_rows(
 
 
 def _build_query_error(table: Table, endpoint: TableEndpoint, error: HvenError) -> ServiceError:
-    return ServiceError(f"{table.qualified_name}.{endpoint.name} built a query that cannot be executed: {error}")
+    return ServiceError(f"the endpoint {table.qualified_name}.{endpoint.name} built an invalid query: {error}")
 
 
 def _choose_columns(endpoint: TableEndpoint, values_by_name: Mapping[str, Any]) -> tuple[str, ...]:

@@ -224,7 +224,7 @@ def build_hips_survey(
     if program == "hipsgen" and not HIPSGEN_JAR.exists():
         raise UserError(
             format_message("Hipsgen is not installed"),
-            remedy=format_message("install Hipsgen; on Debian, run apt-get install aladin"),
+            remedy=format_message("install Hipsgen; on Debian, run `apt-get install aladin`"),
         )
     settings = context.site.settings
     files, inaccessible_files = _open_images(context, principal, collection, patterns)

@@ -358,7 +358,7 @@ class PagedJsonSource(JsonSource):
     def _build_refusal_error(self, status: int, answer_text: str) -> SourceError:
         remedies = {
             401: "set `login` or `token` to a secret with access to the service",
-            403: "ask its operators for access with this secret",
+            403: "ask the service's operators for access with this secret",
             404: "check the address",
         }
         remedy = remedies.get(status, "check the options of the request")

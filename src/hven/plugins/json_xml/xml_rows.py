@@ -304,7 +304,7 @@ def _check_not_truncated(element: Any, file: DataFile) -> None:
         raise SourceError(
             "the VOTable was truncated (QUERY_STATUS=OVERFLOW), so rows are missing",
             place=TextPlace(file=file.name, line=element.sourceline),
-            remedy="request more rows from the service (MAXREC), or a smaller part of the table",
+            remedy="request more rows from the service (MAXREC), or request a smaller part of the table",
         )
 
 

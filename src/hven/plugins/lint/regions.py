@@ -112,9 +112,9 @@ def _check_brackets(words: list[str]) -> None:
         elif word == ")":
             depth -= 1
         if depth < 0:
-            raise ValueError("a ) has no matching (")
+            raise ValueError("a closing parenthesis has no matching opening parenthesis")
     if depth:
-        raise ValueError("a ( has no matching )")
+        raise ValueError("an opening parenthesis has no matching closing parenthesis")
 
 
 def _build_region_shape(shape_kind: str, numbers: list[float]) -> RegionShape:

@@ -381,7 +381,7 @@ def _with_older_radii(frame: Frame, number: int, year: str) -> Frame:
         return frame
     radii_m = OLDER_RADII_M.get(number)
     if radii_m is None:
-        message = f"Hven does not know the radii of the report of 2000 for {frame.body.name}"
+        message = f"Hven does not know the radii of {frame.body.name} in the IAU report of 2000"
         raise ParamError(message, name="CRS", remedy=f"write a frame of 2015, such as {AUTHORITY}:{number}10")
     equatorial_m, polar_m = radii_m
     if equatorial_m == frame.body.equatorial_radius_m and polar_m == frame.body.polar_radius_m:

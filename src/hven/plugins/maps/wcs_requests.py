@@ -140,7 +140,7 @@ def write_geotiff(grid: NDArray[np.float64], view: MapView, unit: str) -> bytes:
     west, south, east, north = view.bounds
     width, height = (east - west) / view.width, (north - south) / view.height
     frame = view.frame
-    message = f"GeoTIFF cannot keep the frame {frame.name}"
+    message = f"a GeoTIFF cannot contain the frame {frame.name}"
     remedy = f"request a planetocentric frame on the sphere, such as {frame.body.get_frame(0).name}"
     if frame.crs.ellipsoid is None or frame.crs.ellipsoid.semi_major_metre != frame.crs.ellipsoid.semi_minor_metre:
         raise ParamError(message, name="CRS", remedy=remedy)

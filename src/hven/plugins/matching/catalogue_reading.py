@@ -166,7 +166,7 @@ class CatalogueReader:
         if column is None:
             raise SourceError(
                 f"no column of {self.options.table} has the UCD {ucd}",
-                remedy=f"name the column: `{key}:` of {self.name}",
+                remedy=f"set `{key}` of {self.name} to a column",
             )
         return column
 
@@ -232,7 +232,7 @@ class CatalogueReader:
             return compute_unit_factor(column.unit, unit)
         except ValueError as error:
             raise SourceError(
-                f"{column.name} of {self.options.table} is in {column.unit}, which isn't convertible to {unit}",
+                f"{column.name} of {self.options.table} is in {column.unit}, which cannot be converted to {unit}",
                 remedy="correct the unit of the column, or name another column",
             ) from error
 
@@ -252,6 +252,6 @@ class CatalogueReader:
         distant = epochs[(epochs < low) | (epochs > high)]
         if len(distant) and self.epoch is not None:
             raise SourceError(
-                f"{self.epoch.name} of {self.options.table} has the epoch {distant[0]:g}, which is no Julian year",
+                f"{self.epoch.name} of {self.options.table} has the epoch {distant[0]:g}, which is not a Julian year",
                 remedy="correct the value, or give the column the unit d if it has Julian dates",
             )

@@ -88,7 +88,7 @@ def list_object_columns(
         if column.name.lower() in names:
             raise SourceError(
                 f"two columns of the match are called {column.name}",
-                remedy="leave one of them out of `columns`, and join the tables by the id where you need it",
+                remedy="remove one of the two from `columns`; to get its values, join the tables on the id",
             )
         names.add(column.name.lower())
     return [replace(column, required=False, indexed=False, unique=False, origins=()) for column in columns]

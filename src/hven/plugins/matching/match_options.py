@@ -212,7 +212,7 @@ class Options(BaseModel):
         names = set[str]()
         for name in value:
             if not _NAME_PATTERN.fullmatch(name) or name.lower() == REFERENCE_NAME:
-                raise ValueError(f"a catalogue can't be called {name!r}: use letters, digits and underscores")
+                raise ValueError(f"a catalogue cannot be called {name!r}: use letters, digits and underscores")
             if name.lower() in names:
                 raise ValueError(f"two catalogues are called {name!r}")
             names.add(name.lower())

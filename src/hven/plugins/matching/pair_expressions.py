@@ -141,7 +141,7 @@ class PairExpressions:
             if reference.name.name.lower() == SEPARATION:
                 return SEPARATION
             raise SourceError(
-                f"`{key}` of the catalogue {self._name} doesn't say which table has {reference.name.name!r}",
+                f"`{key}` of the catalogue {self._name} does not say which table contains {reference.name.name!r}",
                 remedy=f"write {REFERENCE_NAME}.{reference.name.name} or {self._name}.{reference.name.name}",
             )
         owner = reference.qualifier[-1].name
@@ -179,7 +179,7 @@ def find_column(columns: Sequence[Column], name: str, user: str) -> Column:
             return column
     known_names = [column.name for column in columns]
     raise SourceError(
-        f"{user} names a column {name!r} that the table doesn't have",
+        f"{user} names a column {name!r} that the table does not have",
         remedy=suggest_spelling(name, known_names) or f"use one of {', '.join(known_names[:12])}",
     )
 

@@ -114,16 +114,16 @@ def _refuse_repeated_ids(ids: pa.Array, reader: CatalogueReader) -> None:
     if ids.null_count:
         raise DataError(
             f"{ids.null_count:,} rows of {reader.options.table} have no {reader.id.name}",
-            remedy="name a column without nulls: `id:`, or leave these rows out: `where:`",
+            remedy="set `id` to a column without nulls, or exclude these rows with `where`",
         )
     if len(ids) < 2:
         return
     repeated = ids.slice(1).filter(pc.equal(ids.slice(1), ids.slice(0, len(ids) - 1)))
     if len(repeated):
         raise DataError(
-            f"{len(repeated):,} rows of {reader.options.table} have a {reader.id.name} that another row has, for "
+            f"{len(repeated):,} rows of {reader.options.table} repeat the {reader.id.name} of another row, for "
             f"example {repeated[0].as_py()}",
-            remedy="name a column that is unique: `id:`",
+            remedy="set `id` to a column with unique values",
         )
 
 
@@ -206,7 +206,7 @@ class PairSearch:
             raise DataError(
                 f"{reader.options.table} is too dense: at least {error.pair_count:,} pairs are within "
                 f"{self._reach_arcsec:g} arcsec",
-                remedy=f"choose a smaller `radius` or `mates` for {reader.name}, or leave rows out with `where`",
+                remedy=f"choose a smaller `radius` or `mates` for {reader.name}, or exclude rows with `where`",
             ) from None
         return self._combine_parts(parts, further_columns)
 
@@ -285,8 +285,8 @@ class PairSearch:
         star_count = len(np.unique(row_numbers))
         if ids.null_count or len(unique_ids) != star_count:
             raise DataError(
-                f"{star_count:,} candidates of {reader.options.table} have {len(unique_ids) - bool(ids.null_count):,} "
-                f"different values of {reader.id.name}",
-                remedy=f"name a column that is unique and has no nulls: `id:` of {reader.name}",
+                f"{star_count:,} candidates of {reader.options.table} have only "
+                f"{len(unique_ids) - bool(ids.null_count):,} different values of {reader.id.name}",
+                remedy=f"set `id` of {reader.name} to a column with unique values and without nulls",
             )
         return np.asarray(pc.index_in(ids, value_set=unique_ids)).astype(np.int64)

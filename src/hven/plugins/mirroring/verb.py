@@ -44,7 +44,7 @@ def mirror(
         typer.Argument(metavar="NAME...", help=("Collections to copy (default: all public collections).")),
     ] = None,
     interval: Annotated[
-        str, typer.Option("--every", help=("How often hven serve updates the copies, for example 1 h or 10 min."))
+        str, typer.Option("--every", help=("How often `hven serve` updates the copies, for example 1 h or 10 min."))
     ] = "1 h",
     only_once: Annotated[
         bool, typer.Option("--once", help=("Copy the collections once, and do not follow their changes."))
@@ -60,7 +60,7 @@ def mirror(
     """
     base = url.rstrip("/")
     if not base.startswith(("http://", "https://")):
-        raise UsageError(f"{url!r} is not the address of a site", remedy="run hven mirror https://host")
+        raise UsageError(f"{url!r} is not the address of a site", remedy="run `hven mirror https://host`")
     if context.obj is not None and not (Path(context.obj) / SITE_FILE).is_file():
         create_site_directory(Path(context.obj))
     results: list[dict[str, Any]] = []

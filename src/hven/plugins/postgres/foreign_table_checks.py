@@ -92,7 +92,10 @@ def _check_foreign_server(
         "SELECT srvoptions FROM pg_foreign_server WHERE srvname = $1", [target.name]
     ).fetchone()
     if row is None:
-        remedy = f"run hven fdw {target.name} --apply, or let an administrator run what hven fdw {target.name} writes"
+        remedy = (
+            f"run `hven fdw {target.name} --apply`, or let an administrator run the statements that "
+            f"`hven fdw {target.name}` writes"
+        )
         yield ForeignSetupFinding(
             about=target.name, level="error", message="the foreign server is not set up", remedy=remedy
         )
@@ -112,7 +115,7 @@ def _check_foreign_server(
             about=target.name,
             level=level,
             message=f"the option {name} is {shown_value}, but should be {wanted_value}",
-            remedy=f"run ALTER SERVER {server} OPTIONS ({option_verb} {name} '{wanted_value}')",
+            remedy=f"run `ALTER SERVER {server} OPTIONS ({option_verb} {name} '{wanted_value}')`",
         )
     yield from _check_user_mappings(local_connection, target)
 
@@ -130,8 +133,8 @@ def _check_user_mappings(local_connection: Any, target: ForeignTableSpec) -> Ite
                 about=target.name,
                 level="error",
                 message=f"the role {role} has no user mapping",
-                remedy=f"run hven fdw {target.name} --apply, or CREATE USER MAPPING FOR {quote_identifier(role)} "
-                f"SERVER {quote_identifier(target.name)} OPTIONS (user .., password ..)",
+                remedy=f"run `hven fdw {target.name} --apply`, or `CREATE USER MAPPING FOR {quote_identifier(role)} "
+                f"SERVER {quote_identifier(target.name)} OPTIONS (user .., password ..)`",
             )
 
 
@@ -155,7 +158,7 @@ def _check_foreign_tables(
                 about=about,
                 level="error",
                 message="the foreign table does not exist",
-                remedy=f"run hven fdw {target.name} --apply",
+                remedy=f"run `hven fdw {target.name} --apply`",
             )
             continue
         yield from _compare_columns(about, remote_columns[name], local_columns[name], target)
@@ -184,7 +187,7 @@ def _check_privileges(
         findings.append(ForeignSetupFinding(about=about, level="error", message=message, remedy=remedy))
     if not can_select:
         message = f"{user_name} may not read the table {target.database_name}"
-        remedy = f"in that database, run GRANT SELECT ON {remote_table} TO {quote_identifier(user_name)}"
+        remedy = f"in that database, run `GRANT SELECT ON {remote_table} TO {quote_identifier(user_name)}`"
         findings.append(ForeignSetupFinding(about=about, level="error", message=message, remedy=remedy))
     elif can_write:
         message = f"{user_name} may write to the table {target.database_name}"
@@ -206,8 +209,8 @@ def _compare_columns(
                 about=about,
                 level="error",
                 message=f"the column {name} no longer exists on the remote server, so queries of this column fail",
-                remedy=f"run hven fdw {target.name} --apply, or ALTER FOREIGN TABLE {table} DROP COLUMN "
-                f"{quote_identifier(name)}",
+                remedy=f"run `hven fdw {target.name} --apply`, or `ALTER FOREIGN TABLE {table} DROP COLUMN "
+                f"{quote_identifier(name)}`",
             )
         elif remote_types[name] != column_type:
             yield ForeignSetupFinding(
@@ -215,8 +218,8 @@ def _compare_columns(
                 level="error",
                 message=f"the column {name} has the type {remote_types[name]} on the remote server, but {column_type} "
                 "here",
-                remedy=f"run hven fdw {target.name} --apply, or ALTER FOREIGN TABLE {table} ALTER COLUMN "
-                f"{quote_identifier(name)} TYPE {remote_types[name]}",
+                remedy=f"run `hven fdw {target.name} --apply`, or `ALTER FOREIGN TABLE {table} ALTER COLUMN "
+                f"{quote_identifier(name)} TYPE {remote_types[name]}`",
             )
     for name, column_type in remote_columns:
         if name not in local_types:
@@ -224,8 +227,8 @@ def _compare_columns(
                 about=about,
                 level="warning",
                 message=f"the column {name} ({column_type}) is new on the remote server, so it is not visible here",
-                remedy=f"run hven fdw {target.name} --apply, or ALTER FOREIGN TABLE {table} ADD COLUMN "
-                f"{quote_identifier(name)} {column_type}",
+                remedy=f"run `hven fdw {target.name} --apply`, or `ALTER FOREIGN TABLE {table} ADD COLUMN "
+                f"{quote_identifier(name)} {column_type}`",
             )
 
 

@@ -337,7 +337,7 @@ def apply_foreign_setup(target: ForeignTableSpec, url: str, server_name: str) ->
         except psycopg.errors.DependentObjectsStillExist as error:
             message = f"{target.name}: {error_translation.extract_error_message(error)}"
             remedy = (
-                "drop the objects that depend on the table, or use ALTER FOREIGN TABLE; hven fdw --check shows the "
+                "drop the objects that depend on the table, or use ALTER FOREIGN TABLE; `hven fdw --check` shows the "
                 "differences"
             )
             raise UserError(message, remedy=remedy) from error

@@ -240,7 +240,7 @@ class _ClientRowWrite(ClientWrite):
         if record is None:
             raise NotFoundError(
                 format_message("{table} is not published yet", self.table),
-                remedy="run hven ingest to publish the table",
+                remedy="run `hven ingest` to publish the table",
             )
         push = self._build_push(pushed_rows, record.snapshot.statistics)
         report = self.create_report(push.run)

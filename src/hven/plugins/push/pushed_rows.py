@@ -69,7 +69,7 @@ class PushedRows:
                 format_message(
                     "{table} does not accept rows at the moment: {message}", spec.table.qualified_name, error.message
                 ),
-                remedy="ask the site's operators to run hven check",
+                remedy="ask the site's operators to run `hven check`",
             ) from error
         table = entry.mapping.table
         origins_by_column = {column.name: column.origins for column in table.columns}

@@ -137,7 +137,7 @@ class ClientWrite:
         if self.collection in self.site.store.map_held_collections():
             raise KeyTakenError(
                 format_message("the collection {collection!r} is on hold after a rollback", self.collection),
-                remedy="ask the site's operators to resume the collection with hven schedule resume",
+                remedy="ask the site's operators to resume the collection with `hven schedule resume`",
             )
 
     def create_report(self, run: str) -> IngestReport:
@@ -177,7 +177,7 @@ class ClientWrite:
                     self.collection,
                     error.message,
                 ),
-                remedy="ask the site's operators to run hven check and hven ingest",
+                remedy="ask the site's operators to run `hven check` and `hven ingest`",
             ) from error
         except DataError as error:
             if isinstance(error, RowsRefusedError):

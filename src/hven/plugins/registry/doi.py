@@ -83,12 +83,13 @@ def doi(
     if len(chosen_options) > 1:
         raise UsageError(
             f"{' and '.join(chosen_options)} cannot be combined",
-            remedy=f"use only one of these options, for example: hven doi NAME {chosen_options[0]}",
+            remedy=f"use only one of these options, for example `hven doi NAME {chosen_options[0]}`",
         )
     if name is None:
         if chosen_options or label or suffix:
             raise UsageError(
-                "the name of the collection is missing", remedy=f"run hven doi NAME {' '.join(chosen_options)}".rstrip()
+                "the name of the collection is missing",
+                remedy=f"run `{' '.join(['hven doi NAME', *chosen_options])}`",
             )
         _list_dois(context, as_json=as_json)
         return
@@ -131,7 +132,7 @@ def _collect_citation_metadata(site: Site, collection_name: str, release_label: 
         if collection_name in published_state.resources and not release_label:
             raise NotFoundError(
                 f"no table of the collection {collection_name!r} is public",
-                remedy="run hven status to see which tables are public",
+                remedy="run `hven status` to see which tables are public",
             ) from error
         raise
 

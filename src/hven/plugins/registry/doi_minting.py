@@ -211,7 +211,7 @@ class DataCiteClient:
             )
         raise UserError(
             f"DataCite {failed_action}: {error_text}",
-            remedy="correct the descriptor; to see the metadata that is sent, run hven doi NAME",
+            remedy="correct the descriptor; to see the metadata that is sent, run `hven doi NAME`",
         )
 
 

@@ -96,7 +96,7 @@ def complete_settings_by_prompt(settings: Settings) -> Settings:
     if not sys.stdin.isatty():
         raise UsageError(
             "--write asks questions, so it needs a terminal",
-            remedy="run hven register, and copy the printed lines to hven.toml",
+            remedy="run `hven register`, and copy the printed lines to hven.toml",
         )
     answers: dict[str, str] = {}
     for keys, question in SETTING_QUESTIONS.items():
@@ -155,7 +155,7 @@ def update_settings_text(text: str, new_values: Mapping[str, str]) -> str:
         raise UserError(
             f"Hven cannot add the lines to {site_settings.SETTINGS_FILE}, because the file uses a form of TOML that "
             "Hven cannot edit",
-            remedy="run hven register, and copy the printed lines to hven.toml",
+            remedy="run `hven register`, and copy the printed lines to hven.toml",
         )
     return text
 

@@ -62,7 +62,10 @@ REQUIRED_SETTINGS = {
 }
 # key of descriptors -> example, and what a missing key means
 RECOMMENDED_KEYS = {
-    "description": ("description: What was measured, by whom, and what for", "readers do not learn what it is"),
+    "description": (
+        "description: What was measured, by whom, and what for",
+        "readers do not learn what the collection contains",
+    ),
     "subjects": ("subjects: [solar-physics]", "registries list it under virtual observatories instead of its subject"),
     "creators": ('creators: [{name: "Brahe, T.", orcid: 0000-0002-1825-0097}]', "its authors get no credit"),
     "licence": ("licence: CC-BY-4.0", "users do not know how they may use it"),

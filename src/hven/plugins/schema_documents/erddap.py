@@ -56,9 +56,9 @@ UNSUPPORTED_TYPE_REMEDIES = {
         "publishes them"
     ),
     "FromErddap": (
-        "it is on another ERDDAP server; give hven new the .csvp or .parquet file from that server's tabledap"
+        "it is on another ERDDAP server; give `hven new` the .csvp or .parquet file from that server's tabledap"
     ),
-    "FromDapSequence": "give hven new a text file from its server",
+    "FromDapSequence": "give `hven new` a text file from its server",
 }
 UDUNITS_ALIASES = {
     "degrees_north": "deg",
@@ -131,11 +131,11 @@ def read_table_set_description(request: TableDescriptionRequest) -> TableSetDesc
             notes.append(f"{dataset.get('datasetID')} is left out: {error.message}")
     if datasets and not tables:
         raise SourceError(
-            f"Hven can read none of the {len(datasets)} data sets of the file here ({notes[0]})",
+            f"Hven cannot read any of the {len(datasets)} data sets in the file on this machine ({notes[0]})",
             place=TextPlace(file=file_name),
             remedy=(
-                "run hven new on the machine that has the directory in fileDir; on other machines, Hven can read only "
-                "data sets from databases"
+                "run `hven new` on the machine that has the directory in fileDir; on other machines, Hven can read "
+                "only data sets from databases"
             ),
         )
     if len(datasets) == 1:

@@ -51,7 +51,7 @@ _VALUE_ERROR_PATTERNS = (
     (
         re.compile(r"INVALID_PARAMETER_VALUE\.(PATTERN|REGEX_GROUP_INDEX)|INVALID_REGEXP_REPLACE"),
         re.compile(r"(?P<v>.*)(?P<t>)", re.DOTALL),
-        "the pattern cannot be read: {v}",
+        "the pattern is not valid ({v})",
     ),
 )
 _ADQL_TYPE_NAMES = {
@@ -197,14 +197,14 @@ def _translate_worker_error(text: str, server_name: str) -> HvenError | None:
         return StorageError(
             f"Hven is not installed on the workers of the Spark cluster{_format_server(server_name)}, so the cluster "
             "cannot compute shapes and matches",
-            remedy="install hven in the Python of the workers (spark.pyspark.python); plain SQL works without Hven",
+            remedy="install Hven in the Python of the workers (spark.pyspark.python); plain SQL works without Hven",
         )
     version_match = re.search(r"the workers have hven (?P<there>[^\s,]+), but this server has (?P<here>[^\s']+)", text)
     if version_match is not None:
         return StorageError(
             f"the workers of the Spark cluster{_format_server(server_name)} have Hven "
             f"{version_match['there']}, but this server has {version_match['here']}",
-            remedy="install the same version of hven in the Python of the workers",
+            remedy="install the same version of Hven in the Python of the workers",
         )
     missing = re.search(r"ModuleNotFoundError: (?P<what>No module named '[^']*')", text)
     if missing is not None or python is not None:
@@ -213,8 +213,8 @@ def _translate_worker_error(text: str, server_name: str) -> HvenError | None:
             reason = f"an incomplete Python: {missing['what']}"
         return StorageError(
             f"the workers of the Spark cluster{_format_server(server_name)} have {reason}",
-            remedy="on the workers, install the minor version of Python that this server uses, and install hven in "
-            "that Python (spark.pyspark.python); hven check shows both versions",
+            remedy="on the workers, install the minor version of Python that this server uses, and install Hven in "
+            "that Python (spark.pyspark.python); `hven check` shows both versions",
         )
     return None
 
@@ -227,7 +227,7 @@ def _translate_file_error(error_class: str, text: str) -> HvenError | None:
             return build_missing_file_error(name)
         return StorageError(
             f"the cluster cannot read a file of the table{name and ': '}{name}",
-            remedy="run hven verify to find the damaged files, then ingest or adopt the catalogue again",
+            remedy="run `hven verify` to find the damaged files, then ingest or adopt the catalogue again",
         )
     if "No space left on device" in text:
         return StorageError("the disk of a worker is full", remedy="give spark.local.dir more space")
@@ -263,7 +263,7 @@ def _translate_value_error(error_class: str, text: str) -> HvenError | None:
             return EvaluationError(f"a value cannot be computed: {message}", remedy=remedy)
     pattern_error = re.search(r"PatternSyntaxException: (.*?)(?: near index|$)", text, re.MULTILINE)
     if pattern_error is not None:
-        return EvaluationError(f"a value cannot be computed: the pattern cannot be read: {pattern_error[1]}")
+        return EvaluationError(f"a value cannot be computed: the pattern is not valid ({pattern_error[1]})")
     python_error = re.search(r"^\s*ValueError: (.*)", text, re.MULTILINE)
     if python_error is not None:
         return EvaluationError(f"a value cannot be computed: {python_error[1]}")
@@ -289,7 +289,7 @@ def build_unexpected_spark_error(reason: str) -> ServiceError:
     """Build the error of a query that fails for an unknown reason."""
     return ServiceError(
         f"the Spark cluster could not run the query: {reason}",
-        remedy="report this to the site's operators: it is a bug in Hven, and the query is not the cause",
+        remedy="report this to the site's operators: the error is in Hven, not in the query",
     )
 
 

@@ -76,7 +76,7 @@ def parse_cql2_text(text: str) -> dict[str, Any]:
     except ImportError:
         raise UserError(
             "filters in CQL2 text require the library cql2, which is not installed",
-            remedy="run pip install 'hven[stac]', or send the filter as CQL2 JSON",
+            remedy="run `pip install 'hven[stac]'`, or send the filter as CQL2 JSON",
         ) from None
     if len(text) > MAX_FILTER_CHARACTERS:
         message = format_message(
@@ -91,9 +91,10 @@ def parse_cql2_text(text: str) -> dict[str, Any]:
         position = lines[0].removeprefix("--> ") if lines else ""
         reason = lines[-1].removeprefix("= ") if lines else ""
         message = format_message("the filter is not CQL2: line:column {position}: {reason}", position, reason)
-        raise ParamError(message, name="filter", remedy="write for example epn:target_name = 'Mars'") from None
+        raise ParamError(message, name="filter", remedy="write, for example, epn:target_name = 'Mars'") from None
     if not isinstance(parsed, dict):
-        raise ParamError("the filter is a value, not a condition", name="filter", remedy="compare it with something")
+        remedy = "compare the value with something"
+        raise ParamError("the filter is a value, not a condition", name="filter", remedy=remedy)
     return parsed
 
 
@@ -125,7 +126,7 @@ def parse_cql2_json(text: str | bytes) -> dict[str, Any]:
     except orjson.JSONDecodeError as error:
         raise ParamError(f"the filter is not JSON: {error}", name="filter", remedy="see CQL2 JSON") from None
     if not isinstance(parsed, dict):
-        raise ParamError("the filter is no JSON object", name="filter", remedy='write {"op": .., "args": [..]}')
+        raise ParamError("the filter is not a JSON object", name="filter", remedy='write {"op": .., "args": [..]}')
     return parsed
 
 
@@ -215,7 +216,7 @@ class _FilterTranslator:
             return Negation(self.translate_condition(_require_args(op, args, 1)[0], depth))
         parts = tuple(self.translate_condition(arg, depth) for arg in args)
         if len(parts) < 2:
-            raise build_filter_error(f"{op} needs two conditions or more")
+            raise build_filter_error(f"{op} needs at least two conditions")
         if op == "and":
             return Conjunction(parts)
         return Disjunction(parts)
@@ -283,7 +284,7 @@ class _FilterTranslator:
         if isinstance(pattern, dict) and isinstance(pattern.get("args"), list):
             pattern_text = next(iter(pattern["args"]), None)
         if not isinstance(pattern_text, str) or "\\" in pattern_text:
-            raise build_filter_error("LIKE needs a text as pattern, with % and _, and without \\")
+            raise build_filter_error("the pattern of LIKE must be a text with % and _, and without \\")
         return LikePredicate(self._translate_value(operand, depth), self._translate_value(pattern, depth))
 
     def _translate_array_predicate(self, op: str, args: Sequence[Any], _: int) -> Expr:
@@ -297,7 +298,8 @@ class _FilterTranslator:
         reference = build_column_ref(column.name)
         if op in {"a_containedBy", "a_equals"}:
             if len(values) > 1:
-                raise build_filter_error(f"{op} takes a list of one text here", "use a_contains or a_overlaps")
+                message = f"the list in {op} must contain only one text here"
+                raise build_filter_error(message, "use a_contains or a_overlaps")
             return Comparison("=", reference, Literal(values[0]))
         parts = tuple(_build_target_condition(reference, value) for value in values)
         if op == "a_overlaps" or len(parts) == 1:
@@ -354,7 +356,7 @@ def _join_alternatives(parts: tuple[Expr, ...]) -> Expr:
 
 def _check_depth(depth: int) -> None:
     if depth > MAX_FILTER_DEPTH:
-        raise TooLargeError(format_message("the filter is nested more than {most} deep", MAX_FILTER_DEPTH))
+        raise TooLargeError(format_message("the filter is nested more than {most} levels deep", MAX_FILTER_DEPTH))
 
 
 def find_filter_column(name: str, item_table: ItemTable) -> Column:
@@ -377,7 +379,7 @@ def find_filter_column(name: str, item_table: ItemTable) -> Column:
         remedy = suggest_spelling(name, list(item_table.property_columns)) or "see the queryables of the collection"
         raise build_filter_error(f"{item_table.id} has no property {name!r:.80}", remedy)
     if column.type.is_array and not column.type.is_string:
-        raise build_filter_error(f"the property {name!r:.80} is a list of numbers, which filters do not take")
+        raise build_filter_error(f"the property {name!r:.80} is a list of numbers, so filters cannot use it")
     return column
 
 
@@ -398,5 +400,5 @@ def _read_operation(node: object) -> tuple[str, Sequence[Any]]:
 
 def _require_args(op: str, args: Sequence[Any], count: int) -> Sequence[Any]:
     if len(args) != count:
-        raise build_filter_error(f"{op} takes {count} arguments, and the filter gives {len(args)}")
+        raise build_filter_error(f"{op} takes {count} arguments, but the filter gives {len(args)}")
     return args

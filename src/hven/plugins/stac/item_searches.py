@@ -156,7 +156,7 @@ def decode_token(token: str) -> list[Any]:
     except ValueError:
         content = None
     if not isinstance(content, list):
-        raise ParamError("the token is not one of this service", name="token", remedy="follow the link next of a page")
+        raise ParamError("the token is not from this service", name="token", remedy="use the link `next` of a page")
     return content
 
 
@@ -189,7 +189,8 @@ def _read_page_by_id(catalogue: ReaderCatalogue, search: ItemSearch) -> ItemPage
         content = decode_token(search.token)
         is_valid = len(content) == 3 and isinstance(content[0], str) and content[0] in search.collection_ids
         if not is_valid or not isinstance(content[2], int):
-            raise ParamError("the token is of another search", name="token", remedy="follow the link next of a page")
+            remedy = "use the link `next` of a page"
+            raise ParamError("the token belongs to another search", name="token", remedy=remedy)
         position = list(search.collection_ids).index(content[0])
         _, last_id, read_before = content
     texts: list[pa.Array] = []
@@ -242,7 +243,8 @@ def _read_sorted_page(catalogue: ReaderCatalogue, search: ItemSearch) -> ItemPag
         if len(content) != len(offsets) or not all(
             isinstance(item, int) and 0 <= item <= MAX_OFFSET for item in content
         ):
-            raise ParamError("the token is of another search", name="token", remedy="follow the link next of a page")
+            remedy = "use the link `next` of a page"
+            raise ParamError("the token belongs to another search", name="token", remedy=remedy)
         offsets = content
     text_parts: list[pa.Array] = []
     key_parts: list[pa.Table] = []
@@ -269,7 +271,7 @@ def _read_sorted_page(catalogue: ReaderCatalogue, search: ItemSearch) -> ItemPag
             keys_table = pa.concat_tables(key_parts, promote_options="permissive")
         except pa.ArrowException:
             message = "the collections have values of different types to sort by"
-            raise ParamError(message, name="sortby", remedy="search one collection") from None
+            raise ParamError(message, name="sortby", remedy="search one collection at a time") from None
         orders = [
             (f"key{index}", "descending" if is_descending else "ascending")
             for index, (_, is_descending) in enumerate(search.sort_keys)

@@ -139,7 +139,7 @@ def build_search(given: Mapping[str, Any], collection_ids: Sequence[str]) -> Ite
         if name not in SEARCH_NAMES:
             raise ParamError(f"{name!r:.60} is not a member of a search", name=str(name)[:60])
     if given.get("bbox") is not None and given.get("intersects") is not None:
-        raise ParamError("bbox and intersects are both given", name="bbox", remedy="give one of them")
+        raise ParamError("bbox and intersects cannot be combined", name="bbox", remedy="give one of them")
     wanted_ids = _read_texts(given, "collections")
     if wanted_ids:  # collections that the reader does not see have no items
         collection_ids = [collection_id for collection_id in collection_ids if collection_id in set(wanted_ids)]
@@ -184,7 +184,8 @@ def _read_limit(value: object) -> int:
     except ValueError:
         limit = 0
     if limit < 1:
-        raise ParamError(f"limit={value!r:.40} is not a number from 1", name="limit", remedy=f"give 1 to {MAX_LIMIT}")
+        message = f"limit={value!r:.40} is not a whole number of at least 1"
+        raise ParamError(message, name="limit", remedy=f"give a number from 1 to {MAX_LIMIT}")
     return min(limit, MAX_LIMIT)
 
 
@@ -196,7 +197,7 @@ def _read_filter(given: Mapping[str, Any]) -> Mapping[str, Any] | None:
     language = given.get("filter-lang", "cql2-json")
     if language not in {"cql2-text", "cql2-json"}:
         raise ParamError(
-            f"filter-lang={language!r:.40} is unknown", name="filter-lang", remedy="cql2-text or cql2-json"
+            f"filter-lang={language!r:.40} is unknown", name="filter-lang", remedy="write cql2-text or cql2-json"
         )
     if not filter_value:
         return None
@@ -220,7 +221,7 @@ def _read_sort_keys(value: object) -> Sequence[tuple[str, bool]]:
         direction = entry.get("direction", "asc") if isinstance(entry, dict) else None
         if not isinstance(field_name, str) or direction not in {"asc", "desc"}:
             remedy = 'write [{"field": "id", "direction": "asc"}]'
-            raise ParamError(f"sortby has the entry {entry!r:.80}", name="sortby", remedy=remedy)
+            raise ParamError(f"the entry {entry!r:.80} of sortby is not valid", name="sortby", remedy=remedy)
         keys.append((field_name, direction == "desc"))
     return keys
 

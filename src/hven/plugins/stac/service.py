@@ -179,7 +179,7 @@ def _search_by_post(catalogue: ReaderCatalogue, request: Request, body: bytes) -
     except orjson.JSONDecodeError as error:
         raise ParamError(f"the body is not JSON: {error}", remedy="send the search as a JSON object") from None
     if not isinstance(given, dict):
-        raise ParamError("the body is no JSON object", remedy='send for example {"limit": 10}')
+        raise ParamError("the body is not a JSON object", remedy='send, for example, {"limit": 10}')
     page = read_item_page(catalogue, build_search(given, list(catalogue.item_tables)))
     return _write_item_collection(page, _build_page_links(catalogue, request, page, given))
 

@@ -339,7 +339,8 @@ def build_spatial_condition(operation: str, args: Sequence[object], item_table: 
         operation = {"s_within": "s_contains", "s_contains": "s_within"}.get(operation, operation)
     property_name = first.get("property") if isinstance(first, dict) else None
     if property_name not in {"geometry", "s_region"} or not isinstance(second, dict):
-        raise ParamError(f"{operation} needs geometry and a geometry", name="filter", remedy=_GEOMETRY_REMEDY)
+        message = f"{operation} needs the property 'geometry' and a geometry"
+        raise ParamError(message, name="filter", remedy=_GEOMETRY_REMEDY)
     if "bbox" in second:
         box = parse_box(second["bbox"] if isinstance(second["bbox"], list) else "", "filter")
         return build_box_condition(box, item_table, operation)

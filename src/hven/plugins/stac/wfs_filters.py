@@ -70,7 +70,8 @@ def parse_wfs_filter(
     except ET.ParseError as error:
         raise ParamError(f"the filter is not XML: {error}", name="FILTER") from None
     if _get_tag(root) != "Filter":
-        raise ParamError(f"the filter is an element {_get_tag(root)}", name="FILTER", remedy="send the element Filter")
+        message = f"the filter is the element {_get_tag(root)}, not Filter"
+        raise ParamError(message, name="FILTER", remedy="send the element Filter")
     return _WfsFilterParser(item_table, orient_box).join_conditions("and", list(root), 0)
 
 
@@ -100,7 +101,7 @@ class _WfsFilterParser:
 
     def _translate(self, element: ET.Element, depth: int) -> dict[str, Any]:
         if depth > MAX_FILTER_DEPTH:
-            raise TooLargeError(f"the filter is nested more than {MAX_FILTER_DEPTH} deep")
+            raise TooLargeError(f"the filter is nested more than {MAX_FILTER_DEPTH} levels deep")
         tag = _get_tag(element)
         if tag in {"And", "Or"}:
             return self.join_conditions(tag.lower(), list(element), depth)
@@ -138,7 +139,7 @@ class _WfsFilterParser:
         names = [child.text or "" for child in element.iter() if _get_tag(child) in _NAME_ELEMENTS]
         texts = [(child.text or "").strip() for child in element.iter() if _get_tag(child) == "Literal"]
         if len(names) != 1:
-            raise ParamError(f"{_get_tag(element)} needs one property", name="FILTER")
+            raise ParamError(f"{_get_tag(element)} needs exactly one property", name="FILTER")
         name = names[0].strip().rpartition(":")[2].rpartition("/")[2]
         column = find_filter_column(name, self.item_table)
         if not column.type.is_numeric or _get_tag(element) == "PropertyIsLike":
@@ -146,7 +147,7 @@ class _WfsFilterParser:
         try:
             return name, [float(text) for text in texts]
         except ValueError:
-            raise ParamError(f"{name} compares with {texts!r:.60}, which is not a number", name="FILTER") from None
+            raise ParamError(f"{name} is compared with {texts!r:.60}, but needs a number", name="FILTER") from None
 
     def _translate_box(self, element: ET.Element) -> dict[str, Any]:
         frame = next((child.get("srsName") for child in element.iter() if child.get("srsName")), None) or ""

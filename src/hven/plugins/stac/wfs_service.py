@@ -155,7 +155,7 @@ class _MissingParamError(ParamError):
 def _answer_operation(wfs_request: _WfsRequest) -> tuple[bytes, str]:
     operation = wfs_request.params.read_one("REQUEST")
     if operation is None:
-        raise _MissingParamError("REQUEST is missing", name="REQUEST", remedy=f"give {', '.join(OPERATIONS)}")
+        raise _MissingParamError("REQUEST is missing", name="REQUEST", remedy=f"use one of {', '.join(OPERATIONS)}")
     writers: dict[str, Callable[[_WfsRequest], tuple[bytes, str]]] = {
         "getcapabilities": _write_capabilities,
         "describefeaturetype": _write_feature_schema,
@@ -166,7 +166,7 @@ def _answer_operation(wfs_request: _WfsRequest) -> tuple[bytes, str]:
     write = writers.get(operation.lower())
     if write is None:
         raise ParamError(
-            f"REQUEST={operation!r:.40} is unknown", name="REQUEST", remedy=f"give {', '.join(OPERATIONS)}"
+            f"REQUEST={operation!r:.40} is unknown", name="REQUEST", remedy=f"use one of {', '.join(OPERATIONS)}"
         )
     return write(wfs_request)
 
@@ -372,7 +372,7 @@ def _write_features(wfs_request: _WfsRequest) -> tuple[bytes, str]:
     params = wfs_request.params
     is_single = params.read_one("STOREDQUERY_ID") is not None
     if is_single and params.read_one("STOREDQUERY_ID") != STORED_QUERY:
-        raise ParamError("the stored query is unknown", name="STOREDQUERY_ID", remedy=f"give {STORED_QUERY}")
+        raise ParamError("the stored query is unknown", name="STOREDQUERY_ID", remedy=f"use {STORED_QUERY}")
     ids_text = params.read_one("ID" if is_single else "RESOURCEID") or params.read_one("FEATUREID")
     feature_ids = [text for text in (ids_text or "").split(",") if text]
     collections = wfs_request.find_types()
@@ -380,8 +380,8 @@ def _write_features(wfs_request: _WfsRequest) -> tuple[bytes, str]:
         name = next((name for name in wfs_request.catalogue.item_tables if feature_ids[0].startswith(f"{name}.")), "")
         collections = [wfs_request.catalogue.find_collection(name)]
     if len(collections) != 1:
-        remedy = "give one name of a feature type"
-        raise _MissingParamError(f"{len(collections)} types were given", name="TYPENAMES", remedy=remedy)
+        remedy = "give the name of one feature type"
+        raise _MissingParamError(f"the request names {len(collections)} feature types", name="TYPENAMES", remedy=remedy)
     (collection,) = collections
     search = _build_search(wfs_request, collection, feature_ids)
     output_format = (params.read_one("OUTPUTFORMAT") or "").lower().partition(";")[0]
@@ -432,7 +432,8 @@ def _read_box_numbers(words: Sequence[str]) -> list[float]:
     except ValueError:
         numbers = []
     if len(numbers) != 4:
-        raise ParamError("BBOX is not four numbers", name="BBOX", remedy="give four numbers, and perhaps a frame")
+        remedy = "give four numbers and, optionally, a frame"
+        raise ParamError("BBOX does not contain four numbers", name="BBOX", remedy=remedy)
     return numbers
 
 

@@ -94,7 +94,7 @@ def _check_known_collection(site: Site, collection: str) -> None:
         suggestion = suggest_spelling(collection, sorted(known_collections))
         raise NotFoundError(
             f"there is no collection {collection!r:.80}, and there are no counts for that name",
-            remedy=suggestion or "run hven report to see all collections",
+            remedy=suggestion or "run `hven report` to see all collections",
         )
 
 

@@ -132,5 +132,5 @@ def _find_user_table(site: Site, owner: str, table_name: str) -> tuple[SnapshotR
         if record.table.name.lower() == wanted_name:
             return record, expires
     raise NotFoundError(
-        f"the user {owner!r} has no table {table_name!r:.80}", remedy="run hven tables to see all tables"
+        f"the user {owner!r} has no table {table_name!r:.80}", remedy="run `hven tables` to see all tables"
     )

@@ -48,7 +48,7 @@ def load_asset_manifest() -> dict[str, Any]:
     except (OSError, ValueError) as error:
         log.warning(
             "the scripts of the pages are not built (%s), so colours, maps, plots and the editor are missing; install "
-            "Hven again, or run scripts/web in a clone",
+            "Hven again, or run `scripts/web` in a clone",
             error,
         )
         return {}

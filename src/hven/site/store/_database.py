@@ -549,10 +549,10 @@ class StateDatabase:
             format_number = int(format_text)
         if format_number > STATE_FORMAT:
             message = (
-                f"the system state {self.display_address} has format {format_number}, but this Hven supports "
-                f"only formats up to {STATE_FORMAT}"
+                f"the system state {self.display_address} has format {format_number}, but this version of Hven "
+                f"supports only formats up to {STATE_FORMAT}"
             )
-            remedy = "run the newer Hven that wrote it, or restore the backup made before the upgrade"
+            remedy = "run the newer version of Hven that wrote it, or restore the backup made before the upgrade"
             raise StorageError(message, remedy=remedy)
         if format_number < 1:
             message = (
@@ -640,16 +640,16 @@ class StateDatabase:
         format_text = meta_values.get("format")
         if format_text != str(STATE_FORMAT):
             message = (
-                f"another Hven has changed the format of the system state {self.display_address} to {format_text}; "
-                f"this process supports format {STATE_FORMAT}"
+                f"another version of Hven has changed the format of the system state {self.display_address} to "
+                f"{format_text}; this process supports format {STATE_FORMAT}"
             )
             raise StorageError(message, remedy=FORMAT_CHANGE_REMEDY)
         for key, value in self._package_values.items():
             if meta_values.get(key) != value:
                 name = key.removeprefix(PACKAGE_KEY_PREFIX)
                 message = (
-                    f"another Hven has changed the tables of the plug-in package {name} in the system state "
-                    f"{self.display_address}"
+                    f"another version of Hven has changed the tables of the plug-in package {name} in the system "
+                    f"state {self.display_address}"
                 )
                 raise StorageError(message, remedy=FORMAT_CHANGE_REMEDY)
 

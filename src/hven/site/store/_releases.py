@@ -179,12 +179,13 @@ class ReleaseStore:
         with self._database.begin_write() as connection:
             labelled_releases = [release for release in self._read_releases(connection) if release.label == label]
             releases_by_collection = {release.collection: release for release in labelled_releases}
-            collection_names = list(dict.fromkeys(collections or releases_by_collection)) or ["nothing"]
+            collection_names = list(dict.fromkeys(collections or releases_by_collection))
+            remedy = "run `hven release list` to see all releases"
+            if not collection_names:
+                raise NotFoundError(f"there is no release {label!r:.60}", remedy=remedy)
             for name in collection_names:
                 if name not in releases_by_collection:
-                    raise NotFoundError(
-                        f"{name} has no release {label!r:.60}", remedy="run `hven release list` to see all releases"
-                    )
+                    raise NotFoundError(f"{name} has no release {label!r:.60}", remedy=remedy)
             is_removed = sa.and_(releases.c.collection.in_(collection_names), releases.c.label == label)
             connection.execute(sa.delete(releases).where(is_removed))
             increment_version(connection)

@@ -41,7 +41,7 @@ T = TypeVar("T")
 
 def _check_secret_name(value: str) -> str:
     if not _SECRET_NAME_PATTERN.fullmatch(value):
-        raise ValueError("put the token into a secret, and write the name of the secret here, as `$NAME`")
+        raise ValueError("put the value into a secret, and write the name of the secret here, as `$NAME`")
     return value
 
 

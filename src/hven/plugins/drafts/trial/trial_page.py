@@ -147,7 +147,7 @@ def _run_file_trial(file: UploadedFile, name: str) -> dict[str, Any]:
                     message = format_message(
                         "Hven needs more than {seconds:g} s to examine the file", TRIAL_TIMEOUT_SECONDS
                     )
-                    raise TimeLimitError(message, remedy="try the first part of the file, or use hven new") from None
+                    raise TimeLimitError(message, remedy="try the first part of the file, or use `hven new`") from None
                 finally:
                     if process.stdin is not None:
                         process.stdin.close()  # ends the remaining processes
@@ -160,12 +160,12 @@ def _read_trial_result(status: int, out: BinaryIO) -> dict[str, Any]:
     if size > MAX_OUTPUT_BYTES:
         raise TooLargeError(
             "the description of the file is too long to be shown",
-            remedy="use hven new; it writes the description to a file",
+            remedy="use `hven new`; it writes the description to a file",
         )
     if status or not size:
         raise UserError(
             "the file cannot be examined within the limits of time and memory",
-            remedy="try the first part of the file, or use hven new",
+            remedy="try the first part of the file, or use `hven new`",
         )
     trial_result: dict[str, Any] = orjson.loads(out.read())
     return trial_result

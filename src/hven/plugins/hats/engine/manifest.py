@@ -307,7 +307,7 @@ class CatalogueManifest:
             self._group_table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
             data = json.loads(self._group_table.schema.metadata[b"hven"])
             if data["version"] > MANIFEST_VERSION:
-                message = f"{path} was written by a newer Hven"
+                message = f"{path} was written by a newer version of Hven"
                 raise StorageError(message, remedy="upgrade Hven, or ingest the collection again")
             data["files"] = tuple(ManifestFile(**item) for item in data["files"])
             for name in ("position", "primary"):

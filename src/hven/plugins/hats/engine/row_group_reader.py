@@ -339,7 +339,7 @@ def build_file_read_error(path: str, error: BaseException) -> StorageError:
         message = f"the file {path} cannot be read at the moment: {os.strerror(error.errno).lower()}"
         return StorageUnavailableError(
             message,
-            remedy="check that the server may read the file, and that it has not reached its limit of open files",
+            remedy="check the file's permissions and the server's limit on open files",
         )
     if isinstance(error, OSError) and error.errno == errno.ENOENT:
         reason = "it no longer exists"

@@ -54,7 +54,7 @@ _MESSAGE_PATTERNS = (
         re.compile(r"cannot take (?P<v>square root|logarithm) of (?P<w>a negative number|zero)"),
         "there is no {v} of {w}",
     ),
-    (re.compile(r"invalid regular expression: (?P<v>.*)"), "the pattern cannot be read: {v}"),
+    (re.compile(r"invalid regular expression: (?P<v>.*)"), "the pattern is not valid ({v})"),
 )
 NUMBER_WORDS = "a number"
 _TIMESTAMP_TYPE_PATTERN = re.compile(r"type timestamp|type date|date/time")
@@ -280,7 +280,7 @@ def _build_query_error(sqlstate: str, line: str, number_words: str) -> HvenError
     if not is_evaluation_error:
         return ServiceError(
             f"the database could not run the query: {line}",
-            remedy="report this to the site's operators: it is a bug in Hven, and the query is not the cause",
+            remedy="report this to the site's operators: the error is in Hven, not in the query",
         )
     message = write_evaluation_error_message(line, number_words)
     remedy = ""
@@ -302,23 +302,23 @@ def _build_foreign_error(foreign_message: str, sqlstate: str) -> StorageUnavaila
         reason = "does not ask this user for a password, which PostgreSQL allows only for superusers"
         remedy = (
             "under [[foreign]], write a url with the password that the other server asks for, or let a superuser run: "
-            "ALTER USER MAPPING FOR .. SERVER .. OPTIONS (ADD password_required 'false')"
+            "`ALTER USER MAPPING FOR .. SERVER .. OPTIONS (ADD password_required 'false')`"
         )
     elif is_login_refused:
         reason = "rejects this user"
-        remedy = "check the user mapping of the foreign server (ALTER USER MAPPING), then hven fdw --check"
+        remedy = "check the user mapping of the foreign server (ALTER USER MAPPING), then run `hven fdw --check`"
     elif is_changed:
         reason = "has changed"
-        remedy = "run hven fdw --check to see the differences, and hven fdw --apply to import the table again"
+        remedy = "run `hven fdw --check` to see the differences, and `hven fdw --apply` to import the table again"
     elif sqlstate == "42501":
         reason = "does not let this user read a table"
-        remedy = "in that database, GRANT SELECT on the table to the mapped user; hven fdw --check names both"
+        remedy = "in that database, GRANT SELECT on the table to the mapped user; `hven fdw --check` names both"
     elif is_unreachable:
         reason = "cannot be reached"
-        remedy = "check that server and the network; run hven fdw --check for details"
+        remedy = "check that server and the network; run `hven fdw --check` for details"
     else:
         reason = "reported an error"
-        remedy = "run hven fdw --check for details"
+        remedy = "run `hven fdw --check` for details"
     message = f"the other database that contains this table {reason}: {foreign_message}"
     return StorageUnavailableError(message, remedy=remedy)
 

@@ -155,7 +155,7 @@ def claim_schema(connection: Any, schema: str, site_identity: str, *, is_writing
         raise StorageError(
             message,
             remedy="give this site its own schema (set namespace under [postgres] in hven.toml); if the other site "
-            f"no longer exists, run hven adopt {owner_row[0]}",
+            f"no longer exists, run `hven adopt {owner_row[0]}`",
         )
     return is_writing or owner_row is not None
 
@@ -184,7 +184,7 @@ def adopt_schema(connection: Any, schema: str, site_identity: str, former_site: 
             raise UserError(message, remedy="there is nothing to adopt")
         if owner_row[0] != former_site:
             message = f"the schema {schema!r} of the database belongs to the site {owner_row[0]}, not to {former_site}"
-            raise UserError(message, remedy=f"if the other site no longer exists, run hven adopt {owner_row[0]}")
+            raise UserError(message, remedy=f"if the other site no longer exists, run `hven adopt {owner_row[0]}`")
         application_name = build_application_name(schema, former_site)
         session_row = connection.execute(
             "SELECT count(*), min(client_addr::text) FROM pg_stat_activity"
@@ -240,6 +240,6 @@ def _create_schema_and_functions(connection: Any, schema: str) -> None:
         )
         raise StorageError(
             message,
-            remedy=f"as an administrator, run CREATE SCHEMA {quoted_schema} AUTHORIZATION ROLE, where ROLE is the role "
-            "in the engine's url",
+            remedy=f"as an administrator, run `CREATE SCHEMA {quoted_schema} AUTHORIZATION ROLE`, where ROLE is the "
+            "role in the engine's url",
         ) from error

@@ -78,7 +78,8 @@ class Options(BaseModel):
     @classmethod
     def _check_password(cls, value: str) -> str:
         if _PASSWORD_PATTERN.search(value):
-            raise ValueError("put the password into a secret, and write $NAME here")
+            message = "put the whole address into a secret, because it contains a password; then write `$NAME` here"
+            raise ValueError(message)
         return value
 
 
@@ -414,7 +415,7 @@ class LiveTableSource:
         if state == "42501":
             return SourceError(
                 f"{self.options.table}: {text}",
-                remedy="grant the role in the url USAGE on the schema and SELECT on the table",
+                remedy="grant USAGE on the schema and SELECT on the table to the role in the url",
             )
         if state in {"28P01", "28000"} or "authentication failed" in text or "no password supplied" in text:
             return SourceError(
@@ -498,7 +499,7 @@ def _inspect_table(connection: Any, table: str) -> LiveTableInfo:
             privilege = f"SELECT ON {qualified_name}"
         raise SourceError(
             f"the role {connection.info.user} is not allowed to read {table}",
-            remedy=f"as the owner of the table, run GRANT {privilege} TO {_quote_name(connection.info.user)}",
+            remedy=f"as the owner of the table, run `GRANT {privilege} TO {_quote_name(connection.info.user)}`",
         )
     if kind not in {"r", "p", "v", "m", "f"}:
         raise SourceError(f"{table} is neither a table nor a view")

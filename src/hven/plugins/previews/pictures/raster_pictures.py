@@ -119,7 +119,7 @@ def _read_film_frame(path: Place, name: str, extension: str) -> tuple[Any, str]:
         raise SourceError(
             format_message("this installation of Hven cannot make stills from {kind} films", extension.upper()),
             remedy=format_message(
-                "run pip install 'hven[films]' where Hven runs, or publish a still next to the film with "
+                "run `pip install 'hven[films]'` where Hven runs, or publish a still next to the film with "
                 "`semantics: thumbnail`"
             ),
         )
