@@ -48,7 +48,7 @@ def table() -> Any:
 def batches(rows: int) -> Iterator[pa.RecordBatch]:
     """Make stars all over the sky, denser along an equator."""
     random_ = np.random.default_rng(7)
-    schema = table().arrow
+    schema = table().arrow_schema
     for begin in range(0, rows, 500_000):
         count = min(500_000, rows - begin)
         dec = np.degrees(np.arcsin(np.clip(random_.normal(0, 0.35, count), -1, 1)))
@@ -190,7 +190,7 @@ tables:
 def measure_http(home: Path, rows: int) -> Iterator[Journey]:
     """Measure cones of 32 clients over HTTP, beside the same table that the embedded engine keeps."""
     site, stars = home / "site", home / "stars.parquet"
-    with pq.ParquetWriter(stars, table().arrow) as writer:
+    with pq.ParquetWriter(stars, table().arrow_schema) as writer:
         for batch in batches(min(rows, ROWS)):
             writer.write_batch(batch)
     for engine in ("hats", "duckdb"):
@@ -236,8 +236,8 @@ def _build_plain_reader(cone: Any, turn: Iterator[tuple[float, float]], snapshot
     def read() -> None:
         lon, lat = next(turn)
         values = [lon if value == 10.0 else lat if value == 20.0 else value for value in cone.slots]
-        (wanted,) = cone.plan._wanted(values, {"sky.stars": snapshot}).values()
-        for path, groups in wanted.manifest.files(wanted.chosen):
+        (wanted,) = cone.plan._select_row_groups_by_table(values, {"sky.stars": snapshot}).values()
+        for path, groups in wanted.manifest.list_row_group_files(wanted.group_numbers):
             footer = footers.setdefault(path, pq.read_metadata(path)) if path not in footers else footers[path]
             with pq.ParquetFile(path, metadata=footer, pre_buffer=False) as file:
                 file.read_row_groups(groups, use_threads=False)
@@ -272,7 +272,7 @@ def scale(home: Path) -> Iterator[Journey]:
         files = tuple(
             manifests.ManifestFile(f"dataset/{at}.parquet", 999_424, 36_600_000) for at in range(-(-count // 61))
         )
-        head = manifests.ManifestHead(rows=count * 16_384, files=files, schema=table().arrow.serialize().to_pybytes().hex(), position=("ra", "dec"))  # fmt: skip
+        head = manifests.ManifestHead(rows=count * 16_384, files=files, schema=table().arrow_schema.serialize().to_pybytes().hex(), position=("ra", "dec"))  # fmt: skip
         manifests.write_manifest(directory / manifests.MANIFEST_FILE_NAME, head, groups)
         manifest = manifests.CatalogueManifest(directory)
         asked = RowGroupLookupContext(manifest, None, bound.literal_values)
@@ -306,7 +306,7 @@ def adopting(home: Path, engine: Any) -> Iterator[Journey]:
     (where / hats_layout.PROPERTIES_FILE).write_bytes(hats_layout.write_catalogue_properties("many", row_count=100 * count, position=("ra", "dec"), order=5))  # fmt: skip
 
     def adopt() -> None:
-        engine.stage_snapshot(table(), "adopted").adopt(str(where))
+        engine.stage_snapshot(table(), "adopted").adopt_catalogue(str(where))
 
     took = measure_seconds(adopt)
     files = [str(where / hats_layout.format_partition_path(5, pixel)) for pixel in range(0, count, 20)]
