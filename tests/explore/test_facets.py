@@ -160,6 +160,27 @@ def test_big_tables_are_counted_once_and_estimated_under_conditions(
     )
 
 
+def test_a_larger_sample_spares_a_look_at_all_rows(asking: QueryRunner, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(facets, "MAX_EXACT_ROWS", 100)
+    monkeypatch.setattr(facets, "SAMPLE_ROWS", 160)
+    columns = [TABLE.find_column("level"), TABLE.find_column("good")]
+    asked_samples = []
+    fetch_sample = QueryRunner.fetch_sample
+
+    def note_sample(self: QueryRunner, *args: object, sample_rows: int, **options: object) -> object:
+        asked_samples.append(sample_rows)
+        return fetch_sample(self, *args, sample_rows=sample_rows, **options)
+
+    monkeypatch.setattr(QueryRunner, "fetch_sample", note_sample)
+    rarest = min(count_values(ROWS, "level").values()) * 160 / len(ROWS)
+    for least, is_larger in ((1, False), (int(2 * rarest), True)):
+        monkeypatch.setattr(facets, "MIN_SAMPLED_ROWS", least)
+        asked_samples.clear()
+        found = facets.count_facets(parse_search([("size", f"-{least + 1}..1e9")], TABLE), columns, asking)
+        assert (facets.LARGE_SAMPLE_FACTOR * 160 in asked_samples) == is_larger
+        assert {one.value for one in found[0].choices} == set(count_values(ROWS, "level"))
+
+
 def test_estimates_count_what_the_reader_sees(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(facets, "MAX_EXACT_ROWS", 100)
     monkeypatch.setattr(facets, "SAMPLE_ROWS", 400)

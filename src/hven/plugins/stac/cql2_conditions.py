@@ -85,7 +85,7 @@ def parse_cql2_text(text: str) -> dict[str, Any]:
         raise TooLargeError(message)
     _check_text_depth(text)
     try:
-        parsed: dict[str, Any] = cql2.Expr(text).to_json()
+        parsed: Any = cql2.Expr(text).to_json()
     except Exception as error:  # noqa: BLE001  (the library raises plain exceptions)
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         position = lines[0].removeprefix("--> ") if lines else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeGuard
@@ -41,6 +42,7 @@ MAX_COMBINATIONS = 100_000  # combinations of values of several columns that one
 COUNT_TIMEOUT_SECONDS = 2.0
 MAX_EXACT_ROWS = 4_000_000  # choices of a table with more rows are estimated from a sample
 SAMPLE_ROWS = 500_000  # sampled rows of a larger table
+LARGE_SAMPLE_FACTOR = 4  # a sample with so many times the rows takes less time than to count values in all rows
 MIN_SAMPLED_ROWS = 2_000  # a value with fewer rows in the sample is counted exactly
 FULL_COUNT_TIMEOUT_SECONDS = 10.0  # for all rows of a large table, once for each state of it
 
@@ -315,14 +317,33 @@ def _count_values_of_columns(
         if sampled_answer is None:
             continue
         rows, share = sampled_answer
-        row_counts = rows.column(len(bundle))
-        for at, column in enumerate(bundle):
-            pairs = _sum_by_value(rows.column(at), row_counts)  # by place: a column may be called n, too
+        summed_columns = _sum_by_values(rows)
+        if share < 1.0 and _would_suffice_in_large_sample(summed_columns):
+            with contextlib.suppress(TimeLimitError):
+                rows, share = runner.fetch_sample(
+                    syntax_tree.Query(select),
+                    sample_rows=LARGE_SAMPLE_FACTOR * SAMPLE_ROWS,
+                    timeout_seconds=max(deadline - time.monotonic(), 0.05),
+                )
+                summed_columns = _sum_by_values(rows)
+        for column, pairs in zip(bundle, summed_columns, strict=True):
             value_counts = _build_value_counts(column, _sort_value_counts(pairs), "", has_more=False)
             counts_by_column[column.name] = _estimate_value_counts(
                 search, column, runner, value_counts=value_counts, share=share, condition=where
             )
     return counts_by_column
+
+
+def _sum_by_values(rows: pa.Table) -> list[list[tuple[Any, int]]]:
+    """Sum the row counts in the last column for each value of each other column; several columns may have one name."""
+    *value_columns, row_counts = rows.columns
+    return [_sum_by_value(values, row_counts) for values in value_columns]
+
+
+def _would_suffice_in_large_sample(summed_columns: Sequence[Sequence[tuple[Any, int]]]) -> bool:
+    """Return whether a larger sample has enough rows of values of which this one has too few."""
+    counts = [count for pairs in summed_columns for _, count in pairs if count < MIN_SAMPLED_ROWS]
+    return any(count * LARGE_SAMPLE_FACTOR >= MIN_SAMPLED_ROWS for count in counts)
 
 
 def _sum_by_value(values: pa.ChunkedArray, row_counts: pa.ChunkedArray) -> list[tuple[Any, int]]:
