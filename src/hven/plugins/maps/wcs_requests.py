@@ -14,8 +14,10 @@ from rasterio.io import MemoryFile
 from hven.formats import escape_xml, quote_attribute
 from hven.model.errors import ParamError, suggest_spelling
 from hven.plugins.maps.body_documents import read_layer_infos
-from hven.plugins.maps.map_drawing import MapView, find_request_frame, require_body, require_values
-from hven.plugins.maps.map_rasters import GDAL_OPTIONS, RasterInfo, sample_raster
+from hven.plugins.maps.map_drawing import find_request_frame, require_body, require_values
+from hven.plugins.maps.map_rasters import GDAL_OPTIONS, RasterInfo
+from hven.plugins.maps.map_views import MapView
+from hven.plugins.maps.raster_sampling import sample_view
 from hven.plugins.maps.wms_requests import read_box, read_size
 
 if TYPE_CHECKING:
@@ -73,9 +75,8 @@ def answer_coverage(params: RequestParams, raster: LayerRaster, aliases: Mapping
         )
     view = _read_view(params, aliases, info)
     require_body(info, view.frame)
-    lon, lat = view.locate_pixels()
     is_smooth = raster.layer.is_smooth is not False and params.read_one("INTERPOLATION") != "nearest neighbor"
-    values, is_valid = sample_raster(info, lon, lat, is_smooth=is_smooth)
+    values, is_valid = sample_view(info, view, is_smooth=is_smooth)
     grid = np.where(is_valid, values[0], MISSING_VALUE)
     if FORMATS[format_name] == GRID_TYPE:
         return write_ascii_grid(grid, view), GRID_TYPE

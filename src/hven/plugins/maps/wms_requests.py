@@ -15,8 +15,6 @@ from hven.model.errors import ParamError, suggest_spelling
 from hven.plugins.maps.body_documents import build_legend_url, read_layer_infos
 from hven.plugins.maps.map_drawing import (
     FORMATS,
-    MAX_SIDE_PIXELS,
-    MapView,
     draw_map,
     encode_picture,
     find_request_frame,
@@ -24,6 +22,7 @@ from hven.plugins.maps.map_drawing import (
     require_body,
     require_values,
 )
+from hven.plugins.maps.map_views import MAX_SIDE_PIXELS, MapView
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
