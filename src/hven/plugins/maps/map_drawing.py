@@ -32,15 +32,24 @@ FORMATS = {"image/png": "PNG", "image/jpeg": "JPEG", "image/webp": "WEBP"}
 
 @dataclass(frozen=True, slots=True)
 class LayerRaster:
-    """A layer with the raster of a time, which its reader may access."""
+    """A layer with the raster of a time, which its reader may access.
+
+    Attributes
+    ----------
+    directory
+        Directory of the descriptor.
+    overviews_directory
+        Directory with the overviews that Hven has made of rasters of the collection; None: there are none.
+    """
 
     layer: MapLayer
     path: Path
     directory: Path
+    overviews_directory: Path | None = None
 
     def read_info(self) -> RasterInfo:
         """Read what is told by the raster."""
-        return read_raster_info(self.layer, self.path)
+        return read_raster_info(self.layer, self.path, self.overviews_directory)
 
     def read_colours(self) -> ColourScale:
         """Read the colours of its values."""

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from hven.model.errors import TextPlace
 
 LAYERS_KEY, ALIASES_KEY = "layers", "frame_aliases"  # keys of descriptors
+OVERVIEWS_FOLDER = "map_overviews"  # in `var`: overviews that Hven makes, by collection
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

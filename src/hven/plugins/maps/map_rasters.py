@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import threading
 import warnings
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 DRIVERS = ("GTiff", "PDS", "PDS4", "ISIS3", "ISIS2", "VICAR", "PNG", "JPEG")
 MAX_IDLE_DATASETS = 16  # open datasets of a process, whose blocks GDAL keeps
 COARSE_PIXELS = 512  # width and height of the coarse reading for the range of values
+MIN_OVERVIEW_PIXELS = 16 << 20  # rasters with fewer pixels need no overviews
 # GDAL counts small numbers as MiB, but rasterio passes bytes
 GDAL_OPTIONS = {"GDAL_CACHEMAX": 64 << 20, "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "GDAL_PAM_ENABLED": "NO"}
 
@@ -42,12 +44,18 @@ class RasterLevel:
 
     Attributes
     ----------
+    path
+        File that contains it.
+    bands
+        Numbers of the bands that are shown.
     overview
-        Number of the overview in the file; None: the raster itself.
+        Number of the overview in the file; None: the raster of the file.
     """
 
+    path: Path
     width: int
     height: int
+    bands: tuple[int, ...]
     overview: int | None = None
 
 
@@ -63,6 +71,8 @@ class RasterInfo:
         Numbers of the bands that are shown.
     shows_colours
         Whether the bands are colours.
+    data_type
+        Type of the values: ``uint8``.
     missing_values
         Values of pixels without data.
     has_mask
@@ -82,6 +92,7 @@ class RasterInfo:
     transform: Affine
     bands: tuple[int, ...]
     shows_colours: bool
+    data_type: str
     missing_values: tuple[float, ...]
     has_mask: bool
     value_range: tuple[float, float]
@@ -137,7 +148,7 @@ class _DatasetPool:
     @contextmanager
     def open_level(self, info: RasterInfo, level: RasterLevel) -> Iterator[Any]:
         with rasterio.Env(**GDAL_OPTIONS):
-            dataset = self._take_dataset(info, level) or _open_with_first_driver(info.path, level.overview)
+            dataset = self._take_dataset(info, level) or _open_with_first_driver(level.path, level.overview)
             yield dataset
             with self._lock:
                 self._idle_datasets.append((info, level, dataset))
@@ -177,20 +188,47 @@ def _open_with_first_driver(path: Path, overview: int | None = None) -> Any:
     raise SourceError(f"the raster {path.name} cannot be read", remedy="convert it to GeoTIFF")
 
 
-def read_raster_info(layer: MapLayer, path: Path) -> RasterInfo:
+def read_raster_info(layer: MapLayer, path: Path, overviews_directory: Path | None = None) -> RasterInfo:
     """Read what a layer needs to know of its raster; it is read again when the file has changed.
+
+    Parameters
+    ----------
+    overviews_directory
+        Directory with the overviews that Hven has made of rasters of the collection.
 
     Raises
     ------
     SourceError, ParamError
         The file is no raster, or its frame is not known.
     """
-    file_state = path.stat()
-    return _read_raster_info(layer, path, (file_state.st_size, file_state.st_mtime_ns, file_state.st_ino))
+    file_stat = path.stat()
+    file_state = file_stat.st_size, file_stat.st_mtime_ns, file_stat.st_ino
+    overviews_path = None
+    if overviews_directory is not None:
+        overviews_path = overviews_directory / name_overviews_file(layer, path)
+        if not overviews_path.is_file():
+            overviews_path = None
+    return _read_raster_info(layer, path, file_state, overviews_path)
+
+
+def name_overviews_file(layer: MapLayer, path: Path) -> str:
+    """Name the file with the overviews of a raster in its present state, for layers that show it in the same way."""
+    file_stat = path.stat()
+    state = (
+        path.resolve(),
+        file_stat.st_size,
+        file_stat.st_mtime_ns,
+        layer.band,
+        layer.missing_value,
+        layer.is_smooth is False,
+    )
+    return f"{hashlib.sha256(repr(state).encode()).hexdigest()[:32]}.tif"
 
 
 @lru_cache(maxsize=500)
-def _read_raster_info(layer: MapLayer, path: Path, file_state: tuple[int, int, int]) -> RasterInfo:
+def _read_raster_info(
+    layer: MapLayer, path: Path, file_state: tuple[int, int, int], overviews_path: Path | None
+) -> RasterInfo:
     body = find_body(layer.body) if layer.body else None
     with rasterio.Env(**GDAL_OPTIONS), _open_with_first_driver(path) as dataset:
         if layer.frame:
@@ -232,21 +270,28 @@ def _read_raster_info(layer: MapLayer, path: Path, file_state: tuple[int, int, i
             transform=transform,
             bands=bands,
             shows_colours=shows_colours,
+            data_type=dataset.dtypes[bands[0] - 1],
             missing_values=_list_missing_values(layer, dataset),
             has_mask=any(
                 MaskFlags.per_dataset in flags or MaskFlags.alpha in flags for flags in dataset.mask_flag_enums
             ),
             value_range=(0.0, 1.0),
-            levels=_list_levels(path, dataset),
+            levels=_list_levels(path, bands, overviews_path),
             file_state=file_state,
         )
-        shape = min(info.height, COARSE_PIXELS), min(info.width, COARSE_PIXELS)
-        values, is_valid = _read_values(dataset, info, Window(0, 0, info.width, info.height), shape)
+    level = next((level for level in reversed(info.levels) if level.width >= COARSE_PIXELS), info.levels[0])
+    shape = min(level.height, COARSE_PIXELS), min(level.width, COARSE_PIXELS)
+    values, is_valid = read_window(info, level, (0, 0, level.width, level.height), shape)
     if is_valid.any() and not shows_colours:
         shown_values = values[0][is_valid]
         low, high = float(shown_values.min()), float(shown_values.max())
         return replace(info, value_range=(low, high if high > low else low + 1))
     return info
+
+
+def lacks_overviews(info: RasterInfo) -> bool:
+    """Check whether a raster has so many pixels that it needs overviews, and none that is small enough."""
+    return info.levels[-1].width * info.levels[-1].height > MIN_OVERVIEW_PIXELS
 
 
 def _list_missing_values(layer: MapLayer, dataset: Any) -> tuple[float, ...]:
@@ -257,12 +302,19 @@ def _list_missing_values(layer: MapLayer, dataset: Any) -> tuple[float, ...]:
     return tuple(int(value) for value in values if value.is_integer())  # numpy compares these faster
 
 
-def _list_levels(path: Path, dataset: Any) -> tuple[RasterLevel, ...]:
-    levels = [RasterLevel(dataset.width, dataset.height)]
-    for number in range(len(dataset.overviews(1))):
-        with _open_with_first_driver(path, number) as overview:
-            levels.append(RasterLevel(overview.width, overview.height, number))
-    return tuple(levels)
+def _list_levels(path: Path, bands: tuple[int, ...], overviews_path: Path | None) -> tuple[RasterLevel, ...]:
+    """List the raster and its overviews, and those that Hven has made."""
+    levels: list[RasterLevel] = []
+    for level_path, level_bands in ((path, bands), (overviews_path, tuple(range(1, len(bands) + 1)))):
+        if level_path is None:
+            continue
+        with _open_with_first_driver(level_path) as dataset:
+            levels.append(RasterLevel(level_path, dataset.width, dataset.height, level_bands))
+            overview_count = len(dataset.overviews(1))
+        for number in range(overview_count):
+            with _open_with_first_driver(level_path, number) as overview:
+                levels.append(RasterLevel(level_path, overview.width, overview.height, level_bands, number))
+    return tuple(sorted(levels, key=lambda level: -level.width))
 
 
 def read_window(
@@ -285,7 +337,7 @@ def read_window(
             first = left % level.width if info.is_whole_turn else left
             piece_width = min(level.width - first, width)
             piece_shape = shape[0], max(round(shape[1] * piece_width / window[2]), 1)
-            pieces.append(_read_values(dataset, info, Window(first, top, piece_width, height), piece_shape))
+            pieces.append(_read_values(dataset, info, level, Window(first, top, piece_width, height), piece_shape))
             left, width = left + piece_width, width - piece_width
     if len(pieces) == 1:
         return pieces[0]
@@ -293,11 +345,11 @@ def read_window(
 
 
 def _read_values(
-    dataset: Any, info: RasterInfo, window: Window, shape: tuple[int, int]
+    dataset: Any, info: RasterInfo, level: RasterLevel, window: Window, shape: tuple[int, int]
 ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     is_valid = np.ones(shape, dtype=bool)
     try:
-        values = dataset.read(list(info.bands), window=window, out_shape=(len(info.bands), *shape))
+        values = dataset.read(list(level.bands), window=window, out_shape=(len(level.bands), *shape))
         if info.has_mask:
             is_valid = dataset.dataset_mask(window=window, out_shape=shape) != 0
     except RasterioError as error:
