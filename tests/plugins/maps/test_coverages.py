@@ -65,7 +65,7 @@ def test_places_without_data_have_the_missing_value(client: Client) -> None:
 
 
 def test_documents_name_the_coverages(client: Client) -> None:
-    capabilities = ET.fromstring(client.get("/wcs/psup?SERVICE=WCS&REQUEST=GetCapabilities").text)
+    capabilities = ET.fromstring(client.get("/wcs/psup?SERVICE=WCS&VERSION=1.0.0&REQUEST=GetCapabilities").text)
     assert [name.text for name in capabilities.iterfind(".//CoverageOfferingBrief/name", NAMES)] == [
         "latitude",
         "turned",

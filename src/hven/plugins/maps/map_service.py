@@ -28,7 +28,7 @@ from hven.services.face import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from starlette.requests import Request
 
@@ -46,6 +46,17 @@ _CODES_BY_PARAMETER = {
     "I": "InvalidPoint",
     "TIME": "InvalidDimensionValue",
     "REQUEST": "OperationNotSupported",
+}
+# WCS 2.0.1: name of a wrong parameter -> code and status of the error
+_WCS_ERRORS = {
+    "COVERAGEID": ("NoSuchCoverage", 404),
+    "LAYERS": ("NoSuchCoverage", 404),
+    "SUBSET": ("InvalidSubsetting", 404),
+    "AXIS": ("InvalidAxisLabel", 404),
+    "SUBSETTINGCRS": ("SubsettingCrs-NotSupported", 404),
+    "OUTPUTCRS": ("OutputCrs-NotSupported", 404),
+    "SCALEFACTOR": ("InvalidScaleFactor", 404),
+    "REQUEST": ("OperationNotSupported", 501),
 }
 JSON_ERRORS = ErrorResponder(
     write_document=lambda message: write_json_error(message, 400), media_type="application/json"
@@ -96,13 +107,43 @@ def _respond_to_wmts_error(request: Request, error: Exception) -> Response:
     return _build_error_response(request, error, write_document, "text/xml")
 
 
+def _choose_wcs_version(query: Mapping[str, str]) -> str:
+    """Choose the version of an answer of WCS, from parameters by their names in upper case.
+
+    Without a version, it is the highest, except for a request with the parameter of the older one.
+    """
+    versions = (query.get("VERSION") or query.get("ACCEPTVERSIONS") or "2.0.1").split(",")
+    if "COVERAGE" in query and not query.get("VERSION"):
+        return "1.0.0"
+    return "2.0.1" if any(version.strip() >= "2" for version in versions) else "1.0.0"
+
+
 def _respond_to_wcs_error(request: Request, error: Exception) -> Response:
     parameter = str(error.name) if isinstance(error, ParamError) else ""
-
-    def write_document(message: str) -> Any:
-        return _load_module("wcs_requests").write_service_exception(message, parameter)
-
-    return _build_error_response(request, error, write_document, "application/vnd.ogc.se_xml")
+    query = {name.upper(): value for name, value in request.query_params.items()}
+    if _choose_wcs_version(query) == "1.0.0":
+        media_type = "application/vnd.ogc.se_xml"
+        return _build_error_response(
+            request,
+            error,
+            lambda message: _load_module("wcs_requests").write_service_exception(message, parameter),
+            media_type,
+        )
+    code, status = _WCS_ERRORS.get(parameter, ("InvalidParameterValue" if parameter else "NoApplicableCode", 400))
+    if parameter in {"COVERAGEID", "REQUEST"} and not query.get(parameter):
+        code, status = "MissingParameterValue", 400
+        if query.get("REQUEST", "").lower() == "describecoverage":
+            code, status = "emptyCoverageIdList", 404
+    locator = {"AXIS": "SUBSET", "LAYERS": "COVERAGEID"}.get(parameter, parameter)
+    response = _build_error_response(
+        request,
+        error,
+        lambda message: _load_module("wcs_2_requests").write_exception(message, code, locator),
+        "text/xml",
+    )
+    if response.status_code == 400:
+        response.status_code = status
+    return response
 
 
 class MapService:
@@ -256,26 +297,37 @@ class MapService:
         body, media_type = await self._call_in_thread(lambda: operation(request, params))
         return _answer_with_body(request, body, media_type)
 
-    def _write_coverage_capabilities(self, request: Request, _params: RequestParams) -> tuple[bytes, str]:
+    def _load_coverage_module(self, params: RequestParams) -> tuple[Any, str]:
+        """Load the module that answers requests of a version, with the name of its parameter for coverages."""
+        query = {name: values[0] for name, values in params.values.items() if values}
+        if _choose_wcs_version(query) == "1.0.0":
+            return _load_module("wcs_requests"), "COVERAGE"
+        return _load_module("wcs_2_requests"), "COVERAGEID"
+
+    def _write_coverage_capabilities(self, request: Request, params: RequestParams) -> tuple[bytes, str]:
         service_url = f"{self._get_base_url(request)}/wcs/{request.path_params['collection']}"
         rasters = self._list_collection_rasters(request)
-        return _load_module("wcs_requests").write_capabilities(rasters, service_url), "text/xml"
+        return self._load_coverage_module(params)[0].write_capabilities(rasters, service_url), "text/xml"
 
     def _describe_coverages(self, request: Request, params: RequestParams) -> tuple[bytes, str]:
         rasters = self._list_collection_rasters(request)
         collection = request.path_params["collection"]
-        if params.read_one("COVERAGE"):
-            names = _load_module("wms_requests").read_layer_names(params, "COVERAGE")
+        module, parameter = self._load_coverage_module(params)
+        if params.read_one(parameter) or parameter == "COVERAGEID":  # version 1.0.0 describes all without it
+            names = _load_module("wms_requests").read_layer_names(params, parameter)
             found_rasters = self._find_rasters(request, names, "")
             rasters = [(rasters[0][0], raster) for raster in found_rasters]
+        if parameter == "COVERAGEID":
+            return module.describe_coverages(rasters), "text/xml"
         aliases = _load_module("layer_access").get_frame_aliases(self._context, collection)
-        return _load_module("wcs_requests").describe_coverages(rasters, aliases), "text/xml"
+        return module.describe_coverages(rasters, aliases), "text/xml"
 
     def _cut_coverage(self, request: Request, params: RequestParams) -> tuple[bytes, str]:
-        names = _load_module("wms_requests").read_layer_names(params, "COVERAGE")
+        module, parameter = self._load_coverage_module(params)
+        names = _load_module("wms_requests").read_layer_names(params, parameter)
         raster = self._find_rasters(request, names, params.read_one("TIME") or "")[0]
         aliases = _load_module("layer_access").get_frame_aliases(self._context, request.path_params["collection"])
-        coverage: tuple[bytes, str] = _load_module("wcs_requests").answer_coverage(params, raster, aliases)
+        coverage: tuple[bytes, str] = module.answer_coverage(params, raster, aliases)
         return coverage
 
     async def _answer_body_list(self, request: Request) -> Response:
