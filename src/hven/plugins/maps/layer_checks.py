@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from hven.model.errors import Fault, HvenError
 from hven.plugins.maps.frames import find_frame
+from hven.plugins.maps.legend_pictures import read_legend
 from hven.plugins.maps.map_drawing import LayerRaster
 from hven.plugins.maps.map_layers import ALIASES_KEY, LAYERS_KEY, OVERVIEWS_FOLDER
 from hven.plugins.maps.map_rasters import lacks_overviews
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def find_layer_faults(resource: CollectionSpec, settings: Settings) -> Iterator[Fault]:
-    """Find rasters without a known frame or overviews, and colours that cannot be read. Missing files are left out."""
+    """Find faults of rasters, colours and legends, and large rasters without overviews; rasters may be missing."""
     directory = resource.path.parent
     for layer in resource.extensions[LAYERS_KEY]:
         for file_path in layer.files.values():
@@ -32,6 +33,7 @@ def find_layer_faults(resource: CollectionSpec, settings: Settings) -> Iterator[
                 info = raster.read_info()
                 if not info.shows_colours:
                     raster.read_colours()
+                read_legend(raster)
                 if lacks_overviews(info):
                     message = f"layers.{layer.name}: {path.name} has {info.width:,} x {info.height:,} pixels and no "
                     message += "overviews, so maps of large areas take long"

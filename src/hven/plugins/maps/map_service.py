@@ -17,6 +17,7 @@ from starlette.routing import Route
 from hven import services
 from hven.model import plugins
 from hven.model.errors import NotFoundError, ParamError, format_message
+from hven.plugins.maps.request_errors import ErrorCollector, SeveralParamsError
 from hven.services.errors import ErrorResponder, find_http_status, write_error_message, write_json_error
 from hven.services.face import (
     MAX_PARAMETER_BODY_BYTES,
@@ -85,14 +86,20 @@ def _respond_to_wms_error(request: Request, error: Exception) -> Response:
     """Answer with an error document of the version that is requested."""
     query = {name.upper(): value for name, value in request.query_params.items()}
     is_old = (query.get("VERSION") or "1.3.0") < "1.3.0"
-    parameter = error.name if isinstance(error, ParamError) else ""
-    code = _CODES_BY_PARAMETER.get(str(parameter), "")
-    if parameter in {"CRS", "SRS"}:
-        code = "InvalidSRS" if is_old else "InvalidCRS"
     version, media_type = ("1.1.1", "application/vnd.ogc.se_xml") if is_old else ("1.3.0", "text/xml")
+    single_errors: Sequence[Exception] = error.errors if isinstance(error, SeveralParamsError) else (error,)
+
+    def find_code(single_error: Exception) -> str:
+        parameter = str(single_error.name) if isinstance(single_error, ParamError) else ""
+        if parameter in {"CRS", "SRS"}:
+            return "InvalidSRS" if is_old else "InvalidCRS"
+        return _CODES_BY_PARAMETER.get(parameter, "")
 
     def write_document(message: str) -> Any:
-        return _load_module("wms_requests").write_service_exception(message, code, version)
+        messages = [str(item) for item in single_errors] if len(single_errors) > 1 else [message]
+        codes = map(find_code, single_errors)
+        items = list(zip(messages, codes, strict=True))
+        return _load_module("wms_requests").write_service_exceptions(items, version)
 
     return _build_error_response(request, error, write_document, media_type)
 
@@ -219,15 +226,24 @@ class MapService:
     ) -> tuple[bytes, str]:
         """Answer a request about a map, whose layers are in a parameter."""
         requests, access = _load_module("wms_requests"), _load_module("layer_access")
-        names = requests.read_layer_names(params, layers_parameter)
-        rasters = self._find_rasters(request, names, params.read_one("TIME") or "")
+        errors = ErrorCollector()
+        names: list[str] = errors.collect(lambda: requests.read_layer_names(params, layers_parameter), [])
+        rasters: list[Any] = errors.collect(
+            lambda: self._find_rasters(request, names, params.read_one("TIME") or ""), []
+        )
+        errors.collect(lambda: requests.check_styles(params), None)
+        if layers_parameter == "LAYERS":
+            errors.collect(lambda: requests.read_map_format(params), "")
         aliases = access.get_frame_aliases(self._context, request.path_params["collection"])
-        return answer(params, rasters, requests.read_view(params, aliases))
+        view = errors.collect(lambda: requests.read_view(params, aliases), None)
+        errors.raise_errors()
+        return answer(params, rasters, view)
 
     def _draw_legend(self, request: Request, params: RequestParams) -> tuple[bytes, str]:
         requests = _load_module("wms_requests")
         names = requests.read_layer_names(params, "LAYER")
-        legend: tuple[bytes, str] = requests.draw_legend(params, self._find_rasters(request, names, "")[0])
+        requests.check_styles(params)
+        legend: tuple[bytes, str] = requests.answer_legend(params, self._find_rasters(request, names, "")[0])
         return legend
 
     def _list_collection_rasters(self, request: Request) -> Any:
