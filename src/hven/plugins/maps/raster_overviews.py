@@ -18,7 +18,7 @@ from rasterio.enums import Resampling
 from rasterio.windows import Window
 
 from hven.app.api import IngestProgressBar
-from hven.ingest.api.runs import IngestProgress
+from hven.ingest.api.runs import IngestProgress, check_disk_space
 from hven.model.errors import HvenError
 from hven.plugins.maps.layer_access import find_layer_rasters
 from hven.plugins.maps.map_layers import LAYERS_KEY, OVERVIEWS_FOLDER
@@ -73,12 +73,18 @@ def build_missing_overviews(site: Site, collection: str) -> None:
                     name = name_overviews_file(layer, raster.path)
                     wanted_names.add(name)
                     if lacks_overviews(raster.read_info()):
+                        check_disk_space(site, collection, _estimate_bytes(raster.read_info()), write_factor=2)
                         build_overviews(raster, directory / name, progress_bar)
                 except (HvenError, OSError, rasterio.errors.RasterioError) as error:
                     is_complete = False
                     logger.warning("there are no overviews of %s.%s: %s", collection, layer.name, error)
     if directory.is_dir():
         _remove_stale_files(directory, wanted_names if is_complete else None)
+
+
+def _estimate_bytes(info: RasterInfo) -> int:
+    """Estimate the bytes of overviews that cannot be compressed: a third of those of the raster."""
+    return info.width * info.height * len(info.bands) * np.dtype(info.data_type).itemsize // 3
 
 
 def _remove_stale_files(directory: Path, wanted_names: set[str] | None) -> None:
