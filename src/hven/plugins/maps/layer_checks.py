@@ -9,7 +9,7 @@ from hven.plugins.maps.frames import find_frame
 from hven.plugins.maps.legend_pictures import read_legend
 from hven.plugins.maps.map_drawing import LayerRaster
 from hven.plugins.maps.map_layers import ALIASES_KEY, LAYERS_KEY, OVERVIEWS_FOLDER
-from hven.plugins.maps.map_rasters import lacks_overviews
+from hven.plugins.maps.map_rasters import has_enough_overviews
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,7 +34,7 @@ def find_layer_faults(resource: CollectionSpec, settings: Settings) -> Iterator[
                 if not info.shows_colours:
                     raster.read_colours()
                 read_legend(raster)
-                if lacks_overviews(info):
+                if not has_enough_overviews(info):
                     message = f"layers.{layer.name}: {path.name} has {info.width:,} x {info.height:,} pixels and no "
                     message += "overviews, so maps of large areas take long"
                     remedy = f"run `hven ingest {resource.name}`, which makes them, or convert it to a COG"

@@ -289,9 +289,9 @@ def _read_raster_info(
     return info
 
 
-def lacks_overviews(info: RasterInfo) -> bool:
-    """Check whether a raster has so many pixels that it needs overviews, and none that is small enough."""
-    return info.levels[-1].width * info.levels[-1].height > MIN_OVERVIEW_PIXELS
+def has_enough_overviews(info: RasterInfo) -> bool:
+    """Check whether the smallest overview of a raster, or the raster itself, has few enough pixels."""
+    return info.levels[-1].width * info.levels[-1].height <= MIN_OVERVIEW_PIXELS
 
 
 def _list_missing_values(layer: MapLayer, dataset: Any) -> tuple[float, ...]:

@@ -25,7 +25,7 @@ from hven.plugins.maps.map_layers import LAYERS_KEY, OVERVIEWS_FOLDER
 from hven.plugins.maps.map_rasters import (
     GDAL_OPTIONS,
     RasterInfo,
-    lacks_overviews,
+    has_enough_overviews,
     name_overviews_file,
     read_window,
 )
@@ -72,7 +72,7 @@ def build_missing_overviews(site: Site, collection: str) -> None:
                     raster = find_layer_rasters(context, OWNER_PRINCIPAL, collection, [layer.name], time)[0]
                     name = name_overviews_file(layer, raster.path)
                     wanted_names.add(name)
-                    if lacks_overviews(raster.read_info()):
+                    if not has_enough_overviews(raster.read_info()):
                         check_disk_space(site, collection, _estimate_bytes(raster.read_info()), write_factor=2)
                         build_overviews(raster, directory / name, progress_bar)
                 except (HvenError, OSError, rasterio.errors.RasterioError) as error:
@@ -155,16 +155,23 @@ def _create_file(path: Path, info: RasterInfo, size: tuple[int, int]) -> Iterato
     unfinished_path = path.with_name(f".{os.getpid()}-{path.name}")
     missing_value = next(iter(info.missing_values), np.nan if info.data_type.startswith("float") else None)
     options = {**GDAL_OPTIONS, "GDAL_TIFF_INTERNAL_MASK": True, "COMPRESS_OVERVIEW": "DEFLATE"}
+    profile = {
+        "width": size[0],
+        "height": size[1],
+        "count": len(info.bands),
+        "dtype": info.data_type,
+        "nodata": missing_value,
+        "transform": info.transform * Affine.scale(2),
+        "tiled": True,
+        "blockxsize": BLOCK_PIXELS,
+        "blockysize": BLOCK_PIXELS,
+        "compress": "deflate",
+        "zlevel": 1,
+        "bigtiff": "if_safer",
+        "sparse_ok": True,
+    }
     try:
-        with (
-            rasterio.Env(**options),
-            rasterio.open(
-                unfinished_path, "w+", driver="GTiff", width=size[0], height=size[1], count=len(info.bands),
-                dtype=info.data_type, nodata=missing_value, tiled=True, blockxsize=BLOCK_PIXELS,
-                blockysize=BLOCK_PIXELS, compress="deflate", zlevel=1, bigtiff="if_safer", sparse_ok=True,
-                transform=info.transform * Affine.scale(2),
-            ) as dataset,
-        ):  # fmt: skip
+        with rasterio.Env(**options), rasterio.open(unfinished_path, "w+", driver="GTiff", **profile) as dataset:
             yield dataset
         unfinished_path.replace(path)
     finally:
@@ -188,13 +195,13 @@ def _reduce_rows(
             part, valid_part = pixels[..., left : left + slice_width], has_data[:, left : left + slice_width]
             place = slice(row, last), slice(left // 2, (left + slice_width) // 2)
             if is_smooth:
-                values[:, *place], is_valid[place] = _average_pixels(part, valid_part)
+                values[:, *place], is_valid[place] = _compute_means(part, valid_part)
             else:
                 values[:, *place], is_valid[place] = part[:, ::2, ::2], valid_part[::2, ::2]
     return values, is_valid
 
 
-def _average_pixels(values: NDArray[Any], is_valid: NDArray[np.bool_]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+def _compute_means(values: NDArray[Any], is_valid: NDArray[np.bool_]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     """Compute the means of 2 x 2 pixels; those without data, and those beyond the raster, do not count."""
     kind = np.result_type(values.dtype, np.float32)
     sums, counts = np.where(is_valid, values, 0).astype(kind), is_valid.astype(kind)

@@ -132,7 +132,7 @@ def _locate_view(info: RasterInfo, view: MapView) -> RasterPlaces:
     node_rows, node_columns = (NODE_STEP * np.arange(2 * count + 1) for count in cells)
     nodes = locate(node_columns[np.newaxis, :], node_rows[:, np.newaxis])
     places = np.stack([nodes.columns, nodes.rows])
-    predicted = _refine(places[:, ::2, ::2], 2)
+    predicted = _interpolate_nodes(places[:, ::2, ::2], 2)
     with np.errstate(invalid="ignore"):
         errors = np.hypot(*(predicted - places))
         pixel_size = np.fmin(
@@ -141,7 +141,7 @@ def _locate_view(info: RasterInfo, view: MapView) -> RasterPlaces:
         is_exact = errors[:-1, :-1] * NODE_STEP <= MAX_PREDICTION_ERROR_PIXELS * pixel_size
     # a cell is exact enough if this is so of all its nodes
     is_exact = is_exact.reshape(cells[0], 2, cells[1], 2).all(axis=(1, 3))
-    places = _refine(places, NODE_STEP)[:, : view.height, : view.width]
+    places = _interpolate_nodes(places, NODE_STEP)[:, : view.height, : view.width]
     is_inexact = np.kron(~is_exact, np.ones((2 * NODE_STEP, 2 * NODE_STEP), dtype=bool))[: view.height, : view.width]
     exact_rows, exact_columns = np.nonzero(is_inexact)
     if exact_rows.size:
@@ -150,7 +150,7 @@ def _locate_view(info: RasterInfo, view: MapView) -> RasterPlaces:
     return RasterPlaces(*places)
 
 
-def _refine(nodes: FloatArray, step: int) -> FloatArray:
+def _interpolate_nodes(nodes: FloatArray, step: int) -> FloatArray:
     """Interpolate between nodes: `step` places for each but the last, along both axes."""
     for axis in (1, 2):
         low, high = (np.take(nodes, range(first, nodes.shape[axis] - 1 + first), axis) for first in (0, 1))
@@ -215,12 +215,12 @@ def _choose_window(info: RasterInfo, places: RasterPlaces) -> RasterWindow:
     top, bottom = _find_ends(positions[0], limits[0], row_stride)
     left, right = _find_ends(positions[1], limits[1], column_stride)
     if info.is_whole_turn and column_stride > 1:
-        left, right = _align_turn(left, right, column_stride, level.width)
+        left, right = _move_ends_to_seam(left, right, column_stride, level.width)
     shape = -(-(bottom - top) // row_stride), -(-(right - left) // column_stride)
     return RasterWindow(level, left, top, right - left, bottom - top, shape)
 
 
-def _align_turn(left: int, right: int, stride: int, turn: int) -> tuple[int, int]:
+def _move_ends_to_seam(left: int, right: int, stride: int, turn: int) -> tuple[int, int]:
     """Move both ends so that every n-th column is as far from the next one across the seam, which is at 0 or `turn`."""
     seam = turn if left >= 0 and right > turn else 0
     left -= (left - seam) % stride

@@ -118,7 +118,7 @@ def _read_view(params: RequestParams, native: MapView, aliases: Mapping[str, str
     whole = _change_frame(native, frame)
     view = _cut_box(whole, subsets)
     if frame.crs == native.frame.crs:
-        view = _align_pixels(native, view)
+        view = _move_ends_to_pixels(native, view)
     return _change_frame(view, output_frame)
 
 
@@ -189,7 +189,7 @@ def _cut_box(whole: MapView, subsets: Sequence[Subset]) -> MapView:
     return MapView(frame=whole.frame, bounds=bounds, width=sizes[0], height=sizes[1])
 
 
-def _align_pixels(native: MapView, view: MapView) -> MapView:
+def _move_ends_to_pixels(native: MapView, view: MapView) -> MapView:
     """Move the ends to those of pixels of the coverage, so that no value is interpolated."""
     ends, sizes = [], []
     for axis, size in enumerate((native.width, native.height)):
@@ -210,18 +210,18 @@ def _change_frame(view: MapView, frame: Frame) -> MapView:
     """Find the box in another frame that contains a box, with pixels of the same size in metres."""
     if frame.crs == view.frame.crs:
         return replace(view, frame=frame)
-    west, south, east, north = view.bounds
-    x, y = np.meshgrid(np.linspace(west, east, EDGE_POINTS), np.linspace(south, north, EDGE_POINTS))
+    x, y = np.meshgrid(*(np.linspace(view.bounds[axis], view.bounds[axis + 2], EDGE_POINTS) for axis in (0, 1)))
     places = [axis[np.isfinite(axis)] for axis in frame.convert_from_lon_lat(*view.frame.convert_to_lon_lat(x, y))]
     if not places[0].size or not places[1].size:
         raise ParamError(f"{frame.name} does not show the box", name="OUTPUTCRS", remedy="choose another frame")
-    bounds = (
-        float(places[0].min()), float(places[1].min()), float(places[0].max()), float(places[1].max())
-    )  # fmt: skip
+    (west, east), (south, north) = ((float(axis.min()), float(axis.max())) for axis in places)
+    bounds = west, south, east, north
     scale = frame.metres_per_unit / view.frame.metres_per_unit
-    pixel_sizes = (east - west) / view.width / scale, (north - south) / view.height / scale
-    width, height = (max(round((bounds[axis + 2] - bounds[axis]) / pixel_sizes[axis]), 1) for axis in (0, 1))
-    return MapView(frame=frame, bounds=bounds, width=width, height=height)
+    sizes = []
+    for axis, size in enumerate((view.width, view.height)):
+        pixel_size = (view.bounds[axis + 2] - view.bounds[axis]) / size / scale
+        sizes.append(max(round((bounds[axis + 2] - bounds[axis]) / pixel_size), 1))
+    return MapView(frame=frame, bounds=bounds, width=sizes[0], height=sizes[1])
 
 
 def _scale_view(params: RequestParams, view: MapView) -> MapView:
@@ -305,7 +305,8 @@ def write_capabilities(rasters: Sequence[tuple[CollectionSpec, LayerRaster]], se
         f'<?xml version="1.0" encoding="UTF-8"?>\n<wcs:Capabilities {NAMESPACES} version="{VERSION}">'
         f"<ows:ServiceIdentification><ows:Title>{escape_xml(str(resource.title))}</ows:Title>"
         f"<ows:ServiceType>OGC WCS</ows:ServiceType>{versions}{profiles}</ows:ServiceIdentification>"
-        f"<ows:ServiceProvider><ows:ProviderName>{provider}</ows:ProviderName><ows:ServiceContact/></ows:ServiceProvider>"
+        f"<ows:ServiceProvider><ows:ProviderName>{provider}</ows:ProviderName><ows:ServiceContact/>"
+        "</ows:ServiceProvider>"
         f"<ows:OperationsMetadata>{operations}</ows:OperationsMetadata><wcs:ServiceMetadata>{formats}"
         f"<wcs:Extension><crs:CrsMetadata>{supported}</crs:CrsMetadata></wcs:Extension></wcs:ServiceMetadata>"
         f"<wcs:Contents>{''.join(_write_summary(raster, info) for raster, info in infos)}</wcs:Contents>"
