@@ -110,7 +110,8 @@ def test_an_upgrade_that_changes_the_format_and_the_way_back(site: Path, tmp_pat
     follow(upgrade)
     assert brightest(command) == [["Sirius"]]
     assert re.search(
-        r"has format \d+, but this version of Hven supports only formats up to \d+.*restore the backup", follow(back, code=3)
+        r"has format \d+, but this version of Hven supports only formats up to \d+.*restore the backup",
+        follow(back, code=3),
     )
     follow(restored)
     assert brightest() == [["Sirius"]]

@@ -272,7 +272,9 @@ tests:
         report = ingest_collection(site, "cat")
         assert [test.passed for test in report.tests] == [True, True, True]
         (site.settings.collections_directory / "cat" / "stars.csv").write_text(ROWS + "4,1,1,1,new\n")
-        with pytest.raises(DataError, match=r"2 of 3 tests of cat failed; the first is 'SELECT COUNT.* n is 4, expected 3"):
+        with pytest.raises(
+            DataError, match=r"2 of 3 tests of cat failed; the first is 'SELECT COUNT.* n is 4, expected 3"
+        ):
             ingest_collection(site, "cat")
         assert len(rows(site, "SELECT id FROM cat.stars")) == 3
         assert run_collection_tests(site, "cat") == []

@@ -63,7 +63,9 @@ def test_who_asks_page_by_page_reads_what_there_is():
 def test_rows_that_go_on_in_a_second_table_are_not_missed(tmp_path):
     second = table([(3, 4, 5)], fields=("id", "v", "w")).replace('<TABLE name="t"', '<TABLE ID="t2"')
     both = document(table([(1, 2)]).replace(' name="t"', ""), second)
-    with pytest.raises(SourceError, match="a second TABLE with rows begins; its FIELDs are mostly the same as in the first TABLE"):
+    with pytest.raises(
+        SourceError, match="a second TABLE with rows begins; its FIELDs are mostly the same as in the first TABLE"
+    ):
         source_rows(tmp_path, both)
     assert source_rows(tmp_path, both, table=0) == [{"id": 1, "v": 2}]
     assert source_rows(tmp_path, both, table="t2") == [{"id": 3, "v": 4, "w": 5}]

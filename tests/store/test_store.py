@@ -289,7 +289,8 @@ def test_a_newer_format_is_refused_and_an_older_one_upgraded(tmp_path, monkeypat
 
     format_is(str(STATE_FORMAT + 1))
     with pytest.raises(
-        StorageError, match=f"has format {STATE_FORMAT + 1}.*run the newer version of Hven that wrote it, or restore the backup"
+        StorageError,
+        match=f"has format {STATE_FORMAT + 1}.*run the newer version of Hven that wrote it, or restore the backup",
     ):
         StateStore(tmp_path)
     format_is("x")

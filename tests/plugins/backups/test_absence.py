@@ -29,7 +29,10 @@ def test_the_verbs_name_the_package_and_come_back_with_it(tmp_path: Path) -> Non
     (site / "hven.toml").write_text(f"plugins = []\n{settings}")
     words = ("backup", tmp_path / "site.tar", "--site", site)
     refusal = run_hven(*words, expected_code=1, in_subprocess=True).stderr
-    assert "'backup' belongs to the plug-in package backups, but `plugins` in hven.toml does not list this package" in refusal
+    assert (
+        "'backup' belongs to the plug-in package backups, but `plugins` in hven.toml does not list this package"
+        in refusal
+    )
     assert "stars.main" in run_hven("status", "--site", site).stdout
     (site / "hven.toml").write_text(settings)
     plugins.select_plugin_packages(None)

@@ -89,8 +89,15 @@ def test_the_rest_is_served(site: Path) -> None:
 def test_check_names_the_package(site: Path) -> None:
     text = run(site, "check")
     assert "hats: the setting belongs to the plug-in package hats, but `plugins` does not list this package" in text
-    assert "files.partitions: the setting belongs to the plug-in package hats, but `plugins` does not list this package" in text
     assert (
-        "far.yaml:3:9: 'hats' belongs to the plug-in package hats, but `plugins` in hven.toml does not list this package" in text
+        "files.partitions: the setting belongs to the plug-in package hats, but `plugins` does not list this package"
+        in text
     )
-    assert "services: 'hats' belongs to the plug-in package hats, but `plugins` in hven.toml does not list this package" in text
+    assert (
+        "far.yaml:3:9: 'hats' belongs to the plug-in package hats, but `plugins` in hven.toml does not list this package"
+        in text
+    )
+    assert (
+        "services: 'hats' belongs to the plug-in package hats, but `plugins` in hven.toml does not list this package"
+        in text
+    )

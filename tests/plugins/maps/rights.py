@@ -2,7 +2,11 @@
 
 QUERY_STRINGS = {
     "/wms/{collection}": ["REQUEST=GetCapabilities", "REQUEST=GetLegendGraphic&LAYER=x"],
-    "/wcs/{collection}": ["REQUEST=GetCapabilities", "REQUEST=DescribeCoverage", "REQUEST=GetCoverage&COVERAGE=x"],
+    "/wcs/{collection}": [
+        "REQUEST=GetCapabilities",
+        "REQUEST=DescribeCoverage&COVERAGE=x",
+        "REQUEST=GetCoverage&COVERAGEID=x",
+    ],
     "/wmts/{collection}": ["REQUEST=GetCapabilities"],
     "/wmts/{collection}/1.0.0/WMTSCapabilities.xml": [""],
     "/wmts/{collection}/1.0.0/{layer}/default/{set}/{level:int}/{row:int}/{column:int}.png": [""],

@@ -12,9 +12,10 @@ from rasterio.warp import Resampling, reproject
 
 from hven.model.errors import TextPlace
 from hven.plugins.maps.frames import find_frame
-from hven.plugins.maps.map_drawing import LayerRaster, MapView
+from hven.plugins.maps.map_drawing import LayerRaster
 from hven.plugins.maps.map_layers import MapLayer
-from hven.plugins.maps.map_rasters import sample_raster
+from hven.plugins.maps.map_views import MapView
+from hven.plugins.maps.raster_sampling import sample_places, sample_view
 
 RADIUS_M, EQUATORIAL_M, POLAR_M = 3_396_190.0, 3_396_190.0, 3_376_200.0
 POINTS = 1_000
@@ -87,12 +88,11 @@ def measure_error(columns: np.ndarray, rows: np.ndarray, points: np.ndarray, cod
 def test_pixels_show_their_places(place_raster: Path, code: int) -> None:
     bounds, width, height = VIEWS[code]
     view = MapView(frame=find_frame(f"IAU_2015:{code}"), bounds=bounds, width=width, height=height)
-    lon, lat = view.locate_pixels()
     layers = [
         MapLayer(name="x", title="x", files={"": place_raster.name}, band=band, place=TextPlace()) for band in (1, 2, 3)
     ]
     bands = [
-        sample_raster(LayerRaster(layer, place_raster, place_raster.parent).read_info(), lon, lat, is_smooth=True)
+        sample_view(LayerRaster(layer, place_raster, place_raster.parent).read_info(), view, is_smooth=True)
         for layer in layers
     ]
     directions = np.stack([values[0] for values, _ in bands])
@@ -129,3 +129,27 @@ def choose_points(is_valid: np.ndarray, code: int) -> np.ndarray:
         rows, columns = rows[is_inside], columns[is_inside]
     chosen = np.random.default_rng(code).choice(len(rows), POINTS, replace=False)
     return np.stack([columns[chosen], rows[chosen]], axis=1)
+
+
+@pytest.mark.parametrize("code", [49930, 49931, 49935, 49965])
+@pytest.mark.parametrize("share", [1.0, 0.05])
+def test_places_between_nodes_are_as_good_as_exact_ones(place_raster: Path, code: int, share: float) -> None:
+    """The map is compared with one for which each pixel is located by itself."""
+    (west, south, east, north), width, height = SQUARE_M, 230, 170
+    if code == 49965:
+        west, south, east, north = DISC_M
+    bounds = (west * share, south * share, east * share, north * share)
+    view = MapView(frame=find_frame(f"IAU_2015:{code}"), bounds=bounds, width=width, height=height)
+    x, y = np.broadcast_arrays(
+        view.compute_x(np.arange(width)[np.newaxis]), view.compute_y(np.arange(height)[:, np.newaxis])
+    )
+    lon, lat = view.frame.convert_to_lon_lat(x, y)
+    for band in (1, 2, 3):
+        layer = MapLayer(name="x", title="x", files={"": place_raster.name}, band=band, place=TextPlace())
+        info = LayerRaster(layer, place_raster, place_raster.parent).read_info()
+        (found,), is_valid = sample_view(info, view, is_smooth=True)
+        (expected,), is_expected = sample_places(info, lon, lat, is_smooth=True)
+        assert (is_valid == is_expected).all()
+        steps = np.abs(np.gradient(expected)).max(axis=0)
+        steps = np.maximum(steps, np.median(steps))[is_valid]
+        assert (np.abs(found - expected)[is_valid] <= 0.2 * steps).all()

@@ -10,8 +10,9 @@ import rasterio
 
 from hven.model.errors import ParamError, TextPlace
 from hven.plugins.maps.frames import find_frame
-from hven.plugins.maps.map_drawing import LayerRaster, MapView, draw_map, draw_tile
+from hven.plugins.maps.map_drawing import LayerRaster, draw_map, draw_tile
 from hven.plugins.maps.map_layers import MapLayer
+from hven.plugins.maps.map_views import MapView
 
 SIDE_PIXELS = 100_000
 MAX_GROWTH_MIB = 200

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 from asgi_client import Client
+from rasterio.io import MemoryFile
 
 REASON = "pip install owslib (group test)"
 wcs = pytest.importorskip("owslib.coverage.wcs100", reason=REASON)
+wcs_2 = pytest.importorskip("owslib.coverage.wcs201", reason=REASON)
 wms = pytest.importorskip("owslib.wms", reason=REASON)
 wmts = pytest.importorskip("owslib.wmts", reason=REASON)
 
@@ -50,3 +54,31 @@ def test_coverages(client: Client) -> None:
     service = wcs.WebCoverageService_1_0_0("https://vo.example/wcs/psup", text, None)
     assert list(service.contents) == ["latitude", "turned"]
     assert service.contents["latitude"].boundingBoxWGS84 == (-180.0, -90.0, 180.0, 90.0)
+
+
+def test_coverages_of_version_2(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """OWSLib's own requests are answered, without a network."""
+    answers = []
+
+    def open_url(url: str, data: str = "", *_: object, **__: object) -> SimpleNamespace:
+        address = url if not data else f"{url.rstrip('?')}?{data}"
+        answer = client.get(address.removeprefix("https://vo.example"))
+        answers.append(answer)
+        headers = {"Content-Type": answer.headers["content-type"]}
+        return SimpleNamespace(read=lambda: answer.body, info=lambda: headers, geturl=lambda: url)
+
+    monkeypatch.setattr("owslib.coverage.wcsBase.openURL", open_url)
+    monkeypatch.setattr("owslib.coverage.wcs201.openURL", open_url)
+    service = wcs_2.WebCoverageService_2_0_1("https://vo.example/wcs/psup", None, None)
+    assert list(service.contents) == ["latitude", "turned"]
+    assert service.identification.type == "OGC WCS"
+    coverage = service.contents["latitude"]
+    assert coverage.supportedFormats[0] == "image/tiff"
+    assert coverage.grid.highlimits == ["359", "179"]
+    assert coverage.grid.axislabels == ["i", "j"]
+    assert coverage.boundingboxes[0]["bbox"] == (-90.0, -180.0, 90.0, 180.0)
+    subsets = [("Lat", 10, 20), ("Lon", 0, 5)]
+    body = service.getCoverage(identifier=["latitude"][0], format="image/tiff", subsets=subsets).read()
+    assert [answer.status for answer in answers] == [200] * len(answers)
+    with MemoryFile(body) as memory, memory.open() as dataset:
+        assert dataset.shape == (10, 5)

@@ -134,6 +134,20 @@ def test_wrong_requests_are_refused_with_a_reason(client: Client, query: str, co
     assert words in answer.text
 
 
+@pytest.mark.parametrize("version", ["1.1.1", "1.3.0"])
+def test_all_errors_of_a_request_are_told(client: Client, version: str) -> None:
+    frame = "SRS" if version == "1.1.1" else "CRS"
+    query = f"VERSION={version}&REQUEST=GetMap&{frame}=IAU_2015:49900&BBOX=0,0,1,1&HEIGHT=9"
+    wrong = "&LAYERS=latitude,x&STYLES=nice&WIDTH=65536&FORMAT=image/gif"
+    answer = client.get(f"/wms/psup?{query}{wrong}")
+    assert answer.status == 400
+    errors = [element for element in ET.fromstring(answer.text).iter() if element.tag.endswith("ServiceException")]
+    assert [error.get("code") for error in errors] == ["LayerNotDefined", "StyleNotDefined", "InvalidFormat", None]
+    for error, word in zip(errors, ("'x'", "nice", "gif", "65536"), strict=True):
+        assert word in str(error.text)
+    assert client.get(f"/wms/shut?{query}{wrong}").status == 404, "strangers learn nothing of a private collection"
+
+
 def test_capabilities_name_layers_and_frames(client: Client) -> None:
     for version, tag in (("1.3.0", "CRS"), ("1.1.1", "SRS")):
         text = client.get(f"/wms/psup?SERVICE=WMS&REQUEST=GetCapabilities&VERSION={version}").text

@@ -103,7 +103,10 @@ def test_check_and_verbs_name_the_package(directory: Path) -> None:
     assert f"hven.toml:3: engine: 'postgres' {LEFT_OUT}" in told
     assert f"published tables are not served (far.main, plain.main): 'postgres' {LEFT_OUT}" in told
     for section in ("postgres", "foreign"):
-        assert f"{section}: the setting belongs to the plug-in package postgres, but `plugins` does not list this package" in told
+        assert (
+            f"{section}: the setting belongs to the plug-in package postgres, but `plugins` does not list this package"
+            in told
+        )
     for words in (["fdw"], ["adopt", "3f2a9c1e"], ["move", "near", "--to", "postgres"]):
         refusal = run_hven(*words, "--site", directory, expected_code=1, in_subprocess=True).stderr
         assert LEFT_OUT in refusal

@@ -94,7 +94,11 @@ def test_what_cannot_be_said_in_sql_is_refused_with_its_place(faults, setting: s
     ("source", "words", "severity"),
     [
         ("{kind: live, url: $OPS_DB, table: cubez}", "did you mean 'public.cubes'", "error"),
-        ("{kind: live, url: 'postgresql://me:secret@db/x', table: cubes}", "put the whole address into a secret", "error"),
+        (
+            "{kind: live, url: 'postgresql://me:secret@db/x', table: cubes}",
+            "put the whole address into a secret",
+            "error",
+        ),
         ("{kind: live, url: $NOT_SET, table: cubes}", "NOT_SET is not set", "warning"),
         ("{kind: live, url: 'postgresql://me@127.0.0.1:9/x', table: cubes}", "does not respond", "warning"),
         ("[{kind: live, url: $OPS_DB, table: cubes}, {kind: csv, files: a.csv}]", "can have only one source", "error"),

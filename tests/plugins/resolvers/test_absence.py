@@ -45,6 +45,9 @@ def test_commands_name_the_package(tmp_path: Path) -> None:
     path.write_text("plugins = []\n" + path.read_text() + '\n[resolver]\ntable = "sky.objects"\n')
     assert load_settings(tmp_path / "site").brought.get("resolver") is None
     told = run_hven("check", "--site", tmp_path / "site").stdout
-    assert "resolver: the setting belongs to the plug-in package resolvers, but `plugins` does not list this package" in told
+    assert (
+        "resolver: the setting belongs to the plug-in package resolvers, but `plugins` does not list this package"
+        in told
+    )
     told = run_hven("resolve", "M 31", "--site", tmp_path / "site", expected_code=2).stderr
     assert "resolvers" in told

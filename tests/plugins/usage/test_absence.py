@@ -62,4 +62,7 @@ def test_check_and_the_verb_name_the_package(directory: Path) -> None:
     told = run_hven("check", "--site", directory).stdout
     assert "rows of the plug-in package usage (uses), but `plugins` in hven.toml does not list" in told
     refusal = run_hven("report", "--site", directory, expected_code=1, in_subprocess=True).stderr
-    assert "'report' belongs to the plug-in package usage, but `plugins` in hven.toml does not list this package" in refusal
+    assert (
+        "'report' belongs to the plug-in package usage, but `plugins` in hven.toml does not list this package"
+        in refusal
+    )

@@ -64,8 +64,8 @@ class IdentityProviderSettings:
     join: bool = define_setting(
         False,
         (
-            "true: everyone who can log in at the provider gets an account at the first log-in. false: only the persons "
-            "in `accounts` have accounts"
+            "true: everyone who can log in at the provider gets an account at the first log-in. false: only the "
+            "persons in `accounts` have accounts"
         ),
     )
 

@@ -129,6 +129,7 @@ def _describe_layer(item: tuple[CollectionSpec, LayerRaster, RasterInfo], body: 
     if licence_name:
         licence = {"name": licence_name, "url": layer.licence_url or resource.licence_url or ""}
     colours = None if info.shows_colours else raster.read_colours()
+    has_legend = bool(layer.legend) or colours is not None
     return {
         "id": f"{resource.name}/{layer.name}",
         "collection": resource.name,
@@ -150,7 +151,8 @@ def _describe_layer(item: tuple[CollectionSpec, LayerRaster, RasterInfo], body: 
         "quantity": str(layer.quantity),
         "range": None if colours is None else [colours.values[0], colours.values[-1]],
         "colours": None if colours is None else colours.list_stops(),
-        "legend_url": None if colours is None else build_legend_url(f"{base_url}/wms/{collection}", layer.name),
+        "legend_url": build_legend_url(f"{base_url}/wms/{collection}", layer.name) if has_legend else None,
+        "has_own_legend": bool(layer.legend),
         "attribution": str(layer.attribution or resource.publisher or ""),
         "licence": licence,
         "times": layer.times,

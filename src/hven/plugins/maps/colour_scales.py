@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import ImageColor
@@ -42,25 +43,32 @@ class ColourScale:
     values: tuple[float, ...]
     colours: tuple[tuple[int, int, int, int], ...]
 
-    def build_table(self) -> NDArray[np.uint8]:
-        """Build the table of colours between the first and the last stop."""
-        positions = np.linspace(self.values[0], self.values[-1], TABLE_COLOURS)
-        channels = [np.interp(positions, self.values, channel) for channel in zip(*self.colours, strict=True)]
-        table: NDArray[np.uint8] = np.rint(np.stack(channels, axis=1)).astype(np.uint8)
-        return table
-
-    def find_colours(self, values: NDArray[np.float64], is_valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    def find_colours(self, values: NDArray[Any], is_valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
         """Look up the colours of values; invalid ones are transparent."""
         low, high = self.values[0], self.values[-1]
-        shares = np.clip((np.where(is_valid, values, low) - low) / (high - low), 0, 1)
-        colours = self.build_table()[np.rint(shares * (TABLE_COLOURS - 1)).astype(np.intp)]
+        positions = np.where(is_valid, values, low).astype(np.result_type(values.dtype, np.float32), copy=False)
+        positions -= low
+        positions *= (TABLE_COLOURS - 1) / (high - low)
+        np.clip(positions, 0, TABLE_COLOURS - 1, out=positions)
+        positions += 0.5
+        # a colour is looked up as one number
+        colours = _build_table(self).view(np.uint32)[:, 0].take(positions.astype(np.intp))
         colours[~is_valid] = 0
-        return colours
+        return colours.view(np.uint8).reshape(*values.shape, 4)
 
     def list_stops(self) -> list[tuple[str, float]]:
         """List the stops with their values, as colours of CSS: ``#rrggbb``, or ``#rrggbbaa`` if translucent."""
         names = ["#" + bytes(colour[: 3 if colour[3] == 255 else 4]).hex() for colour in self.colours]
         return list(zip(names, self.values, strict=True))
+
+
+@lru_cache(maxsize=100)
+def _build_table(scale: ColourScale) -> NDArray[np.uint8]:
+    """Build the table of colours between the first and the last stop."""
+    positions = np.linspace(scale.values[0], scale.values[-1], TABLE_COLOURS)
+    channels = [np.interp(positions, scale.values, channel) for channel in zip(*scale.colours, strict=True)]
+    table: NDArray[np.uint8] = np.rint(np.stack(channels, axis=1)).astype(np.uint8)
+    return table
 
 
 def read_colour_scale(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from hven.model.errors import HvenError, NotFoundError, ParamError, SourceError, format_message, suggest_spelling
 from hven.plugins.maps.layer_keys import format_layer_time, parse_layer_time
 from hven.plugins.maps.map_drawing import LayerRaster
-from hven.plugins.maps.map_layers import ALIASES_KEY, LAYERS_KEY, MapLayer
+from hven.plugins.maps.map_layers import ALIASES_KEY, LAYERS_KEY, OVERVIEWS_FOLDER, MapLayer
 from hven.services import collection_files
 
 if TYPE_CHECKING:
@@ -93,7 +93,8 @@ def find_layer_rasters(
             raise SourceError(
                 f"the raster {path} is on another server", remedy="copy the raster to the directory of the collection"
             )
-        rasters.append(LayerRaster(layers[name], Path(place), resource.path.parent))
+        overviews_directory = context.site.settings.var_directory / OVERVIEWS_FOLDER / collection
+        rasters.append(LayerRaster(layers[name], Path(place), resource.path.parent, overviews_directory))
     return rasters
 
 

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 from hven.model.errors import Fault, HvenError
 from hven.plugins.maps.frames import find_frame
+from hven.plugins.maps.legend_pictures import read_legend
 from hven.plugins.maps.map_drawing import LayerRaster
-from hven.plugins.maps.map_layers import ALIASES_KEY, LAYERS_KEY
+from hven.plugins.maps.map_layers import ALIASES_KEY, LAYERS_KEY, OVERVIEWS_FOLDER
+from hven.plugins.maps.map_rasters import has_enough_overviews
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def find_layer_faults(resource: CollectionSpec, settings: Settings) -> Iterator[Fault]:
-    """Find rasters without a known frame, and colours that cannot be read. Files that are missing are left out."""
+    """Find faults of rasters, colours and legends, and large rasters without overviews; rasters may be missing."""
     directory = resource.path.parent
     for layer in resource.extensions[LAYERS_KEY]:
         for file_path in layer.files.values():
@@ -26,10 +28,17 @@ def find_layer_faults(resource: CollectionSpec, settings: Settings) -> Iterator[
                 path.resolve().is_relative_to(root.resolve()) for root in settings.allowed_directories
             ):
                 continue
+            raster = LayerRaster(layer, path, directory, settings.var_directory / OVERVIEWS_FOLDER / resource.name)
             try:
-                info = LayerRaster(layer, path, directory).read_info()
+                info = raster.read_info()
                 if not info.shows_colours:
-                    LayerRaster(layer, path, directory).read_colours()
+                    raster.read_colours()
+                read_legend(raster)
+                if not has_enough_overviews(info):
+                    message = f"layers.{layer.name}: {path.name} has {info.width:,} x {info.height:,} pixels and no "
+                    message += "overviews, so maps of large areas take long"
+                    remedy = f"run `hven ingest {resource.name}`, which makes them, or convert it to a COG"
+                    yield Fault(message=message, place=layer.place, remedy=remedy, severity="warning")
             except HvenError as error:
                 message = f"layers.{layer.name}: {error.message}"
                 yield Fault(message=message, place=layer.place, remedy=error.remedy)

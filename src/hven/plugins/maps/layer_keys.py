@@ -86,6 +86,8 @@ class LayerSection(
     )
     range: OneOrMore[float]
     "values with the first and the last colour, for example [0, 0.4]. Default: those of the colours or of the raster"
+    legend: Text
+    "path of a PNG that explains the colours, from the folder of the descriptor. Default: Hven draws the colours"
     smooth: bool
     "true: values between pixels are interpolated. Default: true, except for codes with a colour each"
     unit: Text
@@ -148,6 +150,7 @@ class _LayerReader:
             colours=tuple(str(text) for text in self._fields.get("colours", ())),
             value_range=self._read_numbers("range", 2),
             unit=self._read_text("unit"),
+            legend=self._read_text("legend"),
             is_smooth=self._fields.get("smooth"),
             licence=self._read_text("licence"),
             licence_url=self._read_text("licence_url"),
@@ -269,6 +272,7 @@ layers:
     nodata: -9999
     colours: [0 blue, 0.5 white, 1 red]
     range: [0, 1]
+    legend: olivine-legend.png
     smooth: true
     unit: ""
     quantity: Spectral index

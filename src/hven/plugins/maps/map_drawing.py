@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -12,7 +14,9 @@ from PIL import Image
 from hven.model.errors import ParamError
 from hven.plugins.maps.colour_scales import ColourScale, read_colour_scale
 from hven.plugins.maps.frames import Frame, find_frame
-from hven.plugins.maps.map_rasters import RasterInfo, read_raster_info, sample_raster
+from hven.plugins.maps.map_rasters import RasterInfo, read_raster_info
+from hven.plugins.maps.map_views import MapView
+from hven.plugins.maps.raster_sampling import sample_places, sample_view
 from hven.plugins.maps.tile_matrix_sets import find_tile_matrix_set
 
 if TYPE_CHECKING:
@@ -24,65 +28,33 @@ if TYPE_CHECKING:
     from hven.plugins.maps.map_layers import MapLayer
 
 FORMATS = {"image/png": "PNG", "image/jpeg": "JPEG", "image/webp": "WEBP"}
-MAX_MAP_PIXELS = 8 << 20  # of a picture: 4096 x 2048
-MAX_SIDE_PIXELS = 8192
 
 
 @dataclass(frozen=True, slots=True)
 class LayerRaster:
-    """A layer with the raster of a time, which its reader may access."""
+    """A layer with the raster of a time, which its reader may access.
+
+    Attributes
+    ----------
+    directory
+        Directory of the descriptor.
+    overviews_directory
+        Directory with the overviews that Hven has made of rasters of the collection; None: there are none.
+    """
 
     layer: MapLayer
     path: Path
     directory: Path
+    overviews_directory: Path | None = None
 
     def read_info(self) -> RasterInfo:
         """Read what is told by the raster."""
-        return read_raster_info(self.layer, self.path)
+        return read_raster_info(self.layer, self.path, self.overviews_directory)
 
     def read_colours(self) -> ColourScale:
         """Read the colours of its values."""
         raster_range = self.read_info().value_range
         return read_colour_scale(self.layer.colours, self.directory, self.layer.value_range, raster_range)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MapView:
-    """What a map shows: its frame, west, south, east and north ends, and size in pixels."""
-
-    frame: Frame
-    bounds: tuple[float, float, float, float]
-    width: int
-    height: int
-
-    def check_size(self) -> None:
-        """Refuse pictures that are too large.
-
-        Raises
-        ------
-        ParamError
-            It has too many pixels.
-        """
-        largest = max(self.width, self.height)
-        if min(self.width, self.height) < 1 or largest > MAX_SIDE_PIXELS or self.width * self.height > MAX_MAP_PIXELS:
-            message = f"a map of {self.width} x {self.height} pixels cannot be drawn"
-            remedy = f"request at most {MAX_MAP_PIXELS:,} pixels, and {MAX_SIDE_PIXELS:,} in a row"
-            raise ParamError(message, name="WIDTH", remedy=remedy)
-
-    def locate_pixels(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return the longitudes and latitudes of the centres of all pixels."""
-        west, south, east, north = self.bounds
-        x = west + (np.arange(self.width) + 0.5) * (east - west) / self.width
-        y = north - (np.arange(self.height) + 0.5) * (north - south) / self.height
-        return self.frame.convert_to_lon_lat(*np.meshgrid(x, y))
-
-    def locate_pixel(self, column: int, row: int) -> tuple[float, float]:
-        """Return the longitude and latitude of the centre of a pixel; infinite outside the projection."""
-        west, south, east, north = self.bounds
-        x = west + (column + 0.5) * (east - west) / self.width
-        y = north - (row + 0.5) * (north - south) / self.height
-        lon, lat = self.frame.convert_to_lon_lat(np.array([x]), np.array([y]))
-        return float(lon[0]), float(lat[0])
 
 
 def find_request_frame(text: str, aliases: Mapping[str, str]) -> Frame:
@@ -116,20 +88,27 @@ def draw_map(rasters: Sequence[LayerRaster], view: MapView, *, background: tuple
         The map is too large, or is one of another body.
     """
     view.check_size()
-    lon, lat = view.locate_pixels()
     picture = Image.new("RGBA", (view.width, view.height), (0, 0, 0, 0) if background is None else (*background, 255))
     for raster in rasters:
-        info = raster.read_info()
-        require_body(info, view.frame)
-        is_smooth = raster.layer.is_smooth is not False
-        values, is_valid = sample_raster(info, lon, lat, is_smooth=is_smooth)
-        if info.shows_colours:
-            channels = [*np.rint(values).astype(np.uint8), np.where(is_valid, 255, 0).astype(np.uint8)]
-            colours = np.stack(channels, axis=2)
+        require_body(raster.read_info(), view.frame)
+        colours = _draw_layer(raster, view)
+        if colours.shape[2] == 3 or colours[..., 3].min() == 255:
+            picture = Image.fromarray(colours)
         else:
-            colours = raster.read_colours().find_colours(values[0], is_valid)
-        picture.alpha_composite(Image.fromarray(colours))
+            picture = Image.alpha_composite(picture.convert("RGBA"), Image.fromarray(colours))
     return picture
+
+
+def _draw_layer(raster: LayerRaster, view: MapView) -> NDArray[np.uint8]:
+    """Find the colours of pixels, with their opacities unless all are opaque."""
+    info = raster.read_info()
+    values, is_valid = sample_view(info, view, is_smooth=raster.layer.is_smooth is not False)
+    if not info.shows_colours:
+        return raster.read_colours().find_colours(values[0], is_valid)
+    colours = (np.moveaxis(values, 0, 2) + 0.5).astype(np.uint8)  # rounds
+    if is_valid.all():
+        return colours
+    return np.dstack([colours, np.where(is_valid, 255, 0).astype(np.uint8)])
 
 
 def require_body(info: RasterInfo, frame: Frame) -> None:
@@ -175,11 +154,34 @@ def draw_tile(raster: LayerRaster, set_name: str, tile: tuple[int, int, int]) ->
 
 def encode_picture(picture: Image.Image, media_type: str) -> bytes:
     """Encode a picture; JPEG has no transparency."""
+    if media_type == "image/png":
+        return _encode_png(np.asarray(picture))
     buffer = io.BytesIO()
     if media_type == "image/jpeg":
         picture = picture.convert("RGB")
-    picture.save(buffer, FORMATS[media_type], **({"compress_level": 3} if media_type == "image/png" else {}))
+    picture.save(buffer, FORMATS[media_type])
     return buffer.getvalue()
+
+
+def _encode_png(pixels: NDArray[np.uint8]) -> bytes:
+    """Encode a picture in half of the time of Pillow: each row as the differences of neighbours (PNG 3, 9.2)."""
+    height, width, channels = pixels.shape
+    if channels == 4 and pixels[..., 3].min() == 255:
+        channels = 3
+    pixels = pixels[..., :channels].reshape(height, -1)
+    rows = np.empty((height, 1 + width * channels), dtype=np.uint8)
+    rows[:, 0] = 1  # the filter Sub
+    rows[:, 1 : channels + 1] = pixels[:, :channels]
+    np.subtract(pixels[:, channels:], pixels[:, :-channels], out=rows[:, channels + 1 :])
+    compressor = zlib.compressobj(1, zlib.DEFLATED, zlib.MAX_WBITS, zlib.DEF_MEM_LEVEL, zlib.Z_RLE)
+    data = compressor.compress(rows.data) + compressor.flush()
+    colour_type = {3: 2, 4: 6}[channels]
+    header = struct.pack(">IIBBBBB", width, height, 8, colour_type, 0, 0, 0)
+    chunks = (
+        struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+        for name, content in ((b"IHDR", header), (b"IDAT", data), (b"IEND", b""))
+    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
 
 
 def find_value(raster: LayerRaster, lon: float, lat: float) -> float | None:
@@ -191,5 +193,5 @@ def find_value(raster: LayerRaster, lon: float, lat: float) -> float | None:
         None: the raster has no data there.
     """
     info = raster.read_info()
-    values, is_valid = sample_raster(info, np.array([[lon]]), np.array([[lat]]), is_smooth=False)
+    values, is_valid = sample_places(info, np.array([[lon]]), np.array([[lat]]), is_smooth=False)
     return float(values[0, 0, 0]) if is_valid[0, 0] else None

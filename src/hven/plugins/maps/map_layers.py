@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from hven.model.errors import TextPlace
 
 LAYERS_KEY, ALIASES_KEY = "layers", "frame_aliases"  # keys of descriptors
+OVERVIEWS_FOLDER = "map_overviews"  # in `var`: overviews that Hven makes, by collection
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +40,8 @@ class MapLayer:
         Colours of values: a name, a file, or stops.
     value_range
         Values that get the first and the last colour; None: those of the stops, or of the raster.
+    legend
+        Path of a picture that explains the colours, from the directory of the descriptor; empty: Hven draws one.
     is_smooth
         Whether values between pixels are interpolated; None: unless they are codes.
     licence, licence_url, attribution
@@ -62,6 +65,7 @@ class MapLayer:
     colours: tuple[str, ...] = ()
     value_range: tuple[float, float] | None = None
     unit: str = ""
+    legend: str = ""
     is_smooth: bool | None = None
     licence: str = ""
     licence_url: str = ""

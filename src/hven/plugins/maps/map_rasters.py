@@ -1,17 +1,20 @@
-"""Read rasters of layers with GDAL, and find the values at the pixels of maps."""
+"""Read rasters of layers with GDAL."""
 
 from __future__ import annotations
 
+import hashlib
 import math
+import threading
 import warnings
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import rasterio
 from affine import Affine
+from rasterio.enums import MaskFlags
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
 
@@ -26,13 +29,34 @@ if TYPE_CHECKING:
 
     from hven.plugins.maps.map_layers import MapLayer
 
-    FloatArray = NDArray[np.float64]
-
 # other drivers may read files that the raster names (VRT), or addresses
 DRIVERS = ("GTiff", "PDS", "PDS4", "ISIS3", "ISIS2", "VICAR", "PNG", "JPEG")
-MAX_READ_PIXELS = 16 << 20  # pixels that are read for a map; larger windows are read with fewer pixels
+MAX_IDLE_DATASETS = 16  # open datasets of a process, whose blocks GDAL keeps
+COARSE_PIXELS = 512  # width and height of the coarse reading for the range of values
+MIN_OVERVIEW_PIXELS = 16 << 20  # rasters with fewer pixels need no overviews
 # GDAL counts small numbers as MiB, but rasterio passes bytes
 GDAL_OPTIONS = {"GDAL_CACHEMAX": 64 << 20, "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "GDAL_PAM_ENABLED": "NO"}
+
+
+@dataclass(frozen=True, slots=True)
+class RasterLevel:
+    """The raster, or one of its overviews.
+
+    Attributes
+    ----------
+    path
+        File that contains it.
+    bands
+        Numbers of the bands that are shown.
+    overview
+        Number of the overview in the file; None: the raster of the file.
+    """
+
+    path: Path
+    width: int
+    height: int
+    bands: tuple[int, ...]
+    overview: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,8 +71,18 @@ class RasterInfo:
         Numbers of the bands that are shown.
     shows_colours
         Whether the bands are colours.
+    data_type
+        Type of the values: ``uint8``.
+    missing_values
+        Values of pixels without data.
+    has_mask
+        Whether the file has a mask or an opacity.
     value_range
         Range of the values, from a coarse reading.
+    levels
+        The raster and its overviews, the largest first.
+    file_state
+        Size, time and number of the file.
     """
 
     path: Path
@@ -58,8 +92,12 @@ class RasterInfo:
     transform: Affine
     bands: tuple[int, ...]
     shows_colours: bool
-    missing_value: float | None
+    data_type: str
+    missing_values: tuple[float, ...]
+    has_mask: bool
     value_range: tuple[float, float]
+    levels: tuple[RasterLevel, ...]
+    file_state: tuple[int, int, int]
 
     @property
     def bounds(self) -> tuple[float, float, float, float]:
@@ -76,6 +114,11 @@ class RasterInfo:
             return None
         left, _, right, _ = self.frame.extent
         return abs((right - left) / self.transform.a)
+
+    @property
+    def is_whole_turn(self) -> bool:
+        """Whether its last column is beside the first."""
+        return self.column_period is not None and abs(self.width - self.column_period) < 0.5
 
     @property
     def lon_lat_bounds(self) -> tuple[float, float, float, float]:
@@ -95,40 +138,99 @@ class RasterInfo:
         return west - shift, max(float(lat[0]), -90.0), east - shift, min(float(lat[1]), 90.0)
 
 
-@contextmanager
-def _open_raster(path: Path) -> Iterator[Any]:
-    with rasterio.Env(**GDAL_OPTIONS), _open_with_first_driver(path) as dataset:
-        yield dataset
+class _DatasetPool:
+    """Open datasets, so that GDAL keeps their blocks; each is used by one thread at a time."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._idle_datasets: list[tuple[RasterInfo, RasterLevel, Any]] = []  # the last used ones at the end
+
+    @contextmanager
+    def open_level(self, info: RasterInfo, level: RasterLevel) -> Iterator[Any]:
+        with rasterio.Env(**GDAL_OPTIONS):
+            dataset = self._take_dataset(info, level) or _open_with_first_driver(level.path, level.overview)
+            yield dataset
+            with self._lock:
+                self._idle_datasets.append((info, level, dataset))
+                surplus = self._idle_datasets[:-MAX_IDLE_DATASETS]
+                del self._idle_datasets[:-MAX_IDLE_DATASETS]
+            for _, _, surplus_dataset in surplus:
+                surplus_dataset.close()
+
+    def _take_dataset(self, info: RasterInfo, level: RasterLevel) -> Any:
+        """Take a dataset of a level; those of an earlier state of the file are closed."""
+        with self._lock:
+            datasets = [item for item in self._idle_datasets if item[0].path == info.path]
+            for item in reversed(datasets):
+                if item[0].file_state != info.file_state:
+                    item[2].close()
+                elif item[1] != level:
+                    continue
+                self._idle_datasets.remove(item)
+                if item[0].file_state == info.file_state:
+                    return item[2]
+        return None
 
 
-def _open_with_first_driver(path: Path) -> Any:
-    """Open a file with the first driver that reads it."""
+_DATASETS = _DatasetPool()
+
+
+def _open_with_first_driver(path: Path, overview: int | None = None) -> Any:
+    """Open a file, or an overview in it, with the first driver that reads it."""
+    options = {} if overview is None else {"overview_level": overview}
     for driver in DRIVERS:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", NotGeoreferencedWarning)
-                return rasterio.open(path, driver=driver)
+                return rasterio.open(path, driver=driver, **options)
         except (RasterioError, ValueError):
             continue
     raise SourceError(f"the raster {path.name} cannot be read", remedy="convert it to GeoTIFF")
 
 
-def read_raster_info(layer: MapLayer, path: Path) -> RasterInfo:
+def read_raster_info(layer: MapLayer, path: Path, overviews_directory: Path | None = None) -> RasterInfo:
     """Read what a layer needs to know of its raster; it is read again when the file has changed.
+
+    Parameters
+    ----------
+    overviews_directory
+        Directory with the overviews that Hven has made of rasters of the collection.
 
     Raises
     ------
     SourceError, ParamError
         The file is no raster, or its frame is not known.
     """
-    file_state = path.stat()
-    return _read_raster_info(layer, path, (file_state.st_size, file_state.st_mtime_ns, file_state.st_ino))
+    file_stat = path.stat()
+    file_state = file_stat.st_size, file_stat.st_mtime_ns, file_stat.st_ino
+    overviews_path = None
+    if overviews_directory is not None:
+        overviews_path = overviews_directory / name_overviews_file(layer, path)
+        if not overviews_path.is_file():
+            overviews_path = None
+    return _read_raster_info(layer, path, file_state, overviews_path)
+
+
+def name_overviews_file(layer: MapLayer, path: Path) -> str:
+    """Name the file with the overviews of a raster in its present state, for layers that show it in the same way."""
+    file_stat = path.stat()
+    state = (
+        path.resolve(),
+        file_stat.st_size,
+        file_stat.st_mtime_ns,
+        layer.band,
+        layer.missing_value,
+        layer.is_smooth is False,
+    )
+    return f"{hashlib.sha256(repr(state).encode()).hexdigest()[:32]}.tif"
 
 
 @lru_cache(maxsize=500)
-def _read_raster_info(layer: MapLayer, path: Path, _file_state: tuple[int, int, int]) -> RasterInfo:
+def _read_raster_info(
+    layer: MapLayer, path: Path, file_state: tuple[int, int, int], overviews_path: Path | None
+) -> RasterInfo:
     body = find_body(layer.body) if layer.body else None
-    with _open_raster(path) as dataset:
+    with rasterio.Env(**GDAL_OPTIONS), _open_with_first_driver(path) as dataset:
         if layer.frame:
             frame = find_frame(layer.frame)
             if body is not None and frame.body.number != body.number:
@@ -160,7 +262,6 @@ def _read_raster_info(layer: MapLayer, path: Path, _file_state: tuple[int, int, 
                 name="band",
                 remedy=f"write a band from 1 to {dataset.count}",
             )
-        missing_value = dataset.nodata if layer.missing_value is None else layer.missing_value
         info = RasterInfo(
             path=path,
             frame=frame,
@@ -169,117 +270,92 @@ def _read_raster_info(layer: MapLayer, path: Path, _file_state: tuple[int, int, 
             transform=transform,
             bands=bands,
             shows_colours=shows_colours,
-            missing_value=None if missing_value is None else float(missing_value),
+            data_type=dataset.dtypes[bands[0] - 1],
+            missing_values=_list_missing_values(layer, dataset),
+            has_mask=any(
+                MaskFlags.per_dataset in flags or MaskFlags.alpha in flags for flags in dataset.mask_flag_enums
+            ),
             value_range=(0.0, 1.0),
+            levels=_list_levels(path, bands, overviews_path),
+            file_state=file_state,
         )
-        shape = (len(bands), min(info.height, 512), min(info.width, 512))
-        values, is_valid = _read_values(dataset, info, Window(0, 0, info.width, info.height), shape)
+    level = next((level for level in reversed(info.levels) if level.width >= COARSE_PIXELS), info.levels[0])
+    shape = min(level.height, COARSE_PIXELS), min(level.width, COARSE_PIXELS)
+    values, is_valid = read_window(info, level, (0, 0, level.width, level.height), shape)
     if is_valid.any() and not shows_colours:
-        low, high = float(values[0][is_valid].min()), float(values[0][is_valid].max())
-        info = RasterInfo(**{**_list_fields(info), "value_range": (low, high if high > low else low + 1)})
+        shown_values = values[0][is_valid]
+        low, high = float(shown_values.min()), float(shown_values.max())
+        return replace(info, value_range=(low, high if high > low else low + 1))
     return info
 
 
-def _list_fields(info: RasterInfo) -> dict[str, Any]:
-    return {name: getattr(info, name) for name in RasterInfo.__slots__}
+def has_enough_overviews(info: RasterInfo) -> bool:
+    """Check whether the smallest overview of a raster, or the raster itself, has few enough pixels."""
+    return info.levels[-1].width * info.levels[-1].height <= MIN_OVERVIEW_PIXELS
 
 
-def _read_values(
-    dataset: Any, info: RasterInfo, window: Window, shape: tuple[int, int, int]
-) -> tuple[FloatArray, NDArray[np.bool_]]:
-    """Read a window of the bands with a number of pixels, and which of these have data."""
-    try:
-        pixels = dataset.read(list(info.bands), window=window, out_shape=shape)
-        mask = dataset.dataset_mask(window=window, out_shape=shape[1:])
-    except RasterioError as error:
-        raise SourceError(f"the raster {info.path.name} cannot be read: {error}", remedy="restore the file") from None
-    values = pixels.astype(np.float64)
-    is_valid = (mask != 0) & np.isfinite(values).all(axis=0)
-    if info.missing_value is not None:
-        is_valid &= (values != info.missing_value).any(axis=0)
-    return values, is_valid
+def _list_missing_values(layer: MapLayer, dataset: Any) -> tuple[float, ...]:
+    """List the values of pixels without data; not-a-number always is one."""
+    values = [float(value) for value in (layer.missing_value, dataset.nodata) if value is not None]
+    if dataset.dtypes[0].startswith("float"):
+        return tuple(value for value in values if not math.isnan(value))
+    return tuple(int(value) for value in values if value.is_integer())  # numpy compares these faster
 
 
-def sample_raster(
-    info: RasterInfo, lon: FloatArray, lat: FloatArray, *, is_smooth: bool
-) -> tuple[FloatArray, NDArray[np.bool_]]:
-    """Find the values of a raster at places.
+def _list_levels(path: Path, bands: tuple[int, ...], overviews_path: Path | None) -> tuple[RasterLevel, ...]:
+    """List the raster and its overviews, and those that Hven has made."""
+    levels: list[RasterLevel] = []
+    for level_path, level_bands in ((path, bands), (overviews_path, tuple(range(1, len(bands) + 1)))):
+        if level_path is None:
+            continue
+        with _open_with_first_driver(level_path) as dataset:
+            levels.append(RasterLevel(level_path, dataset.width, dataset.height, level_bands))
+            overview_count = len(dataset.overviews(1))
+        for number in range(overview_count):
+            with _open_with_first_driver(level_path, number) as overview:
+                levels.append(RasterLevel(level_path, overview.width, overview.height, level_bands, number))
+    return tuple(sorted(levels, key=lambda level: -level.width))
+
+
+def read_window(
+    info: RasterInfo, level: RasterLevel, window: tuple[int, int, int, int], shape: tuple[int, int]
+) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Read a window of the bands with a number of pixels, and which of these have data.
 
     Parameters
     ----------
-    lon, lat
-        Places of the pixels of a map, in two dimensions; infinite where the map shows nothing.
-    is_smooth
-        Whether values between pixels are interpolated.
-
-    Returns
-    -------
-    values, is_valid
-        For each band and place; whether a place has data.
+    window
+        First column, first row, width and height. Around a body, the first column may be negative, and the last one
+        beyond the raster.
+    shape
+        Number of rows and columns that are read.
     """
-    is_shown = np.isfinite(lon) & np.isfinite(lat) & (np.abs(lat) <= 90 + 1e-9)
-    x, y = info.frame.convert_from_lon_lat(np.where(is_shown, lon, 0.0), np.where(is_shown, lat, 0.0))
-    is_shown &= np.isfinite(x) & np.isfinite(y)
-    columns = (np.where(is_shown, x, 0.0) - info.transform.c) / info.transform.a
-    rows = (np.where(is_shown, y, 0.0) - info.transform.f) / info.transform.e
-    period = info.column_period
-    if period is not None:
-        columns = np.mod(columns, period)
-    is_shown &= (columns >= 0) & (columns <= info.width) & (rows >= -1e-6) & (rows <= info.height + 1e-6)
-    if not is_shown.any():
-        return np.zeros((len(info.bands), *lon.shape)), is_shown
-    window, shape = _choose_window(info, columns, rows, is_shown)
-    with _open_raster(info.path) as dataset:
-        values, is_valid = _read_values(dataset, info, window, (len(info.bands), *shape))
-    local_columns = (columns - window.col_off) * shape[1] / window.width - 0.5
-    local_rows = (rows - window.row_off) * shape[0] / window.height - 0.5
-    if not is_smooth:
-        column_index = np.clip(np.rint(local_columns), 0, shape[1] - 1).astype(np.intp)
-        row_index = np.clip(np.rint(local_rows), 0, shape[0] - 1).astype(np.intp)
-        return values[:, row_index, column_index], is_shown & is_valid[row_index, column_index]
-    return _interpolate(values, is_valid, (local_columns, local_rows), is_shown)
+    left, top, width, height = window
+    pieces = []
+    with _DATASETS.open_level(info, level) as dataset:
+        while width > 0:
+            first = left % level.width if info.is_whole_turn else left
+            piece_width = min(level.width - first, width)
+            piece_shape = shape[0], max(round(shape[1] * piece_width / window[2]), 1)
+            pieces.append(_read_values(dataset, info, level, Window(first, top, piece_width, height), piece_shape))
+            left, width = left + piece_width, width - piece_width
+    if len(pieces) == 1:
+        return pieces[0]
+    return np.concatenate([values for values, _ in pieces], 2), np.concatenate([valid for _, valid in pieces], 1)
 
 
-def _choose_window(
-    info: RasterInfo, columns: FloatArray, rows: FloatArray, is_shown: NDArray[np.bool_]
-) -> tuple[Window, tuple[int, int]]:
-    """Choose the part of the raster that has all places, and with how many pixels it is read."""
-    first_column = max(math.floor(columns[is_shown].min()) - 2, 0)
-    last_column = min(math.ceil(columns[is_shown].max()) + 2, info.width)
-    first_row = max(math.floor(rows[is_shown].min()) - 2, 0)
-    last_row = min(math.ceil(rows[is_shown].max()) + 2, info.height)
-    width, height = max(last_column - first_column, 1), max(last_row - first_row, 1)
-    steps = []
-    for axis in (0, 1):
-        if columns.shape[axis] > 1:
-            distances = np.hypot(np.diff(columns, axis=axis), np.diff(rows, axis=axis))
-            steps.append(np.median(distances))
-    # twice as many pixels as the map has
-    step = max(float(min(steps, default=1.0)) / 2, 1.0, math.sqrt(width * height * len(info.bands) / MAX_READ_PIXELS))
-    shape = max(round(height / step), 1), max(round(width / step), 1)
-    return Window(first_column, first_row, width, height), shape
-
-
-def _interpolate(
-    values: FloatArray,
-    is_valid: NDArray[np.bool_],
-    places: tuple[FloatArray, FloatArray],
-    is_shown: NDArray[np.bool_],
-) -> tuple[FloatArray, NDArray[np.bool_]]:
-    """Interpolate linearly between the four pixels around each place; those without data do not count."""
-    columns, rows = places
-    height, width = is_valid.shape
-    left, top = np.floor(columns).astype(np.intp), np.floor(rows).astype(np.intp)
-    total = np.zeros((len(values), *columns.shape))
-    total_weight = np.zeros(columns.shape)
-    for row_step in (0, 1):
-        row_weight = 1 - np.abs(rows - top - row_step)
-        row_index = np.clip(top + row_step, 0, height - 1)
-        for column_step in (0, 1):
-            weight = row_weight * (1 - np.abs(columns - left - column_step))
-            column_index = np.clip(left + column_step, 0, width - 1)
-            weight *= is_valid[row_index, column_index]
-            total += np.where(weight > 0, values[:, row_index, column_index], 0.0) * weight
-            total_weight += weight
-    has_data = is_shown & (total_weight >= 0.5)
-    return total / np.where(total_weight > 0, total_weight, 1.0), has_data
+def _read_values(
+    dataset: Any, info: RasterInfo, level: RasterLevel, window: Window, shape: tuple[int, int]
+) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    is_valid = np.ones(shape, dtype=bool)
+    try:
+        values = dataset.read(list(level.bands), window=window, out_shape=(len(level.bands), *shape))
+        if info.has_mask:
+            is_valid = dataset.dataset_mask(window=window, out_shape=shape) != 0
+    except RasterioError as error:
+        raise SourceError(f"the raster {info.path.name} cannot be read: {error}", remedy="restore the file") from None
+    if values.dtype.kind == "f":
+        is_valid &= np.isfinite(values).all(axis=0)
+    for missing_value in info.missing_values:
+        is_valid &= (values != missing_value).any(axis=0)
+    return values, is_valid

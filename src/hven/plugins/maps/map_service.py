@@ -17,6 +17,7 @@ from starlette.routing import Route
 from hven import services
 from hven.model import plugins
 from hven.model.errors import NotFoundError, ParamError, format_message
+from hven.plugins.maps.request_errors import ErrorCollector, SeveralParamsError
 from hven.services.errors import ErrorResponder, find_http_status, write_error_message, write_json_error
 from hven.services.face import (
     MAX_PARAMETER_BODY_BYTES,
@@ -28,7 +29,7 @@ from hven.services.face import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from starlette.requests import Request
 
@@ -46,6 +47,17 @@ _CODES_BY_PARAMETER = {
     "I": "InvalidPoint",
     "TIME": "InvalidDimensionValue",
     "REQUEST": "OperationNotSupported",
+}
+# WCS 2.0.1: name of a wrong parameter -> code and status of the error
+_WCS_ERRORS = {
+    "COVERAGEID": ("NoSuchCoverage", 404),
+    "LAYERS": ("NoSuchCoverage", 404),
+    "SUBSET": ("InvalidSubsetting", 404),
+    "AXIS": ("InvalidAxisLabel", 404),
+    "SUBSETTINGCRS": ("SubsettingCrs-NotSupported", 404),
+    "OUTPUTCRS": ("OutputCrs-NotSupported", 404),
+    "SCALEFACTOR": ("InvalidScaleFactor", 404),
+    "REQUEST": ("OperationNotSupported", 501),
 }
 JSON_ERRORS = ErrorResponder(
     write_document=lambda message: write_json_error(message, 400), media_type="application/json"
@@ -74,14 +86,20 @@ def _respond_to_wms_error(request: Request, error: Exception) -> Response:
     """Answer with an error document of the version that is requested."""
     query = {name.upper(): value for name, value in request.query_params.items()}
     is_old = (query.get("VERSION") or "1.3.0") < "1.3.0"
-    parameter = error.name if isinstance(error, ParamError) else ""
-    code = _CODES_BY_PARAMETER.get(str(parameter), "")
-    if parameter in {"CRS", "SRS"}:
-        code = "InvalidSRS" if is_old else "InvalidCRS"
     version, media_type = ("1.1.1", "application/vnd.ogc.se_xml") if is_old else ("1.3.0", "text/xml")
+    single_errors: Sequence[Exception] = error.errors if isinstance(error, SeveralParamsError) else (error,)
+
+    def find_code(single_error: Exception) -> str:
+        parameter = str(single_error.name) if isinstance(single_error, ParamError) else ""
+        if parameter in {"CRS", "SRS"}:
+            return "InvalidSRS" if is_old else "InvalidCRS"
+        return _CODES_BY_PARAMETER.get(parameter, "")
 
     def write_document(message: str) -> Any:
-        return _load_module("wms_requests").write_service_exception(message, code, version)
+        messages = [str(item) for item in single_errors] if len(single_errors) > 1 else [message]
+        codes = map(find_code, single_errors)
+        items = list(zip(messages, codes, strict=True))
+        return _load_module("wms_requests").write_service_exceptions(items, version)
 
     return _build_error_response(request, error, write_document, media_type)
 
@@ -96,13 +114,43 @@ def _respond_to_wmts_error(request: Request, error: Exception) -> Response:
     return _build_error_response(request, error, write_document, "text/xml")
 
 
+def _choose_wcs_version(query: Mapping[str, str]) -> str:
+    """Choose the version of an answer of WCS, from parameters by their names in upper case.
+
+    Without a version, it is the highest, except for a request with the parameter of the older one.
+    """
+    versions = (query.get("VERSION") or query.get("ACCEPTVERSIONS") or "2.0.1").split(",")
+    if "COVERAGE" in query and not query.get("VERSION"):
+        return "1.0.0"
+    return "2.0.1" if any(version.strip() >= "2" for version in versions) else "1.0.0"
+
+
 def _respond_to_wcs_error(request: Request, error: Exception) -> Response:
     parameter = str(error.name) if isinstance(error, ParamError) else ""
-
-    def write_document(message: str) -> Any:
-        return _load_module("wcs_requests").write_service_exception(message, parameter)
-
-    return _build_error_response(request, error, write_document, "application/vnd.ogc.se_xml")
+    query = {name.upper(): value for name, value in request.query_params.items()}
+    if _choose_wcs_version(query) == "1.0.0":
+        media_type = "application/vnd.ogc.se_xml"
+        return _build_error_response(
+            request,
+            error,
+            lambda message: _load_module("wcs_requests").write_service_exception(message, parameter),
+            media_type,
+        )
+    code, status = _WCS_ERRORS.get(parameter, ("InvalidParameterValue" if parameter else "NoApplicableCode", 400))
+    if parameter in {"COVERAGEID", "REQUEST"} and not query.get(parameter):
+        code, status = "MissingParameterValue", 400
+        if query.get("REQUEST", "").lower() == "describecoverage":
+            code, status = "emptyCoverageIdList", 404
+    locator = {"AXIS": "SUBSET", "LAYERS": "COVERAGEID"}.get(parameter, parameter)
+    response = _build_error_response(
+        request,
+        error,
+        lambda message: _load_module("wcs_2_requests").write_exception(message, code, locator),
+        "text/xml",
+    )
+    if response.status_code == 400:
+        response.status_code = status
+    return response
 
 
 class MapService:
@@ -178,15 +226,24 @@ class MapService:
     ) -> tuple[bytes, str]:
         """Answer a request about a map, whose layers are in a parameter."""
         requests, access = _load_module("wms_requests"), _load_module("layer_access")
-        names = requests.read_layer_names(params, layers_parameter)
-        rasters = self._find_rasters(request, names, params.read_one("TIME") or "")
+        errors = ErrorCollector()
+        names: list[str] = errors.collect(lambda: requests.read_layer_names(params, layers_parameter), [])
+        rasters: list[Any] = errors.collect(
+            lambda: self._find_rasters(request, names, params.read_one("TIME") or ""), []
+        )
+        errors.collect(lambda: requests.check_styles(params), None)
+        if layers_parameter == "LAYERS":
+            errors.collect(lambda: requests.read_map_format(params), "")
         aliases = access.get_frame_aliases(self._context, request.path_params["collection"])
-        return answer(params, rasters, requests.read_view(params, aliases))
+        view = errors.collect(lambda: requests.read_view(params, aliases), None)
+        errors.raise_errors()
+        return answer(params, rasters, view)
 
     def _draw_legend(self, request: Request, params: RequestParams) -> tuple[bytes, str]:
         requests = _load_module("wms_requests")
         names = requests.read_layer_names(params, "LAYER")
-        legend: tuple[bytes, str] = requests.draw_legend(params, self._find_rasters(request, names, "")[0])
+        requests.check_styles(params)
+        legend: tuple[bytes, str] = requests.answer_legend(params, self._find_rasters(request, names, "")[0])
         return legend
 
     def _list_collection_rasters(self, request: Request) -> Any:
@@ -256,26 +313,37 @@ class MapService:
         body, media_type = await self._call_in_thread(lambda: operation(request, params))
         return _answer_with_body(request, body, media_type)
 
-    def _write_coverage_capabilities(self, request: Request, _params: RequestParams) -> tuple[bytes, str]:
+    def _load_coverage_module(self, params: RequestParams) -> tuple[Any, str]:
+        """Load the module that answers requests of a version, with the name of its parameter for coverages."""
+        query = {name: values[0] for name, values in params.values.items() if values}
+        if _choose_wcs_version(query) == "1.0.0":
+            return _load_module("wcs_requests"), "COVERAGE"
+        return _load_module("wcs_2_requests"), "COVERAGEID"
+
+    def _write_coverage_capabilities(self, request: Request, params: RequestParams) -> tuple[bytes, str]:
         service_url = f"{self._get_base_url(request)}/wcs/{request.path_params['collection']}"
         rasters = self._list_collection_rasters(request)
-        return _load_module("wcs_requests").write_capabilities(rasters, service_url), "text/xml"
+        return self._load_coverage_module(params)[0].write_capabilities(rasters, service_url), "text/xml"
 
     def _describe_coverages(self, request: Request, params: RequestParams) -> tuple[bytes, str]:
         rasters = self._list_collection_rasters(request)
         collection = request.path_params["collection"]
-        if params.read_one("COVERAGE"):
-            names = _load_module("wms_requests").read_layer_names(params, "COVERAGE")
+        module, parameter = self._load_coverage_module(params)
+        if params.read_one(parameter) or parameter == "COVERAGEID":  # version 1.0.0 describes all without it
+            names = _load_module("wms_requests").read_layer_names(params, parameter)
             found_rasters = self._find_rasters(request, names, "")
             rasters = [(rasters[0][0], raster) for raster in found_rasters]
+        if parameter == "COVERAGEID":
+            return module.describe_coverages(rasters), "text/xml"
         aliases = _load_module("layer_access").get_frame_aliases(self._context, collection)
-        return _load_module("wcs_requests").describe_coverages(rasters, aliases), "text/xml"
+        return module.describe_coverages(rasters, aliases), "text/xml"
 
     def _cut_coverage(self, request: Request, params: RequestParams) -> tuple[bytes, str]:
-        names = _load_module("wms_requests").read_layer_names(params, "COVERAGE")
+        module, parameter = self._load_coverage_module(params)
+        names = _load_module("wms_requests").read_layer_names(params, parameter)
         raster = self._find_rasters(request, names, params.read_one("TIME") or "")[0]
         aliases = _load_module("layer_access").get_frame_aliases(self._context, request.path_params["collection"])
-        coverage: tuple[bytes, str] = _load_module("wcs_requests").answer_coverage(params, raster, aliases)
+        coverage: tuple[bytes, str] = module.answer_coverage(params, raster, aliases)
         return coverage
 
     async def _answer_body_list(self, request: Request) -> Response:

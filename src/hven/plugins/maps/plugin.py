@@ -12,6 +12,9 @@ PLUGIN = PluginPackage(
     translations="hven.plugins.maps:texts",
     uses=("sky_maps",),
     protocols={"body_maps": "hven.plugins.maps.map_service"},
+    ingest_steps={"maps": "hven.plugins.maps.overview_step"},
+    request_observers=("hven.plugins.maps.library_import:LibraryImporter",),
+    collection_folders=("map_overviews",),
     collection_keys={
         "layers": "hven.plugins.maps.layer_keys:LAYERS",
         "frame_aliases": "hven.plugins.maps.layer_keys:FRAME_ALIASES",

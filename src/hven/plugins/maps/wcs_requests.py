@@ -1,50 +1,31 @@
-"""Answer requests of WCS 1.0.0 (03-065r6): the values of a layer in a box, as GeoTIFF or Arc/Info ASCII grid."""
+"""Answer requests of WCS 1.0.0 (03-065r6): the values of a layer in a box."""
 
 from __future__ import annotations
 
 import math
 from typing import TYPE_CHECKING
 
-import numpy as np
-import pyproj
-import rasterio
-from affine import Affine
-from rasterio.io import MemoryFile
-
 from hven.formats import escape_xml, quote_attribute
-from hven.model.errors import ParamError, suggest_spelling
+from hven.model.errors import ParamError
 from hven.plugins.maps.body_documents import read_layer_infos
-from hven.plugins.maps.map_drawing import MapView, find_request_frame, require_body, require_values
-from hven.plugins.maps.map_rasters import GDAL_OPTIONS, RasterInfo, sample_raster
+from hven.plugins.maps.coverage_files import MISSING_VALUE, find_media_type, list_formats, write_coverage
+from hven.plugins.maps.map_drawing import find_request_frame, require_body, require_values
+from hven.plugins.maps.map_views import MapView
 from hven.plugins.maps.wms_requests import read_box, read_size
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from numpy.typing import NDArray
-
     from hven.model.params import RequestParams
     from hven.model.resource import CollectionSpec
-    from hven.plugins.maps.frames import Frame
     from hven.plugins.maps.map_drawing import LayerRaster
+    from hven.plugins.maps.map_rasters import RasterInfo
 
 VERSION = "1.0.0"
-GRID_TYPE = "image/x-aaigrid"
-# names of formats that clients send -> media type
-FORMATS = {
-    "geotiff": "image/tiff",
-    "image/tiff": "image/tiff",
-    "image/geotiff": "image/tiff",
-    "gtiff": "image/tiff",
-    GRID_TYPE: GRID_TYPE,
-    "aaigrid": GRID_TYPE,
-    "arcgrid": GRID_TYPE,
-}
 NAMESPACES = (
     'xmlns="http://www.opengis.net/wcs" xmlns:gml="http://www.opengis.net/gml" '
     'xmlns:xlink="http://www.w3.org/1999/xlink"'
 )
-MISSING_VALUE = -3.0e38  # of pixels without data, where the raster has none
 SUFFIXES = (0, 10, 15, 30, 35)  # of the frames that GeoTIFF can keep: planetocentric, on the sphere
 
 
@@ -61,25 +42,15 @@ def answer_coverage(params: RequestParams, raster: LayerRaster, aliases: Mapping
     Returns
     -------
     body, media_type
-        The values as GeoTIFF or as Arc/Info ASCII grid.
+        The values in the format that is requested.
     """
     info = raster.read_info()
     require_values(raster, "COVERAGE", "request a map of the layer by WMS")
-    format_name = (params.read_one("FORMAT") or "GeoTIFF").lower()
-    if format_name not in FORMATS:
-        remedy = suggest_spelling(format_name, FORMATS) or "use GeoTIFF or image/x-aaigrid"
-        raise ParamError(
-            f"coverages are not available in the format {format_name[:60]!r}", name="FORMAT", remedy=remedy
-        )
+    media_type = find_media_type(params.read_one("FORMAT") or "GeoTIFF")
     view = _read_view(params, aliases, info)
     require_body(info, view.frame)
-    lon, lat = view.locate_pixels()
     is_smooth = raster.layer.is_smooth is not False and params.read_one("INTERPOLATION") != "nearest neighbor"
-    values, is_valid = sample_raster(info, lon, lat, is_smooth=is_smooth)
-    grid = np.where(is_valid, values[0], MISSING_VALUE)
-    if FORMATS[format_name] == GRID_TYPE:
-        return write_ascii_grid(grid, view), GRID_TYPE
-    return write_geotiff(grid, view, raster.layer.unit), "image/tiff"
+    return write_coverage(raster, view, media_type, is_smooth=is_smooth), media_type
 
 
 def _read_view(params: RequestParams, aliases: Mapping[str, str], info: RasterInfo) -> MapView:
@@ -115,72 +86,6 @@ def _read_step(params: RequestParams, name: str) -> float:
         message = f"{name} must be a positive number"
         raise ParamError(message, name=name, remedy="write the size of a pixel in the units of the frame")
     return step
-
-
-def write_ascii_grid(grid: NDArray[np.float64], view: MapView) -> bytes:
-    """Write an Arc/Info ASCII grid, whose pixels may have two sizes (``dx``, ``dy``)."""
-    west, south, east, north = view.bounds
-    width, height = (east - west) / view.width, (north - south) / view.height
-    size = f"cellsize {width!r}"
-    if not math.isclose(width, height, rel_tol=1e-9):
-        size = f"dx {width!r}\ndy {height!r}"
-    head = f"ncols {view.width}\nnrows {view.height}\nxllcorner {west!r}\nyllcorner {south!r}\n{size}\n"
-    rows = "\n".join(" ".join(f"{value:.9g}" for value in row) for row in grid.tolist())
-    return f"{head}NODATA_value {MISSING_VALUE:.9g}\n{rows}\n".encode()
-
-
-def write_geotiff(grid: NDArray[np.float64], view: MapView, unit: str) -> bytes:
-    """Write a GeoTIFF and read its frame again, because GeoTIFF loses some frames without a word.
-
-    Raises
-    ------
-    ParamError
-        The file would have another frame.
-    """
-    west, south, east, north = view.bounds
-    width, height = (east - west) / view.width, (north - south) / view.height
-    frame = view.frame
-    message = f"a GeoTIFF cannot contain the frame {frame.name}"
-    remedy = f"request a planetocentric frame on the sphere, such as {frame.body.get_frame(0).name}"
-    if frame.crs.ellipsoid is None or frame.crs.ellipsoid.semi_major_metre != frame.crs.ellipsoid.semi_minor_metre:
-        raise ParamError(message, name="CRS", remedy=remedy)
-    with rasterio.Env(**GDAL_OPTIONS), MemoryFile() as memory:
-        with memory.open(
-            driver="GTiff",
-            width=view.width,
-            height=view.height,
-            count=1,
-            dtype="float32",
-            nodata=MISSING_VALUE,
-            crs=frame.crs.to_wkt("WKT2_2019"),
-            transform=Affine(width, 0, west, 0, -height, north),
-            compress="deflate",
-        ) as dataset:
-            dataset.write(grid.astype(np.float32), 1)
-            if unit:
-                dataset.set_band_unit(1, unit)
-        body: bytes = memory.read()
-    with MemoryFile(body) as memory, memory.open() as dataset:
-        kept_text = "" if dataset.crs is None else dataset.crs.to_wkt()
-    if not _is_same_frame(kept_text, frame):
-        raise ParamError(message, name="CRS", remedy=remedy)
-    return body
-
-
-def _is_same_frame(wkt: str, frame: Frame) -> bool:
-    """Tell whether a system has the sphere of a frame, and gives the same coordinates to places of it."""
-    if not wkt:
-        return False
-    kept = pyproj.CRS.from_wkt(wkt)
-    base, sphere, kept_sphere = kept.geodetic_crs, frame.crs.ellipsoid, kept.ellipsoid
-    if base is None or sphere is None or kept_sphere is None:
-        return False
-    if not math.isclose(sphere.semi_major_metre, kept_sphere.semi_major_metre, rel_tol=1e-12):
-        return False
-    lon, lat = np.array([-170.0, -20.0, 10.0, 80.0]), np.array([-70.0, -10.0, 20.0, 85.0])
-    expected = frame.convert_from_lon_lat(lon, lat)
-    found = pyproj.Transformer.from_crs(base, kept, always_xy=True).transform(lon, lat)
-    return all(np.allclose(*pair, rtol=1e-9, atol=1e-6, equal_nan=True) for pair in zip(expected, found, strict=True))
 
 
 def write_service_exception(message: str, parameter: str) -> bytes:
@@ -244,6 +149,7 @@ def _write_offering(raster: LayerRaster, info: RasterInfo, aliases: Mapping[str,
     steps = (east - west) / info.width, (north - south) / info.height
     names = [body.get_frame(suffix).name for suffix in SUFFIXES]
     names += [alias for alias in aliases if find_request_frame(alias, aliases).body.number == body.number]
+    formats = "".join(f"<formats>{name}</formats>" for name in ("GeoTIFF", *list_formats()[1:]))
     frames = "".join(f"<requestResponseCRSs>{escape_xml(name)}</requestResponseCRSs>" for name in names)
     return (
         f"<CoverageOffering>{_write_names(raster, info)}<domainSet><spatialDomain>"
@@ -257,8 +163,8 @@ def _write_offering(raster: LayerRaster, info: RasterInfo, aliases: Mapping[str,
         "</gml:RectifiedGrid></spatialDomain></domainSet><rangeSet><RangeSet>"
         f"<name>value</name><label>{escape_xml(str(layer.quantity or layer.title))}</label>"
         f"<nullValues><singleValue>{MISSING_VALUE!r}</singleValue></nullValues></RangeSet></rangeSet>"
-        f"<supportedCRSs>{frames}</supportedCRSs><supportedFormats><formats>GeoTIFF</formats>"
-        f"<formats>{GRID_TYPE}</formats></supportedFormats><supportedInterpolations>"
+        f"<supportedCRSs>{frames}</supportedCRSs><supportedFormats>{formats}</supportedFormats>"
+        "<supportedInterpolations>"
         "<interpolationMethod>bilinear</interpolationMethod><interpolationMethod>nearest neighbor</interpolationMethod>"
         "</supportedInterpolations></CoverageOffering>"
     )

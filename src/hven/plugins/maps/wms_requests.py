@@ -6,17 +6,14 @@ import math
 import re
 from typing import TYPE_CHECKING
 
-import numpy as np
 import orjson
-from PIL import Image, ImageDraw, ImageFont
 
 from hven.formats import escape_xml, quote_attribute
 from hven.model.errors import ParamError, suggest_spelling
 from hven.plugins.maps.body_documents import build_legend_url, read_layer_infos
+from hven.plugins.maps.legend_pictures import measure_legend, read_legend
 from hven.plugins.maps.map_drawing import (
     FORMATS,
-    MAX_SIDE_PIXELS,
-    MapView,
     draw_map,
     encode_picture,
     find_request_frame,
@@ -24,6 +21,7 @@ from hven.plugins.maps.map_drawing import (
     require_body,
     require_values,
 )
+from hven.plugins.maps.map_views import MAX_SIDE_PIXELS, MapView
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -35,7 +33,6 @@ if TYPE_CHECKING:
     from hven.plugins.maps.map_rasters import RasterInfo
 
 INFO_FORMATS = ("text/plain", "application/json")
-LEGEND_WIDTH, LEGEND_BAR_HEIGHT = 256, 20  # pixels
 OLD_VERSION, NEW_VERSION = "1.1.1", "1.3.0"
 MAX_LAYERS = 20  # layers of a map
 SERVED_SUFFIXES = (0, 1, 2, 10, 15, 30, 35, 65, 70)  # of the frames in the capabilities
@@ -49,7 +46,7 @@ def choose_version(params: RequestParams) -> str:
 
 
 def read_layer_names(params: RequestParams, parameter: str = "LAYERS") -> list[str]:
-    """Read the names of the layers of a request; they have no style but the default.
+    """Read the names of the layers of a request.
 
     Parameters
     ----------
@@ -67,10 +64,14 @@ def read_layer_names(params: RequestParams, parameter: str = "LAYERS") -> list[s
         raise ParamError(
             f"{parameter} has {len(names)} layers", name=parameter, remedy=f"request at most {MAX_LAYERS} layers"
         )
-    for style in (params.read_one("STYLES") or "").split(","):
+    return names
+
+
+def check_styles(params: RequestParams) -> None:
+    """Refuse styles except for the default, which is the only one of each layer."""
+    for style in (params.read_one("STYLES") or params.read_one("STYLE") or "").split(","):
         if style not in {"", "default"}:
             raise ParamError(f"there is no style {style[:60]!r}", name="STYLES", remedy="leave STYLES empty")
-    return names
 
 
 def read_view(params: RequestParams, aliases: Mapping[str, str]) -> MapView:
@@ -137,21 +138,37 @@ def answer_map(params: RequestParams, rasters: Sequence[LayerRaster], view: MapV
     picture, media_type
         The picture in the format that is requested.
     """
+    media_type = read_map_format(params)
+    background = None
+    is_transparent = (params.read_one("TRANSPARENT") or "").upper() == "TRUE"
+    if not is_transparent or media_type == "image/jpeg":
+        background = _read_background(params)
+    return encode_picture(draw_map(rasters, view, background=background), media_type), media_type
+
+
+def read_map_format(params: RequestParams) -> str:
+    """Read the media type of a map.
+
+    Raises
+    ------
+    ParamError
+        There is no such format.
+    """
     media_type = (params.read_one("FORMAT") or "image/png").lower().partition(";")[0].strip()
     if media_type not in FORMATS:
         remedy = suggest_spelling(media_type, FORMATS) or f"use one of {', '.join(FORMATS)}"
         raise ParamError(f"maps are not available in the format {media_type[:60]!r}", name="FORMAT", remedy=remedy)
-    background = None
-    is_transparent = (params.read_one("TRANSPARENT") or "").upper() == "TRUE"
-    if not is_transparent or media_type == "image/jpeg":
-        colour_text = params.read_one("BGCOLOR") or "0xFFFFFF"
-        match = _COLOUR_PATTERN.fullmatch(colour_text)
-        if match is None:
-            message = f"BGCOLOR must be a colour, not {colour_text[:40]!r}"
-            raise ParamError(message, name="BGCOLOR", remedy="write a colour such as BGCOLOR=0xFFFFFF")
-        red, green, blue = bytes.fromhex(match[1])
-        background = red, green, blue
-    return encode_picture(draw_map(rasters, view, background=background), media_type), media_type
+    return media_type
+
+
+def _read_background(params: RequestParams) -> tuple[int, int, int]:
+    colour_text = params.read_one("BGCOLOR") or "0xFFFFFF"
+    match = _COLOUR_PATTERN.fullmatch(colour_text)
+    if match is None:
+        message = f"BGCOLOR must be a colour, not {colour_text[:40]!r}"
+        raise ParamError(message, name="BGCOLOR", remedy="write a colour such as BGCOLOR=0xFFFFFF")
+    red, green, blue = bytes.fromhex(match[1])
+    return red, green, blue
 
 
 def answer_feature_info(params: RequestParams, rasters: Sequence[LayerRaster], view: MapView) -> tuple[bytes, str]:
@@ -202,8 +219,8 @@ def _read_pixel(params: RequestParams, name: str) -> int:
     return int(text)
 
 
-def draw_legend(params: RequestParams, raster: LayerRaster) -> tuple[bytes, str]:
-    """Draw the colours of a layer from its lowest to its highest value, with these values and the unit.
+def answer_legend(params: RequestParams, raster: LayerRaster) -> tuple[bytes, str]:
+    """Return the legend of a layer.
 
     Returns
     -------
@@ -212,31 +229,28 @@ def draw_legend(params: RequestParams, raster: LayerRaster) -> tuple[bytes, str]
     """
     if (params.read_one("FORMAT") or "image/png").lower() != "image/png":
         raise ParamError("legends are only available as PNG", name="FORMAT", remedy="write FORMAT=image/png")
-    require_values(raster, "LAYER", "request legends of layers with values")
-    scale = raster.read_colours()
-    values = np.linspace(scale.values[0], scale.values[-1], LEGEND_WIDTH)[np.newaxis, :].repeat(LEGEND_BAR_HEIGHT, 0)
-    picture = Image.new("RGBA", (LEGEND_WIDTH, LEGEND_BAR_HEIGHT + 16), "white")
-    picture.alpha_composite(Image.fromarray(scale.find_colours(values, np.ones(values.shape, dtype=bool))))
-    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(size=11)
-    texts = f"{scale.values[0]:.4g}", raster.layer.unit, f"{scale.values[-1]:.4g}"
-    for place, (text, anchor) in enumerate(zip(texts, ("la", "ma", "ra"), strict=True)):
-        draw.text((place * LEGEND_WIDTH / 2, LEGEND_BAR_HEIGHT + 2), text, "black", font, anchor)
-    return encode_picture(picture, "image/png"), "image/png"
+    legend = read_legend(raster)
+    if legend is None:
+        message = f"the layer {raster.layer.name!r} is a picture without a legend"
+        raise ParamError(message, name="LAYER", remedy="request legends of layers with values")
+    return legend.body, "image/png"
 
 
-def write_service_exception(message: str, code: str, version: str) -> bytes:
-    """Write an error as WMS has it."""
-    code_attribute = f" code={quote_attribute(code)}" if code else ""
+def write_service_exceptions(errors: Sequence[tuple[str, str]], version: str) -> bytes:
+    """Write messages of errors with their codes as WMS has them."""
     namespace = ' xmlns="http://www.opengis.net/ogc"'
     document_type = ""
     if version == OLD_VERSION:
         namespace = ""
         address = "http://schemas.opengis.net/wms/1.1.1/exception_1_1_1.dtd"
         document_type = f'<!DOCTYPE ServiceExceptionReport SYSTEM "{address}">\n'
+    exceptions = "".join(
+        f"<ServiceException{f' code={quote_attribute(code)}' if code else ''}>{escape_xml(message)}</ServiceException>"
+        for message, code in errors
+    )
     return (
         f'<?xml version="1.0" encoding="UTF-8"?>\n{document_type}'
-        f'<ServiceExceptionReport version="{version}"{namespace}>'
-        f"<ServiceException{code_attribute}>{escape_xml(message)}</ServiceException></ServiceExceptionReport>\n"
+        f'<ServiceExceptionReport version="{version}"{namespace}>{exceptions}</ServiceExceptionReport>\n'
     ).encode()
 
 
@@ -321,10 +335,11 @@ def _write_layer(
         if is_new:
             dimension = f'<Dimension name="time" units="ISO8601" default="{layer.default_time}">{times}</Dimension>'
     legend = ""
-    if not info.shows_colours:
+    legend_size = measure_legend(raster)
+    if legend_size is not None:
         address = quote_attribute(build_legend_url(service_url, layer.name))
         legend = (
-            f'<LegendURL width="{LEGEND_WIDTH}" height="{LEGEND_BAR_HEIGHT + 16}"><Format>image/png</Format>'
+            f'<LegendURL width="{legend_size[0]}" height="{legend_size[1]}"><Format>image/png</Format>'
             f'<OnlineResource xmlns:xlink="http://www.w3.org/1999/xlink" xlink:type="simple" xlink:href={address}/>'
             "</LegendURL>"
         )

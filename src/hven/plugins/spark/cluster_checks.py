@@ -96,8 +96,10 @@ def list_spark_cluster_problems(facts: SparkClusterFacts) -> Iterator[tuple[str,
                     f"the workers {_format_hosts(hosts)} have {installed}, but this server has {hven.__version__}: "
                     "Hven's functions fail there"
                 ),
-                f"run `pip install hven=={hven.__version__}` in the Python of the workers; plain SQL works without "
-                "Hven",
+                (
+                    f"run `pip install hven=={hven.__version__}` in the Python of the workers; plain SQL works without "
+                    "Hven"
+                ),
             )
     for root, hosts in facts.unseen.items():
         yield (

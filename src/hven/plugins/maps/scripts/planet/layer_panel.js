@@ -145,8 +145,8 @@ export class LayerPanel {
    * @param {MapLayer} layer
    */
   createLegend(layer) {
-    if (!layer.range || !layer.colours || !(layer.quantity || layer.unit))
-      return layer.legend_url ? [createElement("img", { src: layer.legend_url, alt: "" })] : [];
+    const picture = layer.legend_url ? [createElement("img", { src: layer.legend_url, alt: "" })] : [];
+    if (!layer.range || !layer.colours || !(layer.quantity || layer.unit)) return picture;
     const mark = createElement("i", { hidden: true });
     const text = createElement("b");
     const strip = createElement("div", { className: "planet-strip" }, mark);
@@ -156,7 +156,8 @@ export class LayerPanel {
     const heading = layer.unit ? `${layer.quantity} (${layer.unit})` : layer.quantity;
     const middle = createElement("span", {}, `${heading} `, text);
     const ends = [createElement("span", { textContent: low }), middle, createElement("span", { textContent: high })];
-    return [strip, createElement("div", { className: "planet-ends" }, ...ends)];
+    const shown = layer.has_own_legend ? picture : [strip];
+    return [...shown, createElement("div", { className: "planet-ends" }, ...ends)];
   }
 
   /** @param {number} value */

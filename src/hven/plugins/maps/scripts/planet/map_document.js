@@ -29,6 +29,7 @@
  *   range: [number, number] | null,
  *   colours: [string, number][] | null,
  *   legend_url: string | null,
+ *   has_own_legend: boolean,
  *   attribution: string,
  *   times: string[],
  *   default_time: string | null,

@@ -1,0 +1,88 @@
+"""Pictures that explain the colours of layers: the centre's own, or Hven's strip of colours."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from hven.model.errors import SourceError
+from hven.plugins.maps.map_drawing import encode_picture
+
+if TYPE_CHECKING:
+    from hven.plugins.maps.map_drawing import LayerRaster
+
+STRIP_WIDTH, STRIP_HEIGHT, TEXT_HEIGHT = 256, 20, 16  # pixels
+MAX_FILE_BYTES = 1 << 20
+MAX_SIDE_PIXELS = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class LegendPicture:
+    """A legend as PNG, with its size in pixels."""
+
+    body: bytes
+    width: int
+    height: int
+
+
+def read_legend(raster: LayerRaster) -> LegendPicture | None:
+    """Read or draw the legend of a layer; None: the layer is a picture without a legend.
+
+    Raises
+    ------
+    SourceError
+        The centre's own legend cannot be read.
+    """
+    if raster.layer.legend:
+        return _read_own_legend(raster)
+    if raster.read_info().shows_colours:
+        return None
+    return LegendPicture(_draw_strip(raster), STRIP_WIDTH, STRIP_HEIGHT + TEXT_HEIGHT)
+
+
+def measure_legend(raster: LayerRaster) -> tuple[int, int] | None:
+    """Measure the width and height of the legend of a layer in pixels; None: it has none, or it cannot be read."""
+    if raster.layer.legend:
+        try:
+            picture = _read_own_legend(raster)
+        except SourceError:
+            return None
+        return picture.width, picture.height
+    return None if raster.read_info().shows_colours else (STRIP_WIDTH, STRIP_HEIGHT + TEXT_HEIGHT)
+
+
+def _read_own_legend(raster: LayerRaster) -> LegendPicture:
+    name = raster.layer.legend
+    path = (raster.directory / name).resolve()
+    remedy = "write the path of a PNG, from the folder of the descriptor"
+    if not path.is_relative_to(raster.directory.resolve()) or not path.is_file():
+        raise SourceError(f"there is no legend {name!r}", remedy=remedy)
+    with path.open("rb") as file:
+        body = file.read(MAX_FILE_BYTES + 1)
+    try:
+        with Image.open(io.BytesIO(body), formats=("PNG",)) as picture:
+            width, height = picture.size
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        raise SourceError(f"the legend {name!r} is no PNG", remedy=remedy) from None
+    if len(body) > MAX_FILE_BYTES or max(width, height) > MAX_SIDE_PIXELS:
+        message = f"the legend {name!r} has {width} x {height} pixels and {path.stat().st_size:,} bytes"
+        remedy = f"use a PNG with at most {MAX_SIDE_PIXELS} pixels in a row, and {MAX_FILE_BYTES:,} bytes"
+        raise SourceError(message, remedy=remedy)
+    return LegendPicture(body, width, height)
+
+
+def _draw_strip(raster: LayerRaster) -> bytes:
+    """Draw the colours of a layer from its lowest to its highest value, with these values and the unit."""
+    scale = raster.read_colours()
+    values = np.linspace(scale.values[0], scale.values[-1], STRIP_WIDTH)[np.newaxis, :].repeat(STRIP_HEIGHT, 0)
+    picture = Image.new("RGBA", (STRIP_WIDTH, STRIP_HEIGHT + TEXT_HEIGHT), "white")
+    picture.alpha_composite(Image.fromarray(scale.find_colours(values, np.ones(values.shape, dtype=bool))))
+    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(size=11)
+    texts = f"{scale.values[0]:.4g}", raster.layer.unit, f"{scale.values[-1]:.4g}"
+    for place, (text, anchor) in enumerate(zip(texts, ("la", "ma", "ra"), strict=True)):
+        draw.text((place * STRIP_WIDTH / 2, STRIP_HEIGHT + 2), text, "black", font, anchor)
+    return encode_picture(picture, "image/png")

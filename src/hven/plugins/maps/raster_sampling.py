@@ -1,0 +1,313 @@
+"""Find the values of rasters at places and at the pixels of maps.
+
+Columns and rows of maps and rasters are counted from the upper left corner, whose centre is 0.5. If columns depend on
+longitudes alone, and rows on latitudes alone, there is one row of columns and one column of rows.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hven.plugins.maps.map_rasters import RasterInfo, RasterLevel, read_window
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from hven.plugins.maps.map_views import MapView
+
+    FloatArray = NDArray[np.float64]
+    Samples = tuple[NDArray[Any], NDArray[np.bool_]]  # values by band, row and column; whether these have data
+
+MAX_READ_PIXELS = 16 << 20  # pixels that are read for a map; larger windows are read with fewer pixels
+NODE_STEP = 4  # pixels of a map from one exact place to the next; those between are interpolated
+# how far nodes may be, in pixels, from where nodes of twice the distance predict them: four times the error between
+# nodes, as it grows with the square of the distance
+MAX_PREDICTION_ERROR_PIXELS = 0.4
+
+
+@dataclass(frozen=True, slots=True)
+class RasterPlaces:
+    """Places in a raster; not-a-number outside."""
+
+    columns: FloatArray
+    rows: FloatArray
+
+    @property
+    def is_separable(self) -> bool:
+        """Whether columns and rows are independent."""
+        return bool(self.columns.shape[0] == 1 and self.rows.shape[1] == 1)
+
+
+@dataclass(frozen=True, slots=True)
+class RasterWindow:
+    """A part of a level of a raster, as `map_rasters.read_window` reads it."""
+
+    level: RasterLevel
+    left: int
+    top: int
+    width: int
+    height: int
+    shape: tuple[int, int]
+
+
+def sample_places(info: RasterInfo, lon: FloatArray, lat: FloatArray, *, is_smooth: bool) -> Samples:
+    """Find the values of a raster at places.
+
+    Parameters
+    ----------
+    lon, lat
+        Places in two dimensions, or a row of longitudes and a column of latitudes; infinite where nothing is shown.
+    is_smooth
+        Whether values between pixels are interpolated.
+
+    Returns
+    -------
+    values, is_valid
+        For each band and place; whether a place has data.
+    """
+    return _sample(info, _locate_places(info, lon, lat), is_smooth=is_smooth)
+
+
+def sample_view(info: RasterInfo, view: MapView, *, is_smooth: bool) -> Samples:
+    """Find the values of a raster at the pixels of a map, whose places are right within 0.1 pixels.
+
+    Parameters
+    ----------
+    is_smooth
+        Whether values between pixels are interpolated.
+
+    Returns
+    -------
+    values, is_valid
+        For each band, row and column; whether a pixel has data.
+    """
+    return _sample(info, _locate_view(info, view), is_smooth=is_smooth)
+
+
+def _convert_axes(
+    convert: Callable[[FloatArray, FloatArray], tuple[FloatArray, FloatArray]],
+    horizontal: FloatArray,
+    vertical: FloatArray,
+) -> tuple[FloatArray, FloatArray]:
+    """Convert places, or a row and a column that are independent."""
+    if horizontal.shape == vertical.shape:
+        return convert(horizontal, vertical)
+    return convert(horizontal, np.zeros_like(horizontal))[0], convert(np.zeros_like(vertical), vertical)[1]
+
+
+def _locate_places(info: RasterInfo, lon: FloatArray, lat: FloatArray) -> RasterPlaces:
+    if not info.frame.is_cylindrical:
+        lon, lat = np.broadcast_arrays(lon, lat)
+    with np.errstate(invalid="ignore"):
+        x, y = _convert_axes(info.frame.convert_from_lon_lat, lon, np.where(np.abs(lat) <= 90 + 1e-9, lat, np.nan))
+        columns = (x - info.transform.c) / info.transform.a
+        rows = (y - info.transform.f) / info.transform.e
+        if info.column_period is not None:
+            columns = np.mod(columns, info.column_period)
+        if not info.is_whole_turn:
+            columns = np.where((columns >= 0) & (columns <= info.width), columns, np.nan)
+        rows = np.where((rows >= -1e-6) & (rows <= info.height + 1e-6), rows, np.nan)
+    return RasterPlaces(columns, rows)
+
+
+def _locate_view(info: RasterInfo, view: MapView) -> RasterPlaces:
+    """Locate the pixels of a map: some exactly, and those between by interpolation where that is exact enough."""
+
+    def locate(columns: NDArray[Any], rows: NDArray[Any]) -> RasterPlaces:
+        x, y = view.compute_x(columns), view.compute_y(rows)
+        if not view.frame.is_cylindrical:
+            x, y = np.broadcast_arrays(x, y)
+        return _locate_places(info, *_convert_axes(view.frame.convert_to_lon_lat, x, y))
+
+    columns, rows = np.arange(view.width)[np.newaxis, :], np.arange(view.height)[:, np.newaxis]
+    if view.frame.is_cylindrical and info.frame.is_cylindrical:
+        return locate(columns, rows)
+    cells = [-(-size // (2 * NODE_STEP)) for size in (view.height, view.width)]
+    node_rows, node_columns = (NODE_STEP * np.arange(2 * count + 1) for count in cells)
+    nodes = locate(node_columns[np.newaxis, :], node_rows[:, np.newaxis])
+    places = np.stack([nodes.columns, nodes.rows])
+    predicted = _interpolate_nodes(places[:, ::2, ::2], 2)
+    with np.errstate(invalid="ignore"):
+        errors = np.hypot(*(predicted - places))
+        pixel_size = np.fmin(
+            *(np.hypot(*np.diff(places, axis=axis))[: 2 * cells[0], : 2 * cells[1]] for axis in (1, 2))
+        )
+        is_exact = errors[:-1, :-1] * NODE_STEP <= MAX_PREDICTION_ERROR_PIXELS * pixel_size
+    # a cell is exact enough if this is so of all its nodes
+    is_exact = is_exact.reshape(cells[0], 2, cells[1], 2).all(axis=(1, 3))
+    places = _interpolate_nodes(places, NODE_STEP)[:, : view.height, : view.width]
+    is_inexact = np.kron(~is_exact, np.ones((2 * NODE_STEP, 2 * NODE_STEP), dtype=bool))[: view.height, : view.width]
+    exact_rows, exact_columns = np.nonzero(is_inexact)
+    if exact_rows.size:
+        exact = locate(exact_columns[np.newaxis, :], exact_rows[np.newaxis, :])
+        places[:, is_inexact] = np.stack([exact.columns[0], exact.rows[0]])
+    return RasterPlaces(*places)
+
+
+def _interpolate_nodes(nodes: FloatArray, step: int) -> FloatArray:
+    """Interpolate between nodes: `step` places for each but the last, along both axes."""
+    for axis in (1, 2):
+        low, high = (np.take(nodes, range(first, nodes.shape[axis] - 1 + first), axis) for first in (0, 1))
+        shares = np.arange(step) / step
+        between = np.stack([low + (high - low) * share for share in shares], axis + 1)
+        shape = list(nodes.shape)
+        shape[axis] = (shape[axis] - 1) * step
+        last = np.take(nodes, [-1], axis)
+        nodes = np.concatenate([between.reshape(shape), last], axis)
+    return nodes
+
+
+def _sample(info: RasterInfo, places: RasterPlaces, *, is_smooth: bool) -> Samples:
+    columns, rows = places.columns, places.rows
+    is_shown = np.isfinite(columns) & np.isfinite(rows)
+    if not is_shown.any():
+        return np.zeros((len(info.bands), *is_shown.shape)), is_shown
+    if not places.is_separable:
+        columns, rows = np.where(is_shown, columns, np.nan), np.where(is_shown, rows, np.nan)
+    if info.is_whole_turn:  # the places are on both sides of the middle, perhaps beyond the last column
+        period = float(info.column_period or 1)
+        finite_columns = columns[np.isfinite(columns)]
+        distances = columns - finite_columns[len(finite_columns) // 2]
+        turns = (distances < -period / 2).astype(np.int8) - (distances > period / 2)
+        columns = columns + period * turns
+    window = _choose_window(info, RasterPlaces(columns, rows))
+    level, shape = window.level, window.shape
+    values, is_valid = read_window(info, level, (window.left, window.top, window.width, window.height), shape)
+    local_rows = (rows * (level.height / info.height) - window.top) * (shape[0] / window.height) - 0.5
+    local_columns = (columns * (level.width / info.width) - window.left) * (shape[1] / window.width) - 0.5
+    places = RasterPlaces(np.nan_to_num(local_columns), np.nan_to_num(local_rows))
+    if not is_smooth:
+        row_index = np.clip((places.rows + 0.5).astype(np.intp), 0, shape[0] - 1)
+        column_index = np.clip((places.columns + 0.5).astype(np.intp), 0, shape[1] - 1)
+        return values[:, row_index, column_index], is_shown & is_valid[row_index, column_index]
+    values, has_data = _interpolate(values, is_valid, places)
+    return values, is_shown & has_data
+
+
+def _choose_window(info: RasterInfo, places: RasterPlaces) -> RasterWindow:
+    """Choose the level of the raster, its part that has all places, and with how many pixels it is read."""
+    row_step, column_step = _measure_steps(places)
+    level = info.levels[0]
+    for smaller_level in info.levels[1:]:
+        if info.width / smaller_level.width <= min(row_step, column_step) * 1.001:
+            level = smaller_level
+    positions = places.rows * (level.height / info.height), places.columns * (level.width / info.width)
+    limits = level.height, math.inf if info.is_whole_turn else level.width
+    # every n-th row and column is read
+    strides = [
+        max(int(step / full * size), 1)
+        for step, full, size in (
+            (row_step, info.height, level.height),
+            (column_step, info.width, level.width),
+        )
+    ]
+    pixel_count = math.prod((np.nanmax(axis) - np.nanmin(axis) + 1) / strides[n] for n, axis in enumerate(positions))
+    surplus = float(pixel_count) * len(info.bands) / MAX_READ_PIXELS
+    if surplus > 1:
+        strides = [math.ceil(stride * math.sqrt(surplus)) for stride in strides]
+    row_stride, column_stride = strides[0], min(strides[1], level.width)
+    top, bottom = _find_ends(positions[0], limits[0], row_stride)
+    left, right = _find_ends(positions[1], limits[1], column_stride)
+    if info.is_whole_turn and column_stride > 1:
+        left, right = _move_ends_to_seam(left, right, column_stride, level.width)
+    shape = -(-(bottom - top) // row_stride), -(-(right - left) // column_stride)
+    return RasterWindow(level, left, top, right - left, bottom - top, shape)
+
+
+def _move_ends_to_seam(left: int, right: int, stride: int, turn: int) -> tuple[int, int]:
+    """Move both ends so that every n-th column is as far from the next one across the seam, which is at 0 or `turn`."""
+    seam = turn if left >= 0 and right > turn else 0
+    left -= (left - seam) % stride
+    if left < 0 < seam:  # it would cross both seams
+        left += stride
+    count = min(-(-(right - left) // stride), (seam + turn - left) // stride)
+    return left, left + count * stride
+
+
+def _find_ends(positions: FloatArray, size: float, stride: int) -> tuple[int, int]:
+    """Find the first and last pixel that interpolation needs; around a body, there are pixels beyond all ends."""
+    first, last = math.floor(np.nanmin(positions)) - stride - 1, math.ceil(np.nanmax(positions)) + stride + 1
+    if math.isinf(size):
+        return first, last
+    return max(first, 0), max(min(last, int(size)), max(first, 0) + 1)
+
+
+def _measure_steps(places: RasterPlaces) -> tuple[float, float]:
+    """Measure the distances in a raster of neighbours in a column and in a row of a map; the medians."""
+    steps = []
+    for axis in (0, 1):
+        if places.is_separable:
+            distances = np.abs(np.diff((places.rows, places.columns)[axis], axis=axis))
+        else:
+            distances = np.hypot(
+                np.diff(places.rows, axis=axis)[::8, ::8], np.diff(places.columns, axis=axis)[::8, ::8]
+            )
+        distances = distances[np.isfinite(distances)]
+        steps.append(float(np.median(distances)) if distances.size else 1.0)
+    if places.is_separable:
+        return steps[0], steps[1]
+    return min(steps), min(steps)
+
+
+def _interpolate(values: NDArray[Any], is_valid: NDArray[np.bool_], places: RasterPlaces) -> Samples:
+    """Interpolate linearly between the pixels around places; those without data do not count."""
+    # the bands of a pixel are beside each other, and are copied together
+    pixels = np.stack(list(values), 2).astype(np.result_type(values.dtype, np.float32))
+    has_gaps = not is_valid.all()
+    if has_gaps:
+        weights = is_valid[..., np.newaxis].astype(pixels.dtype)
+        pixels = np.concatenate([np.where(is_valid[..., np.newaxis], pixels, 0), weights], 2)
+    if places.is_separable:
+        pixels = _interpolate_axis(_interpolate_axis(pixels, places.rows[:, 0], 0), places.columns[0], 1)
+    else:
+        pixels = _interpolate_planes(pixels, places)
+    if not has_gaps:
+        return np.moveaxis(pixels, 2, 0), np.ones(pixels.shape[:2], dtype=bool)
+    weights = pixels[..., -1:]
+    pixels = pixels[..., :-1] / np.where(weights > 0, weights, 1)
+    return np.moveaxis(pixels, 2, 0), weights[..., 0] >= 0.5
+
+
+def _interpolate_axis(pixels: NDArray[Any], positions: FloatArray, axis: int) -> NDArray[Any]:
+    """Interpolate linearly along an axis."""
+    low = np.floor(positions)
+    weights = (positions - low).astype(pixels.dtype)
+    result = pixels.take(low.astype(np.intp), axis, mode="clip")
+    slopes = pixels.take(low.astype(np.intp) + 1, axis, mode="clip")
+    # numpy needs less time for long rows than for the few bands of a pixel
+    plane, slope_plane = result.reshape(len(result), -1), slopes.reshape(len(result), -1)
+    slope_plane -= plane
+    slope_plane *= weights[:, np.newaxis] if axis == 0 else weights.repeat(pixels.shape[2])
+    plane += slope_plane
+    return result
+
+
+def _interpolate_planes(pixels: NDArray[Any], places: RasterPlaces) -> NDArray[Any]:
+    """Interpolate linearly between the four pixels around each place."""
+    height, width, bands = pixels.shape
+    pixels = pixels.reshape(-1, bands)
+    # the window is small enough for the precision of these
+    columns, rows = places.columns.astype(np.float32), places.rows.astype(np.float32)
+    left, top = np.floor(columns), np.floor(rows)
+    column_weights, row_weights = ((columns - left)[..., np.newaxis], (rows - top)[..., np.newaxis])
+    column_indices = [np.clip(left.astype(np.intp) + step, 0, width - 1) for step in (0, 1)]
+    interpolated_rows: list[NDArray[Any]] = []
+    for step in (0, 1):
+        first = np.clip(top.astype(np.intp) + step, 0, height - 1) * width
+        row = pixels.take(first + column_indices[0], 0)
+        slopes = pixels.take(first + column_indices[1], 0)
+        slopes -= row
+        slopes *= column_weights
+        row += slopes
+        interpolated_rows.append(row)
+    result, slopes = interpolated_rows[0], interpolated_rows[1]
+    slopes -= result
+    slopes *= row_weights
+    result += slopes
+    return result

@@ -1,0 +1,145 @@
+"""Values at the pixels of maps: across the seam, at the poles, beside gaps, of codes, and with overviews."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from hven.model.errors import TextPlace
+from hven.plugins.maps.frames import find_frame
+from hven.plugins.maps.map_drawing import LayerRaster, encode_picture
+from hven.plugins.maps.map_layers import MapLayer
+from hven.plugins.maps.map_rasters import RasterInfo
+from hven.plugins.maps.map_views import MapView
+from hven.plugins.maps.raster_sampling import sample_places, sample_view
+
+LON_LAT = find_frame("IAU_2015:49900")
+WIDTHS = (997, 1000, 1440)  # pixels of the rasters whose values are the numbers of their columns
+
+
+def open_layer(path: Path) -> LayerRaster:
+    return LayerRaster(MapLayer(name="x", title="x", files={"": path.name}, place=TextPlace()), path, path.parent)
+
+
+def write_raster(
+    path: Path, values: np.ndarray, box: tuple[float, ...] = (-180, -90, 180, 90), **options: object
+) -> RasterInfo:
+    height, width = values.shape
+    with rasterio.open(
+        path, "w", driver="GTiff", width=width, height=height, count=1, dtype=values.dtype, crs="IAU_2015:49900",
+        transform=rasterio.transform.from_bounds(*box, width, height), **options,
+    ) as dataset:  # fmt: skip
+        dataset.write(values, 1)
+    return open_layer(path).read_info()
+
+
+@pytest.fixture(scope="module")
+def column_rasters(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[int, bool], RasterInfo]:
+    """Write rasters around the body without and with overviews."""
+    directory = tmp_path_factory.mktemp("columns")
+    infos = {}
+    for width in WIDTHS:
+        for has_overviews in (False, True):
+            path = directory / f"{width}-{has_overviews}.tif"
+            write_raster(path, np.arange(width, dtype="float32")[np.newaxis].repeat(40, axis=0))
+            if has_overviews:
+                with rasterio.open(path, "r+") as dataset:
+                    dataset.build_overviews([2, 4, 8], rasterio.enums.Resampling.nearest)
+            infos[width, has_overviews] = open_layer(path).read_info()
+    return infos
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.sampled_from(WIDTHS), st.booleans(), st.floats(-400, 400), st.floats(0.1, 400), st.integers(1, 300))
+def test_columns_are_right_across_the_seam(
+    column_rasters: dict[tuple[int, bool], RasterInfo],
+    width: int,
+    has_overviews: bool,
+    west: float,
+    degrees: float,
+    pixels: int,
+) -> None:
+    """Each pixel has the value of a column that is at most a pixel of the map away."""
+    view = MapView(frame=LON_LAT, bounds=(west, -10, west + degrees, 10), width=pixels, height=3)
+    values, is_valid = sample_view(column_rasters[width, has_overviews], view, is_smooth=False)
+    assert is_valid.all()
+    expected = (west + (np.arange(pixels) + 0.5) * degrees / pixels + 180) / 360 * width
+    distances = (values[0, 1] + 0.5 - expected + width / 2) % width - width / 2
+    assert np.abs(distances).max() <= 1 + degrees / pixels / 360 * width
+
+
+@pytest.mark.parametrize("west", [-180.0, 0.0])
+def test_values_are_interpolated_across_the_seam(tmp_path: Path, west: float) -> None:
+    lon = np.radians(west + (np.arange(720) + 0.5) / 2)
+    info = write_raster(
+        tmp_path / "seam.tif", np.cos(lon).astype("float32")[np.newaxis].repeat(9, 0), (west, -90, west + 360, 90)
+    )
+    for middle in (-180, 0, 180, 360):
+        view = MapView(frame=LON_LAT, bounds=(middle - 1, -1, middle + 1, 1), width=200, height=2)
+        values, _ = sample_view(info, view, is_smooth=True)
+        expected = np.cos(np.radians(middle - 1 + (np.arange(200) + 0.5) / 100))
+        assert np.abs(values[0, 0] - expected).max() <= 2e-5
+
+
+def test_pixels_without_data_do_not_count(tmp_path: Path) -> None:
+    values = np.full((36, 72), 7, dtype="float32")
+    values[10:20, 30:40] = -9999
+    info = write_raster(tmp_path / "gap.tif", values, nodata=-9999)
+    for code in (49900, 49930):
+        frame = find_frame(f"IAU_2015:{code}")
+        view = MapView(frame=frame, bounds=frame.extent, width=360, height=180)
+        found, is_valid = sample_view(info, view, is_smooth=True)
+        assert np.abs(found[0][is_valid] - 7).max() <= 1e-5
+        if code == 49900:
+            expected = values.repeat(5, 0).repeat(5, 1) > 0
+            assert (is_valid != expected).sum() <= 4 * 3, "the gap has the edges of the pixels, and round corners"
+
+
+def test_codes_are_not_interpolated(tmp_path: Path) -> None:
+    codes = np.random.default_rng(1).choice([3, 100, 200], (180, 360)).astype("uint8")
+    info = write_raster(tmp_path / "codes.tif", codes)
+    for code in (49900, 49911, 49930, 49965):
+        frame = find_frame(f"IAU_2015:{code}")
+        for size in (90, 700):
+            view = MapView(frame=frame, bounds=frame.extent, width=size, height=size)
+            found, is_valid = sample_view(info, view, is_smooth=False)
+            assert set(np.unique(found[0][is_valid])) <= {3, 100, 200}
+
+
+def test_both_poles_and_places_beyond_them(tmp_path: Path) -> None:
+    lat = 89.75 - np.arange(360) / 2
+    info = write_raster(tmp_path / "lat.tif", lat.astype("float32")[:, np.newaxis].repeat(720, 1))
+    view = MapView(frame=LON_LAT, bounds=(0, -100, 10, 100), width=10, height=400)
+    values, is_valid = sample_view(info, view, is_smooth=True)
+    assert is_valid[20:380].all()
+    assert not is_valid[:20].any()
+    assert not is_valid[380:].any()
+    assert np.abs(values[0, 20:380, 0] - (89.75 - np.arange(360) / 2)).max() <= 1e-3
+    values, is_valid = sample_places(info, np.array([[0.0, 180.0]]), np.array([[90.0, -90.0]]), is_smooth=False)
+    assert is_valid.all()
+    assert values[0].tolist() == [[89.75, -89.75]]
+
+
+def test_another_raster_at_the_same_path_is_opened(tmp_path: Path) -> None:
+    path = tmp_path / "changed.tif"
+    view = MapView(frame=LON_LAT, bounds=(-180, -90, 180, 90), width=30, height=20)
+    for value in (1, 2, 3):
+        info = write_raster(path, np.full((20 * value, 40 * value), value, dtype="uint8"))
+        assert (sample_view(info, view, is_smooth=False)[0] == value).all()
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+def test_pictures_survive_their_encoding(channels: int) -> None:
+    pixels = np.random.default_rng(2).integers(0, 255, (17, 31, 4)).astype("uint8")
+    if channels == 3:
+        pixels[..., 3] = 255
+    picture = Image.open(io.BytesIO(encode_picture(Image.fromarray(pixels), "image/png")))
+    assert len(picture.getbands()) == channels
+    assert (np.asarray(picture.convert("RGBA")) == pixels).all()
