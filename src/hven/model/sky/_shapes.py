@@ -471,7 +471,18 @@ class Range(Shape):
         return is_touching
 
     def find_touching_rings(self, rings: PolygonRings) -> Flags:
-        """Find the rings that have a position in common with the range; shape (n,)."""
+        """Find the rings that have a position in common with the range.
+
+        Parameters
+        ----------
+        rings
+            N rings in the frame of the range.
+
+        Returns
+        -------
+        is_touching
+            Shape (n,).
+        """
         is_touching = np.zeros(len(rings.first), np.bool_)
         if not len(is_touching):
             return is_touching
@@ -492,7 +503,18 @@ class Range(Shape):
         return is_touching
 
     def find_crossing_rings(self, rings: PolygonRings) -> Flags:
-        """Find the rings of which an edge crosses a side of the range; shape (n,)."""
+        """Find the rings of which an edge crosses a side of the range.
+
+        Parameters
+        ----------
+        rings
+            N rings in the frame of the range.
+
+        Returns
+        -------
+        is_crossing
+            Shape (n,).
+        """
         is_crossing = np.zeros(len(rings.first), np.bool_)
         along = cross_vectors(rings.edge_normals, rings.edge_begin_vectors)
         # meridians and parallels lie in planes; a point of the edge is a cos t + along sin t; find t where the point is

@@ -318,7 +318,7 @@ def _count_values_of_columns(
             continue
         rows, share = sampled_answer
         summed_columns = _sum_by_values(rows)
-        if share < 1.0 and _would_suffice_in_large_sample(summed_columns):
+        if share < 1.0 and _is_larger_sample_enough(summed_columns):
             with contextlib.suppress(TimeLimitError):
                 rows, share = runner.fetch_sample(
                     syntax_tree.Query(select),
@@ -340,7 +340,7 @@ def _sum_by_values(rows: pa.Table) -> list[list[tuple[Any, int]]]:
     return [_sum_by_value(values, row_counts) for values in value_columns]
 
 
-def _would_suffice_in_large_sample(summed_columns: Sequence[Sequence[tuple[Any, int]]]) -> bool:
+def _is_larger_sample_enough(summed_columns: Sequence[Sequence[tuple[Any, int]]]) -> bool:
     """Return whether a larger sample has enough rows of values of which this one has too few."""
     counts = [count for pairs in summed_columns for _, count in pairs if count < MIN_SAMPLED_ROWS]
     return any(count * LARGE_SAMPLE_FACTOR >= MIN_SAMPLED_ROWS for count in counts)
