@@ -128,16 +128,16 @@ def _order_columns(columns: list[list[str]], lines: Sequence[_Line]) -> list[lis
         neighbours[line.later].append(line.earlier)
     places: dict[str, float] = {}
     for column in columns:
-        places |= _spread_column(column)
+        places |= _compute_places(column)
     for sweep in range(ORDERING_SWEEPS):
         for column in columns if sweep % 2 else reversed(columns):
             means = {record_id: _compute_mean(neighbours[record_id], places, places[record_id]) for record_id in column}
             column.sort(key=means.__getitem__)
-            places |= _spread_column(column)
+            places |= _compute_places(column)
     return columns
 
 
-def _spread_column(column: Sequence[str]) -> dict[str, float]:
+def _compute_places(column: Sequence[str]) -> dict[str, float]:
     return {record_id: number - len(column) / 2 for number, record_id in enumerate(column)}
 
 

@@ -16,7 +16,7 @@ from hven.plugins.provenance.prov_records import (
     RELATIONS_WITHOUT_ROLE,
     TEXT_TYPE,
     TypedValue,
-    qualify_id,
+    write_qualified_id,
 )
 
 if TYPE_CHECKING:
@@ -52,9 +52,9 @@ def _collect_namespaces(graph: ProvGraph) -> dict[str, str]:
 def _list_members(relation: ProvRelation) -> dict[str, str]:
     """List the members of a relation by name, with its plan and time."""
     origin_name, target_name = RELATION_MEMBERS[relation.kind]
-    members = {origin_name: qualify_id(relation.origin), target_name: qualify_id(relation.target)}
+    members = {origin_name: write_qualified_id(relation.origin), target_name: write_qualified_id(relation.target)}
     if relation.plan:
-        members["plan"] = qualify_id(relation.plan)
+        members["plan"] = write_qualified_id(relation.plan)
     if relation.time and relation.kind in {"wasGeneratedBy", "used"}:
         members["time"] = relation.time
     return members
@@ -88,7 +88,7 @@ def write_prov_json(graph: ProvGraph, model: str) -> bytes:
         content = _group_values(record.list_attributes(model))
         times = {"prov:startTime": record.started, "prov:endTime": record.ended}
         content |= {name: time for name, time in times.items() if time}
-        document.setdefault(record.kind, {})[qualify_id(record.id)] = content
+        document.setdefault(record.kind, {})[write_qualified_id(record.id)] = content
     for number, relation in enumerate(graph.relations):
         content = {f"prov:{name}": value for name, value in _list_members(relation).items()}
         content |= _group_values(_list_relation_attributes(relation, model))
@@ -117,7 +117,7 @@ def write_prov_jsonld(graph: ProvGraph, model: str) -> bytes:
     """
     statements = []
     for record in graph.records.values():
-        statement: dict[str, Any] = {"@type": record.kind.capitalize(), "@id": qualify_id(record.id)}
+        statement: dict[str, Any] = {"@type": record.kind.capitalize(), "@id": write_qualified_id(record.id)}
         times = {"startTime": record.started, "endTime": record.ended}
         statement |= {name: time for name, time in times.items() if time}
         statements.append(statement | _write_jsonld_values(record.list_attributes(model)))
@@ -154,7 +154,7 @@ def write_prov_n(graph: ProvGraph, model: str) -> bytes:
     lines += [f"  prefix {prefix} <{uri}>" for prefix, uri in _collect_namespaces(graph).items()]
     lines.append("")
     for record in graph.records.values():
-        arguments = [qualify_id(record.id)]
+        arguments = [write_qualified_id(record.id)]
         if record.started or record.ended:
             arguments += [record.started or "-", record.ended or "-"]
         lines.append(_write_provn_line(record.kind, arguments, record.list_attributes(model)))
@@ -205,7 +205,7 @@ def write_prov_xml(graph: ProvGraph, model: str) -> bytes:
         times = {"prov:startTime": record.started, "prov:endTime": record.ended}
         content = "".join(f"<{name}>{time}</{name}>" for name, time in times.items() if time)
         content += _write_xml_attributes(record.list_attributes(model))
-        identifier = quote_attribute(qualify_id(record.id))
+        identifier = quote_attribute(write_qualified_id(record.id))
         parts.append(f"<prov:{record.kind} prov:id={identifier}>{content}</prov:{record.kind}>")
     for relation in graph.relations:
         content = "".join(_write_xml_member(name, value) for name, value in _list_members(relation).items())

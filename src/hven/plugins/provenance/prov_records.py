@@ -179,7 +179,7 @@ class ProvGraph:
         return sum(self.left_out.values())
 
 
-def qualify_id(record_id: str) -> str:
+def write_qualified_id(record_id: str) -> str:
     """Write the id of a record as a qualified name.
 
     Parameters

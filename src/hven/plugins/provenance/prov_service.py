@@ -123,7 +123,8 @@ def build_prov_routes(context: ServiceContext) -> Sequence[Route]:
         return services.answer_with_etag(request, headers, f"{media_type}{charset}", body)
 
     async def answer_request(request: Request, params: services.RequestParams) -> Response:
-        return await call_in_thread(build_response, request, params)
+        response: Response = await call_in_thread(build_response, request, params)
+        return response
 
     return [create_query_route(PROV_PATH, answer_request, PLAIN_TEXT_ERRORS)]
 

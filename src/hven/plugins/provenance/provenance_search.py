@@ -67,7 +67,7 @@ class SearchOptions:
     has_descriptions: bool = False
     has_configuration: bool = True
 
-    def includes_step(self, step: ProvStep) -> bool:
+    def is_step_included(self, step: ProvStep) -> bool:
         """Return whether the search takes a step.
 
         Parameters
@@ -126,7 +126,7 @@ class _ProvenanceSearch:
             left_out_count = step_list.left_out_count
             for step in step_list.steps:
                 next_cost = cost + self._compute_step_cost(step)
-                if next_cost > self.options.depth or not self.options.includes_step(step):
+                if next_cost > self.options.depth or not self.options.is_step_included(step):
                     continue
                 if self._is_full_for(step.neighbour):
                     left_out_count += 1

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from hven.model.resource import CollectionSpec, TableSpec
     from hven.portal.api.pages import PageContext
     from hven.site import PublishedTable
-    from hven.site.store.ingest_runs import IngestRun
+    from hven.site.store import IngestRun
 
 PUBLIC_SCHEMES = frozenset({"http", "https", "ftp"})  # of sources whose addresses readers see
 

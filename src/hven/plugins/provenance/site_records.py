@@ -366,7 +366,7 @@ class SiteRecords:
             for origin in origins
             if not self._is_made_by_task(origin)
         ]
-        steps.append(self._associate_with_software(record_id, origins[0]))
+        steps.append(self._link_to_software(record_id, origins[0]))
         run = self.reader_site.find_run(run_id)
         account = None if run is None else run.summary.get("by")
         if run is not None and account:
@@ -374,7 +374,7 @@ class SiteRecords:
             steps.append(step_to_target("wasAssociatedWith", record_id, target, role="operator"))
         return limit_steps(steps)
 
-    def _associate_with_software(self, record_id: str, origin: SnapshotOrigin) -> ProvStep:
+    def _link_to_software(self, record_id: str, origin: SnapshotOrigin) -> ProvStep:
         software = str(origin.provenance.get("software", "hven")).replace(" ", "/")
         plan = f"descriptor/{origin.collection_name}/{compute_descriptor_digest(origin)}"
         target = f"software/{software}"
@@ -385,7 +385,7 @@ class SiteRecords:
         """Return whether a descriptor or software made a snapshot of which the reader knows."""
         if record_id not in self._run_plans:
             for snapshot_id in self.reader_site.tables_by_snapshot:
-                self._associate_with_software("", self._get_origin(snapshot_id))
+                self._link_to_software("", self._get_origin(snapshot_id))
         return record_id in self._run_plans
 
     def _list_run_products(self, run_id: str) -> StepList:
@@ -395,10 +395,10 @@ class SiteRecords:
             if self._is_made_by_task(self._get_origin(snapshot_id)):
                 steps.append(step_to_origin("wasInformedBy", f"task/{snapshot_id}", record_id))
             else:
-                steps.append(self._generate(snapshot_id, record_id))
+                steps.append(self._build_generation(snapshot_id, record_id))
         return limit_steps(steps)
 
-    def _generate(self, snapshot_id: str, activity: str) -> ProvStep:
+    def _build_generation(self, snapshot_id: str, activity: str) -> ProvStep:
         created = self._get_origin(snapshot_id).created
         return step_to_origin("wasGeneratedBy", f"snapshot/{snapshot_id}", activity, role="rows", time=created)
 
@@ -428,12 +428,12 @@ class SiteRecords:
             for name in inputs
             if self.reader_site.find_origin(name) is not None
         ]
-        steps.append(self._associate_with_software(record_id, origin))
+        steps.append(self._link_to_software(record_id, origin))
         steps.append(step_to_target("wasInformedBy", record_id, f"run/{origin.run_id}"))
         return limit_steps(steps)
 
     def _list_task_products(self, snapshot_id: str) -> StepList:
-        return StepList([self._generate(snapshot_id, f"task/{snapshot_id}")])
+        return StepList([self._build_generation(snapshot_id, f"task/{snapshot_id}")])
 
     # --- what runs read --------------------------------------------------------------------------------------
 
