@@ -293,6 +293,7 @@ function createStepButton(text, symbol, handleClick) {
 function createEntry(column, value, t) {
   if (value === null) return [];
   const term = createElement("dt", { textContent: column.label, title: column.title });
+  term.dataset.column = column.name;
   if (column.unit) term.append(" ", createElement("small", { textContent: column.unit_text }));
   const valueElement = createElement("dd");
   fillCell(valueElement, value, { ...column, numeric: false }, t);

@@ -19,7 +19,7 @@ from starlette.responses import Response
 
 from hven import __version__
 from hven.formats import MEDIA_TYPE_OPTION
-from hven.model import deadlines
+from hven.model import deadlines, plugins
 from hven.model.errors import TimeLimitError
 from hven.query import WARNING_INFO_NAME, build_result_metadata
 from hven.services._content_encoding import StreamCompressor, choose_encoding
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from starlette.types import Message, Receive, Scope, Send
 
     from hven.formats import InfoElement, TableFormat, TableMetadata
-    from hven.model.table import Column
+    from hven.model.table import Column, Table
     from hven.query import QueryResult
 
 # INFOs that differ between equal answers
@@ -219,12 +219,27 @@ async def answer_with_result(
             metadata = replace(metadata, params=(*metadata.params, *constants), enums=all_enums)
         if descriptors:
             metadata = replace(metadata, descriptors_xml=(*metadata.descriptors_xml, *descriptors))
+        links = _write_result_links(result, base_url)
+        if links:
+            headers = {**headers, "link": ", ".join([*filter(None, (headers.get("link"),)), *links])}
         result_format, options = format_options
         writer = _ResultWriter(result, result_format, metadata, options)
         return await _build_result_response(request, writer, headers)
     except BaseException:
         result.close()
         raise
+
+
+@plugins.cache_until_selection
+def _load_link_writers() -> list[Callable[[Sequence[Table], str], str]]:
+    return [write_link for _, write_link in plugins.iterate_package_objects("result_links")]
+
+
+def _write_result_links(result: QueryResult, base_url: str) -> list[str]:
+    """Write the links of packages about the rows of a result; none if the caller does not know the site's address."""
+    if not base_url:
+        return []
+    return [link for write_link in _load_link_writers() if (link := write_link(result.tables, base_url))]
 
 
 class _ResultWriter:

@@ -47,10 +47,11 @@ PAGE_PLACES = {
     "collection.links": PagePlace(template="collection.html", variables=("collection",)),
     "collection.coverage": PagePlace(template="collection.html", variables=("seen",)),
     "project.curators": PagePlace(template="project.html", variables=("one",)),
-    "table.trail": PagePlace(template="workspace.html", variables=("described", "kind", "state")),
+    "table.trail": PagePlace(template="workspace.html", variables=("described", "kind", "state", "table_values")),
     "table.downloads": PagePlace(template="workspace.html", variables=("below", "searched")),
     "table.map": PagePlace(template="workspace.html", variables=("map", "has_map", "surveys", "taken")),
     "table.overview": PagePlace(template="workspace.html", variables=("here", "state", "table_values")),
+    "table.row_values": PagePlace(template="workspace.html", variables=("table_values",)),
     "table.ticks": PagePlace(template="workspace.html", variables=("below", "rows")),
     "table.row": PagePlace(template="workspace.html"),
 }

@@ -64,6 +64,7 @@ class LandingPageExtension:
         those of the page is redirected.
     build_headers
         Builds headers of the page for programs, from the reader and the metadata of the collection or the release.
+        Values of the same header are joined by commas.
     build_tombstone
         Builds the page of a collection or a release that is gone, from its names; the second one is empty for a
         collection. None: it knows nothing of it.
@@ -96,7 +97,8 @@ def build_landing_page_headers(page_context: PageContext, citation_metadata: Cit
     """Build the headers for programs of the page of a collection or a release."""
     headers: dict[str, str] = {}
     for extension in load_landing_page_extensions():
-        headers |= extension.build_headers(page_context, citation_metadata)
+        for name, value in extension.build_headers(page_context, citation_metadata).items():
+            headers[name] = f"{headers[name]}, {value}" if name in headers else value
     return headers
 
 

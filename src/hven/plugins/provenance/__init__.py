@@ -1,0 +1,1 @@
+"""Provenance: where collections, rows, values and results of jobs come from."""

@@ -1,0 +1,189 @@
+"""Draw a graph as SVG: origins on the left, results on the right, in layers."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from hven.formats import escape_xml, quote_attribute
+from hven.plugins.provenance.prov_records import ACTIVITY, AGENT, ENTITY, quote_id
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from hven.plugins.provenance.prov_records import ProvGraph, ProvRecord, ProvRelation
+
+MAX_BOXES = 150
+MAX_LABEL_CHARACTERS = 30
+MAX_LABELLED_LINES = 60
+BOX_WIDTH, BOX_HEIGHT = 210, 36  # pixels, as all that follows
+COLUMN_GAP, ROW_GAP, MARGIN = 90, 16, 12
+ORDERING_SWEEPS = 6
+FILL_COLOURS = {ENTITY: "#fffc87", ACTIVITY: "#9fb1fc", AGENT: "#fed37f"}  # those of the PROV primer
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """A relation as a line from the later record to the earlier one."""
+
+    relation: ProvRelation
+    later: str
+    earlier: str
+
+
+def draw_graph(graph: ProvGraph, *, is_inline: bool = False) -> str:
+    """Draw a graph.
+
+    Parameters
+    ----------
+    graph
+        The graph; its first `MAX_BOXES` records are drawn.
+    is_inline
+        Whether the drawing is part of a page, and so has the colours of its text.
+
+    Returns
+    -------
+    svg
+        The drawing, in which records link to their own graphs.
+    """
+    ids = list(graph.records)[:MAX_BOXES]
+    id_set = set(ids)
+    lines = [
+        line
+        for line in map(_orient_line, graph.relations)
+        if line.later in id_set and line.earlier in id_set and line.later != line.earlier
+    ]
+    columns = _order_columns(_assign_columns(ids, lines), lines)
+    tallest = max(map(len, columns))
+    width = 2 * MARGIN + len(columns) * (BOX_WIDTH + COLUMN_GAP) - COLUMN_GAP
+    row_height = BOX_HEIGHT + ROW_GAP
+    undrawn_count = len(graph.records) - len(ids) + graph.left_out_count
+    height = 2 * MARGIN + tallest * row_height - ROW_GAP + (24 if undrawn_count else 0)
+    places: dict[str, tuple[float, float]] = {}
+    for number, column in enumerate(columns):
+        top = MARGIN + (tallest - len(column)) * row_height / 2
+        for row, record_id in enumerate(column):
+            places[record_id] = (MARGIN + number * (BOX_WIDTH + COLUMN_GAP), top + row * row_height)
+    page_colour = "" if is_inline else ' color="#333"'
+    parts = [
+        (
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height:g}" width="{width}" '
+            f'height="{height:g}" '
+            f'font-family="sans-serif" font-size="12" role="img" aria-label="Graph of provenance"'
+            f"{page_colour}>"
+        ),
+        (
+            '<defs><marker id="earlier" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="8" markerHeight="8" '
+            'orient="auto">'
+            '<path d="M0 0 8 4 0 8z" fill="currentColor"/></marker></defs>'
+        ),
+    ]
+    if not is_inline:
+        parts.append(f'<rect width="{width}" height="{height:g}" fill="#fff"/>')
+    has_labels = len(lines) <= MAX_LABELLED_LINES
+    parts += [_draw_line(line, places, has_label=has_labels) for line in lines]
+    parts += [_draw_box(graph.records[record_id], places[record_id], graph.namespace) for record_id in ids]
+    if undrawn_count:
+        text = f"{undrawn_count:,} records or relations are not drawn"
+        parts.append(f'<text x="{MARGIN}" y="{height - MARGIN:g}" fill="currentColor">{text}</text>')
+    return "".join([*parts, "</svg>"])
+
+
+def _orient_line(relation: ProvRelation) -> _Line:
+    """Return a relation as a line to the earlier record: rows are later than snapshots, tables than their states."""
+    is_reverse = relation.kind == "specializationOf" or relation.target.startswith("row/")
+    if is_reverse:
+        return _Line(relation, later=relation.target, earlier=relation.origin)
+    return _Line(relation, later=relation.origin, earlier=relation.target)
+
+
+def _assign_columns(ids: Sequence[str], lines: Sequence[_Line]) -> list[list[str]]:
+    """Assign records to columns, each to the right of all that are earlier."""
+    earlier_ids: dict[str, list[str]] = defaultdict(list)
+    later_counts: dict[str, int] = dict.fromkeys(ids, 0)
+    for line in lines:
+        earlier_ids[line.earlier].append(line.later)
+        later_counts[line.later] += 1
+    ranks = dict.fromkeys(ids, 0)
+    pending = [record_id for record_id in ids if not later_counts[record_id]]
+    while pending:
+        record_id = pending.pop()
+        for later_id in earlier_ids[record_id]:
+            ranks[later_id] = max(ranks[later_id], ranks[record_id] + 1)
+            later_counts[later_id] -= 1
+            if not later_counts[later_id]:
+                pending.append(later_id)
+    columns: dict[int, list[str]] = defaultdict(list)
+    for record_id in ids:
+        columns[ranks[record_id]].append(record_id)
+    return [columns[rank] for rank in sorted(columns)]
+
+
+def _order_columns(columns: list[list[str]], lines: Sequence[_Line]) -> list[list[str]]:
+    """Order the records of each column by the mean place of their neighbours, so that few lines cross."""
+    neighbours: dict[str, list[str]] = defaultdict(list)
+    for line in lines:
+        neighbours[line.earlier].append(line.later)
+        neighbours[line.later].append(line.earlier)
+    places: dict[str, float] = {}
+    for column in columns:
+        places |= _compute_places(column)
+    for sweep in range(ORDERING_SWEEPS):
+        for column in columns if sweep % 2 else reversed(columns):
+            means = {record_id: _compute_mean(neighbours[record_id], places, places[record_id]) for record_id in column}
+            column.sort(key=means.__getitem__)
+            places |= _compute_places(column)
+    return columns
+
+
+def _compute_places(column: Sequence[str]) -> dict[str, float]:
+    return {record_id: number - len(column) / 2 for number, record_id in enumerate(column)}
+
+
+def _compute_mean(ids: Sequence[str], places: Mapping[str, float], default: float) -> float:
+    return sum(places[record_id] for record_id in ids) / len(ids) if ids else default
+
+
+def _draw_line(line: _Line, places: Mapping[str, tuple[float, float]], *, has_label: bool) -> str:
+    later_x, later_y = places[line.later]
+    x, y = places[line.earlier]
+    x, y, later_y = x + BOX_WIDTH, y + BOX_HEIGHT / 2, later_y + BOX_HEIGHT / 2
+    bend = COLUMN_GAP / 2
+    path = f"M{later_x:g} {later_y:g}C{later_x - bend:g} {later_y:g} {x + bend:g} {y:g} {x:g} {y:g}"
+    if later_x < x:  # a circle of relations
+        path = f"M{later_x:g} {later_y:g}L{x:g} {y:g}"
+    label = line.relation.kind
+    text = (
+        f'<path d="{path}" fill="none" stroke="currentColor" opacity=".6" marker-end="url(#earlier)">'
+        f"<title>{label}{escape_xml(f': {line.relation.role}') if line.relation.role else ''}</title></path>"
+    )
+    if has_label:
+        text += (
+            f'<text x="{later_x - bend:g}" y="{later_y - 4 + (y - later_y) * 0.2:g}" text-anchor="middle" '
+            f'font-size="9" fill="currentColor">{label}</text>'
+        )
+    return text
+
+
+def _draw_box(record: ProvRecord, place: tuple[float, float], namespace: str) -> str:
+    x, y = place
+    label = record.label
+    if len(label) > MAX_LABEL_CHARACTERS:
+        label = f"{label[: MAX_LABEL_CHARACTERS - 1]}…"
+    radius = BOX_HEIGHT / 2 if record.kind == ENTITY else 0
+    colour = FILL_COLOURS[record.kind]
+    if record.kind == AGENT:
+        points = f"{x:g},{y + BOX_HEIGHT:g} {x:g},{y + 8:g} {x + BOX_WIDTH / 2:g},{y:g} "
+        points += f"{x + BOX_WIDTH:g},{y + 8:g} {x + BOX_WIDTH:g},{y + BOX_HEIGHT:g}"
+        shape = f'<polygon points="{points}" fill="{colour}" stroke="#808080"/>'
+    else:
+        shape = (
+            f'<rect x="{x:g}" y="{y:g}" width="{BOX_WIDTH}" height="{BOX_HEIGHT}" rx="{radius:g}" fill="{colour}" '
+            'stroke="#808080"/>'
+        )
+    return (
+        f"<a href={quote_attribute(namespace + quote_id(record.id))}><title>{escape_xml(record.label)}</title>{shape}"
+        f'<text x="{x + BOX_WIDTH / 2:g}" y="{y + BOX_HEIGHT / 2 + 5:g}" text-anchor="middle" fill="#111">'
+        f"{escape_xml(label)}</text></a>"
+    )
