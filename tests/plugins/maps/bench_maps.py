@@ -16,7 +16,8 @@ WIDTH, HEIGHT, BLOCK = 16_384, 8_192, 512
 LEVELS = (3, 4, 5)  # of the tiles: 16, 32 and 64 columns
 TILES, MAPS, FIRST = 200, 15, 5  # the first of each only warm up
 TILE_MS, MAP_MS = 30, 150
-BESIDE = 12  # times rasterio's seconds, in the median
+# times rasterio's seconds, in the median; it only reads the pixels, and a tile has the costs of a request besides
+TILE_BESIDE, MAP_BESIDE = 5, 3
 TILE_SIZE, MAP_SIZE = (256, 256), (1500, 750)
 NEEDS = {"rasterio": ("maps.tile", "maps.map")}
 DESCRIPTOR = """\
@@ -91,7 +92,10 @@ def read_box(box: tuple[float, ...], size: tuple[int, int]) -> None:
 
 def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
     """Measure tiles that nobody has requested before, and maps; rasterio reads the same boxes in turn with them."""
-    groups = {"maps.tile": (list_tiles(), TILE_SIZE, TILE_MS), "maps.map": (list_maps(), MAP_SIZE, MAP_MS)}
+    groups = {
+        "maps.tile": (list_tiles(), TILE_SIZE, TILE_MS, TILE_BESIDE),
+        "maps.map": (list_maps(), MAP_SIZE, MAP_MS, MAP_BESIDE),
+    }
     wanted = [name for name in groups if not only or only in name]
     if not wanted:
         return
@@ -105,7 +109,7 @@ def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
                 raise RuntimeError(f"{path}: {status} {body[:300]!r}")
 
         for name in wanted:
-            pictures, size, bound_ms = groups[name]
+            pictures, size, bound_ms, beside = groups[name]
             times = [
                 (measure_seconds(lambda: request_picture(path)), measure_seconds(lambda: read_box(box, size)))  # noqa: B023
                 for path, box in pictures
@@ -119,5 +123,5 @@ def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
             yield against(name, found_ms, bound_ms, 1.0, unit="ms", note=note)
             note = "median, beside rasterio that opens the raster and reads the box with as many pixels"
             yield against(
-                f"{name}.beside", float(np.median(own_ms)), float(np.median(raw_ms)), BESIDE, unit="ms", note=note
+                f"{name}.beside", float(np.median(own_ms)), float(np.median(raw_ms)), beside, unit="ms", note=note
             )

@@ -132,13 +132,12 @@ def _locate_view(info: RasterInfo, view: MapView) -> RasterPlaces:
     node_rows, node_columns = (NODE_STEP * np.arange(2 * count + 1) for count in cells)
     nodes = locate(node_columns[np.newaxis, :], node_rows[:, np.newaxis])
     places = np.stack([nodes.columns, nodes.rows])
-    predicted = _interpolate_nodes(places[:, ::2, ::2], 2)
     with np.errstate(invalid="ignore"):
-        errors = np.hypot(*(predicted - places))
+        errors = np.hypot(*(_interpolate_nodes(places[:, ::2, ::2], 2) - places[:, :-1, :-1]))
         pixel_size = np.fmin(
             *(np.hypot(*np.diff(places, axis=axis))[: 2 * cells[0], : 2 * cells[1]] for axis in (1, 2))
         )
-        is_exact = errors[:-1, :-1] * NODE_STEP <= MAX_PREDICTION_ERROR_PIXELS * pixel_size
+        is_exact = errors * NODE_STEP <= MAX_PREDICTION_ERROR_PIXELS * pixel_size
     # a cell is exact enough if this is so of all its nodes
     is_exact = is_exact.reshape(cells[0], 2, cells[1], 2).all(axis=(1, 3))
     places = _interpolate_nodes(places, NODE_STEP)[:, : view.height, : view.width]
@@ -151,15 +150,15 @@ def _locate_view(info: RasterInfo, view: MapView) -> RasterPlaces:
 
 
 def _interpolate_nodes(nodes: FloatArray, step: int) -> FloatArray:
-    """Interpolate between nodes: `step` places for each but the last, along both axes."""
+    """Interpolate along both axes: `step` places from each node to the next one, which is left out."""
+    shares = np.arange(step) / step
     for axis in (1, 2):
         low, high = (np.take(nodes, range(first, nodes.shape[axis] - 1 + first), axis) for first in (0, 1))
-        shares = np.arange(step) / step
-        between = np.stack([low + (high - low) * share for share in shares], axis + 1)
-        shape = list(nodes.shape)
-        shape[axis] = (shape[axis] - 1) * step
-        last = np.take(nodes, [-1], axis)
-        nodes = np.concatenate([between.reshape(shape), last], axis)
+        places = np.expand_dims(high - low, axis + 1) * shares.reshape((-1, *[1] * (2 - axis)))
+        places += np.expand_dims(low, axis + 1)
+        shape = list(low.shape)
+        shape[axis] *= step
+        nodes = places.reshape(shape)
     return nodes
 
 
@@ -168,7 +167,7 @@ def _sample(info: RasterInfo, places: RasterPlaces, *, is_smooth: bool) -> Sampl
     is_shown = np.isfinite(columns) & np.isfinite(rows)
     if not is_shown.any():
         return np.zeros((len(info.bands), *is_shown.shape)), is_shown
-    if not places.is_separable:
+    if not places.is_separable and not is_shown.all():
         columns, rows = np.where(is_shown, columns, np.nan), np.where(is_shown, rows, np.nan)
     if info.is_whole_turn:  # the places are on both sides of the middle, perhaps beyond the last column
         period = float(info.column_period or 1)
@@ -179,9 +178,12 @@ def _sample(info: RasterInfo, places: RasterPlaces, *, is_smooth: bool) -> Sampl
     window = _choose_window(info, RasterPlaces(columns, rows))
     level, shape = window.level, window.shape
     values, is_valid = read_window(info, level, (window.left, window.top, window.width, window.height), shape)
-    local_rows = (rows * (level.height / info.height) - window.top) * (shape[0] / window.height) - 0.5
-    local_columns = (columns * (level.width / info.width) - window.left) * (shape[1] / window.width) - 0.5
-    places = RasterPlaces(np.nan_to_num(local_columns), np.nan_to_num(local_rows))
+    row_scale, column_scale = shape[0] / window.height, shape[1] / window.width
+    rows = rows * (level.height / info.height * row_scale)
+    rows -= window.top * row_scale + 0.5
+    columns = columns * (level.width / info.width * column_scale)
+    columns -= window.left * column_scale + 0.5
+    places = RasterPlaces(np.nan_to_num(columns, copy=False), np.nan_to_num(rows, copy=False))
     if not is_smooth:
         row_index = np.clip((places.rows + 0.5).astype(np.intp), 0, shape[0] - 1)
         column_index = np.clip((places.columns + 0.5).astype(np.intp), 0, shape[1] - 1)
@@ -197,23 +199,21 @@ def _choose_window(info: RasterInfo, places: RasterPlaces) -> RasterWindow:
     for smaller_level in info.levels[1:]:
         if info.width / smaller_level.width <= min(row_step, column_step) * 1.001:
             level = smaller_level
-    positions = places.rows * (level.height / info.height), places.columns * (level.width / info.width)
-    limits = level.height, math.inf if info.is_whole_turn else level.width
+    ends = [(float(np.nanmin(axis)), float(np.nanmax(axis))) for axis in (places.rows, places.columns)]
+    scales = level.height / info.height, level.width / info.width
     # every n-th row and column is read
-    strides = [
-        max(int(step / full * size), 1)
-        for step, full, size in (
-            (row_step, info.height, level.height),
-            (column_step, info.width, level.width),
-        )
-    ]
-    pixel_count = math.prod((np.nanmax(axis) - np.nanmin(axis) + 1) / strides[n] for n, axis in enumerate(positions))
-    surplus = float(pixel_count) * len(info.bands) / MAX_READ_PIXELS
+    strides = [max(int(step * scale), 1) for step, scale in zip((row_step, column_step), scales, strict=True)]
+    pixel_count = math.prod(
+        ((last - first) * scale + 1) / stride
+        for (first, last), scale, stride in zip(ends, scales, strides, strict=True)
+    )
+    surplus = pixel_count * len(info.bands) / MAX_READ_PIXELS
     if surplus > 1:
         strides = [math.ceil(stride * math.sqrt(surplus)) for stride in strides]
     row_stride, column_stride = strides[0], min(strides[1], level.width)
-    top, bottom = _find_ends(positions[0], limits[0], row_stride)
-    left, right = _find_ends(positions[1], limits[1], column_stride)
+    top, bottom = _add_margins(ends[0], scales[0], row_stride, level.height)
+    limit = math.inf if info.is_whole_turn else level.width
+    left, right = _add_margins(ends[1], scales[1], column_stride, limit)
     if info.is_whole_turn and column_stride > 1:
         left, right = _move_ends_to_seam(left, right, column_stride, level.width)
     shape = -(-(bottom - top) // row_stride), -(-(right - left) // column_stride)
@@ -230,9 +230,9 @@ def _move_ends_to_seam(left: int, right: int, stride: int, turn: int) -> tuple[i
     return left, left + count * stride
 
 
-def _find_ends(positions: FloatArray, size: float, stride: int) -> tuple[int, int]:
+def _add_margins(ends: tuple[float, float], scale: float, stride: int, size: float) -> tuple[int, int]:
     """Find the first and last pixel that interpolation needs; around a body, there are pixels beyond all ends."""
-    first, last = math.floor(np.nanmin(positions)) - stride - 1, math.ceil(np.nanmax(positions)) + stride + 1
+    first, last = math.floor(ends[0] * scale) - stride - 1, math.ceil(ends[1] * scale) + stride + 1
     if math.isinf(size):
         return first, last
     return max(first, 0), max(min(last, int(size)), max(first, 0) + 1)
@@ -245,14 +245,22 @@ def _measure_steps(places: RasterPlaces) -> tuple[float, float]:
         if places.is_separable:
             distances = np.abs(np.diff((places.rows, places.columns)[axis], axis=axis))
         else:
-            distances = np.hypot(
-                np.diff(places.rows, axis=axis)[::8, ::8], np.diff(places.columns, axis=axis)[::8, ::8]
-            )
+            distances = np.hypot(*(_compute_differences(array, axis) for array in (places.rows, places.columns)))
         distances = distances[np.isfinite(distances)]
         steps.append(float(np.median(distances)) if distances.size else 1.0)
     if places.is_separable:
         return steps[0], steps[1]
     return min(steps), min(steps)
+
+
+def _compute_differences(array: FloatArray, axis: int) -> FloatArray:
+    """Compute the differences of some neighbours along an axis."""
+    step = 8 if min(array.shape) > 16 else 1
+    if axis == 0:
+        first, second = array[:-1:step, ::step], array[1::step, ::step]
+    else:
+        first, second = array[::step, :-1:step], array[::step, 1::step]
+    return second - first
 
 
 def _interpolate(values: NDArray[Any], is_valid: NDArray[np.bool_], places: RasterPlaces) -> Samples:
