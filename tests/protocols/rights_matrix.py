@@ -89,7 +89,7 @@ tables:
         s_region: "'Circle ICRS ' || CAST(ra AS VARCHAR) || ' ' || CAST(dec AS VARCHAR) || ' 0.1'"
   bright:
     title: A view
-    view: SELECT ident, n, ra, dec, note, mag FROM obs.main WHERE mag < 90
+    view: SELECT ident, n, ra, dec, project, note, mag FROM obs.main WHERE mag < 90
 """
 COLUMN_NAMES = ("ident", "n", "ra", "dec", "release", "pi", "coi", "project", "category", "mag", "note", "file")
 
@@ -505,6 +505,7 @@ VOLATILE_PATTERNS = (
     (re.compile(r"(?<=\[request )[0-9a-f]+|(?<=urn:uuid:)[0-9a-f-]+"), "IDENT"),
     (re.compile(r"\b\d+(?:\.\d+)? m?s\b|(?<=\"seconds\":)[\d.e-]+|(?<=\"lag\":)[\d.e-]+"), "SECONDS"),
     (re.compile(r"just now|(?:\d+|an?|one) (?:second|minute)s? ago"), "AGO"),
+    (re.compile(r"à l(?:'|&#39;)instant|il y a (?:\d+|une) (?:second|minut)es?"), "AGO"),
     # counts of all requests differ between sites, and a site may serve several persons
     (re.compile(r"(?m)^(?:# \w+ )?hven_(?!tables|table_|engine|alert).*\n"), ""),
     (re.compile(r"\"queries\":\{[^}]*\}[^}]*\}"), "QUERIES"),

@@ -23,6 +23,7 @@ from hven.model.table import SITE_URL_EXPRESSION, LinkTemplate, ServiceDescripto
 from hven.services import datalinks
 from hven.site import Site
 from hven.site.auth import ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES
+from hven.testing.site import open_site_with_descriptor
 
 V = "{http://www.ivoa.net/xml/VOTable/v1.3}"
 DESCRIPTOR = """\
@@ -408,3 +409,15 @@ def test_a_service_of_ours_is_fitted_to_the_file_of_a_row(site: Site) -> None:
     assert seen == ["data/m 1.fits", None]
     assert 'name="ID" datatype="char" arraysize="*" value="m 1"' in resource
     assert '<VALUES><MAX value="3"/></VALUES>' in resource
+
+
+def test_a_wrong_descriptor_is_not_the_fault_of_who_asks(tmp_path: Path) -> None:
+    """The columns of a view are checked by `hven check` alone; the query of its links has places that nobody knows."""
+    text = DESCRIPTOR.replace("from: previews", "from: few").replace("previews.", "few.").replace("few.csv", "previews.csv")
+    text += "  few: {title: Few, view: SELECT freq FROM maps.previews}\n"
+    with open_site_with_descriptor(tmp_path, text, FILES) as made:
+        ingest_collection(made, "maps")
+        answer = Client(create_application(made)).ask("GET", "/datalink/maps.main", b"ID=m+1")
+    assert answer.status == 500
+    assert "FatalFault: the links of maps.main cannot be queried: its descriptor is not valid" in answer.text
+    assert "column" not in answer.text

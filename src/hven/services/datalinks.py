@@ -17,7 +17,7 @@ from hven import adql, query
 from hven.adql.adql_writer import write_adql, write_adql_literal
 from hven.adql.syntax_tree import ColumnRef, Comparison, Ident, split_conjuncts, transform_tree
 from hven.formats.votable import DescriptorTemplate, format_placeholder, write_service_descriptor
-from hven.model.errors import TooLargeError, format_message
+from hven.model.errors import BindError, ParseError, ServiceError, TooLargeError, format_message
 from hven.model.table import (
     DATALINK_MEDIA_TYPE,
     LinkTemplate,
@@ -140,7 +140,14 @@ def list_row_links(
     for group_links, keys in product(_group_links(links), _split_identifiers(requested.valid_keys)):
         names: dict[str, str] = {}
         text = _write_link_query(table, group_links, keys, names, (*access_expressions, *path_expressions))
-        queried_rows = _run_link_query(text, principal, site=site, policies=policies, published_state=published_state)
+        queried_rows = _run_link_query(
+            text,
+            principal,
+            table_name=table.qualified_name,
+            site=site,
+            policies=policies,
+            published_state=published_state,
+        )
         query_result = LinkQueryResult(queried_rows, names, base_url)
         identifier_indexes = requested.find_indexes(queried_rows[_IDENTIFIER_COLUMN].to_pylist())
         is_visible = None
@@ -259,14 +266,21 @@ def _run_link_query(
     query_text: str,
     principal: Principal,
     *,
+    table_name: str,
     site: Site,
     policies: Sequence[AccessPolicy],
     published_state: PublishedState,
 ) -> pa.Table:
     row_limit = site.settings.limits.maxrec_hard
-    with query.run_query(
-        query_text, principal, site=site, policies=policies, published_state=published_state, maxrec=row_limit
-    ) as result:
+    try:
+        run = query.run_query(
+            query_text, principal, site=site, policies=policies, published_state=published_state, maxrec=row_limit
+        )
+    except (ParseError, BindError) as error:
+        # the descriptor is the cause, and the position is one in a query that the user does not know
+        message = format_message("the links of {table} cannot be queried: its descriptor is not valid", table_name)
+        raise ServiceError(message, remedy="ask the site's operators to run `hven check`") from error
+    with run as result:
         batches = [*result.iterate_batches()]
         if result.overflow:  # an incomplete list of links would mislead
             message = format_message("there are more than {most:,} links", result.row_count)
