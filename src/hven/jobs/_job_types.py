@@ -85,6 +85,8 @@ class JobDefinition:
         ``public``, or ``private``: for users who are logged in.
     is_served
         True if ``/jobs/NAME`` is its list of jobs; false if another service has that list, or none.
+    page
+        Path of the page that shows a job of this type, with ``{id}``; empty: the page of jobs shows it.
     """
 
     name: str
@@ -98,6 +100,7 @@ class JobDefinition:
     quota: JobTypeLimits = JobTypeLimits()
     access: str = "public"
     is_served: bool = False
+    page: str = ""
 
 
 def list_input_files(files_directory: Path) -> dict[str, Path]:
@@ -128,6 +131,7 @@ class RunningJob:
         self.stopped = threading.Event()
         # why it was stopped: gone (aborted, destroyed, claimed by another worker), time, stop (it will run again)
         self.stop_reason = ""
+        self.pause_seconds: float | None = None  # the job waits for its children: see `wait_for_children`
         self.results: list[dict[str, Any]] = []
         self.progress: dict[str, Any] = dict(job.progress)
         self._rights: frozenset[str] = frozenset()
@@ -222,6 +226,18 @@ class RunningJob:
         self.report_progress(**facts)
         if self.site.store.jobs.record_heartbeat(self.job, self.progress) is None:
             raise OperationCancelledError("the job was stopped")
+
+    def wait_for_children(self, *, pause_seconds: float) -> None:
+        """Suspend the job when its function returns; the function runs again when the children have ended.
+
+        Meanwhile the job is EXECUTING, but no worker has it. It keeps its progress and its files, but no results.
+
+        Parameters
+        ----------
+        pause_seconds
+            After this time, the function runs again in any case.
+        """
+        self.pause_seconds = pause_seconds
 
     def set_stop_function(self, stop_work: Callable[[], None]) -> None:
         """Register the function that stops the present work, from another thread.

@@ -186,6 +186,11 @@ def _record_job_end(site: Site, running_job: RunningJob, error: BaseException | 
     If this fails, the job has not ended, and the supervisor will find that nobody runs it.
     """
     job = running_job.job
+    pause_seconds = running_job.pause_seconds
+    if error is None and pause_seconds is not None:
+        running_job.discard_results()
+        _retry_until_written(lambda: site.store.jobs.suspend_job(job, running_job.progress, pause_seconds))
+        return
     if error is None:
         result_bytes = sum(result["bytes"] for result in running_job.results)
         is_recorded = _retry_until_written(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from hven.model import plugins
 from hven.model.errors import DescriptorError
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def find_declaration_faults(settings: Settings) -> Iterator[Fault]:
-    """Yield the faults of all declarations, with file:line:column.
+    """Yield the faults of all declarations, also those of packages with other kinds of them, with file:line:column.
 
     Parameters
     ----------
@@ -24,9 +25,8 @@ def find_declaration_faults(settings: Settings) -> Iterator[Fault]:
     if not settings.job_types_directory.is_dir():
         return
     # most sites have no declarations, and need not import what reads and runs them
-    from hven.plugins.declared_jobs.declarations import DECLARED_JOB_TYPES  # noqa: PLC0415
-
-    try:
-        DECLARED_JOB_TYPES.load_job_types(settings)
-    except DescriptorError as error:
-        yield from error.faults
+    for _, provider in plugins.iterate_package_objects("job_providers"):
+        try:
+            provider.load_job_types(settings)
+        except DescriptorError as error:
+            yield from error.faults

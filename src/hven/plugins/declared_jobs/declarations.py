@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -154,90 +155,113 @@ class JobTypeSection(DescriptorSection):
     "what a job may use"
 
 
+@dataclass(frozen=True, kw_only=True)
+class JobDeclarationKind:
+    """A kind of files that declare job types.
+
+    Attributes
+    ----------
+    folder
+        Their folder in ``jobs/``; empty: ``jobs/`` itself.
+    section
+        The keys of a file.
+    build_type
+        Makes a job type of the name and the keys of a file, and collects faults; None if there are any.
+    hint
+        What an empty file should contain.
+    """
+
+    folder: str = ""
+    section: type[DescriptorSection]
+    build_type: Callable[[str, LocatedKeyValues, Settings, FaultCollector], JobDefinition | None]
+    hint: str
+
+
 class DeclaredJobTypes:
-    """The job types that a site declares."""
+    """The job types that a site declares in files of one kind."""
+
+    def __init__(self, kind: JobDeclarationKind) -> None:
+        self._kind = kind
+        # path -> time, size and inode of the file; the type; the faults
+        self._cache: dict[Path, tuple[tuple[int, int, int], JobDefinition | None, list[Fault]]] = {}
+
+    def _get_directory(self, settings: Settings) -> Path:
+        return settings.job_types_directory / self._kind.folder
+
+    def _list_files(self, settings: Settings) -> list[Path]:
+        directory = self._get_directory(settings)
+        if directory.is_dir():
+            return sorted(directory.glob("*.yaml"))
+        return []
 
     def list_names(self, settings: Settings) -> list[str]:
         """List the names of the files; see `hven.jobs.JobTypeProvider`."""
-        return [path.stem for path in _list_job_declaration_files(settings)]
+        return [path.stem for path in self._list_files(settings)]
 
     def find_job_type(self, settings: Settings, type_name: str) -> JobDefinition | None:
         """Read one declaration; see `hven.jobs.JobTypeProvider`."""
-        path = settings.job_types_directory / f"{type_name}.yaml"
+        path = self._get_directory(settings) / f"{type_name}.yaml"
         if not TYPE_NAME_PATTERN.fullmatch(type_name) or not path.is_file():
             return None
-        declared_type, faults = _load_cached_declaration(path, settings)
+        declared_type, faults = self._load_cached_declaration(path, settings)
         if declared_type is None or faults:
             raise DescriptorError(faults)
         return declared_type
 
     def load_job_types(self, settings: Settings) -> dict[str, JobDefinition]:
         """Read all declarations; see `hven.jobs.JobTypeProvider`."""
-        readings = [_load_cached_declaration(path, settings) for path in _list_job_declaration_files(settings)]
+        readings = [self._load_cached_declaration(path, settings) for path in self._list_files(settings)]
         faults = [fault for _, file_faults in readings for fault in file_faults]
         if faults:
             raise DescriptorError(faults)
         return {job_type.name: job_type for job_type, _ in readings if job_type is not None}
 
+    def _load_cached_declaration(self, path: Path, settings: Settings) -> tuple[JobDefinition | None, list[Fault]]:
+        """Read a declaration, or return the cached result if the file is unchanged."""
+        display_path = "/".join((JOB_TYPES_DIRECTORY, *filter(None, (self._kind.folder, path.name))))
+        try:
+            file_stat = path.stat()
+        except OSError:
+            return None, [Fault(message="the file no longer exists", place=TextPlace(file=display_path))]
+        file_stamp = (file_stat.st_mtime_ns, file_stat.st_size, file_stat.st_ino)
+        cached_reading = self._cache.get(path)
+        # a fault may disappear without a change of the file, such as a program that did not exist
+        if cached_reading is None or cached_reading[0] != file_stamp or cached_reading[2]:
+            reading = self._parse_declaration_file(path, display_path, settings)
+            cached_reading = self._cache[path] = (file_stamp, *reading)
+        return cached_reading[1:]
 
-DECLARED_JOB_TYPES = DeclaredJobTypes()
-
-
-def _list_job_declaration_files(settings: Settings) -> list[Path]:
-    declarations_directory = settings.job_types_directory
-    if declarations_directory.is_dir():
-        return sorted(declarations_directory.glob("*.yaml"))
-    return []
-
-
-def _load_cached_declaration(path: Path, settings: Settings) -> tuple[JobDefinition | None, list[Fault]]:
-    """Read a declaration, or return the cached result if the file is unchanged."""
-    try:
-        file_stat = path.stat()
-    except OSError:
-        place = TextPlace(file=f"{JOB_TYPES_DIRECTORY}/{path.name}")
-        return None, [Fault(message="the file no longer exists", place=place)]
-    file_stamp = (file_stat.st_mtime_ns, file_stat.st_size, file_stat.st_ino)
-    cached_reading = _DECLARATION_CACHE.get(path)
-    # a fault may disappear without a change of the file, such as a program that did not exist
-    if cached_reading is None or cached_reading[0] != file_stamp or cached_reading[2]:
-        cached_reading = _DECLARATION_CACHE[path] = (file_stamp, *_parse_declaration_file(path, settings))
-    return cached_reading[1:]
-
-
-_DECLARATION_CACHE: dict[Path, tuple[tuple[int, int, int], JobDefinition | None, list[Fault]]] = {}
-
-
-def _parse_declaration_file(path: Path, settings: Settings) -> tuple[JobDefinition | None, list[Fault]]:
-    display_path = f"{JOB_TYPES_DIRECTORY}/{path.name}"
-    faults = FaultCollector()
-    page = read_yaml_file(path, display_path, faults.faults)
-    root = None if page is None else parse_yaml_file(page, faults.faults)
-    if root is None:
-        if page is not None and not faults.faults:
-            faults.add_error("the file is empty", page.locate_index(0), "write `title: ...` and `command: [...]`")
-        return None, faults.list_sorted()
-    fields = JobTypeSection.record.read_section(root, "", faults)
-    if fields is None:
-        return None, faults.list_sorted()
-    name = path.stem
-    if not TYPE_NAME_PATTERN.fullmatch(name):
-        faults.add_error(
-            f"the file name {name!r} is not a valid name for a job type",
-            fields.place,
-            "begin with a lower-case letter, and use only lower-case letters, digits, - and _",
-        )
-    elif name in plugins.list_plugins("jobs"):
-        faults.add_error(f"there is already a job type {name!r}", fields.place, "give the file a different name")
-    job_type = _build_job_type(name, fields, settings, faults)
-    sorted_faults = faults.list_sorted()
-    return (None if sorted_faults else job_type), sorted_faults
+    def _parse_declaration_file(
+        self, path: Path, display_path: str, settings: Settings
+    ) -> tuple[JobDefinition | None, list[Fault]]:
+        faults = FaultCollector()
+        page = read_yaml_file(path, display_path, faults.faults)
+        root = None if page is None else parse_yaml_file(page, faults.faults)
+        if root is None:
+            if page is not None and not faults.faults:
+                faults.add_error("the file is empty", page.locate_index(0), self._kind.hint)
+            return None, faults.list_sorted()
+        fields = self._kind.section.record.read_section(root, "", faults)
+        if fields is None:
+            return None, faults.list_sorted()
+        name = path.stem
+        if not TYPE_NAME_PATTERN.fullmatch(name):
+            faults.add_error(
+                f"the file name {name!r} is not a valid name for a job type",
+                fields.place,
+                "begin with a lower-case letter, and use only lower-case letters, digits, - and _",
+            )
+        elif name in plugins.list_plugins("jobs"):
+            faults.add_error(f"there is already a job type {name!r}", fields.place, "give the file a different name")
+        job_type = self._kind.build_type(name, fields, settings, faults)
+        sorted_faults = faults.list_sorted()
+        return (None if sorted_faults else job_type), sorted_faults
 
 
 def _build_job_type(
     type_name: str, fields: LocatedKeyValues, settings: Settings, faults: FaultCollector
 ) -> JobDefinition | None:
-    params, files, patterns = _parse_param_sections(fields, faults)
+    params, files, patterns = parse_parameter_sections(fields.get("params", {}), "params", faults)
     limits: Mapping[str, Any] = fields.get("limits", {})
     sizes = {key: _parse_size_limit(limits.get(key), f"limits.{key}", faults) for key in ("memory", "disk")}
     if ("command" in fields.places) == ("remote" in fields.places):
@@ -273,7 +297,7 @@ def _build_job_type(
         params=all_params,
         files=files,
         run=runner,
-        check=_build_parameter_check(all_params, files, patterns),
+        check=build_parameter_check(all_params, files, patterns),
         on_drop=runner.send_abort_or_delete if isinstance(runner, RemoteJobRunner) else None,
         quota=quota,
         access=fields.get("access", "public"),
@@ -281,15 +305,34 @@ def _build_job_type(
     )
 
 
-def _parse_param_sections(
-    fields: LocatedKeyValues, faults: FaultCollector
+def parse_parameter_sections(
+    sections: Mapping[Any, LocatedKeyValues], map_path: str, faults: FaultCollector
 ) -> tuple[dict[str, Param], tuple[str, ...], dict[str, re.Pattern[str]]]:
-    """Read the parameters of a job type, the names of those that are files, and their patterns."""
+    """Read the parameters of a job type.
+
+    Parameters
+    ----------
+    sections
+        The keys of each parameter.
+    map_path
+        Key of the map that contains them.
+    faults
+        Takes what is wrong.
+
+    Returns
+    -------
+    params
+        The parameters by their names.
+    files
+        The names of those that are files.
+    patterns
+        The patterns of those that have one.
+    """
     params_by_name: dict[str, Param] = {}
     files: list[str] = []
     patterns: dict[str, re.Pattern[str]] = {}
-    for key, section in fields.get("params", {}).items():
-        key_path = f"params.{key}"
+    for key, section in sections.items():
+        key_path = f"{map_path}.{key}"
         if not PARAMETER_NAME_PATTERN.fullmatch(key):
             faults.add_error(
                 f"{key_path}: the name of a parameter must be in capitals, as in {str(key).upper()!r}",
@@ -315,7 +358,7 @@ def _parse_param_sections(
         params_by_name[name] = param
         if param.default is not None:
             try:
-                _check_parameter_value(param, param.default, patterns.get(name))
+                check_parameter_value(param, param.default, patterns.get(name))
             except ParamError as error:
                 faults.add_error(f"{key_path}.default: {error.message}", section.places["default"], error.remedy)
     return params_by_name, tuple(files), patterns
@@ -513,10 +556,25 @@ def _build_remote_runner(
 # --- parameters of a request -------------------------------------------------------------------------------------
 
 
-def _build_parameter_check(
+def build_parameter_check(
     declared_params: Sequence[Param], files: Sequence[str], patterns: Mapping[str, re.Pattern[str]]
 ) -> Callable[[RequestParams, Collection[str]], None]:
-    """Build a function that checks the parameters and files of a request for a job."""
+    """Build a function that checks the parameters and files of a request for a job.
+
+    Parameters
+    ----------
+    declared_params
+        The parameters of the job type.
+    files
+        The names of those that are files.
+    patterns
+        The patterns of those that have one.
+
+    Returns
+    -------
+    check
+        See `hven.jobs.JobDefinition.check`.
+    """
 
     def check_parameters(params: RequestParams, request_files: Collection[str]) -> None:
         for param in declared_params:
@@ -532,12 +590,28 @@ def _build_parameter_check(
             if not param.many:
                 params.read_one(name)  # refuses several values
             for value in values:
-                _check_parameter_value(param, value, patterns.get(name))
+                check_parameter_value(param, value, patterns.get(name))
 
     return check_parameters
 
 
-def _check_parameter_value(param: Param, value: str, pattern: re.Pattern[str] | None) -> None:
+def check_parameter_value(param: Param, value: str, pattern: re.Pattern[str] | None) -> None:
+    """Check one value of a parameter.
+
+    Parameters
+    ----------
+    param
+        The parameter.
+    value
+        The value as it was sent.
+    pattern
+        The pattern that the whole value must match; None: any.
+
+    Raises
+    ------
+    ParamError
+        The value is invalid.
+    """
     single_params = collect_params([(param.name, value)])
     single_params.check_values([param])
     if param.type.is_integer:
@@ -550,3 +624,12 @@ def _check_parameter_value(param: Param, value: str, pattern: re.Pattern[str] | 
             name=param.name,
             remedy=f"write a value that matches {pattern.pattern}",
         )
+
+
+DECLARED_JOB_TYPES = DeclaredJobTypes(
+    JobDeclarationKind(
+        section=JobTypeSection,
+        build_type=_build_job_type,
+        hint="write `title: ...` and `command: [...]`",
+    )
+)

@@ -206,13 +206,19 @@ class JobsPage:
     def show_jobs(self, request: Request) -> Response:
         """Show the user's jobs; ``?job=ID`` shows one of them in full.
 
-        ``?new=TYPE`` shows the form of a job type.
+        ``?new=TYPE`` shows the form of a job type, and ``&from=ID`` fills it with the parameters of a job.
         """
         type_name = request.query_params.get("new", "")
         new_job_form = None
         if type_name:
             job_type = self._find_job_type(type_name)
-            new_job_form = job_form.build_job_form(job_type, self.context.identify_principal(request))
+            principal = self.context.identify_principal(request)
+            cloned_id = request.query_params.get("from", "")
+            cloned_params: RequestParams | None = None
+            if cloned_id:
+                _, cloned_job = self._find_job(cloned_id, self._find_requester(request))
+                cloned_params = collect_params(cloned_job.parameters)
+            new_job_form = job_form.build_job_form(job_type, principal, cloned_params)
         return self._render_page(request, new_job_form)
 
     def _render_page(self, request: Request, new_job_form: JobForm | None, status: int = 200) -> Response:
@@ -277,12 +283,12 @@ class JobsPage:
                 return self._render_page(request, refused_form, 400)
             if cookie:
                 headers["set-cookie"] = cookie
-            next_query = {"job": name}
         else:
-            next_query = self._change_job(request, action.lower(), form_params.read_one("JOB") or "")
-        next_address = f"{find_portal_brand(request, self.context.site.settings).base}/jobs"
-        if next_query:
-            next_address += f"?{urlencode(next_query)}"
+            name = self._change_job(request, action.lower(), form_params.read_one("JOB") or "")
+        base = find_portal_brand(request, self.context.site.settings).base
+        next_address = f"{base}/jobs"
+        if name:
+            next_address = self._build_job_page_address(self.context.site.store.jobs.get_job(name), base)
         return Response(status_code=303, headers={**headers, "location": next_address})
 
     def _find_translator(self, request: Request) -> MessageTranslator:
@@ -353,7 +359,8 @@ class JobsPage:
                     return job.id
         return None
 
-    def _change_job(self, request: Request, action: str, name: str) -> dict[str, str]:
+    def _change_job(self, request: Request, action: str, name: str) -> str:
+        """Abort or delete a job, and return the id of the job to show then; empty: none."""
         requester = self._find_requester(request)
         if action not in {"abort", "delete"}:
             message = format_message("{name}={value!r} is not valid", "ACTION", action[:40])
@@ -362,13 +369,13 @@ class JobsPage:
             job_service, job = self._find_job(name, requester, is_for_reading=action != "delete", is_for_change=True)
         except NotFoundError:
             if action == "delete":  # it is already gone: the button was pressed twice, or the page is old
-                return {}
+                return ""
             raise
         if action == "delete":
             job_service.destroy_job(job)
-            return {}
+            return ""
         job_service.change_phase(job, "ABORT")
-        return {"job": job.id}
+        return job.id
 
     def _find_job(
         self, name: str, requester: JobRequester, *, is_for_reading: bool = True, is_for_change: bool = False
@@ -472,8 +479,15 @@ class JobsPage:
             elapsed=elapsed_text,
             rows=job.progress.get("rows"),
             percent=percent,
-            url=f"{base}/jobs?{urlencode({'job': job.id})}",
+            url=self._build_job_page_address(job, base),
         )
+
+    def _build_job_page_address(self, job: JobRecord, base: str) -> str:
+        """Return the address of the page that shows a job: that of its type, or this page."""
+        job_type = self.job_types.get(job.type)
+        if job_type is not None and job_type.page:
+            return f"{base}{job_type.page.replace('{id}', job.id)}"
+        return f"{base}/jobs?{urlencode({'job': job.id})}"
 
     def _describe_job_fully(self, job_service: JobService, job: JobRecord, base: str) -> JobDescription:
         """Describe a job in full."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from hven.site.store._database import format_current_time, mark_state_required
 from hven.site.store._grants import AccessGrant, AccessGrantStore
 from hven.site.store._job_records import REMOTE_PROGRESS_KEY, CompletedJob, JobRecord, JobRef, JobStore
+from hven.site.store._job_relations import CHILD_QUEUE_PREFIX, RUNNING_LIMIT_KEY
 from hven.site.store._leases import Lease, get_process_holder, is_holder_dead
 from hven.site.store._releases import Release
 from hven.site.store._schedules import CollectionAlert, SyncScheduleRecord, create_alert
@@ -18,7 +19,9 @@ from hven.site.store._verifications import SnapshotVerification
 from hven.site.store.ingest_runs import IngestRun
 
 __all__ = [
+    "CHILD_QUEUE_PREFIX",
     "REMOTE_PROGRESS_KEY",
+    "RUNNING_LIMIT_KEY",
     "AccessGrant",
     "AccessGrantStore",
     "CollectionAlert",

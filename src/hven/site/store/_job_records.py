@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 REMOTE_PROGRESS_KEY = "remote"  # in a job's progress: the address of the remote job that does its work
 MAX_IDS_PER_STATEMENT = 500
+MAX_LISTED_CHILDREN = 1_000  # in the description of a job
 job_columns = jobs.c
 # phases whose jobs in a queue are limited in number
 LIMITED_PHASES = ("PENDING", "QUEUED", "EXECUTING", "HELD", "SUSPENDED", "UNKNOWN")
@@ -357,6 +358,64 @@ class JobStore:
                 _increment_job_version(connection)
             return is_updated
 
+    def add_children(self, parent: JobRecord, children: Sequence[JobRecord]) -> bool:
+        """Insert queued jobs that do the work of a job; those that exist stay as they are.
+
+        Parameters
+        ----------
+        parent
+            A job that this process holds.
+        children
+            Jobs with the ids that they have in every attempt of the parent.
+
+        Returns
+        -------
+        added
+            False: this process does not hold the parent any more, and nothing was inserted.
+        """
+        with self._database.begin_write() as connection:
+            if (
+                connection.execute(sa.select(job_columns.id).where(_build_own_attempt_condition(parent))).first()
+                is None
+            ):
+                return False
+            existing_ids: set[str] = set()
+            for id_chunk in _split_ids([child.id for child in children]):
+                existing_ids.update(
+                    connection.execute(sa.select(job_columns.id).where(job_columns.id.in_(id_chunk))).scalars()
+                )
+            rows = [_encode_json_columns(asdict(child)) for child in children if child.id not in existing_ids]
+            if rows:
+                connection.execute(sa.insert(jobs), rows)
+                _increment_job_version(connection)
+            return True
+
+    def suspend_job(self, job: JobRecord, progress: Mapping[str, Any], pause_seconds: float) -> bool:
+        """Release a job that goes on when its children have ended; meanwhile it stays EXECUTING.
+
+        Parameters
+        ----------
+        job
+            A job that this process holds.
+        progress
+            The new progress.
+        pause_seconds
+            After this time it goes on in any case.
+
+        Returns
+        -------
+        done
+            False: this process does not hold the job any more.
+        """
+        resume_time = datetime.fromisoformat(format_current_time()) + timedelta(seconds=pause_seconds)
+        time_text = resume_time.isoformat(timespec="microseconds").replace("+00:00", "Z")
+        values = {"holder": f"{job_relations.SUSPENDED_HOLDER_PREFIX}{time_text}", "progress": progress, "attempts": 0}
+        statement = sa.update(jobs).where(_build_own_attempt_condition(job)).values(**_encode_json_columns(values))
+        with self._database.begin_write() as connection:
+            is_updated = connection.execute(statement).rowcount > 0
+            _increment_job_version(connection)
+            return is_updated
+
     def set_dependencies(
         self, job_id: str, dependency_ids: Sequence[str], *, allowed_phases: Sequence[str]
     ) -> list[str] | None:
@@ -383,7 +442,7 @@ class JobStore:
             return [] if update_result.rowcount else None
 
     def list_children(self, job_id: str) -> list[str]:
-        """List the jobs that are part of another job.
+        """List the jobs that are part of another job, at most `MAX_LISTED_CHILDREN`.
 
         Returns
         -------
@@ -392,8 +451,8 @@ class JobStore:
         """
         query = sa.select(job_columns.id).where(job_columns.parent == job_id)
         with self._database.begin_read() as connection:
-            rows = connection.execute(query.order_by(job_columns.created, job_columns.id))
-            return list(rows.scalars())
+            ordered_query = query.order_by(job_columns.created, job_columns.id).limit(MAX_LISTED_CHILDREN)
+            return list(connection.execute(ordered_query).scalars())
 
     def enqueue_job(
         self, job_id: str, *, allowed_phases: Sequence[str], queue_limit: int, type_limit: int | None = None
@@ -469,17 +528,19 @@ class JobStore:
         with self._database.begin_read() as connection:
             waiting_count = int(connection.execute(count_query).scalar_one())
             has_dependents = connection.execute(dependents_query).first() is not None
-        if not has_dependents:
+            has_due_parent = job_relations.find_due_parent(connection) is not None
+        if not has_dependents and not has_due_parent:
             return waiting_count
         with self._database.begin_write() as connection:
-            if job_relations.resolve_dependencies(connection):
+            if job_relations.resolve_dependencies(connection) or has_due_parent:  # idle workers look again
                 _increment_job_version(connection)
-            return int(connection.execute(count_query).scalar_one())
+            return int(connection.execute(count_query).scalar_one()) + has_due_parent
 
     def claim_job(self, limits_by_type: Mapping[str, int] | None = None) -> JobRecord | None:
         """Claim the next job for this process.
 
-        It is the oldest job of the queue that has the fewest running jobs and was served longest ago.
+        A job whose children have ended comes first. Otherwise, it is the oldest job of the queue that has the fewest
+        running jobs and was served longest ago.
 
         Parameters
         ----------
@@ -494,20 +555,25 @@ class JobStore:
         with self._database.begin_write() as connection:
             if job_relations.resolve_dependencies(connection):
                 _increment_job_version(connection)
-            full_types = _find_full_types(connection, limits_by_type or {})
-            queue = _choose_queue(connection, full_types)
-            if queue is None:
-                return None
-            ready_jobs = sa.select(jobs).where(_build_ready_condition(jobs, full_types), job_columns.queue == queue)
-            next_job_query = ready_jobs.order_by(job_columns.queued, job_columns.id).limit(1)
+            parent_id = job_relations.find_due_parent(connection)
+            if parent_id is not None:
+                next_job_query = sa.select(jobs).where(job_columns.id == parent_id)
+            else:
+                full_types = _find_full_types(connection, limits_by_type or {})
+                queue = _choose_queue(connection, full_types)
+                if queue is None:
+                    return None
+                ready_jobs = sa.select(jobs).where(_build_ready_condition(jobs, full_types), job_columns.queue == queue)
+                next_job_query = ready_jobs.order_by(job_columns.queued, job_columns.id).limit(1)
             job = _job_from_row(connection.execute(next_job_query).one())
-            values = {
+            values: dict[str, Any] = {
                 "phase": "EXECUTING",
-                "started": _record_job_start(connection),
                 "holder": get_process_holder(),
                 "attempts": job.attempts + 1,
-                "progress": _select_lasting_progress(job.progress),
             }
+            if parent_id is None:
+                values["started"] = _record_job_start(connection)
+                values["progress"] = _select_lasting_progress(job.progress)
             is_job = job_columns.id == job.id
             connection.execute(sa.update(jobs).where(is_job).values(**_encode_json_columns(values)))
             _increment_job_version(connection)
@@ -618,7 +684,7 @@ class JobStore:
         jobs
             Jobs of all queues.
         """
-        query = sa.select(jobs).where(job_columns.phase == "EXECUTING")
+        query = sa.select(jobs).where(job_columns.phase == "EXECUTING", ~job_relations.is_suspended())
         with self._database.begin_read() as connection:
             return [_job_from_row(row) for row in connection.execute(query)]
 
@@ -779,6 +845,10 @@ def _choose_queue(connection: sa.Connection, full_types: Sequence[str]) -> str |
     if not waiting_queues:
         return None
     running_by_queue = _fetch_counts(connection, _RUNNING_COUNT_QUERY)
+    full_queues = job_relations.find_full_child_queues(connection, running_by_queue)
+    waiting_queues = [row for row in waiting_queues if row[0] not in full_queues]
+    if not waiting_queues:
+        return None
     fewest_running = min(running_by_queue.get(queue, 0) for queue, _, _ in waiting_queues)
     candidates: list[tuple[str, str, str]] = []
     for queue, queued_since, last_started in waiting_queues:

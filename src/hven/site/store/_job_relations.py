@@ -6,7 +6,8 @@ Every function here is part of the caller's transaction.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+import sys
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 ENDED_PHASES = ("COMPLETED", "ERROR", "ABORTED", "ARCHIVED")
-MAX_JOB_GENERATIONS = 100
+CHILD_QUEUE_PREFIX = "job "  # then the id of the parent: the queue of jobs that do the work of their parent
+SUSPENDED_HOLDER_PREFIX = "children until "  # then a time: the holder of a job that waits for its children
+RUNNING_LIMIT_KEY = "runningLimit"  # in a job's progress: how many of its children may run at once
 MAX_VALUES_PER_STATEMENT = 500  # databases limit the values of one statement
 WAITING_JOBS_CONDITION = "phase = 'QUEUED' AND queued IS NULL"  # in the words of the index, so that it is used
 FAILURE_TEXTS = {"ERROR": "ended in an error", "ABORTED": "was aborted"}
@@ -126,23 +129,18 @@ def find_dependency_cycle(connection: sa.Connection, job_id: str, dependency_ids
 
 def list_descendants(connection: sa.Connection, job_ids: Sequence[str]) -> list[str]:
     """Return the children of jobs, their children, and so on."""
-    descendants: list[str] = []
-    generation = list(job_ids)
-    for _ in range(MAX_JOB_GENERATIONS):
-        children_query = sa.select(jobs.c.id).where(jobs.c.parent.in_(generation))
-        child_ids = connection.execute(children_query).scalars()
-        generation = [child_id for child_id in child_ids if child_id not in descendants]
-        if not generation:
-            break
-        descendants += generation
-    return descendants
+    return list(connection.execute(_select_descendants(job_ids)).scalars())
+
+
+def _select_descendants(job_ids: Sequence[str]) -> sa.Select[Any]:
+    """Build the query of the ids of all descendants; the union leaves out ids that are there, so it ends."""
+    descendants = sa.select(jobs.c.id).where(jobs.c.parent.in_(job_ids)).cte("descendants", recursive=True)
+    children = sa.select(jobs.c.id).where(jobs.c.parent == descendants.c.id)
+    return sa.select(descendants.union(children).c.id)
 
 
 def cancel_descendants(connection: sa.Connection, job_id: str) -> None:
     """Abort every descendant of a job that has not ended."""
-    descendants = list_descendants(connection, [job_id])
-    if not descendants:
-        return
     message = f"this job is part of the job {job_id}, which was aborted"
     values = {
         "phase": "ABORTED",
@@ -150,5 +148,36 @@ def cancel_descendants(connection: sa.Connection, job_id: str) -> None:
         "holder": None,
         "error": json.dumps({"kind": "fatal", "message": message}),
     }
-    row_condition = sa.and_(jobs.c.id.in_(descendants), jobs.c.phase.not_in(ENDED_PHASES))
+    row_condition = sa.and_(jobs.c.id.in_(_select_descendants([job_id])), jobs.c.phase.not_in(ENDED_PHASES))
     connection.execute(sa.update(jobs).where(row_condition).values(values))
+
+
+# --- jobs whose work is done by their children ---------------------------------------------------------------
+
+
+def is_suspended() -> sa.ColumnElement[bool]:
+    """Build the condition that a job executes without a process, while its children work."""
+    return sa.and_(jobs.c.phase == "EXECUTING", jobs.c.holder.like(f"{SUSPENDED_HOLDER_PREFIX}%"))
+
+
+def find_due_parent(connection: sa.Connection) -> str | None:
+    """Return a suspended job whose children have ended, or whose time has come; None: there is none."""
+    child = jobs.alias("child")
+    is_own_child = child.c.queue == sa.literal(CHILD_QUEUE_PREFIX) + jobs.c.id
+    has_open_children = sa.exists().where(is_own_child, child.c.phase.in_(("QUEUED", "EXECUTING")))
+    is_due = sa.or_(jobs.c.holder <= f"{SUSPENDED_HOLDER_PREFIX}{format_current_time()}", ~has_open_children)
+    due_query = sa.select(jobs.c.id).where(is_suspended(), is_due).order_by(jobs.c.holder).limit(1)
+    parent_id: str | None = connection.execute(due_query).scalar()
+    return parent_id
+
+
+def find_full_child_queues(connection: sa.Connection, running_by_queue: Mapping[str, int]) -> set[str]:
+    """Return the queues of children in which as many jobs run as their parents allow (`RUNNING_LIMIT_KEY`)."""
+    full_queues = set()
+    for queue, running_count in running_by_queue.items():
+        if queue.startswith(CHILD_QUEUE_PREFIX):
+            parent_query = sa.select(jobs.c.progress).where(jobs.c.id == queue.removeprefix(CHILD_QUEUE_PREFIX))
+            progress = json.loads(connection.execute(parent_query).scalar() or "{}")
+            if running_count >= progress.get(RUNNING_LIMIT_KEY, sys.maxsize):
+                full_queues.add(queue)
+    return full_queues

@@ -1,0 +1,1 @@
+"""Job lists: run job types for each row of a table, and join the results."""

@@ -1,0 +1,10 @@
+"""What the tests of rights must know of this package (`tests/package_rights.py`); test_list_page.py tries a list."""
+
+from __future__ import annotations
+
+QUERY_STRINGS = {
+    "/job-lists/{list}": ["", "from=50&phase=ERROR"],
+    "/job-lists/{list}/rows": [""],
+    "/job-lists/{list}/results.tar": [""],
+}
+PATH_VALUES = {"list": "nothing"}
