@@ -76,7 +76,7 @@ async def read_contribution(page_context: PageContext) -> ContributionRequest:
             document = _parse_document(await services.read_body(request, MAX_REQUEST_BYTES))
             values = document.pop("values", None)
             if values is not None and not isinstance(values, dict):
-                raise ParamError("`values` is not an object", remedy='send {"values": {"COLUMN": VALUE}}')
+                raise ParamError("`values` is not an object", remedy="send an object with columns and their values")
             row = document.pop("row", None)
             texts = {name: str(text) for name, text in document.items()}
             if row is not None:
@@ -108,7 +108,7 @@ def _parse_document(body: bytes) -> dict[str, Any]:
     except ValueError as error:
         raise ParamError(format_message("the request is not JSON: {message}", error), remedy="send an object") from None
     if not isinstance(document, dict):
-        raise ParamError("the request is JSON, but no object", remedy='send an object such as {"action": "submit"}')
+        raise ParamError("the request is JSON, but no object", remedy="send an object with the step as `action`")
     return document
 
 
