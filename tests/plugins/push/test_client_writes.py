@@ -252,6 +252,27 @@ def test_many_at_once(site: Site) -> None:
     assert (sorted(ends)[1], rows(site, "SELECT seeing FROM night.lines WHERE id = 1")) == ("outdated", [(float(won),)])
 
 
+def test_records_of_another_package_are_committed_with_the_rows(site: Site) -> None:
+    calls = []
+
+    def record(connection: sa.Connection, push: ClientPush) -> None:
+        calls.append((connection.in_transaction(), push.answer["ids"]))
+
+    def refuse(*_: object) -> None:
+        raise PreconditionFailedError("too late")
+
+    line = {"time": "2026-11-23", "observer": "Tycho"}
+    send(site, "POST", line, on_commit=record, dry_run=True)
+    assert calls == []
+    with pytest.raises(PreconditionFailedError, match="too late"):
+        send(site, "POST", line, on_commit=refuse)
+    site.refresh_published_state()
+    assert (rows(site), list_pushes(site)) == ([], []), "an error of the other package cancels the push"
+    send(site, "POST", line, on_commit=record)
+    send(site, "PUT", {"observer": "Tycho"}, key=("1",), on_commit=record)
+    assert calls == [(True, [1]), (True, [1])], "also if the rows stay as they are"
+
+
 def test_who_comes_during_an_ingest_waits(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client_writes, "LEASE_TIMEOUT_SECONDS", 0.0)
     with site.store.leases.hold_lease(build_lease_name("night")), pytest.raises(OverloadedError):

@@ -338,6 +338,7 @@ class _ClientRowWrite(ClientWrite):
             top=pushed_rows.largest_id,
             answer={"ids": ids, "state": state},
             piece=piece,
+            on_commit=write.on_commit,
         )
 
     def _check_key_unchanged(self, keys: pa.Table, pushed_rows: PushedRows) -> None:

@@ -62,6 +62,8 @@ class ClientPush:
         What the client was answered.
     piece
         The rows and keys; None where they are not needed.
+    on_commit
+        As in `hven.plugins.push.write_requests.ClientWriteRequest`.
     """
 
     number: int = 0
@@ -78,6 +80,7 @@ class ClientPush:
     top: int = 0
     answer: Mapping[str, Any] = field(default_factory=dict)
     piece: pa.Table | None = None
+    on_commit: Callable[[sa.Connection, ClientPush], None] | None = None
 
     def insert(self, connection: sa.Connection) -> None:
         """Insert the push in the caller's transaction, which also publishes it.
@@ -98,6 +101,8 @@ class ClientPush:
         if self.piece is not None:
             stored_piece = _PushedRowsPiece(number, number, self.piece.num_rows)
             _insert_piece(connection, self.table, stored_piece, self.piece)
+        if self.on_commit is not None:
+            self.on_commit(connection, self)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,10 @@ from hven.plugins.push.source import PUSH_SOURCE_KIND
 from hven.site.store import format_current_time
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
+
+    import sqlalchemy as sa
 
     from hven.ingest.api.changes import OpenedSource, RuleFinding
     from hven.model.resource import CollectionSpec, TableSpec
@@ -50,6 +52,9 @@ class ClientWriteRequest:
         Do everything but write.
     address_values
         Texts of values in the address, which all rows have, by the names of columns.
+    on_commit
+        Writes records of another package in the transaction that commits the rows; an error of it cancels the push.
+        None: nothing else is written.
     """
 
     action: str
@@ -60,6 +65,7 @@ class ClientWriteRequest:
     idempotency_key: str = ""
     dry_run: bool = False
     address_values: Mapping[str, str] = field(default_factory=dict)
+    on_commit: Callable[[sa.Connection, ClientPush], None] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

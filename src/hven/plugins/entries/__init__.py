@@ -1,0 +1,1 @@
+"""Entries: rows that users propose and moderators accept, and comments on rows."""

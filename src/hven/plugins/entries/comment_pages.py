@@ -1,0 +1,415 @@
+"""Serve ``/comments``: comments on rows and reports of errors, for readers, authors and moderators; and their feed."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlencode
+
+import anyio.to_thread
+from starlette.routing import Route
+
+from hven import __version__, services
+from hven.formats import escape_xml, quote_attribute, replace_illegal_characters
+from hven.model.errors import (
+    ConflictError,
+    ForbiddenError,
+    NotFoundError,
+    ParamError,
+    UnauthenticatedError,
+    format_message,
+)
+from hven.plugins.entries.comment_store import (
+    COMMENT,
+    HIDDEN,
+    REPORT,
+    SETTLED,
+    SHOWN,
+    TAKEN_BACK,
+    WAITING,
+    CommentStore,
+    RowComment,
+)
+from hven.plugins.entries.contribution_requests import (
+    PRIVATE_HEADERS,
+    ContributionRequest,
+    build_table_link,
+    check_row_visible,
+    find_visible_table,
+    read_contribution,
+)
+from hven.plugins.entries.entry_keys import COMMENTS_KEY, CommentRules, is_listed
+from hven.portal.api.pages import (
+    PageContent,
+    PageContext,
+    PageLink,
+    TemplateContext,
+    build_page_context,
+    build_page_endpoint,
+    build_redirect,
+    can_edit_collection,
+    is_json_requested,
+)
+from hven.portal.api.table_rows import build_table_view, fetch_page, select_rows_by_key
+from hven.services.face import create_route
+from hven.site.auth import invitations
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from hven.model.table import Table
+    from hven.portal.api.table_rows import TableView
+    from hven.services.face import ServiceContext
+
+MAX_COMMENT_CHARACTERS = 4_000
+FEED_COMMENTS = 50
+ATOM_MEDIA_TYPE = "application/atom+xml"
+STATE_BY_ACTION = {"accept": SHOWN, "refuse": HIDDEN, "settle": SETTLED, "withdraw": TAKEN_BACK}
+MODERATOR_ACTIONS = {WAITING: ("accept", "refuse"), SHOWN: ("refuse",), HIDDEN: ("accept",)}
+REPORT_ACTIONS = {WAITING: ("accept", "settle", "refuse"), SHOWN: ("settle", "refuse"), HIDDEN: ("accept",)}
+AUTHOR_ACTIONS = {WAITING: ("withdraw",), SHOWN: ("withdraw",)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommentPage(TemplateContext):
+    """Comments on a row, or on the rows of a table.
+
+    Attributes
+    ----------
+    table
+        The table.
+    here
+        Address of the comments of the table.
+    row, row_url
+        Key and page of the row; empty: all rows.
+    shown
+        Accepted comments on rows that the reader sees, as in JSON.
+    own, waiting
+        The user's other comments, and those on which the user may decide.
+    columns
+        Columns of the row, for reports.
+    can_write
+        Whether the user may write a comment on the row.
+    """
+
+    template = "entries/comments.html"
+    table: PageLink
+    here: str
+    row: str
+    row_url: str
+    shown: Sequence[Mapping[str, Any]]
+    own: Sequence[Mapping[str, Any]]
+    waiting: Sequence[Mapping[str, Any]]
+    columns: Sequence[tuple[str, str]]
+    can_write: bool
+
+
+def build_comments_address(page_context: PageContext, table: Table) -> str:
+    """Build the address of the comments on the rows of a table.
+
+    Parameters
+    ----------
+    page_context
+        The request of a page.
+    table
+        The table.
+    """
+    return f"{page_context.base}/comments/{quote(table.qualified_name, safe='')}"
+
+
+def list_shown_comments(table_view: TableView, page_context: PageContext, row_key: str) -> list[dict[str, Any]]:
+    """List the accepted comments on a row, for the page of the row; none if the reader does not see the row.
+
+    Parameters
+    ----------
+    table_view
+        The table, as the reader sees it.
+    page_context
+        The request of the page.
+    row_key
+        Key of the row as JSON text.
+    """
+    try:
+        row_key = check_row_visible(page_context, table_view.table, row_key)[0]
+    except NotFoundError:
+        return []
+    store = page_context.context.site.store.get_or_create(CommentStore)
+    view = _CommentView(page_context, table_view.table)
+    return [
+        view.describe_comment(comment) for comment in store.list_comments(view.table.qualified_name, row_key=row_key)
+    ]
+
+
+def build_comment_routes(context: ServiceContext) -> Sequence[Route]:
+    """Route ``/comments/TABLE`` and ``/comments/TABLE/feed.atom``.
+
+    Parameters
+    ----------
+    context
+        The site, its users and its services.
+
+    Returns
+    -------
+    routes
+        Routes of Starlette.
+    """
+    endpoints = _CommentEndpoints(context)
+    return [
+        Route("/comments/{table}", build_page_endpoint(endpoints.show_comments, context), methods=["GET"]),
+        Route("/comments/{table}", build_page_endpoint(endpoints.change_comments, context), methods=["POST"]),
+        create_route("/comments/{table}/feed.atom", endpoints.send_feed),
+    ]
+
+
+class _CommentEndpoints:
+    """The endpoints of the pages of comments."""
+
+    def __init__(self, context: ServiceContext) -> None:
+        self.context = context
+
+    async def show_comments(self, page_context: PageContext) -> PageContent:
+        def build_page() -> PageContent:
+            return _open_comments(page_context).build_page(page_context.request.query_params.get("row", ""))
+
+        return await anyio.to_thread.run_sync(build_page)
+
+    async def change_comments(self, page_context: PageContext) -> PageContent:
+        view = await anyio.to_thread.run_sync(_open_comments, page_context)
+        if page_context.principal.name is None:
+            raise UnauthenticatedError("only users with an account can write comments", remedy="log in at /login")
+        contribution = await read_contribution(page_context)
+        if contribution.read_text("number"):
+            return await anyio.to_thread.run_sync(view.decide, contribution)
+        return await anyio.to_thread.run_sync(view.write_comment, contribution)
+
+    async def send_feed(self, request: Request) -> Response:
+        def write_feed() -> tuple[bytes, bool]:
+            page_context = build_page_context(request, self.context)
+            view = _open_comments(page_context)
+            return view.write_feed().encode(), page_context.access_key == "public"
+
+        body, is_public = await anyio.to_thread.run_sync(write_feed)
+        cache_headers = services.build_cache_headers(services.compute_etag(body), is_public=is_public)
+        return services.answer_with_etag(request, cache_headers, f"{ATOM_MEDIA_TYPE}; charset=utf-8", body)
+
+
+def _open_comments(page_context: PageContext) -> _CommentView:
+    """Open the comments of the table that the address names."""
+    table = find_visible_table(page_context, page_context.request.path_params["table"])
+    if COMMENTS_KEY not in table.extensions or not table.primary or table.release is not None:
+        message = format_message("the rows of {table} take no comments", table.qualified_name)
+        raise NotFoundError(message, remedy="add `comments` to the table in the descriptor")
+    return _CommentView(page_context, table)
+
+
+class _CommentView:
+    """The comments on the rows of one table for the user of a page."""
+
+    def __init__(self, page_context: PageContext, table: Table) -> None:
+        self.page_context = page_context
+        self.table = table
+        self.principal = page_context.principal
+        self.rules: CommentRules = table.extensions[COMMENTS_KEY]
+        self.store = page_context.context.site.store.get_or_create(CommentStore)
+        self.here = build_comments_address(page_context, table)
+        self.table_link = build_table_link(page_context, table)
+
+    def can_write(self) -> bool:
+        """Return whether the user may write comments on rows that they see."""
+        if self.principal.name is None or self.principal.impersonator:
+            return False
+        return not self.rules.authors or is_listed(self.principal, self.rules.authors) or self.can_moderate()
+
+    def can_moderate(self) -> bool:
+        """Return whether the user decides on comments."""
+        if self.principal.impersonator:
+            return False
+        if self.rules.moderators:
+            return is_listed(self.principal, self.rules.moderators)
+        resource = self.page_context.published_state.resources.get(self.table.schema)
+        return resource is not None and can_edit_collection(self.principal, self.page_context.context, resource)
+
+    def list_actions(self, comment: RowComment) -> tuple[str, ...]:
+        """List the steps that the user may take with a comment."""
+        actions: list[str] = []
+        if self.principal.name is not None and comment.author == self.principal.name:
+            actions += AUTHOR_ACTIONS.get(comment.state, ())
+        if self.can_moderate():
+            moderator_actions = REPORT_ACTIONS if comment.kind == REPORT else MODERATOR_ACTIONS
+            actions += moderator_actions.get(comment.state, ())
+        return tuple(actions)
+
+    def describe_comment(self, comment: RowComment) -> dict[str, Any]:
+        """Describe a comment as in JSON."""
+        address_query = {"_row": comment.row_key}
+        if comment.column:
+            address_query["_cols"] = comment.column
+        names = ("number", "kind", "column", "value", "text", "author", "at", "state", "by", "reason")
+        facts = {name: getattr(comment, name) for name in names}
+        if f"{invitations.BLIND_REVIEW_GROUP_PREFIX}{self.table.schema}" in self.principal.groups:
+            facts |= {"author": "", "by": ""}  # authors of comments may be authors of the data
+        return {
+            **facts,
+            "row": comment.row_key,
+            "row_url": f"{self.table_link.url}?{urlencode(address_query)}",
+            "url": f"{self.here}?{urlencode({'row': comment.row_key})}#comment-{comment.number}",
+            "actions": self.list_actions(comment),
+        }
+
+    def list_visible(self, comments: Sequence[RowComment]) -> list[RowComment]:
+        """List the comments whose rows the user sees."""
+        keys = list(dict.fromkeys(comment.row_key for comment in comments))
+        if not keys:
+            return []
+        table_view = build_table_view(self.page_context, self.table)
+        search = select_rows_by_key(table_view.search, keys)
+        visible_keys = set(fetch_page(search, table_view.runner, limit=len(keys)).keys)
+        return [comment for comment in comments if comment.row_key in visible_keys]
+
+    def build_page(self, row_key: str) -> PageContent:
+        """Build the page of the comments on a row, or on all rows."""
+        row_values: Mapping[str, str] = {}
+        name = self.table.qualified_name
+        if row_key:
+            row_key, row_values = check_row_visible(self.page_context, self.table, row_key)
+        wanted_key = row_key or None
+        shown = self.list_visible(self.store.list_comments(name, row_key=wanted_key))
+        own: list[RowComment] = []
+        waiting: list[RowComment] = []
+        if self.principal.name is not None:
+            own_states = (WAITING, HIDDEN, SETTLED)
+            own = self.store.list_comments(name, row_key=wanted_key, states=own_states, author=self.principal.name)
+        if self.can_moderate():
+            waiting = self.store.list_comments(name, row_key=wanted_key, states=(WAITING,))
+        labels = self.page_context.build_column_labels(self.table)
+        column_titles = [
+            (column.name, labels.label_column(column)) for column in self.table.columns if column.name in row_values
+        ]
+        can_write = bool(row_key) and self.can_write()
+        page = CommentPage(
+            table=self.table_link,
+            here=self.here,
+            row=row_key,
+            row_url=f"{self.table_link.url}?{urlencode({'_row': row_key})}" if row_key else "",
+            shown=[self.describe_comment(comment) for comment in shown],
+            own=[self.describe_comment(comment) for comment in own],
+            waiting=[self.describe_comment(comment) for comment in waiting],
+            columns=column_titles,
+            can_write=can_write,
+        )
+        json_content = {
+            "table": name,
+            "row": row_key,
+            "comments": page.shown,
+            "own": page.own,
+            "waiting": page.waiting,
+            "can_write": can_write,
+        }
+        return PageContent(page=page, json_content=json_content, headers=PRIVATE_HEADERS)
+
+    def write_comment(self, contribution: ContributionRequest) -> PageContent:
+        """Store a comment or a report of the user."""
+        row_key, row_values = check_row_visible(self.page_context, self.table, contribution.read_text("row"))
+        if not self.can_write():
+            message = format_message("your account may not comment on rows of {table}", self.table.qualified_name)
+            raise ForbiddenError(message, remedy="ask the curators of the collection to add you to `authors`")
+        text = replace_illegal_characters(contribution.read_text("text").replace("\r\n", "\n")).strip()
+        if not text:
+            raise ParamError("the comment is empty", name="TEXT", remedy="write a text")
+        if len(text) > MAX_COMMENT_CHARACTERS:
+            message = format_message("a comment may have at most {most:,} characters", MAX_COMMENT_CHARACTERS)
+            raise ParamError(message, name="TEXT", remedy="shorten it, or link to a longer text")
+        kind = contribution.read_text("kind") or COMMENT
+        if kind not in {COMMENT, REPORT}:
+            message = format_message("there is no kind {name!r:.40} of comments", kind)
+            raise ParamError(message, name="KIND", remedy="write comment or report")
+        column = contribution.read_text("column") if kind == REPORT else ""
+        if column and column not in row_values:
+            message = format_message("the row has no column {name!r:.80}", column)
+            raise ParamError(message, name="COLUMN", remedy="choose a column of the row")
+        comment = self.store.add_comment(
+            RowComment(
+                table=self.table.qualified_name,
+                row_key=row_key,
+                kind=kind,
+                column=column,
+                value=row_values.get(column, "")[:MAX_COMMENT_CHARACTERS],
+                text=text,
+                author=str(self.principal.name),
+            )
+        )
+        return self.answer_change(comment, contribution, status=201)
+
+    def decide(self, contribution: ContributionRequest) -> PageContent:
+        """Store the decision of a moderator, or take back a comment of the user."""
+        number_text = contribution.read_text("number")
+        comment = None
+        if number_text.isdecimal() and len(number_text) < 16:
+            comment = self.store.find_comment(self.table.qualified_name, int(number_text))
+        is_own = comment is not None and comment.author == self.principal.name
+        if comment is None or not (is_own or self.can_moderate()):
+            raise NotFoundError(format_message("there is no comment {number:.20} here", number_text))
+        action = contribution.read_text("action")
+        reason = contribution.read_text("reason").strip()[:MAX_COMMENT_CHARACTERS]
+        if STATE_BY_ACTION.get(action) == comment.state and comment.by == self.principal.name:  # it came twice
+            return self.answer_change(comment, contribution)
+        if action not in self.list_actions(comment):
+            raise ConflictError(
+                format_message("you cannot {action:.20} a comment that is {state}", action, comment.state),
+                remedy="reload the page to see which steps are possible",
+            )
+        if action in {"refuse", "settle"} and not reason:
+            raise ParamError("give a reason", name="REASON", remedy="write what the author should know")
+        decided_comment = self.store.decide_comment(comment, STATE_BY_ACTION[action], str(self.principal.name), reason)
+        return self.answer_change(decided_comment, contribution)
+
+    def answer_change(
+        self, comment: RowComment, contribution: ContributionRequest, *, status: int = 200
+    ) -> PageContent:
+        """Answer a change: programs get the comment, browsers are led to the page."""
+        content = self.describe_comment(comment)
+        if contribution.is_json or is_json_requested(self.page_context.request):
+            return PageContent(json_content=content, status=status, headers=PRIVATE_HEADERS)
+        back_query = f"?{urlencode({'row': comment.row_key})}" if contribution.read_text("row") else ""
+        return build_redirect(f"{self.here}{back_query}")
+
+    def write_feed(self) -> str:
+        """Write the accepted comments on rows that the reader sees as Atom (RFC 4287)."""
+        comments = self.list_visible(self.store.list_comments(self.table.qualified_name))[:FEED_COMMENTS]
+        name = self.table.qualified_name
+        authority = self.page_context.context.site.settings.find_collection_authority(self.table.schema)
+        feed_name = f"ivo://{authority}/comments/{name}"
+        updated = max((comment.decided for comment in comments), default="1970-01-01T00:00:00Z")
+        parts = [
+            '<?xml version="1.0" encoding="UTF-8"?>\n<feed xmlns="http://www.w3.org/2005/Atom">\n',
+            _write_element("id", uuid.uuid5(uuid.NAMESPACE_URL, feed_name).urn),
+            _write_element("title", f"{self.table_link.title}: comments"),
+            _write_element("updated", updated),
+            f"<author>{_write_element('name', self.page_context.brand.title)}</author>\n",
+            f'<generator version="{__version__}">Hven</generator>\n',
+            f'<link rel="self" type="{ATOM_MEDIA_TYPE}" href={quote_attribute(f"{self.here}/feed.atom")}/>\n',
+            f'<link rel="alternate" type="text/html" href={quote_attribute(self.here)}/>\n',
+        ]
+        for comment in comments:
+            facts = self.describe_comment(comment)
+            subject = ", ".join(filter(None, (comment.row_key, comment.column)))
+            parts += [
+                "<entry>\n",
+                _write_element("id", uuid.uuid5(uuid.NAMESPACE_URL, f"{feed_name}/{comment.number}").urn),
+                _write_element("title", f"{self.table_link.title} {subject}"),
+                _write_element("published", comment.at),
+                _write_element("updated", comment.decided),
+                f"<author>{_write_element('name', facts['author'] or '-')}</author>\n",
+                f'<link rel="alternate" type="text/html" href={quote_attribute(facts["url"])}/>\n',
+                _write_element("content", comment.text),
+                "</entry>\n",
+            ]
+        return "".join([*parts, "</feed>\n"])
+
+
+def _write_element(name: str, text: str) -> str:
+    return f"<{name}>{escape_xml(replace_illegal_characters(text))}</{name}>\n"

@@ -1,0 +1,184 @@
+"""Requests of users to the pages of this package: forms and JSON, with the same fields and limits."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from hven import services
+from hven.model.errors import ForbiddenError, NotFoundError, ParamError, TooLargeError, format_message
+from hven.plugins.entries.entry_workflow import format_row_key
+from hven.portal.api.pages import PageLink
+from hven.portal.api.table_rows import MAX_KEY_CHARACTERS, build_table_path, build_table_view, fetch_row
+from hven.services.addresses import is_cross_site
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from hven.model.table import Table
+    from hven.portal.api.pages import PageContext
+
+MAX_REQUEST_BYTES = 256 * 1024
+MAX_TOKEN_CHARACTERS = 200
+VALUE_PREFIX = "VALUE."  # of the fields of forms that hold values of columns
+PRIVATE_HEADERS = {"cache-control": "private, no-store"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContributionRequest:
+    """The request of a user.
+
+    Attributes
+    ----------
+    texts
+        Parameters by their names in lower case.
+    values
+        Values of columns; None: the request has none.
+    is_json
+        Whether it is JSON, so that the answer is a document instead of another page.
+    """
+
+    texts: Mapping[str, str]
+    values: Mapping[str, object] | None = None
+    is_json: bool = False
+
+    def read_text(self, name: str) -> str:
+        """Return a parameter, or an empty text."""
+        return self.texts.get(name, "")
+
+
+async def read_contribution(page_context: PageContext) -> ContributionRequest:
+    """Read a request that changes something.
+
+    Parameters
+    ----------
+    page_context
+        The request of a page.
+
+    Raises
+    ------
+    ForbiddenError
+        A page of another site sent it.
+    TooLargeError, ParamError
+        It is too large, or neither a form nor a JSON object.
+    """
+    request = page_context.request
+    if is_cross_site(request, page_context.context.site.settings):
+        raise ForbiddenError("the request comes from a page on another site", remedy="use the form on this page")
+    token = request.headers.get("idempotency-key", "")
+    etag = request.headers.get("if-match", "").strip().removeprefix("W/").strip('"')
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    try:
+        if media_type == "application/json":
+            document = _parse_document(await services.read_body(request, MAX_REQUEST_BYTES))
+            values = document.pop("values", None)
+            if values is not None and not isinstance(values, dict):
+                raise ParamError("`values` is not an object", remedy="send an object with columns and their values")
+            row = document.pop("row", None)
+            texts = {name: str(text) for name, text in document.items()}
+            if row is not None:
+                texts["row"] = format_row_key(row)
+            is_json = True
+        else:
+            params = await services.read_params(request, MAX_REQUEST_BYTES)
+            texts, values, is_json = {}, {}, False
+            for name in params.values:
+                text = params.read_one(name) or ""
+                if name.startswith(VALUE_PREFIX):
+                    values[name.removeprefix(VALUE_PREFIX)] = text
+                else:
+                    texts[name.lower()] = text
+    except TooLargeError:
+        message = format_message("a request may have at most {most:,} bytes", MAX_REQUEST_BYTES)
+        raise TooLargeError(message, remedy="shorten the texts") from None
+    texts.setdefault("token", token)
+    texts.setdefault("etag", etag)
+    if len(texts["token"]) > MAX_TOKEN_CHARACTERS:
+        message = format_message("an Idempotency-Key may have at most {most} characters", MAX_TOKEN_CHARACTERS)
+        raise ParamError(message, remedy="send a UUID")
+    return ContributionRequest(texts=texts, values=values or None, is_json=is_json)
+
+
+def _parse_document(body: bytes) -> dict[str, Any]:
+    try:
+        document = orjson.loads(body)
+    except ValueError as error:
+        raise ParamError(format_message("the request is not JSON: {message}", error), remedy="send an object") from None
+    if not isinstance(document, dict):
+        raise ParamError("the request is JSON, but no object", remedy="send an object with the step as `action`")
+    return document
+
+
+def find_visible_table(page_context: PageContext, name: str) -> Table:
+    """Find a table that the user may see.
+
+    Parameters
+    ----------
+    page_context
+        The request of a page.
+    name
+        ``schema.table``.
+
+    Raises
+    ------
+    NotFoundError
+        The user sees no such table.
+    """
+    for table in page_context.catalogue.iterate_tables():
+        if table.qualified_name == name:
+            return table
+    message = format_message("there is no table {name!r:.120} here", name)
+    raise NotFoundError(message, remedy="see the collections on the first page")
+
+
+def check_row_visible(page_context: PageContext, table: Table, row_key: str) -> tuple[str, dict[str, str]]:
+    """Check that a user sees a row, and return its key and its values.
+
+    Parameters
+    ----------
+    page_context
+        The request of a page.
+    table
+        The table, as the user sees it.
+    row_key
+        Key of the row as JSON text, as in addresses of rows.
+
+    Returns
+    -------
+    row_key, values
+        The key in the form that is stored; and the values of the columns as text.
+
+    Raises
+    ------
+    NotFoundError
+        The user sees no such row.
+    """
+    table_view = build_table_view(page_context, table)
+    page = None
+    if len(row_key) <= MAX_KEY_CHARACTERS:
+        page = fetch_row(table_view.search, table_view.runner, row_key)
+    if page is None or not page.keys:
+        message = format_message("there is no row {key!r:.120} in {table}", row_key, table.qualified_name)
+        raise NotFoundError(message, remedy="open the row in its table")
+    values = {}
+    for number, column in enumerate(page.columns):
+        value = page.rows.column(number)[0].as_py()
+        values[column.name] = "" if value is None else str(value)
+    return format_row_key(json.loads(row_key)), values
+
+
+def build_table_link(page_context: PageContext, table: Table) -> PageLink:
+    """Build the link to the page of a table.
+
+    Parameters
+    ----------
+    page_context
+        The request of a page.
+    table
+        The table.
+    """
+    title = table.title or table.qualified_name
+    return PageLink(title=str(title), url=f"{page_context.base}/collections/{build_table_path(table)}")

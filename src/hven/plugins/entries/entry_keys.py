@@ -1,0 +1,128 @@
+"""The keys ``entries`` and ``comments`` of tables in descriptors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from hven.descriptor.api.keys import KeyReferenceSection, TableKey
+from hven.model.errors import Fault, TextPlace
+from hven.plugins.entries.entry_section_keys import CommentsSection, EntriesSection
+from hven.plugins.push.source import PUSH_SOURCE_KIND
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+    from hven.descriptor.api.keys import QueryColumnFinder, TableKeyValue
+    from hven.descriptor.value_schema import FaultCollector
+    from hven.model.resource import CollectionSpec
+    from hven.model.table import Table
+    from hven.site.auth import Principal
+
+ENTRIES_KEY, COMMENTS_KEY = "entries", "comments"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EntryRules:
+    """Rules for the entries of a table.
+
+    Attributes
+    ----------
+    submitters
+        Accounts and groups that may propose rows; empty: all accounts that see the table.
+    are_warnings_blocking
+        Whether warnings block a submission.
+    """
+
+    submitters: frozenset[str] = frozenset()
+    are_warnings_blocking: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommentRules:
+    """Rules for the comments on the rows of a table.
+
+    Attributes
+    ----------
+    authors
+        Accounts and groups that may write comments; empty: all accounts that see the row.
+    moderators
+        Accounts and groups that decide; empty: those who may edit the texts of the collection.
+    place
+        Place in the descriptor.
+    """
+
+    authors: frozenset[str] = frozenset()
+    moderators: frozenset[str] = frozenset()
+    place: TextPlace = field(default=TextPlace(), compare=False, repr=False)
+
+
+def is_listed(principal: Principal, names: Collection[str]) -> bool:
+    """Return whether a list of accounts and groups names a user.
+
+    Parameters
+    ----------
+    principal
+        The user; a user without an account is never listed.
+    names
+        Accounts and groups.
+    """
+    return principal.name is not None and (principal.name in names or not principal.groups.isdisjoint(names))
+
+
+def _read_names(fields: Any, key: str) -> frozenset[str]:
+    return frozenset(str(name) for name in fields.get(key, ()))
+
+
+def _read_entry_rules(key_value: TableKeyValue) -> EntryRules:
+    fields = key_value.value
+    return EntryRules(
+        submitters=_read_names(fields, "submitters"), are_warnings_blocking=fields.get("warnings") == "block"
+    )
+
+
+def _read_comment_rules(key_value: TableKeyValue) -> CommentRules:
+    fields = key_value.value
+    return CommentRules(
+        authors=_read_names(fields, "authors"), moderators=_read_names(fields, "moderators"), place=fields.place
+    )
+
+
+def _find_entry_faults(resource: CollectionSpec, _: QueryColumnFinder) -> Iterator[Fault]:
+    """Find tables with ``entries`` into which no rows can be written."""
+    for spec in resource.tables:
+        has_key = ENTRIES_KEY in spec.table.extensions
+        if has_key and all(source.kind != PUSH_SOURCE_KIND for source in spec.sources):
+            message = f"tables.{spec.table.name}.entries: Hven cannot publish entries without a source `push`"
+            remedy = "add `source: {kind: push, columns: ..., writers: [MODERATORS]}` to the table"
+            yield Fault(message=message, place=spec.place, remedy=remedy)
+
+
+def _check_primary_key(key_path: str, table: Table, faults: FaultCollector) -> None:
+    if not table.primary:
+        message = f"{key_path}: comments need rows with an address, but the table has no primary key"
+        faults.add_error(message, table.extensions[COMMENTS_KEY].place, "add `primary` to the table")
+
+
+ENTRIES = TableKey(
+    value_type=EntriesSection,
+    doc="rows that users propose in forms, and that appear when a moderator accepts them",
+    convert_value=_read_entry_rules,
+    previous_key="endpoints",
+    find_faults=_find_entry_faults,
+    reference_sections=(
+        KeyReferenceSection("table entries", "table", keys="entries", shown_in="entries"),
+        KeyReferenceSection("entries", "entries", example="entries: {submitters: [observers], warnings: block}\n"),
+    ),
+)
+COMMENTS = TableKey(
+    value_type=CommentsSection,
+    doc="comments on rows and reports of errors, which appear when a moderator accepts them",
+    convert_value=_read_comment_rules,
+    previous_key="entries",
+    check_table=_check_primary_key,
+    reference_sections=(
+        KeyReferenceSection("table comments", "table", keys="comments", shown_in="comments"),
+        KeyReferenceSection("comments", "comments", example="comments: {authors: [observers], moderators: [anna]}\n"),
+    ),
+)

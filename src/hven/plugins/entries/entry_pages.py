@@ -1,0 +1,558 @@
+"""Serve ``/entries``: forms in which users enter rows, and lists where moderators decide on them; also as JSON.
+
+All of it works without scripts.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlencode
+
+import anyio.to_thread
+from starlette.routing import Route
+
+from hven import services
+from hven.model.errors import (
+    ConflictError,
+    HvenError,
+    NotFoundError,
+    ServiceError,
+    UnauthenticatedError,
+    UserError,
+    format_message,
+)
+from hven.plugins.entries.contribution_requests import (
+    PRIVATE_HEADERS,
+    ContributionRequest,
+    build_table_link,
+    check_row_visible,
+    find_visible_table,
+    read_contribution,
+)
+from hven.plugins.entries.entry_forms import (
+    LATITUDE_ROLE,
+    LONGITUDE_ROLE,
+    NAME_ROLE,
+    ColumnWording,
+    EntryValuesError,
+    build_entry_fields,
+    read_entry_values,
+)
+from hven.plugins.entries.entry_store import ENTRY_STATES, LIST_PAGE_ENTRIES, SUBMITTED, EntryStore
+from hven.plugins.entries.entry_workflow import (
+    SAVE,
+    SUBMIT,
+    EntryTable,
+    EntryWorkflow,
+    RuleFindingsError,
+    StepRequest,
+    find_entry_table,
+)
+from hven.portal.api.pages import (
+    PageContent,
+    PageContext,
+    PageLink,
+    TemplateContext,
+    build_page_endpoint,
+    build_redirect,
+    is_json_requested,
+    read_whole_number_parameter,
+)
+from hven.query.resolver import can_resolve_names, resolve_object_position
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from hven.model.table import Table
+    from hven.plugins.entries.entry_forms import EntryField
+    from hven.plugins.entries.entry_store import TableEntry
+    from hven.services.face import ServiceContext
+
+MAX_NUMBER = 2**53  # of an entry in an address
+RESOLVE = "resolve"  # action of a form that looks up a position
+ROLE_COUNT = 3  # a name and two coordinates
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EntryListPage(TemplateContext):
+    """Lists of entries.
+
+    Attributes
+    ----------
+    table
+        The table of the entries; None: of all tables.
+    enter
+        Address of the form for a new row; empty: the user may not enter rows.
+    tables
+        Tables that take entries of the user, with the addresses of their lists.
+    waiting
+        Entries on which the user may decide, as in JSON.
+    listed
+        The user's own entries; for moderators of the table, those of all users.
+    row
+        Key of the row whose versions are listed; empty: all rows.
+    state
+        State of the listed entries; empty: any.
+    states
+        All states.
+    more
+        Address of the entries before these; empty if there are none.
+    """
+
+    template = "entries/entry_list.html"
+    table: PageLink | None = None
+    enter: str = ""
+    tables: Sequence[PageLink] = ()
+    waiting: Sequence[Mapping[str, object]] = ()
+    listed: Sequence[Mapping[str, object]] = ()
+    row: str = ""
+    state: str = ""
+    states: Sequence[str] = ENTRY_STATES
+    more: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EntryPage(TemplateContext):
+    """An entry, or the form of a new one.
+
+    Attributes
+    ----------
+    table
+        The table.
+    list_url, form_url
+        Addresses of the table's entries, and of this entry.
+    entry
+        The entry as in JSON; None for the form of a new one.
+    fields
+        Fields of the form.
+    values, base_values
+        Values of the fields as texts; base_values has those before the entry, and is None for a new row.
+    actions
+        Steps that the user may take.
+    steps
+        Steps that were taken.
+    row, row_url
+        Key and address of the row; empty for a new row.
+    token
+        Token of the form.
+    can_resolve
+        Whether the form finds the position of an object by its name.
+    problem, remedy, findings, faults
+        What is wrong, in general and by field.
+    """
+
+    template = "entries/entry.html"
+    table: PageLink
+    list_url: str
+    form_url: str
+    entry: Mapping[str, Any] | None
+    fields: Sequence[EntryField]
+    values: Mapping[str, str]
+    base_values: Mapping[str, str] | None
+    actions: Sequence[str]
+    steps: Sequence[Mapping[str, object]]
+    row: str
+    row_url: str
+    token: str
+    can_resolve: bool
+    problem: str = ""
+    remedy: str = ""
+    findings: Sequence[str] = ()
+    faults: Mapping[str, str]
+
+
+def build_entries_address(page_context: PageContext, table: Table) -> str:
+    """Build the address of the entries of a table.
+
+    Parameters
+    ----------
+    page_context
+        The request of a page.
+    table
+        The table.
+    """
+    return f"{page_context.base}/entries/{quote(table.qualified_name, safe='')}"
+
+
+def build_entry_routes(context: ServiceContext) -> Sequence[Route]:
+    """Route ``/entries``, ``/entries/TABLE``, ``/entries/TABLE/new`` and ``/entries/TABLE/NUMBER``.
+
+    Parameters
+    ----------
+    context
+        The site, its users and its services.
+
+    Returns
+    -------
+    routes
+        Routes of Starlette.
+    """
+    endpoints = _EntryEndpoints(context)
+    return [
+        Route("/entries", build_page_endpoint(endpoints.show_overview, context), methods=["GET"]),
+        Route("/entries/{table}", build_page_endpoint(endpoints.show_table, context), methods=["GET"]),
+        Route("/entries/{table}", build_page_endpoint(endpoints.create_entry, context), methods=["POST"]),
+        Route("/entries/{table}/new", build_page_endpoint(endpoints.show_form, context), methods=["GET"]),
+        Route("/entries/{table}/{number:int}", build_page_endpoint(endpoints.show_entry, context), methods=["GET"]),
+        Route("/entries/{table}/{number:int}", build_page_endpoint(endpoints.change_entry, context), methods=["POST"]),
+    ]
+
+
+class _EntryEndpoints:
+    """The endpoints of the pages of entries."""
+
+    def __init__(self, context: ServiceContext) -> None:
+        self.site = context.site
+
+    async def show_overview(self, page_context: PageContext) -> PageContent:
+        return await anyio.to_thread.run_sync(self._build_overview, page_context)
+
+    def _build_overview(self, page_context: PageContext) -> PageContent:
+        _check_account(page_context)
+        entry_tables = []
+        for table in page_context.catalogue.iterate_tables():
+            entry_table = find_entry_table(self.site, table)
+            if entry_table is not None and entry_table.can_submit(page_context.principal):
+                entry_tables.append(entry_table)
+        names = [entry_table.name for entry_table in entry_tables]
+        moderated_names = [
+            entry_table.name for entry_table in entry_tables if entry_table.can_moderate(page_context.principal)
+        ]
+        store = self.site.store.get_or_create(EntryStore)
+        waiting = store.list_entries(moderated_names, states=(SUBMITTED,))
+        own_entries = store.list_entries(names, author=page_context.principal.name)
+        page = EntryListPage(
+            tables=[
+                PageLink(
+                    title=str(entry_table.table.title or entry_table.name),
+                    url=build_entries_address(page_context, entry_table.table),
+                )
+                for entry_table in entry_tables
+            ],
+            waiting=[_describe_entry(entry, page_context) for entry in waiting],
+            listed=[_describe_entry(entry, page_context) for entry in own_entries],
+        )
+        json_content = {"tables": names, "waiting": page.waiting, "entries": page.listed}
+        return PageContent(page=page, json_content=json_content, headers=PRIVATE_HEADERS)
+
+    async def show_table(self, page_context: PageContext) -> PageContent:
+        return await anyio.to_thread.run_sync(self._build_list, page_context)
+
+    def _build_list(self, page_context: PageContext) -> PageContent:
+        entry_view = _EntryView(self.site, page_context)
+        entry_view.workflow.check_submitter()
+        parameters = page_context.request.query_params
+        state = parameters.get("state", "")
+        row_key = parameters.get("row", "")
+        if row_key:
+            row_key = check_row_visible(page_context, entry_view.entry_table.table, row_key)[0]
+        before_number = read_whole_number_parameter(page_context, "before", 0, MAX_NUMBER) or None
+        is_moderator = entry_view.entry_table.can_moderate(page_context.principal)
+        listed = entry_view.workflow.store.list_entries(
+            [entry_view.entry_table.name],
+            author=None if is_moderator else page_context.principal.name,
+            states=(state,) if state in ENTRY_STATES else ENTRY_STATES,
+            row_key=row_key or None,
+            before_number=before_number,
+        )
+        own_entries = []
+        if is_moderator and before_number is None:
+            own_drafts = entry_view.workflow.store.list_entries(
+                [entry_view.entry_table.name],
+                author=page_context.principal.name,
+                states=("draft",),
+                row_key=row_key or None,
+            )
+            own_entries = own_drafts if state in {"", "draft"} else []
+        more_query = ""
+        if len(listed) == LIST_PAGE_ENTRIES:
+            more_query = urlencode({"state": state, "row": row_key, "before": listed[-1].number})
+        page = EntryListPage(
+            table=entry_view.table_link,
+            enter=f"{entry_view.list_url}/new",
+            listed=[_describe_entry(entry, page_context) for entry in (*own_entries, *listed)],
+            row=row_key,
+            state=state,
+            more=f"{entry_view.list_url}?{more_query}" if more_query else "",
+        )
+        json_content = {
+            "table": entry_view.entry_table.name,
+            "moderator": is_moderator,
+            "fields": [_describe_field(entry_field) for entry_field in entry_view.fields],
+            "entries": page.listed,
+            "more": page.more,
+        }
+        return PageContent(page=page, json_content=json_content, headers=PRIVATE_HEADERS)
+
+    async def show_form(self, page_context: PageContext) -> PageContent:
+        return await anyio.to_thread.run_sync(self._build_new_form, page_context)
+
+    def _build_new_form(self, page_context: PageContext) -> PageContent:
+        entry_view = _EntryView(self.site, page_context)
+        entry_view.workflow.check_submitter()
+        parameters = page_context.request.query_params
+        row_key = parameters.get("row", "")
+        values: dict[str, Any] = {name: parameters[name] for name in entry_view.field_names if name in parameters}
+        if row_key:
+            row_key = check_row_visible(page_context, entry_view.entry_table.table, row_key)[0]
+            values = {**entry_view.workflow.read_row(row_key)[0], **values}
+        return entry_view.build_page(None, row_key=row_key, values=values)
+
+    async def create_entry(self, page_context: PageContext) -> PageContent:
+        entry_view = await anyio.to_thread.run_sync(_EntryView, self.site, page_context)
+        entry_view.workflow.check_submitter()
+        contribution = await read_contribution(page_context)
+        return await anyio.to_thread.run_sync(self._create_entry, entry_view, contribution)
+
+    def _create_entry(self, entry_view: _EntryView, contribution: ContributionRequest) -> PageContent:
+        row_key = contribution.read_text("row")
+        if row_key:
+            row_key = check_row_visible(entry_view.page_context, entry_view.entry_table.table, row_key)[0]
+        action = contribution.read_text("action") or SAVE
+        if action == RESOLVE:
+            return entry_view.resolve_position(None, row_key, contribution)
+        if action not in {SAVE, SUBMIT}:
+            raise ConflictError(format_message("you cannot {action} a new entry", action), remedy="save or submit it")
+        try:
+            values = entry_view.read_values(contribution) or {}
+        except EntryValuesError as error:
+            return entry_view.build_page(None, row_key=row_key, values=contribution.values or {}, error=error)
+        entry, is_new = entry_view.workflow.create_entry(values, row_key, contribution.read_text("token"))
+        if action == SUBMIT and is_new:
+            request = StepRequest(action=SUBMIT, reason=contribution.read_text("reason"), etag=entry.etag)
+            return entry_view.take_step(entry, request, contribution, is_new=True)
+        return entry_view.answer_change(entry, contribution, is_new=is_new)
+
+    async def show_entry(self, page_context: PageContext) -> PageContent:
+        def build_page() -> PageContent:
+            entry_view = _EntryView(self.site, page_context)
+            return entry_view.build_page(entry_view.workflow.find_entry(page_context.request.path_params["number"]))
+
+        return await anyio.to_thread.run_sync(build_page)
+
+    async def change_entry(self, page_context: PageContext) -> PageContent:
+        number = page_context.request.path_params["number"]
+        entry_view = await anyio.to_thread.run_sync(_EntryView, self.site, page_context)
+        entry = await anyio.to_thread.run_sync(entry_view.workflow.find_entry, number)
+        contribution = await read_contribution(page_context)
+        return await anyio.to_thread.run_sync(self._change_entry, entry_view, entry, contribution)
+
+    def _change_entry(
+        self, entry_view: _EntryView, entry: TableEntry, contribution: ContributionRequest
+    ) -> PageContent:
+        action = contribution.read_text("action") or SAVE
+        if action == RESOLVE:
+            return entry_view.resolve_position(entry, "", contribution)
+        try:
+            values = entry_view.read_values(contribution) if action in {SAVE, SUBMIT} else None
+        except EntryValuesError as error:
+            return entry_view.build_page(entry, values=contribution.values or {}, error=error)
+        request = StepRequest(
+            action=action, values=values, reason=contribution.read_text("reason"), etag=contribution.read_text("etag")
+        )
+        return entry_view.take_step(entry, request, contribution)
+
+
+class _EntryView:
+    """The entries of one table for the user of a page: their steps, and the page that shows them."""
+
+    def __init__(self, site: Any, page_context: PageContext) -> None:
+        table = find_visible_table(page_context, page_context.request.path_params["table"])
+        entry_table = find_entry_table(site, table)
+        if entry_table is None:
+            message = format_message("{table} takes no entries", table.qualified_name)
+            raise NotFoundError(message, remedy="add `entries` to the table in the descriptor")
+        self._site = site
+        self.page_context = page_context
+        self.entry_table: EntryTable = entry_table
+        labels = page_context.build_column_labels(table)
+        wording = ColumnWording(
+            write_label=lambda column: labels.label_column(column, column.unit or ""),
+            write_description=lambda column: str(column.description or ""),
+            find_code_words=labels.find_code_words,
+        )
+        self.fields = build_entry_fields(entry_table.spec, entry_table.options, table, wording)
+        self.field_names = [entry_field.name for entry_field in self.fields]
+        self.workflow = EntryWorkflow(site, entry_table, page_context.principal, self.fields)
+        self.list_url = build_entries_address(page_context, table)
+        self.table_link = build_table_link(page_context, table)
+
+    def read_values(self, contribution: ContributionRequest) -> dict[str, Any] | None:
+        """Read the values of a request; None: it has none."""
+        if contribution.values is None:
+            return None
+        given = contribution.values
+        if not contribution.is_json:  # names of form fields have no case
+            names = {name.upper(): name for name in self.field_names}
+            given = {names.get(name.upper(), name): value for name, value in given.items()}
+        return read_entry_values(self.fields, given)
+
+    def resolve_position(
+        self, entry: TableEntry | None, row_key: str, contribution: ContributionRequest
+    ) -> PageContent:
+        """Show the form with the position of the object that it names; nothing is stored."""
+        values = self._write_texts(contribution.values or {})
+        names_by_role = self._find_roles()
+        error: HvenError | None = None
+        try:
+            object_name = values.get(names_by_role[NAME_ROLE], "")
+            longitude, latitude = resolve_object_position(
+                object_name, site=self._site, policies=self.page_context.context.policies
+            )
+            values[names_by_role[LONGITUDE_ROLE]] = repr(round(longitude, 9))
+            values[names_by_role[LATITUDE_ROLE]] = repr(round(latitude, 9))
+        except KeyError:
+            error = ConflictError("the form has no position", remedy="enter the values yourself")
+        except (UserError, ServiceError) as resolver_error:
+            error = resolver_error
+        return self.build_page(entry, row_key=row_key, values=values, error=error)
+
+    def _find_roles(self) -> dict[str, str]:
+        return {entry_field.role: entry_field.name for entry_field in reversed(self.fields) if entry_field.role}
+
+    def take_step(
+        self, entry: TableEntry, request: StepRequest, contribution: ContributionRequest, *, is_new: bool = False
+    ) -> PageContent:
+        """Take a step; if it fails, show the entry as it is then, with what is wrong."""
+        try:
+            changed_entry = self.workflow.take_step(entry, request)
+        except UserError as error:
+            current_entry = self.workflow.find_entry(entry.number)
+            return self.build_page(current_entry, error=error)
+        return self.answer_change(changed_entry, contribution, is_new=is_new)
+
+    def answer_change(self, entry: TableEntry, contribution: ContributionRequest, *, is_new: bool) -> PageContent:
+        """Answer a change: programs get the entry, browsers are led to its page."""
+        address = f"{self.list_url}/{entry.number}"
+        if not contribution.is_json and not is_json_requested(self.page_context.request):
+            return build_redirect(address)
+        headers = {**PRIVATE_HEADERS, "etag": f'"{entry.etag}"'}
+        if is_new:
+            headers["location"] = address
+        content = self._describe(entry)
+        return PageContent(json_content=content, status=201 if is_new else 200, headers=headers)
+
+    def _describe(self, entry: TableEntry) -> dict[str, Any]:
+        steps = self.workflow.store.list_steps(entry.number)
+        names = ("at", "by", "action", "state", "reason")
+        return {
+            **_describe_entry(entry, self.page_context),
+            "values": dict(entry.row_values),
+            "base": entry.base_values,
+            "warnings": list(entry.warnings),
+            "steps": [{name: getattr(step, name) for name in names} for step in steps],
+            "actions": self.entry_table.list_actions(entry, self.page_context.principal),
+        }
+
+    def build_page(
+        self,
+        entry: TableEntry | None,
+        *,
+        row_key: str = "",
+        values: Mapping[str, Any] | None = None,
+        error: HvenError | None = None,
+    ) -> PageContent:
+        """Build the page of an entry, or the form of a new one.
+
+        Parameters
+        ----------
+        entry
+            The entry; None for a new one.
+        row_key
+            Key of the row that a new entry changes.
+        values
+            Values in the form; None: those of the entry.
+        error
+            What is wrong with the last request.
+        """
+        translate = self.page_context.translator
+        document: dict[str, Any] = {"table": self.entry_table.name}
+        headers: dict[str, str] = dict(PRIVATE_HEADERS)
+        actions: Sequence[str] = (SAVE, SUBMIT)
+        base_values = None
+        entry_values: Mapping[str, Any] = {}
+        if entry is not None:
+            document = self._describe(entry)
+            row_key = entry.row_key
+            actions = document["actions"]
+            headers["etag"] = f'"{entry.etag}"'
+            entry_values = entry.row_values
+            base_values = None if entry.base_values is None else self._write_texts(entry.base_values)
+        faults = error.faults if isinstance(error, EntryValuesError) else {}
+        findings = error.findings if isinstance(error, RuleFindingsError) else []
+        page = EntryPage(
+            table=self.table_link,
+            list_url=self.list_url,
+            form_url=self.list_url if entry is None else f"{self.list_url}/{entry.number}",
+            entry=None if entry is None else document,
+            fields=self._list_shown_fields(entry, row_key),
+            values=self._write_texts(entry_values) | self._write_texts(values or {}),
+            base_values=base_values,
+            actions=actions,
+            steps=document.get("steps", ()),
+            row=row_key,
+            row_url=f"{self.table_link.url}?{urlencode({'_row': row_key})}" if row_key else "",
+            token=secrets.token_hex(16),
+            can_resolve=len(self._find_roles()) == ROLE_COUNT and can_resolve_names(self._site.settings),
+            problem="" if error is None else translate(error.message),
+            remedy="" if error is None else translate(error.remedy),
+            findings=findings,
+            faults={name: translate(message) for name, message in faults.items()},
+        )
+        if error is None:
+            content = {**document, "fields": [_describe_field(entry_field) for entry_field in page.fields]}
+            return PageContent(page=page, json_content=content, headers=headers)
+        status = services.find_http_status(error)
+        content = {"error": f"{page.problem}; {page.remedy}", "status": status, "faults": page.faults}
+        content |= {"findings": findings, "entry": page.entry}
+        return PageContent(page=page, json_content=content, status=status, headers=headers)
+
+    def _list_shown_fields(self, entry: TableEntry | None, row_key: str) -> list[EntryField]:
+        """List the fields of a form: of a new row all, of a correction those that the user may change."""
+        if entry is None and row_key:
+            shown_names = self.workflow.list_changeable_names()
+        elif entry is not None and entry.base_values is not None:
+            shown_names = set(entry.base_values)
+        else:
+            shown_names = set(self.field_names)
+        return [entry_field for entry_field in self.fields if entry_field.name in shown_names]
+
+    def _write_texts(self, values: Mapping[str, Any]) -> dict[str, str]:
+        """Write values as texts of the form; names of form fields have no case."""
+        names = {name.upper(): name for name in self.field_names}
+        texts = {}
+        for name, value in values.items():
+            text = "" if value is None else str(value)
+            if isinstance(value, bool):
+                text = text.lower()
+            texts[names.get(name.upper(), name)] = text
+        return texts
+
+
+def _check_account(page_context: PageContext) -> None:
+    if page_context.principal.name is None:
+        raise UnauthenticatedError("this page needs a login", remedy="log in at /login")
+
+
+def _describe_entry(entry: TableEntry, page_context: PageContext) -> dict[str, Any]:
+    """Describe an entry in lists."""
+    address = f"{page_context.base}/entries/{quote(entry.table, safe='')}/{entry.number}"
+    names = ("number", "table", "state", "author", "version", "created", "changed")
+    facts: dict[str, Any] = {name: getattr(entry, name) for name in names}
+    shown_values = [str(value) for value in entry.row_values.values() if value is not None]
+    return {
+        **facts,
+        "url": address,
+        "row": entry.row_key,
+        "etag": entry.etag,
+        "changes_row": entry.base_values is not None,
+        "title": ", ".join(shown_values)[:80],
+    }
+
+
+def _describe_field(entry_field: EntryField) -> dict[str, Any]:
+    """Describe a field for programs."""
+    names = ("name", "kind", "label", "description", "unit", "required", "minimum", "maximum", "choices")
+    return {**{name: getattr(entry_field, name) for name in names}, "type": str(entry_field.type)}

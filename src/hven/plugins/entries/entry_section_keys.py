@@ -1,0 +1,23 @@
+"""What the keys ``entries`` and ``comments`` contain."""
+
+from typing import Literal
+
+from hven.descriptor.value_schema import DescriptorSection, OneOrMore, Text
+
+
+class EntriesSection(DescriptorSection, empty=True, hints={"authors": "submitters", "users": "submitters"}):
+    """Rows of a table that users propose in forms or by program. Moderators are the `writers` of the source `push`."""
+
+    submitters: OneOrMore[Text]
+    "who can propose rows: accounts, groups or `project:NAME:contributor`. Default: all accounts that see the table"
+    warnings: Literal["show", "block"]
+    "whether warnings of rules block a submission, or only show to the author and the moderators. Default: show"
+
+
+class CommentsSection(DescriptorSection, empty=True, hints={"users": "authors", "writers": "authors"}):
+    """Comments on the rows of a table, and reports of errors in their values."""
+
+    authors: OneOrMore[Text]
+    "who can write comments: accounts, groups or `project:NAME:reader`. Default: all accounts that see the row"
+    moderators: OneOrMore[Text]
+    "who decides on comments. Default: those who may edit the texts of the collection"

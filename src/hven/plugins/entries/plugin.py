@@ -1,0 +1,24 @@
+"""What this package adds: the keys ``entries`` and ``comments``, and pages at ``/entries`` and ``/comments``."""
+
+from __future__ import annotations
+
+from hven.model.plugins import PluginPackage, StoreTables
+
+PLUGIN = PluginPackage(
+    name="entries",
+    title="Let users propose rows and comment on rows; moderators decide",
+    uses=("push",),
+    pages="hven.plugins.entries.portal_pages:PAGES",
+    table_pages="hven.plugins.entries.portal_pages:TABLE_PAGES",
+    table_links=("hven.plugins.entries.portal_pages:ENTRY_LINKS",),
+    scripts="hven.plugins.entries:scripts",
+    translations="hven.plugins.entries:texts",
+    table_keys={
+        "entries": "hven.plugins.entries.entry_keys:ENTRIES",
+        "comments": "hven.plugins.entries.entry_keys:COMMENTS",
+    },
+    store_tables=StoreTables(
+        names=("entries", "entry_events", "row_comments"), definitions="hven.plugins.entries.store_tables:TABLES"
+    ),
+    account_removers=("hven.plugins.entries.account_removal:remove_account_contributions",),
+)

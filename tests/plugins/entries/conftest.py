@@ -1,0 +1,7 @@
+"""The client of these tests is that of the protocols; `entry_site.py` makes the site."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "protocols"))
+sys.path.insert(0, str(Path(__file__).parent))

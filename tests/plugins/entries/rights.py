@@ -1,0 +1,20 @@
+"""What the tests of rights must know of this package (`tests/package_rights.py`)."""
+
+from urllib.parse import urlencode
+
+ROWS = [urlencode({"row": f'["id{word}"]'}) for word in ("zqembargo", "zqcalib", "zqcarl", "nothing")]
+QUERY_STRINGS = {
+    "/entries": [""],
+    "/entries/{table}": ["", *ROWS],
+    "/entries/{table}/new": ["", *ROWS],
+    "/entries/{table}/{number:int}": [""],
+    "/comments/{table}": ["", *ROWS],
+    "/comments/{table}/feed.atom": [""],
+}
+PATH_VALUES = {"number:int": "1"}
+TABLE_KEYS = {"comments": "    comments: {}\n"}
+STORE = {
+    "entries": "proposals, for their authors and moderators: plugins/entries/test_entry_rights.py",
+    "entry_events": "steps of the proposals, with the same rights: plugins/entries/test_entry_rights.py",
+    "row_comments": "shown to those who see the row: plugins/entries/test_comments.py",
+}

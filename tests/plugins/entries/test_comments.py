@@ -1,0 +1,167 @@
+"""Comments on rows and reports of errors: written, decided, shown, fed; to those who see the row."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from asgi_client import Answer, Client
+from entry_site import Person, make_name, open_entry_site, read_entry
+from lxml import etree
+
+from hven.plugins.entries import comment_store
+from hven.plugins.entries.comment_store import CommentStore
+from hven.site import Site
+
+ATOM = "{http://www.w3.org/2005/Atom}"
+
+
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Site, Client, dict[str, Person]]]:
+    with open_entry_site(tmp_path_factory.mktemp("comments")) as found:
+        yield found
+
+
+@pytest.fixture
+def site(opened: tuple[Site, Client, dict[str, Person]]) -> Site:
+    return opened[0]
+
+
+@pytest.fixture
+def people(opened: tuple[Site, Client, dict[str, Person]], monkeypatch: pytest.MonkeyPatch) -> dict[str, Person]:
+    monkeypatch.setattr(comment_store, "MAX_COMMENTS_PER_HOUR", 1_000)
+    return opened[2]
+
+
+@pytest.fixture
+def row(people: dict[str, Person]) -> list[int]:
+    pushed = people["mia"].send("/push/bad.stars", {"name": make_name(), "mag": 3.5})
+    ids: list[int] = json.loads(pushed.body)["ids"]
+    return ids
+
+
+def write(person: Person, row: list[int], text: str, table: str = "bad.stars", **more: str) -> Answer:
+    return person.send(f"/comments/{table}", {"row": row, "text": text, **more})
+
+
+def decide(person: Person, comment: dict[str, Any], action: str, reason: str = "", table: str = "bad.stars") -> Answer:
+    return person.send(f"/comments/{table}", {"number": comment["number"], "action": action, "reason": reason})
+
+
+def list_shown(person: Person, row: list[int], table: str = "bad.stars") -> list[str]:
+    page = read_entry(person.get(f"/comments/{table}?row=%5B{row[0]}%5D"))
+    return [comment["text"] for comment in page["comments"]]
+
+
+def test_a_comment_is_shown_when_a_moderator_accepts_it(people: dict[str, Person], row: list[int]) -> None:
+    text = '<script>alert(1)</script>\nSee <a href="javascript:x">'
+    comment = read_entry(write(people["anna"], row, text), 201)
+    assert (comment["state"], comment["actions"]) == ("submitted", ["withdraw"])
+    assert list_shown(people[""], row) == []
+    assert text in [one["text"] for one in read_entry(people["mia"].get("/comments/bad.stars"))["waiting"]]
+    assert decide(people["bob"], comment, "accept").status == 404
+    assert decide(people["anna"], comment, "accept").status == 409
+    assert read_entry(decide(people["mia"], comment, "accept"))["state"] == "accepted"
+    assert list_shown(people[""], row) == [text]
+    for path in (f"/comments/bad.stars?row=%5B{row[0]}%5D", f"/collections/bad/stars?_row=%5B{row[0]}%5D"):
+        page = people[""].show(path).text
+        assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page, path
+        assert "<script>alert" not in page
+        assert 'href="javascript' not in page
+    feed = people[""].get("/comments/bad.stars/feed.atom")
+    assert feed.headers["content-type"] == "application/atom+xml; charset=utf-8"
+    root = etree.fromstring(feed.body)
+    assert text in [entry.findtext(f"{ATOM}content") for entry in root.iter(f"{ATOM}entry")]
+    assert len({entry.findtext(f"{ATOM}id") for entry in root.iter(f"{ATOM}entry")}) == len(root.findall(f"{ATOM}entry"))  # fmt: skip
+    assert people[""].get("/comments/bad.stars/feed.atom", **{"if-none-match": feed.headers["etag"]}).status == 304
+    assert read_entry(decide(people["anna"], comment, "withdraw"))["state"] == "withdrawn"
+    assert list_shown(people[""], row) == []
+    assert text not in people[""].get("/comments/bad.stars/feed.atom").text
+
+
+def test_a_report_leads_to_its_value(people: dict[str, Person], row: list[int]) -> None:
+    report = read_entry(write(people["bob"], row, "too bright", kind="report", column="mag"), 201)
+    assert report["row_url"] == f"http://vo.example/collections/bad/stars?_row=%5B{row[0]}%5D&_cols=mag"
+    assert report["value"] == "3.5"
+    page = people["mia"].show("/comments/bad.stars").text
+    assert "<code>mag</code> = <code>3.5</code>" in page
+    assert decide(people["mia"], report, "settle").status == 400, "the author learns why"
+    settled = read_entry(decide(people["mia"], report, "settle", "corrected, thank you"))
+    assert (settled["state"], settled["by"]) == ("settled", "mia")
+    assert "corrected, thank you" in people["bob"].get(f"/comments/bad.stars?row=%5B{row[0]}%5D").text
+    assert list_shown(people[""], row) == [], "only a moderator shows a report"
+
+
+def test_two_moderators_and_forms_that_come_twice(people: dict[str, Person], row: list[int]) -> None:
+    comment = read_entry(write(people["anna"], row, "twice"), 201)
+    assert read_entry(write(people["anna"], row, "twice"), 201)["number"] == comment["number"]
+    assert read_entry(decide(people["mia"], comment, "refuse", "no"))["state"] == "refused"
+    assert read_entry(decide(people["mia"], comment, "refuse", "no"))["state"] == "refused"
+    assert decide(people["max"], comment, "refuse", "no").status == 409
+    form = {"row": json.dumps(row), "text": "by form"}
+    sent = people["anna"].post_form("/comments/bad.stars", form)
+    assert (sent.status, sent.headers["location"]) == (303, f"http://vo.example/comments/bad.stars?row=%5B{row[0]}%5D")
+
+
+@pytest.mark.parametrize(
+    ("fields", "status"),
+    [
+        ({"text": " \n"}, 400),
+        ({"text": "x" * 4_001}, 400),
+        ({"text": "x" * 10_000_000}, 413),
+        ({"text": "x", "kind": "rumour"}, 400),
+        ({"text": "x", "kind": "report", "column": "secret"}, 400),
+        ({"text": "x", "row": [999_999]}, 404),
+        ({"text": "x", "row": "no"}, 404),
+        ({"number": "1 OR 1", "action": "accept"}, 404),
+    ],
+)
+def test_what_is_refused(people: dict[str, Person], row: list[int], fields: dict[str, Any], status: int) -> None:
+    answer = people["anna"].send("/comments/bad.stars", {"row": row, **fields})
+    assert answer.status == status, answer.text
+    assert len(answer.text) < 1_000
+
+
+def test_who_may_comment(people: dict[str, Person], row: list[int]) -> None:
+    assert {name: write(people[name], row, "x").status for name in ("bob", "mia", "eve", "")} == {"bob": 201, "mia": 201, "eve": 403, "": 401}  # fmt: skip
+    evil = people["anna"].send("/comments/bad.stars", {"row": row, "text": "x"}, origin="https://evil.example")
+    assert evil.status in {401, 403}
+    for name, is_shown in (("anna", True), ("eve", False), ("", False)):
+        page = people[name].show(f"/comments/bad.stars?row=%5B{row[0]}%5D").text
+        assert ('name="text"' in page) == is_shown, name
+
+
+def test_comments_on_hidden_rows_are_hidden(site: Site, people: dict[str, Person]) -> None:
+    """mia alone sees row 2: others learn neither of the row nor of the comment on it."""
+    for number, text in ((1, "zqopen"), (2, "zqclosed")):
+        assert write(people["mia"], [number], text, "others.fixed").status == 201
+    store = site.store.get_or_create(CommentStore)
+    for comment in store.list_comments("others.fixed", states=("submitted",)):
+        store.decide_comment(comment, "accepted", "olga", "")
+    assert write(people["eve"], [2], "x", "others.fixed").status == 404
+    for name, expected in (("mia", True), ("eve", False), ("", False)):
+        paths = ("/comments/others.fixed", "/comments/others.fixed/feed.atom")
+        pages = [people[name].get(path).text for path in paths]
+        assert ["zqopen" in page for page in pages] == [True, True]
+        assert ["zqclosed" in page for page in pages] == [expected, expected], name
+        assert people[name].get("/comments/others.fixed?row=%5B2%5D").status == (200 if expected else 404)
+        assert ("zqclosed" in people[name].show("/collections/others/fixed?_row=%5B2%5D").text) == expected
+    assert people[""].get("/comments/others.hidden").status == people[""].get("/comments/others.nothing").status == 404
+
+
+def test_comments_are_rate_limited(people: dict[str, Person], row: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(comment_store, "MAX_COMMENTS_PER_HOUR", 0)
+    answer = write(people["anna"], row, "x")
+    assert (answer.status, "comments an hour" in answer.text) == (429, True)
+
+
+def test_the_removal_of_an_account(site: Site, people: dict[str, Person], row: list[int]) -> None:
+    shown = read_entry(write(people["bob"], row, "kept"), 201)
+    read_entry(decide(people["mia"], shown, "accept"))
+    waiting = read_entry(write(people["bob"], row, "unread"), 201)
+    store = site.store.get_or_create(CommentStore)
+    store.remove_author("bob")
+    assert store.find_comment("bad.stars", waiting["number"]) is None
+    assert read_entry(people[""].get(f"/comments/bad.stars?row=%5B{row[0]}%5D"))["comments"][0]["author"] == ""

@@ -1,0 +1,106 @@
+"""Who sees, enters and decides what: nobody learns of tables, rows and entries that they may not see."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+
+import pytest
+from entry_site import Person, make_name, open_entry_site, path_of, read_entry
+
+from hven.site import Site
+
+
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Site, dict[str, Person]]]:
+    with open_entry_site(tmp_path_factory.mktemp("rights")) as found:
+        yield found[0], found[2]
+
+
+def test_who_may_do_what(opened: tuple[Site, dict[str, Person]]) -> None:
+    people = opened[1]
+    entry = people["anna"].submit({"name": make_name()})
+    draft = read_entry(people["anna"].send("/entries/bad.stars", {"values": {"name": make_name()}}), 201)
+    expected = {
+        # path, and the status for: anna (author), bob, mia (moderator), eve, nobody
+        "/entries": [200, 200, 200, 200, 401],
+        "/entries/bad.stars": [200, 200, 200, 403, 401],
+        "/entries/bad.stars/new": [200, 200, 200, 403, 401],
+        path_of(entry): [200, 404, 200, 404, 404],
+        path_of(draft): [200, 404, 404, 404, 404],
+        "/entries/others.hidden": [404, 404, 404, 404, 404],
+        "/entries/others.hidden/new": [404, 404, 404, 404, 404],
+        "/entries/others.nothing": [404, 404, 404, 404, 404],
+    }
+    names = ("anna", "bob", "mia", "eve", "")
+    statuses = {path: [people[name].get(path).status for name in names] for path in expected}
+    assert statuses == expected
+    hidden, missing = (people["eve"].get(f"/entries/others.{name}").text for name in ("hidden", "nothing"))
+    shown = [re.sub(r"request [0-9a-f]+|hidden|nothing", "", text) for text in (hidden, missing)]
+    assert shown[0] == shown[1], "a table that the user may not see is as one that does not exist"
+
+
+def test_who_may_change_what(opened: tuple[Site, dict[str, Person]]) -> None:
+    people = opened[1]
+    entry = people["anna"].submit({"name": make_name()})
+    values = {"values": {"name": "x"}}
+    statuses = {name: people[name].send("/entries/bad.stars", values).status for name in ("bob", "mia", "eve", "")}
+    assert statuses == {"bob": 201, "mia": 201, "eve": 403, "": 401}
+    for name, status in (("bob", 404), ("eve", 404), ("", 404), ("anna", 409)):
+        assert people[name].take(entry, "accept").status == status, name
+    assert people["anna"].send("/entries/others.hidden", values).status == 404
+    for path in ("/entries/bad.stars", path_of(entry)):
+        evil = people["mia"].send(path, {"action": "accept", "etag": entry["etag"]}, origin="https://evil.example")
+        assert evil.status in {401, 403}, "a page of another site sends nothing"
+    assert read_entry(people["anna"].get(path_of(entry)))["state"] == "submitted"
+
+
+def test_lists_have_what_the_user_may_see(opened: tuple[Site, dict[str, Person]]) -> None:
+    people = opened[1]
+    own, other = make_name(), make_name()
+    people["anna"].submit({"name": own})
+    people["bob"].submit({"name": other})
+    for path in ("/entries", "/entries/bad.stars"):
+        assert own in people["anna"].get(path).text
+        assert other not in people["anna"].get(path).text
+        assert {own, other} <= {word for word in (own, other) if word in people["mia"].get(path).text}
+    overview = json.loads(people["eve"].get("/entries").body)
+    assert overview == {"tables": ["others.shots"], "waiting": [], "entries": []}, "this table takes entries of all"
+
+
+def test_columns_that_an_author_does_not_see(opened: tuple[Site, dict[str, Person]]) -> None:
+    """A user enters such a value in a new row, but neither reads nor changes it in a row that exists."""
+    people = opened[1]
+    entry = people["anna"].submit({"name": make_name(), "secret": "zqsecret"})
+    row = json.loads(read_entry(people["mia"].take(entry, "accept"))["row"])
+    address = f"/entries/bad.stars/new?row=%5B{row[0]}%5D"
+    assert "zqsecret" not in people["bob"].get(address).text + people["bob"].show(address).text
+    assert "zqsecret" in people["mia"].show(address).text
+    refused = people["bob"].send("/entries/bad.stars", {"values": {"secret": "x"}, "row": row})
+    assert refused.status == 403
+    correction = people["bob"].submit({"mag": 1}, row=row)
+    assert "zqsecret" not in people["bob"].get(path_of(correction)).text
+    read_entry(people["mia"].take(correction, "accept"))
+    pushed = people["mia"].get(f"/push/bad.stars/{row[0]}")
+    assert json.loads(pushed.body)["secret"] == "zqsecret", "the value stays"
+
+
+def test_columns_that_reveal_files(opened: tuple[Site, dict[str, Person]]) -> None:
+    people = opened[1]
+    pushed = people["mia"].send("/push/others.shots", {"access_url": "https://example.org/zqfile", "n": 1})
+    row = json.loads(pushed.body)["ids"]
+    assert "zqfile" not in people["eve"].show(f"/entries/others.shots/new?row=%5B{row[0]}%5D").text
+    correction = people["eve"].submit({"n": 2}, "others.shots", row=row)
+    assert "zqfile" not in people["eve"].get(path_of(correction)).text
+    read_entry(people["mia"].take(correction, "accept"))
+    document = json.loads(people["mia"].get(f"/push/others.shots/{row[0]}").body)
+    assert (document["n"], document["access_url"]) == (2, "https://example.org/zqfile")
+
+
+def test_links_are_for_those_who_can_follow_them(opened: tuple[Site, dict[str, Person]]) -> None:
+    people = opened[1]
+    pages = {name: people[name].show("/collections/bad/stars").text for name in ("anna", "eve", "")}
+    assert {name: "/entries/bad.stars/new" in page for name, page in pages.items()} == {"anna": True, "eve": False, "": False}  # fmt: skip
+    assert {name: 'href="http://vo.example/entries"' in page for name, page in pages.items()} == {"anna": True, "eve": True, "": False}  # fmt: skip
+    assert all("/comments/bad.stars" in page for page in pages.values())
