@@ -413,7 +413,11 @@ def test_a_service_of_ours_is_fitted_to_the_file_of_a_row(site: Site) -> None:
 
 def test_a_wrong_descriptor_is_not_the_fault_of_who_asks(tmp_path: Path) -> None:
     """The columns of a view are checked by `hven check` alone; the query of its links has places that nobody knows."""
-    text = DESCRIPTOR.replace("from: previews", "from: few").replace("previews.", "few.").replace("few.csv", "previews.csv")
+    text = (
+        DESCRIPTOR.replace("from: previews", "from: few")
+        .replace("previews.", "few.")
+        .replace("few.csv", "previews.csv")
+    )
     text += "  few: {title: Few, view: SELECT freq FROM maps.previews}\n"
     with open_site_with_descriptor(tmp_path, text, FILES) as made:
         ingest_collection(made, "maps")
