@@ -197,6 +197,9 @@ class PluginPackage:
     request_observers
         Classes that get each request that a server has answered, subclasses of `hven.site.RequestObserver`, as
         ``module:name``.
+    query_observers
+        Classes that are told of each query of services, pages and jobs, subclasses of `hven.query.QueryObserver`, as
+        ``module:name``.
     landing_pages
         Place of what it adds to the pages of collections and releases, a
         `hven.portal.api.landing_pages.LandingPageExtension`, as ``module:name``; empty: nothing.
@@ -291,6 +294,7 @@ class PluginPackage:
     scripts: str = ""
     translations: str = ""
     request_observers: tuple[str, ...] = field(default=(), metadata=_NAMES_OBJECTS)
+    query_observers: tuple[str, ...] = field(default=(), metadata=_NAMES_OBJECTS)
     landing_pages: str = field(default="", metadata=_NAMES_OBJECTS)
     file_preparations: Mapping[str, str] = field(default_factory=dict, metadata=_NAMES_OBJECTS)
     file_archivers: Mapping[str, str] = field(default_factory=dict, metadata=_NAMES_OBJECTS)
