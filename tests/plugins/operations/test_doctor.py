@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -443,3 +444,30 @@ def test_a_publication_while_it_looks(directory: Path) -> None:
         thread.start()
         assert examine(directory) == []
         thread.join()
+
+
+@pytest.mark.needs("mount")
+def test_a_disk_that_fills_while_it_looks(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = tmp_path / "disk"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m,mode=755", "hven-test", place], check=True)
+    try:
+        directory = shutil.copytree(template, place / "site", copy_function=shutil.copy2)
+        opened = Site.__init__
+
+        def fill(site: Site, *arguments: Any, **options: Any) -> None:
+            with (place / "filler").open("wb", buffering=0) as file, contextlib.suppress(OSError):
+                while file.write(b"\0" * 65536):
+                    pass
+            opened(site, *arguments, **options)
+
+        monkeypatch.setattr(Site, "__init__", fill)
+        findings = examine(directory)
+        assert all(finding.harm in {"critical", "error"} for finding in findings)
+        monkeypatch.undo()
+        assert any("is full" in finding.message for finding in examine(directory))
+        (place / "filler").unlink()
+        messages = [finding.message for finding in examine(directory)]
+        assert all("disk" in message for message in messages), "a small disk remains nearly full"
+    finally:
+        subprocess.run(["umount", "-l", place], check=True)

@@ -31,7 +31,7 @@ class OperationsSettings:
 OPERATIONS_SECTION = SettingsSection(
     name="operations",
     settings_class=OperationsSettings,
-    doc="what operators want to know: the log of slow queries.",
+    doc="which queries Hven logs as slow",
     previous_setting="health",
     example_text="""\
 [operations]
