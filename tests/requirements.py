@@ -109,6 +109,7 @@ DEBIAN_PACKAGES = {
     "openssl": "openssl",
     "patch": "patch",
     "prlimit": "util-linux",
+    "promtool": "prometheus",
     "psql": "postgresql-client",
     "setpriv": "util-linux",
     "slapd": "slapd",

@@ -31,7 +31,7 @@ from hven.descriptor import list_missing_metadata, load_descriptor
 from hven.ingest.api.runs import ingest_collection
 from hven.model import plugins
 from hven.model._plugin_package import OBJECT_FIELDS
-from hven.model.errors import DescriptorError, UserError
+from hven.model.errors import DescriptorError, OperationCancelledError, UserError
 from hven.model.settings import ReloadableSettings, collect_setting_docs, iterate_site_specific_settings, load_settings
 from hven.portal._pages.package_pages import find_page_address
 from hven.services import read_params
@@ -588,6 +588,72 @@ def test_observers_follow_the_selection_of_packages(plain_site: Path) -> None:
             assert group.has_observers is has_observers
         group.stop()
         assert sys.modules["hven_night_report"].NightObserver.told == ["start", "stop", "start", "stop"]
+
+
+QUERY_PACKAGE = '''\
+"""A package that observes queries."""
+
+from hven.model.plugins import PluginPackage
+from hven.query import QueryObserver
+
+
+class BrokenObserver(QueryObserver):
+    def __init__(self, site):
+        raise ZeroDivisionError
+
+
+class FaultyObserver(QueryObserver):
+    def start_query(self, result, planned):
+        raise ZeroDivisionError
+
+    def end_query(self, result, planned, duration_seconds):
+        raise ZeroDivisionError
+
+
+class NightObserver(QueryObserver):
+    told = []
+
+    def start_query(self, result, planned):
+        self.told.append(("start", planned.request.query, result.row_count))
+
+    def end_query(self, result, planned, duration_seconds):
+        assert duration_seconds >= result.wait_seconds >= 0
+        self.told.append(("end", type(result.failure).__name__, result.row_count))
+
+
+PLUGIN = PluginPackage(
+    name="night_sky",
+    title="Observe the queries of a site",
+    query_observers=tuple(f"hven_night_sky:{kind}Observer" for kind in ("Broken", "Faulty", "Night", "No")),
+)
+'''
+
+
+def test_a_package_sees_the_queries_that_ran(
+    portal_package_place: Path, plain_site: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (portal_package_place / "hven_night_sky.py").write_text(QUERY_PACKAGE, encoding="utf-8")
+    sys.modules.pop("hven_night_sky", None)
+    clear_caches()
+    plugins.select_plugin_packages(["night_sky"])
+    adql_text = "SELECT table_name FROM tap_schema.tables WHERE table_name LIKE '%tables' ORDER BY table_name"
+    with Site(load_settings(plain_site, {})) as opened:
+        with query.run_query(adql_text, site=opened) as result:
+            assert result.read_table().num_rows == 1
+        stopped = query.run_query(adql_text, site=opened)
+        stopped.cancel()
+        with pytest.raises(OperationCancelledError):
+            stopped.read_table()
+        plugins.select_plugin_packages([])
+        query.run_query(adql_text, site=opened).read_table()
+    assert sys.modules["hven_night_sky"].NightObserver.told == [
+        ("start", adql_text, 0),
+        ("end", "NoneType", 1),
+        ("start", adql_text, 0),
+        ("end", "OperationCancelledError", 0),
+    ]
+    assert "a query could not be recorded (error in " in caplog.text
+    assert "the plug-in package night_sky names hven_night_sky:NoObserver" in caplog.text
 
 
 @pytest.mark.parametrize("key", ["pages", "scripts", "translations", "request_observers"])

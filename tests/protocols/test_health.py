@@ -196,10 +196,10 @@ def test_metrics_are_what_prometheus_reads(reader: Client, site: Site, token: st
     counts = [
         value
         for (name, labels), value in after.items()
-        if name == "hven_request_seconds_bucket" and ("face", "tap") in labels
+        if name == "hven_request_duration_seconds_bucket" and ("face", "tap") in labels
     ]
     assert counts == sorted(counts)
-    assert counts[-1] == after["hven_request_seconds_count", (("face", "tap"),)]
+    assert counts[-1] == after["hven_request_duration_seconds_count", (("face", "tap"),)]
 
 
 def test_the_last_modification_that_was_seen_is_told(tmp_path: Path) -> None:
@@ -215,7 +215,7 @@ def test_the_last_modification_that_was_seen_is_told(tmp_path: Path) -> None:
         (collection,) = parse_json(Client(create_application(site)).get("/health"))["collections"]
         assert collection["modified"] == "2026-11-19T12:30:00Z"
         found = values(Client(create_application(site)).get("/metrics"))
-        assert found["hven_collection_modified_time_seconds", (("collection", "seen"),)] == 1795091400
+        assert found["hven_collection_modified_timestamp_seconds", (("collection", "seen"),)] == 1795091400
         assert "2026-11-19T12:30:00Z" in run_hven("status", "--site", site.settings.directory).stdout
 
 

@@ -240,9 +240,12 @@ class QueryExecution(Protocol):
         Schema of the batches.
     small
         True if the answer is ready, or nearly: it may be read on the event loop.
+    wait_seconds
+        Seconds for which it has waited for its turn.
     """
 
     schema: pa.Schema
+    wait_seconds: float = 0.0
 
     small: bool = False
     """True if the answer is ready, or nearly: it may be read on the event loop. Never true if `Plan.small` is false."""

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 METRICS_CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 SIZE_METRICS = ("sent_bytes_total", "query_rows_total")
 _COLLECTION_TIMES = (
-    ("collection_success_time_seconds", "When the last good sync or ingest ended.", "succeeded"),
-    ("collection_stale_time_seconds", "When the collection becomes stale if no further run succeeds.", "limit"),
-    ("collection_modified_time_seconds", "Last modification seen in the source.", "modified"),
-    ("collection_next_time_seconds", "When the collection is synchronised next.", "next"),
-    ("collection_verified_time_seconds", "When its files were last verified.", "verified"),
+    ("collection_last_success_timestamp_seconds", "When the last good sync or ingest ended.", "succeeded"),
+    ("collection_stale_timestamp_seconds", "When the collection becomes stale if no further run succeeds.", "limit"),
+    ("collection_modified_timestamp_seconds", "Last modification seen in the source.", "modified"),
+    ("collection_next_run_timestamp_seconds", "When the collection is synchronised next.", "next"),
+    ("collection_verified_timestamp_seconds", "When its files were last verified.", "verified"),
 )
 COLLECTION_STATES = (FRESH_STATE, FAILING_STATE, STALE_STATE, HELD_STATE, PAUSED_STATE, UNSCHEDULED_STATE)
 
@@ -112,7 +112,7 @@ def _list_request_metrics(counters: ProcessCounters) -> Iterator[tuple[str, str,
             time_samples.append(("_bucket", {"face": face, "le": _format_metric_value(bound)}, total))
         time_samples.append(("_sum", {"face": face}, totals.seconds_by_service[face]))
         time_samples.append(("_count", {"face": face}, total))
-    yield "request_seconds", "histogram", "Seconds from a request to the end of its answer.", time_samples
+    yield "request_duration_seconds", "histogram", "Seconds from a request to the end of its answer.", time_samples
     sent_bytes = [("", {"face": face}, float(count)) for face, count in totals.bytes_by_service.items() if count]
     yield "sent_bytes_total", "counter", "Bytes of answers, without headers.", sent_bytes
     yield "queries_running", "gauge", "Queries that are running.", [("", {}, totals.running_queries)]

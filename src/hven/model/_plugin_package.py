@@ -201,6 +201,9 @@ class PluginPackage:
         Functions that write links about the rows of results of queries, each as ``module:name``: ``write(tables,
         base_url) -> str`` with the tables of the query and the address of the site. They return values of the header
         ``Link``, or an empty text, and run for each answer.
+    query_observers
+        Classes that are told of each query of services, pages and jobs, subclasses of `hven.query.QueryObserver`, as
+        ``module:name``.
     landing_pages
         Place of what it adds to the pages of collections and releases, a
         `hven.portal.api.landing_pages.LandingPageExtension`, as ``module:name``; empty: nothing.
@@ -296,6 +299,7 @@ class PluginPackage:
     translations: str = ""
     request_observers: tuple[str, ...] = field(default=(), metadata=_NAMES_OBJECTS)
     result_links: tuple[str, ...] = field(default=(), metadata=_NAMES_OBJECTS)
+    query_observers: tuple[str, ...] = field(default=(), metadata=_NAMES_OBJECTS)
     landing_pages: str = field(default="", metadata=_NAMES_OBJECTS)
     file_preparations: Mapping[str, str] = field(default_factory=dict, metadata=_NAMES_OBJECTS)
     file_archivers: Mapping[str, str] = field(default_factory=dict, metadata=_NAMES_OBJECTS)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from hven.query._data_origin import build_data_origin_infos
 from hven.query._pipeline import explain_query, run_query
-from hven.query._planning import find_planned_query, has_object_name_call
+from hven.query._planning import PlannedQuery, find_planned_query, has_object_name_call
+from hven.query._query_observers import QueryObserver
 from hven.query._query_result import (
     WARNING_INFO_NAME,
     QueryResult,
@@ -14,6 +15,8 @@ from hven.query._query_result import (
 
 __all__ = [
     "WARNING_INFO_NAME",
+    "PlannedQuery",
+    "QueryObserver",
     "QueryResult",
     "build_data_origin_infos",
     "build_result_metadata",

@@ -26,6 +26,7 @@ from hven.query._planning import (
     plan_query,
     plan_without_policies,
 )
+from hven.query._query_observers import QueryObserverGroup
 from hven.query._query_result import QueryResult
 from hven.query._row_counts import derive_answer_row_count
 from hven.query.memory_watchdog import MemoryWatchdog, schedule_memory_trim
@@ -158,6 +159,7 @@ def run_query(
     version = request.published_state.version
     if has_live_table:
         version = f"{version}-{secrets.token_hex(12)}"
+    observers = site.get_or_create(QueryObserverGroup, site).update_observers()
     return QueryResult(
         columns=prepared.bound_query.columns,
         tables=prepared.bound_query.tables,
@@ -172,6 +174,8 @@ def run_query(
         descriptors=prepared.descriptors,
         sampled_fraction=sampled_fraction,
         deadline=deadline,
+        _report_start=partial(observers.report_start, planned),
+        _report_end=partial(observers.report_end, planned),
         _start_execution=start_execution,
         _counters=site.counters,
         _settings=site.settings,

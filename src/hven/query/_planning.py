@@ -106,7 +106,17 @@ class PreparedQuery:
 
 
 class PlannedQuery(NamedTuple):
-    """A query with its plan, and the values of its literals to run the plan with."""
+    """A query with its plan.
+
+    Attributes
+    ----------
+    request
+        The query, with its user and the published state.
+    prepared
+        The bound query and its plan.
+    literal_values
+        Values of its literals to run the plan with.
+    """
 
     request: QueryRequest
     prepared: PreparedQuery

@@ -86,6 +86,8 @@ class QueryResult:
         Renamed columns: name in the table, name in the answer.
     origins, descriptors
         The origins of the rows, and the services that take their values, for the head of the answer.
+    wait_seconds
+        Seconds for which the query waited for its turn; known at the end.
     """
 
     columns: tuple[Column, ...]
@@ -106,6 +108,9 @@ class QueryResult:
     origins: tuple[InfoElement, ...] = ()
     renamed_columns: tuple[tuple[str, str], ...] = ()
     descriptors: tuple[str, ...] = ()
+    wait_seconds: float = 0.0
+    _report_start: Callable[[QueryResult], None] | None = field(default=None, repr=False)
+    _report_end: Callable[[QueryResult, float], None] | None = field(default=None, repr=False)
     _start_execution: Callable[[], QueryExecution] | None = field(default=None, repr=False)
     _count_rows: Callable[[], int | None] | None = field(default=None, repr=False)
     _explain_storage_error: Callable[[StorageError], HvenError] | None = field(default=None, repr=False)
@@ -135,6 +140,8 @@ class QueryResult:
         started = time.perf_counter()
         if self._counters is not None:
             self._counters.count_query_start()
+        if self._report_start is not None:
+            self._report_start(self)
         try:
             yield from self._limit_batches()
         except HvenError as error:
@@ -151,11 +158,15 @@ class QueryResult:
             self.failure = error
             raise service_error from error
         finally:
+            if self._execution is not None:
+                self.wait_seconds = self._execution.wait_seconds
             self.close()
+            duration_seconds = time.perf_counter() - started
             if self._counters is not None:
-                duration_seconds = time.perf_counter() - started
                 failure_label = None if self.failure is None else _find_failure_label(self.failure)
                 self._counters.count_query_end(self.row_count, duration_seconds, failure_label)
+            if self._report_end is not None:
+                self._report_end(self, duration_seconds)
 
     def _limit_batches(self) -> Iterator[pa.RecordBatch]:
         """Yield the batches of the execution up to `row_limit`, in pieces."""

@@ -546,6 +546,7 @@ class QueuedExecution(DelegatingExecution):
         self._query_queue = query_queue
         self._start_execution = start_execution
         self._turn = QueryTurn(current_requester.get()(), prerequisite)
+        self._creation_time = time.monotonic()
         self._exceeded_memory = False
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
@@ -554,6 +555,7 @@ class QueuedExecution(DelegatingExecution):
                 yield from self._start_execution()
                 return
             self._query_queue.wait_for_turn(self._turn, self._is_stopped)
+            self.wait_seconds = time.monotonic() - self._creation_time
             self._query_queue.memory_watchdog.watch_query(self, self._stop_for_memory)
             execution = self._adopt_execution(self._start_execution())
             for batch in execution:

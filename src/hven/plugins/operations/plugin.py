@@ -1,0 +1,32 @@
+"""What this package adds: verbs, the page ``/operations``, and a log of slow queries."""
+
+from __future__ import annotations
+
+from hven.model.plugins import PluginPackage, Verb
+
+PLUGIN = PluginPackage(
+    name="operations",
+    title="Find what is wrong with a site, and what slows it down",
+    settings={"operations": "hven.plugins.operations.settings:OPERATIONS_SECTION"},
+    pages="hven.plugins.operations.operations_page:PAGES",
+    translations="hven.plugins.operations:texts",
+    request_observers=("hven.plugins.operations.disk_forecast:DiskSampler",),
+    query_observers=("hven.plugins.operations.query_watch:QueryWatch",),
+    verbs={
+        "doctor": Verb(
+            function="hven.plugins.operations.doctor_verb:run_doctor",
+            after="status",
+            examples=("hven doctor", "hven doctor --seconds 30 --json", "hven doctor --monitor"),
+        ),
+        "queries": Verb(
+            function="hven.plugins.operations.queries_verb:show_queries",
+            after="doctor",
+            examples=("hven queries", "hven queries --days 1 --limit 3 --plan", "hven queries --json"),
+        ),
+        "prometheus": Verb(
+            function="hven.plugins.operations.alert_rules:print_alert_rules",
+            after="queries",
+            examples=("hven prometheus --job hven > hven-rules.yml",),
+        ),
+    },
+)

@@ -1,0 +1,255 @@
+"""Checks of an open site: collections and their schedules, servers, engines, sources, and files that nobody needs."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING
+
+from hven.ingest.source_checks import find_source_faults
+from hven.jobs.health import FAILING_STATE, HELD_STATE, PAUSED_STATE, STALE_STATE, SiteHealthMonitor
+from hven.plugins.operations.findings import Finding, SiteCheck, convert_fault
+from hven.site import EMBEDDED_ENGINE
+from hven.site.server_processes import list_server_processes
+from hven.site.state_faults import find_state_faults
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from hven.jobs.health import CollectionStatus, SiteStatus
+    from hven.model.resource import CollectionSpec
+    from hven.site import Site
+
+MAX_CLOCK_DIFFERENCE_SECONDS = 5.0
+ENGINE_PROBLEM_PREFIX = "engine "  # of problems that the check of the engines reports
+MANY_FAILURES = 3  # in a row: a failure that does not pass by itself
+LEFTOVER_AGE_SECONDS = 86_400.0  # a younger directory may belong to an ingest that runs
+DAY_SECONDS = 86_400.0
+# harms of the health checks that are not "ok", and where their details are; others have checks of their own here
+_HEALTH_HARMS = {"store": "error", "clock": "error", "settings": "error", "counts": "warning"}
+_HEALTH_COMMANDS = {"settings": "hven check"}
+
+
+def _find_health_problems(site: Site) -> Iterator[Finding]:
+    """Report what the health checks find, besides what other checks report in more detail."""
+    monitor = site.get_or_create(SiteHealthMonitor, site)
+    status = monitor.get_status(wait_seconds=None)
+    for check in monitor.run_health_checks(status):
+        if check.state != "ok" and check.name in _HEALTH_HARMS:
+            yield Finding(
+                harm=_HEALTH_HARMS[check.name],
+                subject=check.name,
+                message=check.message or check.reason or "",
+                remedy=check.reason or "",
+                command=_HEALTH_COMMANDS.get(check.name, ""),
+            )
+    time_before = time.time()
+    state_time, _ = site.store.schedules.list_schedules()
+    difference = max(time_before - state_time, state_time - time.time())
+    if difference > MAX_CLOCK_DIFFERENCE_SECONDS:
+        yield Finding(
+            harm="error",
+            subject="clock",
+            message=f"the clocks of this machine and of the system state differ by {difference:.0f} s",
+            remedy="synchronise the clocks of both machines (NTP)",
+            command="timedatectl set-ntp true",
+        )
+
+
+def _find_collection_problems(site: Site) -> Iterator[Finding]:
+    """Report damaged, stale, failing, held and paused collections, and faulty descriptors."""
+    status = site.get_or_create(SiteHealthMonitor, site).get_status(wait_seconds=None)
+    published_state = site.get_published_state()
+    for damage in published_state.damages:
+        is_lost = damage.served_snapshot is None
+        yield Finding(
+            harm="critical" if is_lost else "error",
+            subject=damage.table,
+            message=damage.owner_message,
+            remedy="check the disk, then make the rows again from their source, or restore a backup",
+            command=f"hven ingest {damage.collection}",
+        )
+    for name, fault in sorted(published_state.descriptor_faults.items()):
+        is_served = name in published_state.resources
+        yield Finding(
+            harm="error" if is_served else "critical",
+            subject=name,
+            message=fault,
+            remedy="correct the descriptor",
+            command=f"hven check {name}",
+        )
+    known_problems = {*published_state.descriptor_faults.values()}
+    known_problems.update(damage.owner_message for damage in published_state.damages)
+    for problem in published_state.problems:
+        if problem not in known_problems and not problem.startswith(ENGINE_PROBLEM_PREFIX):
+            yield Finding(harm="error", subject="site", message=problem, command="hven status")
+    for collection in status.collections:
+        yield from _find_schedule_problems(collection)
+        yield from _find_unverified_files(collection, site.settings.health.verify_days)
+    yield from _find_scheduler_problems(site, status)
+
+
+def _find_schedule_problems(collection: CollectionStatus) -> Iterator[Finding]:
+    name = collection.collection
+    verb = "sync" if collection.timing else "ingest"
+    run_message = f": {collection.message}" if collection.message else ""
+    if collection.state == STALE_STATE:
+        yield Finding(
+            harm="error",
+            subject=name,
+            message=f"{name} is stale: {collection.reason}{run_message}",
+            remedy="find out why its runs don't succeed, then run it",
+            command=f"hven {verb} {name}",
+        )
+    elif collection.state == FAILING_STATE:
+        count = f"{collection.failures} runs" if collection.failures > 1 else "the last run"
+        yield Finding(
+            harm="error" if collection.failures >= MANY_FAILURES else "warning",
+            subject=name,
+            message=f"{count} of {name} failed{run_message}",
+            remedy="the published rows are unchanged; correct the cause, then run it",
+            command=f"hven {verb} {name}",
+        )
+    elif collection.state in {HELD_STATE, PAUSED_STATE}:
+        since = (collection.held or collection.paused or "")[:10]
+        yield Finding(
+            harm="warning",
+            subject=name,
+            message=f"{name} is {collection.state} since {since}, so it doesn't follow its source",
+            remedy="resume its schedule",
+            command=f"hven schedule resume {name}",
+        )
+    for line in collection.behind:
+        yield Finding(harm="warning", subject=name, message=line, command=f"hven ingest {name}")
+
+
+def _find_unverified_files(collection: CollectionStatus, interval_days: float) -> Iterator[Finding]:
+    """Report files whose last verification is more than twice as long ago as it should be."""
+    if not interval_days or collection.verified is None:
+        return
+    verified_time = datetime.fromisoformat(collection.verified)
+    age_days = (datetime.now(UTC) - verified_time.replace(tzinfo=verified_time.tzinfo or UTC)).total_seconds()
+    age_days /= DAY_SECONDS
+    if age_days > 2 * interval_days:
+        name = collection.collection
+        yield Finding(
+            harm="warning",
+            subject=name,
+            message=f"the files of {name} were last verified {age_days:.0f} days ago",
+            remedy="verify them; a server that runs the schedules does this by itself",
+            command=f"hven verify {name}",
+        )
+
+
+def _find_scheduler_problems(site: Site, status: SiteStatus) -> Iterator[Finding]:
+    scheduled = [item.collection for item in status.collections if item.timing is not None]
+    if scheduled and status.scheduler is None and site.settings.schedule.runs:
+        yield Finding(
+            harm="error",
+            subject="schedule",
+            message=f"no server runs the schedules of {', '.join(scheduled[:5])}",
+            remedy="start a server, or hven work beside it",
+            command="hven work",
+        )
+    for alert in status.alerts:
+        if alert.delivery_problem:
+            yield Finding(
+                harm="error",
+                subject="alerts",
+                message=f"an alert of {alert.at[:10]} about {alert.collection} wasn't delivered: "
+                f"{alert.delivery_problem}",
+                remedy="correct [alerts] in hven.toml",
+                command="hven check",
+            )
+            break
+
+
+def _find_server_problems(site: Site) -> Iterator[Finding]:
+    """Report servers that cannot read something, or wait for a restart, and what the state has for nobody."""
+    for server in list_server_processes(site.settings):
+        if server.problem:
+            yield Finding(harm="error", subject=server.display_name, message=server.problem, command="hven check")
+        if server.waiting:
+            yield Finding(
+                harm="warning",
+                subject=server.display_name,
+                message=f"{', '.join(server.waiting)} changed in hven.toml since it started",
+                remedy="restart the server",
+            )
+    for fault in find_state_faults(site.settings):
+        yield convert_fault(fault)
+
+
+def _find_engine_problems(site: Site) -> Iterator[Finding]:
+    for problem in site.probe_engines():
+        yield Finding(
+            harm="critical" if problem.endswith("not served") else "error",
+            subject="engine",
+            message=problem,
+            remedy="start the database, or correct its address; Hven then continues by itself",
+        )
+    for hint in site.list_missing_indexes():
+        yield Finding(harm="hint", subject="index", message=hint)
+
+
+def _find_leftovers(site: Site) -> Iterator[Finding]:
+    """Report directories of snapshots that the system state does not know: a crashed run left them."""
+    kept_paths = site.store.map_kept_snapshot_paths().get(EMBEDDED_ENGINE, set())
+    directory = site.settings.data_directory / "snapshots"
+    youngest = time.time() - LEFTOVER_AGE_SECONDS
+    leftovers = [
+        path
+        for path in sorted(directory.glob("*/*"))
+        if str(path.relative_to(directory)) not in kept_paths and _is_older(path, youngest)
+    ]
+    if leftovers:
+        collection = next(iter(sorted(site.get_published_state().resources)), "NAME")
+        yield Finding(
+            harm="hint",
+            subject=str(directory),
+            message=f"{len(leftovers)} snapshots of crashed runs take space, such as {leftovers[0]}",
+            remedy="the next ingest of any collection deletes them",
+            command=f"hven ingest {collection}",
+        )
+
+
+def _is_older(path: Path, unix_time: float) -> bool:
+    try:
+        return path.is_dir() and path.stat().st_mtime < unix_time
+    except OSError:  # deleted meanwhile
+        return False
+
+
+PUBLISHED_CHECKS: tuple[SiteCheck[Site], ...] = (
+    SiteCheck(name="health", title="the health of the site", find=_find_health_problems),
+    SiteCheck(name="collections", title="the state of the collections", find=_find_collection_problems),
+    SiteCheck(name="servers", title="the state of the servers", find=_find_server_problems),
+    SiteCheck(name="engines", title="the connection to the engines", find=_find_engine_problems),
+    SiteCheck(name="leftovers", title="the search for files of crashed runs", find=_find_leftovers),
+)
+
+
+def list_source_checks(site: Site) -> list[SiteCheck[Site]]:
+    """List a check for each collection of the secrets and servers that its sources need.
+
+    Parameters
+    ----------
+    site
+        The site.
+    """
+    return [
+        SiteCheck(
+            name="sources",
+            title=f"the connection to the sources of {resource.name}",
+            find=partial(_find_source_problems, resource),
+        )
+        for resource in site.get_published_state().resources.values()
+    ]
+
+
+def _find_source_problems(resource: CollectionSpec, site: Site) -> Iterator[Finding]:
+    directory = site.settings.locate_descriptor(resource.name).parent
+    for fault in find_source_faults(resource, directory, site.settings):
+        yield convert_fault(fault, resource.name)

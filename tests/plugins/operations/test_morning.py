@@ -1,0 +1,128 @@
+"""The page and the feed of a curator's week: changes, refused rows, failures, late sources and slow queries."""
+
+from __future__ import annotations
+
+import json
+import xml.etree.ElementTree as ET
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from asgi_client import Answer, Client
+
+from hven.app._server.application import create_application
+from hven.ingest.api.runs import ingest_collection
+from hven.model.errors import HvenError
+from hven.model.settings import load_settings
+from hven.plugins.operations.morning_page import write_morning_feed
+from hven.plugins.operations.morning_report import list_collection_days
+from hven.plugins.operations.query_log import SlowQueryLog
+from hven.site import Site
+from hven.site.auth import ANONYMOUS_PRINCIPAL, Principal
+
+TOML = """\
+name = "x"
+title = "Tycho & Sophie"
+[health]
+operators = ["olga"]
+[projects.hesiod]
+title = "HESIOD"
+"""
+TABLE = """\
+collection: {name}
+title: The {name}
+{more}tables:
+  main:
+    primary: [id]
+    source: {{kind: csv, files: a.csv}}
+    columns: {{id: {{type: int32, ucd: meta.id;meta.main}}, vmag: {{type: float64, required: true}}}}
+"""
+ATOM = "{http://www.w3.org/2005/Atom}"
+CURATOR = Principal(name="anna", groups=frozenset({"project:hesiod:curator", "project:hesiod"}))
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a site with a collection of a project, whose last run failed, and another one."""
+    place = tmp_path_factory.mktemp("morning") / "site"
+    for name, more in (("stars", "project: hesiod\n"), ("moons", "")):
+        (place / "collections" / name).mkdir(parents=True)
+        (place / "collections" / name / "a.csv").write_text("id,vmag\n1,1\n2,bright\n3,3\n")
+        (place / "collections" / name / f"{name}.yaml").write_text(TABLE.format(name=name, more=more))
+    (place / "hven.toml").write_text(TOML)
+    with Site(load_settings(place)) as site:
+        for name in ("stars", "moons"):
+            ingest_collection(site, name)
+        (place / "collections/stars/a.csv").write_text("id,vmag\n1,none\n2,bright\n3,dark\n")
+        with pytest.raises(HvenError):
+            ingest_collection(site, "stars")
+        entry = {"time": site.store.runs.list_runs("stars")[0].ended, "seconds": 9, "user": "account"}
+        log = SlowQueryLog(site.settings)
+        advice = ["stars.main: no index of vmag", "moons.main: no index of id"]
+        tables = {"stars.main": 3, "moons.main": 3}
+        log.append({**entry, "text": "SELECT 1 <b>", "tables": tables, "reads": [], "advice": advice})
+        log.append({**entry, "text": "SELECT x FROM hidden.t", "tables": {**tables, "hidden.t": 1}})
+    return place
+
+
+@pytest.fixture
+def ask(directory: Path) -> Iterator[Callable[..., Answer]]:
+    principals = {"anna": CURATOR, "olga": Principal(name="olga"), "max": Principal(name="max")}
+    with Site(load_settings(directory)) as site:
+        application = create_application(
+            site, identify_principal=lambda request: principals.get(request.headers["x-who"], ANONYMOUS_PRINCIPAL)
+        )
+        client = Client(application)
+        yield lambda who, path, accept="": client.ask("GET", path, headers={"x-who": who, "accept": accept})
+
+
+def test_a_week_of_a_collection(directory: Path) -> None:
+    with Site(load_settings(directory)) as site:
+        (day,) = list_collection_days(site, {"stars"}, 7)
+        assert list_collection_days(site, set(), 7) == []
+    lines = {(line.kind, line.text): line.command for line in day.lines}
+    kinds = [line.kind for line in day.lines]
+    assert kinds.count("failed") == 1
+    refused = next(text for kind, text in lines if kind == "refused")
+    assert refused.startswith("1 rows of stars.main were refused: ")
+    assert refused.endswith(", first in a.csv row 2")
+    assert any(text.endswith("ingest: stars.main: 2 rows") for _, text in lines)
+    slow = [text for kind, text in lines if kind == "slow"]
+    assert slow == [
+        "1 slow queries, 9 s in all: SELECT 1 <b>; stars.main: no index of vmag",
+        "1 slow queries, 9 s in all: a query of private data",
+    ]
+    assert ("late", "failing: the last run failed; the published rows are unchanged") in lines
+    assert "hven ingest stars" in lines.values()
+
+
+def test_curators_see_their_own_collections(ask: Callable[..., Answer]) -> None:
+    statuses = {who: ask(who, "/morning").status for who in ("nobody", "max", "anna", "olga")}
+    assert statuses == {"nobody": 401, "max": 403, "anna": 200, "olga": 200}
+    assert [ask(who, "/morning.atom").status for who in ("nobody", "max")] == [401, 403]
+    names = {who: {day["collection"] for day in json.loads(ask(who, "/morning.json").body)} for who in ("anna", "olga")}
+    assert names == {"anna": {"stars"}, "olga": {"stars", "moons"}}
+    page = ask("anna", "/morning?lang=fr", "text/html")
+    assert "Mes collections cette semaine" in page.text
+    assert "SELECT 1 &lt;b&gt;" in page.text
+    assert page.headers["cache-control"] == "private, no-store"
+
+
+def test_the_feed_keeps_its_ids(ask: Callable[..., Answer]) -> None:
+    answer = ask("anna", "/morning.atom")
+    assert answer.headers["content-type"] == "application/atom+xml; charset=utf-8"
+    assert answer.headers["cache-control"] == "private, no-store"
+    feed = ET.fromstring(answer.body)
+    (entry,) = feed.findall(f"{ATOM}entry")
+    assert entry.findtext(f"{ATOM}title", "").startswith("The stars, 20")
+    assert "SELECT 1 &lt;b&gt;" in entry.findtext(f"{ATOM}content", "")
+    assert feed.findtext(f"{ATOM}updated") == entry.findtext(f"{ATOM}updated")
+    again = ET.fromstring(ask("anna", "/morning.atom").body)
+    assert again.findtext(f"{ATOM}id") == feed.findtext(f"{ATOM}id")
+    assert again.findtext(f"{ATOM}entry/{ATOM}id") == entry.findtext(f"{ATOM}id")
+
+
+def test_an_empty_feed_is_valid() -> None:
+    feed = ET.fromstring(write_morning_feed([], "A < B", "https://x.example"))
+    assert feed.findtext(f"{ATOM}title") == "A < B: collections"
+    assert feed.findtext(f"{ATOM}updated")
