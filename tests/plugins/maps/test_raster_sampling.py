@@ -14,7 +14,7 @@ from PIL import Image
 
 from hven.model.errors import TextPlace
 from hven.plugins.maps.frames import find_frame
-from hven.plugins.maps.map_drawing import LayerRaster, encode_picture
+from hven.plugins.maps.map_drawing import LayerRaster, draw_map, encode_picture
 from hven.plugins.maps.map_layers import MapLayer
 from hven.plugins.maps.map_rasters import RasterInfo
 from hven.plugins.maps.map_views import MapView
@@ -143,3 +143,28 @@ def test_pictures_survive_their_encoding(channels: int) -> None:
     picture = Image.open(io.BytesIO(encode_picture(Image.fromarray(pixels), "image/png")))
     assert len(picture.getbands()) == channels
     assert (np.asarray(picture.convert("RGBA")) == pixels).all()
+
+
+STOPS = ("1 255 0 0", "5 0 255 0", "9 0 0 255")
+
+
+def draw_colours(path: Path, **keys: object) -> set[tuple[int, ...]]:
+    layer = MapLayer(name="x", title="x", files={"": path.name}, place=TextPlace(), **keys)  # type: ignore[arg-type]
+    view = MapView(frame=find_frame("IAU_2015:49930"), bounds=(-1e6, -1e6, 1e6, 1e6), width=97, height=97)
+    picture = draw_map([LayerRaster(layer, path, path.parent)], view, background=None).convert("RGBA")
+    return {tuple(colour) for colour in np.asarray(picture).reshape(-1, 4).tolist()}
+
+
+def test_codes_have_the_colours_of_their_stops(tmp_path: Path) -> None:
+    """Without `smooth`, a raster whose values are those of the stops is one of codes."""
+    path = tmp_path / "classes.tif"
+    own_colours = {(255, 0, 0, 255), (0, 255, 0, 255), (0, 0, 255, 255)}
+    write_raster(path, np.random.default_rng(8).choice([1, 5, 9], (90, 180)).astype("uint8"))
+    assert draw_colours(path, colours=STOPS) == own_colours
+    assert len(draw_colours(path, colours=STOPS, is_smooth=True)) > 100
+    assert len(draw_colours(path)) > 100, "a named scale is no list of codes"
+    write_raster(path, np.random.default_rng(8).choice([1, 4, 9], (90, 180)).astype("uint8"))
+    assert len(draw_colours(path, colours=STOPS)) > 100, "4 has no colour of its own"
+    with rasterio.open(path, "r+") as dataset:
+        dataset.write_colormap(1, {1: (9, 8, 7, 255), 4: (90, 80, 70, 255), 9: (19, 18, 17, 255)})
+    assert draw_colours(path) == {(9, 8, 7, 255), (90, 80, 70, 255), (19, 18, 17, 255)}, "the palette of the file"

@@ -38,13 +38,21 @@ class ColourScale:
         Values of the stops, ascending.
     colours
         Red, green, blue and opacity of each stop, 0 to 255.
+    are_codes
+        Whether each value has the colour of the nearest stop, because the values are codes.
     """
 
     values: tuple[float, ...]
     colours: tuple[tuple[int, int, int, int], ...]
+    are_codes: bool = False
 
     def find_colours(self, values: NDArray[Any], is_valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
         """Look up the colours of values; invalid ones are transparent."""
+        if self.are_codes:
+            middles = (np.array(self.values[1:]) + self.values[:-1]) / 2
+            found = np.array(self.colours, dtype=np.uint8)[np.searchsorted(middles, values)]
+            found[~is_valid] = 0
+            return found
         low, high = self.values[0], self.values[-1]
         positions = np.where(is_valid, values, low).astype(np.result_type(values.dtype, np.float32), copy=False)
         positions -= low

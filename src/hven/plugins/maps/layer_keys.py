@@ -82,14 +82,17 @@ class LayerSection(
     colours: OneOrMore[Text]
     (
         "colours of the values: grey, viridis, terrain or blue_red; a file as `gdaldem color-relief` reads it; or its "
-        "lines as a list, for example [0 blue, 1 red]. Default: grey"
+        "lines as a list, for example [0 blue, 1 red]. Default: the palette of the raster, or grey"
     )
     range: OneOrMore[float]
     "values with the first and the last colour, for example [0, 0.4]. Default: those of the colours or of the raster"
     legend: Text
     "path of a PNG that explains the colours, from the folder of the descriptor. Default: Hven draws the colours"
     smooth: bool
-    "true: values between pixels are interpolated. Default: true, except for codes with a colour each"
+    (
+        "true: values between pixels are interpolated. Default: true, except for codes: whole numbers that all have a "
+        "colour in `colours` or in the palette of the raster"
+    )
     unit: Text
     "unit of the values (VOUnits)"
     quantity: LocalizedTextValue

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from hven.model.errors import ParamError
-from hven.plugins.maps.colour_scales import ColourScale, read_colour_scale
+from hven.plugins.maps.colour_scales import NAMED_SCALES, ColourScale, read_colour_scale
 from hven.plugins.maps.frames import Frame, find_frame
 from hven.plugins.maps.map_rasters import RasterInfo, read_raster_info
 from hven.plugins.maps.map_views import MapView
@@ -53,8 +53,21 @@ class LayerRaster:
 
     def read_colours(self) -> ColourScale:
         """Read the colours of its values."""
-        raster_range = self.read_info().value_range
-        return read_colour_scale(self.layer.colours, self.directory, self.layer.value_range, raster_range)
+        info = self.read_info()
+        if info.palette and not self.layer.colours:
+            values, colours = zip(*info.palette, strict=True)
+            return ColourScale(values, colours, are_codes=self.layer.is_smooth is not True)
+        scale = read_colour_scale(self.layer.colours, self.directory, self.layer.value_range, info.value_range)
+        has_own_colours = tuple(self.layer.colours) not in {(), *((name,) for name in NAMED_SCALES)}
+        if self.layer.is_smooth is True or not has_own_colours or not info.codes:
+            return scale
+        return replace(scale, are_codes=info.codes <= set(scale.values))
+
+    def check_smoothness(self) -> bool:
+        """Check whether values between pixels are interpolated: as the layer says, or unless they are codes."""
+        if self.layer.is_smooth is not None or self.read_info().shows_colours:
+            return self.layer.is_smooth is not False
+        return not self.read_colours().are_codes
 
 
 def find_request_frame(text: str, aliases: Mapping[str, str]) -> Frame:
@@ -102,7 +115,7 @@ def draw_map(rasters: Sequence[LayerRaster], view: MapView, *, background: tuple
 def _draw_layer(raster: LayerRaster, view: MapView) -> NDArray[np.uint8]:
     """Find the colours of pixels, with their opacities unless all are opaque."""
     info = raster.read_info()
-    values, is_valid = sample_view(info, view, is_smooth=raster.layer.is_smooth is not False)
+    values, is_valid = sample_view(info, view, is_smooth=raster.check_smoothness())
     if not info.shows_colours:
         return raster.read_colours().find_colours(values[0], is_valid)
     colours = (np.moveaxis(values, 0, 2) + 0.5).astype(np.uint8)  # rounds

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import rasterio
 from affine import Affine
-from rasterio.enums import MaskFlags
+from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 DRIVERS = ("GTiff", "PDS", "PDS4", "ISIS3", "ISIS2", "VICAR", "PNG", "JPEG")
 MAX_IDLE_DATASETS = 16  # open datasets of a process, whose blocks GDAL keeps
 COARSE_PIXELS = 512  # width and height of the coarse reading for the range of values
+MAX_CODES = 256  # distinct values of a raster of codes
 MIN_OVERVIEW_PIXELS = 16 << 20  # rasters with fewer pixels need no overviews
 # GDAL counts small numbers as MiB, but rasterio passes bytes
 GDAL_OPTIONS = {"GDAL_CACHEMAX": 64 << 20, "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "GDAL_PAM_ENABLED": "NO"}
@@ -79,6 +80,10 @@ class RasterInfo:
         Whether the file has a mask or an opacity.
     value_range
         Range of the values, from a coarse reading.
+    codes
+        Whole numbers that a coarse reading finds, if there are few.
+    palette
+        Colours of whole numbers, from the file: red, green, blue and opacity by the number; empty: it has none.
     levels
         The raster and its overviews, the largest first.
     file_state
@@ -96,6 +101,8 @@ class RasterInfo:
     missing_values: tuple[float, ...]
     has_mask: bool
     value_range: tuple[float, float]
+    codes: frozenset[float]
+    palette: tuple[tuple[float, tuple[int, int, int, int]], ...]
     levels: tuple[RasterLevel, ...]
     file_state: tuple[int, int, int]
 
@@ -203,12 +210,11 @@ def read_raster_info(layer: MapLayer, path: Path, overviews_directory: Path | No
     """
     file_stat = path.stat()
     file_state = file_stat.st_size, file_stat.st_mtime_ns, file_stat.st_ino
-    overviews_path = None
-    if overviews_directory is not None:
-        overviews_path = overviews_directory / name_overviews_file(layer, path)
-        if not overviews_path.is_file():
-            overviews_path = None
-    return _read_raster_info(layer, path, file_state, overviews_path)
+    info = _read_raster_info(layer, path, file_state, None)
+    if overviews_directory is None or has_enough_overviews(info):
+        return info
+    overviews_path = overviews_directory / name_overviews_file(layer, path)
+    return _read_raster_info(layer, path, file_state, overviews_path) if overviews_path.is_file() else info
 
 
 def name_overviews_file(layer: MapLayer, path: Path) -> str:
@@ -220,7 +226,8 @@ def name_overviews_file(layer: MapLayer, path: Path) -> str:
         file_stat.st_mtime_ns,
         layer.band,
         layer.missing_value,
-        layer.is_smooth is False,
+        layer.is_smooth,
+        layer.colours,
     )
     return f"{hashlib.sha256(repr(state).encode()).hexdigest()[:32]}.tif"
 
@@ -276,6 +283,8 @@ def _read_raster_info(
                 MaskFlags.per_dataset in flags or MaskFlags.alpha in flags for flags in dataset.mask_flag_enums
             ),
             value_range=(0.0, 1.0),
+            codes=frozenset(),
+            palette=_read_palette(dataset, bands),
             levels=_list_levels(path, bands, overviews_path),
             file_state=file_state,
         )
@@ -285,13 +294,22 @@ def _read_raster_info(
     if is_valid.any() and not shows_colours:
         shown_values = values[0][is_valid]
         low, high = float(shown_values.min()), float(shown_values.max())
-        return replace(info, value_range=(low, high if high > low else low + 1))
+        info = replace(info, value_range=(low, high if high > low else low + 1))
+        distinct_values = np.unique(shown_values)
+        if values.dtype.kind in "iu" and len(distinct_values) <= MAX_CODES:
+            info = replace(info, codes=frozenset(distinct_values.tolist()))
     return info
 
 
 def has_enough_overviews(info: RasterInfo) -> bool:
     """Check whether the smallest overview of a raster, or the raster itself, has few enough pixels."""
     return info.levels[-1].width * info.levels[-1].height <= MIN_OVERVIEW_PIXELS
+
+
+def _read_palette(dataset: Any, bands: tuple[int, ...]) -> tuple[tuple[float, tuple[int, int, int, int]], ...]:
+    if len(bands) > 1 or dataset.colorinterp[bands[0] - 1] != ColorInterp.palette:
+        return ()
+    return tuple((float(value), colour) for value, colour in sorted(dataset.colormap(bands[0]).items()))
 
 
 def _list_missing_values(layer: MapLayer, dataset: Any) -> tuple[float, ...]:

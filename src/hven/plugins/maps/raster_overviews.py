@@ -110,7 +110,7 @@ def build_overviews(
     report_progress
         Called with the number of rows of the raster that are ready.
     """
-    info, is_smooth = raster.read_info(), raster.layer.is_smooth is not False
+    info, is_smooth = raster.read_info(), raster.check_smoothness()
     path.parent.mkdir(parents=True, exist_ok=True)
     width, height = -(-info.width // 2), -(-info.height // 2)
     chunk_rows = max(MAX_CHUNK_PIXELS // width // BLOCK_PIXELS, 1) * BLOCK_PIXELS

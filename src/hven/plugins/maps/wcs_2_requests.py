@@ -98,7 +98,7 @@ def answer_coverage(params: RequestParams, raster: LayerRaster, aliases: Mapping
         remedy = "request a smaller box, or fewer pixels with SCALESIZE"
         raise ParamError(error.message, name="SCALESIZE", remedy=remedy) from None
     is_nearest = _NEAREST_PATTERN.search(params.read_one("INTERPOLATION") or "") is not None
-    is_smooth = raster.layer.is_smooth is not False and not is_nearest
+    is_smooth = raster.check_smoothness() and not is_nearest
     return write_coverage(raster, view, media_type, is_smooth=is_smooth), media_type
 
 

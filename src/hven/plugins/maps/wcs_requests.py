@@ -49,7 +49,7 @@ def answer_coverage(params: RequestParams, raster: LayerRaster, aliases: Mapping
     media_type = find_media_type(params.read_one("FORMAT") or "GeoTIFF")
     view = _read_view(params, aliases, info)
     require_body(info, view.frame)
-    is_smooth = raster.layer.is_smooth is not False and params.read_one("INTERPOLATION") != "nearest neighbor"
+    is_smooth = raster.check_smoothness() and params.read_one("INTERPOLATION") != "nearest neighbor"
     return write_coverage(raster, view, media_type, is_smooth=is_smooth), media_type
 
 
