@@ -14,6 +14,8 @@ from hven.ingest.sync import sync_collection
 from hven.model.errors import HvenError
 from hven.plugins.matching.candidate_service import FACE as CANDIDATES
 from hven.plugins.matching.limit_service import FACE as LIMITS
+from hven.plugins.matching.match_cache import MatchCache
+from hven.plugins.matching.pair_search import PairSearch
 from hven.query import run_query
 from hven.testing.site import open_site_with_descriptor
 from plugins.matching.generated_stars import generate_pairs, move_stars, write_csv
@@ -171,6 +173,27 @@ def test_other_limits_are_those_of_a_new_match(site, stars, tmp_path):
     with open_stars(tmp_path, *stars, **options) as opened:
         ingest_collection(opened, "sky")
         assert list_pairs(read(opened, partners)) == expected
+
+
+def test_a_run_matches_once_for_all_tables(tmp_path, stars, monkeypatch):
+    """The log is made of the pairs that were found for the objects; the next run finds them anew."""
+    first, second = (table.slice(0, 300) for table in stars)
+    found = []
+    find_pairs = PairSearch.find_pairs
+    monkeypatch.setattr(PairSearch, "find_pairs", lambda *arguments: found.append(1) or find_pairs(*arguments))
+    with open_stars(tmp_path, first, second, columns=["v"], dmag="reference.mag - gaia.v") as opened:
+        ingest_collection(opened, "sky")
+        assert len(found) == 1
+        objects, log = (read(opened, f"SELECT * FROM sky.{table}") for table in ("matched", "candidates"))
+        ingest_collection(opened, "sky")
+        assert len(found) == 2
+        (directory,) = opened.settings.data_directory.rglob("matches")
+        assert len(list(directory.iterdir())) == 1
+        monkeypatch.setattr(MatchCache, "load_match", lambda *_: None)
+        ingest_collection(opened, "sky")
+        assert len(found) == 4
+        assert read(opened, "SELECT * FROM sky.matched").equals(objects)
+        assert read(opened, "SELECT * FROM sky.candidates").equals(log)
 
 
 def test_inputs_are_pinned(site):

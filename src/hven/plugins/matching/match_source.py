@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from hven.model.errors import SourceError
 from hven.plugins.matching.catalogue_reading import CatalogueReader
+from hven.plugins.matching.match_cache import MatchCache
 from hven.plugins.matching.match_columns import (
     build_candidate_arrays,
     build_log_texts,
@@ -60,6 +61,7 @@ class MatchSource:
         self.options = options
         self.context = context
         self._run_query = run_query
+        self._cache = MatchCache(context, options)
         keeps_motionless = options.missing_motion == "zero"
         self._reference = CatalogueReader(REFERENCE_NAME, options.reference, run_query, keeps_motionless)
         # the motion of a partner matters only if it is moved to a common epoch
@@ -141,6 +143,15 @@ class MatchSource:
             yield batch if self.options.rows == "candidates" else batch.filter(batch.column("is_partner"))
 
     def _match_catalogue(
+        self, name: str, reference: ReferenceStars
+    ) -> tuple[FoundPairs, MatchVerdicts, dict[str, Floats]]:
+        match = self._cache.load_match(name)
+        if match is None:
+            match = self._compute_match(name, reference)
+            self._cache.store_match(name, match)
+        return match
+
+    def _compute_match(
         self, name: str, reference: ReferenceStars
     ) -> tuple[FoundPairs, MatchVerdicts, dict[str, Floats]]:
         reader, expressions, catalogue = self._readers[name], self._expressions[name], self.options.catalogues[name]
