@@ -275,6 +275,25 @@ def test_pairs_are_those_of_stilts(tmp_path, stars, best, find, score):
 
 
 @pytest.mark.needs("stilts")
+def test_the_order_of_tables_matters_as_in_stilts(tmp_path):
+    """Star 1 is nearest to 10, and 2 to 11; 11 is nearest to 1: only the first table sees two pairs."""
+    left, right = ([1, 2], [0.1, 0.6]), ([10, 11], [0.0, 0.3])
+    sizes = []
+    for name, (ids, offsets), (sources, partner_offsets) in (("a", left, right), ("b", right, left)):
+        zeros = np.zeros(2)
+        ra = 180 + np.array(offsets) / 3600
+        first = pa.table({"id": ids, "ra": ra, "dec": zeros, "pmra": zeros, "pmdec": zeros, "mag": zeros})
+        second = pa.table({"source": sources, "ra": 180 + np.array(partner_offsets) / 3600, "dec": zeros, "v": zeros})
+        with open_stars(tmp_path / name, first, second, best="unique") as opened:
+            ingest_collection(opened, "sky")
+            rows = read(opened, "SELECT id, XM_GAIA_id AS partner FROM sky.matched WHERE XM_GAIA_id IS NOT NULL")
+        ours = set(zip(rows["id"].to_pylist(), rows["partner"].to_pylist(), strict=True))
+        assert ours == run_tmatch2(tmp_path / name, first, second, "best")
+        sizes.append(len(ours))
+    assert sizes == [2, 1]
+
+
+@pytest.mark.needs("stilts")
 def test_mutual_partners_are_the_best_of_both_sides_in_stilts(tmp_path, stars):
     first, second = stars
     with open_stars(tmp_path, first, second) as opened:
