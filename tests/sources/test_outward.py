@@ -86,7 +86,7 @@ def test_simbad_and_ned_are_asked_as_often_as_they_bear(monkeypatch):
     hands = Hands()
     monkeypatch.setattr(_rate_limiting, "time", hands)
     turns = _rate_limiting.HostRateLimiter({"Own.example": 2})
-    for host, rate in (("simbad.cds.unistra.fr", 8), ("NED.ipac.caltech.edu", 1), ("own.example", 2)):
+    for host, rate in (("simbad.cds.unistra.fr", 5), ("NED.ipac.caltech.edu", 1), ("own.example", 2)):
         begin = hands.now
         for _ in range(9):
             turns.wait_for_turn(host, 60)

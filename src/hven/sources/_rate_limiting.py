@@ -28,11 +28,11 @@ RETRYABLE_STATUSES = frozenset({429, 502, 503, 504})  # another attempt after a 
 MAX_TURN_AHEAD_SECONDS = 3600.0  # a turn that is later than this was written by a wrong clock
 # requests a second that these services allow; they lock out clients that send more for an hour
 HOST_REQUESTS_PER_SECOND: Mapping[str, float] = {
-    "simbad.cds.unistra.fr": 8.0,
-    "simbad.u-strasbg.fr": 8.0,
-    "simbad.cfa.harvard.edu": 8.0,
-    "cds.unistra.fr": 8.0,
-    "cdsweb.u-strasbg.fr": 8.0,
+    "simbad.cds.unistra.fr": 5.0,
+    "simbad.u-strasbg.fr": 5.0,
+    "simbad.cfa.harvard.edu": 5.0,
+    "cds.unistra.fr": 5.0,
+    "cdsweb.u-strasbg.fr": 5.0,
     "ned.ipac.caltech.edu": 1.0,
 }
 _UNSAFE_FILENAME_PATTERN = re.compile(r"[^a-z0-9.-]")
@@ -50,6 +50,10 @@ class ServiceBusyError(UnreachableError):
     ) -> None:
         super().__init__(message, remedy=remedy)
         self.retry_after_seconds = retry_after_seconds
+
+
+class RequestCeilingError(ServiceBusyError):
+    """The site has sent the service as many requests as it may; the service itself may be well."""
 
 
 class HostRateLimiter:
@@ -86,7 +90,7 @@ class HostRateLimiter:
         with self._lock:
             pause = self._reserve_turn(host.lower(), 1 / rate, max_wait_seconds)
         if pause > max_wait_seconds:
-            raise ServiceBusyError(
+            raise RequestCeilingError(
                 f"Hven sends at most {rate:g} requests a second to {host}, and the next request would have to wait "
                 f"{pause:.0f} s",
                 pause,

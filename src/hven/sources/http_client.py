@@ -30,7 +30,8 @@ from hven.sources._rate_limiting import (
     retry_with_backoff,
 )
 
-# callers import it from this module
+# callers import these from this module
+from hven.sources._rate_limiting import RequestCeilingError as RequestCeilingError  # noqa: PLC0414
 from hven.sources._rate_limiting import UnreachableError as UnreachableError  # noqa: PLC0414
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def set_host_rate_limits(requests_per_second: Mapping[str, float], directory: Pa
     Parameters
     ----------
     requests_per_second
-        Host -> requests a second. Other hosts have no limit, except SIMBAD (8) and NED (1).
+        Host -> requests a second. Other hosts have no limit, except SIMBAD (5) and NED (1).
     directory
         Directory in which processes share their turns; None: this process counts alone.
     """

@@ -7,11 +7,15 @@ import pytest
 
 from hven.model import plugins
 from hven.model.table import build_columns_from_arrow
+from hven.plugins.matching.identity_rules import RULES
 from hven.testing.source import SourceContract
 from process_runner import run_hven
 
 TABLES = {
     "sky.near": pa.table({"id": [1, 2, 3], "ra": [10.0, 20.0, 30.0], "dec": [0.0, 0.0, None]}),
+    "sky.named": pa.table(
+        {"id": [1, 2, 3], "name": ["A", "b", "?"], "ra": [10.0, 20.0, 30.0], "dec": [0.0, 0.0, None]}
+    ),
     "sky.far": pa.table({"source": ["a", "b"], "lon": [10.0001, 20.1], "lat": [0.0, 0.0]}),
 }
 CATALOGUES = {"gaia": {"table": "sky.far", "id": "source", "ra": "lon", "dec": "lat", "radius": 1.0}}
@@ -64,6 +68,43 @@ class TestMatch(SourceContract):
 
     def write_source_files(self, directory):
         return OPTIONS
+
+    def build_source_context(self, directory):
+        return replace(super().build_source_context(directory), run_query=run_query)
+
+
+class TestIdentify(SourceContract):
+    kind = "identify"
+    has_files = False
+    rows = [
+        {
+            "id": number,
+            "ident_catalogue": catalogue,
+            "ident_id": oid,
+            "ident_main": oid,
+            "ident_sep": separation,
+            "ident_sep_2nd": None,
+            "ident_n": count,
+            "ident_confidence": confidence,
+            "ident_reason": RULES[rule].reason,
+            "ident_by": "rule",
+            "ident_epoch": epoch,
+            "ident_conflict_id": conflict[0],
+            "ident_conflict_main": conflict[0],
+            "ident_conflict_sep": conflict[1],
+        }
+        for number, catalogue, oid, separation, count, confidence, rule, epoch, conflict in (
+            (1, "far", "a", pytest.approx(0.36), 1, "high", 1, 2000.0, (None, None)),
+            (2, None, None, None, 0, "conflict", 8, 2000.0, ("b", pytest.approx(360))),
+            (3, None, None, None, 0, "none", 0, None, (None, None)),
+        )
+    ]
+
+    def write_source_files(self, directory):
+        return {
+            "targets": {"table": "sky.named", "id": "id", "name": "name", "ra": "ra", "dec": "dec"},
+            "among": {"far": {"table": "sky.far", "id": "source", "ra": "lon", "dec": "lat", "names": ["source"]}},
+        }
 
     def build_source_context(self, directory):
         return replace(super().build_source_context(directory), run_query=run_query)

@@ -14,6 +14,8 @@ from hven.ingest.sync import sync_collection
 from hven.model.errors import HvenError
 from hven.plugins.matching.candidate_service import FACE as CANDIDATES
 from hven.plugins.matching.limit_service import FACE as LIMITS
+from hven.plugins.matching.match_cache import MatchCache
+from hven.plugins.matching.pair_search import PairSearch
 from hven.query import run_query
 from hven.testing.site import open_site_with_descriptor
 from plugins.matching.generated_stars import generate_pairs, move_stars, write_csv
@@ -173,6 +175,27 @@ def test_other_limits_are_those_of_a_new_match(site, stars, tmp_path):
         assert list_pairs(read(opened, partners)) == expected
 
 
+def test_a_run_matches_once_for_all_tables(tmp_path, stars, monkeypatch):
+    """The log is made of the pairs that were found for the objects; the next run finds them anew."""
+    first, second = (table.slice(0, 300) for table in stars)
+    found = []
+    find_pairs = PairSearch.find_pairs
+    monkeypatch.setattr(PairSearch, "find_pairs", lambda *arguments: found.append(1) or find_pairs(*arguments))
+    with open_stars(tmp_path, first, second, columns=["v"], dmag="reference.mag - gaia.v") as opened:
+        ingest_collection(opened, "sky")
+        assert len(found) == 1
+        objects, log = (read(opened, f"SELECT * FROM sky.{table}") for table in ("matched", "candidates"))
+        ingest_collection(opened, "sky")
+        assert len(found) == 2
+        (directory,) = opened.settings.data_directory.rglob("matches")
+        assert len(list(directory.iterdir())) == 1
+        monkeypatch.setattr(MatchCache, "load_match", lambda *_: None)
+        ingest_collection(opened, "sky")
+        assert len(found) == 4
+        assert read(opened, "SELECT * FROM sky.matched").equals(objects)
+        assert read(opened, "SELECT * FROM sky.candidates").equals(log)
+
+
 def test_inputs_are_pinned(site):
     records = site.store.read_published_records()[1]
     inputs = records["sky.matched"].provenance["inputs"]
@@ -249,6 +272,25 @@ def test_pairs_are_those_of_stilts(tmp_path, stars, best, find, score):
         rows = read(opened, "SELECT id, candidate_id, separation FROM sky.candidates WHERE is_partner = 'true'")
     ours = set(zip(rows["id"].to_pylist(), map(int, rows["candidate_id"].to_pylist()), strict=True))
     assert ours == run_tmatch2(tmp_path, first, second, find, with_magnitudes=score is not None)
+
+
+@pytest.mark.needs("stilts")
+def test_the_order_of_tables_matters_as_in_stilts(tmp_path):
+    """Star 1 is nearest to 10, and 2 to 11; 11 is nearest to 1: only the first table sees two pairs."""
+    left, right = ([1, 2], [0.1, 0.6]), ([10, 11], [0.0, 0.3])
+    sizes = []
+    for name, (ids, offsets), (sources, partner_offsets) in (("a", left, right), ("b", right, left)):
+        zeros = np.zeros(2)
+        ra = 180 + np.array(offsets) / 3600
+        first = pa.table({"id": ids, "ra": ra, "dec": zeros, "pmra": zeros, "pmdec": zeros, "mag": zeros})
+        second = pa.table({"source": sources, "ra": 180 + np.array(partner_offsets) / 3600, "dec": zeros, "v": zeros})
+        with open_stars(tmp_path / name, first, second, best="unique") as opened:
+            ingest_collection(opened, "sky")
+            rows = read(opened, "SELECT id, XM_GAIA_id AS partner FROM sky.matched WHERE XM_GAIA_id IS NOT NULL")
+        ours = set(zip(rows["id"].to_pylist(), rows["partner"].to_pylist(), strict=True))
+        assert ours == run_tmatch2(tmp_path / name, first, second, "best")
+        sizes.append(len(ours))
+    assert sizes == [2, 1]
 
 
 @pytest.mark.needs("stilts")

@@ -2,113 +2,30 @@
 
 from __future__ import annotations
 
-import http.server
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
-from xml.sax.saxutils import escape
 
 import pyarrow as pa
 import pytest
 
 from hven.model.errors import OverloadedError, SourceError
-from hven.plugins.resolvers import sesame
+from hven.plugins.resolvers import sesame, simbad_store
 from hven.plugins.resolvers.settings import NameResolverSettings
 from hven.query import resolver
 from hven.query.resolver import _providers as asking
 from hven.site import Site
 from hven.testing.site import open_tiny_site
+from plugins.resolvers.fake_sesame import XML, Sesame, serve_sesame
 from process_runner import wait_until
-
-HEAD = '<?xml version="1.0" encoding="UTF-8" standalone="yes"?>\n<Sesame xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance">\n'
-XML = (
-    HEAD
-    + """<Target option="S"><name>{name}</name>
-<Resolver name="S=Simbad (CDS, via client/server)"><!-- delay: 12[ms] --><INFO>from cache</INFO>
- <otype>PM*</otype><jpos>17:57:48.49 +04:41:36.1</jpos><jradeg>269.45207696</jradeg><jdedeg>+4.69336497</jdedeg>
- <refPos>2020yCat.1350....0G</refPos><errRAmas>0.026</errRAmas><errDEmas>0.029</errDEmas>
- <pm><v>10393.349</v><pa>355.6</pa><pmRA>-801.551</pmRA><epmRA>0.032</epmRA><pmDE>10362.394</pmDE><epmDE>0.036</epmDE><r>2020yCat</r></pm>
- <oname>NAME Barnard's star</oname><alias>GJ 699</alias><alias>HIP  87937</alias><alias>V* V2500 Oph</alias></Resolver></Target></Sesame>"""
-)
-TEXT = """# {name}\t#Q22523669
-#=Sc=Simbad (CDS, via client/server):    1     3ms (from cache)
-%@ 2817998
-%C.0 PM*
-%J 269.45207696 +04.69336497 = 17:57:48.49     +04:41:36.1
-%J.E [0.03 0.03 90] A 2020yCat.1350....0G
-%P -801.551 +10362.394 [0.032 0.036 0] A 2020yCat.1350....0G
-%I.0 NAME Barnard's star
-%I GJ 699
-%I HIP  87937
-#====Done (2026-Nov-20,12:00:00z)====
-"""
-NOTHING = (
-    HEAD
-    + '<Target option="S"><name>{name}</name><Resolver name="S=Simbad"><INFO>*** Nothing found ***</INFO></Resolver></Target></Sesame>'
-)
-ANSWERS: dict[str, str | bytes] = {
-    "barnard": XML,
-    "text": TEXT,
-    "nothing": NOTHING,
-    "nothingelse": NOTHING,
-    "html": "<!DOCTYPE html><html><body>Please log in</body></html>",
-    "xhtml": "<html><body>down for work</body></html>",
-    "cut": XML[:400],
-    "cuttext": TEXT[:60],
-    "noise": bytes(range(256)) * 8,
-    "empty": "",
-    "bomb": '<?xml version="1.0"?><!DOCTYPE a [<!ENTITY b "bbbb"><!ENTITY c "&b;&b;&b;">]><Sesame>&c;</Sesame>',
-    "elsewhere": XML.replace("269.45207696", "1e9"),
-    "words": XML.replace("269.45207696", "unknown"),
-    "long": HEAD + " " * (3 * 1024**2),
-    "nan": XML.replace("+4.69336497", "nan"),
-}
-
-
-class Sesame(http.server.BaseHTTPRequestHandler):
-    asked: list[str] = []
-    over = threading.Event()  # nobody is kept waiting any more
-
-    def do_GET(self) -> None:
-        name = unquote(self.path.rpartition("?")[2])
-        type(self).asked.append(self.path)
-        if name == "slow":
-            self.over.wait(60)
-        if name == "drip":
-            self.send_response(200)
-            self.end_headers()
-            while not self.over.wait(0.05):
-                self.wfile.write(b" ")
-            return
-        body = ANSWERS.get(name.lower().replace(" ", ""), NOTHING)
-        raw = body if isinstance(body, bytes) else body.replace("{name}", escape(name)).encode()
-        self.send_response(500 if name == "broken" else 200)
-        self.send_header("Content-Length", str(len(raw)))
-        self.end_headers()
-        self.wfile.write(raw)
-
-    def handle(self) -> None:
-        try:
-            super().handle()
-        except OSError:  # who asked has left
-            self.close_connection = True
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
 
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Sesame)
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/cgi-bin/nph-sesame"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serve_sesame() as address:
+        yield address
 
 
 @pytest.fixture
@@ -132,21 +49,31 @@ def test_an_object_has_what_the_answer_says(site: Site) -> None:
     assert Sesame.asked[0].partition("?")[0].endswith("/-oxpI/S")
 
 
+def age_objects(monkeypatch: pytest.MonkeyPatch, days: float) -> None:
+    """Make all stored answers, and those in memory, older."""
+    clock, compute_age = time.monotonic, simbad_store._compute_age
+    monkeypatch.setattr(asking.time, "monotonic", lambda: clock() + days * 86_400)
+    monkeypatch.setattr(simbad_store, "_compute_age", lambda fetched: compute_age(fetched) + days * 86_400)
+
+
 def test_answers_are_remembered_with_their_age(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     assert resolver.resolve_object_name("Barnard", site=site).age < 60
-    clock = time.monotonic
-    monkeypatch.setattr(asking.time, "monotonic", lambda: clock() + 86_400)
-    assert resolver.resolve_object_name("b a r n a r d", site=site).age == pytest.approx(86_400, abs=60)
+    with monkeypatch.context() as patches:
+        age_objects(patches, 0.5)
+        assert resolver.resolve_object_name("b a r n a r d", site=site).age == pytest.approx(43_200, abs=60)
+    with monkeypatch.context() as patches:
+        age_objects(patches, 29)
+        assert resolver.resolve_object_name("barnard", site=site).age == pytest.approx(29 * 86_400, abs=60)
     assert len(Sesame.asked) == 1
-    monkeypatch.setattr(asking.time, "monotonic", lambda: clock() + 31 * 86_400)
-    assert resolver.resolve_object_name("barnard", site=site).age < 60
+    age_objects(monkeypatch, 31)
+    resolver.resolve_object_name("barnard", site=site)
     assert len(Sesame.asked) == 2
 
 
 def test_that_a_name_is_unknown_is_remembered_for_a_day(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("nothing", "NOTHING", "nothing else"):
         with pytest.raises(
-            resolver.UnresolvedNameError, match="Hven queried the bodies of the Solar System, SIMBAD through Sesame"
+            resolver.UnresolvedNameError, match=r"tables, SIMBAD through Sesame .*, earlier answers of SIMBAD"
         ):
             resolver.resolve_object_name(name, site=site)
     assert len(Sesame.asked) == 2

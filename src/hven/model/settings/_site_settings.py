@@ -177,7 +177,7 @@ class Settings:
         dict,
         (
             "maximum number of requests per second to each other host, from all processes together. Example: "
-            '"simbad.cds.unistra.fr" = 8, "ned.ipac.caltech.edu" = 1. SIMBAD and NED have these limits by default'
+            '"simbad.cds.unistra.fr" = 5, "ned.ipac.caltech.edu" = 1. SIMBAD and NED have these limits by default'
         ),
     )
     cors: tuple[str, ...] = define_setting(("*",), "web origins whose scripts can call the services from a browser")

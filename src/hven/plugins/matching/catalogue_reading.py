@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.float64]
 
+NAME_UCD = "meta.id;src"
 ID_UCD, LONGITUDE_UCD, LATITUDE_UCD = "meta.id;meta.main", "pos.eq.ra;meta.main", "pos.eq.dec;meta.main"
 MOTION_UCDS = ("pos.pm;pos.eq.ra", "pos.pm;pos.eq.dec")
 JULIAN_YEAR_DAYS = 365.25
@@ -64,6 +65,28 @@ class StarCounts:
     without_epoch: int = 0
 
 
+class StarReader(Protocol):
+    """What a search of pairs needs of a catalogue."""
+
+    @property
+    def name(self) -> str:
+        """Its name in the descriptor."""
+
+    @property
+    def options(self) -> CatalogueOptions:
+        """Its options."""
+
+    @property
+    def id(self) -> Column:
+        """The column of the ids."""
+
+    def read_batches(self, further_columns: Sequence[Column] = ()) -> Iterator[StarBatch]:
+        """Yield the stars."""
+
+    def find_epoch_range(self) -> tuple[float, float]:
+        """Find the first and the last epoch, as Julian years."""
+
+
 @dataclass(slots=True)
 class CatalogueReader:
     """A catalogue with the columns that a match needs.
@@ -78,6 +101,8 @@ class CatalogueReader:
         Runs queries over the tables of this site.
     keeps_motionless
         Whether stars without proper motion count as stars that don't move; otherwise they have no position.
+    keeps_undated
+        Whether rows without an epoch count as rows of the year 2000; otherwise they have no position.
 
     Raises
     ------
@@ -89,6 +114,7 @@ class CatalogueReader:
     options: CatalogueOptions
     run_query: SourceQueryRunner
     keeps_motionless: bool
+    keeps_undated: bool = False
     counts: StarCounts = field(default_factory=StarCounts)
     columns: Sequence[Column] = field(init=False)
     id: Column = field(init=False)
@@ -104,9 +130,9 @@ class CatalogueReader:
         self.columns = answer.columns
         for _ in answer:  # a query that is not read to its end stays open
             pass
-        self.id = self._require_column("id", options.id, ID_UCD)
-        self.longitude = self._require_column("ra", options.ra, LONGITUDE_UCD)
-        self.latitude = self._require_column("dec", options.dec, LATITUDE_UCD)
+        self.id = self.require_column("id", options.id, ID_UCD)
+        self.longitude = self.require_column("ra", options.ra, LONGITUDE_UCD)
+        self.latitude = self.require_column("dec", options.dec, LATITUDE_UCD)
         self.motions = self._find_motions()
         if isinstance(options.epoch, str):
             self.epoch = self._find_named_column(options.epoch)
@@ -158,10 +184,51 @@ class CatalogueReader:
         table = write_table_name(self.options.table)
         return table if self.options.where is None else f"{table} WHERE ({self.options.where})"
 
+    def list_name_columns(self, names: Sequence[str]) -> list[Column]:
+        """List the columns with names of the objects.
+
+        Parameters
+        ----------
+        names
+            Names of the columns; empty: the text columns with the UCD ``meta.id``, the main one first.
+
+        Raises
+        ------
+        SourceError
+            There are none.
+        """
+        columns = [self._find_named_column(name) for name in names]
+        if not columns:
+            texts = [column for column in self.columns if column.type.is_string]
+            columns = [column for column in texts if (column.ucd or "").lower().split(";")[0] == "meta.id"]
+            columns.sort(key=lambda column: (column.ucd or "").lower() not in {ID_UCD, NAME_UCD})
+        if not columns:
+            raise SourceError(
+                f"no text column of {self.options.table} has the UCD meta.id",
+                remedy=f"name the columns with names of objects: `names:` of {self.name}",
+            )
+        return columns
+
     def _find_named_column(self, name: str) -> Column:
         return find_column(self.columns, name, f"the catalogue {self.name} ({self.options.table})")
 
-    def _require_column(self, key: str, name: str | None, ucd: str) -> Column:
+    def require_column(self, key: str, name: str | None, ucd: str) -> Column:
+        """Return the column with a name, or else with a UCD.
+
+        Parameters
+        ----------
+        key
+            The option with the name.
+        name
+            The name; None: the UCD decides.
+        ucd
+            The UCD.
+
+        Raises
+        ------
+        SourceError
+            There is no such column.
+        """
         column = self._find_named_column(name) if name is not None else self._find_by_ucd(ucd)
         if column is None:
             raise SourceError(
@@ -210,7 +277,8 @@ class CatalogueReader:
             epochs = self._to_years(batch.column(self.epoch.name))
             self._refuse_distant_epochs(epochs)
             self.counts.without_epoch += int(np.isnan(epochs).sum())
-            is_known &= np.isfinite(epochs)
+            if not self.keeps_undated:
+                is_known &= np.isfinite(epochs)
         return StarPositions(
             longitudes=np.where(is_known, longitudes, np.nan),
             latitudes=np.where(is_known, latitudes, np.nan),

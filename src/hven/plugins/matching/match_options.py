@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -209,14 +210,30 @@ class Options(BaseModel):
     @field_validator("catalogues")
     @classmethod
     def _check_names(cls, value: dict[str, PartnerOptions]) -> dict[str, PartnerOptions]:
-        names = set[str]()
-        for name in value:
-            if not _NAME_PATTERN.fullmatch(name) or name.lower() == REFERENCE_NAME:
-                raise ValueError(f"a catalogue cannot be called {name!r}: use letters, digits and underscores")
-            if name.lower() in names:
-                raise ValueError(f"two catalogues are called {name!r}")
-            names.add(name.lower())
+        check_catalogue_names(value)
         return value
+
+
+def check_catalogue_names(names: Iterable[str]) -> None:
+    """Check the names that a descriptor gives to catalogues.
+
+    Parameters
+    ----------
+    names
+        The names.
+
+    Raises
+    ------
+    ValueError
+        A name has other characters, means the reference, or is there twice.
+    """
+    lower_names = set[str]()
+    for name in names:
+        if not _NAME_PATTERN.fullmatch(name) or name.lower() == REFERENCE_NAME:
+            raise ValueError(f"a catalogue can't be called {name!r}: use letters, digits and underscores")
+        if name.lower() in lower_names:
+            raise ValueError(f"two catalogues are called {name!r}")
+        lower_names.add(name.lower())
 
 
 def write_table_name(table: str) -> str:
@@ -242,5 +259,16 @@ def list_match_queries(options: Any) -> list[str]:
     catalogues = options.get("catalogues")
     if isinstance(catalogues, dict):
         members += catalogues.values()
+    return list_table_queries(members)
+
+
+def list_table_queries(members: Iterable[Any]) -> list[str]:
+    """List a query for each table that members of options name.
+
+    Parameters
+    ----------
+    members
+        Values of a descriptor, which may have faults.
+    """
     tables = [str(member["table"]) for member in members if isinstance(member, dict) and "table" in member]
     return [f"SELECT * FROM {write_table_name(table)}" for table in tables]

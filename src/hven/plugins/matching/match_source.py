@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from hven.model.errors import SourceError
 from hven.plugins.matching.catalogue_reading import CatalogueReader
+from hven.plugins.matching.match_cache import MatchCache
 from hven.plugins.matching.match_columns import (
     build_candidate_arrays,
     build_log_texts,
@@ -60,6 +61,7 @@ class MatchSource:
         self.options = options
         self.context = context
         self._run_query = run_query
+        self._cache = MatchCache(context, options)
         keeps_motionless = options.missing_motion == "zero"
         self._reference = CatalogueReader(REFERENCE_NAME, options.reference, run_query, keeps_motionless)
         # the motion of a partner matters only if it is moved to a common epoch
@@ -127,7 +129,7 @@ class MatchSource:
         own_columns = (*self._reference.shown_columns, self._reference.longitude, self._reference.latitude)
         shown_columns = {column.name: column for column in own_columns}
         reference = read_reference(self._reference, list({**shown_columns, **read_columns}.values()))
-        self._report_counts(self._reference)
+        report_star_counts(self.context, self._reference)
         if self.options.rows == "objects":
             yield self._build_objects(reference)
             return
@@ -143,6 +145,15 @@ class MatchSource:
     def _match_catalogue(
         self, name: str, reference: ReferenceStars
     ) -> tuple[FoundPairs, MatchVerdicts, dict[str, Floats]]:
+        match = self._cache.load_match(name)
+        if match is None:
+            match = self._compute_match(name, reference)
+            self._cache.store_match(name, match)
+        return match
+
+    def _compute_match(
+        self, name: str, reference: ReferenceStars
+    ) -> tuple[FoundPairs, MatchVerdicts, dict[str, Floats]]:
         reader, expressions, catalogue = self._readers[name], self._expressions[name], self.options.catalogues[name]
         search = PairSearch(
             reference,
@@ -152,7 +163,7 @@ class MatchSource:
             common_epoch=self.options.epoch,
         )
         pairs = search.find_pairs([*expressions.read_columns[name].values(), *reader.shown_columns])
-        self._report_counts(reader)
+        report_star_counts(self.context, reader)
         owners = {REFERENCE_NAME: (reference.rows, pa.array(pairs.reference_rows)), name: (pairs.rows, None)}
         arrays = {}
         for owner, column_name, _ in expressions.list_columns():
@@ -216,18 +227,30 @@ class MatchSource:
         vectors = reference.positions.compute_vectors(np.arange(count), epochs, self.options.motion)
         return find_star_groups(vectors, groups.radius)
 
-    def _report_counts(self, reader: CatalogueReader) -> None:
-        """Report stars without position, epoch or motion."""
-        if self.context.on_notice is None:
-            return
-        counts = reader.counts
-        motion_text = "count as stars that don't move"
-        if not reader.keeps_motionless:
-            motion_text = "stay unmatched"
-        for count, text in (
-            (counts.without_position, "have no position, and stay unmatched"),
-            (counts.without_epoch, "have no epoch, and stay unmatched"),
-            (counts.without_motion, f"have no proper motion, and {motion_text}"),
-        ):
-            if count:
-                self.context.on_notice(f"{count:,} rows of {reader.options.table} ({reader.name}) {text}")
+
+def report_star_counts(context: SourceContext, reader: CatalogueReader) -> None:
+    """Report rows without position, epoch or motion.
+
+    Parameters
+    ----------
+    context
+        The context of the source, which takes the notices.
+    reader
+        The catalogue that was read.
+    """
+    if context.on_notice is None:
+        return
+    counts = reader.counts
+    motion_text = "count as stars that don't move"
+    if not reader.keeps_motionless:
+        motion_text = "stay unmatched"
+    epoch_text = "stay unmatched"
+    if reader.keeps_undated:
+        epoch_text = "count as rows of the year 2000"
+    for count, text in (
+        (counts.without_position, "have no position, and stay unmatched"),
+        (counts.without_epoch, f"have no epoch, and {epoch_text}"),
+        (counts.without_motion, f"have no proper motion, and {motion_text}"),
+    ):
+        if count:
+            context.on_notice(f"{count:,} rows of {reader.options.table} ({reader.name}) {text}")

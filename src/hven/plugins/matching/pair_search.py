@@ -19,12 +19,12 @@ from hven.plugins.matching.star_positions import (
 from hven.plugins.matching.zone_index import TooManyPairsError, ZoneIndex
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     import numpy.typing as npt
 
     from hven.model.table import Column
-    from hven.plugins.matching.catalogue_reading import CatalogueReader, StarBatch
+    from hven.plugins.matching.catalogue_reading import CatalogueReader, StarBatch, StarReader
 
     Floats = npt.NDArray[np.float64]
     Rows = npt.NDArray[np.int64]
@@ -93,18 +93,44 @@ def read_reference(reader: CatalogueReader, further_columns: Sequence[Column]) -
     DataError
         An id is missing, or not unique.
     """
-    batches = list(reader.read_batches(further_columns))
+    return collect_reference(reader, reader.read_batches(further_columns), further_columns)
+
+
+def collect_reference(
+    reader: CatalogueReader, batches: Iterable[StarBatch], further_columns: Sequence[Column]
+) -> ReferenceStars:
+    """Collect the rows of a catalogue, and sort them by id.
+
+    Parameters
+    ----------
+    reader
+        The catalogue.
+    batches
+        Its rows.
+    further_columns
+        Columns to keep besides those of the positions.
+
+    Raises
+    ------
+    DataError
+        An id is missing, or not unique.
+    """
     names = list(dict.fromkeys(column.name for column in (reader.id, *further_columns)))
-    tables = [pa.Table.from_batches([batch.rows]).select(names) for batch in batches]
-    id_type = reader.id.type.arrow
-    rows = pa.concat_tables(tables) if tables else pa.table({name: [] for name in names})
-    ids = pa.chunked_array([batch.ids for batch in batches], id_type).combine_chunks()
+    tables, position_parts = [], []
+    for batch in batches:  # one at a time: other columns need not be in memory together
+        tables.append(pa.Table.from_batches([batch.rows]).select(names))
+        position_parts.append(batch.positions)
+    if tables:
+        rows = pa.concat_tables(tables)
+    else:
+        rows = pa.table({column.name: pa.array([], column.type.arrow) for column in (reader.id, *further_columns)})
+    ids = rows.column(reader.id.name).cast(reader.id.type.arrow).combine_chunks()
     order = pc.sort_indices(ids)
     ids = ids.take(order)
     _refuse_repeated_ids(ids, reader)
     numbers = np.asarray(order)
     arrays = {
-        name: np.concatenate([getattr(batch.positions, name) for batch in batches] or [np.empty(0)])[numbers]
+        name: np.concatenate([getattr(part, name) for part in position_parts] or [np.empty(0)])[numbers]
         for name in ("longitudes", "latitudes", "longitude_motions", "latitude_motions", "epochs")
     }
     return ReferenceStars(ids=ids, positions=StarPositions(**arrays), rows=rows.take(order).combine_chunks())
@@ -147,7 +173,7 @@ class PairSearch:
     def __init__(
         self,
         reference: ReferenceStars,
-        reader: CatalogueReader,
+        reader: StarReader,
         reach_arcsec: float,
         *,
         motion: str,

@@ -9,33 +9,28 @@ from __future__ import annotations
 
 import re
 import threading
-from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hven import adql
 from hven.adql.syntax_tree import Ident, build_table_query
-from hven.engines import ExecutionLimits, LiveRelation
+from hven.engines import LiveRelation
 from hven.model import units
-from hven.model.deadlines import Deadline
-from hven.model.errors import ServiceError, TooLargeError, UserError, format_message
+from hven.model.errors import TooLargeError, UserError, format_message
+from hven.plugins.resolvers.name_index import NameIndex, build_name_index, read_public_rows, split_aliases
 from hven.plugins.resolvers.settings import get_resolver_settings
-from hven.query.resolver import NameProvider, NameRequest, ResolvedName, normalize_object_names
-from hven.site.auth import ANONYMOUS_PRINCIPAL, apply_access_control
+from hven.query.resolver import NameProvider, NameRequest, ResolvedName
+from hven.site.auth import ANONYMOUS_PRINCIPAL
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from hven.model.table import Column, Table
 
-MAX_NAME_TABLE_ROWS = 2_000_000  # each process keeps the names in memory
-READ_TIMEOUT_SECONDS = 60.0
-ALIAS_SEPARATOR_PATTERN = "[#|;]"  # between the names in one text
+MAX_NAME_TABLE_ROWS = 3_000_000  # each process keeps the names in memory
 ALIAS_CONFIDENCE = 0.9
 
 # Role -> beginnings of UCDs, and names of columns.
@@ -52,15 +47,11 @@ COLUMN_ROLES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class _NameIndex:
-    """The index of the names of one snapshot.
-
-    `name_rows` has the keys of names in their order, the row of each key, and whether it is the main name.
-    """
+class _TableNameIndex:
+    """The index of the names of one snapshot."""
 
     version_key: tuple[str | None, str]
-    table: pa.Table
-    name_rows: pa.Table
+    names: NameIndex
     updated: datetime | None
     frame: str
     epoch: float | None
@@ -70,7 +61,7 @@ class _NameIndexHolder:
     """The holder of the latest index of a site."""
 
     def __init__(self) -> None:
-        self.latest_index: _NameIndex | None = None
+        self.latest_index: _TableNameIndex | None = None
         self.lock = threading.Lock()
 
 
@@ -83,30 +74,21 @@ def find_objects_in_name_table(request: NameRequest) -> Sequence[ResolvedName]:
         There is no such public table, or it has no names or positions.
     """
     index = _get_current_name_index(request)
-    keys = index.name_rows["key"]
-
-    def read_key(position: int) -> str:
-        return str(keys[position].as_py())
-
-    start = bisect_left(range(len(keys)), request.name_key, key=read_key)
-    end = bisect_right(range(len(keys)), request.name_key, lo=start, key=read_key)
-    matches = index.name_rows.slice(start, end - start).group_by("row").aggregate([("own", "any")])
     age = 0.0
     if index.updated is not None:
         age = max(0.0, (datetime.now(UTC) - index.updated).total_seconds())
     source = f"table {get_resolver_settings(request.site.settings).table}"
-    return [_build_resolved_name(index, match["row"], match["own_any"], source, age) for match in matches.to_pylist()]
+    rows = index.names.find_rows(request.name_key)
+    return [_build_resolved_name(index, row, is_main_name, source, age) for row, is_main_name in rows]
 
 
 def _build_resolved_name(
-    index: _NameIndex, row_number: int, is_main_name: bool, source: str, age: float
+    index: _TableNameIndex, row_number: int, is_main_name: bool, source: str, age: float
 ) -> ResolvedName:
     def read_value(role: str) -> Any:
-        if role in index.table.column_names:
-            return index.table[role][row_number].as_py()
-        return None
+        return index.names.read_value(role, row_number)
 
-    aliases = [alias for alias in (read_value("aliases") or ()) if alias]
+    aliases = index.names.list_aliases(row_number)
     name = read_value("name")
     if not name:
         name = aliases[0] if aliases else ""
@@ -119,7 +101,7 @@ def _build_resolved_name(
         frame=index.frame,
         epoch=index.epoch if epoch is None else float(epoch),
         proper_motion=_build_coordinate_pair(read_value("pmra"), read_value("pmdec")),
-        ids=tuple(dict.fromkeys(aliases)),
+        ids=aliases,
         kind=None if kind is None else str(kind),
         confidence=1.0 if is_main_name else ALIAS_CONFIDENCE,
         source=source,
@@ -138,7 +120,7 @@ def _build_coordinate_pair(longitude: Any, latitude: Any) -> tuple[float, float]
 # --- the index -----------------------------------------------------------------------------------------------
 
 
-def _get_current_name_index(request: NameRequest) -> _NameIndex:
+def _get_current_name_index(request: NameRequest) -> _TableNameIndex:
     published_state = request.site.get_published_state()
     name = get_resolver_settings(request.site.settings).table or ""
     access_key = published_state.find_access_key(ANONYMOUS_PRINCIPAL, request.policies)
@@ -161,7 +143,7 @@ def _get_current_name_index(request: NameRequest) -> _NameIndex:
 
 def _build_name_index(
     request: NameRequest, name: str, version_key: tuple[str | None, str], updated_text: str
-) -> _NameIndex:
+) -> _TableNameIndex:
     published_state = request.site.get_published_state()
     catalogue = published_state.get_catalogue(ANONYMOUS_PRINCIPAL, request.policies)
     schema, _, table_name = name.partition(".")
@@ -185,7 +167,7 @@ def _build_name_index(
     roles, alias_columns = _find_role_columns(table)
     frame_and_epoch = _require_icrs_frame(table, roles["ra"])
     columns = [*roles.values(), *(column for column in alias_columns if column not in roles.values())]
-    rows = _read_public_rows(request, table, [column.name for column in columns])
+    rows = read_public_rows(request, build_table_query(table, [column.name for column in columns]), MAX_NAME_TABLE_ROWS)
     if rows.num_rows > MAX_NAME_TABLE_ROWS:
         raise TooLargeError(
             format_message(
@@ -200,28 +182,12 @@ def _build_name_index(
     columns_by_role = {
         role: _convert_role_column(role, column, values_by_column[column.name]) for role, column in roles.items()
     }
-    alias_lists = [_split_aliases(values_by_column[column.name], column) for column in alias_columns]
-    return _build_sorted_index(columns_by_role, alias_lists, version_key, updated_text, frame_and_epoch)
-
-
-def _read_public_rows(request: NameRequest, table: Table, column_names: Sequence[str]) -> pa.Table:
-    """Read columns of the public rows of a table, one more than `MAX_NAME_TABLE_ROWS` at most."""
-    published_state = request.site.get_published_state()
-    catalogue = published_state.get_catalogue(ANONYMOUS_PRINCIPAL, request.policies)
-    bound_query = adql.bind_query(build_table_query(table, list(column_names)), catalogue)
-    permitted_query, _ = apply_access_control(bound_query, ANONYMOUS_PRINCIPAL, request.policies)
-    access_key = published_state.find_access_key(ANONYMOUS_PRINCIPAL, request.policies)
-    relations = {
-        read_table.qualified_name: published_state.find_relation(read_table, access_key)
-        for read_table in permitted_query.tables
-    }
-    limits = ExecutionLimits(row_limit=MAX_NAME_TABLE_ROWS, deadline=Deadline(READ_TIMEOUT_SECONDS))
-    execution = request.site.embedded_engine.plan_query(permitted_query).execute((), relations, limits)
-    try:
-        batches = list(execution)
-    finally:
-        execution.close()
-    return pa.Table.from_batches(batches, schema=execution.schema)
+    alias_lists = [split_aliases(values_by_column[column.name], column) for column in alias_columns]
+    updated = None
+    if updated_text:
+        updated = datetime.fromisoformat(updated_text).astimezone(UTC)
+    names = build_name_index(columns_by_role, alias_lists)
+    return _TableNameIndex(version_key, names, updated, *frame_and_epoch)
 
 
 def _find_role_columns(table: Table) -> tuple[dict[str, Column], list[Column]]:
@@ -309,68 +275,6 @@ def _convert_role_column(role: str, column: Column, values: pa.ChunkedArray) -> 
             ),
             remedy="correct the unit of the column",
         ) from error
-
-
-def _split_aliases(values: pa.ChunkedArray, column: Column) -> pa.ChunkedArray:
-    """Return lists of names, from lists or from texts with several names."""
-    if pa.types.is_list(values.type) or pa.types.is_large_list(values.type):
-        return values.cast(pa.list_(pa.string()))
-    if not column.type.is_string:
-        raise ServiceError(format_message("the column {name!r} contains no names", column.name))
-    return pc.split_pattern_regex(values.cast(pa.string()), ALIAS_SEPARATOR_PATTERN).cast(pa.list_(pa.string()))
-
-
-def _build_sorted_index(
-    columns_by_role: dict[str, pa.ChunkedArray],
-    alias_lists: list[pa.ChunkedArray],
-    version_key: tuple[str | None, str],
-    updated_text: str,
-    frame_and_epoch: tuple[str, float | None],
-) -> _NameIndex:
-    names = columns_by_role["name"]
-    key_tables = [_build_key_rows(names, np.arange(len(names)), is_main_name=True)]
-    combined_lists = [alias_list.combine_chunks() for alias_list in alias_lists]
-    for combined_list in combined_lists:
-        row_numbers = pc.list_parent_indices(combined_list)
-        key_tables.append(_build_key_rows(pc.list_flatten(combined_list), row_numbers, is_main_name=False))
-    name_rows = pa.concat_tables(key_tables)
-    has_key = pc.and_kleene(pc.is_valid(name_rows["key"]), pc.not_equal(name_rows["key"], ""))
-    name_rows = name_rows.filter(has_key).sort_by([("key", "ascending"), ("row", "ascending")]).combine_chunks()
-    if combined_lists:
-        columns_by_role["aliases"] = pa.chunked_array([_concat_alias_lists(combined_lists)])
-    frame, epoch = frame_and_epoch
-    updated = None
-    if updated_text:
-        updated = datetime.fromisoformat(updated_text).astimezone(UTC)
-    return _NameIndex(
-        version_key=version_key,
-        table=pa.table(columns_by_role),
-        name_rows=name_rows,
-        updated=updated,
-        frame=frame,
-        epoch=epoch,
-    )
-
-
-def _build_key_rows(names: Any, row_numbers: Any, *, is_main_name: bool) -> pa.Table:
-    """Build the rows of some names: their keys, and the rows that have them."""
-    columns = {
-        "key": normalize_object_names(names),
-        "row": pa.array(row_numbers).cast(pa.int64()),
-        "own": np.full(len(names), is_main_name),
-    }
-    return pa.table(columns)
-
-
-def _concat_alias_lists(lists: list[pa.Array]) -> pa.Array:
-    """Join several lists of names per row into one, without blanks at the ends of names."""
-    row_count = len(lists[0])
-    row_numbers = pa.concat_arrays([pc.list_parent_indices(item).cast(pa.int64()) for item in lists])
-    names = pc.utf8_trim_whitespace(pa.concat_arrays([pc.list_flatten(item) for item in lists]))
-    order = pc.sort_indices(pa.table({"row": row_numbers}), sort_keys=[("row", "ascending")])
-    list_sizes = np.bincount(row_numbers.to_numpy(zero_copy_only=False), minlength=row_count)
-    offsets = np.concatenate([[0], np.cumsum(list_sizes)]).astype(np.int32)
-    return pa.ListArray.from_arrays(pa.array(offsets), names.take(order))
 
 
 PROVIDER = NameProvider(

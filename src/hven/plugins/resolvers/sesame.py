@@ -1,18 +1,21 @@
 """The provider ``sesame``: asks SIMBAD through Sesame of the CDS, which answers in XML.
 
-It is used only if the site sets ``resolver.remote = true``.
+It is used only if the site sets ``resolver.remote = true``. Its answers are kept on disk (`simbad_snapshot`).
 """
 
 from __future__ import annotations
 
 import math
 import re
+import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 from xml.etree import ElementTree as ET  # documents with a DTD are refused before, so there are no entities
 
-from hven.model.errors import SourceError, format_message
+from hven.model.errors import HvenError, SourceError, StorageError, format_message
 from hven.plugins.resolvers.settings import get_resolver_settings
+from hven.plugins.resolvers.simbad_snapshot import get_simbad_snapshot
 from hven.query.resolver import NameProvider, NameRequest, ResolvedName, normalize_object_name
 from hven.sources import http_client
 
@@ -21,30 +24,72 @@ if TYPE_CHECKING:
 
 MAX_ANSWER_BYTES = 2 * 1024**2  # enough for an object with thousands of names
 MAX_ALIASES = 500
+MAX_WAITING_REQUESTS = 8  # of a process; further names are refused at once, so that SIMBAD can't hold all threads
+SECONDS_PER_DAY = 86_400.0
+MAX_CACHE_DAYS = 1.0  # in the memory of a process; the disk keeps answers for longer
+SIMBAD_LICENCE = "CDS/SIMBAD, https://cds.unistra.fr/legals/"  # the citation that CDS requires at least
 NOTHING_FOUND_PATTERN = re.compile(
     r"nothing found|not found|zero \(0\) answers|no (?:known|astronomical) object|unknown object", re.IGNORECASE
 )
 
 
+_waiting_requests = threading.BoundedSemaphore(MAX_WAITING_REQUESTS)
+
+
 def query_sesame(request: NameRequest) -> Sequence[ResolvedName]:
-    """Ask Sesame for a name.
+    """Find a name among the stored answers, or ask Sesame.
 
     Raises
     ------
-    UserError, SourceError
-        Sesame cannot be reached, or its answer cannot be parsed.
+    HvenError
+        Sesame cannot be reached, or its answer cannot be parsed. The message says since when.
     """
+    resolver_settings = get_resolver_settings(request.site.settings)
+    stored = get_simbad_snapshot(request.site).find_object(request.name_key)
+    if stored is not None and stored.age <= resolver_settings.keep_days * SECONDS_PER_DAY:
+        return [stored]
+    return request_from_sesame(request)
+
+
+def request_from_sesame(request: NameRequest) -> Sequence[ResolvedName]:
+    """Ask Sesame for a name, and store the answer.
+
+    Raises
+    ------
+    HvenError
+        As in `query_sesame`.
+    """
+    snapshot = get_simbad_snapshot(request.site)
+    if not _waiting_requests.acquire(blocking=False):
+        raise http_client.RequestCeilingError(format_message("too many names wait for SIMBAD"))
+    try:
+        resolved_names = parse_sesame_answer(_fetch_answer(request), request.name)
+    except http_client.RequestCeilingError:
+        raise
+    except HvenError as error:
+        since = snapshot.record_outage(error.message)
+        message = format_message("{message} (it has not answered since {time})", error.message, since)
+        raise SourceError(message, remedy=error.remedy) from error
+    finally:
+        _waiting_requests.release()
+    with suppress(StorageError):  # a full disk or a read-only state: the answer is still good
+        snapshot.end_outage()
+        for resolved in resolved_names:
+            snapshot.store_object(resolved, request.name_key)
+    return resolved_names
+
+
+def _fetch_answer(request: NameRequest) -> bytes:
     site_settings = request.site.settings
     resolver_settings = get_resolver_settings(site_settings)
     url = f"{resolver_settings.url.rstrip('/')}/-oxpI/S?{quote(request.name.strip(), safe='')}"
-    body = http_client.fetch_bytes(
+    return http_client.fetch_bytes(
         url,
         byte_limit=MAX_ANSWER_BYTES,
         timeout_seconds=resolver_settings.seconds,
         total_timeout_seconds=resolver_settings.seconds,
         allow_private=site_settings.allow_private,
     )
-    return parse_sesame_answer(body, request.name)
 
 
 def parse_sesame_answer(body: bytes, name: str) -> Sequence[ResolvedName]:
@@ -99,6 +144,7 @@ def _build_resolved_name(name: str, answer: ET.Element) -> ResolvedName:
         kind=kind.strip() if kind else None,
         confidence=1.0 if normalize_object_name(main_name) == normalize_object_name(name) else 0.95,
         source=f"Sesame: {source_name.strip() or 'SIMBAD'}",
+        licence=SIMBAD_LICENCE,
     )
 
 
@@ -137,5 +183,5 @@ PROVIDER = NameProvider(
     remedy="set resolver.remote = true in hven.toml to allow requests to SIMBAD",
     find=query_sesame,
     remote=True,
-    max_cache_days=lambda settings: get_resolver_settings(settings).keep_days,
+    max_cache_days=lambda settings: min(get_resolver_settings(settings).keep_days, MAX_CACHE_DAYS),
 )

@@ -24,6 +24,10 @@ class NameResolverSettings:
         pattern="^[^.\\s]+\\.[^.\\s]+$",
         example="a table such as 'sky.objects'",
     )
+    columns: bool = define_setting(
+        True,
+        "whether Hven also finds the names in columns of public tables with the UCD `meta.id;src`, and their aliases",
+    )
     remote: bool = define_setting(
         False,
         (
@@ -40,7 +44,10 @@ class NameResolverSettings:
     seconds: float = define_setting(10.0, "time limit in seconds of a request to Sesame", gt=0, le=60)
     keep_days: float = define_setting(
         30.0,
-        "number of days for which each process caches responses from Sesame. It caches unknown names for up to a day",
+        (
+            "number of days after which Hven asks Sesame again. Until then, it answers from a copy on its own disk. It "
+            "remembers for up to a day that a name is unknown"
+        ),
         ge=0,
         le=36500,
     )
@@ -54,6 +61,7 @@ RESOLVER_SECTION = SettingsSection(
     example_text="""\
 [resolver]
 table = "names.objects"
+columns = false
 remote = true
 url = "https://sesame.example.org/cgi-bin/nph-sesame"
 seconds = 5

@@ -49,6 +49,8 @@ class ResolvedName:
         A remark for the user.
     radius_degrees
         Radius of the object in degrees; 0 for a point, and if its source does not state it.
+    licence
+        Licence of the answer, by name or address; empty: its source does not state it.
     """
 
     name: str
@@ -63,6 +65,7 @@ class ResolvedName:
     age: float = 0.0
     note: str = ""
     radius_degrees: float = 0.0
+    licence: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,6 +23,7 @@ from hven.model.errors import (
 from hven.model.sky import compute_angular_distance
 from hven.query.resolver._contract import NameProvider, NameRequest, ResolvedName, normalize_object_name
 from hven.site.auth import DEFAULT_POLICIES
+from hven.sources.http_client import RequestCeilingError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,7 +46,11 @@ class UnresolvedNameError(NotFoundError):
 
 
 class AmbiguousNameError(UserError):
-    """Several objects have the name."""
+    """Several objects have the name: `candidates`."""
+
+    def __init__(self, message: str, candidates: Sequence[ResolvedName] = (), *, remedy: str) -> None:
+        super().__init__(message, remedy=remedy)
+        self.candidates = tuple(candidates)
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,7 +282,9 @@ def _choose_best_candidate(name: str, candidates: Sequence[ResolvedName]) -> Res
     message = format_message(
         "{name!r} is the name of {count} objects: {shown}", name, len(conflicting) + 1, candidate_list
     )
-    raise AmbiguousNameError(message, remedy="use a name that only one of these objects has")
+    raise AmbiguousNameError(
+        message, [first_candidate, *conflicting], remedy="use a name that only one of these objects has"
+    )
 
 
 def _is_same_object(first_object: ResolvedName, second_object: ResolvedName) -> bool:
@@ -335,6 +342,8 @@ def _request_provider_answer(
             raise failure
     try:
         resolved_names = tuple(provider.find(request))
+    except RequestCeilingError:  # the service itself may be well
+        raise
     except HvenError as error:
         state.failures[provider.name] = (time.monotonic(), error)
         raise

@@ -1,0 +1,15 @@
+"""What the tests of rights must know of this package (`tests/package_rights.py`)."""
+
+QUERY_STRINGS = {
+    "/resolve": ["NAME=idzqembargo"],
+    "/resolve/{name:path}": ["", "RESPONSEFORMAT=json"],
+    "/cgi-bin/nph-sesame": ["idzqembargo"],
+    "/cgi-bin/nph-sesame/{options:path}": ["idzqembargo"],
+    "/cgi-bin/nph-sesame.jsonp": ["object=idzqembargo"],
+}
+PATH_VALUES = {"name:path": "idzqembargo", "options:path": "-oxpI/S"}
+STORE = {
+    "resolver_names": "public facts of SIMBAD: plugins/resolvers/test_simbad_snapshot.py",
+    "resolver_objects": "public facts of SIMBAD: plugins/resolvers/test_simbad_snapshot.py",
+    "resolver_outages": "whether SIMBAD answers, for everybody: plugins/resolvers/test_simbad_snapshot.py",
+}
