@@ -32,6 +32,8 @@ tables:
     title: Diameters
     source: stars.csv
     primary: name
+    rules: {slow: {if: pm > -1000, flag: 2, message: the star moves fast}}
+    flags: quality_flags
     columns:
       name: {type: string, ucd: meta.id;meta.main, description: Name of the star}
       hip: {type: int32, ucd: meta.id, description: 118218 numbers of Hipparcos}

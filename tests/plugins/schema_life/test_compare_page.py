@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
@@ -29,7 +30,7 @@ def test_page_and_json(client: Client) -> None:
     assert page.status == 200
     assert "diameter_of_limb_darkened_disc" in page.text
     content = json.loads(ask(client, "/compare.json", {}, model="stars.main", group="ucd").body)
-    assert content["models"][0] | {"read": ""} == {"label": "stars.main", "columns": 8, "read": "", "fault": ""}
+    assert content["models"][0] | {"read": ""} == {"label": "stars.main", "columns": 9, "read": "", "fault": ""}
     assert {group["key"] for group in content["groups"]} >= {"meta.id", "pos.pm", ""}
     answer = ask(client, "/compare", HTML)
     assert answer.status == 200
@@ -90,3 +91,16 @@ def test_addresses_outside(client: Client, site: Site, token: str, monkeypatch: 
         page = ask(client, "/compare", HTML | header, model=f"stars\n{url}/tap", show="all")
         assert page.status == 200
         assert f"{url}/tap" in page.text
+
+
+def test_notes_are_shown(client: Client, site: Site, tmp_path: Path) -> None:
+    path = site.settings.directory / "schema-notes.txt"
+    path.write_text("what is this\n")
+    try:
+        assert ask(client, "/compare.json", {}, model="stars").status == 200
+    finally:
+        path.unlink()
+
+
+def test_curators_find_the_page(client: Client, site: Site) -> None:
+    assert "/compare?model=stars" not in ask(client, "/collections/stars", HTML).text

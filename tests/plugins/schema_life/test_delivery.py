@@ -17,7 +17,7 @@ from astropy.io import ascii as astropy_ascii
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from hven.model.errors import SourceError
+from hven.model.errors import DataError, SourceError
 from hven.model.resource import CollectionSpec
 from hven.model.table import Column, Table, build_columns_from_arrow
 from hven.plugins.schema_life.delivery.byte_descriptions import write_aas_head
@@ -220,6 +220,8 @@ def test_cds_delivery(directory: Path, tmp_path: Path) -> None:
     assert list_values(result["hip"]) == [32349, 91262, None]
     assert list_values(result["ra"]) == [101.28715533, 279.2347, 0.1]
     assert list_values(result["mass"]) == [2.063, 1e-30, 12345678901234567890.0]
+    assert list_values(result["quality_flags"]) == [4, 0, 0]
+    assert "4 = the star moves fast" in readme
     assert list_values(result["variable"]) == [0, 1, None]
     assert list_values(result["seen"]) == ["2004-01-02T03:04:05.000", "2020-12-31T23:59:59.500", None]
     assert [result[name].unit for name in ("ra", "pm", "mass")] == [units.deg, units.mas / units.yr, units.solMass]
@@ -238,3 +240,22 @@ def test_mrt_delivery_and_check(directory: Path, tmp_path: Path) -> None:
     messages = [fault["message"] for fault in json.loads(output.stdout)["faults"]]
     for words in ("no abstract", "the paper is not named", "no keywords", "nobody to ask"):
         assert any(words in message for message in messages)
+
+
+@pytest.mark.parametrize(
+    ("measured", "changed"),
+    [
+        (pa.array([1]), pa.array([1000])),
+        (pa.array([1]), pa.array([-1])),
+        (pa.array([1.5]), pa.array([1000.5])),
+        (pa.array([1.5]), pa.array([-1.5])),
+        (pa.array([1.5]), pa.array([1.25])),
+        (pa.array([1e-30]), pa.array([-1.2345e-300])),
+        (pa.array(["a"]), pa.array(["abc"])),
+    ],
+)
+def test_values_that_change_meanwhile_are_told(measured: pa.Array, changed: pa.Array) -> None:
+    cells = create_fixed_width_column("x", measured.type)
+    cells.measure(measured)
+    with pytest.raises(DataError, match="changed during the export"):
+        cells.write_cells(changed)

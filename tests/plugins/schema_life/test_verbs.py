@@ -16,7 +16,7 @@ def test_compare(directory: Path, tmp_path: Path) -> None:
     (tmp_path / "felis.yaml").write_bytes(FELIS)
     names = [str(tmp_path / name) for name in ("other.vot", "other.xml", "felis.yaml")]
     same = run_hven("--site", directory, "compare", "stars", names[0], "--fail-on", "utype")
-    assert "8 columns" in same.stdout
+    assert "9 columns" in same.stdout
     output = run_hven("--site", directory, "compare", "stars", *names, expected_code=1)
     assert "deg (stars: stars.main.ra, " in output.stdout
     assert "rad (" in output.stdout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from starlette.routing import Route
 
 from hven.formats import MEDIA_TYPE_OPTION, select_format
 from hven.model.deadlines import apply_deadline
-from hven.model.errors import ParamError, UnauthenticatedError
+from hven.model.errors import DataError, ParamError, UnauthenticatedError
 from hven.plugins.schema_life.comparison_tables import write_differences
 from hven.plugins.schema_life.conflict_notes import NOTES_FILE, read_notes
 from hven.plugins.schema_life.described_columns import DataModel, describe_all_models, describe_own_model
@@ -28,6 +29,7 @@ from hven.portal.api.pages import (
     build_error_responder,
     build_page_context,
     build_page_endpoint,
+    is_json_requested,
 )
 from hven.services.face import wrap_endpoint_with_error_responses
 
@@ -45,6 +47,7 @@ MAX_SHOWN_COLUMNS = 5  # of each value of a conflict
 MAX_PARALLEL_COMPARISONS = 2
 MAX_COMPARISON_SECONDS = 60.0
 MAX_ADDRESS_CHARACTERS = 1000
+log = logging.getLogger("hven.portal")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,10 +157,17 @@ def _compare(page_context: PageContext, chosen_models: Sequence[str]) -> SchemaC
             else:
                 models.append(describe_own_model(name, page_context.catalogue))
     grouping = page_context.request.query_params.get("group", "name")
-    return compare_models(models, grouping, read_notes(site.settings.directory / NOTES_FILE))
+    try:
+        notes = read_notes(site.settings.directory / NOTES_FILE)
+    except DataError as error:  # readers cannot mend the file, and hven compare reports it
+        log.warning("the page of comparisons shows no notes: %s", error)
+        notes = {}
+    return compare_models(models, grouping, notes)
 
 
 def _build_page_content(page_context: PageContext, comparison: SchemaComparison) -> PageContent:
+    if is_json_requested(page_context.request):
+        return PageContent(json_content=comparison.to_json())
     parameters = page_context.request.query_params
     chosen_models = _list_chosen_models(page_context)
     only_conflicts = parameters.get("show", "" if chosen_models else "conflicts") == "conflicts"
@@ -174,7 +184,11 @@ def _build_page_content(page_context: PageContext, comparison: SchemaComparison)
         query=urlencode(query),
         max_columns=MAX_SHOWN_COLUMNS,
     )
-    return PageContent(page=page, json_content=comparison.to_json())
+    return PageContent(page=page, json_content=None)
 
 
-PAGES = PortalPages(build_routes=build_routes, template_directory=Path(__file__).parent / "pages")
+PAGES = PortalPages(
+    build_routes=build_routes,
+    template_directory=Path(__file__).parent / "pages",
+    parts={"collection.curators": "collection_link.html"},
+)

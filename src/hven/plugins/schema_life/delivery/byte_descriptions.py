@@ -103,6 +103,10 @@ def _write_explanation(column: DeliveredColumn, delivered_table: DeliveredTable,
     if labels_by_code:
         choices = [f"{to_ascii(code)} = {to_ascii(str(label))}" for code, label in labels_by_code.items()]
         words.append(notes.add_note([f"The values of {column.label} are:", *choices]))
+    meanings_by_bit = delivered_table.flag_bits.get(column.column.name, {})
+    if meanings_by_bit:
+        bits = [f"{1 << bit} = {to_ascii(meaning)}" for bit, meaning in meanings_by_bit.items()]
+        words.append(notes.add_note([f"{column.label} is the sum of these flags:", *bits]))
     if column.column.type.is_boolean:
         words.append(notes.add_note(["Truth values are", "0 = no", "1 = yes"]))
     limits = _write_limits(column)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +15,7 @@ from hven.plugins.schema_life.delivery.fixed_width_columns import create_fixed_w
 from hven.query import run_query
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from typing import BinaryIO
 
     import pyarrow as pa
@@ -65,11 +65,14 @@ class DeliveredTable:
         The columns of the file.
     row_count
         Number of rows.
+    flag_bits
+        For a column of flags: its name, and the meanings of its bits.
     """
 
     table: Table
     columns: Sequence[DeliveredColumn]
     row_count: int
+    flag_bits: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
 
     @property
     def record_bytes(self) -> int:
@@ -151,7 +154,20 @@ class TableExporter:
                     f"{max_width:,}",
                     remedy=f"{_write_omission_remedy(cells.name)}, or allow more with --max-width",
                 )
-        return DeliveredTable(table=table, columns=delivered_columns, row_count=row_count)
+        flag_bits = self._find_flag_bits(table)
+        return DeliveredTable(table=table, columns=delivered_columns, row_count=row_count, flag_bits=flag_bits)
+
+    def _find_flag_bits(self, table: Table) -> dict[str, dict[int, str]]:
+        """Find the column of flags of a table, and what its bits mean."""
+        resource = self._published_state.resources.get(table.schema)
+        if resource is None:
+            return {}
+        for table_spec in resource.tables:
+            flags = table_spec.flags
+            if table_spec.table.name == table.name and flags is not None:
+                messages = {rule.name: rule.message or rule.name for rule in table_spec.rules}
+                return {flags.column: {bit: messages.get(rule, rule) for rule, bit in flags.bits.items()}}
+        return {}
 
     def write_rows(self, delivered_table: DeliveredTable, file: BinaryIO) -> None:
         """Write the lines of a table.

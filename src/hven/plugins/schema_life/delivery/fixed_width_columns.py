@@ -218,11 +218,12 @@ class FloatColumn(FixedWidthColumn):
         if self.has_exponents:
             return self._write_texts(self._write_shortest(values), is_right_aligned=True)
         nulls = _find_nulls(values)
-        numbers = pc.fill_null(values, 0).to_numpy(zero_copy_only=False).astype(np.float64)
-        numbers = np.where(nulls, 0.0, numbers)
-        if (np.abs(numbers) > self._max_magnitude).any():
+        numbers = pc.fill_null(values, 0).to_numpy(zero_copy_only=False)
+        numbers = np.where(nulls, numbers.dtype.type(0), numbers)
+        is_too_large = (np.abs(numbers) > self._max_magnitude).any()
+        if is_too_large or not _is_exact(numbers, self._decimals).all():
             raise _create_changed_error(self.name)
-        scaled_numbers = np.rint(numbers * 10.0**self._decimals).astype(np.int64)
+        scaled_numbers = np.rint(numbers.astype(np.float64) * 10.0**self._decimals).astype(np.int64)
         cells = _write_decimals(scaled_numbers, self._decimals, self.width, self.name)
         cells[nulls] = _BLANK
         return cells
