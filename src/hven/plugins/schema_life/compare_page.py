@@ -1,0 +1,194 @@
+"""Serve ``/compare``: the columns of schemas side by side, as a page, as JSON and as a table."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlencode
+
+import anyio
+import anyio.to_thread
+from starlette.responses import Response
+from starlette.routing import Route
+
+from hven.formats import MEDIA_TYPE_OPTION, select_format
+from hven.model.deadlines import apply_deadline
+from hven.model.errors import DataError, ParamError, UnauthenticatedError
+from hven.plugins.schema_life.comparison_tables import write_differences
+from hven.plugins.schema_life.conflict_notes import NOTES_FILE, read_notes
+from hven.plugins.schema_life.described_columns import DataModel, describe_all_models, describe_own_model
+from hven.plugins.schema_life.model_addresses import OutsideModelCache, is_outside_address
+from hven.plugins.schema_life.schema_comparison import KINDS_BY_GROUPING, compare_models
+from hven.portal.api.pages import (
+    PageContent,
+    PageContext,
+    PortalPages,
+    TemplateContext,
+    build_error_responder,
+    build_page_context,
+    build_page_endpoint,
+    is_json_requested,
+)
+from hven.services.face import wrap_endpoint_with_error_responses
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from starlette.requests import Request
+
+    from hven.plugins.schema_life.schema_comparison import ComparisonGroup, SchemaComparison
+    from hven.services.face import ServiceContext
+
+MAX_OUTSIDE_MODELS = 6  # of one comparison
+MAX_SHOWN_GROUPS = 500
+MAX_SHOWN_COLUMNS = 5  # of each value of a conflict
+MAX_PARALLEL_COMPARISONS = 2
+MAX_COMPARISON_SECONDS = 60.0
+MAX_ADDRESS_CHARACTERS = 1000
+log = logging.getLogger("hven.portal")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComparePage(TemplateContext):
+    """The page of a comparison.
+
+    Attributes
+    ----------
+    comparison
+        The comparison.
+    groups, hidden_count
+        Groups that are shown, and the number of the others.
+    groupings
+        Words for what columns are grouped by.
+    chosen_models
+        The models that the address names.
+    only_conflicts
+        Whether only groups with conflicts are shown.
+    query
+        The query of the address, for links to the files.
+    max_columns
+        Columns that are shown of each value.
+    """
+
+    template = "schema_life/compare.html"
+    comparison: SchemaComparison
+    groups: Sequence[ComparisonGroup]
+    hidden_count: int
+    groupings: Sequence[str]
+    chosen_models: Sequence[str]
+    only_conflicts: bool
+    query: str
+    max_columns: int
+
+
+def build_routes(context: ServiceContext) -> Sequence[Route]:
+    """Route ``/compare`` and ``/compare/differences``."""
+    own_limiter = anyio.CapacityLimiter(MAX_PARALLEL_COMPARISONS)
+    outside_limiter = anyio.CapacityLimiter(1)  # waits for other servers, and must not delay other readers
+
+    async def run_comparison(page_context: PageContext) -> SchemaComparison:
+        chosen_models = _list_chosen_models(page_context)
+        has_address = any(map(is_outside_address, chosen_models))
+        limiter = outside_limiter if has_address else own_limiter
+        return await anyio.to_thread.run_sync(_compare, page_context, chosen_models, limiter=limiter)
+
+    async def show_comparison(page_context: PageContext) -> PageContent:
+        comparison = await run_comparison(page_context)
+        return await anyio.to_thread.run_sync(_build_page_content, page_context, comparison, limiter=own_limiter)
+
+    async def send_table(request: Request) -> Response:
+        table_format, options = select_format(request.query_params.get("RESPONSEFORMAT", "csv"))
+        comparison = await run_comparison(build_page_context(request, context))
+
+        def write_body() -> bytes:
+            return b"".join(write_differences(comparison, table_format, options))
+
+        headers = {
+            "cache-control": "private, no-store",
+            "content-type": options[MEDIA_TYPE_OPTION],
+            "content-disposition": f'attachment; filename="differences.{table_format.extension}"',
+        }
+        body = await anyio.to_thread.run_sync(write_body, limiter=own_limiter)
+        return Response(body, headers=headers)
+
+    table_endpoint = wrap_endpoint_with_error_responses(send_table, build_error_responder(context))
+    return [
+        Route("/compare", build_page_endpoint(show_comparison, context)),
+        Route("/compare/differences", table_endpoint),
+    ]
+
+
+def _list_chosen_models(page_context: PageContext) -> list[str]:
+    """List the names of models in the address: several parameters, or lines of one.
+
+    Raises
+    ------
+    ParamError
+        There are too many addresses, or one is too long.
+    UnauthenticatedError
+        Somebody who is not logged in names an address outside.
+    """
+    texts = page_context.request.query_params.getlist("model")
+    names = [line.strip() for text in texts for line in text.splitlines()]
+    chosen_models = list(dict.fromkeys(filter(None, names)))
+    addresses = [name for name in chosen_models if is_outside_address(name)]
+    if len(addresses) > MAX_OUTSIDE_MODELS or any(len(name) > MAX_ADDRESS_CHARACTERS for name in chosen_models):
+        remedy = f"name at most {MAX_OUTSIDE_MODELS} addresses of at most {MAX_ADDRESS_CHARACTERS} characters"
+        raise ParamError("there are too many or too long addresses", name="model", remedy=remedy)
+    if addresses and page_context.principal.is_anonymous:
+        message = "only users with an account may compare schemas of other servers"
+        raise UnauthenticatedError(message, remedy="log in at /login")
+    return chosen_models
+
+
+def _compare(page_context: PageContext, chosen_models: Sequence[str]) -> SchemaComparison:
+    """Compare models; without any, all collections that the user sees."""
+    site = page_context.context.site
+    cache = site.get_or_create(OutsideModelCache)
+    models: list[DataModel] = []
+    if not chosen_models:
+        models = describe_all_models(page_context.catalogue)
+    with apply_deadline(MAX_COMPARISON_SECONDS, MAX_COMPARISON_SECONDS):
+        for name in chosen_models:
+            if is_outside_address(name):
+                models.append(cache.find_or_read_model(name, allow_private=site.settings.allow_private))
+            else:
+                models.append(describe_own_model(name, page_context.catalogue))
+    grouping = page_context.request.query_params.get("group", "name")
+    try:
+        notes = read_notes(site.settings.directory / NOTES_FILE)
+    except DataError as error:  # readers cannot mend the file, and hven compare reports it
+        log.warning("the page of comparisons shows no notes: %s", error)
+        notes = {}
+    return compare_models(models, grouping, notes)
+
+
+def _build_page_content(page_context: PageContext, comparison: SchemaComparison) -> PageContent:
+    if is_json_requested(page_context.request):
+        return PageContent(json_content=comparison.to_json())
+    parameters = page_context.request.query_params
+    chosen_models = _list_chosen_models(page_context)
+    only_conflicts = parameters.get("show", "" if chosen_models else "conflicts") == "conflicts"
+    groups = [group for group in comparison.groups if group.key and (group.conflicts or not only_conflicts)]
+    query = [("model", name) for name in chosen_models]
+    query.append(("group", comparison.grouping))
+    page = ComparePage(
+        comparison=comparison,
+        groups=groups[:MAX_SHOWN_GROUPS],
+        hidden_count=max(len(groups) - MAX_SHOWN_GROUPS, 0),
+        groupings=tuple(KINDS_BY_GROUPING),
+        chosen_models=chosen_models,
+        only_conflicts=only_conflicts,
+        query=urlencode(query),
+        max_columns=MAX_SHOWN_COLUMNS,
+    )
+    return PageContent(page=page, json_content=None)
+
+
+PAGES = PortalPages(
+    build_routes=build_routes,
+    template_directory=Path(__file__).parent / "pages",
+    parts={"collection.curators": "collection_link.html"},
+)

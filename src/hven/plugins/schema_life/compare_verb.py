@@ -1,0 +1,177 @@
+"""``hven compare``: compare schemas, for people and for continuous integration."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hven.app.api import load_site_settings, open_site, print_json, print_table
+from hven.formats import select_format
+from hven.model.errors import NotFoundError, UsageError
+from hven.plugins.schema_life.comparison_tables import write_differences
+from hven.plugins.schema_life.conflict_notes import NOTES_FILE, add_note, read_notes
+from hven.plugins.schema_life.described_columns import DataModel, describe_own_model
+from hven.plugins.schema_life.model_addresses import is_outside_address, read_outside_model
+from hven.plugins.schema_life.model_documents import read_model_file
+from hven.plugins.schema_life.schema_comparison import (
+    CONFLICT_KINDS,
+    KINDS_BY_GROUPING,
+    MISSING_KIND,
+    compare_models,
+)
+from hven.site.auth import DEFAULT_POLICIES, OWNER_PRINCIPAL
+
+if TYPE_CHECKING:
+    from hven.model.settings import Settings
+    from hven.plugins.schema_life.schema_comparison import SchemaComparison, SchemaConflict
+    from hven.site import Catalogue, Site
+
+MAX_PRINTED_COLUMNS = 3  # of each value of a conflict
+
+
+def compare(
+    context: typer.Context,
+    *,
+    models: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="MODEL...",
+            help="Two or more schemas: a collection or table of the site, a descriptor, the address of a TAP service, "
+            "a VOTable, VOSI tables, or a schema of Felis. One schema is compared with itself.",
+        ),
+    ],
+    grouping: Annotated[
+        str, typer.Option("--group", metavar="WORD", help=f"Group columns by {', '.join(KINDS_BY_GROUPING)}.")
+    ] = "name",
+    fail_on: Annotated[
+        str,
+        typer.Option(
+            "--fail-on",
+            metavar="KINDS",
+            help=f"Exit with code 1 if there are differences of these kinds: {', '.join(CONFLICT_KINDS)}, "
+            f"{MISSING_KIND}. Empty: never.",
+        ),
+    ] = "unit,type,ucd",
+    format_name: Annotated[
+        str | None, typer.Option("--format", help="Write the differences as a table, such as csv or votable.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", metavar="FILE", help="With --format: write to this file.")
+    ] = None,
+    accept: Annotated[
+        str | None, typer.Option("--accept", metavar="ID", help="Accept this conflict from now on; give --note.")
+    ] = None,
+    note: Annotated[str, typer.Option("--note", metavar="TEXT", help="Why the conflict is accepted.")] = "",
+    notes_file: Annotated[
+        Path | None,
+        typer.Option("--notes", metavar="FILE", help=f"File with the notes (default: {NOTES_FILE} of the site)."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
+) -> None:
+    """Compare schemas: tables, drafts, services and files; report conflicts."""
+    failing_kinds = _parse_kinds(fail_on)
+    with ExitStack() as stack:
+        reader = _ModelReader(context, stack)
+        read_models = [reader.read_model(name) for name in dict.fromkeys(models)]
+        if notes_file is None and reader.settings is not None:
+            notes_file = reader.settings.directory / NOTES_FILE
+    if accept is not None:
+        if notes_file is None:
+            raise UsageError("--accept needs a file for the note", remedy="give --notes FILE, or --site DIR")
+        add_note(notes_file, accept, note)
+    notes = {} if notes_file is None else read_notes(notes_file)
+    comparison = compare_models(read_models, grouping, notes)
+    if as_json:
+        print_json(comparison.to_json())
+    elif format_name is not None:
+        _write_table(comparison, format_name, output)
+    else:
+        _print_comparison(comparison)
+    if comparison.count_open_differences(failing_kinds):
+        raise typer.Exit(1)
+
+
+def _parse_kinds(text: str) -> list[str]:
+    kinds = [word.strip() for word in text.split(",") if word.strip()]
+    unknown_kinds = set(kinds) - {*CONFLICT_KINDS, MISSING_KIND}
+    if unknown_kinds:
+        remedy = f"use {', '.join(CONFLICT_KINDS)} or {MISSING_KIND}"
+        raise UsageError(f"there is no kind of difference {min(unknown_kinds)!r:.80}", remedy=remedy)
+    return kinds
+
+
+class _ModelReader:
+    """Reads models of the command line; it opens the site when a model needs it."""
+
+    def __init__(self, context: typer.Context, stack: ExitStack) -> None:
+        self._context = context
+        self._stack = stack
+        self._site: Site | None = None
+        self.settings: Settings | None = None
+        try:
+            self.settings = load_site_settings(context)
+        except UsageError:
+            if context.obj is not None:  # --site names it
+                raise
+
+    def read_model(self, name: str) -> DataModel:
+        if is_outside_address(name):
+            return read_outside_model(name, allow_private=True)  # the user typed it, so it may be in the institute
+        if Path(name).is_file():
+            return read_model_file(Path(name), self.settings)
+        try:
+            return describe_own_model(name, self._read_catalogue())
+        except NotFoundError:
+            if self.settings is None or not self.settings.locate_descriptor(name).is_file():
+                raise
+        return read_model_file(self.settings.locate_descriptor(name), self.settings)
+
+    def _read_catalogue(self) -> Catalogue:
+        if self._site is None:
+            self._site = self._stack.enter_context(open_site(self._context))
+        return self._site.get_published_state().get_catalogue(OWNER_PRINCIPAL, DEFAULT_POLICIES)
+
+
+def _write_table(comparison: SchemaComparison, format_name: str, output: Path | None) -> None:
+    table_format, options = select_format(format_name)
+    chunks = write_differences(comparison, table_format, options)
+    if output is None:
+        for chunk in chunks:
+            sys.stdout.buffer.write(chunk)
+        sys.stdout.buffer.flush()
+        return
+    with output.open("wb") as file:
+        file.writelines(chunks)
+
+
+def _print_comparison(comparison: SchemaComparison) -> None:
+    rows: list[tuple[str, ...]] = []
+    for group in comparison.groups:
+        rows += [
+            (group.key, conflict.kind, _format_values(conflict), conflict.id, conflict.note)
+            for conflict in group.conflicts
+        ]
+    print_table([comparison.grouping, "conflict", "values", "id", "note"], rows, title="Conflicts")
+    for model in comparison.models:
+        missing_count = sum(model.label in group.missing_models for group in comparison.groups)
+        line = f"{model.label}: {len(model.columns):,} columns"
+        if missing_count:
+            line += f"; {missing_count:,} {comparison.grouping}s of the other models are missing"
+        typer.echo(line)
+
+
+def _format_values(conflict: SchemaConflict) -> str:
+    texts = []
+    for value in conflict.values:
+        places = [column.place for column in value.columns[:MAX_PRINTED_COLUMNS]]
+        if len(value.columns) > MAX_PRINTED_COLUMNS:
+            places.append(f"{len(value.columns) - MAX_PRINTED_COLUMNS:,} more")
+        texts.append(f"{value.text or 'none'} ({', '.join(places)})")
+    text = " / ".join(texts)
+    if conflict.is_convertible:
+        text += ", convertible"
+    return text

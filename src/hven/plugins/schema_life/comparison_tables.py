@@ -1,0 +1,76 @@
+"""Write the differences of a comparison as a table, in any format of the site."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from hven.formats import ResultStatus, TableMetadata
+from hven.model.table import parse_column_lines
+from hven.plugins.schema_life.schema_comparison import MISSING_KIND
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from hven.formats import TableFormat
+    from hven.plugins.schema_life.schema_comparison import SchemaComparison
+
+DIFFERENCE_COLUMNS = parse_column_lines("""
+    key | string | | meta.id | what the columns share
+    kind | string | | meta.code.class | what differs
+    value | string | | | one of the values that differ, or the model without such a column
+    model | string | | | model with this value
+    table_name | string | | | table of the column
+    column_name | string | | | column with this value
+    conflict | string | | meta.id | identifier of the conflict
+    note | string | | meta.note | why the conflict is accepted
+""")
+MAX_BATCH_ROWS = 65_536
+
+
+def build_difference_table(comparison: SchemaComparison) -> pa.Table:
+    """Build a table with a row for each column of a conflict, and for each model without a column.
+
+    Parameters
+    ----------
+    comparison
+        The comparison.
+    """
+    rows: list[tuple[str, ...]] = []
+    for group in comparison.groups:
+        rows += [(group.key, MISSING_KIND, label, "", "", "", "", "") for label in group.missing_models]
+        for conflict in group.conflicts:
+            for value in conflict.values:
+                for column in value.columns:
+                    place = (column.model, column.table, column.name)
+                    rows.append((group.key, conflict.kind, value.text, *place, conflict.id, conflict.note))
+    arrow_schema = pa.schema([column.arrow_field for column in DIFFERENCE_COLUMNS])
+    if not rows:
+        return arrow_schema.empty_table()
+    return pa.table(list(zip(*rows, strict=True)), schema=arrow_schema)
+
+
+def write_differences(
+    comparison: SchemaComparison, table_format: TableFormat, options: Mapping[str, str]
+) -> Iterator[bytes]:
+    """Write the differences in a format.
+
+    Parameters
+    ----------
+    comparison
+        The comparison.
+    table_format, options
+        Format and its options, as `hven.formats.select_format` returns them.
+
+    Returns
+    -------
+    chunks
+        Parts of the file.
+    """
+    table = build_difference_table(comparison)
+    metadata = TableMetadata(
+        columns=DIFFERENCE_COLUMNS, name="differences", description=f"Columns compared by {comparison.grouping}"
+    )
+    batches = iter(table.to_batches(MAX_BATCH_ROWS))
+    return table_format.write(metadata, batches, lambda: ResultStatus(row_count=table.num_rows), options)

@@ -1,0 +1,240 @@
+"""Describe files byte by byte, as CDS and AAS do, and write the ReadMe of CDS and the head of AAS's tables."""
+
+from __future__ import annotations
+
+import math
+import re
+import textwrap
+import unicodedata
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from hven.plugins.schema_life.delivery.cds_units import NO_UNIT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from hven.model.resource import CollectionSpec
+    from hven.plugins.schema_life.delivery.delivered_tables import DeliveredColumn, DeliveredTable
+
+LINE_CHARACTERS = 80
+MIN_EXPLANATION_CHARACTERS = 24
+LIMIT_DIGITS = 4  # significant digits of the limits of floating-point numbers
+RULE, DOUBLE_RULE = "-" * LINE_CHARACTERS, "=" * LINE_CHARACTERS
+_LIMIT_SIGNS = "?[]"  # an explanation that begins with them would be read as limits
+
+
+def to_ascii(text: str | None) -> str:
+    """Write a text in printable ASCII: accents go, and other characters become question marks.
+
+    Parameters
+    ----------
+    text
+        A text of any number of lines; None: empty.
+    """
+    decomposed_text = unicodedata.normalize("NFKD", str(text or ""))
+    letters = "".join(character for character in decomposed_text if not unicodedata.combining(character))
+    return re.sub(r"[^\x20-\x7e\n]", "?", letters.replace("\t", " ").replace("\r", ""))
+
+
+@dataclass(slots=True)
+class _NoteList:
+    """Notes of a file, with their numbers."""
+
+    notes: list[list[str]] = field(default_factory=list)
+
+    def add_note(self, lines: list[str]) -> str:
+        """Add a note, unless there is an equal one; return the reference to it."""
+        if lines not in self.notes:
+            self.notes.append(lines)
+        return f"({self.notes.index(lines) + 1})"
+
+    def write_lines(self) -> Iterator[str]:
+        for number, note in enumerate(self.notes, 1):
+            head = f"Note ({number}): "
+            yield from _wrap_words(note[0], head, " " * len(head))
+            for line in note[1:]:
+                yield from _wrap_words(line, " " * len(head), " " * (len(head) + 2))
+        if self.notes:
+            yield RULE
+
+
+def write_byte_description(delivered_table: DeliveredTable, file_name: str) -> Iterator[str]:
+    """Yield the lines of the description of a file, with the rule at its end and the notes.
+
+    Parameters
+    ----------
+    delivered_table
+        The table in the file.
+    file_name
+        Name of the file.
+    """
+    columns = delivered_table.columns
+    unit_width = max(5, *(len(column.unit or NO_UNIT) for column in columns))
+    label_width = max(5, *(len(column.label) for column in columns))
+    format_width = max(6, *(len(column.cells.format_text) for column in columns))
+    yield f"Byte-by-byte Description of file: {file_name}"
+    yield RULE
+    yield (f"   Bytes  {'Format':{format_width}} {'Units':{unit_width}} {'Label':{label_width}} Explanations")
+    yield RULE
+    notes = _NoteList()
+    for column, (start, end) in zip(columns, delivered_table.list_byte_ranges(), strict=True):
+        byte_range = f"{start:4d}-{end:4d}" if end > start else f"     {end:4d}"
+        cells = column.cells
+        head = (
+            f"{byte_range} {cells.format_text:{format_width}} {column.unit or NO_UNIT:{unit_width}} "
+            f"{column.label:{label_width}} "
+        )
+        yield from _wrap_words(_write_explanation(column, delivered_table, notes), head, " " * len(head))
+    yield RULE
+    yield from notes.write_lines()
+
+
+def _write_explanation(column: DeliveredColumn, delivered_table: DeliveredTable, notes: _NoteList) -> str:
+    """Write limits, whether values are missing, the description, and references to notes."""
+    description = " ".join(to_ascii(column.column.description or column.column.label).split()).lstrip(_LIMIT_SIGNS)
+    words = [description or "No description"]
+    if column.unit is None:
+        words.append(f"(unit {to_ascii(column.column.unit)})")
+    if column.label != column.column.name:
+        words.append(notes.add_note([f"{column.label} is the column {to_ascii(column.column.name)} of the service."]))
+    labels_by_code = delivered_table.table.enums.get(column.column.enum or "", {})
+    if labels_by_code:
+        choices = [f"{to_ascii(code)} = {to_ascii(str(label))}" for code, label in labels_by_code.items()]
+        words.append(notes.add_note([f"The values of {column.label} are:", *choices]))
+    meanings_by_bit = delivered_table.flag_bits.get(column.column.name, {})
+    if meanings_by_bit:
+        bits = [f"{1 << bit} = {to_ascii(meaning)}" for bit, meaning in meanings_by_bit.items()]
+        words.append(notes.add_note([f"{column.label} is the sum of these flags:", *bits]))
+    if column.column.type.is_boolean:
+        words.append(notes.add_note(["Truth values are", "0 = no", "1 = yes"]))
+    limits = _write_limits(column)
+    if column.cells.has_nulls:
+        limits += "?"
+    return " ".join(filter(None, [limits, *words]))
+
+
+def _write_limits(column: DeliveredColumn) -> str:
+    """Write the limits of numbers as ``[min/max]``, rounded outwards; empty if there are none."""
+    low = column.cells.minimum
+    high = column.cells.maximum
+    if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
+        return ""
+    if isinstance(low, int):
+        return f"[{low}/{high}]"
+    return f"[{_round_outwards(low, math.floor)}/{_round_outwards(high, math.ceil)}]"
+
+
+def _round_outwards(value: float, round_scaled: Callable[[float], int]) -> str:
+    if value == 0:
+        return "0"
+    decimals = LIMIT_DIGITS - 1 - math.floor(math.log10(abs(value)))
+    if abs(decimals) > 300:
+        return repr(value)
+    scaled_value = round_scaled(value * 10.0**decimals)
+    return f"{scaled_value / 10.0**decimals:.{LIMIT_DIGITS}g}"
+
+
+def _wrap_words(text: str, first_indent: str, next_indent: str) -> Iterator[str]:
+    """Wrap a text into lines; a next line never begins with a digit, which readers would take for a byte."""
+    width = max(LINE_CHARACTERS, len(next_indent) + MIN_EXPLANATION_CHARACTERS)
+    line = first_indent
+    for word in re.findall(r"\S+(?: [\d-]\S*)*", text):
+        if len(line) + len(word) > width and line.strip() and line not in {first_indent, next_indent}:
+            yield line.rstrip()
+            line = next_indent
+        line += f"{word} "
+    yield line.rstrip()
+
+
+def write_cds_readme(
+    resource: CollectionSpec, delivered_tables: Sequence[DeliveredTable], file_names: Sequence[str]
+) -> str:
+    """Write the ReadMe of a catalogue.
+
+    Parameters
+    ----------
+    resource
+        The collection.
+    delivered_tables, file_names
+        Tables and names of their files.
+
+    Returns
+    -------
+    text
+        The ReadMe, in ASCII.
+    """
+    authors = ", ".join(person.name for person in resource.creators)
+    first_author = to_ascii(resource.creators[0].name).partition(",")[0] if resource.creators else ""
+    year = datetime.now(UTC).year
+    lines = [_write_head_line(resource, f"({first_author}+, {year})"), DOUBLE_RULE]
+    lines += _wrap_words(to_ascii(resource.title), "", "    ")
+    lines += _wrap_words(to_ascii(authors) or "(authors)", "    ", "    ")
+    lines += _wrap_words(to_ascii(resource.citation) or "<reference>", "    ", "    ")
+    if resource.bibcode:
+        lines.append(f"    ={to_ascii(resource.bibcode)}")
+    if resource.doi:
+        lines.append(f"    doi:{to_ascii(resource.doi)}")
+    lines.append(DOUBLE_RULE)
+    subjects = [to_ascii(subject) for subject in resource.subjects]
+    lines += _wrap_words(" ; ".join(subjects), "ADC_Keywords: ", "              ")
+    lines += _wrap_words(" - ".join(subject.lower() for subject in subjects), "Keywords: ", "          ")
+    lines += ["", "Abstract:", *_write_paragraphs(resource.description), "", "File Summary:", RULE]
+    lines += _write_file_summary(delivered_tables, file_names)
+    for delivered_table, file_name in zip(delivered_tables, file_names, strict=True):
+        lines += ["", *write_byte_description(delivered_table, file_name)]
+    if resource.acknowledgement:
+        lines += ["", "Acknowledgements:", *_write_paragraphs(resource.acknowledgement)]
+    today = f"{datetime.now(UTC):%d-%b-%Y}"
+    contact = "" if resource.contact is None else to_ascii(resource.contact.name)
+    lines += ["", "History:", f"    {today}: written by Hven", DOUBLE_RULE]
+    lines.append(f"(End){contact:>40}{today:>35}")
+    return "\n".join(lines) + "\n"
+
+
+def _write_head_line(resource: CollectionSpec, authors_and_year: str) -> str:
+    title = to_ascii(resource.short_name or resource.title).replace("\n", " ")
+    title_width = LINE_CHARACTERS - len(authors_and_year) - 1
+    return f"{title[:title_width]:{title_width}} {authors_and_year}"
+
+
+def _write_paragraphs(text: str | None) -> Iterator[str]:
+    for paragraph in re.split(r"\n\s*\n", to_ascii(text).strip()):
+        yield from textwrap.wrap(paragraph, LINE_CHARACTERS, initial_indent="  ", subsequent_indent="  ")
+
+
+def _write_file_summary(delivered_tables: Sequence[DeliveredTable], file_names: Sequence[str]) -> Iterator[str]:
+    name_width = max(8, *(len(name) for name in file_names))
+    yield f" {'FileName':{name_width}}  Lrecl   Records  Explanations"
+    yield RULE
+    yield f" {'ReadMe':{name_width}}     80         .  This file"
+    for delivered_table, name in zip(delivered_tables, file_names, strict=True):
+        table = delivered_table.table
+        head = f" {name:{name_width}} {delivered_table.record_bytes:6d} {delivered_table.row_count:9d}  "
+        yield from _wrap_words(to_ascii(str(table.title or table.name)), head, " " * len(head))
+    yield RULE
+
+
+def write_aas_head(resource: CollectionSpec, delivered_table: DeliveredTable, file_name: str) -> str:
+    """Write what stands before the rows of a machine-readable table of AAS.
+
+    Parameters
+    ----------
+    resource
+        The collection.
+    delivered_table
+        The table.
+    file_name
+        Name of the file.
+    """
+    authors = ", ".join(person.name for person in resource.creators)
+    table_title = delivered_table.table.title or delivered_table.table.name
+    lines = [
+        *_wrap_words(to_ascii(resource.title), "Title: ", "       "),
+        *_wrap_words(to_ascii(authors), "Authors: ", "         "),
+        *_wrap_words(to_ascii(str(table_title)), "Table: ", "       "),
+        DOUBLE_RULE,
+        *write_byte_description(delivered_table, file_name),
+    ]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,275 @@
+"""Measure tables, and write their rows as lines of fixed width, by blocks."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hven.adql import quote_adql_name
+from hven.model.errors import SourceError, TooLargeError, UsageError, suggest_spelling
+from hven.plugins.schema_life.delivery.cds_units import write_cds_unit
+from hven.plugins.schema_life.delivery.fixed_width_columns import create_fixed_width_column
+from hven.query import run_query
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from typing import BinaryIO
+
+    import pyarrow as pa
+
+    from hven.model.table import Column, Table
+    from hven.plugins.schema_life.delivery.fixed_width_columns import FixedWidthColumn
+    from hven.site import PublishedState, Site
+    from hven.site.auth import Principal
+
+MAX_LABEL_CHARACTERS = 16
+MAX_EXPORT_SECONDS = 24 * 3600.0
+BLOCK_ROWS = 65_536
+_LABEL_GAP_PATTERN = re.compile(r"[^\x21-\x7e]+")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveredColumn:
+    """A column of a file.
+
+    Attributes
+    ----------
+    column
+        The column of the table.
+    label
+        Its name in the file, with at most `MAX_LABEL_CHARACTERS`.
+    cells
+        Writes its values.
+    unit
+        Its unit as CDS writes it; None if CDS has no such unit.
+    """
+
+    column: Column
+    label: str
+    cells: FixedWidthColumn
+    unit: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveredTable:
+    """A table that becomes a file, after its values were measured.
+
+    Attributes
+    ----------
+    table
+        The table.
+    columns
+        The columns of the file.
+    row_count
+        Number of rows.
+    flag_bits
+        For a column of flags: its name, and the meanings of its bits.
+    """
+
+    table: Table
+    columns: Sequence[DeliveredColumn]
+    row_count: int
+    flag_bits: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
+
+    @property
+    def record_bytes(self) -> int:
+        """Number of bytes of a line, without its end."""
+        return sum(column.cells.width for column in self.columns) + len(self.columns) - 1
+
+    def list_byte_ranges(self) -> list[tuple[int, int]]:
+        """List the first and the last byte of each column, counted from 1."""
+        ranges = []
+        start = 1
+        for column in self.columns:
+            end = start + column.cells.width - 1
+            ranges.append((start, end))
+            start = end + 2
+        return ranges
+
+
+class TableExporter:
+    """Reads tables twice from one published state: to measure their values, and to write them.
+
+    Parameters
+    ----------
+    site
+        The site.
+    published_state
+        The state that both passes read.
+    principal
+        The user, whose rights apply.
+    """
+
+    def __init__(self, site: Site, published_state: PublishedState, principal: Principal) -> None:
+        self._site = site
+        self._published_state = published_state
+        self._principal = principal
+
+    def measure_table(self, table: Table, omitted_names: Sequence[str], max_width: int) -> DeliveredTable:
+        """Read all values, and find how wide the columns of the file are.
+
+        Parameters
+        ----------
+        table
+            The table.
+        omitted_names
+            Names of columns that the file does not have.
+        max_width
+            Bytes of the widest column that is allowed.
+
+        Raises
+        ------
+        SourceError
+            A column cannot be written.
+        TooLargeError
+            A column is too wide, or the table has more rows than a query may return.
+        """
+        columns = [column for column in table.columns if not column.hidden and column.name not in omitted_names]
+        if not columns:
+            raise SourceError(f"no column of {table.qualified_name} is left", remedy="omit fewer columns")
+        delivered_columns = []
+        labels = choose_labels([column.name for column in columns])
+        for column, label in zip(columns, labels, strict=True):
+            try:
+                cells = create_fixed_width_column(column.name, column.type.arrow)
+            except SourceError as error:
+                raise SourceError(
+                    f"{table.qualified_name}: {error.message}", remedy=_write_omission_remedy(column.name)
+                ) from error
+            unit = write_cds_unit(column.unit)
+            delivered_columns.append(DeliveredColumn(column=column, label=label, cells=cells, unit=unit))
+        row_count = 0
+        for batch in self._iterate_blocks(table, columns):
+            row_count += batch.num_rows
+            for delivered_column, values in zip(delivered_columns, batch.columns, strict=True):
+                delivered_column.cells.measure(values)
+        for delivered_column in delivered_columns:
+            cells = delivered_column.cells
+            if cells.width > max_width:
+                raise TooLargeError(
+                    f"{table.qualified_name}: {cells.name} needs {cells.width:,} bytes in each line; the limit is "
+                    f"{max_width:,}",
+                    remedy=f"{_write_omission_remedy(cells.name)}, or allow more with --max-width",
+                )
+        flag_bits = self._find_flag_bits(table)
+        return DeliveredTable(table=table, columns=delivered_columns, row_count=row_count, flag_bits=flag_bits)
+
+    def _find_flag_bits(self, table: Table) -> dict[str, dict[int, str]]:
+        """Find the column of flags of a table, and what its bits mean."""
+        resource = self._published_state.resources.get(table.schema)
+        if resource is None:
+            return {}
+        for table_spec in resource.tables:
+            flags = table_spec.flags
+            if table_spec.table.name == table.name and flags is not None:
+                messages = {rule.name: rule.message or rule.name for rule in table_spec.rules}
+                return {flags.column: {bit: messages.get(rule, rule) for rule, bit in flags.bits.items()}}
+        return {}
+
+    def write_rows(self, delivered_table: DeliveredTable, file: BinaryIO) -> None:
+        """Write the lines of a table.
+
+        Parameters
+        ----------
+        delivered_table
+            The table, as it was measured.
+        file
+            The file.
+
+        Raises
+        ------
+        DataError
+            Another program changed the values meanwhile.
+        """
+        columns = [delivered_column.column for delivered_column in delivered_table.columns]
+        ranges = delivered_table.list_byte_ranges()
+        for batch in self._iterate_blocks(delivered_table.table, columns):
+            lines = np.full((batch.num_rows, delivered_table.record_bytes + 1), ord(" "), np.uint8)
+            lines[:, -1] = ord("\n")
+            for column, (start, end), values in zip(delivered_table.columns, ranges, batch.columns, strict=True):
+                lines[:, start - 1 : end] = column.cells.write_cells(values)
+            file.write(lines.data)
+
+    def _iterate_blocks(self, table: Table, columns: Sequence[Column]) -> Iterator[pa.RecordBatch]:
+        names = ", ".join(quote_adql_name(column.name) for column in columns)
+        query = f"SELECT {names} FROM {quote_adql_name(table.schema)}.{quote_adql_name(table.name)}"
+        limits = self._site.settings.limits
+        result = run_query(
+            query,
+            self._principal,
+            site=self._site,
+            maxrec=limits.maxrec_hard,
+            timeout_seconds=MAX_EXPORT_SECONDS,
+            published_state=self._published_state,
+        )
+        with result:
+            for batch in result.iterate_batches():
+                for start in range(0, batch.num_rows, BLOCK_ROWS):
+                    yield batch.slice(start, BLOCK_ROWS)
+        if result.overflow:
+            raise TooLargeError(
+                f"{table.qualified_name} has more than {limits.maxrec_hard:,} rows",
+                remedy="raise limits.maxrec_hard in hven.toml",
+            )
+
+
+def _write_omission_remedy(name: str) -> str:
+    return f"leave the column out with --omit {name}"
+
+
+def choose_labels(names: Sequence[str]) -> list[str]:
+    """Choose labels of at most `MAX_LABEL_CHARACTERS`, which differ also without regard to case.
+
+    Parameters
+    ----------
+    names
+        Names of columns.
+
+    Returns
+    -------
+    labels
+        A label for each name; a name that is short enough is its own label.
+    """
+    cleaned_names = [_LABEL_GAP_PATTERN.sub("_", name) for name in names]
+    used_labels = {name.lower() for name in cleaned_names if len(name) <= MAX_LABEL_CHARACTERS}
+    seen_names: set[str] = set()
+    labels = []
+    for name in cleaned_names:
+        label = name
+        number = 1
+        is_taken = len(name) > MAX_LABEL_CHARACTERS or name.lower() in seen_names
+        while is_taken:
+            number += 1
+            suffix = str(number)
+            label = name[: MAX_LABEL_CHARACTERS - len(suffix)] + suffix
+            is_taken = label.lower() in used_labels
+        seen_names.add(name.lower())
+        used_labels.add(label.lower())
+        labels.append(label)
+    return labels
+
+
+def select_delivered_tables(name: str, tables: Sequence[Table]) -> list[Table]:
+    """Select the tables of a collection, or one table.
+
+    Parameters
+    ----------
+    name
+        Name of a collection, or of a table with its schema.
+    tables
+        All tables that the user sees.
+
+    Raises
+    ------
+    UsageError
+        There is no such table.
+    """
+    selected_tables = [table for table in tables if name in {table.schema, table.qualified_name}]
+    if not selected_tables:
+        known_names = [known for table in tables for known in (table.schema, table.qualified_name)]
+        remedy = suggest_spelling(name, known_names) or "run hven status to see all collections"
+        raise UsageError(f"there is no published collection or table {name!r:.80}", remedy=remedy)
+    return selected_tables

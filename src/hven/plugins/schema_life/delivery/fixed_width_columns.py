@@ -1,0 +1,380 @@
+"""Write columns in fixed width, by blocks: a first pass measures the values, a second one writes them.
+
+A number has as many digits as its value needs, so that a reader gets the same value back.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from hven.model.errors import DataError, SourceError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Cells = NDArray[np.uint8]  # characters, one row for each value
+
+MAX_EXACT_INTEGER = 2**51  # scaled values below are exact, with room for the rounding of one product
+MAX_DECIMALS = 15
+FLOAT_DIGITS = {pa.float32(): 9, pa.float64(): 17}  # digits that always suffice
+EXPONENT_CHARACTERS = 7  # sign, point, and exponents to e-324
+_BLANK, _ZERO, _MINUS, _POINT = (ord(character) for character in " 0-.")
+
+
+class FixedWidthColumn(ABC):
+    """A column of a fixed-width file.
+
+    Attributes
+    ----------
+    name
+        Name of the column, for messages.
+    has_nulls
+        Whether a value is missing.
+    minimum, maximum
+        Limits of the numbers; None without any.
+    changed_count
+        Number of values that are not written as they are.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.has_nulls = False
+        self.minimum: float | None = None
+        self.maximum: float | None = None
+        self.changed_count = 0
+
+    @property
+    @abstractmethod
+    def width(self) -> int:
+        """Number of bytes, after all values were measured."""
+
+    @property
+    @abstractmethod
+    def format_text(self) -> str:
+        """The format as in Fortran: ``A8``, ``I4``, ``F8.3``."""
+
+    @abstractmethod
+    def measure(self, values: pa.Array) -> None:
+        """Measure a block of values.
+
+        Parameters
+        ----------
+        values
+            Values of the column.
+        """
+
+    @abstractmethod
+    def write_cells(self, values: pa.Array) -> Cells:
+        """Write a block of measured values.
+
+        Parameters
+        ----------
+        values
+            Values of the column.
+
+        Returns
+        -------
+        cells
+            A row of `width` characters for each value; blanks for a missing one.
+        """
+
+    def _widen_limits(self, low: float, high: float) -> None:
+        self.minimum = low if self.minimum is None else min(self.minimum, low)
+        self.maximum = high if self.maximum is None else max(self.maximum, high)
+
+    def _write_texts(self, texts: pa.Array, *, is_right_aligned: bool) -> Cells:
+        """Write texts of ASCII characters, padded with blanks."""
+        pad = pc.ascii_lpad if is_right_aligned else pc.ascii_rpad
+        padded_texts = pad(pc.fill_null(texts.cast(pa.large_string()), ""), self.width)
+        offsets = np.frombuffer(padded_texts.buffers()[1], np.int64)[padded_texts.offset :][: len(texts) + 1]
+        characters = np.frombuffer(padded_texts.buffers()[2] or b"", np.uint8)[offsets[0] : offsets[-1]]
+        if len(characters) != len(texts) * self.width:
+            raise _create_changed_error(self.name)
+        return characters.reshape(len(texts), self.width)
+
+
+def _create_changed_error(name: str) -> DataError:
+    message = f"the values of {name} changed during the export"
+    return DataError(message, remedy="export again, while no program writes to the table")
+
+
+class IntegerColumn(FixedWidthColumn):
+    """Whole numbers, and truth values as 0 and 1."""
+
+    @property
+    def width(self) -> int:
+        """Number of bytes of the longest number."""
+        return max(len(str(int(self.minimum or 0))), len(str(int(self.maximum or 0))))
+
+    @property
+    def format_text(self) -> str:
+        """The format ``I``."""
+        return f"I{self.width}"
+
+    def measure(self, values: pa.Array) -> None:
+        """Find the limits."""
+        self.has_nulls |= values.null_count > 0
+        limits = pc.min_max(_to_integers(values))
+        if limits["min"].is_valid:
+            self._widen_limits(limits["min"].as_py(), limits["max"].as_py())
+
+    def write_cells(self, values: pa.Array) -> Cells:
+        """Write whole numbers."""
+        numbers = pc.fill_null(_to_integers(values), 0).to_numpy(zero_copy_only=False)
+        cells = _write_decimals(numbers, 0, self.width, self.name)
+        cells[_find_nulls(values)] = _BLANK
+        return cells
+
+
+def _to_integers(values: pa.Array) -> pa.Array:
+    if pa.types.is_boolean(values.type):
+        values = values.cast(pa.int8())
+    return values.cast(pa.int64())
+
+
+def _find_nulls(values: pa.Array) -> NDArray[np.bool_]:
+    nulls: NDArray[np.bool_] = values.is_null(nan_is_null=True).to_numpy(zero_copy_only=False)
+    return nulls
+
+
+class FloatColumn(FixedWidthColumn):
+    """Floating-point numbers, with decimals if these give back each value, and otherwise with exponents.
+
+    Parameters
+    ----------
+    name
+        Name of the column.
+    float_type
+        Single or double precision.
+    """
+
+    def __init__(self, name: str, float_type: pa.DataType) -> None:
+        super().__init__(name)
+        self._float_type = float_type
+        self._decimals = 1
+        self._has_exponents = False
+        self._text_width = 1
+        self._max_magnitude = 0.0
+
+    @property
+    def has_exponents(self) -> bool:
+        """Whether decimals of one width would lose digits."""
+        return self._has_exponents or self._max_magnitude * 10.0**self._decimals >= MAX_EXACT_INTEGER
+
+    @property
+    def width(self) -> int:
+        """Number of bytes of the longest number."""
+        if self.has_exponents:
+            return self._text_width
+        digits = len(str(round(self._max_magnitude * 10.0**self._decimals)))
+        is_negative = self.minimum is not None and self.minimum < 0
+        return max(digits, self._decimals + 1) + 1 + is_negative
+
+    @property
+    def format_text(self) -> str:
+        """The format ``F`` or ``E``."""
+        if not self.has_exponents:
+            return f"F{self.width}.{self._decimals}"
+        decimals = max(min(self.width - EXPONENT_CHARACTERS, FLOAT_DIGITS[self._float_type] - 1), 1)
+        return f"E{self.width}.{decimals}"
+
+    def measure(self, values: pa.Array) -> None:
+        """Find the limits, and the number of decimals."""
+        self.has_nulls |= bool(_find_nulls(values).any())
+        numbers = values.drop_null().to_numpy(zero_copy_only=False)
+        numbers = numbers[~np.isnan(numbers)]
+        if not len(numbers):
+            return
+        is_first_block = self.minimum is None
+        had_exponents = self.has_exponents
+        self._widen_limits(float(numbers.min()), float(numbers.max()))
+        self._max_magnitude = max(self._max_magnitude, abs(float(numbers.min())), abs(float(numbers.max())))
+        self._has_exponents |= not math.isfinite(self._max_magnitude)
+        while len(numbers) and not self.has_exponents:
+            numbers = numbers[~_is_exact(numbers, self._decimals)]
+            if len(numbers):
+                self._decimals += 1
+                self._has_exponents |= self._decimals > MAX_DECIMALS
+        if self.has_exponents:
+            block_width = pc.max(pc.binary_length(self._write_shortest(values))).as_py()
+            if not had_exponents and not is_first_block:  # the texts of earlier blocks were not measured
+                block_width = FLOAT_DIGITS[self._float_type] + EXPONENT_CHARACTERS
+            self._text_width = max(self._text_width, block_width)
+
+    def _write_shortest(self, values: pa.Array) -> pa.Array:
+        """Write the shortest digits that give back the value, always with a point: without one, Fortran adds one."""
+        is_missing = values.is_null(nan_is_null=True)
+        texts = pc.if_else(is_missing, pa.scalar(None, pa.string()), values.cast(pa.string()))
+        return pc.replace_substring_regex(texts, r"^(-?\d+)(e|$)", r"\1.0\2")
+
+    def write_cells(self, values: pa.Array) -> Cells:
+        """Write floating-point numbers."""
+        if self.has_exponents:
+            return self._write_texts(self._write_shortest(values), is_right_aligned=True)
+        nulls = _find_nulls(values)
+        numbers = pc.fill_null(values, 0).to_numpy(zero_copy_only=False)
+        numbers = np.where(nulls, numbers.dtype.type(0), numbers)
+        is_too_large = (np.abs(numbers) > self._max_magnitude).any()
+        if is_too_large or not _is_exact(numbers, self._decimals).all():
+            raise _create_changed_error(self.name)
+        scaled_numbers = np.rint(numbers.astype(np.float64) * 10.0**self._decimals).astype(np.int64)
+        cells = _write_decimals(scaled_numbers, self._decimals, self.width, self.name)
+        cells[nulls] = _BLANK
+        return cells
+
+
+def _is_exact(numbers: NDArray[Any], decimals: int) -> NDArray[np.bool_]:
+    """Return which numbers are read back as they are from so many decimals.
+
+    A whole number and a power of ten are both exact here, so their quotient is the double that a reader gets.
+    """
+    scale = 10.0**decimals
+    read_numbers = np.rint(numbers.astype(np.float64) * scale) / scale
+    exact: NDArray[np.bool_] = read_numbers.astype(numbers.dtype) == numbers
+    return exact
+
+
+def _write_decimals(numbers: NDArray[np.int64], decimals: int, width: int, name: str) -> Cells:
+    """Write whole numbers with a point before the last digits: a column of digits at a time, from the right."""
+    cells = np.full((len(numbers), width), _BLANK, np.uint8)
+    is_negative = numbers < 0
+    magnitudes = np.abs(numbers).astype(np.uint64)  # also of the lowest number, whose magnitude has no sign bit
+    position = width - 1
+    for digit_number in range(width - bool(decimals)):
+        if decimals and digit_number == decimals:
+            cells[:, position] = _POINT
+            position -= 1
+        is_required = digit_number <= decimals
+        is_written = np.ones(len(numbers), np.bool_) if is_required else magnitudes > 0
+        if position < 0 or not is_written.any():
+            break
+        quotients = magnitudes // np.uint64(10)
+        digits = (magnitudes - quotients * np.uint64(10)).astype(np.uint8) + np.uint8(_ZERO)
+        cells[:, position] = np.where(is_written, digits, cells[:, position])
+        magnitudes = quotients
+        position -= 1
+        if position >= 0 and digit_number >= decimals:
+            is_first_digit = is_written & is_negative & (magnitudes == 0)
+            cells[is_first_digit, position] = _MINUS
+    is_sign_missing = is_negative & ~(cells == _MINUS).any(axis=1)
+    if magnitudes.any() or is_sign_missing.any():
+        raise _create_changed_error(name)
+    return cells
+
+
+class TextColumn(FixedWidthColumn):
+    """Texts, in ASCII: other characters become similar ones or question marks, which is counted."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self._width = 1
+
+    @property
+    def width(self) -> int:
+        """Number of bytes of the longest text."""
+        return self._width
+
+    @property
+    def format_text(self) -> str:
+        """The format ``A``."""
+        return f"A{self._width}"
+
+    def measure(self, values: pa.Array) -> None:
+        """Find the longest text, and count the texts that are changed."""
+        texts = values.cast(pa.string())
+        ascii_texts = to_ascii_texts(texts)
+        self.changed_count += pc.sum(pc.not_equal(texts, ascii_texts)).as_py() or 0
+        lengths = pc.binary_length(ascii_texts)
+        self.has_nulls |= values.null_count > 0 or pc.min(lengths).as_py() == 0
+        self._width = max(self._width, pc.max(lengths).as_py() or 0)
+
+    def write_cells(self, values: pa.Array) -> Cells:
+        """Write texts."""
+        return self._write_texts(to_ascii_texts(values.cast(pa.string())), is_right_aligned=False)
+
+
+def to_ascii_texts(texts: pa.Array) -> pa.Array:
+    """Replace characters that are not printable ASCII, and remove blanks at the ends.
+
+    Parameters
+    ----------
+    texts
+        Texts.
+    """
+    if pc.any(pc.match_substring_regex(texts, r"[^\x20-\x7e]")).as_py():
+        texts = pc.utf8_normalize(texts, form="NFKD")
+        texts = pc.replace_substring_regex(texts, r"\p{Mn}", "")
+        texts = pc.replace_substring_regex(texts, r"[\x00-\x1f\x7f]", " ")
+        texts = pc.replace_substring_regex(texts, r"[^\x20-\x7e]", "?")
+    return pc.ascii_trim_whitespace(texts)
+
+
+class TimeColumn(FixedWidthColumn):
+    """Times and dates in ISO 8601, with the fraction of a second that they need."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self._unit = "s"
+        self._width = 1
+
+    @property
+    def width(self) -> int:
+        """Number of bytes of the longest time."""
+        return self._width
+
+    @property
+    def format_text(self) -> str:
+        """The format ``A``."""
+        return f"A{self._width}"
+
+    def measure(self, values: pa.Array) -> None:
+        """Find the fraction of a second and the longest text."""
+        self.has_nulls |= values.null_count > 0
+        if pa.types.is_timestamp(values.type):
+            microseconds = values.cast(pa.timestamp("us")).cast(pa.int64()).drop_null().to_numpy()
+            if (microseconds % 1000).any():
+                self._unit = "us"
+            elif self._unit == "s" and (microseconds % 1_000_000).any():
+                self._unit = "ms"
+        self._width = max(self._width, pc.max(pc.binary_length(self._write_iso_texts(values))).as_py() or 0)
+
+    def _write_iso_texts(self, values: pa.Array) -> pa.Array:
+        if pa.types.is_timestamp(values.type):
+            values = values.cast(pa.timestamp(self._unit))
+        return pc.replace_substring(values.cast(pa.string()), " ", "T")
+
+    def write_cells(self, values: pa.Array) -> Cells:
+        """Write times."""
+        return self._write_texts(self._write_iso_texts(values), is_right_aligned=False)
+
+
+def create_fixed_width_column(name: str, value_type: pa.DataType) -> FixedWidthColumn:
+    """Create the column for values of a type.
+
+    Parameters
+    ----------
+    name
+        Name of the column.
+    value_type
+        Type of its values.
+
+    Raises
+    ------
+    SourceError
+        Files of fixed width have no such values, such as arrays.
+    """
+    if pa.types.is_integer(value_type) or pa.types.is_boolean(value_type):
+        return IntegerColumn(name)
+    if value_type in FLOAT_DIGITS:
+        return FloatColumn(name, value_type)
+    if pa.types.is_string(value_type) or pa.types.is_large_string(value_type):
+        return TextColumn(name)
+    if pa.types.is_timestamp(value_type) or pa.types.is_date(value_type):
+        return TimeColumn(name)
+    raise SourceError(f"{name} has values of the type {value_type}, which files of fixed width cannot contain")

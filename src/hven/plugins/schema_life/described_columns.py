@@ -1,0 +1,271 @@
+"""Describe columns of any schema in the same words, so that they can be compared."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, NamedTuple
+
+from hven.model.errors import NotFoundError, suggest_spelling
+from hven.model.types import LEGACY_XTYPE_ALIASES, XTYPES_BY_NAME, ColumnType
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from hven.model.table import Column, Table
+    from hven.site import Catalogue
+
+# words of VOTable, TAP 1.0, SQL and Felis
+NAMES_BY_TYPE_WORD = {
+    "bit": "bool",
+    "boolean": "bool",
+    "byte": "uint8",
+    "unsignedbyte": "uint8",
+    "short": "int16",
+    "smallint": "int16",
+    "int2": "int16",
+    "int": "int32",
+    "integer": "int32",
+    "int4": "int32",
+    "serial": "int32",
+    "long": "int64",
+    "bigint": "int64",
+    "int8": "int64",  # PostgreSQL counts bytes
+    "bigserial": "int64",
+    "float": "float32",
+    "real": "float32",
+    "float4": "float32",
+    "double": "float64",
+    "double precision": "float64",
+    "float8": "float64",
+    "floatcomplex": "complex64",
+    "doublecomplex": "complex128",
+    "char": "string",
+    "character": "string",
+    "character varying": "string",
+    "clob": "string",
+    "text": "string",
+    "unicode": "string",
+    "unicodechar": "string",
+    "varchar": "string",
+    "region": "adql:REGION",
+}
+
+
+class DescribedColumn(NamedTuple):
+    """A column of a schema; a text is empty where the schema says nothing.
+
+    Attributes
+    ----------
+    model
+        Label of the schema.
+    type
+        The name that `write_type_name` or `name_type` gives.
+    choices
+        Values that the column can have, with their labels.
+    """
+
+    model: str
+    table: str
+    name: str
+    type: str
+    unit: str = ""
+    ucd: str = ""
+    utype: str = ""
+    description: str = ""
+    choices: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def place(self) -> str:
+        """Where the column is: ``model: table.column``."""
+        return f"{self.model}: {self.table}.{self.name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataModel:
+    """A schema that is compared.
+
+    Attributes
+    ----------
+    label
+        As the user named it.
+    columns
+        All columns of its tables.
+    read_at
+        When it was read.
+    fault
+        Why it could not be read again, so that this is an older copy; empty: nothing failed.
+    """
+
+    label: str
+    columns: Sequence[DescribedColumn]
+    read_at: datetime
+    fault: str = ""
+
+    def select_tables(self, pattern: str) -> DataModel:
+        """Keep the columns of some tables.
+
+        Parameters
+        ----------
+        pattern
+            Name of a table, with or without its schema, in which ``*`` stands for anything; empty: all tables.
+        """
+        if not pattern:
+            return self
+        selected_columns = [column for column in self.columns if is_table_selected(column.table, pattern)]
+        return DataModel(label=self.label, columns=selected_columns, read_at=self.read_at, fault=self.fault)
+
+
+def is_table_selected(table: str, pattern: str) -> bool:
+    """Return whether a pattern means a table; case does not matter.
+
+    Parameters
+    ----------
+    table
+        Name of the table, with or without its schema.
+    pattern
+        A name in which ``*`` stands for anything.
+    """
+    name = table.lower()
+    lower_pattern = pattern.lower().replace("[", "[[]")
+    return fnmatchcase(name, lower_pattern) or fnmatchcase(name.rpartition(".")[2], lower_pattern)
+
+
+def name_type(column_type: ColumnType) -> str:
+    """Return the name of a type for comparison: lengths of texts and arrays do not count.
+
+    Parameters
+    ----------
+    column_type
+        Type of a column.
+    """
+    stored_xtype = column_type.stored_xtype
+    if stored_xtype is not None and stored_xtype.adql != "VARCHAR":
+        return stored_xtype.name
+    name = column_type.scalar_type.name
+    name = NAMES_BY_TYPE_WORD.get(name, name)
+    if column_type.is_array:
+        return f"{name}[]"
+    return name
+
+
+def write_type_name(datatype: str, arraysize: str = "", xtype: str = "") -> str:
+    """Return the name of a type of another service for comparison.
+
+    Parameters
+    ----------
+    datatype
+        A word of VOTable, TAP 1.0 or SQL, perhaps with a length: ``int``, ``adql:VARCHAR(20)``, ``float8``.
+    arraysize, xtype
+        As in VOTable; empty: none.
+    """
+    xtype = LEGACY_XTYPE_ALIASES.get(xtype, xtype)
+    known_xtype = XTYPES_BY_NAME.get(xtype)
+    if known_xtype is not None and known_xtype.adql != "VARCHAR":
+        return known_xtype.name
+    lower_datatype = datatype.strip().lower().removeprefix("adql:")
+    word = re.split(r"[(\[*]", lower_datatype, maxsplit=1)[0].strip()
+    name = NAMES_BY_TYPE_WORD.get(word, word)
+    is_array = "[" in lower_datatype or arraysize not in {"", "1"}
+    if name == "string":
+        is_array = "[" in lower_datatype or "x" in arraysize
+    if is_array:
+        return f"{name}[]"
+    return name
+
+
+def describe_columns(
+    model: str, table: str, columns: Iterable[Column], enums: Mapping[str, Mapping[str, str]]
+) -> list[DescribedColumn]:
+    """Describe the visible columns of a table.
+
+    Parameters
+    ----------
+    model
+        Label of the schema.
+    table
+        Name of the table.
+    columns
+        Its columns.
+    enums
+        Values that columns can have, by the names in `Column.enum`.
+    """
+    described_columns = []
+    for column in columns:
+        if column.hidden:
+            continue
+        choices: tuple[tuple[str, str], ...] = ()
+        if column.enum:
+            choices = tuple((str(code), str(label)) for code, label in enums.get(column.enum, {}).items())
+        described_column = DescribedColumn(
+            model,
+            table,
+            column.name,
+            name_type(column.type),
+            column.unit or "",
+            column.ucd or "",
+            column.utype or "",
+            str(column.description or ""),
+            choices,
+        )
+        described_columns.append(described_column)
+    return described_columns
+
+
+def describe_tables(label: str, tables: Iterable[Table]) -> DataModel:
+    """Describe tables of this site as a schema.
+
+    Parameters
+    ----------
+    label
+        Label of the schema.
+    tables
+        The tables, as the user sees them.
+    """
+    columns = []
+    for table in tables:
+        columns += describe_columns(label, table.qualified_name, table.columns, table.enums)
+    return DataModel(label=label, columns=columns, read_at=datetime.now(UTC))
+
+
+def describe_own_model(name: str, catalogue: Catalogue) -> DataModel:
+    """Describe a collection of this site, or some of its tables.
+
+    Parameters
+    ----------
+    name
+        Name of a collection, or of a table with its schema, in which ``*`` stands for anything.
+    catalogue
+        What the user may see.
+
+    Raises
+    ------
+    NotFoundError
+        The user sees no such table.
+    """
+    tables = [table for table in catalogue.iterate_tables() if _is_table_of_model(table, name)]
+    if not tables:
+        known_names = [schema.name for schema in catalogue.schemas] + catalogue.list_names()
+        remedy = suggest_spelling(name, known_names) or "give a collection, a table, a file or an address"
+        raise NotFoundError(f"there is no collection or table {name!r:.80}", remedy=remedy)
+    return describe_tables(name, tables)
+
+
+def _is_table_of_model(table: Table, name: str) -> bool:
+    if name.lower() == table.schema.lower():
+        return True
+    return "." in name and is_table_selected(table.qualified_name, name)
+
+
+def describe_all_models(catalogue: Catalogue) -> list[DataModel]:
+    """Describe each collection that a user sees as a schema.
+
+    Parameters
+    ----------
+    catalogue
+        What the user may see.
+    """
+    schemas = [schema for schema in catalogue.schemas if schema.name.lower() != "tap_schema"]
+    return [describe_tables(schema.name, schema.tables) for schema in schemas]

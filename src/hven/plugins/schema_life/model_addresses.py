@@ -1,0 +1,202 @@
+"""Read schemas by address: of TAP services, by TAP_SCHEMA or /tables, and of documents."""
+
+from __future__ import annotations
+
+import io
+import re
+import threading
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+from hven.formats.votable import read_votable
+from hven.model import LruCache, split_address
+from hven.model.deadlines import CURRENT_DEADLINE
+from hven.model.errors import ForbiddenError, SourceError, TooLargeError, UserError
+from hven.plugins.schema_life.described_columns import (
+    DataModel,
+    DescribedColumn,
+    is_table_selected,
+    write_type_name,
+)
+from hven.plugins.schema_life.model_documents import MAX_DOCUMENT_BYTES, read_model_document, read_vosi_columns
+from hven.sources.http_client import fetch_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MAX_SERVICE_COLUMNS = 200_000
+REQUEST_TIMEOUT_SECONDS = 15.0
+TOTAL_TIMEOUT_SECONDS = 60.0  # of one answer
+COPY_LIFETIME = timedelta(minutes=10)  # a service is asked again after this time
+MAX_COPIED_COLUMNS = 1_000_000  # columns of all copies
+_RESOURCE_PATTERN = re.compile(r"/(?:sync|async|tables|capabilities|availability|examples)?/?$")
+_DOCUMENT_PATTERN = re.compile(r"\.(?:vot|votable|xml|ya?ml|vot\.gz)$", re.IGNORECASE)
+_OWN_SCHEMAS = ("tap_schema", "tap_upload")  # of the service itself
+
+
+def is_outside_address(text: str) -> bool:
+    """Return whether a text is an address of the web.
+
+    Parameters
+    ----------
+    text
+        Name of a model, as the user wrote it.
+    """
+    return text.lower().startswith(("http://", "https://"))
+
+
+class OutsideModelCache:
+    """Keep copies of schemas of other servers, which pages show while these servers do not answer."""
+
+    def __init__(self) -> None:
+        self._copies: LruCache[DataModel] = LruCache(MAX_COPIED_COLUMNS)
+        self._lock = threading.Lock()  # one request at a time: a page cannot make this site flood others
+
+    def find_or_read_model(self, address: str, *, allow_private: bool) -> DataModel:
+        """Return the schema at an address; the copy is at most `COPY_LIFETIME` old, or says why it is older.
+
+        Parameters
+        ----------
+        address
+            As for `read_outside_model`.
+        allow_private
+            True allows addresses that are not on the public internet.
+
+        Raises
+        ------
+        UserError
+            The schema cannot be read, and there is no copy.
+        """
+        with self._lock:
+            copy = self._copies.find(address)
+            if copy is not None and datetime.now(UTC) - copy.read_at < COPY_LIFETIME:
+                return copy
+            try:
+                model = read_outside_model(address, allow_private=allow_private)
+            except UserError as error:
+                if copy is None:
+                    raise
+                return replace(copy, fault=error.message)
+            self._copies.store(address, model, len(model.columns))
+            return model
+
+
+def read_outside_model(address: str, *, allow_private: bool) -> DataModel:
+    """Read the schema of a TAP service, or of a document on another server.
+
+    Parameters
+    ----------
+    address
+        Address of the service or document. A part after ``#`` selects tables: ``https://host/tap#ivoa.*``.
+    allow_private
+        True allows addresses that are not on the public internet.
+
+    Raises
+    ------
+    UserError
+        The server does not answer, the address is forbidden, or there is no schema.
+    """
+    url, _, pattern = address.partition("#")
+    parts = split_address(url)
+    if parts.query or _DOCUMENT_PATTERN.search(parts.path):
+        data = _fetch_document(url, allow_private=allow_private)
+        return read_model_document(data, address).select_tables(pattern)
+    service_url = _RESOURCE_PATTERN.sub("", url)
+    try:
+        columns = _read_tap_schema(service_url, pattern, address, allow_private=allow_private)
+    except (ForbiddenError, TooLargeError):
+        raise
+    except UserError as error:
+        columns = _read_other_documents(service_url, url, address, error, allow_private=allow_private)
+    model = DataModel(label=address, columns=columns, read_at=datetime.now(UTC)).select_tables(pattern)
+    if not model.columns:
+        remedy = "check the part of the address after #"
+        raise SourceError(f"{url} describes no columns of tables {pattern or '*'}", remedy=remedy)
+    return model
+
+
+def _read_other_documents(
+    service_url: str, url: str, label: str, schema_error: UserError, *, allow_private: bool
+) -> list[DescribedColumn]:
+    """Read the tables document of a service without TAP_SCHEMA, or else the document at the address itself."""
+    with suppress(UserError):  # the first error says more
+        data = _fetch_document(f"{service_url}/tables", allow_private=allow_private)
+        columns = read_vosi_columns(data, label)
+        if columns:
+            return columns
+    try:
+        return list(read_model_document(_fetch_document(url, allow_private=allow_private), label).columns)
+    except UserError as error:
+        raise SourceError(
+            f"there is neither a TAP service nor another schema at {url}: {schema_error.message}",
+            remedy="give the address of a TAP service without /sync, or of a VOTable",
+        ) from error
+
+
+def _read_tap_schema(service_url: str, pattern: str, label: str, *, allow_private: bool) -> list[DescribedColumn]:
+    query = "SELECT * FROM TAP_SCHEMA.columns"
+    if "." in pattern:  # with its schema, so the service can select
+        like_pattern = pattern.replace("'", "''").replace("*", "%")
+        query += f" WHERE table_name LIKE '{like_pattern}'"
+    parameters = {
+        "REQUEST": "doQuery",
+        "LANG": "ADQL",
+        "FORMAT": "votable",
+        "MAXREC": MAX_SERVICE_COLUMNS,
+        "QUERY": query,
+    }
+    data = _fetch_document(f"{service_url}/sync?{urlencode(parameters)}", allow_private=allow_private)
+    columns = []
+    for row in _iterate_rows(data):
+        table = _read_text(row, "table_name").strip('"')
+        if table.lower().partition(".")[0] in _OWN_SCHEMAS or not is_table_selected(table, pattern or "*"):
+            continue
+        type_name = write_type_name(*(_read_text(row, key) for key in ("datatype", "arraysize", "xtype")))
+        column = DescribedColumn(
+            label,
+            table,
+            _read_text(row, "column_name").strip('"'),
+            type_name,
+            _read_text(row, "unit"),
+            _read_text(row, "ucd"),
+            _read_text(row, "utype"),
+            _read_text(row, "description"),
+        )
+        columns.append(column)
+    return columns
+
+
+def _iterate_rows(data: bytes) -> Iterator[dict[str, Any]]:
+    """Yield the rows of TAP_SCHEMA, which are metadata, by the names of the columns in lower case."""
+    table_stream = read_votable(io.BytesIO(data))
+    names = [column.name.lower() for column in table_stream.metadata.columns]
+    for batch in table_stream.read_untruncated_batches():
+        for values in zip(*(array.to_pylist() for array in batch.columns), strict=True):
+            yield dict(zip(names, values, strict=True))
+
+
+def _read_text(row: dict[str, Any], key: str) -> str:
+    value = row.get(key)
+    if value is None:
+        return ""
+    return " ".join(str(value).split())
+
+
+def _fetch_document(url: str, *, allow_private: bool) -> bytes:
+    """Fetch a document within the limits of this package and the deadline of the request."""
+    total_timeout_seconds = TOTAL_TIMEOUT_SECONDS
+    deadline = CURRENT_DEADLINE.get()
+    if deadline is not None:
+        deadline.check()
+        total_timeout_seconds = min(total_timeout_seconds, deadline.remaining_seconds)
+    return fetch_bytes(
+        url,
+        byte_limit=MAX_DOCUMENT_BYTES,
+        timeout_seconds=REQUEST_TIMEOUT_SECONDS,
+        total_timeout_seconds=total_timeout_seconds,
+        allow_private=allow_private,
+        max_attempts=1,
+    )

@@ -1,0 +1,33 @@
+"""What this package adds: the verbs ``compare`` and ``export``, and the page ``/compare``."""
+
+from __future__ import annotations
+
+from hven.model.plugins import PluginPackage, Verb
+
+PLUGIN = PluginPackage(
+    name="schema_life",
+    title="Compare schemas with those of other services, and deliver tables to CDS and AAS",
+    pages="hven.plugins.schema_life.compare_page:PAGES",
+    translations="hven.plugins.schema_life:texts",
+    verbs={
+        "compare": Verb(
+            function="hven.plugins.schema_life.compare_verb:compare",
+            after="schema",
+            examples=(
+                "hven compare stars 'https://archive.example/tap#public.*'",
+                "hven compare stars.main draft.yaml --group ucd --fail-on unit,missing --json",
+                "hven compare stars getstar.vot --format csv --output differences.csv",
+                "hven compare stars getstar.vot --accept 3f2a9c1e07bd --note 'degrees since 2012' --notes notes.txt",
+            ),
+        ),
+        "export": Verb(
+            function="hven.plugins.schema_life.delivery.export_verb:write_collection",
+            after="query",
+            examples=(
+                "hven export stars --to cds delivery/",
+                "hven export stars.main --to mrt tables/ --omit footprint --max-width 400 --public",
+                "hven export stars --to cds --check --json",
+            ),
+        ),
+    },
+)

@@ -1,0 +1,359 @@
+"""Compare schemas: columns with the same name, UCD, utype, unit or type, and conflicts between them."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from itertools import combinations, pairwise
+from typing import TYPE_CHECKING, Any
+
+from hven.model import cache_results
+from hven.model.errors import ParamError
+from hven.model.units import (
+    are_units_convertible,
+    canonicalize_ucd,
+    is_same_unit,
+    modernize_ucd,
+    normalize_unit,
+    parse_unit,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from fractions import Fraction
+
+    from hven.plugins.schema_life.described_columns import DataModel, DescribedColumn
+
+# what columns are grouped by -> what may differ then
+KINDS_BY_GROUPING = {
+    "name": ("unit", "type", "ucd", "utype", "choices", "meaning"),
+    "ucd": ("unit",),
+    "utype": ("unit", "type"),
+    "unit": (),
+    "type": (),
+}
+CONFLICT_KINDS = KINDS_BY_GROUPING["name"]
+MISSING_KIND = "missing"  # a column that not all models have: no conflict, but a difference
+MAX_COMPARED_DESCRIPTIONS = 20  # of one group
+MIN_SHARED_WORDS = 0.1  # of the words of two descriptions that may mean the same
+MIN_DESCRIPTION_WORDS = 3  # shorter descriptions say too little to be compared
+ID_CHARACTERS = 12
+KINDS_WITHOUT_ABSENCE = ("ucd", "utype", "choices")  # kinds for which a missing value contradicts nothing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConflictingValue:
+    """One of the values that contradict each other, and the columns that have it."""
+
+    text: str
+    columns: Sequence[DescribedColumn]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SchemaConflict:
+    """A conflict between columns of a group.
+
+    Attributes
+    ----------
+    id
+        Identifier that stays the same as long as group, kind and values do.
+    kind
+        One of `CONFLICT_KINDS`.
+    values
+        The values, the most frequent first.
+    is_convertible
+        For units: whether all can be converted to each other. None for other kinds.
+    note
+        Why the conflict is accepted; empty: it is not.
+    """
+
+    id: str
+    kind: str
+    values: Sequence[ConflictingValue]
+    is_convertible: bool | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComparisonGroup:
+    """Columns that have the same name, UCD, utype, unit or type.
+
+    Attributes
+    ----------
+    key
+        What they share, normalised; empty: they have none.
+    models
+        Labels of the models that have such a column.
+    missing_models
+        Labels of the others.
+    """
+
+    key: str
+    columns: Sequence[DescribedColumn]
+    models: Sequence[str]
+    missing_models: Sequence[str] = ()
+    conflicts: Sequence[SchemaConflict] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SchemaComparison:
+    """The result of a comparison.
+
+    Attributes
+    ----------
+    grouping
+        What columns are grouped by, a key of `KINDS_BY_GROUPING`.
+    groups
+        The groups by their keys.
+    """
+
+    models: Sequence[DataModel]
+    grouping: str
+    groups: Sequence[ComparisonGroup] = field(default_factory=tuple)
+
+    def count_open_differences(self, kinds: Sequence[str]) -> int:
+        """Count the conflicts of some kinds that no note accepts.
+
+        Parameters
+        ----------
+        kinds
+            Kinds of conflicts; `MISSING_KIND` counts the groups that not all models have.
+        """
+        count = 0
+        for group in self.groups:
+            count += sum(conflict.kind in kinds and not conflict.note for conflict in group.conflicts)
+            count += MISSING_KIND in kinds and bool(group.missing_models)
+        return count
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the comparison for JSON."""
+        models = []
+        for model in self.models:
+            read_at = model.read_at.isoformat(timespec="seconds")
+            models.append({"label": model.label, "columns": len(model.columns), "read": read_at, "fault": model.fault})
+        groups = [group_to_json(group) for group in self.groups]
+        return {"group": self.grouping, "models": models, "groups": groups}
+
+
+def group_to_json(group: ComparisonGroup) -> dict[str, Any]:
+    """Return a group for JSON.
+
+    Parameters
+    ----------
+    group
+        The group.
+    """
+    conflicts = []
+    for conflict in group.conflicts:
+        values = [
+            {"value": value.text, "columns": [column.place for column in value.columns]} for value in conflict.values
+        ]
+        conflict_facts: dict[str, Any] = {
+            "id": conflict.id,
+            "kind": conflict.kind,
+            "values": values,
+            "note": conflict.note,
+        }
+        if conflict.is_convertible is not None:
+            conflict_facts["convertible"] = conflict.is_convertible
+        conflicts.append(conflict_facts)
+    return {
+        "key": group.key,
+        "models": list(group.models),
+        "missing": list(group.missing_models),
+        "columns": [column._asdict() | {"choices": dict(column.choices)} for column in group.columns],
+        "conflicts": conflicts,
+    }
+
+
+def compare_models(
+    models: Sequence[DataModel], grouping: str = "name", notes: Mapping[str, str] | None = None
+) -> SchemaComparison:
+    """Group the columns of models, and find conflicts in each group.
+
+    Parameters
+    ----------
+    models
+        The models, each with a label of its own.
+    grouping
+        A key of `KINDS_BY_GROUPING`.
+    notes
+        Notes by ids of the conflicts that they accept.
+
+    Returns
+    -------
+    comparison
+        Groups in the order of their keys.
+
+    Raises
+    ------
+    ParamError
+        There is no such grouping.
+    """
+    if grouping not in KINDS_BY_GROUPING:
+        remedy = f"use one of {', '.join(KINDS_BY_GROUPING)}"
+        raise ParamError(f"columns cannot be grouped by {grouping!r:.80}", name="GROUP", remedy=remedy)
+    normalize = NORMALIZERS[grouping]
+    columns_by_key: dict[str, list[DescribedColumn]] = {}
+    for model in models:
+        for column in model.columns:
+            key = normalize(getattr(column, grouping))
+            columns_by_key.setdefault(key, []).append(column)
+    labels = [model.label for model in models]
+    groups = []
+    for key, columns in sorted(columns_by_key.items()):
+        present_labels = {column.model for column in columns}
+        conflicts = []
+        if len(columns) > 1 and key:
+            conflicts = _find_conflicts(grouping, key, columns, notes or {})
+        group = ComparisonGroup(
+            key=key,
+            columns=columns,
+            models=[label for label in labels if label in present_labels],
+            missing_models=[label for label in labels if label not in present_labels],
+            conflicts=conflicts,
+        )
+        groups.append(group)
+    return SchemaComparison(models=models, grouping=grouping, groups=groups)
+
+
+def _find_conflicts(
+    grouping: str, key: str, columns: Sequence[DescribedColumn], notes: Mapping[str, str]
+) -> list[SchemaConflict]:
+    conflicts = []
+    for kind in KINDS_BY_GROUPING[grouping]:
+        if kind == "meaning":
+            columns_by_value = _group_contradicting_descriptions(columns)
+        else:
+            columns_by_value = _group_by_value(kind, columns)
+        if len(columns_by_value) < 2:
+            continue
+        value_texts = sorted(columns_by_value)
+        digest = hashlib.sha256("\n".join((grouping, key, kind, *value_texts)).encode())
+        conflict_id = digest.hexdigest()[:ID_CHARACTERS]
+        values = [ConflictingValue(text=text, columns=columns) for text, columns in columns_by_value.items()]
+        values.sort(key=lambda value: (-len(value.columns), value.text))
+        is_convertible = None
+        if kind == "unit":
+            is_convertible = all(are_units_convertible(*units) for units in pairwise(value_texts))
+        conflict = SchemaConflict(
+            id=conflict_id,
+            kind=kind,
+            values=values,
+            is_convertible=is_convertible,
+            note=notes.get(conflict_id, ""),
+        )
+        conflicts.append(conflict)
+    return conflicts
+
+
+def _group_by_value(kind: str, columns: Sequence[DescribedColumn]) -> dict[str, list[DescribedColumn]]:
+    """Group columns by a normalised value; columns without one are left out if that contradicts nothing."""
+    normalize = NORMALIZERS[kind]
+    columns_by_value: dict[str, list[DescribedColumn]] = {}
+    for column in columns:
+        value = normalize(getattr(column, kind))
+        if value or kind not in KINDS_WITHOUT_ABSENCE:
+            columns_by_value.setdefault(value, []).append(column)
+    if kind == "unit" and len(columns_by_value) > 1:
+        return _merge_equal_units(columns_by_value)
+    return columns_by_value
+
+
+def _merge_equal_units(columns_by_unit: Mapping[str, list[DescribedColumn]]) -> dict[str, list[DescribedColumn]]:
+    """Merge units that are products of other symbols, but the same: ``Angstrom`` and ``0.1nm``."""
+    merged_columns: dict[str, list[DescribedColumn]] = {}
+    for unit, columns in columns_by_unit.items():
+        equal_units = (other_unit for other_unit in merged_columns if unit and is_same_unit(unit, other_unit))
+        merged_columns.setdefault(next(equal_units, unit), []).extend(columns)
+    return merged_columns
+
+
+def _group_contradicting_descriptions(columns: Sequence[DescribedColumn]) -> dict[str, list[DescribedColumn]]:
+    """Group columns by their descriptions if two of these share nearly no words; otherwise there are no groups."""
+    columns_by_text: dict[str, list[DescribedColumn]] = {}
+    for column in columns:
+        if column.description:
+            columns_by_text.setdefault(column.description, []).append(column)
+    words_by_text = {}
+    for text in list(columns_by_text)[:MAX_COMPARED_DESCRIPTIONS]:
+        words = _list_meaningful_words(text)
+        if len(words) >= MIN_DESCRIPTION_WORDS:
+            words_by_text[text] = words
+    for first_words, second_words in combinations(words_by_text.values(), 2):
+        if len(first_words & second_words) < MIN_SHARED_WORDS * len(first_words | second_words):
+            return columns_by_text
+    return {}
+
+
+@cache_results(20_000)
+def _list_meaningful_words(text: str) -> frozenset[str]:
+    """Return the beginnings of the longer words of a text, by which it is compared."""
+    letters = "".join(character if character.isalnum() else " " for character in text.lower())
+    return frozenset(word[:5] for word in letters.split() if len(word) > 2)
+
+
+@cache_results(20_000)
+def normalize_unit_text(text: str) -> str:
+    """Normalise the spelling of a unit; what is not a unit stays.
+
+    Parameters
+    ----------
+    text
+        A unit, as any service writes it; empty: none.
+    """
+    try:
+        unit = parse_unit(text)
+    except ValueError:
+        known_unit = normalize_unit(text)
+        if known_unit is None:
+            return text.strip()
+        unit = parse_unit(known_unit)
+    symbols = [_write_unit_power(symbol, power) for symbol, power in sorted(unit.factors)]
+    scale = "" if unit.scale == 1.0 else f"{unit.scale:.15g}"
+    return scale + ".".join(symbols)
+
+
+def _write_unit_power(symbol: str, power: Fraction) -> str:
+    if power == 1:
+        return symbol
+    if power.denominator == 1:
+        return f"{symbol}**{power}"
+    return f"{symbol}**({power})"
+
+
+@cache_results(20_000)
+def normalize_ucd_text(text: str) -> str:
+    """Normalise a UCD: UCD1 becomes UCD1+, and case does not matter.
+
+    Parameters
+    ----------
+    text
+        A UCD; empty: none.
+    """
+    if not text:
+        return ""
+    return (modernize_ucd(text) or canonicalize_ucd(text)).lower()
+
+
+def _normalize_choices(choices: Sequence[tuple[str, str]]) -> str:
+    """Write values with their labels in one line; their order does not matter."""
+    return ", ".join(f"{code}={label}" for code, label in sorted(choices))
+
+
+def _normalize_name(name: str) -> str:
+    return name.strip('"').lower()
+
+
+def _keep_value(value: str) -> str:
+    return value
+
+
+NORMALIZERS: Mapping[str, Callable[[Any], str]] = {
+    "name": _normalize_name,
+    "unit": normalize_unit_text,
+    "type": _keep_value,
+    "ucd": normalize_ucd_text,
+    "utype": str.lower,
+    "choices": _normalize_choices,
+}

@@ -1,0 +1,106 @@
+"""The page of comparisons: what it shows to whom, and that nobody sends it to addresses inside."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from urllib.parse import urlencode
+
+import pytest
+from asgi_client import Client
+from schema_samples import serve_documents, write_tap_schema
+
+from hven.plugins.schema_life import compare_page
+from hven.site import Site
+
+HTML = {"accept": "text/html"}
+
+
+@pytest.fixture(scope="module")
+def token(site: Site) -> str:
+    return f"Bearer {site.store.users.add_account('olga')}"
+
+
+def ask(client: Client, path: str, headers: dict[str, str], **params: object) -> object:
+    return client.ask("GET", path, urlencode(params, doseq=True).encode(), headers=headers)
+
+
+def test_page_and_json(client: Client) -> None:
+    page = ask(client, "/compare", HTML, model="stars", show="all")
+    assert page.status == 200
+    assert "diameter_of_limb_darkened_disc" in page.text
+    content = json.loads(ask(client, "/compare.json", {}, model="stars.main", group="ucd").body)
+    assert content["models"][0] | {"read": ""} == {"label": "stars.main", "columns": 9, "read": "", "fault": ""}
+    assert {group["key"] for group in content["groups"]} >= {"meta.id", "pos.pm", ""}
+    answer = ask(client, "/compare", HTML)
+    assert answer.status == 200
+
+
+def test_files(client: Client) -> None:
+    rows = ask(client, "/compare/differences", {}, model="stars")
+    assert rows.headers["content-type"].startswith("text/csv")
+    assert rows.text.splitlines()[0] == "key,kind,value,model,table_name,column_name,conflict,note"
+    assert b"<VOTABLE" in ask(client, "/compare/differences", {}, model="stars", RESPONSEFORMAT="votable").body
+    assert ask(client, "/compare/differences", {}, model="stars", RESPONSEFORMAT="hologram").status == 400
+
+
+@pytest.mark.parametrize(
+    ("params", "status"),
+    [
+        ({"model": "nothing"}, 404),
+        ({"model": "shut"}, 404),
+        ({"model": "shut.*"}, 404),
+        ({"model": "../../etc/passwd"}, 404),
+        ({"model": "stars", "group": "colour"}, 400),
+        ({"model": [f"https://a.example/{number}" for number in range(7)]}, 400),
+        ({"model": "https://a.example/" + "x" * 1000}, 400),
+        ({"model": "https://a.example/tap"}, 401),
+    ],
+)
+def test_bad_requests(client: Client, params: dict[str, object], status: int) -> None:
+    for path in ("/compare.json", "/compare/differences"):
+        assert ask(client, path, {}, **params).status == status
+
+
+def test_private_collections_stay_private(client: Client) -> None:
+    for path in ("/compare", "/compare.json", "/compare/differences"):
+        for params in ({}, {"show": "all"}, {"model": "*.*", "show": "all"}):
+            assert "zqsecret" not in ask(client, path, {}, **params).text
+
+
+def test_addresses_inside_are_refused(client: Client, token: str) -> None:
+    with serve_documents({"/tap/sync": write_tap_schema()}) as url:
+        answer = ask(client, "/compare.json", {"authorization": token}, model=["stars", f"{url}/tap"])
+        assert answer.status == 403
+        assert "other.main" not in answer.text
+
+
+def test_addresses_outside(client: Client, site: Site, token: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with serve_documents({"/tap/sync": write_tap_schema()}) as url:
+        read = compare_page.OutsideModelCache.find_or_read_model
+        monkeypatch.setattr(
+            compare_page.OutsideModelCache,
+            "find_or_read_model",
+            lambda cache, address, allow_private: read(cache, address, allow_private=True),
+        )
+        header = {"authorization": token}
+        content = json.loads(ask(client, "/compare.json", header, model=["stars", f"{url}/tap"]).body)
+        groups = {group["key"]: group for group in content["groups"]}
+        assert groups["ra"]["conflicts"] == []
+        assert groups["flux"]["missing"] == ["stars"]
+        page = ask(client, "/compare", HTML | header, model=f"stars\n{url}/tap", show="all")
+        assert page.status == 200
+        assert f"{url}/tap" in page.text
+
+
+def test_notes_are_shown(client: Client, site: Site, tmp_path: Path) -> None:
+    path = site.settings.directory / "schema-notes.txt"
+    path.write_text("what is this\n")
+    try:
+        assert ask(client, "/compare.json", {}, model="stars").status == 200
+    finally:
+        path.unlink()
+
+
+def test_curators_find_the_page(client: Client, site: Site) -> None:
+    assert "/compare?model=stars" not in ask(client, "/collections/stars", HTML).text

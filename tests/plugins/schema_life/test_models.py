@@ -1,0 +1,115 @@
+"""Schemas of documents and services become columns that can be compared; what is none is told."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import pytest
+from schema_samples import FELIS, VOSI, VOTABLE, serve_documents, write_tap_schema
+
+from hven.model.errors import ForbiddenError, HvenError, SourceError, UsageError
+from hven.plugins.schema_life.conflict_notes import add_note, read_notes
+from hven.plugins.schema_life.model_addresses import OutsideModelCache, read_outside_model
+from hven.plugins.schema_life.model_documents import read_model_document, read_model_file
+from hven.plugins.schema_life.schema_comparison import compare_models
+from shared import shared
+
+
+def list_types(model: object) -> list[tuple[str, str]]:
+    return [(f"{column.table}.{column.name}", column.type) for column in model.columns]
+
+
+def test_documents() -> None:
+    votable = [("one.RA", "float64"), ("one.pm", "float32"), ("one.HIP", "int32"), ("two.mass", "float32")]
+    assert list_types(read_model_document(VOTABLE, "x")) == votable
+    assert list_types(read_model_document(gzip.compress(VOTABLE), "x")) == votable
+    vosi = [("other.main.ra", "float64"), ("other.main.hip", "int32"), ("other.main.name", "string")]
+    assert list_types(read_model_document(VOSI, "x")) == vosi
+    assert list_types(read_model_document(FELIS, "x")) == [("main.ra", "float64"), ("main.hip", "int64")]
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"", "contains no schema"),
+        (b"name,ra\nVega,1\n", "contains no schema"),
+        (VOTABLE[:300], "x: "),
+        (b"<VOTABLE><RESOURCE><TABLE/></RESOURCE></VOTABLE>", "no columns"),
+        (b"<tableset><schema>", "not well-formed"),
+        (b'<!DOCTYPE a [<!ENTITY b "c">]><tableset><table><name>&b;</name></table></tableset>', "no columns"),
+        (b"name: a\ntables:\n- name: b\n  columns:\n  - {name: c, datatype: quaternion}\n", "quaternion"),
+    ],
+)
+def test_bad_documents_are_told(data: bytes, words: str) -> None:
+    with pytest.raises(SourceError, match=words):
+        read_model_document(data, "x")
+
+
+def test_bad_files_are_told(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="cannot be read"):
+        read_model_file(tmp_path / "none.vot", None)
+    descriptor = tmp_path / "a.yaml"
+    descriptor.write_text("collection: a\ntitle: A\ntables: {b: {source: b.csv}}\n")
+    with pytest.raises(UsageError, match="belongs to a site"):
+        read_model_file(descriptor, None)
+
+
+def test_tap_services() -> None:
+    documents = {"/tap/sync": write_tap_schema(), "/old/tables": VOSI, "/a.vot": VOTABLE, "/felis": FELIS}
+    with serve_documents(documents) as url:
+        expected = [("other.main.ra", "float64"), ("other.main.hip", "int32"), ("other.main.pm", "float32")]
+        whole = [*expected, ("other.more.flux", "float64[]")]
+        for address in (f"{url}/tap", f"{url}/tap/", f"{url}/tap/sync", f"{url}/tap#*"):
+            assert list_types(read_outside_model(address, allow_private=True)) == whole
+        assert list_types(read_outside_model(f"{url}/tap#other.MAIN", allow_private=True)) == expected
+        assert len(read_outside_model(f"{url}/old", allow_private=True).columns) == 3
+        assert len(read_outside_model(f"{url}/a.vot#one", allow_private=True).columns) == 3
+        assert len(read_outside_model(f"{url}/felis", allow_private=True).columns) == 2
+        with pytest.raises(SourceError, match="neither a TAP service nor another schema"):
+            read_outside_model(f"{url}/nothing", allow_private=True)
+        with pytest.raises(SourceError, match="no columns of tables nothing"):
+            read_outside_model(f"{url}/tap#nothing", allow_private=True)
+        with pytest.raises(ForbiddenError):
+            read_outside_model(f"{url}/tap", allow_private=False)
+
+
+def test_integer_and_int4_are_no_difference() -> None:
+    with serve_documents({"/tap/sync": write_tap_schema()}) as url:
+        service = read_outside_model(f"{url}/tap", allow_private=True)
+    document = read_model_document(VOTABLE, "file")
+    comparison = compare_models([service, document])
+    assert [conflict.kind for group in comparison.groups for conflict in group.conflicts] == []
+
+
+def test_copies_are_used_while_a_server_is_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = OutsideModelCache()
+    with serve_documents({"/tap/sync": write_tap_schema()}) as url:
+        first = cache.find_or_read_model(f"{url}/tap", allow_private=True)
+        assert cache.find_or_read_model(f"{url}/tap", allow_private=True) is first
+    monkeypatch.setattr("hven.plugins.schema_life.model_addresses.COPY_LIFETIME", first.read_at - first.read_at)
+    copy = cache.find_or_read_model(f"{url}/tap", allow_private=True)
+    assert (copy.columns, copy.read_at, bool(copy.fault)) == (first.columns, first.read_at, True)
+    with pytest.raises(HvenError):
+        cache.find_or_read_model(f"{url}/tap#other.main", allow_private=True)
+
+
+def test_notes(tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    assert read_notes(path) == {}
+    add_note(path, "0123456789ab", "agreed\nby all")
+    assert read_notes(path) == {"0123456789ab": "agreed by all"}
+    for conflict_id, text in (("0123", "a"), ("0123456789ab", " "), ("# comment", "a")):
+        with pytest.raises(UsageError):
+            add_note(path, conflict_id, text)
+    path.write_text("# ours\n\n0123456789ab fine\nwhat is this\n")
+    with pytest.raises(HvenError, match=r"notes.txt:4: the line is not a note"):
+        read_notes(path)
+
+
+def test_getstar() -> None:
+    """The service of the interferometry centre: its columns, units and enumerations, from its own VOTable."""
+    model = read_model_file(shared("data/interferometry/getstar-votable.vot"), None)
+    names = {column.name for column in model.columns}
+    assert len(names) > 50
+    assert any(name.endswith(".confidence") for name in names)

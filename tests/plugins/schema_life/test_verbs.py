@@ -1,0 +1,74 @@
+"""``hven compare`` and the refusals of ``hven export``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from schema_samples import FELIS, VOSI, VOTABLE
+
+from process_runner import run_hven
+
+
+def test_compare(directory: Path, tmp_path: Path) -> None:
+    (tmp_path / "other.vot").write_bytes(VOTABLE)
+    (tmp_path / "other.xml").write_bytes(VOSI)
+    (tmp_path / "felis.yaml").write_bytes(FELIS)
+    names = [str(tmp_path / name) for name in ("other.vot", "other.xml", "felis.yaml")]
+    same = run_hven("--site", directory, "compare", "stars", names[0], "--fail-on", "utype")
+    assert "9 columns" in same.stdout
+    output = run_hven("--site", directory, "compare", "stars", *names, expected_code=1)
+    assert "deg (stars: stars.main.ra, " in output.stdout
+    assert "rad (" in output.stdout
+    assert "convertible" in output.stdout
+    content = json.loads(run_hven("--site", directory, "compare", "stars", *names, "--json", expected_code=1).stdout)
+    conflicts = [conflict for group in content["groups"] for conflict in group["conflicts"]]
+    kinds = sorted(conflict["kind"] for conflict in conflicts)
+    assert kinds == ["type", "type", "ucd", "unit", "unit"]
+    notes = tmp_path / "notes.txt"
+    for conflict in conflicts[:-1]:
+        arguments = ("--accept", conflict["id"], "--note", "known", "--notes", notes)
+        run_hven("--site", directory, "compare", "stars", *names, *arguments, expected_code=1)
+    arguments = ("--accept", conflicts[-1]["id"], "--note", "known", "--notes", notes)
+    run_hven("--site", directory, "compare", "stars", *names, *arguments)
+    target = tmp_path / "differences.csv"
+    run_hven("--site", directory, "compare", "stars", names[0], "--format", "csv", "--output", target, "--fail-on", "")
+    assert target.read_text().startswith("key,kind,value")
+
+
+def test_compare_drafts(directory: Path, tmp_path: Path) -> None:
+    draft = tmp_path / "draft.yaml"
+    text = (directory / "collections/stars/stars.yaml").read_text(encoding="utf-8")
+    draft.write_text(text.replace("unit: deg", "unit: rad"), encoding="utf-8")
+    output = run_hven("--site", directory, "compare", "stars.main", draft, expected_code=1)
+    assert "rad (" in output.stdout
+    run_hven("--site", directory, "compare", "shut", "stars", "--fail-on", "")
+
+
+def test_compare_refuses(directory: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("a\n1\n")
+    for code, arguments, words in (
+        (1, ("nothing",), "there is no collection or table 'nothing'"),
+        (1, ("stars", tmp_path / "a.csv"), "contains no schema"),
+        (2, ("stars", "--fail-on", "colour"), "there is no kind of difference 'colour'"),
+        (2, ("stars", "--accept", "x", "--note", "y"), "is not the id of a conflict"),
+    ):
+        output = run_hven("--site", directory, "compare", *arguments, expected_code=code)
+        assert words in output.stderr
+    assert not (directory / "schema-notes.txt").exists()
+
+
+def test_export_refuses(directory: Path, tmp_path: Path) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/file").touch()
+    for code, arguments, words in (
+        (2, ("stars", "--to", "cds"), "give either a directory or --check"),
+        (2, ("nothing", tmp_path / "x", "--to", "cds"), "there is no published collection or table 'nothing'"),
+        (2, ("shut", tmp_path / "x", "--to", "cds", "--public"), "there is no published collection or table 'shut'"),
+        (2, ("stars", tmp_path / "full", "--to", "cds"), "is not empty"),
+        (2, ("stars", tmp_path / "x", "--to", "cds", "--omit", "nothing"), "there is no column 'nothing'"),
+        (1, ("stars", tmp_path / "x", "--to", "mrt", "--max-width", "4"), "needs 8 bytes in each line; the limit is 4"),
+    ):
+        output = run_hven("--site", directory, "export", *arguments, expected_code=code)
+        assert words in output.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["full"]
