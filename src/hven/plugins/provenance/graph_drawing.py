@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from hven.formats import escape_xml, quote_attribute
@@ -20,16 +21,24 @@ MAX_LABELLED_LINES = 60
 BOX_WIDTH, BOX_HEIGHT = 210, 36  # pixels, as all that follows
 COLUMN_GAP, ROW_GAP, MARGIN = 90, 16, 12
 ORDERING_SWEEPS = 6
+PLAN_LABEL = "plan"  # of lines to the plans of associations
+CREDIT_ROLES = frozenset({"creator", "publisher"})
+BEND_PREFIX = "/bend/"  # no id of a record begins so
 FILL_COLOURS = {ENTITY: "#fffc87", ACTIVITY: "#9fb1fc", AGENT: "#fed37f"}  # those of the PROV primer
 
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """A relation as a line from the later record to the earlier one."""
+    """A relation as a line from the later record to the earlier one, by way of free places in columns between them."""
 
     relation: ProvRelation
     later: str
     earlier: str
+    bends: tuple[str, ...] = ()
+
+    def list_segments(self) -> list[tuple[str, str]]:
+        """List the pairs of neighbouring places on the line."""
+        return list(pairwise((self.later, *self.bends, self.earlier)))
 
 
 def draw_graph(graph: ProvGraph, *, is_inline: bool = False) -> str:
@@ -51,10 +60,10 @@ def draw_graph(graph: ProvGraph, *, is_inline: bool = False) -> str:
     id_set = set(ids)
     lines = [
         line
-        for line in map(_orient_line, graph.relations)
+        for line in map(_orient_line, _list_drawn_relations(graph))
         if line.later in id_set and line.earlier in id_set and line.later != line.earlier
     ]
-    columns = _order_columns(_assign_columns(ids, lines), lines)
+    columns, lines = _order_columns(*_assign_columns(ids, lines))
     tallest = max(map(len, columns))
     width = 2 * MARGIN + len(columns) * (BOX_WIDTH + COLUMN_GAP) - COLUMN_GAP
     row_height = BOX_HEIGHT + ROW_GAP
@@ -90,6 +99,19 @@ def draw_graph(graph: ProvGraph, *, is_inline: bool = False) -> str:
     return "".join([*parts, "</svg>"])
 
 
+def _list_drawn_relations(graph: ProvGraph) -> list[ProvRelation]:
+    """List the relations with those to plans, and without attributions that follow from those of a collection."""
+    attributions = {(relation.origin, relation.target) for relation in graph.relations if relation.role in CREDIT_ROLES}
+    collections = {relation.target: relation.origin for relation in graph.relations if relation.kind == "hadMember"}
+    relations = [
+        relation
+        for relation in graph.relations
+        if relation.kind != "wasAttributedTo" or (collections.get(relation.origin), relation.target) not in attributions
+    ]
+    plans = [replace(relation, target=relation.plan, role=PLAN_LABEL) for relation in relations if relation.plan]
+    return [*relations, *plans]
+
+
 def _orient_line(relation: ProvRelation) -> _Line:
     """Return a relation as a line to the earlier record: rows are later than snapshots, tables than their states."""
     is_reverse = relation.kind == "specializationOf" or relation.target.startswith("row/")
@@ -98,34 +120,45 @@ def _orient_line(relation: ProvRelation) -> _Line:
     return _Line(relation, later=relation.origin, earlier=relation.target)
 
 
-def _assign_columns(ids: Sequence[str], lines: Sequence[_Line]) -> list[list[str]]:
-    """Assign records to columns, each to the right of all that are earlier."""
-    earlier_ids: dict[str, list[str]] = defaultdict(list)
-    later_counts: dict[str, int] = dict.fromkeys(ids, 0)
+def _assign_columns(ids: Sequence[str], lines: Sequence[_Line]) -> tuple[list[list[str]], list[_Line]]:
+    """Assign records to columns, each to the right of all that are earlier; return the lines with their bends."""
+    later_ids: dict[str, list[str]] = defaultdict(list)
+    waiting_counts: dict[str, int] = dict.fromkeys(ids, 0)
     for line in lines:
-        earlier_ids[line.earlier].append(line.later)
-        later_counts[line.later] += 1
+        later_ids[line.earlier].append(line.later)
+        waiting_counts[line.later] += 1
     ranks = dict.fromkeys(ids, 0)
-    pending = [record_id for record_id in ids if not later_counts[record_id]]
+    first_ids = [record_id for record_id in ids if not waiting_counts[record_id]]
+    pending = list(first_ids)
     while pending:
         record_id = pending.pop()
-        for later_id in earlier_ids[record_id]:
+        for later_id in later_ids[record_id]:
             ranks[later_id] = max(ranks[later_id], ranks[record_id] + 1)
-            later_counts[later_id] -= 1
-            if not later_counts[later_id]:
+            waiting_counts[later_id] -= 1
+            if not waiting_counts[later_id]:
                 pending.append(later_id)
-    columns: dict[int, list[str]] = defaultdict(list)
+    for record_id in first_ids:  # agents and files stand beside what needs them first
+        ranks[record_id] = max(min((ranks[later_id] for later_id in later_ids[record_id]), default=1) - 1, 0)
+    columns: list[list[str]] = [[] for _ in range(max(ranks.values()) + 1)]
     for record_id in ids:
         columns[ranks[record_id]].append(record_id)
-    return [columns[rank] for rank in sorted(columns)]
+    bent_lines = []
+    for number, line in enumerate(lines):
+        passed_ranks = range(ranks[line.later] - 1, ranks[line.earlier], -1)
+        bends = tuple(f"{BEND_PREFIX}{number}/{rank}" for rank in passed_ranks)
+        for rank, bend in zip(passed_ranks, bends, strict=True):
+            columns[rank].append(bend)
+        bent_lines.append(replace(line, bends=bends))
+    return [column for column in columns if column], bent_lines
 
 
-def _order_columns(columns: list[list[str]], lines: Sequence[_Line]) -> list[list[str]]:
-    """Order the records of each column by the mean place of their neighbours, so that few lines cross."""
+def _order_columns(columns: list[list[str]], lines: Sequence[_Line]) -> tuple[list[list[str]], Sequence[_Line]]:
+    """Order each column by the mean place of the neighbours, so that few lines cross."""
     neighbours: dict[str, list[str]] = defaultdict(list)
     for line in lines:
-        neighbours[line.earlier].append(line.later)
-        neighbours[line.later].append(line.earlier)
+        for later, earlier in line.list_segments():
+            neighbours[earlier].append(later)
+            neighbours[later].append(earlier)
     places: dict[str, float] = {}
     for column in columns:
         places |= _compute_places(column)
@@ -134,7 +167,7 @@ def _order_columns(columns: list[list[str]], lines: Sequence[_Line]) -> list[lis
             means = {record_id: _compute_mean(neighbours[record_id], places, places[record_id]) for record_id in column}
             column.sort(key=means.__getitem__)
             places |= _compute_places(column)
-    return columns
+    return columns, lines
 
 
 def _compute_places(column: Sequence[str]) -> dict[str, float]:
@@ -146,22 +179,31 @@ def _compute_mean(ids: Sequence[str], places: Mapping[str, float], default: floa
 
 
 def _draw_line(line: _Line, places: Mapping[str, tuple[float, float]], *, has_label: bool) -> str:
-    later_x, later_y = places[line.later]
-    x, y = places[line.earlier]
-    x, y, later_y = x + BOX_WIDTH, y + BOX_HEIGHT / 2, later_y + BOX_HEIGHT / 2
+    x, y = places[line.later]
+    y += BOX_HEIGHT / 2
+    path = f"M{x:g} {y:g}"
     bend = COLUMN_GAP / 2
-    path = f"M{later_x:g} {later_y:g}C{later_x - bend:g} {later_y:g} {x + bend:g} {y:g} {x:g} {y:g}"
-    if later_x < x:  # a circle of relations
-        path = f"M{later_x:g} {later_y:g}L{x:g} {y:g}"
-    label = line.relation.kind
+    label_x, label_y = x - bend, y
+    for number, (_, place) in enumerate(line.list_segments()):
+        left, next_y = places[place]
+        next_x, next_y = left + BOX_WIDTH, next_y + BOX_HEIGHT / 2
+        path += f"C{x - bend:g} {y:g} {next_x + bend:g} {next_y:g} {next_x:g} {next_y:g}"
+        if not number:
+            label_y = (y + next_y) / 2 - 4
+        x, y = next_x, next_y
+        if place != line.earlier:  # the line passes the column
+            path += f"H{left:g}"
+            x = left
+    label = PLAN_LABEL if line.relation.role == PLAN_LABEL else line.relation.kind
+    title = f"{label}: {line.relation.role}" if line.relation.role else label
     text = (
         f'<path d="{path}" fill="none" stroke="currentColor" opacity=".6" marker-end="url(#earlier)">'
-        f"<title>{label}{escape_xml(f': {line.relation.role}') if line.relation.role else ''}</title></path>"
+        f"<title>{escape_xml(title)}</title></path>"
     )
     if has_label:
         text += (
-            f'<text x="{later_x - bend:g}" y="{later_y - 4 + (y - later_y) * 0.2:g}" text-anchor="middle" '
-            f'font-size="9" fill="currentColor">{label}</text>'
+            f'<text x="{label_x:g}" y="{label_y:g}" text-anchor="middle" font-size="9" '
+            f'fill="currentColor">{label}</text>'
         )
     return text
 
