@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from hven.model.errors import ParamError
+from hven.model.errors import ParamError, SourceError
 from hven.plugins.maps.colour_scales import NAMED_SCALES, ColourScale, read_colour_scale
 from hven.plugins.maps.frames import Frame, find_frame
 from hven.plugins.maps.map_rasters import RasterInfo, read_raster_info
@@ -67,7 +67,10 @@ class LayerRaster:
         """Check whether values between pixels are interpolated: as the layer says, or unless they are codes."""
         if self.layer.is_smooth is not None or self.read_info().shows_colours:
             return self.layer.is_smooth is not False
-        return not self.read_colours().are_codes
+        try:
+            return not self.read_colours().are_codes
+        except SourceError:  # values do not depend on colours that cannot be read
+            return True
 
 
 def find_request_frame(text: str, aliases: Mapping[str, str]) -> Frame:
