@@ -289,7 +289,7 @@ def test_checks_of_packages_keep_the_contract(package: Any) -> None:
 
 
 def test_harms_are_known_and_sorted() -> None:
-    with pytest.raises(ValueError, match="'bad' is no harm"):
+    with pytest.raises(ValueError, match="'bad' is not a harm"):
         Finding(harm="bad", subject="x", message="x")
     findings = [Finding(harm=harm, subject=harm, message="a|b") for harm in ("hint", "critical", "warning", "error")]
     assert [finding.harm for finding in sort_findings(findings)] == ["critical", "error", "warning", "hint"]
