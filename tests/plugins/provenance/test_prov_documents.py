@@ -10,6 +10,9 @@ import pytest
 from asgi_client import Client
 from lxml import etree
 
+from hven.plugins.provenance.graph_drawing import MAX_MEMBER_BOXES, draw_graph
+from hven.plugins.provenance.prov_records import ACTIVITY, ENTITY, ProvGraph, ProvRecord, ProvRelation
+
 REQUESTS = (
     {},
     {"MODEL": "W3C", "DESCRIPTIONS": 1},
@@ -90,6 +93,20 @@ def test_drawing(client: Client) -> None:
     assert left["stars.bright"] > bright > left["Query: stars.bright"] > main
     addresses = [box.get("href") for box in boxes]
     assert all(re.search(r"/prov\?ID=\w+/", address) for address in addresses)
+
+
+def test_a_source_of_many_files_is_drawn_with_a_few() -> None:
+    files = [ProvRecord(id=f"file/{number}", kind=ENTITY, label=f"{number}.csv") for number in range(50)]
+    source = ProvRecord(id="source/1", kind=ENTITY, label="50 source files")
+    run = ProvRecord(id="run/1", kind=ACTIVITY, label="Ingest")
+    relations = [ProvRelation("used", run.id, source.id), ProvRelation("used", run.id, "file/49")]
+    relations += [ProvRelation("hadMember", source.id, file.id) for file in files]
+    records = {record.id: record for record in (run, source, *files)}
+    graph = ProvGraph(namespace="urn:", records=records, relations=tuple(relations), left_out={})
+    titles = re.findall(r"<title>(\d+)\.csv", draw_graph(graph))
+    assert len(titles) == MAX_MEMBER_BOXES + 1
+    assert "49" in titles, "another relation leads to it"
+    assert "37 records or relations are not drawn" in draw_graph(graph)
 
 
 def test_page(client: Client) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from hven.plugins.provenance.prov_records import ProvGraph, ProvRecord, ProvRelation
 
 MAX_BOXES = 150
+MAX_MEMBER_BOXES = 12  # members of one collection that have no other relation, such as the files of a source
 MAX_LABEL_CHARACTERS = 30
 MAX_LABELLED_LINES = 60
 BOX_WIDTH, BOX_HEIGHT = 210, 36  # pixels, as all that follows
@@ -47,7 +48,7 @@ def draw_graph(graph: ProvGraph, *, is_inline: bool = False) -> str:
     Parameters
     ----------
     graph
-        The graph; its first `MAX_BOXES` records are drawn.
+        The graph; its first `MAX_BOXES` records are drawn, without most members of large collections.
     is_inline
         Whether the drawing is part of a page, and so has the colours of its text.
 
@@ -56,7 +57,7 @@ def draw_graph(graph: ProvGraph, *, is_inline: bool = False) -> str:
     svg
         The drawing, in which records link to their own graphs.
     """
-    ids = list(graph.records)[:MAX_BOXES]
+    ids = _choose_drawn_ids(graph)
     id_set = set(ids)
     lines = [
         line
@@ -97,6 +98,18 @@ def draw_graph(graph: ProvGraph, *, is_inline: bool = False) -> str:
         text = f"{undrawn_count:,} records or relations are not drawn"
         parts.append(f'<text x="{MARGIN}" y="{height - MARGIN:g}" fill="currentColor">{text}</text>')
     return "".join([*parts, "</svg>"])
+
+
+def _choose_drawn_ids(graph: ProvGraph) -> list[str]:
+    relation_counts = Counter(end for relation in graph.relations for end in (relation.origin, relation.target))
+    member_counts: Counter[str] = Counter()
+    hidden_ids = set()
+    for relation in graph.relations:
+        if relation.kind == "hadMember" and relation_counts[relation.target] == 1:
+            member_counts[relation.origin] += 1
+            if member_counts[relation.origin] > MAX_MEMBER_BOXES:
+                hidden_ids.add(relation.target)
+    return [record_id for record_id in graph.records if record_id not in hidden_ids][:MAX_BOXES]
 
 
 def _list_drawn_relations(graph: ProvGraph) -> list[ProvRelation]:
