@@ -99,8 +99,8 @@ def test_a_source_of_many_files_is_drawn_with_a_few() -> None:
     files = [ProvRecord(id=f"file/{number}", kind=ENTITY, label=f"{number}.csv") for number in range(50)]
     source = ProvRecord(id="source/1", kind=ENTITY, label="50 source files")
     run = ProvRecord(id="run/1", kind=ACTIVITY, label="Ingest")
-    relations = [ProvRelation("used", run.id, source.id), ProvRelation("used", run.id, "file/49")]
-    relations += [ProvRelation("hadMember", source.id, file.id) for file in files]
+    relations = [ProvRelation(kind="used", origin=run.id, target=target) for target in (source.id, "file/49")]
+    relations += [ProvRelation(kind="hadMember", origin=source.id, target=file.id) for file in files]
     records = {record.id: record for record in (run, source, *files)}
     graph = ProvGraph(namespace="urn:", records=records, relations=tuple(relations), left_out={})
     titles = re.findall(r"<title>(\d+)\.csv", draw_graph(graph))
