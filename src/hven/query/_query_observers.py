@@ -8,13 +8,13 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Self
 
 from hven.model import plugins
+from hven.site import Site
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from hven.query._planning import PlannedQuery
     from hven.query._query_result import QueryResult
-    from hven.site import Site
 
 log = logging.getLogger("hven")
 
@@ -73,7 +73,7 @@ class QueryObserverGroup:
     Parameters
     ----------
     site
-        The open site.
+        The open site. An ingest queries its staged tables through a part of a site, which has no observers.
     """
 
     def __init__(self, site: Site) -> None:
@@ -83,7 +83,7 @@ class QueryObserverGroup:
 
     def update_observers(self) -> Self:
         """Use the observers of the packages in use; return this group."""
-        classes = _load_query_observers()
+        classes = _load_query_observers() if isinstance(self._site, Site) else ()
         if classes is not self._classes:
             observers = []
             for observer_class in classes:

@@ -85,7 +85,7 @@ def _print_findings(context: typer.Context, examination: Examination) -> None:
     for finding in examination.findings:
         print(f"{finding.harm}: {finding.subject}: {finding.message}")
         command = finding.command
-        if finding.remedy and finding.remedy != f"run {command}":
+        if finding.remedy and finding.remedy != f"run `{command}`":
             print(f"    {finding.remedy}")
         if command.startswith(COMMAND_WORD):
             command = format_command(context, command.removeprefix(COMMAND_WORD))

@@ -6,6 +6,7 @@ Other packages add checks with the extension point ``operations.checks``: a modu
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 CHECKS_POINT = "operations.checks"
 HARMS = ("critical", "error", "warning", "hint")  # the worst first
-_COMMAND_PREFIX = "run "  # of remedies that are a command
+_COMMAND_PATTERN = re.compile(r"run `([^`]+)`")  # at the beginning of remedies that are a command
 
 T = TypeVar("T")
 
@@ -97,8 +98,8 @@ def convert_fault(fault: Fault, subject: str = "", *, harm: str = "") -> Finding
     place = fault.place
     location = ":".join(str(part) for part in (place.file, place.line, place.column) if part)
     command = ""
-    if fault.remedy.startswith(_COMMAND_PREFIX):
-        command = fault.remedy.removeprefix(_COMMAND_PREFIX)
+    if command_match := _COMMAND_PATTERN.match(fault.remedy):
+        command = command_match[1]
     return Finding(
         harm=harm or fault.severity,
         subject=subject or location or "hven.toml",
