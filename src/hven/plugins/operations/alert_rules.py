@@ -64,7 +64,7 @@ def list_alert_rules(settings: Settings, job: str) -> list[AlertRule]:
             f"hven_check{{{selector}}} == 0",
             "1m",
             "queries fail: the check {{ $labels.check }} failed",
-            "run hven doctor",
+            "run `hven doctor`",
         ),
         AlertRule(
             "HvenCheckWarning",
@@ -72,7 +72,7 @@ def list_alert_rules(settings: Settings, job: str) -> list[AlertRule]:
             f"hven_check{{{selector}}} == 0.5",
             "15m",
             "the check {{ $labels.check }} reports a restriction",
-            "run hven doctor",
+            "run `hven doctor`",
         ),
         AlertRule(
             "HvenRowsDamaged",
@@ -80,7 +80,7 @@ def list_alert_rules(settings: Settings, job: str) -> list[AlertRule]:
             f"hven_collection_damaged{{{selector}}} > 0",
             "0m",
             "published rows of {{ $labels.collection }} are damaged",
-            "check the disk, then run hven ingest {{ $labels.collection }}",
+            "check the disk, then run `hven ingest {{ $labels.collection }}`",
         ),
         AlertRule(
             "HvenCollectionStale",
@@ -88,7 +88,7 @@ def list_alert_rules(settings: Settings, job: str) -> list[AlertRule]:
             f'hven_collection_state{{{selector}, state="stale"}} == 1',
             "5m",
             "{{ $labels.collection }} does not follow its source",
-            "run hven doctor",
+            "run `hven doctor`",
         ),
         AlertRule(
             "HvenCollectionFails",
@@ -96,7 +96,7 @@ def list_alert_rules(settings: Settings, job: str) -> list[AlertRule]:
             f"hven_collection_failures{{{selector}}} >= {MIN_FAILURES}",
             "0m",
             "{{ $value }} runs of {{ $labels.collection }} failed in a row",
-            "run hven history {{ $labels.collection }}",
+            "run `hven history {{ $labels.collection }}`",
         ),
         AlertRule(
             "HvenServerErrors",
@@ -114,7 +114,7 @@ def list_alert_rules(settings: Settings, job: str) -> list[AlertRule]:
             f'(rate(hven_query_errors_total{{{selector}, kind=~"{SERVER_FAULT_KINDS}"}}[10m])) > 0.1',
             "10m",
             "queries end with {{ $labels.kind }}",
-            "run hven queries",
+            "run `hven queries`",
         ),
     ]
     if settings.health.verify_days:
@@ -126,7 +126,7 @@ def list_alert_rules(settings: Settings, job: str) -> list[AlertRule]:
                 f"time() - hven_collection_verified_timestamp_seconds{{{selector}}} > {max_age_seconds}",
                 "1h",
                 "the files of {{ $labels.collection }} were not verified for long",
-                "run hven verify {{ $labels.collection }}",
+                "run `hven verify {{ $labels.collection }}`",
             )
         )
     return rules

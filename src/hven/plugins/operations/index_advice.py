@@ -48,7 +48,7 @@ def list_index_advice(bound_query: BoundQuery, relations: Mapping[str, Relation]
         elif isinstance(relation, Snapshot) and relation.rows >= MIN_INDEXED_ROWS:
             advice[
                 f"{item.table.qualified_name}: no index of {names}; in the descriptor, write `indexed: true` in the "
-                f"column that excludes most rows, and run hven ingest {item.table.schema}"
+                f"column that excludes most rows, and run `hven ingest {item.table.schema}`"
             ] = None
     return list(advice)
 

@@ -270,6 +270,6 @@ def select_delivered_tables(name: str, tables: Sequence[Table]) -> list[Table]:
     selected_tables = [table for table in tables if name in {table.schema, table.qualified_name}]
     if not selected_tables:
         known_names = [known for table in tables for known in (table.schema, table.qualified_name)]
-        remedy = suggest_spelling(name, known_names) or "run hven status to see all collections"
+        remedy = suggest_spelling(name, known_names) or "run `hven status` to see all collections"
         raise UsageError(f"there is no published collection or table {name!r:.80}", remedy=remedy)
     return selected_tables

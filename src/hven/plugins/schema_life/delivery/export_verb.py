@@ -62,7 +62,7 @@ def write_collection(
 ) -> None:
     """Write a collection as files of CDS or AAS, without loss."""
     if only_check == (directory is not None):
-        raise UsageError("give either a directory or --check", remedy="run hven export NAME --to cds DIR")
+        raise UsageError("give either a directory or --check", remedy="run `hven export NAME --to cds DIR`")
     principal = ANONYMOUS_PRINCIPAL if is_public else OWNER_PRINCIPAL
     with open_site(context) as site:
         state = site.get_published_state()
