@@ -64,7 +64,8 @@ def draw_graph(graph: ProvGraph, *, is_inline: bool = False) -> str:
         for line in map(_orient_line, _list_drawn_relations(graph))
         if line.later in id_set and line.earlier in id_set and line.later != line.earlier
     ]
-    columns, lines = _order_columns(*_assign_columns(ids, lines))
+    columns, lines = _assign_columns(ids, lines)
+    _order_columns(columns, lines)
     tallest = max(map(len, columns))
     width = 2 * MARGIN + len(columns) * (BOX_WIDTH + COLUMN_GAP) - COLUMN_GAP
     row_height = BOX_HEIGHT + ROW_GAP
@@ -165,7 +166,7 @@ def _assign_columns(ids: Sequence[str], lines: Sequence[_Line]) -> tuple[list[li
     return [column for column in columns if column], bent_lines
 
 
-def _order_columns(columns: list[list[str]], lines: Sequence[_Line]) -> tuple[list[list[str]], Sequence[_Line]]:
+def _order_columns(columns: list[list[str]], lines: Sequence[_Line]) -> None:
     """Order each column by the mean place of the neighbours, so that few lines cross."""
     neighbours: dict[str, list[str]] = defaultdict(list)
     for line in lines:
@@ -180,7 +181,6 @@ def _order_columns(columns: list[list[str]], lines: Sequence[_Line]) -> tuple[li
             means = {record_id: _compute_mean(neighbours[record_id], places, places[record_id]) for record_id in column}
             column.sort(key=means.__getitem__)
             places |= _compute_places(column)
-    return columns, lines
 
 
 def _compute_places(column: Sequence[str]) -> dict[str, float]:
