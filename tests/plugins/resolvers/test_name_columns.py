@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -45,10 +46,10 @@ OBSERVATIONS = build_table(
 )
 OBSERVATION_ROWS = pa.table(
     {
-        "target": ["Seam", "Seam", "Comet", "Comet", None, "coma"],
-        "t": [1.0, 2, 3, 4, 5, 6],
-        "ra": [359.9999, 0.0001, 10.0, 11.0, 5.0, 194.9001],
-        "dec": [10.0, 10.0, 0.0, 0.0, 0.0, 27.96],
+        "target": ["Seam", "Seam", "Comet", "Comet", None, "coma", "Vega", "Spelt twice", "SPELT TWICE"],
+        "t": [1.0, 2, 3, 4, 5, 6, 7, 8, 9],
+        "ra": [359.9999, 0.0001, 10.0, 11.0, 5.0, 194.9001, 1.0, 2.0, 3.0],
+        "dec": [10.0, 10.0, 0.0, 0.0, 0.0, 27.96, 1.0, 2.0, 3.0],
     }
 )
 
@@ -82,16 +83,34 @@ def test_observations_of_a_target_are_one_object_across_the_meridian(site: Site)
     assert found.position is not None
     assert found.position[1] == pytest.approx(10)
     assert min(found.position[0], 360 - found.position[0]) < 1e-9
+    assert (found.source, found.confidence) == ("table sky.observations", 0.7)
     assert found.note == "the mean position of 2 rows, which are up to 0.7 arcsec away"
 
 
-def test_a_name_in_two_tables_at_one_place_is_one_object(site: Site) -> None:
-    assert resolver.resolve_object_name("Coma", site=site).source == "table sky.observations"
+def test_headers_come_last_and_never_make_a_name_ambiguous(site: Site) -> None:
+    assert resolver.resolve_object_name("Coma", site=site).source == "table sky.clusters"
+    assert resolver.resolve_object_name("Vega", site=site).source == "Hven's list of bright objects"
+    with pytest.raises(resolver.UnresolvedNameError):
+        resolver.resolve_object_name("Spelt twice", site=site)
+
+
+def test_a_name_in_two_tables_at_one_place_is_one_object(tmp_path: Path) -> None:
+    near, far = (CLUSTER_ROWS.set_column(2, "ra", pa.array([194.9 + step, 0.0])) for step in (0.001, 1.0))
+    tables = {f"sky.{name}": (replace(CLUSTERS, name=name), rows) for name, rows in (("a", CLUSTER_ROWS), ("b", near))}
+    with open_tiny_site(tmp_path / "near", tables) as site:
+        assert resolver.resolve_object_name("Coma", site=site).source == "table sky.a"
+    tables["sky.b"] = (replace(CLUSTERS, name="b"), far)
+    with open_tiny_site(tmp_path / "far", tables) as site, pytest.raises(resolver.AmbiguousNameError) as error:
+        resolver.resolve_object_name("Coma", site=site)
+    assert len(error.value.candidates) == 2
 
 
 @pytest.mark.parametrize("name", ["Comet", "Mons"])
 def test_moving_targets_and_other_frames_do_not_resolve(site: Site, name: str) -> None:
-    with pytest.raises(resolver.UnresolvedNameError, match="the names of objects in this site's tables"):
+    with pytest.raises(
+        resolver.UnresolvedNameError,
+        match=r"the names of objects in this site's tables.*the targets of this site's observations",
+    ):
         resolver.resolve_object_name(name, site=site)
 
 

@@ -1,7 +1,8 @@
 """The provider ``columns``: columns of the site's public tables that contain names of objects.
 
 Their UCD is ``meta.id;src``. Tables of objects may mark the names by ``meta.id;meta.main`` instead. Several rows with a
-name, such as observations of a target, are one object at their mean position if they are close together.
+name, such as observations of a target, are one object at their mean position if they are close together. Tables with
+times have observations: their names are looked up last (`observed_names`), because headers are often wrong.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ class _ColumnIndex:
     version_key: tuple[str | None, str]
     names: NameIndex | None
     licence: str
+    has_observations: bool
 
 
 class _ColumnIndexHolder:
@@ -84,19 +86,43 @@ def find_name_columns(table: Table) -> tuple[Column | None, list[Column]]:
         return None, []
     texts = [(column, (column.ucd or "").lower()) for column in table.columns if column.type.is_string]
     marked = [column for column, ucd in texts if ucd in {SOURCE_NAME_UCD, f"{SOURCE_NAME_UCD};meta.main"}]
-    is_of_events = any((column.ucd or "").lower().startswith("time.") for column in table.columns)
-    if not marked and not is_of_events:
+    if not marked and not has_observations(table):
         marked = [column for column, ucd in texts if ucd == "meta.id;meta.main"]
     if not marked:
         return None, []
     return marked[0], [column for column, ucd in texts if ucd in ALIAS_UCDS and column is not marked[0]]
 
 
+def has_observations(table: Table) -> bool:
+    """Return whether a table lists observations, which have times; the epoch of a catalogue is not one.
+
+    Parameters
+    ----------
+    table
+        Any table.
+    """
+    ucds = [(column.ucd or "").lower() for column in table.columns]
+    return any(ucd.startswith("time.") and not ucd.startswith("time.epoch") for ucd in ucds)
+
+
 def find_objects_in_columns(request: NameRequest) -> Sequence[ResolvedName]:
-    """Look up a name; of objects at the same place, the best one is returned."""
+    """Look up a name in tables of objects; of objects at the same place, the best one is returned."""
+    return list_named_places(request, in_observations=False)
+
+
+def list_named_places(request: NameRequest, *, in_observations: bool) -> list[ResolvedName]:
+    """List the places that have a name: one of those that are close together.
+
+    Parameters
+    ----------
+    request
+        The request.
+    in_observations
+        Whether the name is looked up in tables of observations, or in the others.
+    """
     found: list[ResolvedName] = []
     for index in _list_current_indexes(request):
-        if index.names is not None:
+        if index.names is not None and index.has_observations == in_observations:
             found += _list_objects(index, index.names, request.name_key)
     found.sort(key=lambda resolved: (-resolved.confidence, resolved.source))
     chosen: list[ResolvedName] = []
@@ -157,7 +183,13 @@ def _list_current_indexes(request: NameRequest) -> list[_ColumnIndex]:
             if index is None or index.version_key != version_key:
                 names = _build_index(request, table, name_column, alias_columns)
                 licence = _find_licence(published)
-                index = _ColumnIndex(table_name=name, version_key=version_key, names=names, licence=licence)
+                index = _ColumnIndex(
+                    table_name=name,
+                    version_key=version_key,
+                    names=names,
+                    licence=licence,
+                    has_observations=has_observations(table),
+                )
             indexes[name] = index
         holder.indexes = indexes
         holder.state_key = state_key

@@ -11,6 +11,7 @@ PLUGIN = PluginPackage(
         "bright": "hven.plugins.resolvers.bright_objects",
         "columns": "hven.plugins.resolvers.name_columns",
         "local": "hven.plugins.resolvers.name_table",
+        "observed": "hven.plugins.resolvers.observed_names",
         "sesame": "hven.plugins.resolvers.sesame",
         "snapshot": "hven.plugins.resolvers.simbad_snapshot",
         "solar": "hven.plugins.resolvers.moving_bodies",
