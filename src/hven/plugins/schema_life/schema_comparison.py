@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass, field
 from itertools import combinations, pairwise
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,7 @@ MAX_COMPARED_DESCRIPTIONS = 20  # of one group
 MIN_SHARED_WORDS = 0.1  # of the words of two descriptions that may mean the same
 MIN_DESCRIPTION_WORDS = 3  # shorter descriptions say too little to be compared
 ID_CHARACTERS = 12
+_WORD_BEGINNING_PATTERN = re.compile(r"\b\w{3,5}")
 KINDS_WITHOUT_ABSENCE = ("ucd", "utype", "choices")  # kinds for which a missing value contradicts nothing
 
 
@@ -84,15 +86,22 @@ class ComparisonGroup:
         What they share, normalised; empty: they have none.
     models
         Labels of the models that have such a column.
-    missing_models
-        Labels of the others.
+    all_models
+        Labels of all models.
     """
 
     key: str
     columns: Sequence[DescribedColumn]
     models: Sequence[str]
-    missing_models: Sequence[str] = ()
+    all_models: Sequence[str]
     conflicts: Sequence[SchemaConflict] = ()
+
+    @property
+    def missing_models(self) -> list[str]:
+        """Labels of the models without such a column."""
+        if len(self.models) == len(self.all_models):
+            return []
+        return [label for label in self.all_models if label not in self.models]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +131,7 @@ class SchemaComparison:
         count = 0
         for group in self.groups:
             count += sum(conflict.kind in kinds and not conflict.note for conflict in group.conflicts)
-            count += MISSING_KIND in kinds and bool(group.missing_models)
+            count += MISSING_KIND in kinds and len(group.models) < len(group.all_models)
         return count
 
     def to_json(self) -> dict[str, Any]:
@@ -160,7 +169,7 @@ def group_to_json(group: ComparisonGroup) -> dict[str, Any]:
     return {
         "key": group.key,
         "models": list(group.models),
-        "missing": list(group.missing_models),
+        "missing": group.missing_models,
         "columns": [column._asdict() | {"choices": dict(column.choices)} for column in group.columns],
         "conflicts": conflicts,
     }
@@ -202,15 +211,14 @@ def compare_models(
     labels = [model.label for model in models]
     groups = []
     for key, columns in sorted(columns_by_key.items()):
-        present_labels = {column.model for column in columns}
-        conflicts = []
+        conflicts: Sequence[SchemaConflict] = ()
         if len(columns) > 1 and key:
             conflicts = _find_conflicts(grouping, key, columns, notes or {})
         group = ComparisonGroup(
             key=key,
             columns=columns,
-            models=[label for label in labels if label in present_labels],
-            missing_models=[label for label in labels if label not in present_labels],
+            models=tuple(dict.fromkeys(column.model for column in columns)),
+            all_models=labels,
             conflicts=conflicts,
         )
         groups.append(group)
@@ -235,7 +243,7 @@ def _find_conflicts(
         values.sort(key=lambda value: (-len(value.columns), value.text))
         is_convertible = None
         if kind == "unit":
-            is_convertible = all(are_units_convertible(*units) for units in pairwise(value_texts))
+            is_convertible = all(_are_convertible(*units) for units in pairwise(value_texts))
         conflict = SchemaConflict(
             id=conflict_id,
             kind=kind,
@@ -264,9 +272,19 @@ def _merge_equal_units(columns_by_unit: Mapping[str, list[DescribedColumn]]) -> 
     """Merge units that are products of other symbols, but the same: ``Angstrom`` and ``0.1nm``."""
     merged_columns: dict[str, list[DescribedColumn]] = {}
     for unit, columns in columns_by_unit.items():
-        equal_units = (other_unit for other_unit in merged_columns if unit and is_same_unit(unit, other_unit))
+        equal_units = (other_unit for other_unit in merged_columns if _are_equal_units(unit, other_unit))
         merged_columns.setdefault(next(equal_units, unit), []).extend(columns)
     return merged_columns
+
+
+@cache_results(20_000)
+def _are_equal_units(first: str, second: str) -> bool:
+    return bool(first and second) and is_same_unit(first, second)
+
+
+@cache_results(20_000)
+def _are_convertible(first: str, second: str) -> bool:
+    return are_units_convertible(first, second)
 
 
 def _group_contradicting_descriptions(columns: Sequence[DescribedColumn]) -> dict[str, list[DescribedColumn]]:
@@ -289,8 +307,7 @@ def _group_contradicting_descriptions(columns: Sequence[DescribedColumn]) -> dic
 @cache_results(20_000)
 def _list_meaningful_words(text: str) -> frozenset[str]:
     """Return the beginnings of the longer words of a text, by which it is compared."""
-    letters = "".join(character if character.isalnum() else " " for character in text.lower())
-    return frozenset(word[:5] for word in letters.split() if len(word) > 2)
+    return frozenset(_WORD_BEGINNING_PATTERN.findall(text.lower()))
 
 
 @cache_results(20_000)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 MAX_EXACT_INTEGER = 2**51  # scaled values below are exact, with room for the rounding of one product
 MAX_DECIMALS = 15
 FLOAT_DIGITS = {pa.float32(): 9, pa.float64(): 17}  # digits that always suffice
-EXPONENT_CHARACTERS = 7  # sign, point, and exponents to e-324
+EXPONENT_CHARACTERS = 8  # sign, point, and an exponent to e-324 or five more zeros
 _BLANK, _ZERO, _MINUS, _POINT = (ord(character) for character in " 0-.")
 
 
@@ -159,7 +159,6 @@ class FloatColumn(FixedWidthColumn):
         self._float_type = float_type
         self._decimals = 1
         self._has_exponents = False
-        self._text_width = 1
         self._max_magnitude = 0.0
 
     @property
@@ -171,7 +170,7 @@ class FloatColumn(FixedWidthColumn):
     def width(self) -> int:
         """Number of bytes of the longest number."""
         if self.has_exponents:
-            return self._text_width
+            return FLOAT_DIGITS[self._float_type] + EXPONENT_CHARACTERS
         digits = len(str(round(self._max_magnitude * 10.0**self._decimals)))
         is_negative = self.minimum is not None and self.minimum < 0
         return max(digits, self._decimals + 1) + 1 + is_negative
@@ -181,8 +180,7 @@ class FloatColumn(FixedWidthColumn):
         """The format ``F`` or ``E``."""
         if not self.has_exponents:
             return f"F{self.width}.{self._decimals}"
-        decimals = max(min(self.width - EXPONENT_CHARACTERS, FLOAT_DIGITS[self._float_type] - 1), 1)
-        return f"E{self.width}.{decimals}"
+        return f"E{self.width}.{FLOAT_DIGITS[self._float_type] - 1}"
 
     def measure(self, values: pa.Array) -> None:
         """Find the limits, and the number of decimals."""
@@ -191,8 +189,6 @@ class FloatColumn(FixedWidthColumn):
         numbers = numbers[~np.isnan(numbers)]
         if not len(numbers):
             return
-        is_first_block = self.minimum is None
-        had_exponents = self.has_exponents
         self._widen_limits(float(numbers.min()), float(numbers.max()))
         self._max_magnitude = max(self._max_magnitude, abs(float(numbers.min())), abs(float(numbers.max())))
         self._has_exponents |= not math.isfinite(self._max_magnitude)
@@ -201,16 +197,13 @@ class FloatColumn(FixedWidthColumn):
             if len(numbers):
                 self._decimals += 1
                 self._has_exponents |= self._decimals > MAX_DECIMALS
-        if self.has_exponents:
-            block_width = pc.max(pc.binary_length(self._write_shortest(values))).as_py()
-            if not had_exponents and not is_first_block:  # the texts of earlier blocks were not measured
-                block_width = FLOAT_DIGITS[self._float_type] + EXPONENT_CHARACTERS
-            self._text_width = max(self._text_width, block_width)
 
     def _write_shortest(self, values: pa.Array) -> pa.Array:
         """Write the shortest digits that give back the value, always with a point: without one, Fortran adds one."""
         is_missing = values.is_null(nan_is_null=True)
         texts = pc.if_else(is_missing, pa.scalar(None, pa.string()), values.cast(pa.string()))
+        if pc.all(pc.match_substring(texts, ".")).as_py():
+            return texts
         return pc.replace_substring_regex(texts, r"^(-?\d+)(e|$)", r"\1.0\2")
 
     def write_cells(self, values: pa.Array) -> Cells:
