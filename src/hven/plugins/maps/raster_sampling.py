@@ -141,9 +141,9 @@ def _locate_view(info: RasterInfo, view: MapView) -> RasterPlaces:
     # a cell is exact enough if this is so of all its nodes
     is_exact = is_exact.reshape(cells[0], 2, cells[1], 2).all(axis=(1, 3))
     places = _interpolate_nodes(places, NODE_STEP)[:, : view.height, : view.width]
-    is_inexact = np.kron(~is_exact, np.ones((2 * NODE_STEP, 2 * NODE_STEP), dtype=bool))[: view.height, : view.width]
-    exact_rows, exact_columns = np.nonzero(is_inexact)
-    if exact_rows.size:
+    if not is_exact.all():
+        is_inexact = (~is_exact).repeat(2 * NODE_STEP, 0).repeat(2 * NODE_STEP, 1)[: view.height, : view.width]
+        exact_rows, exact_columns = np.nonzero(is_inexact)
         exact = locate(exact_columns[np.newaxis, :], exact_rows[np.newaxis, :])
         places[:, is_inexact] = np.stack([exact.columns[0], exact.rows[0]])
     return RasterPlaces(*places)
@@ -286,36 +286,38 @@ def _interpolate_axis(pixels: NDArray[Any], positions: FloatArray, axis: int) ->
     """Interpolate linearly along an axis."""
     low = np.floor(positions)
     weights = (positions - low).astype(pixels.dtype)
-    result = pixels.take(low.astype(np.intp), axis, mode="clip")
-    slopes = pixels.take(low.astype(np.intp) + 1, axis, mode="clip")
+    low_pixels = pixels.take(low.astype(np.intp), axis, mode="clip")
+    next_pixels = pixels.take(low.astype(np.intp) + 1, axis, mode="clip")
     # numpy needs less time for long rows than for the few bands of a pixel
-    plane, slope_plane = result.reshape(len(result), -1), slopes.reshape(len(result), -1)
-    slope_plane -= plane
-    slope_plane *= weights[:, np.newaxis] if axis == 0 else weights.repeat(pixels.shape[2])
-    plane += slope_plane
-    return result
+    first, second = (array.reshape(len(array), -1) for array in (low_pixels, next_pixels))
+    plane_weights = weights[:, np.newaxis] if axis == 0 else weights.repeat(pixels.shape[2])
+    return _combine(first, second, plane_weights).reshape(low_pixels.shape)
 
 
 def _interpolate_planes(pixels: NDArray[Any], places: RasterPlaces) -> NDArray[Any]:
     """Interpolate linearly between the four pixels around each place."""
+    if min(pixels.shape[:2]) < 2:
+        pixels = np.pad(pixels, ((0, 1), (0, 1), (0, 0)), mode="edge")
     height, width, bands = pixels.shape
     pixels = pixels.reshape(-1, bands)
     # the window is small enough for the precision of these
     columns, rows = places.columns.astype(np.float32), places.rows.astype(np.float32)
-    left, top = np.floor(columns), np.floor(rows)
-    column_weights, row_weights = ((columns - left)[..., np.newaxis], (rows - top)[..., np.newaxis])
-    column_indices = [np.clip(left.astype(np.intp) + step, 0, width - 1) for step in (0, 1)]
-    interpolated_rows: list[NDArray[Any]] = []
-    for step in (0, 1):
-        first = np.clip(top.astype(np.intp) + step, 0, height - 1) * width
-        row = pixels.take(first + column_indices[0], 0)
-        slopes = pixels.take(first + column_indices[1], 0)
-        slopes -= row
-        slopes *= column_weights
-        row += slopes
-        interpolated_rows.append(row)
-    result, slopes = interpolated_rows[0], interpolated_rows[1]
-    slopes -= result
-    slopes *= row_weights
-    result += slopes
-    return result
+    left, top = (np.clip(np.floor(axis), 0, size - 2) for axis, size in ((columns, width), (rows, height)))
+    indices = top.astype(np.intp)
+    indices *= width
+    indices += left.astype(np.intp)
+    columns -= left
+    rows -= top
+    weights = [np.clip(axis, 0, 1)[..., np.newaxis] for axis in (columns, rows)]
+    upper, lower = (
+        _combine(pixels[step:].take(indices, 0), pixels[step + 1 :].take(indices, 0), weights[0]) for step in (0, width)
+    )
+    return _combine(upper, lower, weights[1])
+
+
+def _combine(first: NDArray[Any], second: NDArray[Any], weights: NDArray[Any]) -> NDArray[Any]:
+    """Combine two arrays by the weights of the second one, which is overwritten."""
+    second -= first
+    second *= weights
+    second += first
+    return second
