@@ -26,7 +26,7 @@ tables:
     title: Stars
     source:
       kind: push
-      columns: {id: int64, name: string, ra: float64, mag: float32, grade: string, binary: bool, seen: timestamp, note: string, secret: string}
+      columns: {id: int64, name: string, ra: float64, dec: float64, mag: float32, grade: string, binary: bool, seen: timestamp, note: string, secret: string}
       ids: id
       writers: [mia, max]
     entries: {submitters: [anna, bob]}
@@ -36,6 +36,7 @@ tables:
       id: {type: int64, ucd: meta.id;meta.main, description: Number}
       name: {type: string, required: true, ucd: meta.id;src, label: {en: Star, fr: Étoile}, description: "Name <of> the star"}
       ra: {type: float64, unit: deg, minimum: 0, maximum: 360, ucd: pos.eq.ra, description: Right ascension}
+      dec: {type: float64, unit: deg, ucd: pos.eq.dec, description: Declination}
       mag: {type: float32, unit: mag, ucd: phot.mag, description: Magnitude}
       grade: {type: string, enum: grades, description: Grade}
       binary: {type: boolean, description: Whether it is a binary}
@@ -136,8 +137,8 @@ def query_stars(client: Client, columns: str, name: str) -> list[list[str]]:
 
 
 @contextmanager
-def open_entry_site(directory: Path) -> Iterator[tuple[Site, Client, dict[str, Person]]]:
-    with open_site_with_descriptor(directory, STARS) as site:
+def open_entry_site(directory: Path, **settings: Any) -> Iterator[tuple[Site, Client, dict[str, Person]]]:
+    with open_site_with_descriptor(directory, STARS, **settings) as site:
         folder = site.settings.collections_directory / "others"
         folder.mkdir()
         (folder / "others.yaml").write_text(OTHERS)

@@ -151,6 +151,21 @@ def test_comments_on_hidden_rows_are_hidden(site: Site, people: dict[str, Person
     assert people[""].get("/comments/others.hidden").status == people[""].get("/comments/others.nothing").status == 404
 
 
+def test_blind_referees_learn_no_names(site: Site, people: dict[str, Person], row: list[int]) -> None:
+    comment = read_entry(write(people["bob"], row, "zqtext"), 201)
+    read_entry(decide(people["mia"], comment, "accept"))
+    _, secret = site.store.grants.add_grant(
+        "referee", object="bad", actor="owner", with_secret=True, facts={"anonymous": True}
+    )
+    came = people[""].client.ask("GET", f"/referee/{secret}")
+    referee = Person(people[""].client, site, "")
+    referee.proof = {"cookie": came.headers["set-cookie"].partition(";")[0]}
+    for path in (f"/comments/bad.stars?row=%5B{row[0]}%5D", "/comments/bad.stars/feed.atom"):
+        page = referee.get(path).text
+        assert "zqtext" in page
+        assert "bob" not in page, path
+
+
 def test_comments_are_rate_limited(people: dict[str, Person], row: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(comment_store, "MAX_COMMENTS_PER_HOUR", 0)
     answer = write(people["anna"], row, "x")

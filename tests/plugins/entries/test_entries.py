@@ -12,9 +12,10 @@ from asgi_client import Client
 from entry_site import STAR, Person, make_name, open_entry_site, path_of, query_stars, read_entry
 
 from hven.model.errors import StorageError
-from hven.plugins.entries import entry_store, entry_workflow
+from hven.plugins.entries import entry_pages, entry_store, entry_workflow
 from hven.plugins.entries.entry_store import EntryStore
 from hven.plugins.push.push_store import ClientPushStore
+from hven.query.resolver import UnresolvedNameError
 from hven.site import Site
 
 
@@ -223,6 +224,38 @@ def test_warnings_block_if_the_descriptor_says_so(site: Site, people: dict[str, 
         descriptor.write_text(text)
         site.refresh_published_state()
     assert (answer.status, json.loads(answer.body)["findings"]) == (400, ["the star is faint"])
+
+
+def test_a_position_is_found_by_name(people: dict[str, Person], monkeypatch: pytest.MonkeyPatch) -> None:
+    anna = people["anna"]
+    monkeypatch.setattr(entry_pages, "can_resolve_names", lambda _: True)
+    monkeypatch.setattr(entry_pages, "resolve_object_position", lambda *_, **__: (279.234735, 38.783689))
+    name = make_name()
+    draft = read_entry(anna.send("/entries/bad.stars", {"values": {"name": name}}), 201)
+    for path, more in (("/entries/bad.stars", {}), (path_of(draft), {"etag": draft["etag"]})):
+        assert 'value="resolve"' in anna.show(path if more else f"{path}/new").text
+        page = anna.post_form(path, {"value.name": "Vega", "value.mag": "1", "action": "resolve", **more})
+        assert page.status == 200
+        for text in ('value="279.234735"', 'value="38.783689"', 'value="Vega"', 'value="1"'):
+            assert text in page.text, text
+    assert read_entry(anna.get(path_of(draft)))["values"] == {"name": name}, "nothing is stored"
+
+    def find_nothing(*_: object, **__: object) -> None:
+        raise UnresolvedNameError("nobody knows <Vega>")
+
+    monkeypatch.setattr(entry_pages, "resolve_object_position", find_nothing)
+    page = anna.post_form("/entries/bad.stars", {"value.name": "Vega", "action": "resolve"})
+    assert (page.status, "nobody knows &lt;Vega&gt;" in page.text, 'value="Vega"' in page.text) == (404, True, True)
+
+
+def test_the_state_is_also_read_from_if_match(people: dict[str, Person]) -> None:
+    entry = people["anna"].submit({"name": make_name()})
+    etag = people["mia"].get(path_of(entry)).headers["etag"]
+    taken = people["mia"].send(path_of(entry), {"action": "refuse", "reason": "no"}, **{"if-match": etag})
+    assert read_entry(taken)["state"] == "refused"
+    assert taken.headers["etag"] != etag
+    late = people["anna"].send(path_of(entry), {"action": "withdraw"}, **{"if-match": etag})
+    assert late.status == 412
 
 
 def test_steps_that_are_not_possible(people: dict[str, Person]) -> None:

@@ -527,6 +527,8 @@ class _EntryView:
             text = "" if value is None else str(value)
             if isinstance(value, bool):
                 text = text.lower()
+            elif isinstance(value, float):
+                text = text.removesuffix(".0")
             texts[names.get(name.upper(), name)] = text
         return texts
 
