@@ -65,6 +65,7 @@ API_MODULES = frozenset(
         "hven.formats.media.api",
         "hven.formats.votable",
         "hven.ingest.api.changes",
+        "hven.ingest.api.ledgers",
         "hven.ingest.api.quality",
         "hven.ingest.api.rows",
         "hven.ingest.api.runs",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from asgi_client import Client
@@ -12,6 +13,7 @@ from asgi_client import Client
 from hven.app._server import create_application
 from hven.ingest.api.runs import ingest_collection
 from hven.jobs._worker import run_next_job
+from hven.model.settings import PortalSettings
 from hven.site import Site
 from hven.site.auth import OWNER_PRINCIPAL
 from hven.testing.site import open_site_with_descriptor
@@ -130,3 +132,21 @@ def test_account_of_a_push(readers: Readers) -> None:
         connection.exec_driver_sql("UPDATE runs SET summary = '{\"by\": \"anna\"}', kind = 'push'")
     seen = {name: "anna" in readers.read(name, ID=f"run/{run_id}")[1] for name in ("anna", "bob", "anonymous", "owner")}
     assert seen == {"anna": True, "bob": False, "anonymous": False, "owner": True}
+
+
+def test_portal(tmp_path: Path) -> None:
+    """Below a portal, provenance names only its collections, and ids are addresses below the portal."""
+    portals = (PortalSettings(name="open", path="/open", collections=("stars",)), PortalSettings(name="other", path="/other", collections=("none",)))  # fmt: skip
+    with open_site_with_descriptor(tmp_path, STARS, {"open.csv": ROWS}, portals=portals) as site:
+        ingest_collection(site, "stars")
+        site.refresh_published_state()
+        client = Client(create_application(site))
+        here = client.get("/open/prov", RESPONSEFORMAT="PROV-JSON")
+        assert json.loads(here.text)["prefix"]["hv"] == "http://vo.example/open/prov?ID="
+        assert client.get("/open/prov", ID="table/stars.main", RESPONSEFORMAT="HTML").status == 200
+        assert "stars" not in client.get("/other/prov", RESPONSEFORMAT="PROV-N").text
+        for record_id in ("collection/stars", "table/stars.main", "row/stars.main/1"):
+            assert client.get("/other/prov", ID=record_id).status == 404
+        run_id = site.get_published_state().tables_by_name["stars.main"].run_id
+        assert client.get("/other/prov", ID=f"run/{run_id}").status == 404
+        assert client.get("/open/collections/stars/main/provenance", _row="[1]").status == 200

@@ -9,7 +9,7 @@ from typing import Any
 from asgi_client import Client
 from lxml import etree
 
-from hven.ingest.api.rows import find_source_file
+from hven.plugins.provenance.ledger_index import find_source_file
 from hven.site import Site
 
 ADDRESS = "/collections/stars/main/provenance"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hven.ingest.api.rows import find_source_file
+from hven.plugins.provenance.ledger_index import find_source_file
 from hven.plugins.provenance.reader_site import write_public_name
 
 if TYPE_CHECKING:

@@ -9,8 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hven.ingest._fingerprints import compute_row_fingerprints
-from hven.ingest._ledger import KEYS_COLUMN, load_sync_state, read_ledger
+from hven.ingest.api.ledgers import KEYS_COLUMN, compute_row_fingerprints, load_sync_state, read_ledger
 from hven.model import LruCache
 
 if TYPE_CHECKING:
