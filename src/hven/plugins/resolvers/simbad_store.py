@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from hven.site.api.store_tables import StateDatabase
 
 SERVICE_NAME = "simbad"
-MAX_OBJECTS = 200_000
+MAX_OBJECTS = 100_000  # with all their names, some hundred MiB
 REMOVED_SHARE = 0.05  # of the objects, the oldest first, when there are too many
 STORED_FACTS = ("name", "position", "epoch", "proper_motion", "ids", "kind", "source", "licence")
 
