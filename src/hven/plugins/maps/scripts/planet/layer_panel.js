@@ -156,8 +156,8 @@ export class LayerPanel {
     const heading = layer.unit ? `${layer.quantity} (${layer.unit})` : layer.quantity;
     const middle = createElement("span", {}, `${heading} `, text);
     const ends = [createElement("span", { textContent: low }), middle, createElement("span", { textContent: high })];
-    const shown = layer.has_own_legend ? picture : [strip];
-    return [...shown, createElement("div", { className: "planet-ends" }, ...ends)];
+    const legendElements = layer.has_own_legend ? picture : [strip];
+    return [...legendElements, createElement("div", { className: "planet-ends" }, ...ends)];
   }
 
   /** @param {number} value */
