@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from asgi_client import Answer, Client
-from entry_site import Person, make_name, open_entry_site, read_entry
+from asgi_client import Answer
+from entry_site import Person, make_name, read_entry
 from lxml import etree
 
 from hven.plugins.entries import comment_store
@@ -16,23 +15,6 @@ from hven.plugins.entries.comment_store import CommentStore
 from hven.site import Site
 
 ATOM = "{http://www.w3.org/2005/Atom}"
-
-
-@pytest.fixture(scope="module")
-def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Site, Client, dict[str, Person]]]:
-    with open_entry_site(tmp_path_factory.mktemp("comments")) as found:
-        yield found
-
-
-@pytest.fixture
-def site(opened: tuple[Site, Client, dict[str, Person]]) -> Site:
-    return opened[0]
-
-
-@pytest.fixture
-def people(opened: tuple[Site, Client, dict[str, Person]], monkeypatch: pytest.MonkeyPatch) -> dict[str, Person]:
-    monkeypatch.setattr(comment_store, "MAX_COMMENTS_PER_HOUR", 1_000)
-    return opened[2]
 
 
 @pytest.fixture

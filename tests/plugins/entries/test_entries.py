@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from asgi_client import Client
-from entry_site import STAR, Person, make_name, open_entry_site, path_of, query_stars, read_entry
+from entry_site import STAR, Person, make_name, path_of, query_stars, read_entry
 
 from hven.model.errors import StorageError
 from hven.plugins.entries import entry_pages, entry_store, entry_workflow
@@ -17,27 +16,6 @@ from hven.plugins.entries.entry_store import EntryStore
 from hven.plugins.push.push_store import ClientPushStore
 from hven.query.resolver import UnresolvedNameError
 from hven.site import Site
-
-
-@pytest.fixture(scope="module")
-def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Site, Client, dict[str, Person]]]:
-    with open_entry_site(tmp_path_factory.mktemp("entries")) as found:
-        yield found
-
-
-@pytest.fixture
-def site(opened: tuple[Site, Client, dict[str, Person]]) -> Site:
-    return opened[0]
-
-
-@pytest.fixture
-def client(opened: tuple[Site, Client, dict[str, Person]]) -> Client:
-    return opened[1]
-
-
-@pytest.fixture
-def people(opened: tuple[Site, Client, dict[str, Person]]) -> dict[str, Person]:
-    return opened[2]
 
 
 def accept(people: dict[str, Person], values: dict[str, Any]) -> dict[str, Any]:

@@ -4,22 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 
-import pytest
-from entry_site import Person, make_name, open_entry_site, path_of, read_entry
-
-from hven.site import Site
+from entry_site import Person, make_name, path_of, read_entry
 
 
-@pytest.fixture(scope="module")
-def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Site, dict[str, Person]]]:
-    with open_entry_site(tmp_path_factory.mktemp("rights")) as found:
-        yield found[0], found[2]
-
-
-def test_who_may_do_what(opened: tuple[Site, dict[str, Person]]) -> None:
-    people = opened[1]
+def test_who_may_do_what(people: dict[str, Person]) -> None:
     entry = people["anna"].submit({"name": make_name()})
     draft = read_entry(people["anna"].send("/entries/bad.stars", {"values": {"name": make_name()}}), 201)
     expected = {
@@ -41,8 +30,7 @@ def test_who_may_do_what(opened: tuple[Site, dict[str, Person]]) -> None:
     assert shown[0] == shown[1], "a table that the user may not see is as one that does not exist"
 
 
-def test_who_may_change_what(opened: tuple[Site, dict[str, Person]]) -> None:
-    people = opened[1]
+def test_who_may_change_what(people: dict[str, Person]) -> None:
     entry = people["anna"].submit({"name": make_name()})
     values = {"values": {"name": "x"}}
     statuses = {name: people[name].send("/entries/bad.stars", values).status for name in ("bob", "mia", "eve", "")}
@@ -56,8 +44,7 @@ def test_who_may_change_what(opened: tuple[Site, dict[str, Person]]) -> None:
     assert read_entry(people["anna"].get(path_of(entry)))["state"] == "submitted"
 
 
-def test_lists_have_what_the_user_may_see(opened: tuple[Site, dict[str, Person]]) -> None:
-    people = opened[1]
+def test_lists_have_what_the_user_may_see(people: dict[str, Person]) -> None:
     own, other = make_name(), make_name()
     people["anna"].submit({"name": own})
     people["bob"].submit({"name": other})
@@ -69,9 +56,8 @@ def test_lists_have_what_the_user_may_see(opened: tuple[Site, dict[str, Person]]
     assert overview == {"tables": ["others.shots"], "waiting": [], "entries": []}, "this table takes entries of all"
 
 
-def test_columns_that_an_author_does_not_see(opened: tuple[Site, dict[str, Person]]) -> None:
+def test_columns_that_an_author_does_not_see(people: dict[str, Person]) -> None:
     """A user enters such a value in a new row, but neither reads nor changes it in a row that exists."""
-    people = opened[1]
     entry = people["anna"].submit({"name": make_name(), "secret": "zqsecret"})
     row = json.loads(read_entry(people["mia"].take(entry, "accept"))["row"])
     address = f"/entries/bad.stars/new?row=%5B{row[0]}%5D"
@@ -86,8 +72,7 @@ def test_columns_that_an_author_does_not_see(opened: tuple[Site, dict[str, Perso
     assert json.loads(pushed.body)["secret"] == "zqsecret", "the value stays"
 
 
-def test_columns_that_reveal_files(opened: tuple[Site, dict[str, Person]]) -> None:
-    people = opened[1]
+def test_columns_that_reveal_files(people: dict[str, Person]) -> None:
     pushed = people["mia"].send("/push/others.shots", {"access_url": "https://example.org/zqfile", "n": 1})
     row = json.loads(pushed.body)["ids"]
     assert "zqfile" not in people["eve"].show(f"/entries/others.shots/new?row=%5B{row[0]}%5D").text
@@ -98,8 +83,7 @@ def test_columns_that_reveal_files(opened: tuple[Site, dict[str, Person]]) -> No
     assert (document["n"], document["access_url"]) == (2, "https://example.org/zqfile")
 
 
-def test_links_are_for_those_who_can_follow_them(opened: tuple[Site, dict[str, Person]]) -> None:
-    people = opened[1]
+def test_links_are_for_those_who_can_follow_them(people: dict[str, Person]) -> None:
     pages = {name: people[name].show("/collections/bad/stars").text for name in ("anna", "eve", "")}
     assert {name: "/entries/bad.stars/new" in page for name, page in pages.items()} == {"anna": True, "eve": False, "": False}  # fmt: skip
     assert {name: 'href="http://vo.example/entries"' in page for name, page in pages.items()} == {"anna": True, "eve": True, "": False}  # fmt: skip
