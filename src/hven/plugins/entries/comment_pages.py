@@ -86,9 +86,9 @@ class CommentPage(TemplateContext):
         Address of the comments of the table.
     row, row_url
         Key and page of the row; empty: all rows.
-    shown
+    shown_comments
         Accepted comments on rows that the reader sees, as in JSON.
-    own, waiting
+    own_comments, waiting
         The user's other comments, and those on which the user may decide.
     columns
         Columns of the row, for reports.
@@ -101,8 +101,8 @@ class CommentPage(TemplateContext):
     here: str
     row: str
     row_url: str
-    shown: Sequence[Mapping[str, Any]]
-    own: Sequence[Mapping[str, Any]]
+    shown_comments: Sequence[Mapping[str, Any]]
+    own_comments: Sequence[Mapping[str, Any]]
     waiting: Sequence[Mapping[str, Any]]
     columns: Sequence[tuple[str, str]]
     can_write: bool
@@ -277,12 +277,14 @@ class _CommentView:
         if row_key:
             row_key, row_values = check_row_visible(self.page_context, self.table, row_key)
         wanted_key = row_key or None
-        shown = self.list_visible(self.store.list_comments(name, row_key=wanted_key))
-        own: list[RowComment] = []
+        shown_comments = self.list_visible(self.store.list_comments(name, row_key=wanted_key))
+        own_comments: list[RowComment] = []
         waiting: list[RowComment] = []
         if self.principal.name is not None:
             own_states = (WAITING, HIDDEN, SETTLED)
-            own = self.store.list_comments(name, row_key=wanted_key, states=own_states, author=self.principal.name)
+            own_comments = self.store.list_comments(
+                name, row_key=wanted_key, states=own_states, author=self.principal.name
+            )
         if self.can_moderate():
             waiting = self.store.list_comments(name, row_key=wanted_key, states=(WAITING,))
         labels = self.page_context.build_column_labels(self.table)
@@ -295,8 +297,8 @@ class _CommentView:
             here=self.here,
             row=row_key,
             row_url=f"{self.table_link.url}?{urlencode({'_row': row_key})}" if row_key else "",
-            shown=[self.describe_comment(comment) for comment in shown],
-            own=[self.describe_comment(comment) for comment in own],
+            shown_comments=[self.describe_comment(comment) for comment in shown_comments],
+            own_comments=[self.describe_comment(comment) for comment in own_comments],
             waiting=[self.describe_comment(comment) for comment in waiting],
             columns=column_titles,
             can_write=can_write,
@@ -304,8 +306,8 @@ class _CommentView:
         json_content = {
             "table": name,
             "row": row_key,
-            "comments": page.shown,
-            "own": page.own,
+            "comments": page.shown_comments,
+            "own": page.own_comments,
             "waiting": page.waiting,
             "can_write": can_write,
         }

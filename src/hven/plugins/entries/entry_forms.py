@@ -191,14 +191,14 @@ def _choose_kind(column_type: ColumnType, ucd: str = "") -> str:
     return "text"
 
 
-def read_entry_values(entry_fields: Sequence[EntryField], given: Mapping[str, object]) -> dict[str, Any]:
+def read_entry_values(entry_fields: Sequence[EntryField], sent_values: Mapping[str, object]) -> dict[str, Any]:
     """Read the values that a user entered, as JSON values.
 
     Parameters
     ----------
     entry_fields
         Fields that the user may fill.
-    given
+    sent_values
         Column -> text of a form, or value of JSON. An empty text is no value. Columns that are missing are left out.
 
     Raises
@@ -211,7 +211,7 @@ def read_entry_values(entry_fields: Sequence[EntryField], given: Mapping[str, ob
     fields_by_name = {entry_field.name: entry_field for entry_field in entry_fields}
     values: dict[str, Any] = {}
     faults = {}
-    for name, value in given.items():
+    for name, value in sent_values.items():
         entry_field = fields_by_name.get(name)
         if entry_field is None:
             raise ParamError(

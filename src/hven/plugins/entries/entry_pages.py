@@ -97,7 +97,7 @@ class EntryListPage(TemplateContext):
         State of the listed entries; empty: any.
     states
         All states.
-    more
+    older_url
         Address of the entries before these; empty if there are none.
     """
 
@@ -110,7 +110,7 @@ class EntryListPage(TemplateContext):
     row: str = ""
     state: str = ""
     states: Sequence[str] = ENTRY_STATES
-    more: str = ""
+    older_url: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -275,14 +275,14 @@ class _EntryEndpoints:
             listed=[_describe_entry(entry, page_context) for entry in (*own_entries, *listed)],
             row=row_key,
             state=state,
-            more=f"{entry_view.list_url}?{more_query}" if more_query else "",
+            older_url=f"{entry_view.list_url}?{more_query}" if more_query else "",
         )
         json_content = {
             "table": entry_view.entry_table.name,
             "moderator": is_moderator,
             "fields": [_describe_field(entry_field) for entry_field in entry_view.fields],
             "entries": page.listed,
-            "more": page.more,
+            "more": page.older_url,
         }
         return PageContent(page=page, json_content=json_content, headers=PRIVATE_HEADERS)
 
@@ -383,11 +383,11 @@ class _EntryView:
         """Read the values of a request; None: it has none."""
         if contribution.values is None:
             return None
-        given = contribution.values
+        sent_values = contribution.values
         if not contribution.is_json:  # names of form fields have no case
             names = {name.upper(): name for name in self.field_names}
-            given = {names.get(name.upper(), name): value for name, value in given.items()}
-        return read_entry_values(self.fields, given)
+            sent_values = {names.get(name.upper(), name): value for name, value in sent_values.items()}
+        return read_entry_values(self.fields, sent_values)
 
     def resolve_position(
         self, entry: TableEntry | None, row_key: str, contribution: ContributionRequest
