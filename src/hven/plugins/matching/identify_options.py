@@ -80,14 +80,14 @@ class Options(BaseModel):
         gt=0,
         le=MAX_RADIUS_ARCSEC,
         description="Largest distance between a target and the object that has its name, in arcseconds. Default: 36.",
-        examples=[36.0],
+        examples=[60.0],
     )
     near: float = Field(
         3.0,
         gt=0,
         le=MAX_RADIUS_ARCSEC,
         description="Objects within this distance, in arcseconds, are at the place of the target. Default: 3.",
-        examples=[3.0],
+        examples=[1.5],
     )
     overrides: OverrideOptions | None = Field(
         None,
