@@ -198,7 +198,7 @@ class PluginPackage:
         Classes that get each request that a server has answered, subclasses of `hven.site.RequestObserver`, as
         ``module:name``.
     query_observers
-        Classes that are told of each query of services, pages and jobs, subclasses of `hven.query.QueryObserver`, as
+        Classes that are told of the queries of services, pages and jobs, subclasses of `hven.query.QueryObserver`, as
         ``module:name``.
     landing_pages
         Place of what it adds to the pages of collections and releases, a
