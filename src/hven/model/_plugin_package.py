@@ -202,7 +202,7 @@ class PluginPackage:
         base_url) -> str`` with the tables of the query and the address of the site. They return values of the header
         ``Link``, or an empty text, and run for each answer.
     query_observers
-        Classes that are told of each query of services, pages and jobs, subclasses of `hven.query.QueryObserver`, as
+        Classes that are told of the queries of services, pages and jobs, subclasses of `hven.query.QueryObserver`, as
         ``module:name``.
     landing_pages
         Place of what it adds to the pages of collections and releases, a

@@ -24,7 +24,7 @@ class QueryObserver(ABC):
 
     Records of packages name such classes (`hven.model.plugins.PluginPackage.query_observers`). A process has one object
     of each class for a site. Both methods are called in the thread of the query and take some microseconds at most.
-    Answers that are ready at once (`QueryResult.write_small_answer`) are not reported.
+    Queries whose answers are ready at once, such as those that an index answers, are not reported.
 
     Parameters
     ----------

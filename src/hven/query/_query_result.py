@@ -140,9 +140,12 @@ class QueryResult:
         started = time.perf_counter()
         if self._counters is not None:
             self._counters.count_query_start()
-        if self._report_start is not None:
-            self._report_start(self)
+        report_end = None
         try:
+            self.begin_execution()
+            if not self.small and self._report_start is not None:
+                self._report_start(self)
+                report_end = self._report_end
             yield from self._limit_batches()
         except HvenError as error:
             phrased_error = self._translate_error(error)
@@ -165,8 +168,8 @@ class QueryResult:
             if self._counters is not None:
                 failure_label = None if self.failure is None else _find_failure_label(self.failure)
                 self._counters.count_query_end(self.row_count, duration_seconds, failure_label)
-            if self._report_end is not None:
-                self._report_end(self, duration_seconds)
+            if report_end is not None:
+                report_end(self, duration_seconds)
 
     def _limit_batches(self) -> Iterator[pa.RecordBatch]:
         """Yield the batches of the execution up to `row_limit`, in pieces."""

@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -31,6 +32,7 @@ from hven.plugins.operations.query_watch import QueryWatch
 from hven.query import run_query
 from hven.site import Site
 from hven.site.auth import ANONYMOUS_PRINCIPAL, OWNER_PRINCIPAL, Principal
+from hven.site.store import get_process_holder
 from process_runner import run_hven
 
 TOML = """\
@@ -56,6 +58,7 @@ tables:
       field: {{type: string}}
 """
 ROW_COUNT = 12_000
+WRITE_FILE = QueryWatch.write_file
 ANNA = Principal(name="anna", groups=frozenset({"hesiod"}))
 
 
@@ -78,7 +81,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def site(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    monkeypatch.setattr(query_watch, "WATCH_INTERVAL_SECONDS", 1000.0)  # the thread writes nothing while a test reads
+    monkeypatch.setattr(QueryWatch, "write_file", lambda _: None)  # the thread writes nothing while a test reads
     with Site(load_settings(directory)) as opened:
         for path in (directory / "var/operations").glob("*"):
             path.unlink()
@@ -160,13 +163,22 @@ def test_names_are_logged_only_if_the_settings_say_so(site: Site, principal: Pri
         file.write_text(TOML)
 
 
-def test_an_error_is_logged_and_a_quick_answer_is_not(site: Site) -> None:
-    query = "SELECT field, COUNT(*) AS n FROM stars.main WHERE 1 / (vmag - 3) > 0 GROUP BY field"
-    result = run_query(query, site=site)
-    result.cancel()
-    with pytest.raises(Exception, match="stopped"):
-        result.read_table()
-    assert SlowQueryLog(site.settings).read_entries()[0]["error"] == "OperationCancelledError"
+def test_an_error_is_logged(site: Site) -> None:
+    watch = site.get_or_create(QueryWatch, site)
+    batches = run_query("SELECT field, COUNT(*) AS n FROM stars.main GROUP BY field", site=site).iterate_batches()
+    next(batches)
+    ((_, _, result, planned),) = watch._running.values()
+    result.failure = ZeroDivisionError()
+    watch.end_query(result, planned, 9.0)
+    entry = SlowQueryLog(site.settings).read_entries()[0]
+    assert (entry["error"], entry["seconds"]) == ("ZeroDivisionError", 9.0)
+    batches.close()
+
+
+def test_what_an_index_answers_is_not_logged(site: Site) -> None:
+    with run_query("SELECT id FROM stars.main WHERE id = 7", site=site) as result:
+        assert result.read_table().num_rows == 1
+    assert SlowQueryLog(site.settings).read_entries() == []
 
 
 def test_zero_seconds_switch_the_log_off(site: Site) -> None:
@@ -187,14 +199,40 @@ def test_queries_that_run_are_told_until_they_end(site: Site) -> None:
     next(batches)
     (entry,) = watch.list_slow_queries()
     assert entry["text"] == "SELECT id, field FROM stars.main WHERE field < 'F9'"
-    write_running_queries(site.settings, [entry])
-    assert read_running_queries(site.settings) == [entry]
+    WRITE_FILE(watch)
+    (told,) = read_running_queries(site.settings)
+    assert told["text"] == entry["text"]
     assert "running for" in run_hven("queries", "--site", site.settings.directory).stdout
     (path,) = (site.settings.var_directory / "operations").glob("running-*.json")
     os.utime(path, (0, 0))  # as a process leaves it that was killed
     assert read_running_queries(site.settings) == []
     batches.close()
     assert watch.list_slow_queries() == []
+    WRITE_FILE(watch)
+    assert not path.exists()
+
+
+def test_servers_take_samples_of_the_disk(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    watch = site.get_or_create(QueryWatch, site)
+    path = site.settings.var_directory / "operations/disk.jsonl"
+    watch.sample_disk()
+    assert not path.exists()
+    server = SimpleNamespace(holder=get_process_holder())
+    monkeypatch.setattr(query_watch, "list_server_processes", lambda _: [server])
+    watch.sample_disk()
+    assert path.exists()
+
+
+def test_a_fork_has_no_queries_of_its_parent(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    watch = site.get_or_create(QueryWatch, site)
+    result = run_query("SELECT id, field FROM stars.main WHERE field < 'F9'", site=site)
+    batches = result.iterate_batches()
+    next(batches)
+    assert len(watch.list_slow_queries()) == 1
+    monkeypatch.setattr(query_watch._watcher, "_process_id", 1)
+    query_watch._watcher.ensure_thread()
+    assert watch.list_slow_queries() == []
+    batches.close()
 
 
 def test_the_log_has_a_limit_and_survives_damage(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -66,7 +66,7 @@ def test_rules_use_metrics_that_there_are(directory: Path, metrics: str) -> None
     assert used - list_types(metrics).keys() <= RARE_METRICS
     source = (Path(__file__).parents[3] / "src/hven/jobs/metrics.py").read_text()
     assert [name for name in used & RARE_METRICS if f'"{name.removeprefix("hven_")}"' not in source] == []
-    groups = yaml.safe_load(run_hven("prometheus", "--site", directory, "--job", 'a"b').stdout)["groups"]
+    groups = yaml.safe_load(run_hven("alerts", "--site", directory, "--job", 'a"b').stdout)["groups"]
     assert [rule["alert"] for rule in groups[0]["rules"]] == [rule.name for rule in rules]
     assert groups[0]["rules"][0]["expr"] == 'up{job="a\\"b"} == 0'
 

@@ -1,4 +1,4 @@
-"""The verb ``hven prometheus``: rules for Prometheus that fit the metrics and the settings of the site."""
+"""The verb ``hven alerts``: rules for Prometheus that fit the metrics and the settings of the site."""
 
 from __future__ import annotations
 

@@ -10,26 +10,22 @@ import fcntl
 import json
 import os
 import shutil
-import threading
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from hven.plugins.operations.findings import Finding
-from hven.site import RequestObserver
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from hven.model.settings import Settings
-    from hven.site import AnsweredRequest, Site
 
 OPERATIONS_DIRECTORY = "operations"
 SAMPLES_FILE = "disk.jsonl"
 SAMPLE_INTERVAL_SECONDS = 3600.0
-SAMPLE_CHECK_SECONDS = 60.0  # between two looks whether another process has taken the sample of the hour
 MAX_SAMPLES = 24 * 14
 MIN_SAMPLES = 6
 MIN_SPAN_SECONDS = 86_400.0
@@ -82,30 +78,6 @@ def record_disk_sample(settings: Settings) -> None:
             new_path = path.with_suffix(f".{os.getpid()}.new")
             new_path.write_text("".join(f"{json.dumps(sample)}\n" for sample in samples[-MAX_SAMPLES:]), "utf-8")
             new_path.replace(path)
-
-
-class DiskSampler(RequestObserver):
-    """Takes samples in the processes of a server, in a thread. It ignores requests."""
-
-    def __init__(self, site: Site) -> None:
-        super().__init__(site)
-        self._stopping = threading.Event()
-
-    def start(self) -> None:
-        """Start the thread."""
-        self._stopping.clear()
-        threading.Thread(target=self._sample, name="disk samples", daemon=True).start()
-
-    def stop(self) -> None:
-        """Stop the thread."""
-        self._stopping.set()
-
-    def record_request(self, request: AnsweredRequest) -> None:
-        """Ignore a request."""
-
-    def _sample(self) -> None:
-        while not self._stopping.wait(SAMPLE_CHECK_SECONDS):
-            record_disk_sample(self._site.settings)
 
 
 def read_disk_samples(settings: Settings) -> list[DiskSample]:

@@ -33,9 +33,9 @@ def run_doctor(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
 ) -> None:
-    """List what is wrong or will be, most harmful first, with the commands that mend it.
+    """Find what is wrong or will be, and what mends it.
 
-    It changes nothing, and does not upgrade the system state.
+    The most harmful comes first. The command changes nothing, and does not upgrade the system state.
     """
     try:
         settings = load_site_settings(context)

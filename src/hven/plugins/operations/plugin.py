@@ -10,7 +10,6 @@ PLUGIN = PluginPackage(
     settings={"operations": "hven.plugins.operations.settings:OPERATIONS_SECTION"},
     pages="hven.plugins.operations.operations_page:PAGES",
     translations="hven.plugins.operations:texts",
-    request_observers=("hven.plugins.operations.disk_forecast:DiskSampler",),
     query_observers=("hven.plugins.operations.query_watch:QueryWatch",),
     verbs={
         "doctor": Verb(
@@ -23,10 +22,10 @@ PLUGIN = PluginPackage(
             after="doctor",
             examples=("hven queries", "hven queries --days 1 --limit 3 --plan", "hven queries --json"),
         ),
-        "prometheus": Verb(
+        "alerts": Verb(
             function="hven.plugins.operations.alert_rules:print_alert_rules",
             after="queries",
-            examples=("hven prometheus --job hven > hven-rules.yml",),
+            examples=("hven alerts --job hven > hven-rules.yml",),
         ),
     },
 )

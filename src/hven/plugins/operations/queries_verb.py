@@ -25,9 +25,10 @@ def show_queries(
     has_plans: Annotated[bool, typer.Option("--plan", help="Also print the plan of the slowest query.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
 ) -> None:
-    """Show slow queries: those that run now, then kinds of queries by their total time.
+    """Show slow queries, and the index that would help.
 
-    Queries that differ only in values are of one kind. For each, the slowest is shown.
+    Those that run now come first, then kinds of queries by their total time. Queries that differ only in values are of
+    one kind. For each, the slowest is shown.
     """
     settings = load_site_settings(context)
     since = (datetime.now(UTC) - timedelta(days=days)).isoformat(timespec="milliseconds")
