@@ -72,7 +72,6 @@ API_MODULES = frozenset(
         "hven.ingest.sync",
         "hven.ingest.sync.change_sets",
         "hven.jobs",
-        "hven.jobs.child_jobs",
         "hven.jobs.job_service",
         "hven.jobs.tap",
         "hven.jobs.type_catalogue",
