@@ -6,7 +6,22 @@ A job type is a module of this package, or one that the entry-point group ``hven
 
 from __future__ import annotations
 
-from hven.jobs._job_types import ACCESS_RULES_KEY, JobDefinition, JobFailedError, JobTypeLimits, RunningJob
+from hven.jobs._job_types import (
+    ACCESS_RULES_KEY,
+    INPUT_FILES_DIRECTORY,
+    JobDefinition,
+    JobFailedError,
+    JobTypeLimits,
+    RunningJob,
+)
 from hven.jobs.type_catalogue import JobTypeProvider
 
-__all__ = ["ACCESS_RULES_KEY", "JobDefinition", "JobFailedError", "JobTypeLimits", "JobTypeProvider", "RunningJob"]
+__all__ = [
+    "ACCESS_RULES_KEY",
+    "INPUT_FILES_DIRECTORY",
+    "JobDefinition",
+    "JobFailedError",
+    "JobTypeLimits",
+    "JobTypeProvider",
+    "RunningJob",
+]

@@ -97,7 +97,6 @@ NON_PLUGIN_MODULES = {  # group -> other public modules of these packages
     ),
     "jobs": (
         "job_service",
-        "child_jobs",
         "child_processes",
         "hang_detector",
         "health",

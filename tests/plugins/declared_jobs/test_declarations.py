@@ -108,8 +108,11 @@ C = "title: T\ncommand: [./p.py]\n"
 FAULTS = [
     ("", "jobs/bad.yaml:1:1: the file is empty"),
     ("command: [./p.py]\n", "jobs/bad.yaml:1:1: the descriptor lacks the key 'title'"),
-    ("title: T\n", "jobs/bad.yaml:1:1: a job type must have either `command` or `remote`"),
-    (C + "remote: https://a.example/x\n", "jobs/bad.yaml:1:1: a job type must have either `command` or `remote`"),
+    ("title: T\n", "jobs/bad.yaml:1:1: a job type must have exactly one of `command`, `function` and `remote`"),
+    (
+        C + "remote: https://a.example/x\n",
+        "jobs/bad.yaml:1:1: a job type must have exactly one of `command`, `function` and `remote`",
+    ),
     (C + "param: {}\n", "jobs/bad.yaml:3:1: 'param' is not a valid key of the descriptor; did you mean 'params'?"),
     ("title: T\ncommand: ./p.py\n", "jobs/bad.yaml:2:10: command must be a list of the program and its arguments"),
     ("title: T\ncommand: []\n", "jobs/bad.yaml:2:10: command must begin with the program"),
@@ -231,6 +234,6 @@ def test_the_verbs_tell_the_faults(tmp_path: Path) -> None:
 
 def test_the_page_shows_a_declaration_without_faults(tmp_path: Path) -> None:
     page = (ROOT / "src/hven/plugins/declared_jobs/docs/job-types.md").read_text(encoding="utf-8")
-    (block,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    block, _ = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
     write(tmp_path, "smooth", block, smooth_py="")
     assert list(find_declaration_faults(settings(tmp_path))) == []

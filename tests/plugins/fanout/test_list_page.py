@@ -154,7 +154,7 @@ def test_other_jobs_and_other_users_have_no_such_page(site: Site, client: Client
 def test_ten_thousand_children_are_listed_quickly(site: Site, client: Client) -> None:
     job = start_list(site, "squares", "\n".join(map(str, range(10_000))))
     assert run_next_job(site)
-    from hven.jobs import child_jobs
+    from hven.plugins.fanout import child_jobs
     from hven.site.store import JobRecord as Record
 
     parent = site.store.jobs.get_job(job.id)

@@ -22,11 +22,11 @@ from list_sites import (
 )
 from pyarrow import parquet
 
-from hven.jobs import child_jobs
 from hven.jobs._worker import run_next_job
 from hven.jobs.job_service import JobRequester, JobService, get_job_directory
 from hven.model.errors import ForbiddenError, ParamError, TooLargeError
 from hven.model.params import RequestParams, UploadedFile, collect_params
+from hven.plugins.fanout import child_jobs
 from hven.site import Site
 from hven.site.auth import Principal
 

@@ -4,7 +4,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -33,6 +33,13 @@ from hven.model.errors import DescriptorError, Fault, ParamError, TextPlace, sug
 from hven.model.params import Param, RequestParams, collect_params
 from hven.model.settings import JOB_TYPES_DIRECTORY, URL_PATTERN, Settings, parse_byte_size
 from hven.model.types import parse_type
+from hven.plugins.declared_jobs.function_signatures import (
+    FUNCTION_OUTPUTS,
+    AnnotatedSignature,
+    SignatureError,
+    build_function_arguments,
+    read_function_signature,
+)
 from hven.plugins.declared_jobs.program_runner import PLACEHOLDER_PATTERN, ProgramOutputFile, ProgramRunner
 from hven.plugins.declared_jobs.remote_jobs import DEFAULT_RESULT_LIMIT_BYTES, RemoteJobRunner
 from hven.sources.site_programs import PROGRAM_PATH
@@ -141,6 +148,8 @@ class JobTypeSection(DescriptorSection):
     "public (the default), or private: only users who are logged in can run the job"
     command: Annotated[list[str], _parse_program_arguments]
     "the program and its arguments. Hven replaces {NAME} with the parameter NAME"
+    function: Text
+    "instead of command: a function of a Python file beside the declaration, as 'file.py:function'"
     remote: Text
     "address of the job list of another service, such as https://other.example/tap/async"
     send: dict[str, RetypedText]
@@ -261,24 +270,45 @@ class DeclaredJobTypes:
 def _build_job_type(
     type_name: str, fields: LocatedKeyValues, settings: Settings, faults: FaultCollector
 ) -> JobDefinition | None:
-    params, files, patterns = parse_parameter_sections(fields.get("params", {}), "params", faults)
+    function = _find_function(fields["function"], settings, faults) if "function" in fields else None
+    type_words = {} if function is None else function[2].type_words
+    params, files, patterns = parse_parameter_sections(
+        fields.get("params", {}), "params", faults, default_types=type_words
+    )
     limits: Mapping[str, Any] = fields.get("limits", {})
     sizes = {key: _parse_size_limit(limits.get(key), f"limits.{key}", faults) for key in ("memory", "disk")}
-    if ("command" in fields.places) == ("remote" in fields.places):
+    type_keys = [key for key in ("command", "function", "remote") if key in fields.places]
+    if len(type_keys) != 1:
         faults.add_error(
-            "a job type must have either `command` or `remote`",
+            "a job type must have exactly one of `command`, `function` and `remote`",
             fields.place,
-            "write `command: [bin/program]` or `remote: https://...`",
+            "write `command: [bin/program]`, `function: file.py:function` or `remote: https://...`",
         )
         return None
-    type_key, excluded_keys = "command", ["send"]
-    if "remote" in fields:
-        type_key, excluded_keys = "remote", ["results", "environment"]
+    type_key, excluded_keys = type_keys[0], ["send"]
+    if type_key == "remote":
+        excluded_keys = ["results", "environment"]
     for key in excluded_keys:
         if key in fields.places:
             faults.add_error(f"'{key}' cannot be combined with '{type_key}'", fields.places[key], f"remove '{key}'")
     runner: ProgramRunner | RemoteJobRunner | None = None
-    if "command" in fields:
+    description = str(fields["description"]).strip() if "description" in fields else None
+    if function is not None:
+        script_path, function_name, signature = function
+        params = _merge_params(signature.params, params, fields.get("params", {}), faults)
+        files = tuple(signature.files)
+        description = description or signature.description or None
+        runner = ProgramRunner(
+            argv=build_function_arguments(script_path, function_name, signature.params),
+            params=tuple(params.values()),
+            files=files,
+            outputs={**FUNCTION_OUTPUTS, **_parse_output_files(fields, faults)},
+            environment={str(key): str(value) for key, value in fields.get("environment", {}).items()},
+            cpu_limit_seconds=limits.get("cpu"),
+            memory_limit_bytes=sizes["memory"],
+            file_limit_bytes=sizes["disk"],
+        )
+    elif "command" in fields:
         runner = _build_program_runner(fields, params, files, limits, sizes=sizes, settings=settings, faults=faults)
     elif "remote" in fields:
         runner = _build_remote_runner(fields, params, files, sizes, faults)
@@ -293,7 +323,7 @@ def _build_job_type(
     return JobDefinition(
         name=type_name,
         title=str(fields.get("title", type_name)),
-        description=str(fields["description"]).strip() if "description" in fields else None,
+        description=description,
         params=all_params,
         files=files,
         run=runner,
@@ -306,7 +336,11 @@ def _build_job_type(
 
 
 def parse_parameter_sections(
-    sections: Mapping[Any, LocatedKeyValues], map_path: str, faults: FaultCollector
+    sections: Mapping[Any, LocatedKeyValues],
+    map_path: str,
+    faults: FaultCollector,
+    *,
+    default_types: Mapping[str, str] | None = None,
 ) -> tuple[dict[str, Param], tuple[str, ...], dict[str, re.Pattern[str]]]:
     """Read the parameters of a job type.
 
@@ -318,6 +352,8 @@ def parse_parameter_sections(
         Key of the map that contains them.
     faults
         Takes what is wrong.
+    default_types
+        Types of parameters whose section names none; otherwise, these are texts.
 
     Returns
     -------
@@ -348,13 +384,14 @@ def parse_parameter_sections(
         name = str(key)
         if section.get("file"):
             files.append(name)
-        _check_key_conflicts(key_path, section, faults)
+        type_text = section.get("type", (default_types or {}).get(name, "string"))
+        _check_key_conflicts(key_path, section, type_text, faults)
         if "pattern" in section:
             try:
                 patterns[name] = re.compile(section["pattern"])
             except re.error as error:
                 faults.add_error(f"{key_path}.pattern is not a regular expression: {error}", section.places["pattern"])
-        param = _build_declared_param(name, section)
+        param = _build_declared_param(name, type_text, section)
         params_by_name[name] = param
         if param.default is not None:
             try:
@@ -364,7 +401,7 @@ def parse_parameter_sections(
     return params_by_name, tuple(files), patterns
 
 
-def _check_key_conflicts(key_path: str, section: LocatedKeyValues, faults: FaultCollector) -> None:
+def _check_key_conflicts(key_path: str, section: LocatedKeyValues, type_text: str, faults: FaultCollector) -> None:
     """Report keys that exclude each other: a file has no type, and only numbers have limits."""
     places = section.places
     if section.get("file"):
@@ -375,7 +412,6 @@ def _check_key_conflicts(key_path: str, section: LocatedKeyValues, faults: Fault
                     places[excluded_key],
                     f"remove '{excluded_key}'",
                 )
-    type_text = section.get("type", "string")
     if not parse_type(type_text).is_numeric:
         for limit_key in ("minimum", "maximum"):
             if limit_key in places:
@@ -383,14 +419,14 @@ def _check_key_conflicts(key_path: str, section: LocatedKeyValues, faults: Fault
                 faults.add_error(message, places[limit_key])
 
 
-def _build_declared_param(parameter_name: str, section: LocatedKeyValues) -> Param:
+def _build_declared_param(parameter_name: str, type_text: str, section: LocatedKeyValues) -> Param:
     def read_text(key: str) -> str | None:
         return str(section[key]) if key in section else None
 
     allowed_words = tuple(str(word) for word in section.get("allowed", ()))
     return Param(
         name=parameter_name,
-        type=parse_type(section.get("type", "string")),
+        type=parse_type(type_text),
         unit=read_text("unit"),
         description=read_text("description"),
         default=read_text("default"),
@@ -520,6 +556,61 @@ def _find_program(program_word: LocatedYamlScalar, settings: Settings, faults: F
             f"if this is your own program, write ./{program_word} (a path relative to {JOB_TYPES_DIRECTORY}/)",
         )
     return program_path
+
+
+def _find_function(
+    text: LocatedYamlScalar, settings: Settings, faults: FaultCollector
+) -> tuple[Path, str, AnnotatedSignature] | None:
+    """Find a function of a Python file in the directory of the declaration, and read its signature."""
+    file_name, _, function_name = text.partition(":")
+    path = settings.job_types_directory / file_name
+    if not function_name.isidentifier() or not path.is_file():
+        faults.add_error(
+            f"function: {text!r} is not a function of a file in {JOB_TYPES_DIRECTORY}/",
+            text.place,
+            "write file.py:function",
+        )
+        return None
+    try:
+        signature = read_function_signature(path.read_text(encoding="utf-8"), function_name)
+    except (SignatureError, OSError, UnicodeDecodeError) as error:
+        faults.add_error(f"function: {JOB_TYPES_DIRECTORY}/{file_name}: {error}", text.place)
+        return None
+    return path.resolve(), function_name, signature
+
+
+def _merge_params(
+    function_params: Sequence[Param],
+    declared_params: Mapping[str, Param],
+    sections: Mapping[Any, LocatedKeyValues],
+    faults: FaultCollector,
+) -> dict[str, Param]:
+    """Add units, descriptions and limits of the declaration to the parameters of a function."""
+    params = {param.name: param for param in function_params}
+    for key, section in sections.items():
+        for annotated_key in ("type", "file", "required", "many", "default", "allowed"):
+            if annotated_key in section.places:
+                faults.add_error(
+                    f"params.{key}: the annotation of the function says '{annotated_key}'",
+                    section.places[annotated_key],
+                    f"remove '{annotated_key}'",
+                )
+        if key not in params:
+            faults.add_error(
+                f"params.{key}: the function has no parameter {str(key).lower()}",
+                key.place,
+                suggest_spelling(key, params) or "remove it",
+            )
+        elif key in declared_params:
+            declared = declared_params[key]
+            params[str(key)] = replace(
+                params[key],
+                unit=declared.unit,
+                description=declared.description,
+                minimum=declared.minimum,
+                maximum=declared.maximum,
+            )
+    return params
 
 
 def _build_remote_runner(

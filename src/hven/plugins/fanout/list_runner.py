@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from hven.jobs import ACCESS_RULES_KEY, JobFailedError, child_jobs, type_catalogue
-from hven.jobs.child_jobs import ChildJob
+from hven.jobs import ACCESS_RULES_KEY, JobFailedError, type_catalogue
 from hven.jobs.job_service import ACTIVE_PHASES, get_job_directory
 from hven.model.errors import NotFoundError, StorageError, TimeLimitError, UnauthenticatedError
+from hven.plugins.fanout import child_jobs
+from hven.plugins.fanout.child_jobs import ChildJob
 from hven.plugins.fanout.joined_table import JoinedTable, write_row_states
 from hven.plugins.fanout.list_rows import read_list_rows
 from hven.plugins.fanout.list_steps import DONE, FAILED, SKIPPED, find_last_jobs, plan_list, write_child_name

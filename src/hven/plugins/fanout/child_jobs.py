@@ -14,8 +14,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from hven.jobs import type_catalogue
-from hven.jobs._job_types import INPUT_FILES_DIRECTORY, create_job_directory
+from hven.jobs import INPUT_FILES_DIRECTORY, type_catalogue
 from hven.jobs.job_service import get_job_directory
 from hven.model.errors import OperationCancelledError, ParamError
 from hven.model.params import collect_params
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from hven.jobs._job_types import JobDefinition, RunningJob
+    from hven.jobs import JobDefinition, RunningJob
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,7 +127,7 @@ def add_child_jobs(running_job: RunningJob, children: Sequence[ChildJob], *, run
         )
         records.append(record)
         for part_name, path in child.files.items():
-            _link_input_file(path, get_job_directory(settings, child_id), part_name, settings.data_directory)
+            _link_input_file(path, get_job_directory(settings, child_id) / INPUT_FILES_DIRECTORY, part_name)
     if not running_job.site.store.jobs.add_children(parent, records):
         raise OperationCancelledError("the job was stopped")
 
@@ -143,10 +142,9 @@ def _find_parameter_error(job_type: JobDefinition, child: ChildJob) -> dict[str,
     return None
 
 
-def _link_input_file(path: Path, job_directory: Path, part_name: str, data_directory: Path) -> None:
+def _link_input_file(path: Path, files_directory: Path, part_name: str) -> None:
     """Give a job a file of another job, without copying it if possible."""
-    files_directory = job_directory / INPUT_FILES_DIRECTORY
-    create_job_directory(files_directory, data_directory)
+    files_directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     target = files_directory / quote(part_name, safe="")
     target.unlink(missing_ok=True)  # of an attempt that did not add the job
     try:

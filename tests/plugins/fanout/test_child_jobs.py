@@ -8,12 +8,13 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from hven.jobs import JobDefinition, RunningJob, child_jobs, type_catalogue
+from hven.jobs import JobDefinition, RunningJob, type_catalogue
 from hven.jobs._worker import run_next_job
-from hven.jobs.child_jobs import ChildJob, add_child_jobs
 from hven.jobs.job_service import JobRequester, JobService
 from hven.model.errors import OperationCancelledError, ParamError
 from hven.model.params import collect_params
+from hven.plugins.fanout import child_jobs
+from hven.plugins.fanout.child_jobs import ChildJob, add_child_jobs
 from hven.site import Site
 from hven.site.auth import Principal
 from hven.site.store import JobRecord
