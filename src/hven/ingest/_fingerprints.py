@@ -38,7 +38,7 @@ def compute_row_fingerprints(columns: Sequence[pa.Array], row_count: int) -> tup
     Parameters
     ----------
     columns
-        Columns of any type, always in the same order.
+        Columns of any type, of shape (row_count,), always in the same order.
     row_count
         Number of rows.
 

@@ -266,7 +266,20 @@ def _decode_table_from_text(text: str) -> pa.Table:
 
 
 def load_sync_state(site: Site, snapshot: str) -> SyncState | None:
-    """Read the state that belongs to a snapshot; None if there is none, or another version of Hven wrote it."""
+    """Read the state that belongs to a snapshot.
+
+    Parameters
+    ----------
+    site
+        The site.
+    snapshot
+        Id of the snapshot.
+
+    Returns
+    -------
+    state
+        The state; None if there is none, or another version of Hven wrote it.
+    """
     document = site.store.syncs.load_state(snapshot)
     try:
         if document is None:
@@ -448,7 +461,22 @@ def get_ledger_directory(site: Site, table: str) -> Path:
 
 
 def read_ledger(site: Site, table: str, ledger_name: str) -> pa.Table | None:
-    """Map the lines of a ledger into memory; None if the file is lost or damaged."""
+    """Map the lines of a ledger into memory.
+
+    Parameters
+    ----------
+    site
+        The site.
+    table
+        Qualified name of the table.
+    ledger_name
+        Name of the file: `SyncState.ledger`.
+
+    Returns
+    -------
+    lines
+        The lines; None if the file is lost or damaged.
+    """
     path = get_ledger_directory(site, table) / ledger_name
     try:
         with pa.memory_map(str(path)) as source:
