@@ -74,7 +74,6 @@ API_MODULES = frozenset(
         "hven.ingest.sync.change_sets",
         "hven.ingest.source_checks",
         "hven.jobs",
-        "hven.jobs.child_jobs",
         "hven.jobs.health",
         "hven.jobs.job_service",
         "hven.jobs.tap",
