@@ -85,7 +85,7 @@ def test_a_killed_run_goes_on_behind_its_last_page(tmp_path, monkeypatch, first)
         (told,) = [
             text for text in sync_collection(site, "s", accept_changes=True).warnings if "from a stopped run" in text
         ]
-        assert told.startswith("s.main: 1,500 rows are from a stopped run that began to read at 20")
+        assert told.startswith("s.main: 1,500 rows come from a stopped run that began to read at 20")
         assert told.endswith(" UTC; the next run finds any later changes")
         assert not any("stopped" in text for text in sync_collection(site, "s").warnings)
         assert asked[0] is None

@@ -159,7 +159,6 @@ def run_query(
     version = request.published_state.version
     if has_live_table:
         version = f"{version}-{secrets.token_hex(12)}"
-    observers = site.get_or_create(QueryObserverGroup, site).update_observers()
     return QueryResult(
         columns=prepared.bound_query.columns,
         tables=prepared.bound_query.tables,
@@ -174,8 +173,8 @@ def run_query(
         descriptors=prepared.descriptors,
         sampled_fraction=sampled_fraction,
         deadline=deadline,
-        _report_start=partial(observers.report_start, planned),
-        _report_end=partial(observers.report_end, planned),
+        _report_start=partial(_report_query_start, site, planned),
+        _report_end=partial(_report_query_end, site, planned),
         _start_execution=start_execution,
         _counters=site.counters,
         _settings=site.settings,
@@ -184,6 +183,14 @@ def run_query(
         _query_text=query if isinstance(query, str) else "",
         _bound_query=prepared.bound_query.query,
     )
+
+
+def _report_query_start(site: Site, planned: PlannedQuery, result: QueryResult) -> None:
+    site.get_or_create(QueryObserverGroup, site).update_observers().report_start(planned, result)
+
+
+def _report_query_end(site: Site, planned: PlannedQuery, result: QueryResult, duration_seconds: float) -> None:
+    site.get_or_create(QueryObserverGroup, site).report_end(planned, result, duration_seconds)
 
 
 def _count_refused_query(request: QueryRequest, error: HvenError, past_state: PastPublishedState | None) -> None:

@@ -237,9 +237,10 @@ def _load_link_writers() -> list[Callable[[Sequence[Table], str], str]]:
 
 def _write_result_links(result: QueryResult, base_url: str) -> list[str]:
     """Write the links of packages about the rows of a result; none if the caller does not know the site's address."""
-    if not base_url:
-        return []
-    return [link for write_link in _load_link_writers() if (link := write_link(result.tables, base_url))]
+    links: list[str] = []
+    for write_link in _load_link_writers() if base_url else ():
+        links += filter(None, [write_link(result.tables, base_url)])
+    return links
 
 
 class _ResultWriter:

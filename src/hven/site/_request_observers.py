@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 from hven.model import plugins
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("hven")
 
 
-class RequestObserver(ABC):
+class RequestObserver:
     """What a plug-in package does with the requests that a server of the site has answered.
 
     Records of packages name such classes (`hven.model.plugins.PluginPackage.request_observers`). A process that serves
@@ -31,17 +30,16 @@ class RequestObserver(ABC):
     def __init__(self, site: Site) -> None:
         self._site = site
 
-    @staticmethod  # noqa: B027  (most observers share nothing)
+    @staticmethod
     def prepare_processes() -> None:
         """Prepare what the processes of a server share; called once, before they are forked."""
 
-    def start(self) -> None:  # noqa: B027  (most observers do all of their work in `record_request`)
+    def start(self) -> None:
         """Start what works beside requests, such as a thread; called in the processes of a server."""
 
-    def stop(self) -> None:  # noqa: B027
+    def stop(self) -> None:
         """Stop it, and write what is still to be written; the store of the site is open."""
 
-    @abstractmethod
     def record_request(self, request: AnsweredRequest) -> None:
         """Record a request after its answer was sent as a whole.
 
@@ -67,18 +65,21 @@ class RequestObserverGroup:
     def __init__(self, site: Site) -> None:
         self._site = site
         self._observers: tuple[RequestObserver, ...] = ()
+        self._recorders: tuple[RequestObserver, ...] = ()
         self._is_started = False
 
     @property
     def has_observers(self) -> bool:
-        """Whether a package in use has an observer."""
-        return bool(self._observers)
+        """Whether a package in use has an observer that records requests."""
+        return bool(self._recorders)
 
     def update_observers(self) -> None:
         """Use the observers of the packages in use, and stop those of packages that the settings now leave out."""
         previous_observers = self._observers
         site = self._site
         self._observers = tuple(site.get_or_create(observer, site) for observer in load_request_observers())
+        base_method = RequestObserver.record_request
+        self._recorders = tuple(one for one in self._observers if type(one).record_request is not base_method)
         for observer in previous_observers:
             if observer not in self._observers:
                 observer.stop()
@@ -96,7 +97,7 @@ class RequestObserverGroup:
             The request.
         """
         discard_answers(request.usage)
-        for observer in self._observers:
+        for observer in self._recorders:
             try:
                 observer.record_request(request)
             except Exception as error:

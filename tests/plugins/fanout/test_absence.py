@@ -17,7 +17,7 @@ from hven.model.settings import load_settings
 from hven.site import Site
 from job_programs import write_job_type
 
-TOLD = "the job type 'squares' belongs to the plug-in package fanout, which `plugins` in hven.toml does not list"
+TOLD = "the job type 'squares' belongs to the plug-in package fanout, but `plugins` in hven.toml does not list this package"
 
 
 @pytest.fixture(autouse=True)

@@ -333,7 +333,7 @@ def test_moved_places_show_what_chance_identifies(tmp_path):
         ({"near": 40}, (), "`near` is 40, but `radius` is only 36"),
         ({"radius": 1e6}, (), "less than or equal to 3600"),
         ({"targets": {"table": "obs.exposures", "name": "nome"}}, (), "names a column 'nome'"),
-        ({"targets": {"table": "obs.exposures", "epoch": "number"}}, (), "which is no Julian year"),
+        ({"targets": {"table": "obs.exposures", "epoch": "number"}}, (), "which is not a Julian year"),
         ({"among": {"a b": {"table": "obs.objects"}}}, (), "can't be called 'a b'"),
         ({"among": {"x": {"table": "obs.objects", "id": "pmra"}}}, (), "3 rows of obs.objects have no pmra"),
         ({}, [("Sirius", None, None, None, "1", " ", "because")], "1 rows of obs.decisions have no author"),

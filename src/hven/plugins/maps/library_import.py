@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from typing import TYPE_CHECKING
 
 from hven.model import plugins
 from hven.model.errors import UserError
 from hven.plugins.maps.map_layers import LAYERS_KEY
 from hven.site import RequestObserver
-
-if TYPE_CHECKING:
-    from hven.site import AnsweredRequest
 
 
 class LibraryImporter(RequestObserver):
@@ -23,9 +19,6 @@ class LibraryImporter(RequestObserver):
         resources = self._site.get_published_state().resources.values()
         if any(resource.extensions.get(LAYERS_KEY) for resource in resources):
             threading.Thread(target=import_libraries, name="maps-import", daemon=True).start()
-
-    def record_request(self, request: AnsweredRequest) -> None:
-        """Record nothing."""
 
 
 def import_libraries() -> None:

@@ -16,7 +16,7 @@ from hven.plugins.provenance.provenance_requests import PROV_PARAMS, build_reque
 from hven.portal.api.pages import VARY_HEADERS, build_page_context
 from hven.services.api.threads import call_in_thread
 from hven.services.errors import PLAIN_TEXT_ERRORS
-from hven.services.face import Capability, ServiceFace, UsageExample, create_query_route
+from hven.services.face import ServiceFace, UsageExample, create_query_route
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.routing import Route
 
-    from hven.model.table import Schema
     from hven.plugins.provenance.prov_records import ProvGraph
     from hven.services.face import ServiceContext
     from hven.site import PublishedTable
@@ -135,13 +134,6 @@ def _list_usage_examples(published: PublishedTable, base_url: str) -> Sequence[U
     return [UsageExample(title="Provenance", url=url, example=command)]
 
 
-def _list_capabilities(_: ServiceContext, base_url: str, schema: Schema | None) -> Sequence[Capability]:
-    """Describe the service of the whole site; ProvSAP is a draft without an identifier."""
-    if schema:
-        return []
-    return [Capability(standard_id=None, url=f"{base_url}{PROV_PATH}", interface="vs:ParamHTTP")]
-
-
 FACE = ServiceFace(
     name=SERVICE_NAME,
     title="Provenance",
@@ -154,5 +146,4 @@ FACE = ServiceFace(
     list_usage_examples=_list_usage_examples,
     build_routes=build_prov_routes,
     is_usage_counted=False,
-    list_capabilities=_list_capabilities,
 )

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-
-from hven.plugins.provenance.prov_records import quote_id
+from urllib.parse import quote
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,8 +30,11 @@ def write_result_link(tables: Sequence[Table], base_url: str) -> str:
     link
         A value of the header Link; empty if no table has provenance.
     """
-    names = [table.qualified_name for table in tables if table.schema.upper() not in UNRECORDED_SCHEMAS]
-    if not names:
+    parameters = ""
+    for table in tables[:MAX_TABLES]:
+        if table.schema.upper() not in UNRECORDED_SCHEMAS:
+            # names of tables have none of the characters for which `quote_id` does more
+            parameters += f"&ID=table/{quote(table.qualified_name, safe='.')}"
+    if not parameters:
         return ""
-    parameters = "&".join(f"ID={quote_id(f'table/{name}')}" for name in dict.fromkeys(names[:MAX_TABLES]))
-    return f'<{base_url}/prov?{parameters}>; rel="{HAS_PROVENANCE}"'
+    return f'<{base_url}/prov?{parameters[1:]}>; rel="{HAS_PROVENANCE}"'

@@ -72,7 +72,7 @@ def compare(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
 ) -> None:
-    """Compare schemas: tables, drafts, services and files; report conflicts."""
+    """Compare schemas of tables, drafts, services and files."""
     failing_kinds = _parse_kinds(fail_on)
     with ExitStack() as stack:
         reader = _ModelReader(context, stack)

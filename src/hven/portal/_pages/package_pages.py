@@ -53,7 +53,7 @@ PAGE_PLACES = {
     "table.overview": PagePlace(template="workspace.html", variables=("here", "state", "table_values")),
     "table.row_values": PagePlace(template="workspace.html", variables=("table_values",)),
     "table.ticks": PagePlace(template="workspace.html", variables=("below", "rows")),
-    "table.row": PagePlace(template="workspace.html"),
+    "table.row": PagePlace(template="workspace.html", variables=("table_values",)),
 }
 
 
