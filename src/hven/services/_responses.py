@@ -219,9 +219,9 @@ async def answer_with_result(
             metadata = replace(metadata, params=(*metadata.params, *constants), enums=all_enums)
         if descriptors:
             metadata = replace(metadata, descriptors_xml=(*metadata.descriptors_xml, *descriptors))
-        links = _write_result_links(result, base_url)
-        if links:
-            headers = {**headers, "link": ", ".join([*filter(None, (headers.get("link"),)), *links])}
+        for write_link in _load_link_writers() if base_url else ():
+            if link := write_link(result.tables, base_url):
+                headers = {**headers, "link": ", ".join(filter(None, (headers.get("link"), link)))}
         result_format, options = format_options
         writer = _ResultWriter(result, result_format, metadata, options)
         return await _build_result_response(request, writer, headers)
@@ -233,14 +233,6 @@ async def answer_with_result(
 @plugins.cache_until_selection
 def _load_link_writers() -> list[Callable[[Sequence[Table], str], str]]:
     return [write_link for _, write_link in plugins.iterate_package_objects("result_links")]
-
-
-def _write_result_links(result: QueryResult, base_url: str) -> list[str]:
-    """Write the links of packages about the rows of a result; none if the caller does not know the site's address."""
-    links: list[str] = []
-    for write_link in _load_link_writers() if base_url else ():
-        links += filter(None, [write_link(result.tables, base_url)])
-    return links
 
 
 class _ResultWriter:

@@ -230,7 +230,7 @@ def test_a_fork_has_no_queries_of_its_parent(site: Site, monkeypatch: pytest.Mon
     next(batches)
     assert len(watch.list_slow_queries()) == 1
     monkeypatch.setattr(query_watch._watcher, "_process_id", 1)
-    query_watch._watcher.ensure_thread()
+    query_watch._watcher.start_thread()
     assert watch.list_slow_queries() == []
     batches.close()
 

@@ -49,7 +49,7 @@ class QueryWatch(QueryObserver):
 
     def start_query(self, result: QueryResult, planned: PlannedQuery) -> None:
         """Remember a query that begins."""
-        _watcher.ensure_thread()
+        _watcher.start_thread()
         self._running[id(result)] = time.time(), find_current_service(), result, planned
 
     def end_query(self, result: QueryResult, planned: PlannedQuery, duration_seconds: float) -> None:
@@ -102,9 +102,9 @@ class _Watcher:
     def add_watch(self, watch: QueryWatch) -> None:
         """Look after a watch as long as its site lives."""
         self._watches.add(watch)
-        self.ensure_thread()
+        self.start_thread()
 
-    def ensure_thread(self) -> None:
+    def start_thread(self) -> None:
         """Start the thread, at the first query of this process: a fork has no threads."""
         if self._process_id == os.getpid():
             return
