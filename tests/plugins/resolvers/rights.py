@@ -3,9 +3,9 @@
 QUERY_STRINGS = {
     "/resolve": ["NAME=idzqembargo"],
     "/resolve/{name:path}": ["", "RESPONSEFORMAT=json"],
-    "/cgi-bin/nph-sesame": ["idzqembargo"],
-    "/cgi-bin/nph-sesame/{options:path}": ["idzqembargo"],
-    "/cgi-bin/nph-sesame.jsonp": ["object=idzqembargo"],
+    "/cgi-bin/nph-sesame": ["idzqopen"],
+    "/cgi-bin/nph-sesame/{options:path}": ["idzqopen"],
+    "/cgi-bin/nph-sesame.jsonp": ["object=idzqopen"],
 }
 PATH_VALUES = {"name:path": "idzqembargo", "options:path": "-oxpI/S"}
 STORE = {
