@@ -430,9 +430,11 @@ class ShapeTextColumn:
 
     def find_ranges(self) -> dict[int, list[Range]]:
         """Find the texts that are ranges alone, by their codes; many different ones are left out."""
-        is_range = pc.match_substring_regex(self.distinct_texts, r"^\s*range\b", ignore_case=True)
-        codes = np.flatnonzero(pc.fill_null(is_range, pa.scalar(value=False))).tolist()
         ranges: dict[int, list[Range]] = {}
+        other_codes = np.flatnonzero(~self.is_distinct_plain)  # none in most columns
+        other_texts = self.distinct_texts.take(pa.array(other_codes))
+        is_range = pc.match_substring_regex(other_texts, r"^\s*range\b", ignore_case=True)
+        codes = other_codes[np.asarray(pc.fill_null(is_range, pa.scalar(value=False)), np.bool_)].tolist()
         if len(codes) > MAX_VECTORIZED_RANGES:
             return ranges
         for code in codes:
