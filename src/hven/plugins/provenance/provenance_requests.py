@@ -187,6 +187,6 @@ def _parse_depth(text: str) -> int:
         return UNLIMITED_DEPTH - 1
     if not (text.strip().isascii() and text.strip().isdecimal()):
         raise ParamError(
-            f"DEPTH={text!r:.40} is not a number", name="DEPTH", remedy=f"write a whole number, or {ALL_DEPTHS}"
+            f"DEPTH={text!r:.40} is not a number of steps", name="DEPTH", remedy=f"write 0, 1, 2 .., or {ALL_DEPTHS}"
         )
     return min(int(text[:12]), UNLIMITED_DEPTH - 1)
