@@ -106,7 +106,8 @@ def find_row_places_on_sky(
     items = (syntax_tree.SelectItem(cell, syntax_tree.Ident("c")), COUNT_ITEM)
     select = syntax_tree.Select(items, search.build_from_item(), where=test, group_by=(cell,))
     cells = runner.fetch_table(syntax_tree.Query(select), timeout_seconds=QUERY_TIMEOUT_SECONDS)
-    valid_cells = cells.filter(cells.column(0).is_valid())
+    # groups come in any order, and the same rows must give the same answer
+    valid_cells = cells.filter(cells.column(0).is_valid()).sort_by(cells.column_names[0])
     cell_numbers = np.asarray(valid_cells.column(0).to_numpy(), np.int64)
     centres = healpix.compute_cell_centers(order, cell_numbers)
     longitudes = tuple(np.round(centres[0], 5).tolist())
@@ -325,6 +326,8 @@ def _count_rows_by_box(
             x %= across_all
         box = (x, min(int(row_number), last_row))
         box_counts[box] = box_counts.get(box, 0) + count
+    # groups come in any order, and the same rows must give the same answer
+    box_counts = dict(sorted(box_counts.items()))
     shapes = []
     for x, y in box_counts:
         box_west = map_frame.box[0] + x * box_width
