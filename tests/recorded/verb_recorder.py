@@ -57,10 +57,15 @@ COMMAND_LINES: tuple[tuple[str, str], ...] = (  # verb, what stands behind it; {
     ("backup", "{archive}"), ("backup", "{archive} --json"), ("restore", "{archive} --check"), ("restore", "{archive} {other}/again --json"), ("restore", "nothing.tar {other}/never"),
     ("remove", "lowz"), ("remove", "lowz --purge --json"), ("user remove", "anna"),
     ("schema", ""), ("serve", "--port 80000"), ("work", "--workers 0"), ("stac export", "{other}/stac"),
+    ("compare", "psz2.main followup.main"), ("compare", "psz2.main followup.main --group ucd --json"), ("compare", "psz2 nothing.vot"),
+    ("export", "psz2 --to cds --check"), ("export", "psz2 {other}/cds --to cds"), ("export", "psz2 {other}/mrt --to mrt --json"), ("export", "nothing {other}/none --to cds"),
+    ("alerts", ""), ("alerts", "--job other"), ("queries", "--days 0"), ("queries", "--days 0 --json"),
+    ("doctor", "--seconds 60 --monitor"), ("doctor", "--seconds 60 --json"),
 )  # fmt: skip
 RUN_MASKS = (
     (re.compile(r"\b(?:anna|[0-9a-f]{12})\.[\w-]{16,}"), "TOKEN"),
     (re.compile(r"\b[0-9a-f]{12}\b"), "IDENT"),
+    (re.compile(r"\bseconds=[\d.]+"), "seconds=SECONDS"),
     (re.compile(r"\b\d[\d.,]* ?[kMG]?B\b|\b\d[\d,]* bytes\b"), "SIZE"),
 )
 
