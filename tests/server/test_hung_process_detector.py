@@ -29,7 +29,7 @@ class Process:
 
     def __init__(self, load: float = 1.0) -> None:
         self.now, self.usage = 1000.0, ThreadCpuUsage("S", 0.0)
-        self.pulse = SimpleNamespace(last_beat_time=1000.0, thread_id=7, get_silent_seconds=lambda: 1.0)
+        self.pulse = SimpleNamespace(last_beat_time=1000.0, last_thread_id=7, get_silent_seconds=lambda: 1.0)
         self.detector = HungProcessDetector(
             self.pulse,  # type: ignore[arg-type]
             5,

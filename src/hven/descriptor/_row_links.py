@@ -144,7 +144,7 @@ def _write_thumbnail_expression(link: LinkTemplate, collection_url: str) -> str:
     return f"CASE WHEN {can_be_drawn} THEN {prefix} || URL_PATH({path}) || {write_adql_literal(url_end)} END"
 
 
-def check_target_columns(
+def check_condition_columns(
     value: LocatedYamlScalar, tree: Any, key_path: str, column_names: Sequence[str], faults: FaultCollector
 ) -> None:
     """Refuse names in a condition that the table itself has not."""

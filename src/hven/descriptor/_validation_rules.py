@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from hven.descriptor._column_expressions import parse_written_expression
-from hven.descriptor._row_links import check_target_columns
+from hven.descriptor._row_links import check_condition_columns
 from hven.model.errors import suggest_spelling
 from hven.model.resource import ValidationRule
 
@@ -32,7 +32,7 @@ def read_validation_rules(
             condition: LocatedYamlScalar = rule_fields["if"]
             tree = parse_written_expression(condition, rule_path, faults, is_condition=True)
             if tree is not None and column_names is not None:
-                check_target_columns(condition, tree, rule_path, column_names, faults)
+                check_condition_columns(condition, tree, rule_path, column_names, faults)
             yield _build_condition_rule(str(name), rule_fields)
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 class PlanWithPrerequisite(Protocol):
     """A plan that needs a result which other queries need, too, such as the rows that a policy lets a reader see."""
 
-    def find_prerequisite_key(self, relations: Mapping[str, Relation]) -> Hashable:
+    def find_shared_result_key(self, relations: Mapping[str, Relation]) -> Hashable:
         """Return the key of the result that must be computed before this query, once for all queries that need it.
 
         Parameters

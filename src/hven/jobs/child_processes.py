@@ -64,7 +64,7 @@ class ProcessHeartbeat:
         return self._last_beat.value
 
     @property
-    def thread_id(self) -> int:
+    def last_thread_id(self) -> int:
         """The system's id of the thread of the last heartbeat; 0: there was none."""
         return self._thread.value
 

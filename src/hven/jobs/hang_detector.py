@@ -108,7 +108,7 @@ class HungProcessDetector:
         """
         now = self._get_time()
         beat_time = self._heartbeat.last_beat_time
-        usage = self._read_usage(self._pid, self._heartbeat.thread_id)
+        usage = self._read_usage(self._pid, self._heartbeat.last_thread_id)
         # if the last check was long ago, this process or the whole machine was stopped, and perhaps the other one too
         elapsed = min(now - self._last_check, 1.0)
         self._last_check = now

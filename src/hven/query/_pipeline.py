@@ -238,7 +238,7 @@ def _start_or_queue_execution(
 
     def find_prerequisite() -> Hashable:
         if isinstance(plan, PlanWithPrerequisite):
-            return plan.find_prerequisite_key(relations)
+            return plan.find_shared_result_key(relations)
         return None
 
     if not plan.is_quick:

@@ -273,7 +273,7 @@ class AccessPolicyPlan(DuckPlan, PlanWithPrerequisite):
             )
         return subsets
 
-    def find_prerequisite_key(self, relations: Mapping[str, Relation]) -> Hashable:
+    def find_shared_result_key(self, relations: Mapping[str, Relation]) -> Hashable:
         """Return the keys of the row sets that are not known yet; see `hven.engines.PlanWithPrerequisite`."""
         subsets = self._list_snapshot_subsets(relations) or {}
         keys = [subset.cache_key for subset in subsets.values()]

@@ -170,13 +170,13 @@ class _LongListExtractor:
             column_refs.append(ColumnRef(Ident(column.name), source=source.number, column=column, meta=meta))
         return source, column_refs
 
-    def _combine_equalities(self, node: Expr) -> Expr:
+    def _combine_equality_alternatives(self, node: Expr) -> Expr:
         """Combine many ``a = 1 AND b = 2`` into one test.
 
         It is valid where a condition that is NULL drops the row, as one that is false does.
         """
         if isinstance(node, Conjunction):
-            return replace(node, parts=tuple([self._combine_equalities(part) for part in node.parts]))
+            return replace(node, parts=tuple([self._combine_equality_alternatives(part) for part in node.parts]))
         if not isinstance(node, Disjunction) or len(node.parts) <= MAX_INLINE_VALUES:
             return node
         parts: list[Expr] = []
@@ -227,7 +227,9 @@ class _LongListExtractor:
     def rewrite_select(self, node: Any) -> Any:
         if not isinstance(node, Select) or node.where is None:
             return node
-        parts: dict[str, Any] = {"where": transform_tree(self._combine_equalities(node.where), self._rewrite_condition)}
+        parts: dict[str, Any] = {
+            "where": transform_tree(self._combine_equality_alternatives(node.where), self._rewrite_condition)
+        }
         for name in ("items", "source", "group_by", "having"):
             parts[name] = transform_tree(getattr(node, name), self.rewrite_select)
         if all(part is getattr(node, name) for name, part in parts.items()):

@@ -558,7 +558,7 @@ class _VotableDocument:
         waiting: list[bytes] = []
         size = rows_read = 0
         wanted_bytes = _PIECE_BYTES
-        for data, final in _mark_last_piece(self._decode_stream(element)):
+        for data, final in _mark_last_piece(self._decode_base64_stream(element)):
             waiting.append(data)
             size += len(data)
             if size < wanted_bytes and not final:
@@ -579,7 +579,7 @@ class _VotableDocument:
             message = f"the rows end in the middle of row {rows_read + 1}"
             raise SourceError(message)
 
-    def _decode_stream(self, element: Any) -> Iterator[bytes]:
+    def _decode_base64_stream(self, element: Any) -> Iterator[bytes]:
         """Decode base64, in whole groups of four characters."""
         undecoded_text = b""
         for piece in self._read_row_bytes(element):
