@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import html
 import io
 import json
@@ -293,6 +294,19 @@ def test_a_shared_basket_shows_what_its_reader_may_see(
         }
     finally:
         bert.post(EMPTY="1")
+
+
+@pytest.mark.parametrize("count", [1, 8, 60])
+def test_a_shared_basket_opens_whatever_its_size(somebody: Reader, count: int) -> None:
+    lines = [[f'["{hashlib.sha256(bytes([number % 256, number // 256])).hexdigest()}"]'] for number in range(count)]
+    somebody.post(SET=json.dumps({"parts": [{"of": "maps/main", "lines": lines, "searches": []}]}))
+    try:
+        there = share_basket(somebody)
+        assert max(map(len, there.split("/"))) <= 255, "the server takes no longer part of a path"
+        assert somebody.get(there).status == 200
+        assert somebody.twin(there)["gone"] == count
+    finally:
+        somebody.post(EMPTY="1")
 
 
 def test_a_hidden_row_and_one_that_never_was_are_told_alike(somebody: Reader) -> None:

@@ -29,7 +29,8 @@ MAX_BASKET_BYTES = 1024**2  # of a basket's text
 MAX_BASKET_TABLES = 50
 MAX_TABLE_SEARCHES = 20  # of one table
 MAX_SEARCH_CHARACTERS = 4_000  # of one search
-MAX_INLINE_CHARACTERS = 1_500  # of a token that is the basket itself: mails and cookies take no longer ones
+MAX_INLINE_CHARACTERS = 1_500  # of a token that is the basket itself: cookies take no longer ones
+MAX_ADDRESS_CHARACTERS = 255  # of such a token in an address: the server takes no longer part of a path
 INLINE_PREFIX = "~"  # of such a token
 
 
@@ -126,13 +127,12 @@ class Basket:
         parts = [{"of": part.table_path, "lines": part.row_keys, "searches": part.searches} for part in self.parts]
         return orjson.dumps({"parts": parts}).decode()
 
-    def to_inline_token(self) -> str:
+    def to_inline_token(self, max_characters: int = MAX_INLINE_CHARACTERS) -> str:
         """Return the token that is the basket itself; empty if it would be too long."""
         compressed_text = zlib.compress(self.to_text().encode(), 9)
         packed = base64.urlsafe_b64encode(compressed_text).decode().rstrip("=")
-        if len(packed) < MAX_INLINE_CHARACTERS:
-            return f"{INLINE_PREFIX}{packed}"
-        return ""
+        token = f"{INLINE_PREFIX}{packed}"
+        return token if len(token) <= max_characters else ""
 
     def compute_token(self) -> str:
         """Return the token by which the basket is stored."""

@@ -107,7 +107,7 @@ class BasketStore:
         StorageError
             The shared baskets take too much space.
         """
-        inline = basket.to_inline_token()
+        inline = basket.to_inline_token(basket_contents.MAX_ADDRESS_CHARACTERS)
         if inline:
             return inline
         token = basket.compute_token()
