@@ -217,7 +217,9 @@ def test_bits_stay_when_rules_come_go_and_are_renamed(tmp_path):
         write_rules(tmp_path, "      first: {if: y > 1, flag: 0}\n      odd: {if: x > 0, flag: 4}\n")
         warnings = sync_collection(opened, "small", accept_changes=True).warnings
         (warning,) = warnings
-        assert warning.startswith("small.main: bit 4 of q meant 'positive', but now means 'odd', so queries with this bit")
+        assert warning.startswith(
+            "small.main: bit 4 of q meant 'positive', but now means 'odd', so queries with this bit"
+        )
         assert not ingest_collection(opened, "small").warnings  # told once
 
 

@@ -18,7 +18,7 @@ from hven.model.table import Table
 from hven.sources import SourceKindTraits
 from hven.sources.kind_traits import (
     DEFAULT_TRAITS,
-    find_kind_traits,
+    find_source_kind_traits,
     is_made_by_queries,
     list_mirrored_site_addresses,
     list_source_queries,
@@ -50,11 +50,11 @@ def set_traits(monkeypatch: pytest.MonkeyPatch, traits: SourceKindTraits) -> Non
 
 
 def test_kinds_that_state_nothing_or_are_absent_have_the_defaults() -> None:
-    assert find_kind_traits("xml") is DEFAULT_TRAITS
-    assert find_kind_traits("csv").reads_local_files
-    assert find_kind_traits("nothing") is DEFAULT_TRAITS
-    assert find_kind_traits("files").is_followed_without_sync
-    assert find_kind_traits("tap").is_read_by_key
+    assert find_source_kind_traits("xml") is DEFAULT_TRAITS
+    assert find_source_kind_traits("csv").reads_local_files
+    assert find_source_kind_traits("nothing") is DEFAULT_TRAITS
+    assert find_source_kind_traits("files").is_followed_without_sync
+    assert find_source_kind_traits("tap").is_read_by_key
 
 
 def test_kinds_that_read_tables_of_the_site_state_their_queries() -> None:

@@ -157,7 +157,7 @@ class FunctionSignature:
         return self.parameters[min(argument_index, last_index)]
 
 
-class MappingCallContext(Protocol):
+class DescriptorCallContext(Protocol):
     """A call in an expression of a descriptor, and the table of the expression."""
 
     @property
@@ -246,7 +246,7 @@ class FunctionDefinition:
     accepts_word
         Tells of another word whether the last argument may be it; None: it may not.
     expand_call
-        Replaces a call as a descriptor has it before it is bound: ``expand(context)`` with a `MappingCallContext`;
+        Replaces a call as a descriptor has it before it is bound: ``expand(context)`` with a `DescriptorCallContext`;
         None as its result leaves the call as it is.
     texts
         Language -> English text -> translation, for pages.
@@ -263,7 +263,7 @@ class FunctionDefinition:
     sql: Mapping[str, str | Callable[[Any, FunctionCall], str]] = field(default_factory=dict)
     words: tuple[str, ...] = ()
     accepts_word: Callable[[str], bool] | None = None
-    expand_call: Callable[[MappingCallContext], Expr | None] | None = None
+    expand_call: Callable[[DescriptorCallContext], Expr | None] | None = None
     texts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     @property

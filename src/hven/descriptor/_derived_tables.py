@@ -17,7 +17,7 @@ from hven.descriptor.mapping import compile_mapping
 from hven.model import plugins
 from hven.model.errors import HvenError
 from hven.sources import SourceContext
-from hven.sources.kind_traits import find_kind_traits, is_made_by_queries
+from hven.sources.kind_traits import find_source_kind_traits, is_made_by_queries
 from hven.sources.source_keys import list_all_columns
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class UnknownTableError(HvenError):
 
 def is_local_file_source(source: SourceSpec) -> bool:
     """Check whether a source is files that are here."""
-    return "url" not in source.options and find_kind_traits(source.kind).reads_local_files
+    return "url" not in source.options and find_source_kind_traits(source.kind).reads_local_files
 
 
 def open_file_source(source: SourceSpec, resource: CollectionSpec, settings: Settings) -> Source:

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from hven.descriptor._lookups import LookupSet
     from hven.descriptor.written_yaml import LocatedYamlScalar
     from hven.model.errors import TextPlace
-    from hven.model.resource import GranuleSpec
+    from hven.model.resource import GranuleRowSpec
 
 INHERITED_ATTRIBUTES = ("ucd", "utype", "description", "label", "display", "link", "minimum", "maximum")
 
@@ -82,7 +82,7 @@ class GranuleCompiler:
         self,
         expression_names: ExpressionNameResolver,
         lookups: LookupSet,
-        granule: GranuleSpec | None,
+        granule: GranuleRowSpec | None,
         first_granule: GranuleCompiler | None = None,
     ) -> None:
         self.expression_names = expression_names

@@ -68,7 +68,7 @@ from hven.model.resource import (
 )
 from hven.model.settings import Settings
 from hven.model.table import LocalizedText
-from hven.sources.kind_traits import find_kind_traits
+from hven.sources.kind_traits import find_source_kind_traits
 from hven.sources.source_keys import list_all_columns
 
 if TYPE_CHECKING:
@@ -352,7 +352,7 @@ def _compile_table_over_source(
     derived_tables: DescriptorTableResolver,
 ) -> tuple[Table | None, list[Fault]]:
     """Compile a table over one source; return the table, if the source's columns are known, and the warnings."""
-    traits = find_kind_traits(source.kind)
+    traits = find_source_kind_traits(source.kind)
     if is_local_file_source(source) or traits.has_declared_columns:
         opened_source = open_file_source(source, resource, settings)
         columns = list_all_columns(opened_source.list_columns(), source.additions)

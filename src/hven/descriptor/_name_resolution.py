@@ -36,7 +36,7 @@ from hven.descriptor.value_schema import FaultCollector
 from hven.descriptor.written_yaml import LocatedYamlScalar, YamlFileText
 from hven.model import plugins, units
 from hven.model.errors import BindError, ParseError, suggest_spelling
-from hven.model.resource import PythonFunction
+from hven.model.resource import ExpressionFunction
 from hven.model.table import Column, Table
 from hven.model.types import CONTOUR, INT64, STRING, TIMESTAMP
 from hven.sources import FILE_FACT_COLUMNS, ROW_NUMBER_COLUMN
@@ -336,7 +336,7 @@ class ExpressionNameResolver:
         if node.name != REMOTE_SIZE_FUNCTION or not _can_be_web_address(path):
             return local_call
         self.derive_expression_meta(local_call, text, key_path, offset)
-        remote_function = PythonFunction(
+        remote_function = ExpressionFunction(
             name=REMOTE_SIZE_FUNCTION,
             path=None,
             type=INT64,
@@ -470,7 +470,7 @@ class ExpressionNameResolver:
 
     def add_call_column(
         self,
-        function: PythonFunction,
+        function: ExpressionFunction,
         args: tuple[Expr, ...],
         text: LocatedYamlScalar,
         key_path: str,

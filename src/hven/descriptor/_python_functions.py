@@ -11,7 +11,7 @@ from hven.adql.functions import MAPPING_FUNCTIONS
 from hven.adql.reserved_words import RESERVED_WORDS
 from hven.descriptor.written_yaml import LocatedYamlScalar, YamlFileText, decode_yaml_file
 from hven.model.errors import TextPlace, suggest_spelling
-from hven.model.resource import PythonFunction
+from hven.model.resource import ExpressionFunction
 from hven.model.types import ColumnType, parse_type
 
 if TYPE_CHECKING:
@@ -34,9 +34,9 @@ _ANNOTATION_PATTERN = re.compile(r"\s*(?P<type>[^\s{]+)\s*(?:\{(?P<unit>[^}]*)\}
 
 def read_python_functions(
     entries: Iterable[LocatedKeyValues], directory: Path, sources: DescriptorReadResult, faults: FaultCollector
-) -> tuple[PythonFunction, ...]:
+) -> tuple[ExpressionFunction, ...]:
     """Read the ``functions`` of a collection; the files are parsed, and do not run here."""
-    functions_by_name: dict[str, PythonFunction] = {}
+    functions_by_name: dict[str, ExpressionFunction] = {}
     for entry in entries:
         if "file" not in entry:
             continue
@@ -53,7 +53,7 @@ def read_python_functions(
 
 def _read_function_file(
     entry: LocatedKeyValues, directory: Path, sources: DescriptorReadResult, faults: FaultCollector
-) -> list[PythonFunction]:
+) -> list[ExpressionFunction]:
     file: LocatedYamlScalar = entry["file"]
     path = directory / str(file)
     if not sources.contents.is_file(path):
@@ -97,7 +97,7 @@ def _read_declared_functions(
     path: Path,
     file: LocatedYamlScalar,
     faults: FaultCollector,
-) -> list[PythonFunction]:
+) -> list[ExpressionFunction]:
     """Read the functions whose types ``names`` gives."""
     functions = []
     for name, fields in declared_names.items():
@@ -116,7 +116,7 @@ def _read_declared_functions(
             faults.add_error(f"functions.{name}: {error}", fields["type"].place)
             continue
         texts = {key: str(fields[key]) for key in ("unit", "ucd") if key in fields}
-        function = PythonFunction(
+        function = ExpressionFunction(
             name=str(name),
             path=path,
             type=result_type,
@@ -131,7 +131,7 @@ def _read_declared_functions(
 
 def _read_annotated_function(
     node: ast.FunctionDef, returns: ast.expr, path: Path, page: YamlFileText, faults: FaultCollector
-) -> PythonFunction | None:
+) -> ExpressionFunction | None:
     """Read a function with the type of its result: a Python type, or a text such as ``"float64 {deg}"``."""
     annotation_text = ast.unparse(returns)
     if isinstance(returns, ast.Constant) and isinstance(returns.value, str):
@@ -149,7 +149,7 @@ def _read_annotated_function(
             'write -> "float64", "string", "timestamp" or "float64 {deg}"',
         )
         return None
-    return PythonFunction(
+    return ExpressionFunction(
         name=node.name,
         path=path,
         type=result_type,

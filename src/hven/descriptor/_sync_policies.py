@@ -14,7 +14,7 @@ from hven.descriptor.value_schema import describe_value
 from hven.descriptor.written_yaml import LocatedYamlMap, LocatedYamlScalar
 from hven.model.errors import suggest_spelling
 from hven.model.resource import Recurrence, SyncPolicy, SyncSchedule
-from hven.sources.kind_traits import find_kind_traits
+from hven.sources.kind_traits import find_source_kind_traits
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -161,7 +161,7 @@ def read_sync_policy(
         watermark is not None
         and deletion_method != "blocks"
         and "full" not in sync_fields.places
-        and any(find_kind_traits(kind).is_read_from_watermark for kind in source_kinds)
+        and any(find_source_kind_traits(kind).is_read_from_watermark for kind in source_kinds)
     ):
         faults.add_warning(
             f"{where}: 'full' is missing; it sets how often Hven reads everything to find edits that leave the "

@@ -29,7 +29,7 @@ from hven.descriptor._table_access import read_access_policy
 from hven.descriptor._validation_rules import read_validation_rules
 from hven.descriptor.value_schema import read_unstripped_text
 from hven.model.errors import ParseError, suggest_spelling
-from hven.model.resource import ColumnMapping, GranuleSpec, TableSpec
+from hven.model.resource import ColumnMapping, GranuleRowSpec, TableSpec
 from hven.model.sky import frames
 from hven.model.table import ColumnGroup, ForeignKey, FrameRef, Table
 
@@ -297,7 +297,7 @@ class _TableReader:
             return None
         return where, where.place
 
-    def _read_granules(self) -> Iterator[GranuleSpec]:
+    def _read_granules(self) -> Iterator[GranuleRowSpec]:
         granule_ids: set[str] = set()
         for granule_fields in self._fields.get("granules", ()):
             granule_id = str(granule_fields.get("gid", ""))
@@ -313,7 +313,7 @@ class _TableReader:
                 condition = (condition_text, condition_text.place)
                 target_names = self._final_column_names
                 check_expression(condition_text, f"{granule_path}.if", target_names, self._faults, is_condition=True)
-            yield GranuleSpec(gid=granule_id, settings=settings, condition=condition, place=granule_fields.place)
+            yield GranuleRowSpec(gid=granule_id, settings=settings, condition=condition, place=granule_fields.place)
 
     def _read_rules(self) -> tuple[ValidationRule, ...]:
         rules = list(read_validation_rules(self._key_path, self._fields, self._final_column_names, self._faults))

@@ -8,7 +8,7 @@ from hven import adql
 from hven.adql.syntax_tree import CommonTableExpression, TableRef, walk_tree
 from hven.descriptor.live_queries import is_live_table_spec
 from hven.model.errors import DescriptorError, Fault, HvenError
-from hven.sources.kind_traits import find_kind_traits, list_source_queries
+from hven.sources.kind_traits import find_source_kind_traits, list_source_queries
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -80,7 +80,7 @@ def may_start_empty(resource: CollectionSpec, spec: TableSpec, other_resources: 
     visited = set[str]()
     while pending:
         name = pending.pop()
-        if any(find_kind_traits(source.kind).starts_empty for source in graph.specs[name][1].sources):
+        if any(find_source_kind_traits(source.kind).starts_empty for source in graph.specs[name][1].sources):
             return True
         visited.add(name)
         pending += graph.find_stored_input_tables(name) - visited

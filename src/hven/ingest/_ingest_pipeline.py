@@ -54,7 +54,7 @@ from hven.site.store import SnapshotRecord, build_lease_name, format_current_tim
 from hven.site.store.ingest_runs import ABORTED_PHASE, COMPLETED_PHASE, ERROR_PHASE
 from hven.sources import ChangeFeedSource, FileListSource, SourceContext
 from hven.sources.file_readers import open_with_reader
-from hven.sources.kind_traits import find_kind_traits
+from hven.sources.kind_traits import find_source_kind_traits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -302,7 +302,7 @@ class CollectionRun:
         if report.merges_changes:
             is_wanted = not report.dry_run
         else:
-            traits = [find_kind_traits(source.kind) for source in spec.sources]
+            traits = [find_source_kind_traits(source.kind) for source in spec.sources]
             is_followed = spec.sync is not None or any(trait.is_followed_without_sync for trait in traits)
             is_wanted = is_followed and report.sample is None
         return is_wanted and ledgers.find_ledger_obstacle(build_union_table(spec, entries), entries) is None

@@ -41,7 +41,7 @@ from hven.sources import (
     RejectedRow,
     SourceContext,
 )
-from hven.sources.kind_traits import find_kind_traits
+from hven.sources.kind_traits import find_source_kind_traits
 from hven.sources.row_grouping import ROW_COUNT_COLUMN
 from hven.sources.source_keys import open_additions
 
@@ -181,7 +181,7 @@ def _adapt_source_context(context: SourceContext, spec: TableSpec, entry: Opened
             return None
         # a file can be read in the types of the target at once, and a wide file in shorter batches
         return replace(context, target_types=mapping.read_types, batch_row_limit=batch_row_limit)
-    if spec.sync is None and not find_kind_traits(entry.spec.kind).is_read_by_key:
+    if spec.sync is None and not find_source_kind_traits(entry.spec.kind).is_read_by_key:
         return None
     # the source may be read page by page, in the order of a key
     page_row_limit = None

@@ -106,7 +106,7 @@ class ColumnMapping:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GranuleSpec:
+class GranuleRowSpec:
     """Describe one of several rows that are made from a source row: overrides of settings, maybe under a condition.
 
     Attributes
@@ -444,7 +444,7 @@ class TableSpec:
     settings: tuple[ColumnMapping, ...] = ()
     let: Mapping[str, tuple[str, TextPlace]] = field(default_factory=dict)
     where: tuple[str, TextPlace] | None = None
-    granules: tuple[GranuleSpec, ...] = ()
+    granules: tuple[GranuleRowSpec, ...] = ()
     rules: tuple[ValidationRule, ...] = ()
     flags: QualityFlagColumn | None = None
     embargo: EmbargoPolicy | None = None
@@ -480,7 +480,7 @@ class TableSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PythonFunction:
+class ExpressionFunction:
     """Describe a function of expressions: Arrow arrays in, one Arrow array of `type` out.
 
     It is in a ``.py`` file beside the descriptor, or built in.
@@ -601,7 +601,7 @@ class CollectionSpec:
     tests: tuple[QueryTest, ...] = ()
     examples: tuple[ExampleQuery, ...] = ()
     hashes: Mapping[str, str] = field(default_factory=dict)
-    functions: tuple[PythonFunction, ...] = ()
+    functions: tuple[ExpressionFunction, ...] = ()
     site: Mapping[str, str] = field(default_factory=dict)
     engine: str | None = None
     index: int | None = None
@@ -782,10 +782,10 @@ __all__ = [
     "EmbargoPolicy",
     "EmbargoTerm",
     "ExampleQuery",
+    "ExpressionFunction",
     "FundingReference",
-    "GranuleSpec",
+    "GranuleRowSpec",
     "Person",
-    "PythonFunction",
     "QualityFlagColumn",
     "QueryTest",
     "Recurrence",

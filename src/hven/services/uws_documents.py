@@ -172,7 +172,7 @@ def write_job_xml(job_description: dict[str, Any]) -> bytes:
         message = _write_element("message", error["message"])
         parts.append(f"<errorSummary {attributes}>{message}</errorSummary>")
     info_elements = [
-        f'<{name} xmlns="">{_escape_value(value)}</{name}>' for name, value in job_description["jobInfo"].items()
+        f'<{name} xmlns="">{_format_xml_text(value)}</{name}>' for name, value in job_description["jobInfo"].items()
     ]
     if info_elements:
         parts.append(f"<jobInfo>{''.join(info_elements)}</jobInfo>")
@@ -300,10 +300,10 @@ def _write_document(text: str) -> bytes:
 def _write_element(name: str, value: object) -> str:
     if value is None:
         return f'<{name} xsi:nil="true"/>'
-    return f"<{name}>{_escape_value(value)}</{name}>"
+    return f"<{name}>{_format_xml_text(value)}</{name}>"
 
 
-def _escape_value(value: object) -> str:
+def _format_xml_text(value: object) -> str:
     return escape_xml(_format_value(value))
 
 
@@ -319,7 +319,7 @@ def _write_parameters(parameters: Sequence[dict[str, str]]) -> str:
     elements = []
     for parameter in parameters:
         quoted_id = quote_attribute(parameter["id"])
-        elements.append(f"<parameter id={quoted_id}>{_escape_value(parameter['value'])}</parameter>")
+        elements.append(f"<parameter id={quoted_id}>{_format_xml_text(parameter['value'])}</parameter>")
     return "".join(elements)
 
 

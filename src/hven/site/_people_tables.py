@@ -59,7 +59,7 @@ def find_groups_and_aliases(site: PeopleSite, account: str) -> tuple[frozenset[s
     aliases
         Its other names, as tables have them.
     """
-    people_index: _PeopleIndex = site.get_or_create(_PeopleIndex)
+    people_index: _AccountAliasIndex = site.get_or_create(_AccountAliasIndex)
     if site.settings.people.tables:
         return people_index.find_account(site, account)
     return (NO_NAMES, NO_NAMES)
@@ -116,7 +116,7 @@ def _iterate_usable_people_tables(
         yield (published_table.table, published_table.relation), problem
 
 
-class _PeopleIndex:
+class _AccountAliasIndex:
     """All people in these tables; they are read again when one of the tables is published again."""
 
     def __init__(self) -> None:

@@ -814,7 +814,7 @@ class ContextRebindableSource(Protocol):
 
 
 @runtime_checkable
-class DescribedSource(Protocol):
+class SourceWithDescription(Protocol):
     """A source that describes itself."""
 
     def read_title_and_description(self) -> tuple[str | None, str | None]:
@@ -968,7 +968,6 @@ __all__ = [
     "BlockChecksumSource",
     "ChangeFeedSource",
     "ContextRebindableSource",
-    "DescribedSource",
     "DoubtfulTypesSource",
     "FeatureSource",
     "FileKindSignature",
@@ -986,5 +985,6 @@ __all__ = [
     "SourceChanges",
     "SourceContext",
     "SourceKindTraits",
+    "SourceWithDescription",
     "build_file_list",
 ]

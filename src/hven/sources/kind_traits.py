@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 DEFAULT_TRAITS = SourceKindTraits()
 
 
-def find_kind_traits(kind: str) -> SourceKindTraits:
+def find_source_kind_traits(kind: str) -> SourceKindTraits:
     """Find the traits of a kind of source.
 
     Parameters
@@ -48,7 +48,7 @@ def list_source_queries(source: SourceSpec) -> list[str]:
     queries
         ADQL, which may have faults.
     """
-    list_queries = find_kind_traits(source.kind).list_queries
+    list_queries = find_source_kind_traits(source.kind).list_queries
     return [] if list_queries is None else list(list_queries(source.options))
 
 
@@ -60,7 +60,7 @@ def is_made_by_queries(source: SourceSpec) -> bool:
     source
         A source of a descriptor.
     """
-    return find_kind_traits(source.kind).is_made_by_queries
+    return find_source_kind_traits(source.kind).is_made_by_queries
 
 
 def list_mirrored_site_addresses(resource: CollectionSpec) -> tuple[str, ...]:
@@ -79,7 +79,7 @@ def list_mirrored_site_addresses(resource: CollectionSpec) -> tuple[str, ...]:
     urls = set()
     for spec in resource.tables:
         for source in spec.sources:
-            find_mirrored_site = find_kind_traits(source.kind).find_mirrored_site
+            find_mirrored_site = find_source_kind_traits(source.kind).find_mirrored_site
             if find_mirrored_site is not None:
                 urls.add(find_mirrored_site(source, spec.table.qualified_name))
     return tuple(sorted(urls - {""}))

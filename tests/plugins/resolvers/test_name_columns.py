@@ -100,7 +100,7 @@ def test_a_name_in_two_tables_at_one_place_is_one_object(tmp_path: Path) -> None
     with open_tiny_site(tmp_path / "near", tables) as site:
         assert resolver.resolve_object_name("Coma", site=site).source == "table sky.a"
     tables["sky.b"] = (replace(CLUSTERS, name="b"), far)
-    with open_tiny_site(tmp_path / "far", tables) as site, pytest.raises(resolver.AmbiguousNameError) as error:
+    with open_tiny_site(tmp_path / "far", tables) as site, pytest.raises(resolver.AmbiguousObjectNameError) as error:
         resolver.resolve_object_name("Coma", site=site)
     assert len(error.value.candidates) == 2
 

@@ -178,7 +178,8 @@ def test_a_name_of_several_is_ambiguous_and_an_own_name_wins(tmp_path: Path) -> 
     })  # fmt: skip
     with small(tmp_path, rows) as site:
         with pytest.raises(
-            resolver.AmbiguousNameError, match=r"the name of 2 objects: Twin at 1.00000 \+0.00000; Twin at 2.00000"
+            resolver.AmbiguousObjectNameError,
+            match=r"the name of 2 objects: Twin at 1.00000 \+0.00000; Twin at 2.00000",
         ):
             resolver.resolve_object_name("twin", site=site)
         assert resolver.resolve_object_position("same", site=site) == (5.0, 0.0)

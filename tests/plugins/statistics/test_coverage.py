@@ -83,7 +83,7 @@ def asking(site: Site, **more: object) -> QueryRunner:
     )  # type: ignore[arg-type]
 
 
-def cells(found: coverage.GroundCoverage | None) -> set[tuple[int, int]]:
+def cells(found: coverage.BodyCoverageMap | None) -> set[tuple[int, int]]:
     """Read the south-western corners of the drawn cells, in degrees."""
     assert found is not None
     there: set[tuple[int, int]] = set()

@@ -63,7 +63,7 @@ def compile_constant(expression: Expr, free_slots: frozenset[int]) -> Constant |
     if isinstance(expression, BinaryOperation):
         return _compile_arithmetic(expression, free_slots)
     if isinstance(expression, FunctionCall):
-        return _compile_function_call(expression, free_slots)
+        return _compile_constant_function_call(expression, free_slots)
     return None
 
 
@@ -120,7 +120,7 @@ def _compile_arithmetic(operation: BinaryOperation, free_slots: frozenset[int]) 
     return _compile_integer_arithmetic(operation.op, left_operand, right_operand)
 
 
-def _compile_function_call(expression: FunctionCall, free_slots: frozenset[int]) -> Constant | None:
+def _compile_constant_function_call(expression: FunctionCall, free_slots: frozenset[int]) -> Constant | None:
     """Compile a function of constants."""
     if expression.name in SHAPE_FUNCTION_COMPILERS:
         return SHAPE_FUNCTION_COMPILERS[expression.name](expression, free_slots)

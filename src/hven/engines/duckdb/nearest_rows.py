@@ -335,7 +335,7 @@ def _match_window_pattern(
             if not isinstance(key_range, KeyRangeAccess) or key_range.column != column_name:
                 return None
             key_ranges.append(key_range)
-    equal_slots = _list_equal_slots(equal_expressions, free_slots)
+    equal_slots = _list_literal_slots_to_equate(equal_expressions, free_slots)
     if equal_slots is None:
         return None
     access = NearestRowsAccess(
@@ -463,7 +463,7 @@ def _is_not_null_condition(
     return match_indexed_column(inner_select, table_number, condition.operand) == column_name
 
 
-def _list_equal_slots(
+def _list_literal_slots_to_equate(
     expression_pairs: Sequence[tuple[Expr, Expr]], free_slots: frozenset[int]
 ) -> tuple[tuple[int, int], ...] | None:
     """Return the pairs of free slots that make equal expressions the same; None if the expressions differ."""

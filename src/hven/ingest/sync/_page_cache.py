@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from hven.model.errors import StorageError
 from hven.sources import PagedSource
-from hven.sources.kind_traits import find_kind_traits
+from hven.sources.kind_traits import find_source_kind_traits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -49,7 +49,7 @@ def wrap_with_page_cache(
     """
     if sync_policy is None or not isinstance(source, PagedSource):
         return source
-    if sync_policy.page_row_count is None and not find_kind_traits(entry.spec.kind).has_cached_pages:
+    if sync_policy.page_row_count is None and not find_source_kind_traits(entry.spec.kind).has_cached_pages:
         return source
     return PageCachingSource(source, page_directory, request)
 

@@ -103,7 +103,7 @@ def load_settings(directory: Path, environment: Mapping[str, str] | None = None)
     text, data = _parse_settings_file(file, faults)
     plugins.select_plugin_packages(_read_plugin_selection(data))  # before engines are asked for their settings
     _remove_unused_settings(data)
-    _convert_byte_sizes(data)
+    _parse_byte_sizes_in_settings(data)
     overrides = _read_environment_settings(environment, faults)
     faults += _find_settings_faults(data, text)
     for key, message in _find_invalid_keys(_group_keys_by_section(overrides)):
@@ -168,7 +168,7 @@ def _remove_unused_settings(data: dict[str, Any]) -> None:
             del data[section][name]
 
 
-def _convert_byte_sizes(data: dict[str, Any]) -> None:
+def _parse_byte_sizes_in_settings(data: dict[str, Any]) -> None:
     for key, metadata in collect_setting_metadata().items():
         section, _, name = key.rpartition(".")
         holder = data.get(section) if section else data

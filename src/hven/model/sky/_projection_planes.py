@@ -314,7 +314,7 @@ class ProjectionPlanes(Generic[R]):
         restored_lat = np.where(same, original_lat, lat)
         return restored_lon, restored_lat, same & added[at]
 
-    def merge_inside_faces(self) -> Any:
+    def merge_interior_faces(self) -> Any:
         """Cut the rings of the first column where they cross, and unite the faces that are inside; (n,).
 
         The inside of a ring that does not cross itself is to the left. The inside of a ring that crosses itself is what

@@ -120,7 +120,7 @@ class Regions(RegionColumn):
         if not len(wrong):
             return self
         planes = ProjectionPlanes([clean_regions(self.take(wrong))])
-        shapes = planes.merge_inside_faces()
+        shapes = planes.merge_interior_faces()
         return self.replace_rows(wrong, planes.to_regions(shapes))
 
     def union(self, other_regions: Regions) -> Regions:

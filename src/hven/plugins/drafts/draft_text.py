@@ -149,7 +149,7 @@ class TableDescriptorDraft:
             value = getattr(column, key)
             if value:
                 attributes[key] = value
-        attributes |= self.source_metadata.describe_references(column)
+        attributes |= self.source_metadata.describe_column_attributes(column)
         line = f"{_write_padded_yaml_key(guess, width)} {format_yaml_flow_value(attributes)}"
         guess_note = write_guess_comment(guess)
         if guess_note:

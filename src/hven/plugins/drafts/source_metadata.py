@@ -23,7 +23,7 @@ LOW_RANK = 30  # rank of columns that only programs need
 class SourceMetadata:
     """Metadata of a source for the columns of a first descriptor.
 
-    `describe_references` gives further attributes of a column, `write_table_keys` the keys of the table.
+    `describe_column_attributes` gives further attributes of a column, `write_table_keys` the keys of the table.
     """
 
     def __init__(self, table_metadata: TableMetadata | None, guesses: Sequence[ColumnGuess]) -> None:
@@ -36,7 +36,7 @@ class SourceMetadata:
         self._frames = {frame.id: frame for frame in frames if frame.id in used_frames}
         self.hidden_count = sum(guess.column.display == HIDDEN_DISPLAY for guess in guesses)
 
-    def describe_references(self, column: Column) -> dict[str, Any]:
+    def describe_column_attributes(self, column: Column) -> dict[str, Any]:
         """Return link, enum and frame of a column, and whether it is hidden or indexed."""
         if self._table_metadata is None:
             return {}

@@ -271,7 +271,7 @@ class StandardTableDraft:
                 value = getattr(column, key)
                 if value:
                     attributes[key] = value
-            attributes |= self.source_metadata.describe_references(column)
+            attributes |= self.source_metadata.describe_column_attributes(column)
             lines.append(f"      {format_yaml_scalar(column.name)}: {format_yaml_flow_value(attributes)}")
         return lines
 

@@ -44,7 +44,6 @@ from hven.plugins.drafts.standard_drafts import StandardTableDraft, find_full_st
 from hven.plugins.drafts.table_selection import choose_source_table
 from hven.sources import (
     CreditedSource,
-    DescribedSource,
     DoubtfulTypesSource,
     FeatureSource,
     GuessedOptionsSource,
@@ -53,6 +52,7 @@ from hven.sources import (
     SelfDescribingSource,
     Source,
     SourceContext,
+    SourceWithDescription,
     file_kinds,
 )
 
@@ -425,7 +425,7 @@ class TableDrafter:
 
     def _read_title_and_description(self) -> tuple[str | None, str | None]:
         title, description = None, None
-        if isinstance(self._source, DescribedSource):
+        if isinstance(self._source, SourceWithDescription):
             title, description = self._source.read_title_and_description()
         if not description and self._database_facts is not None:
             description = self._database_facts.comment

@@ -90,7 +90,7 @@ class DocumentStore:
             "fetches the documents again",
         )
 
-    def record_wanted_documents(self, documents: Iterable[tuple[str, Any, str]]) -> None:
+    def add_document_requests(self, documents: Iterable[tuple[str, Any, str]]) -> None:
         """Record which documents the rows name: id, modification, address; the latest modification counts."""
         self._write_rows(
             "INSERT INTO wanted VALUES (?, ?, ?) ON CONFLICT (id) DO UPDATE SET modified = excluded.modified, "

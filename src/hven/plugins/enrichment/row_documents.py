@@ -29,13 +29,13 @@ from hven.plugins.enrichment.document_store import (
 from hven.plugins.enrichment.document_values import extract_values
 from hven.plugins.enrichment.enrichment_options import PLACEHOLDER_PATTERN, URL_HOST_PATTERN
 from hven.sources import (
-    DescribedSource,
     DoubtfulTypesSource,
     FileListSource,
     IncrementalSource,
     KeyLookupSource,
     MetadataSource,
     ProgressSource,
+    SourceWithDescription,
 )
 from hven.sources.api.documents import InvalidDocumentError
 from hven.sources.api.services import ServiceClient, resolve_token_or_login
@@ -139,7 +139,7 @@ class RowDocuments:
             self._store = DocumentStore(self.store_path, self._form)
         return self._store
 
-    def record_documents_of_rows(self, batch: pa.RecordBatch) -> None:
+    def request_documents_of_rows(self, batch: pa.RecordBatch) -> None:
         """Request the documents of some rows.
 
         Parameters
@@ -150,7 +150,7 @@ class RowDocuments:
         names, moments = self._read_names_and_moments(batch)
         addresses = self._build_addresses(batch)
         requests = zip(names, moments, addresses, strict=True)
-        self.store.record_wanted_documents(
+        self.store.add_document_requests(
             (name, moment, address) for name, moment, address in requests if name and address
         )
 
@@ -223,7 +223,7 @@ class RowDocuments:
         Parameters
         ----------
         batch
-            As for `record_documents_of_rows`.
+            As for `request_documents_of_rows`.
 
         Returns
         -------
@@ -394,7 +394,7 @@ class DocumentEnrichedSource:
                 schema = batch.schema
                 writer = writer or pa.ipc.new_stream(spool, schema)
                 writer.write_batch(batch)
-                self.documents.record_documents_of_rows(batch)
+                self.documents.request_documents_of_rows(batch)
         finally:
             if writer is not None:
                 writer.close()
@@ -445,7 +445,7 @@ _DELEGATING_METHODS: Mapping[Any, Mapping[str, Callable[..., Any]]] = {
         for contract, name in (
             (ProgressSource, "count_bytes_read"),
             (DoubtfulTypesSource, "list_type_doubts"),
-            (DescribedSource, "read_title_and_description"),
+            (SourceWithDescription, "read_title_and_description"),
             (MetadataSource, "read_metadata"),
         )
     },

@@ -47,7 +47,7 @@ def list_hips_records(context: ServiceContext, principal: Principal, base_url: s
         if surveys.is_visible(context, principal, survey):
             survey_url = surveys.build_survey_url(base_url, survey)
             authority = settings.find_collection_authority(survey.collection)
-            record_texts.append(_write_hips_record(survey.properties, survey_url, base_url, authority))
+            record_texts.append(_write_hips_list_entry(survey.properties, survey_url, base_url, authority))
     catalogue = context.site.get_published_state().get_catalogue(principal, context.policies)
     for table in catalogue.iterate_tables():
         if is_files_table(table) and table.is_served_by("hips"):
@@ -81,11 +81,11 @@ def _list_hips_file_records(context: ServiceContext, principal: Principal, colle
             folder = path.removesuffix(f"/{PROPERTIES_FILE}")
         folder_url = f"{files_url}{quote(folder)}".rstrip("/")
         dated_properties = {"hips_release_date": _format_modification_date(row), **properties}
-        record_texts.append(_write_hips_record(dated_properties, folder_url, base_url, authority))
+        record_texts.append(_write_hips_list_entry(dated_properties, folder_url, base_url, authority))
     return record_texts
 
 
-def _write_hips_record(properties: Mapping[str, str], service_url: str, base_url: str, authority_id: str) -> str:
+def _write_hips_list_entry(properties: Mapping[str, str], service_url: str, base_url: str, authority_id: str) -> str:
     """Write the record of a HiPS with its address on this site and the required names (HiPS 1.0 section 4.4.2)."""
     survey_path = service_url.removeprefix(base_url).removeprefix("/collections")
     record_values = {
@@ -155,7 +155,7 @@ def build_hips_list_routes(context: ServiceContext) -> Sequence[Route]:
         if file_path == PROPERTIES_FILE:
             survey_url = surveys.build_survey_url(base_url, survey)
             authority = context.site.settings.find_collection_authority(name)
-            record_text = _write_hips_record(survey.properties, survey_url, base_url, authority)
+            record_text = _write_hips_list_entry(survey.properties, survey_url, base_url, authority)
             headers["content-type"] = "text/plain; charset=utf-8"
             return services.answer_with_body(request, f"{record_text}\n".encode(), headers)
         tile_path = survey.place / file_path

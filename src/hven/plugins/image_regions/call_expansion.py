@@ -15,7 +15,7 @@ from hven.adql.syntax_tree import (
 )
 
 if TYPE_CHECKING:
-    from hven.adql.signatures import MappingCallContext
+    from hven.adql.signatures import DescriptorCallContext
 
 FOOTPRINT_COLUMN = "file.footprint"
 _REQUIRED_CARDS = ("CTYPE1", "CTYPE2", "CRVAL1", "CRVAL2", "CRPIX1", "CRPIX2", "NAXIS1", "NAXIS2")
@@ -23,7 +23,7 @@ _MATRIX_INDEXES = ("1_1", "1_2", "2_1", "2_2")
 _SCALE_CARDS = (*(f"{kind}{pair}" for kind in ("CD", "PC") for pair in _MATRIX_INDEXES), "CDELT1", "CDELT2", "CROTA2")
 
 
-def add_directory(context: MappingCallContext) -> Expr | None:
+def add_directory(context: DescriptorCallContext) -> Expr | None:
     """Add the directory from which relative paths start, unless the call has one."""
     call = context.call
     if len(call.args) > 2 and isinstance(call.args[-1], Literal):
@@ -33,7 +33,7 @@ def add_directory(context: MappingCallContext) -> Expr | None:
     return FunctionCall(call.name, arguments, text_offset=call.text_offset)
 
 
-def expand_footprint_call(context: MappingCallContext) -> Expr | None:
+def expand_footprint_call(context: DescriptorCallContext) -> Expr | None:
     """Take the footprint that the source makes of a header; for other sources, fill in the cards.
 
     CDi_j, PCi_j with CDELTi, or CDELTi with CROTA2.

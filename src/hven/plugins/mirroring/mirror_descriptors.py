@@ -111,7 +111,7 @@ def write_public_descriptor(
     table_descriptions = _describe_tables(own_tables, url, metadata)
     if table_descriptions:
         body["tables"] = table_descriptions
-    examples = public_metadata.select_public_examples(metadata.examples, visible_tables, resource.name)
+    examples = public_metadata.select_self_contained_examples(metadata.examples, visible_tables, resource.name)
     if examples and table_descriptions:
         body["examples"] = examples
     return f"{MIRROR_FILE_MARK}{url}/collections/{resource.name}\n{_write_yaml(body)}"

@@ -138,7 +138,7 @@ def describe_flags_and_observations(
     description: dict[str, Any] = {}
     spec = metadata.table_specs.get(table.name)
     if spec is not None:
-        description |= _describe_flags(table, spec)
+        description |= _describe_quality_flag_column(table, spec)
     view_descriptions: dict[str, dict[str, Any] | None] = {}
     for view_name in (OBSCORE_VIEW, OBSCORE_RADIO_VIEW):
         member = metadata.view_members.get(view_name, {}).get(table.qualified_name)
@@ -154,7 +154,7 @@ def describe_flags_and_observations(
     return description
 
 
-def _describe_flags(table: Table, spec: TableSpec) -> dict[str, Any]:
+def _describe_quality_flag_column(table: Table, spec: TableSpec) -> dict[str, Any]:
     """Describe flags as given in their column: a mirror copies them, and runs no rules."""
     flags = spec.flags
     if flags is None or flags.column not in {column.name for column in table.columns}:
@@ -281,7 +281,7 @@ def _select_descriptive_attributes(description: Mapping[str, Any]) -> dict[str, 
     return {key: description[key] for key in DESCRIPTIVE_KEYS if key in description}
 
 
-def select_public_examples(
+def select_self_contained_examples(
     collection_examples: Iterable[ExampleQuery], tables: Iterable[Table], schema: str
 ) -> list[dict[str, str]]:
     """Select the examples that read only this collection and the schemas that every site has.

@@ -10,7 +10,7 @@ from hven.plugins.resolvers.settings import get_resolver_settings
 from hven.plugins.resolvers.simbad_snapshot import get_simbad_snapshot
 from hven.portal.api.page_rows import render_page_response
 from hven.portal.api.pages import PortalPages, TemplateContext, build_page_context
-from hven.query.resolver import AmbiguousNameError
+from hven.query.resolver import AmbiguousObjectNameError
 from hven.services import find_http_status
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def render_resolved_name(request: Request, context: ServiceContext, facts: Mappi
         resolved=resolved,
         fault="" if fault is None else page_context.translator.translate_error(fault),
         note="" if resolved is None else page_context.translator(resolved.note),
-        alternatives=fault.candidates if isinstance(fault, AmbiguousNameError) else (),
+        alternatives=fault.candidates if isinstance(fault, AmbiguousObjectNameError) else (),
     )
     response = render_page_response(page_context, page)
     if fault is not None and response.status_code == 200:

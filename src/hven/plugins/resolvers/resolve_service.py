@@ -158,7 +158,7 @@ def _resolve_several(context: ServiceContext, names: Sequence[str]) -> list[Sesa
             answers.append(SesameAnswer(name=name, resolved=resolved, message=resolved.note))
         except resolver.UnresolvedNameError:
             answers.append(SesameAnswer(name=name, resolved=None))
-        except (resolver.AmbiguousNameError, ParamError) as error:
+        except (resolver.AmbiguousObjectNameError, ParamError) as error:
             answers.append(SesameAnswer(name=name, resolved=None, message=error.message))
     return answers
 
@@ -249,7 +249,7 @@ def _answer_error(request: Request, params: RequestParams, error: HvenError) -> 
         return VOTABLE_ERRORS(request, error)
     status = services.find_http_status(error)
     document = orjson.loads(write_json_error(services.write_error_message(error), status))
-    if isinstance(error, resolver.AmbiguousNameError):
+    if isinstance(error, resolver.AmbiguousObjectNameError):
         document["alternatives"] = [asdict(candidate) for candidate in error.candidates]
     headers = {**services.build_error_headers(error), "content-type": JSON_MEDIA_TYPE}
     return services.answer_with_body(request, orjson.dumps(document), headers, status)

@@ -35,7 +35,7 @@ QUERY_TIMEOUT_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GroundCoverage:
+class BodyCoverageMap:
     """The rows on a body: a path for each shade, the fewest rows first, in a box of 360 by 180.
 
     `is_partial`: not all rows are drawn.
@@ -56,7 +56,7 @@ class TimeCoverage:
     end: str
 
 
-def draw_ground_coverage(table: Table, runner: QueryRunner) -> GroundCoverage | None:
+def draw_ground_coverage(table: Table, runner: QueryRunner) -> BodyCoverageMap | None:
     """Draw the places of a table's rows on a body; None if they are on no body, or no row has a place."""
     if not has_positions_on_body(table):
         return None
@@ -73,7 +73,7 @@ def draw_ground_coverage(table: Table, runner: QueryRunner) -> GroundCoverage | 
     if counts.any():
         tops = range(180 - CELL_DEGREES, -1, -CELL_DEGREES)  # rows begin in the south
         paths = draw_shaded_cells(counts, tops, shade_count=SHADE_COUNT, cell_size=CELL_DEGREES)
-        return GroundCoverage(body=find_single_body(table, (), runner), paths=tuple(paths), is_partial=is_partial)
+        return BodyCoverageMap(body=find_single_body(table, (), runner), paths=tuple(paths), is_partial=is_partial)
     return None
 
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from hven.model.resource import CollectionSpec
     from hven.model.table import Table
-    from hven.plugins.statistics.coverage import GroundCoverage, TimeCoverage
+    from hven.plugins.statistics.coverage import BodyCoverageMap, TimeCoverage
     from hven.portal.api.table_rows import QueryRunner
     from hven.services.face import ServiceContext
     from hven.services.file_rows import CountWithNoun
@@ -196,7 +196,7 @@ class CoverageDrawings:
     """
 
     sky: str = ""
-    ground: GroundCoverage | None = None
+    ground: BodyCoverageMap | None = None
     picture: Mapping[str, str] | None = None
     line: TimeCoverage | None = None
 

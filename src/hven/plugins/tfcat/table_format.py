@@ -67,7 +67,7 @@ def write_tfcat(
         }
         if not is_special and number not in {id_column, geometry_source.geometry}:
             property_columns.append(number)
-    table_properties = _read_json_constant(metadata, tfcat_features.PROPERTIES_UTYPE) or {}
+    table_properties = _parse_json_object_constant(metadata, tfcat_features.PROPERTIES_UTYPE) or {}
     fields = {columns[number].name: _describe_field(columns[number], metadata.enums) for number in property_columns}
     members = {
         "type": "FeatureCollection",
@@ -103,7 +103,7 @@ def _find_column(columns: Sequence[Column], utype: str) -> int | None:
     return None
 
 
-def _read_json_constant(metadata: TableMetadata, utype: str) -> dict[str, Any] | None:
+def _parse_json_object_constant(metadata: TableMetadata, utype: str) -> dict[str, Any] | None:
     """Read a constant of the table that is a JSON object."""
     for constant, value in metadata.params:
         if constant.utype == utype and isinstance(value, str):
@@ -120,7 +120,7 @@ def _read_json_constant(metadata: TableMetadata, utype: str) -> dict[str, Any] |
 def _find_geometry_source(metadata: TableMetadata) -> _GeometrySource:
     """Find the column of geometries, or the four columns of ranges."""
     geometry = _find_column(metadata.columns, GEOMETRY_UTYPE)
-    crs = _read_json_constant(metadata, tfcat_features.CRS_UTYPE)
+    crs = _parse_json_object_constant(metadata, tfcat_features.CRS_UTYPE)
     if geometry is not None and crs is not None:
         return _GeometrySource(geometry, None, crs)
     names = [column.name.lower() for column in metadata.columns]

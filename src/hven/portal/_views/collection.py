@@ -83,7 +83,7 @@ class ColumnDescription:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TableDescription:
+class CollectionPageTable:
     """A table of a collection.
 
     Attributes
@@ -146,7 +146,7 @@ class CollectionDescription:
     name: str
     resource: CollectionSpec
     mirror_of: Sequence[str]
-    tables: Sequence[TableDescription]
+    tables: Sequence[CollectionPageTable]
     rows: int | None
     amounts: Sequence[CountWithNoun]
     updated: str | None
@@ -538,7 +538,7 @@ def collection_to_json(description: CollectionDescription, page_context: PageCon
     }
 
 
-def _table_to_json(description: TableDescription) -> dict[str, Any]:
+def _table_to_json(description: CollectionPageTable) -> dict[str, Any]:
     columns = []
     for described_column in description.columns:
         column = described_column.column
@@ -570,7 +570,7 @@ def _describe_table(
     page_context: PageContext,
     rows: int | None,
     observations: tuple[bool, int | None],
-) -> TableDescription:
+) -> CollectionPageTable:
     """Describe a table; `observations`: whether its rows are files of observations, and how many these are."""
     observed, lines = observations
     all_faces = page_context.context.faces.values()
@@ -587,7 +587,7 @@ def _describe_table(
     ]
     quoted_schema = adql.quote_adql_name(table.schema)
     quoted_name = adql.quote_adql_name(table.name)
-    return TableDescription(
+    return CollectionPageTable(
         name=f"{quoted_schema}.{quoted_name}",
         table=table,
         columns=[_describe_column(column) for column in table.columns if not column.hidden],

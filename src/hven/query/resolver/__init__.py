@@ -16,7 +16,7 @@ from hven.query.resolver._contract import (
     normalize_object_names,
 )
 from hven.query.resolver._providers import (
-    AmbiguousNameError,
+    AmbiguousObjectNameError,
     UnresolvedNameError,
     can_resolve_names,
     complete_object_name,
@@ -26,7 +26,7 @@ from hven.query.resolver._providers import (
 )
 
 __all__ = [
-    "AmbiguousNameError",
+    "AmbiguousObjectNameError",
     "NameProvider",
     "NameRequest",
     "ResolvedName",

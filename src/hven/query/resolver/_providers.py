@@ -45,7 +45,7 @@ class UnresolvedNameError(NotFoundError):
     """No provider knows the name, or the object has no fixed position."""
 
 
-class AmbiguousNameError(UserError):
+class AmbiguousObjectNameError(UserError):
     """Several objects have the name: `candidates`."""
 
     def __init__(self, message: str, candidates: Sequence[ResolvedName] = (), *, remedy: str) -> None:
@@ -98,7 +98,7 @@ def resolve_object_name(
         The text cannot be a name.
     UnresolvedNameError
         No provider knows it. The message names the providers, and how to enable others.
-    AmbiguousNameError
+    AmbiguousObjectNameError
         Several objects at different positions have the name.
     OverloadedError
         A provider could not be reached, and the others do not know the name.
@@ -174,7 +174,7 @@ def resolve_object_position(
     ------
     UnresolvedNameError
         No provider knows the name, or the object has no fixed position.
-    ParamError, AmbiguousNameError, OverloadedError
+    ParamError, AmbiguousObjectNameError, OverloadedError
         As in `resolve_object_name`.
     """
     resolved = resolve_object_name(name, site=site, policies=policies)
@@ -264,7 +264,7 @@ def _choose_best_candidate(name: str, candidates: Sequence[ResolvedName]) -> Res
 
     Raises
     ------
-    AmbiguousNameError
+    AmbiguousObjectNameError
         Several have the highest confidence, and different positions.
     """
     highest_confidence = max(candidate.confidence for candidate in candidates)
@@ -282,7 +282,7 @@ def _choose_best_candidate(name: str, candidates: Sequence[ResolvedName]) -> Res
     message = format_message(
         "{name!r} is the name of {count} objects: {shown}", name, len(conflicting) + 1, candidate_list
     )
-    raise AmbiguousNameError(
+    raise AmbiguousObjectNameError(
         message, [first_candidate, *conflicting], remedy="use a name that only one of these objects has"
     )
 

@@ -244,7 +244,7 @@ def _build_range_columns(field: pa.Field, extremes: list[tuple[Any, Any]], is_em
     empty_range, full_range, bound_type = _RANGE_LIMITS[str(range_type)]
     ranges = []
     for extreme_pair, is_group_empty in zip(extremes, is_empty, strict=True):
-        low, high = map(_to_range_value, extreme_pair)
+        low, high = map(_convert_time_to_microseconds, extreme_pair)
         if is_group_empty:
             ranges.append(empty_range)
         elif isinstance(low, bound_type) and isinstance(high, bound_type) and low <= high:
@@ -257,7 +257,7 @@ def _build_range_columns(field: pa.Field, extremes: list[tuple[Any, Any]], is_em
     }
 
 
-def _to_range_value(value: Any) -> Any:
+def _convert_time_to_microseconds(value: Any) -> Any:
     if isinstance(value, dt.datetime):
         return pa.scalar(value.replace(tzinfo=None), pa.timestamp("us")).cast(pa.int64()).as_py()
     return value

@@ -265,7 +265,7 @@ class AccessibleRowsCopies:
         """Copy the rows that meet the condition; if another copy has most of them, copy only the rest."""
         path = copy.snapshot.path
         self._remove_copies(connection, [copy.name])  # a former process may not have finished it
-        scope = self._choose_copy_scope(connection, copy)
+        scope = self._choose_base_copy(connection, copy)
         if scope.base is not None:
             connection.execute(f"UPDATE {self._quoted_catalog} SET used = now() WHERE name = $1", [scope.base])
         expected_bytes = copy.snapshot.bytes * scope.rows // max(scope.total_rows, 1)
@@ -287,7 +287,7 @@ class AccessibleRowsCopies:
         copy_tables = self._find_copy(connection, copy)  # None if the base was removed meanwhile
         return copy_tables or ()
 
-    def _choose_copy_scope(self, connection: Any, copy: AccessibleRowsCopy) -> _CopyScope:
+    def _choose_base_copy(self, connection: Any, copy: AccessibleRowsCopy) -> _CopyScope:
         """Count the rows that meet the condition, and choose another copy that already has most of them."""
         path = copy.snapshot.path
         base_candidates = connection.execute(

@@ -80,7 +80,7 @@ _CONNECTION_LOST_TEXTS = (
 
 
 @dataclass(frozen=True, slots=True)
-class _ErrorRule:
+class _PostgresErrorTranslation:
     """An error of the server, and the error that Hven raises instead.
 
     Attributes
@@ -110,49 +110,49 @@ class _ErrorRule:
 
 
 _SERVER_RULES = (
-    _ErrorRule(
+    _PostgresErrorTranslation(
         frozenset({"53100"}),
         re.compile("No space left"),
         StorageError,
         "the disk of the database server{server} is full",
         "free some space there, or let Hven keep fewer snapshots (keep_snapshots)",
     ),
-    _ErrorRule(
+    _PostgresErrorTranslation(
         frozenset({"53200", "53400", "54000", "54001"}),
         re.compile("invalid memory alloc request size|temp_file_limit"),
         TooLargeError,
         "the query needs more memory or disk than one query may use",
         "select fewer columns, group by fewer distinct values, or sort fewer rows",
     ),
-    _ErrorRule(
+    _PostgresErrorTranslation(
         frozenset({"53300"}),
         re.compile("too many clients|too many connections|remaining connection slots"),
         StorageError,
         "the database server{server} does not accept more connections",
         "raise max_connections there, or lower the engine's pool here",
     ),
-    _ErrorRule(
+    _PostgresErrorTranslation(
         frozenset({"28P01", "28000"}),
         re.compile(f"authentication failed|no password supplied|{_REFUSED_LOGIN_PATTERN.pattern}"),
         StorageError,
         "the database server{server} rejects this user: {line}",
         "check the user and the password in the engine's url in hven.toml, or in its secret",
     ),
-    _ErrorRule(
+    _PostgresErrorTranslation(
         frozenset(),
         re.compile("could not translate host name|Name or service not known|failed to resolve host"),
         StorageError,
         "there is no database server{server}: {line}",
         "check the host of the engine's url",
     ),
-    _ErrorRule(
+    _PostgresErrorTranslation(
         frozenset({"3D000"}),
         re.compile('(?=.*database ").*does not exist'),
         StorageError,
         "the database does not exist{server}: {line}",
         "create it, or check the engine's url",
     ),
-    _ErrorRule(
+    _PostgresErrorTranslation(
         frozenset({"42501"}),
         None,
         StorageError,

@@ -43,7 +43,7 @@ def _can_node_overflow(node: object) -> bool:
     return node.meta.type.is_numeric and not node.meta.type.is_integer
 
 
-class OverflowFallback:
+class EmbeddedEngineFallback:
     """A fallback for queries whose arithmetic may leave the range.
 
     Parameters
@@ -86,7 +86,7 @@ class OverflowFallbackExecution(DelegatingExecution):
 
     def __init__(
         self,
-        range_fallback: OverflowFallback,
+        range_fallback: EmbeddedEngineFallback,
         first_execution: QueryExecution,
         literal_values: Values,
         relations: Mapping[str, Relation],

@@ -34,7 +34,7 @@ from hven.model.errors import StorageError
 from hven.plugins.postgres.engine import error_translation
 from hven.plugins.postgres.engine.coverage_check import CoverageCheck, EmptyExecution
 from hven.plugins.postgres.engine.dialect import PostgresDialect, UnsupportedByPostgresError
-from hven.plugins.postgres.engine.overflow_fallback import OUT_OF_RANGE_REASON, OverflowFallback, can_overflow
+from hven.plugins.postgres.engine.overflow_fallback import OUT_OF_RANGE_REASON, EmbeddedEngineFallback, can_overflow
 from hven.plugins.postgres.engine.partitions import build_partition_prefix
 from hven.plugins.postgres.engine.position_search import HEALPIX, PositionConditions, TableReferenceWriter
 from hven.plugins.postgres.engine.query_execution import (
@@ -117,9 +117,9 @@ class PostgresPlan(QueryPlan):
             if self._is_table_fetch:
                 raise
             self._fallback_plan = self._build_fallback_plan(str(reason))
-        self._range_fallback: OverflowFallback | None = None
+        self._range_fallback: EmbeddedEngineFallback | None = None
         if not self._is_table_fetch and self._fallback_plan is None and can_overflow(bound_query.query):
-            self._range_fallback = OverflowFallback(
+            self._range_fallback = EmbeddedEngineFallback(
                 lambda: self._build_fallback_plan(OUT_OF_RANGE_REASON, can_compute=False)
             )
 

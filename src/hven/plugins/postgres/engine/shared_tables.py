@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from hven.plugins.postgres.engine.position_search import CELL_COLUMN
 from hven.plugins.postgres.engine.schema_installation import quote_identifier, quote_literal
-from hven.plugins.postgres.engine.table_records import SharedTableState, SnapshotTableRecord, parse_table_comment
+from hven.plugins.postgres.engine.table_records import SharedTableState, SnapshotTableComment, parse_table_comment
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -88,7 +88,7 @@ def write_state_condition(shared_state: SharedTableState) -> str:
     )
 
 
-def write_difference_condition(first_record: SnapshotTableRecord, second_record: SnapshotTableRecord) -> str | None:
+def write_difference_condition(first_record: SnapshotTableComment, second_record: SnapshotTableComment) -> str | None:
     """Write the condition of the rows of the first view that the second one does not have.
 
     None if the snapshots share no table.

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from hven.engines import Snapshot
     from hven.model.table import Table
     from hven.plugins.postgres.engine.engine_protocol import PostgresEngineProtocol
-    from hven.plugins.postgres.engine.table_records import SnapshotTableRecord
+    from hven.plugins.postgres.engine.table_records import SnapshotTableComment
 
 MIN_CLUSTERING_CORRELATION = 0.9  # of cells and places in the table; with less, the table is written in order again
 MIN_ORDERED_ROWS = 50_000  # the order of fewer rows does not matter
@@ -85,7 +85,7 @@ class TableMergeStaging(SharedTableStaging):
         name: str,
         *,
         base_snapshot: Snapshot,
-        base_record: SnapshotTableRecord,
+        base_record: SnapshotTableComment,
         deleted_keys: pa.Table | None,
     ) -> None:
         super().__init__(engine, table, snapshot_id, name)
@@ -424,7 +424,7 @@ def _fetch_integer(cursor: Any, sql: str) -> int:
 
 
 def check_mergeable(
-    table: Table, base_snapshot: Snapshot, base_record: SnapshotTableRecord, *, has_cells: bool
+    table: Table, base_snapshot: Snapshot, base_record: SnapshotTableComment, *, has_cells: bool
 ) -> None:
     """Refuse a table without primary key, or with other columns or partitions than the base.
 
@@ -456,7 +456,7 @@ def check_mergeable(
         raise UnmergeableSnapshotError(message, remedy="ingest the table again")
 
 
-def _find_differing_part(table: Table, base_record: SnapshotTableRecord, *, has_cells: bool) -> str:
+def _find_differing_part(table: Table, base_record: SnapshotTableComment, *, has_cells: bool) -> str:
     """Name what differs between a table and the base so that nothing can be merged; empty if nothing does."""
     if base_record.arrow_types != {item.name: item.type for item in table.arrow_schema}:
         return "columns"

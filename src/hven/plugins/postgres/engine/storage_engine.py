@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from hven.engines import Snapshot
     from hven.model.table import Table
     from hven.plugins.postgres.engine.schema_installation import DatabaseFeatures
-    from hven.plugins.postgres.engine.table_records import SnapshotTableRecord
+    from hven.plugins.postgres.engine.table_records import SnapshotTableComment
 
 _SNAPSHOT_ID_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 LOCK_SQL = "SELECT pg_advisory_lock(hashtextextended($1::text, 0))"
@@ -260,7 +260,7 @@ class PostgresEngine(PostgresQueryEngine):
     def _iterate_rows(
         self,
         snapshot: Snapshot,
-        table_record: SnapshotTableRecord,
+        table_record: SnapshotTableComment,
         column_names: Sequence[str] | None,
         condition: str | None = None,
         sample_clause: str | None = None,
@@ -333,7 +333,7 @@ class PostgresEngine(PostgresQueryEngine):
             ).fetchone()
         return exists_row is not None and bool(exists_row[0])
 
-    def _read_table_record(self, snapshot: Snapshot) -> SnapshotTableRecord:
+    def _read_table_record(self, snapshot: Snapshot) -> SnapshotTableComment:
         """Read the record in the comment of a snapshot's table or view."""
         with self._borrow_write_connection() as connection:
             comment = connection.execute(

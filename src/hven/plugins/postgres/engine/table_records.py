@@ -1,7 +1,7 @@
 """Records of snapshots in the comments of their tables and views.
 
 Each snapshot is a relation ``s_..``: a table, or after a merge a view of a table that several snapshots share
-(`shared_tables`). Queries treat both in the same way. `SnapshotTableRecord`, which is read from the comment of the
+(`shared_tables`). Queries treat both in the same way. `SnapshotTableComment`, which is read from the comment of the
 relation, has the details.
 """
 
@@ -39,7 +39,7 @@ class SharedTableState:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SnapshotTableRecord:
+class SnapshotTableComment:
     """The record in the comment of a snapshot's table or view.
 
     Attributes
@@ -92,19 +92,19 @@ def write_table_comment(table: Table, *, index_digest: str = "", shared_state: S
     return json.dumps(entries, ensure_ascii=False)
 
 
-def parse_table_comment(comment: str) -> SnapshotTableRecord:
+def parse_table_comment(comment: str) -> SnapshotTableComment:
     """Read the record from a comment; older comments have only the partitioning under the empty name."""
     column_types = json.loads(comment)
     facts = column_types.pop("", None)
     if not isinstance(facts, dict):
-        return SnapshotTableRecord(columns=column_types, partition=facts)
+        return SnapshotTableComment(columns=column_types, partition=facts)
     position = None
     if facts.get("position") is not None:
         position = tuple(facts["position"])
     share = None
     if "base" in facts:
         share = SharedTableState(facts["base"], facts["number"])
-    return SnapshotTableRecord(
+    return SnapshotTableComment(
         columns=column_types,
         partition=facts.get("partition"),
         position=position,

@@ -21,7 +21,7 @@ from hven.model.table import Column, ParameterBins
 from hven.model.types import parse_type
 from hven.plugins.series import time_windows
 from hven.plugins.series.das2 import stream_reading
-from hven.plugins.series.das2.stream_reading import Das2Stream, Das2StreamError, PacketVariable, SampleSegment
+from hven.plugins.series.das2.stream_reading import Das2PacketVariable, Das2Stream, Das2StreamError, SampleSegment
 from hven.plugins.series.time_texts import SECOND_MICROSECONDS
 from hven.plugins.series.time_windows import TimeWindowSource, parse_instant, to_number_column
 from hven.sources import ServiceUrlSignature
@@ -115,7 +115,7 @@ class Das2Source(TimeWindowSource):
         return first, last
 
     @cached_property
-    def _variables(self) -> dict[str, PacketVariable]:
+    def _variables(self) -> dict[str, Das2PacketVariable]:
         """The variables of the first samples, by the names of their columns."""
         first, last = self._time_limits
         width = max((last - first) // FIRST_LOOK_DIVISOR, 60 * SECOND_MICROSECONDS)
@@ -127,7 +127,7 @@ class Das2Source(TimeWindowSource):
             stream = self._request_samples(start, stop)
             if stream is None or not stream.segments:
                 continue
-            variables: dict[str, PacketVariable] = {}
+            variables: dict[str, Das2PacketVariable] = {}
             for segment in stream.segments:
                 for number, plane in enumerate(segment.planes[1:], 1):
                     variables.setdefault(_build_column_name(plane, number), plane)
@@ -151,7 +151,7 @@ class Das2Source(TimeWindowSource):
                 columns[tags_name] = Column(name=tags_name, type=kind, description=plane.properties.get("yLabel"))
         return self._select_columns(columns, "variable")
 
-    def _describe_variable(self, name: str, plane: PacketVariable) -> Column:
+    def _describe_variable(self, name: str, plane: Das2PacketVariable) -> Column:
         kind = "float64"
         if plane.type.endswith("real4"):
             kind = "float32"
@@ -255,7 +255,7 @@ class Das2Source(TimeWindowSource):
         return pa.table({name: arrays[name] for name in column_names})
 
 
-def _build_column_name(plane: PacketVariable, plane_number: int) -> str:
+def _build_column_name(plane: Das2PacketVariable, plane_number: int) -> str:
     return _NON_WORD_PATTERN.sub("_", plane.name).strip("_") or f"plane_{plane_number}"
 
 

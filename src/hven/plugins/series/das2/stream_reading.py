@@ -52,7 +52,7 @@ class Das2StreamError(SourceError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PacketVariable:
+class Das2PacketVariable:
     """A variable of a packet type; `item_values` are the values of its items, empty for a scalar."""
 
     name: str
@@ -94,7 +94,7 @@ class SampleSegment:
         The values of each plane, shape (n, items).
     """
 
-    planes: tuple[PacketVariable, ...]
+    planes: tuple[Das2PacketVariable, ...]
     times: Array
     values: tuple[Array, ...]
 
@@ -280,7 +280,7 @@ def _join_variables(segment: SampleSegment, other: SampleSegment) -> SampleSegme
 class _PacketType:
     """A packet type, and its samples as they stand in the stream."""
 
-    def __init__(self, planes: tuple[PacketVariable, ...]) -> None:
+    def __init__(self, planes: tuple[Das2PacketVariable, ...]) -> None:
         cells = [(f"p{number}", plane.item_dtype, (plane.item_count,)) for number, plane in enumerate(planes)]
         self.planes = planes
         self.row = np.dtype([("mark", "S4"), *cells])
@@ -332,14 +332,14 @@ def _read_properties(root: ET.Element) -> dict[str, str]:
     return properties
 
 
-def _read_variables(root: ET.Element, inherited_properties: Mapping[str, str]) -> tuple[PacketVariable, ...]:
+def _read_variables(root: ET.Element, inherited_properties: Mapping[str, str]) -> tuple[Das2PacketVariable, ...]:
     if next((element.tag for element in root if element.tag != "properties"), "") != "x":
         raise ServerFaultError("a packet description in the stream does not begin with the element `x`")
     elements = [element for element in root if element.tag in {"x", "y", "z", "yscan"}]
     return tuple(_read_variable(element, inherited_properties) for element in elements)
 
 
-def _read_variable(element: ET.Element, inherited_properties: Mapping[str, str]) -> PacketVariable:
+def _read_variable(element: ET.Element, inherited_properties: Mapping[str, str]) -> Das2PacketVariable:
     is_scan = element.tag == "yscan"
     item_count = 1
     item_values: tuple[float, ...] = ()
@@ -353,7 +353,7 @@ def _read_variable(element: ET.Element, inherited_properties: Mapping[str, str])
             raise ServerFaultError(f"the description of a packet is wrong: {error}") from None
     if not 0 < item_count <= MAX_ITEMS or len(item_values) not in {0, item_count}:
         raise ServerFaultError(f"a packet of the stream has {item_count} items, but {len(item_values)} tags")
-    return PacketVariable(
+    return Das2PacketVariable(
         name=element.get("name") or element.get("group") or "",
         type=element.get("type", ""),
         units=units,
@@ -387,13 +387,13 @@ def count_adjacent_samples(remaining_bytes: Array, mark: bytes, sample_bytes: in
     return max_count
 
 
-def _decode_packet_samples(planes: tuple[PacketVariable, ...], samples: Array) -> SampleSegment:
+def _decode_packet_samples(planes: tuple[Das2PacketVariable, ...], samples: Array) -> SampleSegment:
     times = to_instants(planes[0], samples["p0"][:, 0])
     values = [to_numbers(plane, samples[f"p{number}"]) for number, plane in enumerate(planes[1:], 1)]
     return SampleSegment(planes, times, tuple(values))
 
 
-def to_instants(time_variable: PacketVariable, cells: Array) -> Array:
+def to_instants(time_variable: Das2PacketVariable, cells: Array) -> Array:
     """Convert the cells of times to microseconds since 1970."""
     units = time_variable.units.lower()
     if time_variable.type.startswith("time"):
@@ -425,7 +425,7 @@ def _to_floats(cells: Array, *, keeps_integers: bool = False) -> Array:
         raise ServerFaultError(f"the stream contains an invalid number: {error}") from None
 
 
-def to_numbers(plane: PacketVariable, cells: Array) -> Array:
+def to_numbers(plane: Das2PacketVariable, cells: Array) -> Array:
     """Convert the cells of a plane to numbers, shape (n, items); the fill value becomes NaN."""
     values = _to_floats(np.ascontiguousarray(cells))
     is_missing = np.isclose(values, plane.fill_value, rtol=1e-6, atol=0)
