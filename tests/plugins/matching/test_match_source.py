@@ -14,7 +14,7 @@ from hven.ingest.sync import sync_collection
 from hven.model.errors import HvenError
 from hven.plugins.matching.candidate_service import FACE as CANDIDATES
 from hven.plugins.matching.limit_service import FACE as LIMITS
-from hven.plugins.matching.match_cache import MatchCache
+from hven.plugins.matching.match_store import MatchStore
 from hven.plugins.matching.pair_search import PairSearch
 from hven.query import run_query
 from hven.testing.site import open_site_with_descriptor
@@ -176,7 +176,7 @@ def test_other_limits_are_those_of_a_new_match(site, stars, tmp_path):
 
 
 def test_a_run_matches_once_for_all_tables(tmp_path, stars, monkeypatch):
-    """The log is made of the pairs that were found for the objects; the next run finds them anew."""
+    """The log is made of the pairs that were found for the objects; the next run only finds what has changed."""
     first, second = (table.slice(0, 300) for table in stars)
     found = []
     find_pairs = PairSearch.find_pairs
@@ -186,13 +186,37 @@ def test_a_run_matches_once_for_all_tables(tmp_path, stars, monkeypatch):
         assert len(found) == 1
         objects, log = (read(opened, f"SELECT * FROM sky.{table}") for table in ("matched", "candidates"))
         ingest_collection(opened, "sky")
-        assert len(found) == 2
+        assert len(found) == 1
         (directory,) = opened.settings.data_directory.rglob("matches")
-        assert len(list(directory.iterdir())) == 1
-        monkeypatch.setattr(MatchCache, "load_match", lambda *_: None)
+        (stored,) = directory.iterdir()
+        assert sorted(file.name for file in (stored / "tables").iterdir()) == ["sky.candidates", "sky.matched"]
+        monkeypatch.setattr(MatchStore, "load_match", lambda *_: None)
         ingest_collection(opened, "sky")
-        assert len(found) == 4
+        assert len(found) == 3
         assert read(opened, "SELECT * FROM sky.matched").equals(objects)
+        assert read(opened, "SELECT * FROM sky.candidates").equals(log)
+
+
+def test_other_options_replace_the_stored_match(tmp_path, stars):
+    first, second = (table.slice(0, 100) for table in stars)
+    kept = []
+    for radius in (1.5, 0.5):
+        with open_stars(tmp_path, first, second, radius=radius) as opened:
+            ingest_collection(opened, "sky")
+            (directory,) = opened.settings.data_directory.rglob("matches")
+            kept += [entry.name for entry in directory.iterdir()]
+            assert max(read(opened, "SELECT separation FROM sky.candidates")["separation"].to_pylist()) <= radius + 3
+    assert len(set(kept)) == 2
+
+
+def test_broken_stored_matches_are_ignored(tmp_path, stars):
+    first, second = (table.slice(0, 100) for table in stars)
+    with open_stars(tmp_path, first, second) as opened:
+        ingest_collection(opened, "sky")
+        log = read(opened, "SELECT * FROM sky.candidates")
+        (pairs,) = opened.settings.data_directory.rglob("match/pairs")
+        pairs.write_bytes(pairs.read_bytes()[:100])
+        ingest_collection(opened, "sky")
         assert read(opened, "SELECT * FROM sky.candidates").equals(log)
 
 
@@ -210,20 +234,36 @@ def test_rerun_is_identical_and_sync_keeps_unchanged_tables(site):
     assert read(site, "SELECT * FROM sky.candidates ORDER BY id, candidate_id").equals(before)
 
 
-def test_sync_matches_again_after_a_change(tmp_path, stars):
-    first, second = (table.slice(0, 400) for table in (stars[0], stars[1].sort_by("source")))
-    with open_stars(tmp_path, first, second) as opened:
+def test_sync_matches_what_has_changed(tmp_path, stars, monkeypatch):
+    """A sync after changes publishes the rows of a site that matches everything, and reads few stars for that."""
+    options = {"dmag": "reference.mag - gaia.v", "and": "ABS(reference.mag - gaia.v) <= 1.5", "columns": ["v"]}
+    first, second = (table.slice(0, 1000) for table in (stars[0], stars[1].sort_by("source")))
+    queries = [f"SELECT * FROM sky.{table} ORDER BY id" for table in ("matched", "candidates")]
+    searched = []
+    find_pairs = PairSearch.find_pairs
+    with open_stars(tmp_path / "synced", first, second, **options) as opened:
         ingest_collection(opened, "sky")
         matched = read(opened, "SELECT id FROM sky.matched WHERE XM_GAIA_id IS NOT NULL")["id"].to_pylist()
-        lost = matched[0]
-        kept = second.filter(pa.compute.not_equal(second["source"], lost + 1_000_000))
-        (tmp_path / "collections" / "sky" / "second.csv").write_bytes(write_csv(kept))
+        lost = matched[1]
+        second = second.filter(pa.compute.not_equal(second["source"], lost + 1_000_000))
+        magnitudes = first["mag"].to_numpy().copy()
+        magnitudes[[matched[3], matched[9]]] += 3
+        first = first.set_column(5, "mag", pa.array(magnitudes)).slice(1)
+        for name, table in (("first", first), ("second", second)):
+            (tmp_path / "synced" / "collections" / "sky" / f"{name}.csv").write_bytes(write_csv(table))
+        monkeypatch.setattr(
+            PairSearch, "find_pairs", lambda self, columns: searched.append(self) or find_pairs(self, columns)
+        )
         report = sync_collection(opened, "sky")
-        change = report.changes["sky.matched"]
-        assert change.changed >= 1
-        assert change.changed < 5
-        query = f"SELECT XM_GAIA_id AS partner FROM sky.matched WHERE id = {lost}"
-        assert read(opened, query)["partner"].to_pylist() == [None]
+        synced = [read(opened, query) for query in queries]
+    change = report.changes["sky.matched"]
+    assert 3 <= change.changed < 10
+    assert change.removed == 1
+    assert 0 < sum(len(search._positions.epochs) for search in searched) < 300
+    assert synced[0].filter(pa.compute.equal(synced[0]["id"], lost))["XM_GAIA_id"].to_pylist() == [None]
+    with open_stars(tmp_path / "fresh", first, second, **options) as opened:
+        ingest_collection(opened, "sky")
+        assert [read(opened, query) for query in queries] == synced
 
 
 def run_tmatch2(directory, first, second, find, *, with_magnitudes=False):
