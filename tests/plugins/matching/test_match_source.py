@@ -19,6 +19,7 @@ from hven.plugins.matching.pair_search import PairSearch
 from hven.query import run_query
 from hven.testing.site import open_site_with_descriptor
 from plugins.matching.generated_stars import generate_pairs, move_stars, write_csv
+from process_runner import run_hven
 from stilts import run_stilts
 
 DESCRIPTOR = """
@@ -243,6 +244,8 @@ def test_sync_matches_what_has_changed(tmp_path, stars, monkeypatch):
     find_pairs = PairSearch.find_pairs
     with open_stars(tmp_path / "synced", first, second, **options) as opened:
         ingest_collection(opened, "sky")
+        (tmp_path / "synced" / "hven.toml").write_text("title = \"Stars\"\n")
+        before = opened.store.list_publication_events("sky")[0].run
         matched = read(opened, "SELECT id FROM sky.matched WHERE XM_GAIA_id IS NOT NULL")["id"].to_pylist()
         lost = matched[1]
         second = second.filter(pa.compute.not_equal(second["source"], lost + 1_000_000))
@@ -256,7 +259,18 @@ def test_sync_matches_what_has_changed(tmp_path, stars, monkeypatch):
         )
         report = sync_collection(opened, "sky")
         synced = [read(opened, query) for query in queries]
+        arguments = ("partner-changes", "sky.matched", before, "--site", opened.settings.directory)
+        listed = json.loads(run_hven(*arguments, "--json").stdout)
+        shown = run_hven(*arguments).stdout
+        message = run_hven(arguments[0], "sky.nothing", *arguments[2:], expected_code=1).stderr
     change = report.changes["sky.matched"]
+    listed_changes = {(row["change"], row["id"]["id"]): row["catalogues"] for row in listed}
+    assert "removed" in shown
+    assert "GAIA" in shown
+    assert "has no table sky.nothing" in message
+    assert listed_changes[("removed", 0)] == []
+    assert listed_changes[("changed", lost)] == ["GAIA"]
+    assert len(listed_changes) == 4
     assert 3 <= change.changed < 10
     assert change.removed == 1
     assert 0 < sum(len(search._positions.epochs) for search in searched) < 300

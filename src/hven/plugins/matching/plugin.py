@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hven.model.plugins import PluginPackage
+from hven.model.plugins import PluginPackage, Verb
 
 PLUGIN = PluginPackage(
     name="matching",
@@ -14,5 +14,12 @@ PLUGIN = PluginPackage(
     sources={
         "identify": "hven.plugins.matching.identify_source",
         "match": "hven.plugins.matching.match_source",
+    },
+    verbs={
+        "partner-changes": Verb(
+            function="hven.plugins.matching.partner_changes_verb:list_partner_changes",
+            after="diff",
+            examples=("hven partner-changes jsdc.matched 2026-11-12", "hven partner-changes jsdc.matched R1 R2 --json"),
+        )
     },
 )
