@@ -176,6 +176,52 @@ def test_other_limits_are_those_of_a_new_match(site, stars, tmp_path):
         assert list_pairs(read(opened, partners)) == expected
 
 
+SIGMA_RULE = {"magnitudes": ["reference.mag", "gaia.v"], "errors": ["gaia.v / 20", "0.2"], "limit": 3}
+
+
+def test_magnitudes_are_compared_by_the_rule_of_searchcal(tmp_path, stars):
+    """|V - V_est| <= n * min(0.5, max(0.1, e_V, e_V_est)); an object without magnitude fits, a candidate doesn't."""
+    first, second = (table.slice(0, 1000) for table in (stars[0], stars[1].sort_by("source")))
+    first = first.set_column(5, "mag", pa.array([None] * 5 + first["mag"].to_pylist()[5:], pa.float64()))
+    second = second.set_column(3, "v", pa.array([None] * 10 + second["v"].to_pylist()[10:], pa.float64()))
+    whole_sky = {"CATALOGUE": "gaia", "RA": 0.0, "DEC": 90.0, "SR": 180.0, "RADIUS": 1.5}
+    partners = "SELECT id, candidate_id FROM sky.candidates WHERE is_partner = 'true'"
+    with open_stars(tmp_path / "three", first, second, within_sigma=SIGMA_RULE) as opened:
+        ingest_collection(opened, "sky")
+        rows = read(opened, "SELECT * FROM sky.candidates ORDER BY id, candidate_id")
+        assert run_service(opened, LIMITS, **whole_sky, DMAG=None, NSIGMA=3.0).num_rows == 0
+        changes = run_service(opened, LIMITS, **whole_sky, DMAG=None, NSIGMA=0.5)
+        before = list_pairs(read(opened, partners))
+    magnitudes = dict(zip(first["id"].to_pylist(), first["mag"].to_pylist(), strict=True))
+    candidates = dict(zip(second["source"].to_pylist(), second["v"].to_pylist(), strict=True))
+    sigmas = []
+    for star, candidate in zip(rows["id"].to_pylist(), rows["candidate_id"].to_pylist(), strict=True):
+        magnitude, other = magnitudes[star], candidates[int(candidate)]
+        if magnitude is None or other is None:
+            sigmas.append(0.0 if magnitude is None else None)
+        else:
+            sigmas.append(abs(magnitude - other) / min(0.5, max(0.1, other / 20, 0.2)))
+    assert rows["dmag_sigma"].to_pylist() == pytest.approx(sigmas, rel=1e-12, nan_ok=True)
+    assert None in sigmas
+    assert 0.0 in sigmas
+    fits = [sigma is not None and sigma <= 3 for sigma in sigmas]
+    assert [rank is not None for rank in rows["candidate_rank"].to_pylist()] == fits
+    gained, lost = (
+        list_pairs(changes.filter(pa.compute.equal(changes["partner_change"], change))) for change in ("gains", "loses")
+    )
+    assert lost
+    with open_stars(tmp_path / "half", first, second, within_sigma={**SIGMA_RULE, "limit": 0.5}) as opened:
+        ingest_collection(opened, "sky")
+        assert list_pairs(read(opened, partners)) == (before | gained) - lost
+        assert read(opened, "SELECT XM_GAIA_dmag AS dmag FROM sky.matched WHERE id = 20").num_rows == 1
+
+
+def test_sigma_limits_need_the_column(site):
+    table = site.store.read_published_records()[1]["sky.candidates"].table
+    with pytest.raises(HvenError, match="NSIGMA can't be a limit"):
+        LIMITS.build_query(table, {"RADIUS": 1.0, "NSIGMA": 5.0})
+
+
 def test_a_run_matches_once_for_all_tables(tmp_path, stars, monkeypatch):
     """The log is made of the pairs that were found for the objects; the next run only finds what has changed."""
     first, second = (table.slice(0, 300) for table in stars)
@@ -244,7 +290,7 @@ def test_sync_matches_what_has_changed(tmp_path, stars, monkeypatch):
     find_pairs = PairSearch.find_pairs
     with open_stars(tmp_path / "synced", first, second, **options) as opened:
         ingest_collection(opened, "sky")
-        (tmp_path / "synced" / "hven.toml").write_text("title = \"Stars\"\n")
+        (tmp_path / "synced" / "hven.toml").write_text('title = "Stars"\n')
         before = opened.store.list_publication_events("sky")[0].run
         matched = read(opened, "SELECT id FROM sky.matched WHERE XM_GAIA_id IS NOT NULL")["id"].to_pylist()
         lost = matched[1]
@@ -374,6 +420,9 @@ def test_bad_inputs_are_told(tmp_path, stars):
         "score": ({"score": "separation +"}, "`score`"),
         "unknown": ({"score": "reference.magnitude"}, "names a column 'magnitude'"),
         "bare": ({"and": "mag < 3"}, "reference.mag or gaia.mag"),
+        "sigma": ({"within_sigma": {**SIGMA_RULE, "errors": ["gaia.e_v"]}}, "names a column 'e_v'"),
+        "sigma_limits": ({"within_sigma": {**SIGMA_RULE, "smallest": 1}}, "`smallest` is 1, which is more than"),
+        "sigma_text": ({"within_sigma": {**SIGMA_RULE, "errors": ["gaia.v +"]}}, "'gaia.v +'"),
     }
     for name, (options, message) in cases.items():
         assert message in ingest_fault(tmp_path / name, first, second, **options)

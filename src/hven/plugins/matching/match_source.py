@@ -110,8 +110,9 @@ class MatchSource:
         for expressions in self._expressions.values():
             expressions.check_types(self._run_query)
         if self.options.rows != "objects":
-            return list_candidate_columns(self._reference)
-        with_dmag = [name for name, catalogue in self.options.catalogues.items() if catalogue.dmag is not None]
+            has_sigma = any(catalogue.within_sigma is not None for catalogue in self.options.catalogues.values())
+            return list_candidate_columns(self._reference, has_sigma=has_sigma)
+        with_dmag = [name for name, catalogue in self.options.catalogues.items() if catalogue.has_dmag]
         has_groups = self.options.groups is not None
         return list_object_columns(self._reference, self._readers, has_groups=has_groups, with_dmag=with_dmag)
 
@@ -136,9 +137,12 @@ class MatchSource:
         for name in self._readers:
             match = self._match_catalogue(name, reference)
             own_arrays = [reference.rows.column(column.name).combine_chunks() for column in self._columns[:3]]
-            arrays = build_candidate_arrays(name, own_arrays, match.pairs, match.verdicts, match.values)
+            arrays = build_candidate_arrays(name, own_arrays, match.pairs, match.verdicts, match.values)[
+                : len(self._schema)
+            ]
             batch = pa.RecordBatch.from_arrays(
-                [array.cast(field.type) for array, field in zip(arrays, self._schema, strict=True)], schema=self._schema
+                [array.cast(field.type) for array, field in zip(arrays, self._schema, strict=False)],
+                schema=self._schema,
             )
             yield batch if self.options.rows == "candidates" else batch.filter(batch.column("is_partner"))
 
