@@ -1,6 +1,9 @@
 """What the tests of rights must know of this package (`tests/package_rights.py`)."""
 
+_TRIAL = "first=obs.all&second=obs.all&ra=10&dec=10&sr=5"
 QUERY_STRINGS = {
+    "/match": ["", _TRIAL],
+    "/match.json": ["", _TRIAL],
     "/candidates/{table}": ["ID=idzqembargo", "ID=idzqembargo&CATALOGUE=obs"],
     "/candidates/{table}/capabilities": [""],
     "/match-limits/{table}": ["CATALOGUE=obs&RA=10&DEC=10&SR=1&RADIUS=1"],

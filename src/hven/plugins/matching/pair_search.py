@@ -16,7 +16,7 @@ from hven.plugins.matching.star_positions import (
     compute_coordinates,
     compute_separations,
 )
-from hven.plugins.matching.zone_index import TooManyPairsError, ZoneIndex
+from hven.plugins.matching.zone_index import MAX_TESTED_PAIRS, TooManyPairsError, ZoneIndex
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -202,6 +202,8 @@ class PairSearch:
         ``rigorous`` or ``linear``.
     common_epoch
         The epoch to which all positions are moved; None: the reference is moved to the epochs of the catalogue.
+    max_tested_pairs
+        Pairs of near stars that are tested for a batch of the catalogue; with more, the catalogue is too dense.
     """
 
     def __init__(
@@ -212,7 +214,9 @@ class PairSearch:
         *,
         motion: str,
         common_epoch: float | None,
+        max_tested_pairs: int = MAX_TESTED_PAIRS,
     ) -> None:
+        self._max_tested_pairs = max_tested_pairs
         self._positions = reference.positions
         self._reader = reader
         self._reach_arcsec = reach_arcsec
@@ -235,7 +239,8 @@ class PairSearch:
             vectors = self._positions.compute_vectors(rows, np.full(len(rows), epoch), self._motion)
             longitudes, latitudes = compute_coordinates(vectors)
             largest = float(displacements[classes == number].max())
-            yield rows, ZoneIndex(longitudes, latitudes, self._reach_arcsec + largest + 1e-6)
+            radius = self._reach_arcsec + largest + 1e-6
+            yield rows, ZoneIndex(longitudes, latitudes, radius, max_tested_pairs=self._max_tested_pairs)
 
     def find_pairs(self, further_columns: Sequence[Column]) -> FoundPairs:
         """Read the catalogue, and find all candidate pairs.

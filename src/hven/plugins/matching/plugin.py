@@ -7,6 +7,9 @@ from hven.model.plugins import PluginPackage, Verb
 PLUGIN = PluginPackage(
     name="matching",
     title="Match catalogues of stars, and identify targets by their names and positions",
+    pages="hven.plugins.matching.trial_page:PAGES",
+    scripts="hven.plugins.matching:scripts",
+    translations="hven.plugins.matching:texts",
     protocols={
         "candidates": "hven.plugins.matching.candidate_service",
         "match_limits": "hven.plugins.matching.limit_service",

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from hven.model.literal import hash_rows
 from hven.model.table import Column
 from hven.model.types import INT64
 from hven.plugins.matching.catalogue_reading import StarBatch
@@ -88,54 +89,31 @@ class DigestReader:
 
 
 def compute_row_digests(rows: pa.RecordBatch) -> Digests:
-    """Compute a digest of each row, which depends on the names of the columns and on all values.
+    """Compute a digest of each row, which depends on all values.
 
     Parameters
     ----------
     rows
-        Rows, shape (n,). Values that can't be compared, such as lists, count as changed at each call.
+        Rows, shape (n,). Lists count as changed at each call.
     """
     digests: Digests = np.zeros(rows.num_rows, np.uint64)
-    for name, values in zip(rows.schema.names, rows.columns, strict=True):
-        name_digest = _compute_text_digests(pa.array([name]))
-        digests = _mix_bits(digests * np.uint64(3) + _mix_bits(_compute_value_digests(values) ^ name_digest))
+    for values in rows.columns:
+        digests = _mix_bits(digests * np.uint64(3) + _mix_bits(_compute_value_digests(values)))
     return digests
 
 
 def _compute_value_digests(values: pa.Array) -> Digests:
-    """Compute a number of 64 bits for each value."""
-    kind = values.type
-    if pa.types.is_boolean(kind):
-        values = values.cast(pa.int8())
-    elif pa.types.is_temporal(kind) and kind.bit_width == 64:
-        values = values.cast(pa.int64(), safe=False)
-    elif pa.types.is_floating(kind):
-        values = values.cast(pa.float64())
-    elif not (pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)):
-        return np.random.default_rng().integers(0, 2**64, len(values), np.uint64)
+    """Compute a number of 64 bits for each value; the bits of numbers are taken as they are, which is fast."""
     is_null = np.asarray(values.is_null())
-    if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
-        digests = _compute_text_digests(pc.fill_null(values, ""))
-    elif pa.types.is_floating(values.type):
-        digests = np.asarray(pc.fill_null(values, 0.0)).view(np.uint64)
-    else:
+    if pa.types.is_floating(values.type):
+        digests = np.asarray(pc.fill_null(values.cast(pa.float64()), 0.0)).view(np.uint64)
+    elif pa.types.is_integer(values.type):
         digests = np.asarray(pc.fill_null(values, 0)).astype(np.int64).view(np.uint64)
+    elif pa.types.is_nested(values.type):
+        return np.random.default_rng().integers(0, 2**64, len(values), np.uint64)
+    else:
+        _, digests = hash_rows([values])
     return np.where(is_null, _NULL_DIGEST, digests)
-
-
-def _compute_text_digests(texts: pa.Array) -> Digests:
-    """Sum the mixed bytes of each text, together with their places."""
-    data = pa.concat_arrays([texts.cast(pa.large_string())])  # its offsets begin at 0
-    _, offset_buffer, byte_buffer = data.buffers()
-    offsets = np.frombuffer(offset_buffer, np.int64)[data.offset : data.offset + len(data) + 1]
-    lengths = np.diff(offsets)
-    codes = np.frombuffer(byte_buffer or b"", np.uint8)[offsets[0] : offsets[-1]].astype(np.uint64)
-    places = np.arange(len(codes)) - np.repeat(offsets[:-1] - offsets[0], lengths)
-    sums = np.concatenate([[np.uint64(0)], np.cumsum(_mix_bits(codes + (places.astype(np.uint64) << np.uint64(8))))])
-    digests: Digests = (
-        sums[offsets[1:] - offsets[0]] - sums[offsets[:-1] - offsets[0]] + _mix_bits(lengths.astype(np.uint64))
-    )
-    return digests
 
 
 def _mix_bits(values: Digests) -> Digests:
