@@ -18,7 +18,7 @@ from hven.plugins.matching.match_update import CatalogueMatcher
 from hven.plugins.matching.pair_expressions import PairExpressions
 from hven.plugins.matching.pair_search import PairSearch, read_reference
 from hven.plugins.matching.row_digests import DIGEST_COLUMN, DigestReader, compute_row_digests
-from hven.plugins.matching.sky_cells import find_circles_in_cells, find_touched_cells, number_cells
+from hven.plugins.matching.sky_cells import find_circles_in_cells, find_touched_cells, find_cells
 from plugins.matching.generated_stars import generate_pairs
 
 UCDS = {
@@ -221,7 +221,7 @@ def test_circles_touch_the_cells_of_all_positions_in_them():
     east = np.arctan2(
         np.sin(angles) * np.sin(distances) * np.cos(latitude), np.cos(distances) - np.sin(latitude) * sine
     )
-    cells = number_cells((longitudes + np.degrees(east)) % 360, np.degrees(np.arcsin(np.clip(sine, -1, 1))))
+    cells = find_cells((longitudes + np.degrees(east)) % 360, np.degrees(np.arcsin(np.clip(sine, -1, 1))))
     for number in range(count):
         circle = longitudes[[number]], latitudes[[number]], radii[[number]]
         touched = find_touched_cells(*circle)

@@ -111,7 +111,7 @@ class MatchStore:
             self._directories[name] = root / hashlib.sha256(key.encode()).hexdigest()[:32]
         for directory in root.glob("*"):
             if directory not in self._directories.values():
-                self._leave_directory(directory)
+                self._release_directory(directory)
 
     def load_match(self, catalogue: str) -> StoredMatch | None:
         """Load the last match of a catalogue with the same options; None: there is none.
@@ -129,7 +129,7 @@ class MatchStore:
             run_name = (directory / "run").read_text(encoding="utf-8")
         except (OSError, pa.ArrowInvalid):
             return None
-        self._enter_directory(catalogue)
+        self._mark_directory(catalogue)
         columns = {name: pairs.column(name).combine_chunks() for name in pairs.column_names}
         arrays = {name: np.asarray(array) for name, array in columns.items() if name.startswith(("pair.", "value."))}
         names = [name.removeprefix("row.") for name in columns if name.startswith("row.")]
@@ -201,15 +201,15 @@ class MatchStore:
                 (unfinished / "run").write_text(self._run_name, encoding="utf-8")
                 shutil.rmtree(directory / "match", ignore_errors=True)
                 unfinished.rename(directory / "match")
-            self._enter_directory(catalogue)
+            self._mark_directory(catalogue)
 
-    def _enter_directory(self, catalogue: str) -> None:
+    def _mark_directory(self, catalogue: str) -> None:
         """Note that the table uses a stored match."""
         user_file = self._directories[catalogue] / "tables" / self._table_name
         user_file.parent.mkdir(exist_ok=True)
         user_file.touch()
 
-    def _leave_directory(self, directory: Path) -> None:
+    def _release_directory(self, directory: Path) -> None:
         """Note that the table doesn't use a stored match, and remove it if no other table does."""
         user_file = directory / "tables" / self._table_name
         if not user_file.exists():

@@ -149,7 +149,7 @@ def run_match_trial(
     chance_pairs = np.zeros(BIN_COUNT)
     for number in range(SHIFT_COUNT):
         angle = 2 * np.pi * number / SHIFT_COUNT
-        shifted = replace(stars, positions=_shift_positions(stars.positions, shift_arcsec, angle))
+        shifted = replace(stars, positions=_move_positions(stars.positions, shift_arcsec, angle))
         chance_pairs += np.histogram(_find_separations(shifted, catalogue, reach_arcsec)[1], edges)[0]
     return MatchTrial(
         object_count=len(stars.ids),
@@ -213,7 +213,7 @@ def _measure_largest_motion(stars: ReferenceStars, first_epoch: float, last_epoc
     return min(float(largest), MAX_RADIUS_ARCSEC)
 
 
-def _shift_positions(positions: StarPositions, shift_arcsec: float, angle: float) -> StarPositions:
+def _move_positions(positions: StarPositions, shift_arcsec: float, angle: float) -> StarPositions:
     """Move all stars by the same distance, in a direction relative to east."""
     vectors = build_vectors(positions.longitudes, positions.latitudes)
     longitude = np.radians(positions.longitudes)

@@ -13,7 +13,7 @@ from hven.model.literal import hash_rows
 from hven.model.table import Column
 from hven.model.types import INT64
 from hven.plugins.matching.catalogue_reading import StarBatch
-from hven.plugins.matching.sky_cells import CELL_COUNT, number_cells
+from hven.plugins.matching.sky_cells import CELL_COUNT, find_cells
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -75,7 +75,7 @@ class DigestReader:
         for batch in self.reader.read_batches(own_columns):
             positions, rows = batch.positions, batch.rows
             digests = compute_row_digests(rows)
-            cells = number_cells(positions.longitudes, positions.latitudes)
+            cells = find_cells(positions.longitudes, positions.latitudes)
             np.add.at(self.cell_digests, cells, digests)
             if len(cells):
                 self.largest_speed = max(self.largest_speed, float(positions.compute_speeds().max()))
@@ -98,7 +98,7 @@ def compute_row_digests(rows: pa.RecordBatch) -> Digests:
     """
     digests: Digests = np.zeros(rows.num_rows, np.uint64)
     for values in rows.columns:
-        digests = _mix_bits(digests * np.uint64(3) + _mix_bits(_compute_value_digests(values)))
+        digests = _apply_hash_finalizer(digests * np.uint64(3) + _apply_hash_finalizer(_compute_value_digests(values)))
     return digests
 
 
@@ -116,7 +116,7 @@ def _compute_value_digests(values: pa.Array) -> Digests:
     return np.where(is_null, _NULL_DIGEST, digests)
 
 
-def _mix_bits(values: Digests) -> Digests:
+def _apply_hash_finalizer(values: Digests) -> Digests:
     """Mix the bits of numbers (the finalizer of SplitMix64)."""
     with np.errstate(over="ignore"):
         values = values + _GOLDEN_RATIO
