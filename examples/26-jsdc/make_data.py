@@ -23,6 +23,13 @@ PLANTED_STARS = {
     18: (4, 0.4),
     19: (5, 0.0),  # two stars of Gaia, one of them clearly nearer
 }
+TYPE_COLORS = {
+    "A0V": (0.0, 0.0, 0.0),
+    "F5V": (0.87, 1.06, 1.1),
+    "G2V": (1.13, 1.42, 1.5),
+    "K3III": (2.2, 2.9, 3.05),
+    "M1III": (3.05, 3.7, 3.9),
+}
 PLANTED_GAIA = [(0, 1.6), (1, 0.1), (2, 0.2), (3, 0.2), (3, -0.3), (4, 0.01), (5, 0.01), (5, 0.4)]
 
 
@@ -67,7 +74,7 @@ for number, (place, offset) in PLANTED_STARS.items():
     pmra[number - 1] = pmdec[number - 1] = 0
     vmag[number - 1] = 8 + 0.1 * place
 has_type = random.uniform(size=COUNT) < 0.2
-types = np.where(has_type, random.choice(["A0V", "F5V", "G2V", "K3III", "M1III"], COUNT), "")
+types = np.where(has_type, random.choice(list(TYPE_COLORS), COUNT), "")
 written_motion = np.where(ids == 4, np.nan, pmra), np.where(ids == 4, np.nan, pmdec)
 names = {"ascc": ids, "ra": ra, "dec": dec, "pmra": written_motion[0], "pmdec": written_motion[1]}
 write("ascc", {**names, "vmag": vmag.round(3), "e_vmag": np.full(COUNT, 0.02), "sptype": types})
@@ -98,8 +105,13 @@ write("gaia", {"source_id": order + 5_000_000_000, **{name: values[order] for na
 dates = random.uniform(2_450_600, 2_451_900, COUNT)
 years = 2000 + (dates - 2_451_545) / 365.25 - HIPPARCOS_EPOCH
 mass_ra, mass_dec = displace(ra, dec, years * pmra / 1000, years * pmdec / 1000 + random.normal(0, 0.1, COUNT))
-infrared = {"jmag": vmag - 0.6 * color, "hmag": vmag - 0.9 * color, "kmag": vmag - color}
-magnitudes = {name: values.round(3) for name, values in infrared.items()}
+colors = np.stack([0.6 * color, 0.9 * color, color])  # V-J, V-H and V-K; stars with a spectral type have its colours
+for sptype, type_colors in TYPE_COLORS.items():
+    colors[:, types == sptype] = np.array(type_colors)[:, None]
+magnitudes = {}
+for band, band_color in zip("jhk", colors, strict=True):
+    magnitudes[f"{band}mag"] = (vmag - band_color).round(3)
+    magnitudes[f"e_{band}mag"] = np.full(COUNT, 0.03)
 write("twomass", {"designation": ids + 900_000, "ra": mass_ra, "dec": mass_dec, "jd": dates, **magnitudes})
 
 years = WDS_EPOCH - HIPPARCOS_EPOCH

@@ -14,11 +14,12 @@ from hven.ingest.sync import sync_collection
 from hven.model.errors import HvenError
 from hven.plugins.matching.candidate_service import FACE as CANDIDATES
 from hven.plugins.matching.limit_service import FACE as LIMITS
-from hven.plugins.matching.match_cache import MatchCache
+from hven.plugins.matching.match_store import MatchStore
 from hven.plugins.matching.pair_search import PairSearch
 from hven.query import run_query
 from hven.testing.site import open_site_with_descriptor
 from plugins.matching.generated_stars import generate_pairs, move_stars, write_csv
+from process_runner import run_hven
 from stilts import run_stilts
 
 DESCRIPTOR = """
@@ -175,8 +176,54 @@ def test_other_limits_are_those_of_a_new_match(site, stars, tmp_path):
         assert list_pairs(read(opened, partners)) == expected
 
 
+SIGMA_RULE = {"magnitudes": ["reference.mag", "gaia.v"], "errors": ["gaia.v / 20", "0.2"], "limit": 3}
+
+
+def test_magnitudes_are_compared_by_the_rule_of_searchcal(tmp_path, stars):
+    """|V - V_est| <= n * min(0.5, max(0.1, e_V, e_V_est)); an object without magnitude fits, a candidate doesn't."""
+    first, second = (table.slice(0, 1000) for table in (stars[0], stars[1].sort_by("source")))
+    first = first.set_column(5, "mag", pa.array([None] * 5 + first["mag"].to_pylist()[5:], pa.float64()))
+    second = second.set_column(3, "v", pa.array([None] * 10 + second["v"].to_pylist()[10:], pa.float64()))
+    whole_sky = {"CATALOGUE": "gaia", "RA": 0.0, "DEC": 90.0, "SR": 180.0, "RADIUS": 1.5}
+    partners = "SELECT id, candidate_id FROM sky.candidates WHERE is_partner = 'true'"
+    with open_stars(tmp_path / "three", first, second, within_sigma=SIGMA_RULE) as opened:
+        ingest_collection(opened, "sky")
+        rows = read(opened, "SELECT * FROM sky.candidates ORDER BY id, candidate_id")
+        assert run_service(opened, LIMITS, **whole_sky, DMAG=None, NSIGMA=3.0).num_rows == 0
+        changes = run_service(opened, LIMITS, **whole_sky, DMAG=None, NSIGMA=0.5)
+        before = list_pairs(read(opened, partners))
+    magnitudes = dict(zip(first["id"].to_pylist(), first["mag"].to_pylist(), strict=True))
+    candidates = dict(zip(second["source"].to_pylist(), second["v"].to_pylist(), strict=True))
+    sigmas = []
+    for star, candidate in zip(rows["id"].to_pylist(), rows["candidate_id"].to_pylist(), strict=True):
+        magnitude, other = magnitudes[star], candidates[int(candidate)]
+        if magnitude is None or other is None:
+            sigmas.append(0.0 if magnitude is None else None)
+        else:
+            sigmas.append(abs(magnitude - other) / min(0.5, max(0.1, other / 20, 0.2)))
+    assert rows["dmag_sigma"].to_pylist() == pytest.approx(sigmas, rel=1e-12, nan_ok=True)
+    assert None in sigmas
+    assert 0.0 in sigmas
+    fits = [sigma is not None and sigma <= 3 for sigma in sigmas]
+    assert [rank is not None for rank in rows["candidate_rank"].to_pylist()] == fits
+    gained, lost = (
+        list_pairs(changes.filter(pa.compute.equal(changes["partner_change"], change))) for change in ("gains", "loses")
+    )
+    assert lost
+    with open_stars(tmp_path / "half", first, second, within_sigma={**SIGMA_RULE, "limit": 0.5}) as opened:
+        ingest_collection(opened, "sky")
+        assert list_pairs(read(opened, partners)) == (before | gained) - lost
+        assert read(opened, "SELECT XM_GAIA_dmag AS dmag FROM sky.matched WHERE id = 20").num_rows == 1
+
+
+def test_sigma_limits_need_the_column(site):
+    table = site.store.read_published_records()[1]["sky.candidates"].table
+    with pytest.raises(HvenError, match="NSIGMA can't be a limit"):
+        LIMITS.build_query(table, {"RADIUS": 1.0, "NSIGMA": 5.0})
+
+
 def test_a_run_matches_once_for_all_tables(tmp_path, stars, monkeypatch):
-    """The log is made of the pairs that were found for the objects; the next run finds them anew."""
+    """The log is made of the pairs that were found for the objects; the next run only finds what has changed."""
     first, second = (table.slice(0, 300) for table in stars)
     found = []
     find_pairs = PairSearch.find_pairs
@@ -186,13 +233,37 @@ def test_a_run_matches_once_for_all_tables(tmp_path, stars, monkeypatch):
         assert len(found) == 1
         objects, log = (read(opened, f"SELECT * FROM sky.{table}") for table in ("matched", "candidates"))
         ingest_collection(opened, "sky")
-        assert len(found) == 2
+        assert len(found) == 1
         (directory,) = opened.settings.data_directory.rglob("matches")
-        assert len(list(directory.iterdir())) == 1
-        monkeypatch.setattr(MatchCache, "load_match", lambda *_: None)
+        (stored,) = directory.iterdir()
+        assert sorted(file.name for file in (stored / "tables").iterdir()) == ["sky.candidates", "sky.matched"]
+        monkeypatch.setattr(MatchStore, "load_match", lambda *_: None)
         ingest_collection(opened, "sky")
-        assert len(found) == 4
+        assert len(found) == 3
         assert read(opened, "SELECT * FROM sky.matched").equals(objects)
+        assert read(opened, "SELECT * FROM sky.candidates").equals(log)
+
+
+def test_other_options_replace_the_stored_match(tmp_path, stars):
+    first, second = (table.slice(0, 100) for table in stars)
+    kept = []
+    for radius in (1.5, 0.5):
+        with open_stars(tmp_path, first, second, radius=radius) as opened:
+            ingest_collection(opened, "sky")
+            (directory,) = opened.settings.data_directory.rglob("matches")
+            kept += [entry.name for entry in directory.iterdir()]
+            assert max(read(opened, "SELECT separation FROM sky.candidates")["separation"].to_pylist()) <= radius + 3
+    assert len(set(kept)) == 2
+
+
+def test_broken_stored_matches_are_ignored(tmp_path, stars):
+    first, second = (table.slice(0, 100) for table in stars)
+    with open_stars(tmp_path, first, second) as opened:
+        ingest_collection(opened, "sky")
+        log = read(opened, "SELECT * FROM sky.candidates")
+        (pairs,) = opened.settings.data_directory.rglob("match/pairs")
+        pairs.write_bytes(pairs.read_bytes()[:100])
+        ingest_collection(opened, "sky")
         assert read(opened, "SELECT * FROM sky.candidates").equals(log)
 
 
@@ -210,20 +281,49 @@ def test_rerun_is_identical_and_sync_keeps_unchanged_tables(site):
     assert read(site, "SELECT * FROM sky.candidates ORDER BY id, candidate_id").equals(before)
 
 
-def test_sync_matches_again_after_a_change(tmp_path, stars):
-    first, second = (table.slice(0, 400) for table in (stars[0], stars[1].sort_by("source")))
-    with open_stars(tmp_path, first, second) as opened:
+def test_sync_matches_what_has_changed(tmp_path, stars, monkeypatch):
+    """A sync after changes publishes the rows of a site that matches everything, and reads few stars for that."""
+    options = {"dmag": "reference.mag - gaia.v", "and": "ABS(reference.mag - gaia.v) <= 1.5", "columns": ["v"]}
+    first, second = (table.slice(0, 1000) for table in (stars[0], stars[1].sort_by("source")))
+    queries = [f"SELECT * FROM sky.{table} ORDER BY id" for table in ("matched", "candidates")]
+    searched = []
+    find_pairs = PairSearch.find_pairs
+    with open_stars(tmp_path / "synced", first, second, **options) as opened:
         ingest_collection(opened, "sky")
+        (tmp_path / "synced" / "hven.toml").write_text('title = "Stars"\n')
+        before = opened.store.list_publication_events("sky")[0].run
         matched = read(opened, "SELECT id FROM sky.matched WHERE XM_GAIA_id IS NOT NULL")["id"].to_pylist()
-        lost = matched[0]
-        kept = second.filter(pa.compute.not_equal(second["source"], lost + 1_000_000))
-        (tmp_path / "collections" / "sky" / "second.csv").write_bytes(write_csv(kept))
+        lost = matched[1]
+        second = second.filter(pa.compute.not_equal(second["source"], lost + 1_000_000))
+        magnitudes = first["mag"].to_numpy().copy()
+        magnitudes[[matched[3], matched[9]]] += 3
+        first = first.set_column(5, "mag", pa.array(magnitudes)).slice(1)
+        for name, table in (("first", first), ("second", second)):
+            (tmp_path / "synced" / "collections" / "sky" / f"{name}.csv").write_bytes(write_csv(table))
+        monkeypatch.setattr(
+            PairSearch, "find_pairs", lambda self, columns: searched.append(self) or find_pairs(self, columns)
+        )
         report = sync_collection(opened, "sky")
-        change = report.changes["sky.matched"]
-        assert change.changed >= 1
-        assert change.changed < 5
-        query = f"SELECT XM_GAIA_id AS partner FROM sky.matched WHERE id = {lost}"
-        assert read(opened, query)["partner"].to_pylist() == [None]
+        synced = [read(opened, query) for query in queries]
+        arguments = ("partner-changes", "sky.matched", before, "--site", opened.settings.directory)
+        listed = json.loads(run_hven(*arguments, "--json").stdout)
+        shown = run_hven(*arguments).stdout
+        message = run_hven(arguments[0], "sky.nothing", *arguments[2:], expected_code=1).stderr
+    change = report.changes["sky.matched"]
+    listed_changes = {(row["change"], row["id"]["id"]): row["catalogues"] for row in listed}
+    assert "removed" in shown
+    assert "GAIA" in shown
+    assert "has no table sky.nothing" in message
+    assert listed_changes[("removed", 0)] == []
+    assert listed_changes[("changed", lost)] == ["GAIA"]
+    assert len(listed_changes) == 4
+    assert 3 <= change.changed < 10
+    assert change.removed == 1
+    assert 0 < sum(len(search._positions.epochs) for search in searched) < 300
+    assert synced[0].filter(pa.compute.equal(synced[0]["id"], lost))["XM_GAIA_id"].to_pylist() == [None]
+    with open_stars(tmp_path / "fresh", first, second, **options) as opened:
+        ingest_collection(opened, "sky")
+        assert [read(opened, query) for query in queries] == synced
 
 
 def run_tmatch2(directory, first, second, find, *, with_magnitudes=False):
@@ -320,6 +420,9 @@ def test_bad_inputs_are_told(tmp_path, stars):
         "score": ({"score": "separation +"}, "`score`"),
         "unknown": ({"score": "reference.magnitude"}, "names a column 'magnitude'"),
         "bare": ({"and": "mag < 3"}, "reference.mag or gaia.mag"),
+        "sigma": ({"within_sigma": {**SIGMA_RULE, "errors": ["gaia.e_v"]}}, "names a column 'e_v'"),
+        "sigma_limits": ({"within_sigma": {**SIGMA_RULE, "smallest": 1}}, "`smallest` is 1, which is more than"),
+        "sigma_text": ({"within_sigma": {**SIGMA_RULE, "errors": ["gaia.v +"]}}, "'gaia.v +'"),
     }
     for name, (options, message) in cases.items():
         assert message in ingest_fault(tmp_path / name, first, second, **options)

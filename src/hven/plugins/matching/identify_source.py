@@ -22,10 +22,11 @@ from hven.plugins.matching.identity_rules import (
     IdentityCandidates,
     decide_identities,
 )
+from hven.plugins.matching.loaded_stars import LoadedStars
 from hven.plugins.matching.match_source import report_star_counts
 from hven.plugins.matching.pair_search import PairSearch, collect_reference, read_reference
 from hven.plugins.matching.person_decisions import read_decisions
-from hven.plugins.matching.star_positions import StarPositions, compute_separations
+from hven.plugins.matching.star_positions import compute_separations
 from hven.plugins.matching.target_names import encode_keys, join_codes, normalize_target_names, split_names
 from hven.sources import FILE_FACT_COLUMNS, ROW_NUMBER_COLUMN, InputVersion, SourceContext, SourceKindTraits
 from hven.sources.api.rows import build_source_batch, limit_rows, resolve_column_names
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
     Rows = npt.NDArray[np.int64]
 
 TRAITS = SourceKindTraits(list_queries=list_identify_queries, is_made_by_queries=True)
-TARGETS_PER_BATCH = 131_072
 MOVED_ARCMIN = 5.0
 _CONFIDENCE_TEXT = "high, medium, low, conflict, none, or manual"
 IDENTITY_COLUMNS = parse_column_lines(f"""
@@ -83,30 +83,6 @@ def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (th
     if context.run_query is None:
         raise SourceError("an identification can run only in a site", remedy="ingest the collection with `hven ingest`")
     return IdentifySource(options, context, context.run_query)
-
-
-class LoadedTargets:
-    """Targets in memory, as a `PairSearch` reads a catalogue."""
-
-    def __init__(self, reader: CatalogueReader, targets: ReferenceStars) -> None:
-        self.name, self.options, self.id = reader.name, reader.options, reader.id
-        self._targets = targets
-
-    def read_batches(self, further_columns: Sequence[Column] = ()) -> Iterator[StarBatch]:  # noqa: ARG002  (as there)
-        """Yield the targets."""
-        targets = self._targets
-        for begin in range(0, len(targets.ids), TARGETS_PER_BATCH):
-            part = slice(begin, begin + TARGETS_PER_BATCH)
-            ids = targets.ids[part]
-            names = ("longitudes", "latitudes", "longitude_motions", "latitude_motions", "epochs")
-            positions = StarPositions(**{name: getattr(targets.positions, name)[part] for name in names})
-            rows = pa.RecordBatch.from_arrays([ids], names=[self.id.name])
-            yield StarBatch(ids=ids, positions=positions, rows=rows)
-
-    def find_epoch_range(self) -> tuple[float, float]:
-        """Find the first and the last epoch, as Julian years."""
-        epochs = self._targets.positions.epochs
-        return (float(epochs.min()), float(epochs.max())) if len(epochs) else (2000.0, 2000.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -239,7 +215,7 @@ class IdentifySource:
         key_rows, name_rows = join_codes(encode_keys(target_keys, known_keys), named_codes)
         name_pairs = np.stack([key_targets[key_rows], named_stars[name_rows]], axis=1)
         search = PairSearch(
-            stars, LoadedTargets(self._targets, targets), self.options.radius, motion="rigorous", common_epoch=None
+            stars, LoadedStars(self._targets, targets), self.options.radius, motion="rigorous", common_epoch=None
         )
         found = search.find_pairs(())
         found_targets = np.asarray(pc.index_in(found.ids, value_set=targets.ids), np.int64)

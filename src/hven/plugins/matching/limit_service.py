@@ -22,18 +22,21 @@ from hven.adql.syntax_tree import (
     build_column_ref,
     build_table_ref,
 )
+from hven.model.errors import ParamError
 from hven.model.params import Param
 from hven.model.types import FLOAT64
 from hven.plugins.matching.candidate_service import MISSING_REQUIREMENT, has_candidates
+from hven.plugins.matching.match_columns import SIGMA_COLUMN
 from hven.services.face import ServiceFace, ServiceQuery
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from hven.adql.syntax_tree import Expr
     from hven.model.table import Table
 
 MAX_REGION_DEGREES = 10.0
+LIMIT_COLUMNS = {"DMAG": "dmag", "NSIGMA": SIGMA_COLUMN.name}
 PAIR_NAMES = "catalogue", "candidate_id", "separation", "score", "dmag", "is_partner"
 
 
@@ -41,16 +44,15 @@ def _has_positions(table: Table) -> bool:
     return has_candidates(table) and table.position is not None
 
 
-def _build_limit_query_tree(table: Table, *, has_magnitude_limit: bool) -> Query:
+def _build_limit_query_tree(table: Table, *, limit_names: tuple[str, ...]) -> Query:
     """Build a query that chooses mutual partners again, and selects the pairs whose verdict changes.
 
-    Slots: radius, difference in magnitude (if it has a limit), catalogue, right ascension, declination and radius of
-    the region.
+    Slots: radius, the limits, catalogue, right ascension, declination and radius of the region.
     """
     id_name = table.primary[0]
     shown_names = (id_name, *(table.position or ()), *PAIR_NAMES)
-    unfit = SelectItem(_build_pair_condition(has_magnitude_limit=has_magnitude_limit), Ident("is_unfit"))
-    region = _build_region_condition(table, 2 if has_magnitude_limit else 1)
+    unfit = SelectItem(_build_pair_condition(limit_names), Ident("is_unfit"))
+    region = _build_region_condition(table, 1 + len(limit_names))
     fit_pairs = Select((*_list_items(shown_names), unfit), build_table_ref(table), where=region)
     ranks = (
         SelectItem(_build_rank(id_name, "candidate_id"), Ident("object_rank")),
@@ -78,15 +80,15 @@ def _build_limit_query_tree(table: Table, *, has_magnitude_limit: bool) -> Query
     return Query(changed_pairs, _list_order(("catalogue", id_name, "candidate_id")))
 
 
-def _build_pair_condition(*, has_magnitude_limit: bool) -> Expr:
+def _build_pair_condition(limit_names: Sequence[str]) -> Expr:
     """Build an expression that is 0 for pairs within the limits, and 1 for others."""
     conditions: list[Expr] = [
         NullPredicate(build_column_ref("score"), negated=True),
         Comparison("<=", build_column_ref("separation"), Literal(0.0, slot=0)),
     ]
-    if has_magnitude_limit:
-        difference = FunctionCall("ABS", (build_column_ref("dmag"),))
-        conditions.append(Comparison("<=", difference, Literal(0.0, slot=1)))
+    for slot, name in enumerate(limit_names, 1):
+        difference = FunctionCall("ABS", (build_column_ref(name),))
+        conditions.append(Comparison("<=", difference, Literal(0.0, slot=slot)))
     return _build_case(Conjunction(tuple(conditions)), 0, 1)
 
 
@@ -127,14 +129,21 @@ def _list_order(names: Iterable[str]) -> tuple[OrderItem, ...]:
 
 
 def _build_query(table: Table, parameters: Mapping[str, Any]) -> ServiceQuery:
-    limits = [parameters["RADIUS"]]
-    has_magnitude_limit = parameters["DMAG"] is not None
-    if has_magnitude_limit:
-        limits.append(parameters["DMAG"])
+    limits = {column: parameters[name] for name, column in LIMIT_COLUMNS.items() if parameters.get(name) is not None}
+    if SIGMA_COLUMN.name in limits and SIGMA_COLUMN.name not in {column.name for column in table.columns}:
+        raise ParamError(
+            f"{table.qualified_name} has no column {SIGMA_COLUMN.name}, so NSIGMA can't be a limit",
+            name="NSIGMA",
+            remedy="use DMAG, or add `within_sigma` to a catalogue of the match",
+        )
     return ServiceQuery(
-        query=partial(_build_limit_query_tree, table, has_magnitude_limit=has_magnitude_limit),
-        key=(has_magnitude_limit,),
-        values=(*limits, *(parameters[name] for name in ("CATALOGUE", "RA", "DEC", "SR"))),
+        query=partial(_build_limit_query_tree, table, limit_names=tuple(limits)),
+        key=tuple(limits),
+        values=(
+            parameters["RADIUS"],
+            *limits.values(),
+            *(parameters[name] for name in ("CATALOGUE", "RA", "DEC", "SR")),
+        ),
     )
 
 
@@ -143,7 +152,8 @@ FACE = ServiceFace(
     title="Other limits of a match",
     description=(
         "The pairs of a region that would become partners, or would no longer be partners, with another radius or "
-        "another limit for the difference in magnitude. Partners are chosen as with best: mutual."
+        "another limit for the difference in magnitude, which can be in units of its error. Partners are chosen as "
+        "with best: mutual."
     ),
     params=(
         Param(name="CATALOGUE", required=True, description="name of a catalogue of the match"),
@@ -189,6 +199,12 @@ FACE = ServiceFace(
             unit="mag",
             minimum=0,
             description="largest difference in magnitude; default: no limit",
+        ),
+        Param(
+            name="NSIGMA",
+            type=FLOAT64,
+            minimum=0,
+            description="largest difference in magnitude, in units of its error; default: no limit",
         ),
     ),
     applies=_has_positions,

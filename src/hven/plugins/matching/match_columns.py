@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from hven.model.errors import SourceError
 from hven.model.table import Column, parse_column_lines
+from hven.model.types import FLOAT64
 from hven.plugins.matching.match_verdicts import FLAG_LABELS, FLAG_MEANINGS, PARTNER, VERDICT_TEXTS
 
 if TYPE_CHECKING:
@@ -51,6 +52,12 @@ CANDIDATE_COLUMNS = parse_column_lines("""
     is_partner     | boolean |        | meta.code           | Whether it is the partner
     reason         | string  |        | meta.note           | Why it is, or is not
 """)
+SIGMA_COLUMN = Column(
+    name="dmag_sigma",
+    type=FLOAT64,
+    ucd="stat.value;phot.mag",
+    description="Difference in magnitude, divided by its error; 0: the object has no magnitude",
+)
 
 
 def list_object_columns(
@@ -94,20 +101,23 @@ def list_object_columns(
     return [replace(column, required=False, indexed=False, unique=False, origins=()) for column in columns]
 
 
-def list_candidate_columns(reference: CatalogueReader) -> list[Column]:
+def list_candidate_columns(reference: CatalogueReader, *, has_sigma: bool = False) -> list[Column]:
     """List the columns of a table with a row for each candidate.
 
     Parameters
     ----------
     reference
         The reference.
+    has_sigma
+        Whether a catalogue has a limit in units of errors.
     """
     own_columns = [
         replace(reference.id, indexed=True, unique=False),
         replace(reference.longitude, ucd="pos.eq.ra;meta.main"),
         replace(reference.latitude, ucd="pos.eq.dec;meta.main"),
     ]
-    return [*(replace(column, origins=()) for column in own_columns), *CANDIDATE_COLUMNS]
+    sigma_columns = (SIGMA_COLUMN,) if has_sigma else ()
+    return [*(replace(column, origins=()) for column in own_columns), *CANDIDATE_COLUMNS, *sigma_columns]
 
 
 def build_partner_arrays(
@@ -190,13 +200,14 @@ def build_candidate_arrays(
     Returns
     -------
     arrays
-        In the order of `list_candidate_columns`, by object, rank and id.
+        In the order of `list_candidate_columns` with `SIGMA_COLUMN`, by object, rank and id.
     """
     last_rank = np.iinfo(np.int64).max
     ranks = np.where(verdicts.ranks == 0, last_rank, verdicts.ranks)
     order = np.lexsort((pairs.ranks, pairs.separations, ranks, pairs.reference_rows))
     places = pa.array(order)
-    dmag = values.get("dmag", np.full(len(order), np.nan))
+    unknown = np.full(len(order), np.nan)
+    dmag, sigmas = values.get("dmag", unknown), values.get("dmag_sigma", unknown)
     return [
         *(column.take(pa.array(pairs.reference_rows[order])) for column in own_columns),
         pa.array([name]).take(pa.array(np.zeros(len(order), np.int64))),
@@ -207,6 +218,7 @@ def build_candidate_arrays(
         pa.array(verdicts.ranks[order].astype(np.int32), mask=verdicts.ranks[order] == 0),
         pa.array(verdicts.verdicts[order] == PARTNER),
         pa.array(VERDICT_TEXTS).take(pa.array(verdicts.verdicts[order])),
+        _to_nullable(sigmas[order]),
     ]
 
 

@@ -71,6 +71,37 @@ class CatalogueOptions(BaseModel):
         return value
 
 
+class SigmaOptions(BaseModel):
+    """A limit for the difference of two magnitudes, in units of their errors, as SearchCal has it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    magnitudes: tuple[str, str] = Field(
+        description="The magnitude of the reference, and that of the catalogue.",
+        examples=[["reference.vmag", "gaia.vmag"]],
+    )
+    errors: list[str] = Field(
+        default_factory=list,
+        max_length=2,
+        description="Their errors. The larger one counts. Default: `smallest` is the error of all pairs.",
+        examples=[["reference.e_vmag", "gaia.e_vmag"]],
+    )
+    limit: float = Field(5.0, gt=0, le=1000, description="Largest difference, in units of the error.", examples=[5.0])
+    smallest: float = Field(0.1, gt=0, description="Smallest error, also for unknown errors.", examples=[0.1])
+    largest: float = Field(0.5, gt=0, description="Largest error.", examples=[0.5])
+
+    @model_validator(mode="after")
+    def _check_values(self) -> Self:
+        if self.smallest > self.largest:
+            raise ValueError(f"`smallest` is {self.smallest:g}, which is more than `largest` ({self.largest:g})")
+        for text in (*self.magnitudes, *self.errors):
+            try:
+                parse_expression(text)
+            except HvenError as error:
+                raise ValueError(f"{text!r}: {error.message}") from None
+        return self
+
+
 class PartnerOptions(CatalogueOptions):
     """A catalogue in which partners are searched."""
 
@@ -96,13 +127,22 @@ class PartnerOptions(CatalogueOptions):
         ),
         examples=["ABS(reference.Vmag - gaia.vmag) <= 5 * reference.e_Vmag"],
     )
+    within_sigma: SigmaOptions | None = Field(
+        None,
+        description="A limit for the difference of two magnitudes, in units of their errors.",
+        examples=[{"magnitudes": ["reference.vmag", "gaia.vmag"], "errors": ["reference.e_vmag"], "limit": 5}],
+    )
     score: str = Field(
         "separation",
         description="An expression with the same names. The candidate with the smallest score is the best one.",
         examples=["SQRT(POWER(separation / 1.5, 2) + POWER((reference.Vmag - gaia.vmag) / 0.5, 2))"],
     )
     dmag: str | None = Field(
-        None, description="An expression for the column `XM_.._dmag`.", examples=["reference.Vmag - gaia.vmag"]
+        None,
+        description=(
+            "An expression for the column `XM_.._dmag`. Default: the difference of the magnitudes in `within_sigma`."
+        ),
+        examples=["reference.Vmag - gaia.vmag"],
     )
     best: Literal["mutual", "unique", "first", "all"] = Field(
         "mutual",
@@ -122,6 +162,11 @@ class PartnerOptions(CatalogueOptions):
     main: bool = Field(
         True, description="Whether the flags of this catalogue count in `XMATCH_MAIN_FLAG`.", examples=[False]
     )
+
+    @property
+    def has_dmag(self) -> bool:
+        """Whether pairs have a difference of magnitudes."""
+        return self.dmag is not None or self.within_sigma is not None
 
     @model_validator(mode="after")
     def _check_expressions(self) -> Self:

@@ -10,7 +10,6 @@ import pyarrow as pa
 
 from hven.model.errors import SourceError
 from hven.plugins.matching.catalogue_reading import CatalogueReader
-from hven.plugins.matching.match_cache import MatchCache
 from hven.plugins.matching.match_columns import (
     build_candidate_arrays,
     build_log_texts,
@@ -19,9 +18,11 @@ from hven.plugins.matching.match_columns import (
     list_object_columns,
 )
 from hven.plugins.matching.match_options import REFERENCE_NAME, Options, list_match_queries
-from hven.plugins.matching.match_verdicts import CandidatePairs, MatchRule, judge_pairs
+from hven.plugins.matching.match_store import MatchStore
+from hven.plugins.matching.match_update import CatalogueMatcher
 from hven.plugins.matching.pair_expressions import PairExpressions
-from hven.plugins.matching.pair_search import PairSearch, read_reference
+from hven.plugins.matching.pair_search import read_reference
+from hven.plugins.matching.row_digests import DIGEST_COLUMN, DigestReader
 from hven.plugins.matching.star_groups import find_star_groups
 from hven.sources import FILE_FACT_COLUMNS, ROW_NUMBER_COLUMN, InputVersion, SourceContext, SourceKindTraits
 from hven.sources.api.rows import build_source_batch, limit_rows, resolve_column_names
@@ -32,11 +33,9 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from hven.model.table import Column
-    from hven.plugins.matching.match_verdicts import MatchVerdicts
-    from hven.plugins.matching.pair_search import FoundPairs, ReferenceStars
+    from hven.plugins.matching.match_store import CatalogueMatch
+    from hven.plugins.matching.pair_search import ReferenceStars
     from hven.sources import Source, SourceQueryRunner
-
-    Floats = npt.NDArray[np.float64]
 
 TRAITS = SourceKindTraits(list_queries=list_match_queries, is_made_by_queries=True)
 
@@ -61,7 +60,6 @@ class MatchSource:
         self.options = options
         self.context = context
         self._run_query = run_query
-        self._cache = MatchCache(context, options)
         keeps_motionless = options.missing_motion == "zero"
         self._reference = CatalogueReader(REFERENCE_NAME, options.reference, run_query, keeps_motionless)
         # the motion of a partner matters only if it is moved to a common epoch
@@ -77,6 +75,7 @@ class MatchSource:
             )
             for name, reader in self._readers.items()
         }
+        self._store = MatchStore(context, options, {REFERENCE_NAME: self._reference, **self._readers})
 
     def list_columns(self) -> list[Column]:
         """List the columns of the result."""
@@ -111,8 +110,9 @@ class MatchSource:
         for expressions in self._expressions.values():
             expressions.check_types(self._run_query)
         if self.options.rows != "objects":
-            return list_candidate_columns(self._reference)
-        with_dmag = [name for name, catalogue in self.options.catalogues.items() if catalogue.dmag is not None]
+            has_sigma = any(catalogue.within_sigma is not None for catalogue in self.options.catalogues.values())
+            return list_candidate_columns(self._reference, has_sigma=has_sigma)
+        with_dmag = [name for name, catalogue in self.options.catalogues.items() if catalogue.has_dmag]
         has_groups = self.options.groups is not None
         return list_object_columns(self._reference, self._readers, has_groups=has_groups, with_dmag=with_dmag)
 
@@ -128,66 +128,37 @@ class MatchSource:
         }
         own_columns = (*self._reference.shown_columns, self._reference.longitude, self._reference.latitude)
         shown_columns = {column.name: column for column in own_columns}
-        reference = read_reference(self._reference, list({**shown_columns, **read_columns}.values()))
+        columns = [*{**shown_columns, **read_columns}.values(), DIGEST_COLUMN]
+        reference = read_reference(DigestReader(self._reference), columns)
         report_star_counts(self.context, self._reference)
         if self.options.rows == "objects":
             yield self._build_objects(reference)
             return
         for name in self._readers:
-            pairs, verdicts, values = self._match_catalogue(name, reference)
+            match = self._match_catalogue(name, reference)
             own_arrays = [reference.rows.column(column.name).combine_chunks() for column in self._columns[:3]]
-            arrays = build_candidate_arrays(name, own_arrays, pairs, verdicts, values)
+            arrays = build_candidate_arrays(name, own_arrays, match.pairs, match.verdicts, match.values)[
+                : len(self._schema)
+            ]
             batch = pa.RecordBatch.from_arrays(
-                [array.cast(field.type) for array, field in zip(arrays, self._schema, strict=True)], schema=self._schema
+                [array.cast(field.type) for array, field in zip(arrays, self._schema, strict=False)],
+                schema=self._schema,
             )
             yield batch if self.options.rows == "candidates" else batch.filter(batch.column("is_partner"))
 
-    def _match_catalogue(
-        self, name: str, reference: ReferenceStars
-    ) -> tuple[FoundPairs, MatchVerdicts, dict[str, Floats]]:
-        match = self._cache.load_match(name)
-        if match is None:
-            match = self._compute_match(name, reference)
-            self._cache.store_match(name, match)
+    def _match_catalogue(self, name: str, reference: ReferenceStars) -> CatalogueMatch:
+        stored = self._store.load_match(name)
+        if stored is not None and stored.is_of_this_run:
+            return stored.match
+        matcher = CatalogueMatcher(
+            self._readers[name], self._expressions[name], self.options, self._run_query, self._report_star_counts
+        )
+        match, cell_digests = matcher.compute_match(reference, stored)
+        self._store.store_match(name, match, reference, cell_digests)
         return match
 
-    def _compute_match(
-        self, name: str, reference: ReferenceStars
-    ) -> tuple[FoundPairs, MatchVerdicts, dict[str, Floats]]:
-        reader, expressions, catalogue = self._readers[name], self._expressions[name], self.options.catalogues[name]
-        search = PairSearch(
-            reference,
-            reader,
-            catalogue.radius + catalogue.mates,
-            motion=self.options.motion,
-            common_epoch=self.options.epoch,
-        )
-        pairs = search.find_pairs([*expressions.read_columns[name].values(), *reader.shown_columns])
+    def _report_star_counts(self, reader: CatalogueReader) -> None:
         report_star_counts(self.context, reader)
-        owners = {REFERENCE_NAME: (reference.rows, pa.array(pairs.reference_rows)), name: (pairs.rows, None)}
-        arrays = {}
-        for owner, column_name, _ in expressions.list_columns():
-            rows, places = owners[owner]
-            array = rows.column(column_name).combine_chunks()
-            arrays[f"{owner}.{column_name}"] = array if places is None else array.take(places)
-        values = expressions.evaluate(arrays, pairs.separations, self._run_query)
-        fulfilled = values.get("fulfilled", np.ones(len(pairs.separations))) == 1
-        candidates = CandidatePairs(
-            reference_rows=pairs.reference_rows,
-            partner_ranks=pairs.ranks,
-            separations=pairs.separations,
-            scores=values["score"],
-            fulfilled=fulfilled,
-            reference_vectors=pairs.reference_vectors,
-            partner_vectors=pairs.partner_vectors,
-        )
-        rule = MatchRule(
-            radius_arcsec=catalogue.radius,
-            mates_radius_arcsec=catalogue.mates,
-            best=catalogue.best,
-            ambiguous_difference=catalogue.ambiguous,
-        )
-        return pairs, judge_pairs(candidates, rule, len(reference.ids)), values
 
     def _build_objects(self, reference: ReferenceStars) -> pa.RecordBatch:
         count = len(reference.ids)
@@ -198,8 +169,9 @@ class MatchSource:
         flags_by_catalogue = {}
         group_ids, group_sizes = self._find_groups(reference)
         for name, reader in self._readers.items():
-            pairs, verdicts, values = self._match_catalogue(name, reference)
-            arrays |= build_partner_arrays(name, reader, pairs, verdicts, values)
+            match = self._match_catalogue(name, reference)
+            verdicts = match.verdicts
+            arrays |= build_partner_arrays(name, reader, match.pairs, verdicts, match.values)
             flags_by_catalogue[name] = verdicts.flags
             all_flags |= verdicts.flags
             if self.options.catalogues[name].main:

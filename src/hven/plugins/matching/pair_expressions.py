@@ -20,13 +20,14 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from hven.adql.syntax_tree import Expr
-    from hven.plugins.matching.match_options import PartnerOptions
+    from hven.plugins.matching.match_options import PartnerOptions, SigmaOptions
     from hven.sources import SourceQueryRunner
 
     Floats = npt.NDArray[np.float64]
 
 PAIRS_TABLE = ("tap_upload", "candidate_pairs")
 SEPARATION, NUMBER = "separation", "pair_number"
+SIGMA_ITEMS = ("sigma_magnitude", "sigma_other_magnitude", "sigma_error", "sigma_other_error")
 
 
 class PairExpressions:
@@ -57,6 +58,11 @@ class PairExpressions:
         if options.condition is not None:
             condition = self._write_expression("and", parse_condition(options.condition))
             items["fulfilled"] = f"CASE WHEN {condition} THEN 1 ELSE 0 END"
+        self._sigma_options = options.within_sigma
+        if options.within_sigma is not None:
+            sigma_texts = (*options.within_sigma.magnitudes, *options.within_sigma.errors)
+            for item, text in zip(SIGMA_ITEMS, sigma_texts, strict=False):
+                items[item] = self._write_expression("within_sigma", parse_expression(text))
         self.is_separation_only = set(items) == {"score"} and options.score.strip().lower() == SEPARATION
         self._item_names = tuple(items)
         written_items = ", ".join(f"{text} AS {item}" for item, text in items.items())
@@ -102,7 +108,8 @@ class PairExpressions:
         Returns
         -------
         values
-            ``score``, ``dmag`` and ``fulfilled``, as far as the options have them; NaN: null. Shape (n,) each.
+            ``score``, ``dmag``, ``dmag_sigma`` and ``fulfilled``, as far as the options have them; NaN: null.
+            Shape (n,) each.
         """
         if self.is_separation_only:
             return {"score": separations}
@@ -111,6 +118,8 @@ class PairExpressions:
             rows = np.asarray(batch.column(NUMBER))
             for name in self._item_names:
                 values[name][rows] = to_floats(batch.column(name))
+        if self._sigma_options is not None:
+            _apply_sigma_limit(values, self._sigma_options)
         return values
 
     def _build_upload(self, arrays: Mapping[str, pa.Array], separations: Floats) -> dict[str, tuple[Table, pa.Table]]:
@@ -155,6 +164,21 @@ class PairExpressions:
         column = find_column(self._columns[owner], reference.name.name, f"`{key}` of the catalogue {self._name}")
         self.read_columns[owner][column.name] = column
         return f"{owner}.{column.name}"
+
+
+def _apply_sigma_limit(values: dict[str, Floats], options: SigmaOptions) -> None:
+    """Compare the difference of two magnitudes with the larger one of their errors, and replace them by the result.
+
+    A star of the reference without a magnitude fits all candidates.
+    """
+    count = len(values["score"])
+    magnitude, other_magnitude, *errors = (values.pop(item, np.full(count, np.nan)) for item in SIGMA_ITEMS)
+    error = np.minimum(np.fmax(np.fmax(errors[0], errors[1]), options.smallest), options.largest)
+    difference = magnitude - other_magnitude
+    values.setdefault("dmag", difference)
+    sigmas = np.where(np.isnan(magnitude), 0.0, np.abs(difference) / error)
+    values["dmag_sigma"] = sigmas
+    values["fulfilled"] = values.get("fulfilled", np.ones(count)) * (sigmas <= options.limit)
 
 
 def find_column(columns: Sequence[Column], name: str, user: str) -> Column:

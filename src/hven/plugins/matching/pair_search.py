@@ -16,7 +16,7 @@ from hven.plugins.matching.star_positions import (
     compute_coordinates,
     compute_separations,
 )
-from hven.plugins.matching.zone_index import TooManyPairsError, ZoneIndex
+from hven.plugins.matching.zone_index import MAX_TESTED_PAIRS, TooManyPairsError, ZoneIndex
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from hven.model.table import Column
-    from hven.plugins.matching.catalogue_reading import CatalogueReader, StarBatch, StarReader
+    from hven.plugins.matching.catalogue_reading import StarBatch, StarReader
 
     Floats = npt.NDArray[np.float64]
     Rows = npt.NDArray[np.int64]
@@ -49,6 +49,21 @@ class ReferenceStars:
     ids: pa.Array
     positions: StarPositions
     rows: pa.Table
+
+    def select_stars(self, numbers: Rows) -> ReferenceStars:
+        """Return some of the stars.
+
+        Parameters
+        ----------
+        numbers
+            Their numbers in ascending order, shape (m,).
+        """
+        places = pa.array(numbers)
+        return ReferenceStars(
+            ids=self.ids.take(places),
+            positions=self.positions.select_stars(numbers),
+            rows=self.rows.take(places).combine_chunks(),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,8 +92,27 @@ class FoundPairs:
     partner_vectors: Floats
     rows: pa.Table
 
+    def select_pairs(self, numbers: Rows) -> FoundPairs:
+        """Return some of the pairs.
 
-def read_reference(reader: CatalogueReader, further_columns: Sequence[Column]) -> ReferenceStars:
+        Parameters
+        ----------
+        numbers
+            Their numbers, shape (m,).
+        """
+        places = pa.array(numbers)
+        return FoundPairs(
+            reference_rows=self.reference_rows[numbers],
+            ids=self.ids.take(places),
+            ranks=self.ranks[numbers],
+            separations=self.separations[numbers],
+            reference_vectors=self.reference_vectors[numbers],
+            partner_vectors=self.partner_vectors[numbers],
+            rows=self.rows.take(places).combine_chunks(),
+        )
+
+
+def read_reference(reader: StarReader, further_columns: Sequence[Column]) -> ReferenceStars:
     """Read the reference, and sort it by id.
 
     Parameters
@@ -97,7 +131,7 @@ def read_reference(reader: CatalogueReader, further_columns: Sequence[Column]) -
 
 
 def collect_reference(
-    reader: CatalogueReader, batches: Iterable[StarBatch], further_columns: Sequence[Column]
+    reader: StarReader, batches: Iterable[StarBatch], further_columns: Sequence[Column]
 ) -> ReferenceStars:
     """Collect the rows of a catalogue, and sort them by id.
 
@@ -136,7 +170,7 @@ def collect_reference(
     return ReferenceStars(ids=ids, positions=StarPositions(**arrays), rows=rows.take(order).combine_chunks())
 
 
-def _refuse_repeated_ids(ids: pa.Array, reader: CatalogueReader) -> None:
+def _refuse_repeated_ids(ids: pa.Array, reader: StarReader) -> None:
     if ids.null_count:
         raise DataError(
             f"{ids.null_count:,} rows of {reader.options.table} have no {reader.id.name}",
@@ -168,6 +202,8 @@ class PairSearch:
         ``rigorous`` or ``linear``.
     common_epoch
         The epoch to which all positions are moved; None: the reference is moved to the epochs of the catalogue.
+    max_tested_pairs
+        Pairs of near stars that are tested for a batch of the catalogue; with more, the catalogue is too dense.
     """
 
     def __init__(
@@ -178,7 +214,9 @@ class PairSearch:
         *,
         motion: str,
         common_epoch: float | None,
+        max_tested_pairs: int = MAX_TESTED_PAIRS,
     ) -> None:
+        self._max_tested_pairs = max_tested_pairs
         self._positions = reference.positions
         self._reader = reader
         self._reach_arcsec = reach_arcsec
@@ -201,7 +239,8 @@ class PairSearch:
             vectors = self._positions.compute_vectors(rows, np.full(len(rows), epoch), self._motion)
             longitudes, latitudes = compute_coordinates(vectors)
             largest = float(displacements[classes == number].max())
-            yield rows, ZoneIndex(longitudes, latitudes, self._reach_arcsec + largest + 1e-6)
+            radius = self._reach_arcsec + largest + 1e-6
+            yield rows, ZoneIndex(longitudes, latitudes, radius, max_tested_pairs=self._max_tested_pairs)
 
     def find_pairs(self, further_columns: Sequence[Column]) -> FoundPairs:
         """Read the catalogue, and find all candidate pairs.
@@ -229,11 +268,7 @@ class PairSearch:
                     parts.append(part)
                 rows_before += batch.rows.num_rows
         except TooManyPairsError as error:
-            raise DataError(
-                f"{reader.options.table} is too dense: at least {error.pair_count:,} pairs are within "
-                f"{self._reach_arcsec:g} arcsec",
-                remedy=f"choose a smaller `radius` or `mates` for {reader.name}, or exclude rows with `where`",
-            ) from None
+            raise build_density_error(reader, error.pair_count, self._reach_arcsec) from None
         return self._combine_parts(parts, further_columns)
 
     def _find_batch_pairs(
@@ -292,7 +327,7 @@ class PairSearch:
         )
         rows = pa.Table.from_batches([part[5] for part in parts]).select(names)
         ids = rows.column(reader.id.name).combine_chunks()
-        ranks = self._rank_ids(ids, partners)
+        ranks = rank_candidate_ids(ids, len(np.unique(partners)), reader)
         order = np.lexsort((ranks, references))
         return FoundPairs(
             reference_rows=references[order],
@@ -304,15 +339,48 @@ class PairSearch:
             rows=rows.take(pa.array(order)).combine_chunks(),
         )
 
-    def _rank_ids(self, ids: pa.Array, row_numbers: Rows) -> Rows:
-        reader = self._reader
-        unique_ids = pc.unique(ids)
-        unique_ids = unique_ids.take(pc.sort_indices(unique_ids))
-        star_count = len(np.unique(row_numbers))
-        if ids.null_count or len(unique_ids) != star_count:
-            raise DataError(
-                f"{star_count:,} candidates of {reader.options.table} have only "
-                f"{len(unique_ids) - bool(ids.null_count):,} different values of {reader.id.name}",
-                remedy=f"set `id` of {reader.name} to a column with unique values and without nulls",
-            )
-        return np.asarray(pc.index_in(ids, value_set=unique_ids)).astype(np.int64)
+
+def rank_candidate_ids(ids: pa.Array, star_count: int, reader: StarReader) -> Rows:
+    """Return the number of each candidate in the order of their ids.
+
+    Parameters
+    ----------
+    ids
+        Ids of the candidates, shape (n,).
+    star_count
+        How many different rows of the catalogue are among the candidates.
+    reader
+        The catalogue, for the message.
+
+    Raises
+    ------
+    DataError
+        Two rows have the same id, or one has none.
+    """
+    unique_ids = pc.unique(ids)
+    unique_ids = unique_ids.take(pc.sort_indices(unique_ids))
+    if ids.null_count or len(unique_ids) < star_count:
+        raise DataError(
+            f"{star_count:,} candidates of {reader.options.table} have only "
+            f"{len(unique_ids) - bool(ids.null_count):,} different values of {reader.id.name}",
+            remedy=f"set `id` of {reader.name} to a column with unique values and without nulls",
+        )
+    return np.asarray(pc.index_in(ids, value_set=unique_ids)).astype(np.int64)
+
+
+def build_density_error(reader: StarReader, pair_count: int, reach_arcsec: float) -> DataError:
+    """Build the error for a catalogue that is too dense.
+
+    Parameters
+    ----------
+    reader
+        The catalogue.
+    pair_count
+        The number of pairs that is too large.
+    reach_arcsec
+        Largest distance of a candidate.
+    """
+    return DataError(
+        f"{reader.options.table} is too dense: at least {pair_count:,} pairs are within {reach_arcsec:g} arcsec",
+        remedy=f"choose a smaller `radius` or `mates` for {reader.name}, or exclude rows with `where`",
+    )

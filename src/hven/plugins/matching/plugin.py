@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from hven.model.plugins import PluginPackage
+from hven.model.plugins import PluginPackage, Verb
 
 PLUGIN = PluginPackage(
     name="matching",
     title="Match catalogues of stars, and identify targets by their names and positions",
+    pages="hven.plugins.matching.trial_page:PAGES",
+    scripts="hven.plugins.matching:scripts",
+    translations="hven.plugins.matching:texts",
     protocols={
         "candidates": "hven.plugins.matching.candidate_service",
         "match_limits": "hven.plugins.matching.limit_service",
@@ -14,5 +17,12 @@ PLUGIN = PluginPackage(
     sources={
         "identify": "hven.plugins.matching.identify_source",
         "match": "hven.plugins.matching.match_source",
+    },
+    verbs={
+        "partner-changes": Verb(
+            function="hven.plugins.matching.partner_changes_verb:list_partner_changes",
+            after="diff",
+            examples=("hven partner-changes jsdc.matched 2026-11-12", "hven partner-changes jsdc.matched R1 R2 --json"),
+        )
     },
 )

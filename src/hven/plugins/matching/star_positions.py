@@ -37,6 +37,22 @@ class StarPositions:
     latitude_motions: Floats
     epochs: Floats
 
+    def select_stars(self, rows: Rows) -> StarPositions:
+        """Return the positions of some stars.
+
+        Parameters
+        ----------
+        rows
+            Their numbers, shape (m,).
+        """
+        return StarPositions(
+            longitudes=self.longitudes[rows],
+            latitudes=self.latitudes[rows],
+            longitude_motions=self.longitude_motions[rows],
+            latitude_motions=self.latitude_motions[rows],
+            epochs=self.epochs[rows],
+        )
+
     def compute_vectors(self, rows: Rows, epochs: Floats, motion: str = "rigorous") -> Floats:
         """Compute unit vectors of some stars at other epochs.
 

@@ -49,10 +49,20 @@ class ZoneIndex:
         Finite degrees, shape (n,); longitudes from 0 to 360.
     radius_arcsec
         Largest distance of a pair.
+    max_tested_pairs
+        Pairs that a call of `iterate_pairs` may test.
     """
 
-    def __init__(self, longitudes: Floats, latitudes: Floats, radius_arcsec: float) -> None:
+    def __init__(
+        self,
+        longitudes: Floats,
+        latitudes: Floats,
+        radius_arcsec: float,
+        *,
+        max_tested_pairs: int = MAX_TESTED_PAIRS,
+    ) -> None:
         self.radius_arcsec = radius_arcsec
+        self._max_tested_pairs = max_tested_pairs
         self._zone_degrees = max(radius_arcsec / 3600, MIN_ZONE_DEGREES)
         keys = self._compute_zones(latitudes) * KEY_DEGREES_PER_ZONE + longitudes
         self._order: Rows = np.argsort(keys, kind="stable")
@@ -75,7 +85,7 @@ class ZoneIndex:
         Raises
         ------
         TooManyPairsError
-            More than `MAX_TESTED_PAIRS` pairs would have to be tested.
+            More than `max_tested_pairs` pairs would have to be tested.
         """
         zones = self._compute_zones(latitudes)
         order = np.argsort(zones * KEY_DEGREES_PER_ZONE + longitudes, kind="stable")
@@ -90,7 +100,7 @@ class ZoneIndex:
                 ends = np.searchsorted(self._keys, offsets + high, side="right")
                 windows.append((begins, np.maximum(ends - begins, 0)))
         tested_count = sum(int(counts.sum()) for _, counts in windows)
-        if tested_count > MAX_TESTED_PAIRS:
+        if tested_count > self._max_tested_pairs:
             raise TooManyPairsError(tested_count)
         for begins, counts in windows:
             for rows, places in _expand_windows(begins, counts):
