@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from hven.adql.syntax_tree import Ident
@@ -11,7 +12,7 @@ from hven.model.errors import NotFoundError, suggest_spelling
 from hven.site.auth.session import format_session_cookie, is_cross_site_change
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from starlette.requests import HTTPConnection
 
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 
 ADDRESS_CHARACTERS = "%:/?#[]@!$&'()*+,;=~"  # characters of an address besides letters, digits and "-._"
 PORTAL_SCOPE_KEY = "hven.portal"  # key in a request's scope: the portal to which it came
-LOOPBACK_ADDRESSES = {"127.0.0.1", "::1"}
+PRINCIPAL_SCOPE_KEY = "hven.reader"  # the user of a request
+PROXIES_SCOPE_KEY = "hven.proxies"  # the networks of proxies that may name the client of a request
 # RFC 3986 section 3.2.2, without escapes
 _HOST_PATTERN = re.compile(r"(?:[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,252})|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
 # path of a collection's file, or of what `files`, `previews`, `cubes`, `keywords` and `conversions` derive from it
@@ -173,22 +175,57 @@ def list_base_urls(request: HTTPConnection, settings: Settings) -> list[str]:
 
 
 def get_client_address(request: HTTPConnection) -> str:
-    """Return the network address of the client; behind a proxy on this machine, the one that the proxy names.
+    """Return the network address of the client; behind trusted proxies, the one that the first of them names.
+
+    Each proxy adds the address from which it got the request to the end of X-Forwarded-For. Clients can write anything
+    in front of that, so the last address that is not a trusted proxy's counts.
 
     Parameters
     ----------
     request
         Request of a client.
     """
-    if request.client:
-        peer_address = request.client.host
-    else:
-        peer_address = ""
-    forwarded_header = request.headers.get("x-forwarded-for", "")
-    forwarded_address = forwarded_header.rpartition(",")[2].strip()
-    if forwarded_address and peer_address in LOOPBACK_ADDRESSES:
-        return forwarded_address[:64]
-    return peer_address
+    address = request.client.host if request.client else ""
+    if "x-forwarded-for" not in request.headers:
+        return address
+    proxies = request.scope.get(PROXIES_SCOPE_KEY, ())
+    forwarded_addresses = ",".join(request.headers.getlist("x-forwarded-for")).split(",")
+    while forwarded_addresses and is_in_networks(address, proxies):
+        previous_address = forwarded_addresses.pop().strip()
+        if parse_ip_address(previous_address) is None:
+            break
+        address = previous_address
+    return address
+
+
+@lru_cache(maxsize=4096)
+def parse_ip_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """Parse an IP address; an IPv4 address in IPv6 form becomes IPv4. None: the text is no address.
+
+    Parameters
+    ----------
+    text
+        Any text.
+    """
+    try:
+        address = ipaddress.ip_address(text[:64])
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def is_in_networks(address: str, networks: Iterable[ipaddress.IPv4Network | ipaddress.IPv6Network]) -> bool:
+    """Return whether an address is in one of several networks. A client of a Unix socket has no address.
+
+    Parameters
+    ----------
+    address
+        Any text.
+    networks
+        The networks.
+    """
+    parsed_address = parse_ip_address(address)
+    return parsed_address is not None and any(parsed_address in network for network in networks)
 
 
 def find_client_network(request: HTTPConnection) -> str:
