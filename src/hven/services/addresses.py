@@ -12,7 +12,7 @@ from hven.model.errors import NotFoundError, suggest_spelling
 from hven.site.auth.session import format_session_cookie, is_cross_site_change
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from starlette.requests import HTTPConnection
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 ADDRESS_CHARACTERS = "%:/?#[]@!$&'()*+,;=~"  # characters of an address besides letters, digits and "-._"
 PORTAL_SCOPE_KEY = "hven.portal"  # key in a request's scope: the portal to which it came
 PRINCIPAL_SCOPE_KEY = "hven.reader"  # the user of a request
-PROXIES_SCOPE_KEY = "hven.proxies"  # the networks of proxies that may name the client of a request
+PROXIES_SCOPE_KEY = "hven.proxies"  # the setting `trusted_proxies`
 # RFC 3986 section 3.2.2, without escapes
 _HOST_PATTERN = re.compile(r"(?:[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,252})|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
 # path of a collection's file, or of what `files`, `previews`, `cubes`, `keywords` and `conversions` derive from it
@@ -185,36 +185,27 @@ def get_client_address(request: HTTPConnection) -> str:
     request
         Request of a client.
     """
-    address = request.client.host if request.client else ""
-    if "x-forwarded-for" not in request.headers:
+    client = request.scope.get("client")
+    address: str = client[0] if client else ""
+    headers = [value for name, value in request.scope["headers"] if name == b"x-forwarded-for"]
+    if not headers:
         return address
-    proxies = request.scope.get(PROXIES_SCOPE_KEY, ())
-    forwarded_addresses = ",".join(request.headers.getlist("x-forwarded-for")).split(",")
+    return _find_forwarded_address(address, b",".join(headers), request.scope.get(PROXIES_SCOPE_KEY, ()))
+
+
+@lru_cache(maxsize=4096)
+def _find_forwarded_address(peer_address: str, header: bytes, proxies: tuple[str, ...]) -> str:
+    forwarded_addresses = header[-1000:].decode("latin-1").split(",")
+    address = peer_address
     while forwarded_addresses and is_in_networks(address, proxies):
         previous_address = forwarded_addresses.pop().strip()
-        if parse_ip_address(previous_address) is None:
+        if _parse_ip_address(previous_address) is None:
             break
         address = previous_address
     return address
 
 
-@lru_cache(maxsize=4096)
-def parse_ip_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """Parse an IP address; an IPv4 address in IPv6 form becomes IPv4. None: the text is no address.
-
-    Parameters
-    ----------
-    text
-        Any text.
-    """
-    try:
-        address = ipaddress.ip_address(text[:64])
-    except ValueError:
-        return None
-    return getattr(address, "ipv4_mapped", None) or address
-
-
-def is_in_networks(address: str, networks: Iterable[ipaddress.IPv4Network | ipaddress.IPv6Network]) -> bool:
+def is_in_networks(address: str, networks: Sequence[str]) -> bool:
     """Return whether an address is in one of several networks. A client of a Unix socket has no address.
 
     Parameters
@@ -222,10 +213,22 @@ def is_in_networks(address: str, networks: Iterable[ipaddress.IPv4Network | ipad
     address
         Any text.
     networks
-        The networks.
+        Networks as ``10.1.0.0/24``.
     """
-    parsed_address = parse_ip_address(address)
-    return parsed_address is not None and any(parsed_address in network for network in networks)
+    parsed_address = _parse_ip_address(address)
+    return parsed_address is not None and any(parsed_address in _parse_network(network) for network in networks)
+
+
+def _parse_ip_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """Parse an IP address; an IPv4 address in IPv6 form becomes IPv4. None: the text is no address."""
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+_parse_network = lru_cache(maxsize=1000)(ipaddress.ip_network)
 
 
 def find_client_network(request: HTTPConnection) -> str:
@@ -239,8 +242,11 @@ def find_client_network(request: HTTPConnection) -> str:
         Any request.
     """
     address = get_client_address(request)
-    if ":" not in address:
-        return address
+    return address if ":" not in address else _find_ipv6_network(address)
+
+
+@lru_cache(maxsize=4096)
+def _find_ipv6_network(address: str) -> str:
     try:
         return str(ipaddress.ip_network((address, 64), strict=False))
     except ValueError:

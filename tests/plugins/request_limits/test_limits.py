@@ -25,7 +25,7 @@ from hven.plugins.request_limits import limit_gate
 from hven.plugins.request_limits.limit_checks import find_limit_faults
 from hven.plugins.request_limits.limit_gate import LimitGate, compute_rate_wait, find_applicable_limit
 from hven.plugins.request_limits.settings import LIMITS_SECTION, RequestLimit
-from hven.plugins.request_limits.shared_counts import MAX_PROCESSES, SLOTS_PER_BUCKET, SharedCounts, UserUsage
+from hven.plugins.request_limits.shared_counts import MAX_PROCESSES, SLOTS_PER_BUCKET, Ceilings, SharedCounts, UserUsage
 from hven.site import Site
 from hven.site.auth import Principal
 from hven.testing.site import open_tiny_site
@@ -249,12 +249,12 @@ def test_a_minute_slides_and_a_day_ends() -> None:
     counts = SharedCounts(lambda: now[0])
     slot, key = counts.find_slot("anna") or (0, 0)
     for _ in range(10):
-        counts.count_request(slot)
+        counts.count_request(slot, Ceilings())
         counts.end_request(slot, key, 7)
     assert counts.read_usage(slot) == UserUsage(0, 10, 0, 70)
     now[0] += 60
     assert counts.read_usage(slot) == UserUsage(0, 0, 10, 70)
-    counts.count_request(slot)
+    counts.count_request(slot, Ceilings())
     assert counts.read_usage(slot) == UserUsage(1, 1, 10, 70)
     now[0] += 120
     assert counts.read_usage(slot) == UserUsage(1, 0, 0, 70)
@@ -265,7 +265,7 @@ def test_a_minute_slides_and_a_day_ends() -> None:
 def count_in_process(counts: SharedCounts, ends: bool, number: int) -> None:
     slot, key = counts.find_slot("anna") or (0, 0)
     for _ in range(number):
-        counts.count_request(slot)
+        counts.count_request(slot, Ceilings())
         if ends:
             counts.end_request(slot, key, 1)
 
@@ -273,7 +273,7 @@ def count_in_process(counts: SharedCounts, ends: bool, number: int) -> None:
 def test_processes_share_counts_and_a_dead_one_leaves_no_requests() -> None:
     counts = SharedCounts()
     slot, _ = counts.find_slot("anna") or (0, 0)
-    counts.count_request(slot)
+    counts.count_request(slot, Ceilings())
     forks = multiprocessing.get_context("fork")
     for ends, number in ((True, 3), (False, 2)):
         process = forks.Process(target=count_in_process, args=(counts, ends, number))
@@ -297,17 +297,17 @@ def test_more_users_than_slots_displace_those_who_used_least(monkeypatch: pytest
     slots = {user: counts.find_slot(user) or (0, 0) for user in users}
     assert len({slot for slot, _ in slots.values()}) == SLOTS_PER_BUCKET
     for number, user in enumerate(users):
-        counts.count_request(slots[user][0])
+        counts.count_request(slots[user][0], Ceilings())
         counts.end_request(*slots[user], 100 - number)
     counts.find_slot("another")
     assert [user for user in users if not counts.holds_user(*slots[user])] == [users[-1]]
     counts.end_request(*slots[users[-1]], 5)  # of a request that began before: it is not the other user's
     assert counts.read_usage(slots[users[-1]][0]).rows == 0
     for user in users[:-1]:
-        counts.count_request(slots[user][0])
+        counts.count_request(slots[user][0], Ceilings())
     other = counts.find_slot("another")
     assert other is not None
-    counts.count_request(other[0])
+    counts.count_request(other[0], Ceilings())
     assert counts.find_slot("one too many") is None, "users with requests that run keep their slots"
     assert MAX_PROCESSES >= 8
 
@@ -317,9 +317,9 @@ def test_a_gate_that_fails_admits(limited: Limiter, monkeypatch: pytest.MonkeyPa
         raise ZeroDivisionError
 
     client = limited(RequestLimit(name="all", requests_per_minute=0))
-    monkeypatch.setattr(limit_gate, "_find_excess", fail)
+    monkeypatch.setattr(limit_gate, "_build_limit_error", fail)
     assert list_statuses(client, CONE, NEAR, 1, ANNA) == [200]
-    monkeypatch.setattr(limit_gate, "_find_excess", lambda *_: TooManyRequestsError("no"))
+    monkeypatch.setattr(limit_gate, "_build_limit_error", lambda *_: TooManyRequestsError("no"))
     assert list_statuses(client, CONE, NEAR, 1, ANNA) == [429]
 
 

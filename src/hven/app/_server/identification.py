@@ -9,7 +9,6 @@ browser send a request that changes something (`hven.site.auth.session`).
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 import logging
 import secrets
 import time
@@ -90,7 +89,7 @@ class RequestAuthenticator:
         query_faces = [face for face in load_service_faces().values() if face.build_query is not None]
         self._query_paths = (*QUERY_PATHS, *(face.path.partition("{")[0] for face in query_faces))
         self._proxy_header = (settings.login.proxy_header or "").lower().encode()
-        self._proxies = [ipaddress.ip_network(network) for network in settings.login.proxies]
+        self._proxies = settings.login.proxies
         open_schemes = settings.login.schemes
         self._refused_schemes: set[str] = set()
         if "Basic" not in open_schemes:

@@ -7,7 +7,6 @@ headers, logs it, and catches errors that nothing else caught.
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
 import random
 import time
@@ -162,7 +161,7 @@ class RequestMiddleware:
             self._counters = counters
         self._observers = request_observers
         self._gates = request_gates
-        self._proxies = [ipaddress.ip_network(network) for network in settings.trusted_proxies]
+        self._proxies = settings.trusted_proxies
         self._bodies = settings.limits.bodies
         self._request_timeout_seconds = settings.limits.seconds
         self._origins = {origin.encode() for origin in settings.cors}
@@ -233,7 +232,7 @@ class RequestMiddleware:
         if scope[request_bodies.HELD_SLOT_SCOPE_KEY]:
             request_bodies.release_body_slot(scope)
         for report_end in exchange.usage.end_callbacks:
-            report_end()
+            report_end(exchange.usage)
         seconds = time.perf_counter() - exchange.start_time
         logged_status = exchange.status or CLIENT_CLOSED_STATUS
         self._counters.count_request_end(scope["path"], logged_status, seconds, exchange.sent_bytes)

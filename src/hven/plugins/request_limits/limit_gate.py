@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import ipaddress
+import math
 import time
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from hven.model.errors import TooManyRequestsError, format_message
-from hven.plugins.request_limits.settings import get_request_limits
-from hven.plugins.request_limits.shared_counts import DAY_SECONDS, MINUTE_SECONDS, SharedCounts
+from hven.plugins.request_limits.settings import LIMIT_NAMES, get_request_limits
+from hven.plugins.request_limits.shared_counts import DAY_SECONDS, MINUTE_SECONDS, Ceilings, SharedCounts
 from hven.query.query_queue import current_requester
 from hven.services.addresses import get_client_address, is_in_networks
 from hven.services.admission import RequestGate
+from hven.site.auth import ANONYMOUS_PRINCIPAL
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,9 +43,10 @@ def get_shared_counts() -> SharedCounts:
 
 
 class _CountedUser(NamedTuple):
-    """A user of a service, with the limit that applies, and the slot and key of its counts."""
+    """A user of a service, with the limit that applies, and the slot and key of the user's counts."""
 
     limit: RequestLimit
+    ceilings: Ceilings
     slot: int
     key: int
 
@@ -97,28 +99,27 @@ class LimitGate(RequestGate):
         user = self._find_counted_user(request, principal, usage.face)
         if user is None:
             return
-        counts, limit, slot = self._counts, user.limit, user.slot
-        error = _find_excess(limit, counts.read_usage(slot))
-        if error is not None:
+        counts = self._counts
+        if not counts.count_request(user.slot, user.ceilings):
             self._site.counters.count_event(COUNTER_NAME)
-            raise error
-        counts.count_request(slot)
-        usage.end_callbacks = (*usage.end_callbacks, partial(_end_request, counts, user, usage))
+            raise _build_limit_error(user.limit, counts.read_usage(user.slot))
+        usage.end_callbacks = (*usage.end_callbacks, partial(_end_request, counts, user))
 
     def _find_counted_user(self, request: Request, principal: Principal, service: str) -> _CountedUser | None:
         """Return the user of a request with the limit that applies to it; None: no limit does."""
         user_agent = request.headers.get("user-agent", "")[:500].lower() if self._uses_user_agent else ""
+        if principal is not ANONYMOUS_PRINCIPAL:
+            return self._identify_user(principal, service, get_client_address(request), user_agent)
         address = get_client_address(request)
-        if not principal.is_anonymous or principal.groups:
-            return self._identify_user(principal, service, address, user_agent)
         visitor = (address, service, user_agent)
         user = self._visitors.get(visitor)
+        if user is not None and self._counts.holds_user(user.slot, user.key):
+            return user
         if user is None and visitor in self._visitors:
             return None
-        if user is None or not self._counts.holds_user(user.slot, user.key):
-            if len(self._visitors) >= MAX_CACHED_VISITORS:
-                self._visitors = {}
-            user = self._visitors[visitor] = self._identify_user(principal, service, address, user_agent)
+        if len(self._visitors) >= MAX_CACHED_VISITORS:
+            self._visitors = {}
+        user = self._visitors[visitor] = self._identify_user(principal, service, address, user_agent)
         return user
 
     def _identify_user(self, principal: Principal, service: str, address: str, user_agent: str) -> _CountedUser | None:
@@ -130,7 +131,11 @@ class LimitGate(RequestGate):
             return None
         user_name = "" if limit.together else current_requester.get()()
         slot_and_key = self._counts.find_slot(f"{settings.directory}\n{limit.name}\n{user_name}")
-        return slot_and_key and _CountedUser(limit, *slot_and_key)
+        if slot_and_key is None:
+            return None
+        limit_values = (getattr(limit, name) for name in LIMIT_NAMES)
+        ceilings = Ceilings(*(math.inf if value is None else value for value in limit_values))
+        return _CountedUser(limit, ceilings, *slot_and_key)
 
 
 def find_applicable_limit(
@@ -166,11 +171,11 @@ def _fits_user(limit: RequestLimit, principal: Principal, address: str, user_age
         return True
     if any(part.lower() in user_agent for part in limit.user_agents):
         return True
-    return is_in_networks(address, map(ipaddress.ip_network, limit.networks))
+    return is_in_networks(address, limit.networks)
 
 
-def _find_excess(limit: RequestLimit, usage: UserUsage) -> TooManyRequestsError | None:
-    """Return the error of a user who has reached a limit; None: the request may be answered."""
+def _build_limit_error(limit: RequestLimit, usage: UserUsage) -> TooManyRequestsError:
+    """Build the error of a user who has reached a limit."""
     if limit.concurrent is not None and usage.running >= limit.concurrent:
         return TooManyRequestsError(
             format_message(
@@ -182,16 +187,6 @@ def _find_excess(limit: RequestLimit, usage: UserUsage) -> TooManyRequestsError 
             retry_after_seconds=RUNNING_RETRY_SECONDS,
         )
     now = time.time()
-    if limit.requests_per_minute is not None:
-        wait_seconds = compute_rate_wait(usage, limit.requests_per_minute, now % MINUTE_SECONDS / MINUTE_SECONDS)
-        if wait_seconds:
-            return TooManyRequestsError(
-                format_message(
-                    "the limit is {limit:,} requests per minute, and you have sent more", limit.requests_per_minute
-                ),
-                remedy=f"{RETRY_REMEDY}; {LIST_REMEDY}",
-                retry_after_seconds=wait_seconds,
-            )
     if limit.rows_per_day is not None and usage.rows >= limit.rows_per_day:
         return TooManyRequestsError(
             format_message(
@@ -202,7 +197,13 @@ def _find_excess(limit: RequestLimit, usage: UserUsage) -> TooManyRequestsError 
             remedy="send the request again tomorrow (UTC), or ask the operators of the site for more",
             retry_after_seconds=DAY_SECONDS - now % DAY_SECONDS,
         )
-    return None
+    max_per_minute = limit.requests_per_minute or 0
+    wait_seconds = compute_rate_wait(usage, max_per_minute, now % MINUTE_SECONDS / MINUTE_SECONDS)
+    return TooManyRequestsError(
+        format_message("the limit is {limit:,} requests per minute, and you have sent more", max_per_minute),
+        remedy=f"{RETRY_REMEDY}; {LIST_REMEDY}",
+        retry_after_seconds=max(wait_seconds, 1.0),
+    )
 
 
 def compute_rate_wait(usage: UserUsage, max_per_minute: int, minute_share: float) -> float:
@@ -230,6 +231,9 @@ def compute_rate_wait(usage: UserUsage, max_per_minute: int, minute_share: float
 
 
 def _end_request(counts: SharedCounts, user: _CountedUser, usage: RequestUsage) -> None:
-    row_count = sum(answer.row_count for answer in usage.answers)
-    row_count += sum((usage.rows_by_table or {}).values())
+    row_count = 0
+    for answer in usage.answers:
+        row_count += answer.row_count
+    if usage.rows_by_table:
+        row_count += sum(usage.rows_by_table.values())
     counts.end_request(user.slot, user.key, row_count)

@@ -10,6 +10,7 @@ import contextlib
 import ctypes
 import fcntl
 import hashlib
+import math
 import mmap
 import os
 import sys
@@ -59,6 +60,14 @@ class UserUsage(NamedTuple):
         return self.minute_count + self.previous_count * (1.0 - minute_share)
 
 
+class Ceilings(NamedTuple):
+    """Limits as numbers; infinite: no limit."""
+
+    concurrent: float = math.inf
+    requests_per_minute: float = math.inf
+    rows_per_day: float = math.inf
+
+
 class SharedCounts:
     """The counts of a server's users. A process that forks shares them with its children.
 
@@ -77,7 +86,7 @@ class SharedCounts:
         self._process_count = ctypes.c_double.from_buffer(memory, _KEY_BYTES)
         self._cells = (ctypes.c_double * (SLOT_COUNT * _NUMBERS_PER_SLOT)).from_buffer(memory, _CELLS_OFFSET)
         self._process_id = 0
-        self._own_offset: int | None = None  # of the cell of this process in a slot
+        self._own_offset = -1  # of the cell of this process in a slot; negative: it has none
 
     def find_slot(self, user: str) -> tuple[int, int] | None:
         """Return the slot of a user and its key; None: this process cannot count, or all slots are in use.
@@ -87,7 +96,7 @@ class SharedCounts:
         user
             Any text.
         """
-        if self._join_server() is None:
+        if not self._join_server():
             return None
         key = int.from_bytes(hashlib.blake2b(user.encode("utf-8", "replace"), digest_size=8).digest(), "little") or 1
         start = key % (SLOT_COUNT // SLOTS_PER_BUCKET) * SLOTS_PER_BUCKET
@@ -105,7 +114,7 @@ class SharedCounts:
 
     def holds_user(self, slot: int, key: int) -> bool:
         """Return whether a slot is still that of a user."""
-        return self._keys[slot] == key and self._process_id == os.getpid()
+        return self._keys[slot] == key
 
     def read_usage(self, slot: int) -> UserUsage:
         """Add up what all processes have counted for a user.
@@ -131,17 +140,49 @@ class SharedCounts:
             running += cells[offset + _RUNNING]
         return UserUsage(int(running), int(minute_count), int(previous_count), int(rows))
 
-    def count_request(self, slot: int) -> None:
-        """Count a request that is admitted; `end_request` ends it."""
-        cells, cell = self._cells, self._get_own_cell(slot)
-        minute = self._get_time() // MINUTE_SECONDS
-        if cells[cell + _MINUTE] != minute:
-            is_next_minute = cells[cell + _MINUTE] == minute - 1
-            cells[cell + _PREVIOUS_COUNT] = cells[cell + _COUNT] if is_next_minute else 0.0
-            cells[cell + _COUNT] = 0.0
-            cells[cell + _MINUTE] = minute
-        cells[cell + _COUNT] += 1.0
-        cells[cell + _RUNNING] += 1.0
+    def count_request(self, slot: int, ceilings: Ceilings) -> bool:
+        """Count a request, unless that would exceed a limit; `end_request` ends it.
+
+        One pass over the cells, because each request pays for it.
+
+        Parameters
+        ----------
+        slot
+            Slot of the user.
+        ceilings
+            The limits.
+
+        Returns
+        -------
+        admitted
+            Whether it was counted.
+        """
+        now = self._get_time()
+        minute = now // MINUTE_SECONDS
+        previous_weight = 1.0 - now % MINUTE_SECONDS / MINUTE_SECONDS
+        first = slot * _NUMBERS_PER_SLOT
+        numbers = self._cells[first : first + int(self._process_count.value) * _CELL_NUMBERS]
+        running = count = rows = 0.0
+        own_offset = self._own_offset
+        own_numbers = (minute, 1.0, 0.0, 1.0)
+        for offset in range(0, len(numbers), _CELL_NUMBERS):
+            cell_minute, cell_count, previous_count, cell_running, cell_day, cell_rows = numbers[
+                offset : offset + _CELL_NUMBERS
+            ]
+            if cell_minute != minute:  # its count is of an earlier minute
+                previous_count = cell_count if cell_minute == minute - 1.0 else 0.0
+                cell_count = 0.0
+            count += cell_count + previous_count * previous_weight
+            running += cell_running
+            if cell_rows and cell_day == now // DAY_SECONDS:
+                rows += cell_rows
+            if offset == own_offset:
+                own_numbers = (minute, cell_count + 1.0, previous_count, cell_running + 1.0)
+        concurrent, requests_per_minute, rows_per_day = ceilings
+        if running >= concurrent or count + 1.0 > requests_per_minute or rows >= rows_per_day:
+            return False
+        self._cells[first + own_offset : first + own_offset + len(own_numbers)] = own_numbers
+        return True
 
     def end_request(self, slot: int, key: int, row_count: int) -> None:
         """Count the end of a request, and its rows.
@@ -153,20 +194,17 @@ class SharedCounts:
         row_count
             Rows of the answer.
         """
-        if not self.holds_user(slot, key):
+        if self._keys[slot] != key:
             return
-        cells, cell = self._cells, self._get_own_cell(slot)
-        cells[cell + _RUNNING] = max(cells[cell + _RUNNING] - 1.0, 0.0)
+        cells, cell = self._cells, slot * _NUMBERS_PER_SLOT + self._own_offset
+        if cells[cell + _RUNNING] > 0.0:
+            cells[cell + _RUNNING] -= 1.0
         if row_count:
             day = self._get_time() // DAY_SECONDS
             if cells[cell + _DAY] != day:
                 cells[cell + _DAY] = day
                 cells[cell + _ROWS] = 0.0
             cells[cell + _ROWS] += row_count
-
-    def _get_own_cell(self, slot: int) -> int:
-        assert self._own_offset is not None  # noqa: S101  (`find_slot` was called before)
-        return slot * _NUMBERS_PER_SLOT + self._own_offset
 
     def _find_disposable_slot(self, start: int, bucket_keys: list[int]) -> int | None:
         """Find a free slot in a bucket, or that of the user who has used least lately. Running requests keep a slot."""
@@ -182,25 +220,25 @@ class SharedCounts:
 
         return min(idle_slots, key=get_rank, default=None)
 
-    def _join_server(self) -> int | None:
-        """Take a free cell of each slot; a fork does so once more."""
+    def _join_server(self) -> bool:
+        """Take a free cell of each slot, and return whether there was one; a fork does so once more."""
         if self._process_id == os.getpid():
-            return self._own_offset
+            return self._own_offset >= 0
         self._process_id = os.getpid()
-        self._own_offset = None
+        self._own_offset = -1
         for number in range(MAX_PROCESSES):
             with contextlib.suppress(OSError):
                 fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, number)
                 self._own_offset = number * _CELL_NUMBERS
                 break
-        if self._own_offset is None:
-            return None
+        if self._own_offset < 0:
+            return False
         # the process that had the cells before is dead, and so are its requests
         all_cells = np.frombuffer(self._memory, dtype=np.float64, offset=_CELLS_OFFSET)
         all_cells[self._own_offset + _RUNNING :: _NUMBERS_PER_SLOT] = 0.0
         with self._lock_allocation():
             self._process_count.value = max(self._process_count.value, self._own_offset // _CELL_NUMBERS + 1)
-        return self._own_offset
+        return True
 
     @contextlib.contextmanager
     def _lock_allocation(self) -> Iterator[None]:
