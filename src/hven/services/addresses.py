@@ -242,11 +242,8 @@ def find_client_network(request: HTTPConnection) -> str:
         Any request.
     """
     address = get_client_address(request)
-    return address if ":" not in address else _find_ipv6_network(address)
-
-
-@lru_cache(maxsize=4096)
-def _find_ipv6_network(address: str) -> str:
+    if ":" not in address:
+        return address
     try:
         return str(ipaddress.ip_network((address, 64), strict=False))
     except ValueError:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 from hven.model import plugins
-from hven.model.errors import HvenError
 from hven.services.addresses import PRINCIPAL_SCOPE_KEY
 from hven.site import CURRENT_USAGE
 from hven.site.auth import ANONYMOUS_PRINCIPAL
@@ -18,7 +16,6 @@ if TYPE_CHECKING:
     from hven.site import RequestUsage, Site
     from hven.site.auth import Principal
 
-log = logging.getLogger("hven")
 GATES_SCOPE_KEY = "hven.gates"  # the gates that a request must pass
 
 
@@ -65,23 +62,15 @@ def load_request_gates() -> list[type[RequestGate]]:
 
 
 def admit_request(request: Request) -> None:
-    """Raise the error of the first gate that refuses a request. A gate that fails admits it.
+    """Raise the error of the first gate that refuses a request.
 
     Parameters
     ----------
     request
         A request that a route has taken.
     """
-    gates = request.scope.get(GATES_SCOPE_KEY)
     usage = CURRENT_USAGE.get()
-    if not gates or usage is None or not usage.face:
-        return
-    principal = request.scope.get(PRINCIPAL_SCOPE_KEY, ANONYMOUS_PRINCIPAL)
-    for gate in gates:
-        try:
+    if usage is not None and usage.face:
+        principal = request.scope.get(PRINCIPAL_SCOPE_KEY, ANONYMOUS_PRINCIPAL)
+        for gate in request.scope.get(GATES_SCOPE_KEY, ()):
             gate.admit_request(request, principal, usage)
-        except HvenError:
-            raise
-        except Exception as error:
-            where = plugins.describe_error_origin(error)
-            log.exception("a gate failed, and admitted a request (error in %s)", where)

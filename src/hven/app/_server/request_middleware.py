@@ -31,6 +31,7 @@ from hven.services import request_bodies
 from hven.services.address_rewriting import load_address_rewriters
 from hven.services.addresses import PROXIES_SCOPE_KEY
 from hven.services.admission import GATES_SCOPE_KEY
+from hven.services.answer_cache import ANSWER_CACHE_SCOPE_KEY
 from hven.services.errors import log_service_error
 from hven.site import CURRENT_USAGE, AnsweredRequest, RequestUsage
 from hven.site.auth import signed_addresses
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 
     from hven.model.settings import Settings
     from hven.services.admission import RequestGate
+    from hven.services.answer_cache import AnswerCache
     from hven.site import RequestObserverGroup
     from hven.site.auth import People
     from hven.site.store import StateStore
@@ -146,6 +148,7 @@ class RequestMiddleware:
         counters: ProcessCounters | None = None,
         request_observers: RequestObserverGroup | None = None,
         request_gates: Sequence[RequestGate] = (),
+        answer_cache: AnswerCache | None = None,
         load_shedder: LoadShedder | None = None,
         find_people: People | None = None,
     ) -> None:
@@ -161,6 +164,7 @@ class RequestMiddleware:
             self._counters = counters
         self._observers = request_observers
         self._gates = request_gates
+        self._answer_cache = answer_cache
         self._proxies = settings.trusted_proxies
         self._bodies = settings.limits.bodies
         self._request_timeout_seconds = settings.limits.seconds
@@ -276,6 +280,7 @@ class RequestMiddleware:
         scope[request_bodies.HELD_SLOT_SCOPE_KEY] = []
         scope[PROXIES_SCOPE_KEY] = self._proxies
         scope[GATES_SCOPE_KEY] = self._gates
+        scope[ANSWER_CACHE_SCOPE_KEY] = self._answer_cache
         # first of all, so that no log and no face sees the signature
         scope["query_string"], signature = signed_addresses.remove_signature(scope["query_string"])
         if signature is not None:

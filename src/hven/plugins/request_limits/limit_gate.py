@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from functools import partial
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from hven.site import RequestUsage, Site
     from hven.site.auth import Principal
 
+log = logging.getLogger("hven")
 COUNTER_NAME = "limited_requests_total"
 MAX_CACHED_VISITORS = 8192  # pairs of an address and a service whose slot is cached
 RUNNING_RETRY_SECONDS = 5
@@ -77,7 +79,7 @@ class LimitGate(RequestGate):
         get_shared_counts()
 
     def admit_request(self, request: Request, principal: Principal, usage: RequestUsage) -> None:
-        """Admit a request and count it, or raise `TooManyRequestsError`.
+        """Admit a request and count it, or raise `TooManyRequestsError`. A fault of this package admits it.
 
         Parameters
         ----------
@@ -96,6 +98,14 @@ class LimitGate(RequestGate):
             self._visitors = {}
         if not self._limits:
             return
+        try:
+            self._count_or_refuse(request, principal, usage)
+        except TooManyRequestsError:
+            raise
+        except Exception:
+            log.exception("a request could not be counted, and was admitted")
+
+    def _count_or_refuse(self, request: Request, principal: Principal, usage: RequestUsage) -> None:
         user = self._find_counted_user(request, principal, usage.face)
         if user is None:
             return
