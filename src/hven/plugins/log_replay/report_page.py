@@ -56,8 +56,8 @@ def write_report_page(report: ReplayReport, *, log_name: str, new_url: str, old_
     parts.append("<h2>Differences</h2>")
     if differences:
         shown = differences[:MAX_SHOWN_DIFFERENCES]
-        rows = [(request.target, f"{request.count:,}", request.difference) for request in shown]
-        parts.append(_write_table(("Request", "Times", "New answer"), rows))
+        cells = [(request.target, f"{request.count:,}", request.difference) for request in shown]
+        parts.append(_write_table(("Request", "Times", "New answer"), cells))
         if len(differences) > len(shown):
             parts.append(f"<p>{len(differences) - len(shown):,} more differences are not shown.</p>")
     else:

@@ -164,7 +164,7 @@ class SharedCounts:
         numbers = self._cells[first : first + int(self._process_count.value) * _CELL_NUMBERS]
         running = count = rows = 0.0
         own_offset = self._own_offset
-        own_numbers = [minute, 1.0, 0.0, 1.0]
+        own_numbers: list[ctypes.c_double | float] = [minute, 1.0, 0.0, 1.0]
         for offset in range(0, len(numbers), _CELL_NUMBERS):
             cell_minute, cell_count, previous_count, cell_running, cell_day, cell_rows = numbers[
                 offset : offset + _CELL_NUMBERS
