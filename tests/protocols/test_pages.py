@@ -151,10 +151,19 @@ def test_head_has_the_length_of_the_page(hostile: Site) -> None:
 
 def test_robots_read_pages_and_leave_data(client: Client) -> None:
     assert client.get("/robots.txt").text.splitlines()[1:] == [
+        "Allow: /*?lang=",
+        "Disallow: /*?",
         "Disallow: /tap/sync",
         "Disallow: /cone/",
         "Sitemap: http://vo.example/sitemap.xml",
     ]
+
+
+def test_search_engines_index_pages_and_no_searches(client: Client) -> None:
+    assert "x-robots-tag" not in client.get("/").headers
+    assert "x-robots-tag" not in client.get("/", lang="fr").headers
+    assert client.get("/", q="stars").headers["x-robots-tag"] == "noindex"
+    assert "?" not in client.get("/sitemap.xml").text.partition("?>")[2]
 
 
 def test_health_tells_how_many_problems_and_not_which(tmp_path: Path) -> None:

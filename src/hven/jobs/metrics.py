@@ -9,6 +9,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from hven.jobs.health import FAILING_STATE, FRESH_STATE, HELD_STATE, PAUSED_STATE, STALE_STATE, UNSCHEDULED_STATE
+from hven.model import plugins
 from hven.site.counters import TIME_BUCKETS_SECONDS
 
 if TYPE_CHECKING:
@@ -122,6 +123,9 @@ def _list_request_metrics(counters: ProcessCounters) -> Iterator[tuple[str, str,
     yield "query_seconds_total", "counter", help_text, [("", {}, totals.query_seconds)]
     error_samples: list[Sample] = [("", {"kind": kind}, count) for kind, count in totals.errors_by_kind.items()]
     yield "query_errors_total", "counter", "Queries that ended with an error, by its kind.", error_samples
+    for package in plugins.list_plugin_packages():
+        for name, help_text in package.counters.items():
+            yield name, "counter", help_text, [("", {}, totals.event_counts.get(name))]
 
 
 def _list_collection_metrics(status: SiteStatus) -> Iterator[tuple[str, str, str, Iterable[Sample]]]:

@@ -197,6 +197,16 @@ class PluginPackage:
     request_observers
         Classes that get each request that a server has answered, subclasses of `hven.site.RequestObserver`, as
         ``module:name``.
+    counters
+        Counters that `hven.site.counters.ProcessCounters.count_event` counts and the metrics show, with a sentence on
+        each, by their names after ``hven_``, which end in ``_total``.
+    request_gates
+        Classes that can refuse requests before services answer them, subclasses of
+        `hven.services.admission.RequestGate`, as ``module:name``.
+    answer_cache
+        Place of a class that can repeat answers of services, a `hven.services.answer_cache.AnswerCache`, as
+        ``module:name``. Its argument is an
+        `hven.services.face.ServiceContext`. Empty: none.
     result_links
         Functions that write links about the rows of results of queries, each as ``module:name``: ``write(tables,
         base_url) -> str`` with the tables of the query and the address of the site. They return values of the header
@@ -298,6 +308,9 @@ class PluginPackage:
     scripts: str = ""
     translations: str = ""
     request_observers: tuple[str, ...] = field(default=(), metadata=_NAMES_OBJECTS)
+    counters: Mapping[str, str] = field(default_factory=dict)
+    request_gates: tuple[str, ...] = field(default=(), metadata=_NAMES_OBJECTS)
+    answer_cache: str = field(default="", metadata=_NAMES_OBJECTS)
     result_links: tuple[str, ...] = field(default=(), metadata=_NAMES_OBJECTS)
     query_observers: tuple[str, ...] = field(default=(), metadata=_NAMES_OBJECTS)
     landing_pages: str = field(default="", metadata=_NAMES_OBJECTS)

@@ -380,6 +380,10 @@ class TooManyRequestsError(UserError):
 
     label = "TooOften"
 
+    def __init__(self, message: str, *, remedy: str = "", retry_after_seconds: float = 60.0) -> None:
+        super().__init__(message, remedy=remedy)
+        self.retry_after_seconds = retry_after_seconds
+
 
 class UsageError(HvenError):
     """The command line is at fault."""

@@ -24,6 +24,7 @@ from hven.model.errors import TimeLimitError
 from hven.query import WARNING_INFO_NAME, build_result_metadata
 from hven.services._content_encoding import StreamCompressor, choose_encoding
 from hven.services._threads import TurnWaiter, call_in_thread
+from hven.services.answer_cache import store_answer
 from hven.services.errors import log_service_error
 from hven.services.params import get_request_id
 from hven.site import record_sent_data
@@ -210,6 +211,7 @@ async def answer_with_result(
             headers = build_cache_headers(compute_etag(*all_parts), is_public=result.scope.is_public)
             if is_unchanged(request, headers["etag"]) and not result.volatile:
                 result.close()
+                store_answer(request, result, headers, None)
                 return Response(status_code=304, headers=headers)
         if adapt_columns is not None:
             result.replace_column_metadata(adapt_columns(result.columns))
@@ -328,6 +330,7 @@ async def _build_result_response(request: Request, writer: _ResultWriter, header
         )
     if result.failure is not None:
         log_service_error(result.failure, result.request_id)
+    store_answer(request, result, all_headers, begun.first_chunk)
     return answer_with_body(request, begun.first_chunk, all_headers)
 
 
@@ -342,6 +345,7 @@ def _begin_on_event_loop(request: Request, writer: _ResultWriter) -> _ResponseBe
         parts.append(piece)
         if sum(map(len, parts)) > MAX_SINGLE_WRITE_BYTES:
             chunks = ResponseChunks(pieces, writer.result)
+            chunks.kept_chunks = None
             return _ResponseBeginning(b"".join(parts), chunks, DisconnectWatcher(request, writer.result))
     return _ResponseBeginning(b"".join(parts))
 
@@ -550,6 +554,7 @@ class ResponseChunks:
 
     def __init__(self, chunks: Iterator[bytes], result: QueryResult) -> None:
         self.result = result
+        self.kept_chunks: list[bytes] | None = []  # what was read so far; None: it is too large for the cache
         self._chunks: Iterator[bytes] | None = chunks
         self._lock = threading.Lock()
 
@@ -577,6 +582,10 @@ class ResponseChunks:
             chunk = None
             if self._chunks is not None:
                 chunk = next(self._chunks, None)
+            if chunk is not None and self.kept_chunks is not None:
+                self.kept_chunks.append(chunk)
+                if sum(map(len, self.kept_chunks)) > MAX_SINGLE_WRITE_BYTES:
+                    self.kept_chunks = None
             if encoder is not None and chunk is not None:
                 chunk = encoder.compress(chunk)
             self.resume_or_pause_deadline(is_running=False)
@@ -626,6 +635,8 @@ class StreamedResponse(Response):
         if encoding is not None:
             all_headers["content-encoding"] = encoding
         super().__init__(None, 200, all_headers)
+        self._request = request
+        self._answer_headers = headers
         del self.headers["content-length"]
         self._compressor: StreamCompressor | None = None
         if encoding is not None:
@@ -656,6 +667,9 @@ class StreamedResponse(Response):
                     body = chunk if len(chunk) <= CHUNK_BYTES else chunk[start : start + CHUNK_BYTES]
                     await send_with_timeout(send, {"type": "http.response.body", "body": body, "more_body": True})
                 self._chunks.resume_or_pause_deadline(is_running=True)  # also while it waits for a thread
+            kept_chunks = self._chunks.kept_chunks
+            whole_body = None if kept_chunks is None else b"".join(kept_chunks)
+            store_answer(self._request, result, self._answer_headers, whole_body)
             if not self._disconnect_watcher.has_left:
                 last_body = b"" if self._compressor is None else self._compressor.finish()
                 await send_with_timeout(send, {"type": "http.response.body", "body": last_body, "more_body": False})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from hven.adql.syntax_tree import Ident
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 
 ADDRESS_CHARACTERS = "%:/?#[]@!$&'()*+,;=~"  # characters of an address besides letters, digits and "-._"
 PORTAL_SCOPE_KEY = "hven.portal"  # key in a request's scope: the portal to which it came
-LOOPBACK_ADDRESSES = {"127.0.0.1", "::1"}
+PRINCIPAL_SCOPE_KEY = "hven.reader"  # the user of a request
+PROXIES_SCOPE_KEY = "hven.proxies"  # the setting `trusted_proxies`
 # RFC 3986 section 3.2.2, without escapes
 _HOST_PATTERN = re.compile(r"(?:[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,252})|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
 # path of a collection's file, or of what `files`, `previews`, `cubes`, `keywords` and `conversions` derive from it
@@ -173,22 +175,60 @@ def list_base_urls(request: HTTPConnection, settings: Settings) -> list[str]:
 
 
 def get_client_address(request: HTTPConnection) -> str:
-    """Return the network address of the client; behind a proxy on this machine, the one that the proxy names.
+    """Return the network address of the client; behind trusted proxies, the one that the first of them names.
+
+    Each proxy adds the address from which it got the request to the end of X-Forwarded-For. Clients can write anything
+    in front of that, so the last address that is not a trusted proxy's counts.
 
     Parameters
     ----------
     request
         Request of a client.
     """
-    if request.client:
-        peer_address = request.client.host
-    else:
-        peer_address = ""
-    forwarded_header = request.headers.get("x-forwarded-for", "")
-    forwarded_address = forwarded_header.rpartition(",")[2].strip()
-    if forwarded_address and peer_address in LOOPBACK_ADDRESSES:
-        return forwarded_address[:64]
-    return peer_address
+    client = request.scope.get("client")
+    address: str = client[0] if client else ""
+    headers = [value for name, value in request.scope["headers"] if name == b"x-forwarded-for"]
+    if not headers:
+        return address
+    return _find_forwarded_address(address, b",".join(headers), request.scope.get(PROXIES_SCOPE_KEY, ()))
+
+
+@lru_cache(maxsize=4096)
+def _find_forwarded_address(peer_address: str, header: bytes, proxies: tuple[str, ...]) -> str:
+    forwarded_addresses = header[-1000:].decode("latin-1").split(",")
+    address = peer_address
+    while forwarded_addresses and is_in_networks(address, proxies):
+        previous_address = forwarded_addresses.pop().strip()
+        if _parse_ip_address(previous_address) is None:
+            break
+        address = previous_address
+    return address
+
+
+def is_in_networks(address: str, networks: Sequence[str]) -> bool:
+    """Return whether an address is in one of several networks. A client of a Unix socket has no address.
+
+    Parameters
+    ----------
+    address
+        Any text.
+    networks
+        Networks as ``10.1.0.0/24``.
+    """
+    parsed_address = _parse_ip_address(address)
+    return parsed_address is not None and any(parsed_address in _parse_network(network) for network in networks)
+
+
+def _parse_ip_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """Parse an IP address; an IPv4 address in IPv6 form becomes IPv4. None: the text is no address."""
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+_parse_network = lru_cache(maxsize=1000)(ipaddress.ip_network)
 
 
 def find_client_network(request: HTTPConnection) -> str:

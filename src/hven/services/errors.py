@@ -186,7 +186,7 @@ def build_error_headers(error: BaseException) -> Mapping[str, str]:
         Any exception.
     """
     if isinstance(error, errors.TooManyRequestsError):
-        return {"retry-after": "60"}
+        return {"retry-after": str(math.ceil(error.retry_after_seconds))}
     if isinstance(error, errors.OverloadedError):
         retry_seconds = max(math.ceil(error.retry_after_seconds), 1)
         return {"retry-after": str(min(retry_seconds, 60))}
@@ -304,8 +304,8 @@ def get_dali_fault_label(error: Exception) -> str:
     error
         Any exception.
     """
-    status = find_http_status(error)
-    return {503: "TransientFault", 408: "TransientFault", 500: "FatalFault"}.get(status, "UsageFault")
+    labels_by_status = dict.fromkeys((408, 429, 503), "TransientFault") | {500: "FatalFault"}
+    return labels_by_status.get(find_http_status(error), "UsageFault")
 
 
 PLAIN_TEXT_ERRORS = ErrorResponder()

@@ -45,6 +45,8 @@ class RequestUsage:
         Number of rows that are sent in other ways, by the qualified names of their tables.
     files_by_collection
         Collection -> number of files that are sent.
+    end_callbacks
+        Functions that are called with this object when the answer has ended, or broken off.
     """
 
     face: str = ""
@@ -53,6 +55,7 @@ class RequestUsage:
     answers: Sequence[CountedAnswer] = ()
     rows_by_table: Mapping[str, int] | None = None
     files_by_collection: Mapping[str, int] | None = None
+    end_callbacks: Sequence[Callable[[RequestUsage], None]] = ()
 
 
 #: The usage of the request that is answered here; threads that work for the request have it, too.

@@ -15,12 +15,13 @@ import sys
 import threading
 from bisect import bisect_left
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hven.model import errors
+from hven.model import errors, plugins
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,7 +47,9 @@ _REQUESTS_OFFSET = _ERRORS_OFFSET + len(ERROR_KINDS)
 _TIME_BUCKETS_OFFSET = _REQUESTS_OFFSET + len(COUNTED_SERVICES) * len(STATUS_CLASSES)
 _REQUEST_SECONDS_OFFSET = _TIME_BUCKETS_OFFSET + len(COUNTED_SERVICES) * _BUCKET_COUNT
 _BYTES_OFFSET = _REQUEST_SECONDS_OFFSET + len(COUNTED_SERVICES)
-COUNTERS_PER_PROCESS = _BYTES_OFFSET + len(COUNTED_SERVICES)
+_EVENTS_OFFSET = _BYTES_OFFSET + len(COUNTED_SERVICES)
+MAX_PACKAGE_COUNTERS = 32
+COUNTERS_PER_PROCESS = _EVENTS_OFFSET + MAX_PACKAGE_COUNTERS
 MEMORY_BYTES = MAX_PROCESSES * COUNTERS_PER_PROCESS * 8
 
 
@@ -72,6 +75,8 @@ class ServerCounterTotals:
         Service -> numbers of requests by `TIME_BUCKETS_SECONDS`, and those that took longer.
     seconds_by_service, bytes_by_service
         Service -> sum.
+    event_counts
+        Counter of a plug-in package -> number of events.
     """
 
     process_count: int
@@ -85,6 +90,7 @@ class ServerCounterTotals:
     time_histograms: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     seconds_by_service: Mapping[str, float] = field(default_factory=dict)
     bytes_by_service: Mapping[str, int] = field(default_factory=dict)
+    event_counts: Mapping[str, int] = field(default_factory=dict)
 
 
 class ProcessCounters:
@@ -201,6 +207,17 @@ class ProcessCounters:
             self._row[_QUERY_COUNT_OFFSET] += 1.0
             self._row[_get_error_position(error_kind)] += 1.0
 
+    def count_event(self, counter_name: str) -> None:
+        """Count an event of a plug-in package.
+
+        Parameters
+        ----------
+        counter_name
+            Name of a counter in `hven.model.plugins.PluginPackage.counters`.
+        """
+        with self._lock:
+            self._row[_find_event_positions()[counter_name]] += 1.0
+
     # --- sums ------------------------------------------------------------------------------------------------
 
     def sum_processes(self) -> ServerCounterTotals:
@@ -244,6 +261,7 @@ class ProcessCounters:
             time_histograms=time_histograms,
             seconds_by_service=seconds_by_service,
             bytes_by_service=bytes_by_service,
+            event_counts={name: int(total[position]) for name, position in _find_event_positions().items()},
         )
 
     def summarize(self) -> dict[str, object]:
@@ -267,6 +285,14 @@ class ProcessCounters:
 
 def _get_error_position(error_kind: str) -> int:
     return _ERRORS_OFFSET + _ERROR_KIND_NUMBERS.get(error_kind, len(ERROR_KINDS) - 1)
+
+
+@cache
+def _find_event_positions() -> Mapping[str, int]:
+    """Return the positions of the counters of all packages: the same in each process, whatever the settings select."""
+    packages = plugins.list_installed_packages()
+    names = sorted(name for package in packages for name in package.counters)[:MAX_PACKAGE_COUNTERS]
+    return {name: _EVENTS_OFFSET + number for number, name in enumerate(names)}
 
 
 def create_counter_memory() -> None:

@@ -16,13 +16,14 @@ from starlette.routing import Match, Route, Router
 
 from hven import services
 from hven.app._server import worker_load
-from hven.app._server.identification import PRINCIPAL_SCOPE_KEY
 from hven.app._server.problem_log import SiteProblemLog
 from hven.app._server.request_middleware import RequestMiddleware
 from hven.jobs import child_processes
 from hven.jobs.health import SiteHealthMonitor
+from hven.model import plugins
 from hven.portal.faces.portal import send_not_found
-from hven.services.addresses import PORTAL_SCOPE_KEY
+from hven.services.addresses import PORTAL_SCOPE_KEY, PRINCIPAL_SCOPE_KEY
+from hven.services.admission import load_request_gates
 from hven.services.face import ServiceContext, load_service_faces
 from hven.site import CURRENT_USAGE, RequestObserverGroup, find_groups_and_aliases
 from hven.site.auth import ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES, with_service_and_portal_policies
@@ -138,6 +139,7 @@ def _build_application(
         request_observers.stop()
         site.close()
 
+    cache_classes = [cache_class for _, cache_class in plugins.iterate_package_objects("answer_cache")]
     app = _PortalDispatcher(service_context, run_lifespan)
     return RequestMiddleware(
         app,
@@ -145,6 +147,8 @@ def _build_application(
         site.store,
         counters=site.counters,
         request_observers=request_observers,
+        request_gates=[site.get_or_create(gate, site) for gate in load_request_gates()],
+        answer_cache=cache_classes[0](service_context) if cache_classes else None,
         find_people=partial(find_groups_and_aliases, site),
     )
 

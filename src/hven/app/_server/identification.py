@@ -9,7 +9,6 @@ browser send a request that changes something (`hven.site.auth.session`).
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 import logging
 import secrets
 import time
@@ -26,16 +25,13 @@ from hven import services
 from hven.model import plugins
 from hven.model.errors import ForbiddenError, HvenError, StorageError, UnauthenticatedError
 from hven.query.query_queue import current_requester
-from hven.services.addresses import build_session_cookie
+from hven.services.addresses import PRINCIPAL_SCOPE_KEY, build_session_cookie, is_in_networks
 from hven.services.face import load_service_faces
 from hven.site.auth import impersonation, invitations, signed_addresses, with_known_groups_and_names
 from hven.site.auth.local import TOKEN_SCOPE_GROUPS, LocalIdentityProvider, build_principal, get_claimed_account
 from hven.site.auth.session import SAFE_METHODS, is_cross_site_change
 
 if TYPE_CHECKING:
-    from ipaddress import IPv4Address, IPv6Address
-
-    Address = IPv4Address | IPv6Address
     from collections.abc import Mapping
 
     from starlette.types import Scope
@@ -45,7 +41,6 @@ if TYPE_CHECKING:
     from hven.site.store import StateStore
 
 log = logging.getLogger("hven")
-PRINCIPAL_SCOPE_KEY = "hven.reader"
 CREDENTIAL_CACHE_SECONDS = 0.5  # time for which verified credentials are cached
 MAX_CACHED_CREDENTIALS = 4096
 SESSION_OVER_SCOPE_KEY = "hven.over"  # set if the cookie of a request is of a session that is over
@@ -94,7 +89,7 @@ class RequestAuthenticator:
         query_faces = [face for face in load_service_faces().values() if face.build_query is not None]
         self._query_paths = (*QUERY_PATHS, *(face.path.partition("{")[0] for face in query_faces))
         self._proxy_header = (settings.login.proxy_header or "").lower().encode()
-        self._proxies = [ipaddress.ip_network(network) for network in settings.login.proxies]
+        self._proxies = settings.login.proxies
         open_schemes = settings.login.schemes
         self._refused_schemes: set[str] = set()
         if "Basic" not in open_schemes:
@@ -346,19 +341,12 @@ class RequestAuthenticator:
         header_name = self._proxy_header.decode()
         header_count = sum(name == self._proxy_header for name, _ in scope["headers"])
         client = scope.get("client") or ("",)
-        try:
-            address: Address | None = ipaddress.ip_address(client[0])
-        except ValueError:  # a client of a Unix socket has no address
-            address = None
-        if isinstance(address, ipaddress.IPv6Address):
-            address = address.ipv4_mapped or address
-        is_proxy = address is not None and any(address in network for network in self._proxies)
-        if header_count != 1 or not is_proxy:
+        if header_count != 1 or not is_in_networks(client[0], self._proxies):
             log.warning(
                 "ignored the header %s from %s: the address is not in login.proxies, or the request contains the "
                 "header several times",
                 header_name,
-                address,
+                client[0],
             )
             raise UnauthenticatedError(
                 "only the site's proxy may state who is logged in", remedy="send the request through the proxy"

@@ -32,6 +32,7 @@ from hven.model.errors import HvenError
 from hven.portal.faces.portal import load_package_pages
 from hven.query import memory_watchdog
 from hven.services import face
+from hven.services.admission import load_request_gates
 from hven.site import Site, counters, prepare_request_observers
 from hven.site.descriptor_watch import preload_descriptors
 from hven.site.library_pages import release_library_pages
@@ -160,6 +161,8 @@ def serve_site(settings: Settings, *, host: str, port: int, workers: int) -> Non
     os.environ[SITE_DIRECTORY_VARIABLE] = str(settings.directory.resolve())
     counters.create_counter_memory()
     prepare_request_observers()
+    for gate in load_request_gates():
+        gate.prepare_processes()
     try:
         _preload_worker_modules(settings, store)
     finally:

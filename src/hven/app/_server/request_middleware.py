@@ -29,17 +29,22 @@ from hven.portal.portals import PortalRouter, with_page_cookies
 from hven.query.query_queue import current_requester
 from hven.services import request_bodies
 from hven.services.address_rewriting import load_address_rewriters
+from hven.services.addresses import PROXIES_SCOPE_KEY
+from hven.services.admission import GATES_SCOPE_KEY
+from hven.services.answer_cache import ANSWER_CACHE_SCOPE_KEY
 from hven.services.errors import log_service_error
 from hven.site import CURRENT_USAGE, AnsweredRequest, RequestUsage
 from hven.site.auth import signed_addresses
 from hven.site.counters import ProcessCounters
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from hven.model.settings import Settings
+    from hven.services.admission import RequestGate
+    from hven.services.answer_cache import AnswerCache
     from hven.site import RequestObserverGroup
     from hven.site.auth import People
     from hven.site.store import StateStore
@@ -142,6 +147,8 @@ class RequestMiddleware:
         *,
         counters: ProcessCounters | None = None,
         request_observers: RequestObserverGroup | None = None,
+        request_gates: Sequence[RequestGate] = (),
+        answer_cache: AnswerCache | None = None,
         load_shedder: LoadShedder | None = None,
         find_people: People | None = None,
     ) -> None:
@@ -156,6 +163,9 @@ class RequestMiddleware:
         else:
             self._counters = counters
         self._observers = request_observers
+        self._gates = request_gates
+        self._answer_cache = answer_cache
+        self._proxies = settings.trusted_proxies
         self._bodies = settings.limits.bodies
         self._request_timeout_seconds = settings.limits.seconds
         self._origins = {origin.encode() for origin in settings.cors}
@@ -225,6 +235,8 @@ class RequestMiddleware:
         self._load_shedder.record_loop_activity()
         if scope[request_bodies.HELD_SLOT_SCOPE_KEY]:
             request_bodies.release_body_slot(scope)
+        for report_end in exchange.usage.end_callbacks:
+            report_end(exchange.usage)
         seconds = time.perf_counter() - exchange.start_time
         logged_status = exchange.status or CLIENT_CLOSED_STATUS
         self._counters.count_request_end(scope["path"], logged_status, seconds, exchange.sent_bytes)
@@ -266,6 +278,9 @@ class RequestMiddleware:
         """Set the limits of a request, and move its signature out of the address; return whether it has one."""
         scope[request_bodies.BODY_SLOTS_SCOPE_KEY] = self._bodies
         scope[request_bodies.HELD_SLOT_SCOPE_KEY] = []
+        scope[PROXIES_SCOPE_KEY] = self._proxies
+        scope[GATES_SCOPE_KEY] = self._gates
+        scope[ANSWER_CACHE_SCOPE_KEY] = self._answer_cache
         # first of all, so that no log and no face sees the signature
         scope["query_string"], signature = signed_addresses.remove_signature(scope["query_string"])
         if signature is not None:

@@ -545,7 +545,8 @@ class HealthSettings:
     )
 
 
-def _normalize_network(text: str) -> str:
+def normalize_network(text: str) -> str:
+    """Write a network, or an address as a network, in its usual form."""
     return str(ip_network(text))
 
 
@@ -613,7 +614,7 @@ class LoginSettings:
         pattern="^[A-Za-z][A-Za-z0-9-]{0,60}$",
         example="the name of a header such as 'X-Remote-User'",
     )
-    proxies: tuple[Annotated[str, AfterValidator(_normalize_network)], ...] = define_setting(
+    proxies: tuple[Annotated[str, AfterValidator(normalize_network)], ...] = define_setting(
         (),
         (
             "addresses or networks of the proxy that sends `proxy_header`, as seen from this server, for example "

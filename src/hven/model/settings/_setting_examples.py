@@ -41,6 +41,7 @@ roots = ["/archive/omega"]
     "Other servers": """\
 allow_private = true
 ceilings = {"archive.example.org" = 0.5}
+trusted_proxies = ["127.0.0.1", "10.1.0.0/24"]
 cors = ["https://plots.example.org"]
 origins = ["https://img.example.org"]
 surveys = ["https://hips.example.org/DSSColor"]

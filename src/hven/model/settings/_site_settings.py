@@ -33,10 +33,11 @@ from hven.model.settings._sections import (
     SampleReaderProgram,
     ScheduleSettings,
     define_setting,
+    normalize_network,
 )
 
 if TYPE_CHECKING:  # as in `_sections`
-    from pydantic import Field
+    from pydantic import AfterValidator, Field
 
 # both go into the content security policy without a change
 ORIGIN_PATTERN = r"^https?://(?:\*\.)?[A-Za-z0-9.-]+(?::[0-9]{1,5})?$"
@@ -179,6 +180,11 @@ class Settings:
             "maximum number of requests per second to each other host, from all processes together. Example: "
             '"simbad.cds.unistra.fr" = 5, "ned.ipac.caltech.edu" = 1. SIMBAD and NED have these limits by default'
         ),
+    )
+    trusted_proxies: tuple[Annotated[str, AfterValidator(normalize_network)], ...] = define_setting(
+        ("127.0.0.1/32", "::1/128"),
+        "addresses or networks of the reverse proxies whose header X-Forwarded-For names the client. Hven ignores this "
+        "header in requests from other addresses",
     )
     cors: tuple[str, ...] = define_setting(("*",), "web origins whose scripts can call the services from a browser")
     roots: tuple[Annotated[str, Field(min_length=1)], ...] = define_setting(

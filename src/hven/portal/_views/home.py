@@ -53,8 +53,16 @@ if TYPE_CHECKING:
     from hven.services.face import ServiceContext
     from hven.site import PublishedState
 
-# search engines may read the pages, but not query the data
-ROBOTS_TXT = "User-agent: *\nDisallow: {root}/tap/sync\nDisallow: {root}/cone/\nSitemap: {site}/sitemap.xml\n"
+# Search engines may read the pages, but not query the data: an address with a query is a search, and costs a query of
+# the tables. The longest rule that matches an address counts (RFC 9309).
+ROBOTS_TXT = """\
+User-agent: *
+Allow: {root}/*?lang=
+Disallow: {root}/*?
+Disallow: {root}/tap/sync
+Disallow: {root}/cone/
+Sitemap: {site}/sitemap.xml
+"""
 MAX_LISTED_VALUES = 20  # values of a column in an address of the tree
 TREE_WAIT_SECONDS = 1.0  # a page waits this long for the tree; later pages have it
 RETRY_SECONDS = 1.0  # between two attempts to count again what failed

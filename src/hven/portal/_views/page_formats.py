@@ -330,6 +330,8 @@ def build_page_endpoint(
         as_json = is_json_requested(request)
         page_context = build_page_context(request, context)
         headers = {"cache-control": build_cache_control(page_context), "vary": VARY_HEADERS, **policy}
+        if request.query_params.keys() - {"lang"}:  # search engines index pages, and no searches
+            headers["x-robots-tag"] = "noindex"
         if document_cache is None:
             page_content = await build_content(page_context)
             body = _render_body(page_content, frame, is_json=as_json)

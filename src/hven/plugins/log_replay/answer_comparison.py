@@ -1,0 +1,138 @@
+"""Compare two answers: status, columns, number of rows, and values in any order of the rows."""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from hven.formats import votable
+from hven.model.errors import HvenError
+
+if TYPE_CHECKING:
+    from hven.sources.http_client import HttpAnswer
+
+SHOWN_NAMES = 8
+FLOAT32_DIGITS, FLOAT64_DIGITS = 6, 12  # significant digits in which values must agree
+TEXT_TYPES = ("text/csv", "text/tab-separated-values", "text/plain")
+
+
+def compare_answers(old: HttpAnswer, new: HttpAnswer) -> str:
+    """Say in which way a new answer differs from an old one; empty: in none that matters.
+
+    Parameters
+    ----------
+    old, new
+        The answers.
+    """
+    if old.status != new.status:
+        return f"status {new.status} instead of {old.status}"
+    if old.status >= 400 or old.body == new.body:
+        return ""
+    old_table, new_table = _read_table(old.body), _read_table(new.body)
+    if old_table is not None and new_table is not None:
+        return compare_tables(old_table, new_table)
+    if (old_table is None) != (new_table is None):
+        return "one of the answers is a VOTable, and the other is not"
+    return _compare_documents(old, new)
+
+
+def _compare_documents(old: HttpAnswer, new: HttpAnswer) -> str:
+    """Compare answers that are no VOTables."""
+    old_type, new_type = (answer.headers.get("content-type", "").partition(";")[0] for answer in (old, new))
+    if old_type.startswith(TEXT_TYPES) and new_type.startswith(TEXT_TYPES):
+        return _compare_lines(old.body, new.body)
+    if old_type != new_type:
+        return f"the media type {new_type or 'none'} instead of {old_type or 'none'}"
+    return f"other content: {len(new.body):,} bytes instead of {len(old.body):,}"
+
+
+def _read_table(body: bytes) -> pa.Table | None:
+    """Read a VOTable; return None for other documents."""
+    if b"VOTABLE" not in body[:2000]:
+        return None
+    try:
+        stream = votable.read_votable(io.BytesIO(body))
+        batches = list(stream.batches)
+        names = [column.name for column in stream.metadata.columns]
+        if not batches:
+            return pa.table({name: pa.nulls(0) for name in names})
+        return pa.Table.from_batches(batches)
+    except (HvenError, pa.ArrowException):
+        return None
+
+
+def compare_tables(old: pa.Table, new: pa.Table) -> str:
+    """Say in which way a new table differs from an old one. Names of columns may differ in case.
+
+    Parameters
+    ----------
+    old, new
+        The tables.
+    """
+    old_names, new_names = ({name.lower(): name for name in table.column_names} for table in (old, new))
+    missing, added = old_names.keys() - new_names.keys(), new_names.keys() - old_names.keys()
+    if missing:
+        return f"without the columns {_list_names(missing)}"
+    if old.num_rows != new.num_rows:
+        return f"{new.num_rows:,} rows instead of {old.num_rows:,}"
+    common = sorted(old_names)
+    pairs = [(old.column(old_names[name]), new.column(new_names[name])) for name in common]
+    differing = [name for name, (first, second) in zip(common, pairs, strict=True) if _count_differences(first, second)]
+    if differing:
+        return f"other values in the columns {_list_names(differing)}"
+    if common and not added and Counter(_list_rows(pairs, 0)) != Counter(_list_rows(pairs, 1)):
+        return "the same values in other rows"
+    if added:
+        return f"additional columns {_list_names(added)}"
+    return ""
+
+
+def _list_names(names: object) -> str:
+    ordered = sorted(names)  # type: ignore[call-overload]
+    suffix = f" and {len(ordered) - SHOWN_NAMES} more" if len(ordered) > SHOWN_NAMES else ""
+    return ", ".join(ordered[:SHOWN_NAMES]) + suffix
+
+
+def _count_differences(first: pa.ChunkedArray, second: pa.ChunkedArray) -> int:
+    """Count the values of two columns that differ, in any order of the rows."""
+    texts = _write_values(first, second)
+    return (Counter(texts[0]) - Counter(texts[1])).total()
+
+
+def _list_rows(pairs: list[tuple[pa.ChunkedArray, pa.ChunkedArray]], side: int) -> list[tuple[str, ...]]:
+    columns = [_write_values(*pair)[side] for pair in pairs]
+    return list(zip(*columns, strict=True))
+
+
+def _write_values(first: pa.ChunkedArray, second: pa.ChunkedArray) -> tuple[list[str], list[str]]:
+    """Write the values of two columns as texts that are equal if the values agree."""
+    has_numbers = all(
+        pa.types.is_floating(column.type) or pa.types.is_integer(column.type) for column in (first, second)
+    )
+    if not has_numbers:
+        return _write_texts(first), _write_texts(second)
+    has_float32 = any(pa.types.is_float32(column.type) for column in (first, second))
+    digits = FLOAT32_DIGITS if has_float32 else FLOAT64_DIGITS
+    return _write_numbers(first, digits), _write_numbers(second, digits)
+
+
+def _write_texts(column: pa.ChunkedArray) -> list[str]:
+    return ["" if value is None else str(value).strip() for value in column.to_pylist()]
+
+
+def _write_numbers(column: pa.ChunkedArray, digits: int) -> list[str]:
+    values = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+    return [f"{value:.{digits}g}" for value in np.asarray(values, dtype=np.float64) + 0.0]
+
+
+def _compare_lines(old: bytes, new: bytes) -> str:
+    """Compare texts line by line, in any order."""
+    old_lines, new_lines = (Counter(text.strip() for text in body.splitlines()) for body in (old, new))
+    missing, added = (old_lines - new_lines).total(), (new_lines - old_lines).total()
+    if missing or added:
+        return f"{missing:,} lines are missing, and {added:,} are new"
+    return ""

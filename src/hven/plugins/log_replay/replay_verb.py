@@ -1,0 +1,88 @@
+"""The verb ``hven replay``: send the requests of a log to a new service, and compare the answers."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+import typer
+
+from hven.app.api import print_json, print_table
+from hven.model.errors import UserError
+from hven.plugins.log_replay.replay import LogReplay, ReplayReport, replay_log_file
+from hven.plugins.log_replay.report_page import write_report_page
+
+SHOWN_DIFFERENCES = 20
+SHOWN_CHARACTERS = 100
+MAX_REQUESTS_PER_SECOND = 50.0
+
+
+def replay_log(
+    log: Annotated[Path, typer.Argument(help="Log of requests: of Hven, DaCHS, vollt, Apache or nginx; or .gz.")],
+    *,
+    against: Annotated[str, typer.Option(help="Address of the new service, which gets the requests.")],
+    old: Annotated[
+        str, typer.Option(help="Address of the old service, for comparison. Default: compare statuses with the log.")
+    ] = "",
+    prefix: Annotated[str, typer.Option(help="Beginning of the paths in the log that the addresses replace.")] = "",
+    limit: Annotated[int, typer.Option(help="Number of different requests to send.", min=1)] = 1000,
+    rate: Annotated[
+        float, typer.Option(help="Requests per second to each service.", min=0.01, max=MAX_REQUESTS_PER_SECOND)
+    ] = 2.0,
+    page: Annotated[Path | None, typer.Option(help="Also write the result to this HTML file.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
+) -> None:
+    """Send the requests of an old service's log to a new service, and compare the answers.
+
+    Requests go only to the addresses that you name. Those that need a body or a login, or change something, are
+    counted, but not sent. The exit code is 1 if answers differ.
+    """
+    for address in filter(None, (against, old)):
+        _check_address(address)
+    log_replay = LogReplay(against, old, prefix=prefix, requests_per_second=rate)
+    date = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+    report = replay_log_file(log, log_replay, prefix=prefix, request_limit=limit, report_progress=_print_progress)
+    if page is not None:
+        text = write_report_page(report, log_name=log.name, new_url=against, old_url=old, date=date)
+        page.write_text(text, encoding="utf-8")
+    if as_json:
+        print_json(report.to_json())
+    else:
+        _print_report(report)
+    if report.differences:
+        raise typer.Exit(1)
+
+
+def _check_address(address: str) -> None:
+    parts = urlsplit(address)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+        raise UserError(
+            f"{address!r} is not the address of a service", remedy="write an address such as http://127.0.0.1:8080"
+        )
+
+
+def _print_progress(sent: int, total: int) -> None:
+    if sent and sent % 100 == 0:
+        print(f"{sent} of {total} requests sent", file=sys.stderr)
+
+
+def _print_report(report: ReplayReport) -> None:
+    differences = report.differences
+    different_count = sum(request.count for request in differences)
+    print(
+        f"{report.repeated_count:,} requests repeated ({len(report.requests):,} different), "
+        f"{different_count:,} with another answer, {report.unrepeatable.total():,} not repeated"
+    )
+    for reason, count in report.unrepeatable.most_common():
+        print(f"  not repeated: {count:,} {reason}")
+    if differences:
+        rows = [
+            [request.target[:SHOWN_CHARACTERS], str(request.count), request.difference]
+            for request in differences[:SHOWN_DIFFERENCES]
+        ]
+        print_table(["request", "times", "new answer"], rows)
+    if len(differences) > SHOWN_DIFFERENCES:
+        print(f"{len(differences) - SHOWN_DIFFERENCES:,} more differences; write all of them with --page or --json")

@@ -1,0 +1,1 @@
+"""Request limits: how much of a site one user, or one kind of users, may use."""

@@ -1,0 +1,249 @@
+"""Refuse the requests of users who have reached a limit."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
+
+from hven.model.errors import TooManyRequestsError, format_message
+from hven.plugins.request_limits.settings import LIMIT_NAMES, get_request_limits
+from hven.plugins.request_limits.shared_counts import DAY_SECONDS, MINUTE_SECONDS, Ceilings, SharedCounts
+from hven.query.query_queue import current_requester
+from hven.services.addresses import get_client_address, is_in_networks
+from hven.services.admission import RequestGate
+from hven.site.auth import ANONYMOUS_PRINCIPAL
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from starlette.requests import Request
+
+    from hven.model.settings import Settings
+    from hven.plugins.request_limits.settings import RequestLimit
+    from hven.plugins.request_limits.shared_counts import UserUsage
+    from hven.site import RequestUsage, Site
+    from hven.site.auth import Principal
+
+log = logging.getLogger("hven")
+COUNTER_NAME = "limited_requests_total"
+MAX_CACHED_VISITORS = 8192  # pairs of an address and a service whose slot is cached
+RUNNING_RETRY_SECONDS = 5
+RETRY_REMEDY = "wait as long as the header Retry-After says"
+LIST_REMEDY = "to request many objects, upload a list of them, or run a job"
+_shared_counts: SharedCounts | None = None
+
+
+def get_shared_counts() -> SharedCounts:
+    """Return the counts that the processes of this server share."""
+    global _shared_counts  # noqa: PLW0603  (a process serves one site)
+    if _shared_counts is None:
+        _shared_counts = SharedCounts()
+    return _shared_counts
+
+
+class _CountedUser(NamedTuple):
+    """A user of a service, with the limit that applies, and the slot and key of the user's counts."""
+
+    limit: RequestLimit
+    ceilings: Ceilings
+    slot: int
+    key: int
+
+
+class LimitGate(RequestGate):
+    """Counts requests, and refuses those above a limit.
+
+    Parameters
+    ----------
+    site
+        The open site.
+    counts
+        Counts by user; None: those that all processes share.
+    """
+
+    def __init__(self, site: Site, counts: SharedCounts | None = None) -> None:
+        super().__init__(site)
+        self._counts = counts or get_shared_counts()
+        self._settings: Settings | None = None
+        self._limits: tuple[RequestLimit, ...] = ()
+        self._uses_user_agent = False
+        # most requests come from users without an account who have just sent another one
+        self._visitors: dict[tuple[str, str, str], _CountedUser | None] = {}
+
+    @staticmethod
+    def prepare_processes() -> None:
+        """Allocate the memory that the processes of a server share."""
+        get_shared_counts()
+
+    def admit_request(self, request: Request, principal: Principal, usage: RequestUsage) -> None:
+        """Admit a request and count it, or raise `TooManyRequestsError`. A fault of this package admits it.
+
+        Parameters
+        ----------
+        request
+            The request.
+        principal
+            The user.
+        usage
+            What the request uses.
+        """
+        settings = self._site.settings
+        if settings is not self._settings:
+            self._settings = settings
+            self._limits = get_request_limits(settings)
+            self._uses_user_agent = any(limit.user_agents for limit in self._limits)
+            self._visitors = {}
+        if not self._limits:
+            return
+        try:
+            self._count_or_refuse(request, principal, usage)
+        except TooManyRequestsError:
+            raise
+        except Exception:
+            log.exception("a request could not be counted, and was admitted")
+
+    def _count_or_refuse(self, request: Request, principal: Principal, usage: RequestUsage) -> None:
+        user = self._find_counted_user(request, principal, usage.face)
+        if user is None:
+            return
+        counts = self._counts
+        if not counts.count_request(user.slot, user.ceilings):
+            self._site.counters.count_event(COUNTER_NAME)
+            raise _build_limit_error(user.limit, counts.read_usage(user.slot))
+        usage.end_callbacks = (*usage.end_callbacks, partial(_end_request, counts, user))
+
+    def _find_counted_user(self, request: Request, principal: Principal, service: str) -> _CountedUser | None:
+        """Return the user of a request with the limit that applies to it; None: no limit does."""
+        user_agent = request.headers.get("user-agent", "")[:500].lower() if self._uses_user_agent else ""
+        if principal is not ANONYMOUS_PRINCIPAL:
+            return self._identify_user(principal, service, get_client_address(request), user_agent)
+        address = get_client_address(request)
+        visitor = (address, service, user_agent)
+        user = self._visitors.get(visitor)
+        if user is not None and self._counts.holds_user(user.slot, user.key):
+            return user
+        if user is None and visitor in self._visitors:
+            return None
+        if len(self._visitors) >= MAX_CACHED_VISITORS:
+            self._visitors = {}
+        user = self._visitors[visitor] = self._identify_user(principal, service, address, user_agent)
+        return user
+
+    def _identify_user(self, principal: Principal, service: str, address: str, user_agent: str) -> _CountedUser | None:
+        settings = self._site.settings
+        if principal.name in settings.health.operators or "owner" in principal.groups:
+            return None
+        limit = find_applicable_limit(self._limits, principal, service, address, user_agent)
+        if limit is None or not limit.has_limits:
+            return None
+        user_name = "" if limit.together else current_requester.get()()
+        slot_and_key = self._counts.find_slot(f"{settings.directory}\n{limit.name}\n{user_name}")
+        if slot_and_key is None:
+            return None
+        limit_values = (getattr(limit, name) for name in LIMIT_NAMES)
+        ceilings = Ceilings(*(math.inf if value is None else value for value in limit_values))
+        return _CountedUser(limit, ceilings, *slot_and_key)
+
+
+def find_applicable_limit(
+    limits: Sequence[RequestLimit], principal: Principal, service: str, address: str, user_agent: str
+) -> RequestLimit | None:
+    """Return the first limit that applies to a user and a service; None: none does.
+
+    Parameters
+    ----------
+    limits
+        Limits in the order of hven.toml.
+    principal
+        The user.
+    service
+        Name of the service.
+    address
+        Address of the client.
+    user_agent
+        Its User-Agent, in lower case.
+    """
+    for limit in limits:
+        if limit.services and service not in limit.services:
+            continue
+        if limit.fits_all_users or _fits_user(limit, principal, address, user_agent):
+            return limit
+    return None
+
+
+def _fits_user(limit: RequestLimit, principal: Principal, address: str, user_agent: str) -> bool:
+    if principal.name is None and limit.anonymous:
+        return True
+    if principal.name in limit.accounts or not principal.groups.isdisjoint(limit.groups):
+        return True
+    if any(part.lower() in user_agent for part in limit.user_agents):
+        return True
+    return is_in_networks(address, limit.networks)
+
+
+def _build_limit_error(limit: RequestLimit, usage: UserUsage) -> TooManyRequestsError:
+    """Build the error of a user who has reached a limit."""
+    if limit.concurrent is not None and usage.running >= limit.concurrent:
+        return TooManyRequestsError(
+            format_message(
+                "{running:,} requests are being answered for you, and the limit is {limit:,} at once",
+                usage.running,
+                limit.concurrent,
+            ),
+            remedy="send the request again when another one has ended",
+            retry_after_seconds=RUNNING_RETRY_SECONDS,
+        )
+    now = time.time()
+    if limit.rows_per_day is not None and usage.rows >= limit.rows_per_day:
+        return TooManyRequestsError(
+            format_message(
+                "you have received {rows:,} rows today, and the limit is {limit:,} rows per day",
+                usage.rows,
+                limit.rows_per_day,
+            ),
+            remedy="send the request again tomorrow (UTC), or ask the operators of the site for more",
+            retry_after_seconds=DAY_SECONDS - now % DAY_SECONDS,
+        )
+    max_per_minute = limit.requests_per_minute or 0
+    wait_seconds = compute_rate_wait(usage, max_per_minute, now % MINUTE_SECONDS / MINUTE_SECONDS)
+    return TooManyRequestsError(
+        format_message("the limit is {limit:,} requests per minute, and you have sent more", max_per_minute),
+        remedy=f"{RETRY_REMEDY}; {LIST_REMEDY}",
+        retry_after_seconds=max(wait_seconds, 1.0),
+    )
+
+
+def compute_rate_wait(usage: UserUsage, max_per_minute: int, minute_share: float) -> float:
+    """Return the seconds until a user may send the next request; 0: at once.
+
+    Parameters
+    ----------
+    usage
+        What the user has used.
+    max_per_minute
+        The limit.
+    minute_share
+        Share of the present minute that has passed.
+    """
+    if usage.estimate_rate(minute_share) + 1 <= max_per_minute:
+        return 0.0
+    if max_per_minute == 0:
+        return float(MINUTE_SECONDS)
+    # requests of the minute before count less with each second
+    if usage.minute_count < max_per_minute and usage.previous_count:
+        needed_share = 1.0 - (max_per_minute - 1 - usage.minute_count) / usage.previous_count
+        return max((needed_share - minute_share) * MINUTE_SECONDS, 1.0)
+    needed_share = 1.0 - (max_per_minute - 1) / usage.minute_count
+    return (1.0 - minute_share + max(needed_share, 0.0)) * MINUTE_SECONDS
+
+
+def _end_request(counts: SharedCounts, user: _CountedUser, usage: RequestUsage) -> None:
+    row_count = 0
+    for answer in usage.answers:
+        row_count += answer.row_count
+    if usage.rows_by_table:
+        row_count += sum(usage.rows_by_table.values())
+    counts.end_request(user.slot, user.key, row_count)

@@ -1,0 +1,100 @@
+"""The sections ``[request_limits.NAME]`` of hven.toml."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated
+
+from hven.model.settings import SettingsSection, build_setting_metadata, define_setting, normalize_network
+
+if TYPE_CHECKING:
+    from pydantic import AfterValidator
+
+    from hven.model.settings import Settings
+
+LIMIT_NAMES = ("concurrent", "requests_per_minute", "rows_per_day")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestLimit:
+    """Limits of some users and services: ``[request_limits.NAME]``.
+
+    A user fits if one of `accounts`, `groups`, `networks`, `user_agents` or `anonymous` names it, or if all are empty.
+    """
+
+    name: str = field(
+        metadata=build_setting_metadata("its name is that of the section: [request_limits.NAME]", is_section_name=True)
+    )
+    accounts: tuple[str, ...] = define_setting((), "names of accounts that the limits apply to")
+    groups: tuple[str, ...] = define_setting((), "names of groups whose members the limits apply to")
+    networks: tuple[Annotated[str, AfterValidator(normalize_network)], ...] = define_setting(
+        (), "addresses or networks that the limits apply to"
+    )
+    user_agents: tuple[str, ...] = define_setting(
+        (),
+        'parts of the header User-Agent, in any case, for example "bot". Programs can send any header, so this setting '
+        "only limits programs that say who they are",
+    )
+    anonymous: bool = define_setting(False, "true: the limits apply to all users without an account")
+    services: tuple[str, ...] = define_setting(
+        (), "names of the services that the limits apply to, as in descriptors. Default: all services and pages"
+    )
+    together: bool = define_setting(
+        False, "true: all users that the limits apply to count as one. Default: Hven counts each user separately"
+    )
+    concurrent: int | None = define_setting(
+        None, "maximum number of requests that Hven answers at once. Default: no limit", ge=0
+    )
+    requests_per_minute: int | None = define_setting(
+        None, "maximum number of requests in a minute. Default: no limit", ge=0
+    )
+    rows_per_day: int | None = define_setting(
+        None,
+        "maximum number of rows in a day (UTC). Hven answers the request during which this number is exceeded, and "
+        "refuses the next ones. Default: no limit",
+        ge=0,
+    )
+
+    @property
+    def fits_all_users(self) -> bool:
+        """Whether it names no users, and so applies to all."""
+        return not (self.accounts or self.groups or self.networks or self.user_agents or self.anonymous)
+
+    @property
+    def has_limits(self) -> bool:
+        """Whether it limits anything; if not, it exempts its users from the sections behind it."""
+        return any(getattr(self, name) is not None for name in LIMIT_NAMES)
+
+
+LIMITS_SECTION = SettingsSection(
+    name="request_limits",
+    settings_class=RequestLimit,
+    doc="how much of the site a user may use. The first section that applies to a user and a service counts",
+    is_repeated=True,
+    previous_setting="limits",
+    example_text="""\
+[request_limits.partners]            # no limits for the partners
+networks = ["192.0.2.0/24"]
+accounts = ["anna"]
+groups = ["survey-team"]
+
+[request_limits.crawlers]
+user_agents = ["bot", "crawler", "spider"]
+together = true
+concurrent = 2
+requests_per_minute = 120
+
+[request_limits.visitors]
+anonymous = true
+services = ["tap", "cone"]
+concurrent = 8
+requests_per_minute = 600
+rows_per_day = 50_000_000
+""",
+)
+
+
+def get_request_limits(settings: Settings) -> tuple[RequestLimit, ...]:
+    """Return the sections in the order of hven.toml."""
+    limits: tuple[RequestLimit, ...] = settings.brought.get(LIMITS_SECTION.key, ())
+    return limits

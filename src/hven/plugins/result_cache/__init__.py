@@ -1,0 +1,1 @@
+"""Result cache: repeat small answers of queries until the published data change."""

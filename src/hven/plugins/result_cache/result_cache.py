@@ -1,0 +1,250 @@
+"""Repeat answers to equal queries until the published data change.
+
+The key of an answer has everything on which it depends: the service with its parameters, the requested format, the
+version of the published data, what the user may see, and the address of the site. Users with different rights have
+different keys, so that no answer reaches somebody who may not see its rows.
+
+While an answer is computed, equal requests wait for it. Answers that differ each time, such as those of live tables and
+random numbers, are not kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, NamedTuple
+
+from starlette.responses import Response
+
+from hven import services
+from hven.formats import CURRENT_REQUEST_INFOS, quote_attribute
+from hven.model import LruCache
+from hven.plugins.result_cache.settings import get_result_cache_settings
+from hven.query import has_object_name_call
+from hven.services.addresses import PORTAL_SCOPE_KEY
+from hven.services.answer_cache import STORE_ANSWER_SCOPE_KEY
+from hven.site import CURRENT_USAGE, anonymize_for_referee, record_sent_data
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Hashable, Mapping
+
+    from starlette.requests import Request
+
+    from hven.model.params import RequestParams
+    from hven.model.table import Table
+    from hven.query import QueryResult
+    from hven.services.face import ServiceContext
+
+HITS_COUNTER, MISSES_COUNTER = "result_cache_hits_total", "result_cache_misses_total"
+MAX_ANSWER_BYTES = 256 * 1024
+ENTRY_OVERHEAD_BYTES = 2_000  # about what an answer needs besides its body
+MAX_KEY_CHARACTERS = 4_000
+MAX_WAIT_SECONDS = 10.0  # the client of the other request may be slow
+# parameters of TAP whose answers are the same each time; uploads, past states and citations are not
+TAP_PARAMETERS = {"REQUEST", "LANG", "QUERY", "FORMAT", "RESPONSEFORMAT", "MAXREC"}
+# formats whose documents have the request as INFO elements, or nowhere
+TEXT_MEDIA_TYPES = ("text/", "application/json", "application/x-votable+xml")
+CHANGING_INFO_NAMES = ("request", "request_date")
+
+
+class CachedAnswer(NamedTuple):
+    """An answer that was sent.
+
+    Attributes
+    ----------
+    body_parts
+        The body, split where each answer states its own request; None: only the headers are known.
+    headers
+        Headers of the answer, with its entity tag.
+    tables, row_count, row_limit
+        What `hven.site.record_sent_data` records.
+    """
+
+    body_parts: tuple[bytes, ...] | None
+    headers: Mapping[str, str]
+    tables: tuple[Table, ...]
+    row_count: int
+    row_limit: int | None
+
+
+class ResultCache:
+    """The answers that a process keeps.
+
+    Parameters
+    ----------
+    context
+        The site, its policies, and the function that identifies users.
+    """
+
+    def __init__(self, context: ServiceContext) -> None:
+        self._context = context
+        self._byte_limit = get_result_cache_settings(context.site.settings).bytes
+        self._version = ""
+        self._answers: LruCache[CachedAnswer] = LruCache(self._byte_limit)
+        self._running: dict[Hashable, asyncio.Future[None]] = {}
+        self._paths_by_face = {
+            name: face.path for name, face in context.faces.items() if face.build_query is not None or name == "tap"
+        }
+
+    async def answer(
+        self, request: Request, params: RequestParams, build_response: Callable[[], Awaitable[Response]]
+    ) -> Response:
+        """Repeat an answer, or build it and keep it.
+
+        Parameters
+        ----------
+        request
+            The request.
+        params
+            Its parameters.
+        build_response
+            Builds the answer.
+        """
+        key = self._find_key(request, params)
+        if key is None:
+            return await build_response()
+        cached_answer = self._answers.find(key)
+        is_collapsed = False
+        if cached_answer is None and key in self._running:
+            # another request computes this answer; if it fails, each request tries for itself
+            await asyncio.wait([self._running[key]], timeout=MAX_WAIT_SECONDS)
+            cached_answer = self._answers.find(key)
+            is_collapsed = True
+        response = cached_answer and self._repeat_answer(request, cached_answer)
+        if response:
+            self._context.site.counters.count_event(HITS_COUNTER)
+            response.headers["cache-status"] = "hven; fwd=uri-miss; collapsed" if is_collapsed else "hven; hit"
+            return response
+        return await self._build_and_keep(request, key, build_response)
+
+    async def _build_and_keep(
+        self, request: Request, key: Hashable, build_response: Callable[[], Awaitable[Response]]
+    ) -> Response:
+        self._context.site.counters.count_event(MISSES_COUNTER)
+        computation = self._running.get(key)
+        is_leader = computation is None
+        if computation is None:
+            computation = self._running[key] = asyncio.get_running_loop().create_future()
+        is_stored = False
+
+        def store(result: QueryResult, headers: Mapping[str, str], body: bytes | None) -> None:
+            nonlocal is_stored
+            is_stored = self._store_answer(key, result, headers, body)
+            end_computation()
+
+        def end_computation(_: object = None) -> None:
+            if is_leader and not computation.done():
+                self._running.pop(key, None)
+                computation.set_result(None)
+
+        request.scope[STORE_ANSWER_SCOPE_KEY] = store
+        usage = CURRENT_USAGE.get()
+        if is_leader and usage is not None:  # whatever happens, nobody waits longer than for the whole answer
+            usage.end_callbacks = (*usage.end_callbacks, end_computation)
+        try:
+            response = await build_response()
+        except BaseException:
+            end_computation()
+            raise
+        if "content-length" in response.headers:  # the others are streamed, and stored when their size is known
+            end_computation()
+        response.headers["cache-status"] = "hven; fwd=uri-miss; stored" if is_stored else "hven; fwd=uri-miss"
+        return response
+
+    def _find_key(self, request: Request, params: RequestParams) -> Hashable:
+        """Return everything on which an answer depends; None: the answer is not kept."""
+        usage = CURRENT_USAGE.get()
+        if not self._byte_limit or usage is None or request.method == "HEAD" or params.files:
+            return None
+        if usage.path.rstrip("/") != self._paths_by_face.get(usage.face):
+            return None
+        values = params.values
+        if usage.face == "tap" and not _is_repeatable_tap_request(values):
+            return None
+        if sum(len(value) for texts in values.values() for value in texts) > MAX_KEY_CHARACTERS:
+            return None
+        context = self._context
+        principal = context.identify_principal(request)
+        state = context.site.get_published_state()
+        if principal.groups:
+            state = anonymize_for_referee(state, principal)
+        portal = request.scope.get(PORTAL_SCOPE_KEY)
+        return (
+            state.version,
+            state.find_access_key(principal, context.policies),
+            usage.face,
+            portal and portal.name,
+            tuple((usage.params or {}).items()),
+            tuple(sorted(values.items())),
+            request.headers.get("accept"),
+            services.get_base_url(request, context.site.settings),
+        )
+
+    def _repeat_answer(self, request: Request, cached_answer: CachedAnswer) -> Response | None:
+        """Build the response of an answer that is kept; None: its body is not."""
+        headers = cached_answer.headers
+        if services.is_unchanged(request, headers["etag"]):
+            return Response(status_code=304, headers=headers)
+        if cached_answer.body_parts is None:
+            return None
+        record_sent_data(answer=cached_answer)
+        body_parts = cached_answer.body_parts
+        if len(body_parts) > 1:
+            first, second = _write_changing_infos()
+            body_parts = (body_parts[0], first, body_parts[1], second, body_parts[2])
+        return services.answer_with_body(request, b"".join(body_parts), headers)
+
+    def _store_answer(self, key: Hashable, result: QueryResult, headers: Mapping[str, str], body: bytes | None) -> bool:
+        """Keep an answer, and return whether that includes its body."""
+        if result.volatile or result.failure is not None or result.error is not None or "etag" not in headers:
+            return False
+        version = self._context.site.get_published_state().version
+        if version != self._version:  # no answer of an earlier state is requested again
+            self._version = version
+            self._answers = LruCache(self._byte_limit)
+        body_parts = None
+        if body is not None and len(body) <= MAX_ANSWER_BYTES:
+            body_parts = split_body(body, headers.get("content-type", ""))
+        cached_answer = CachedAnswer(body_parts, headers, result.tables, result.row_count, result.row_limit)
+        size = ENTRY_OVERHEAD_BYTES + len(repr(key)) + sum(map(len, body_parts or ()))
+        self._answers.store(key, cached_answer, size)
+        return body_parts is not None
+
+
+def _is_repeatable_tap_request(values: Mapping[str, tuple[str, ...]]) -> bool:
+    return values.keys() <= TAP_PARAMETERS and not has_object_name_call(" ".join(values.get("QUERY", ())))
+
+
+def _write_changing_infos() -> list[bytes]:
+    """Write the INFO elements that state the request that is answered."""
+    return [
+        f'<INFO name="{info.name}" value={quote_attribute(info.value)}/>'.encode()
+        for info in CURRENT_REQUEST_INFOS.get()
+        if info.name in CHANGING_INFO_NAMES
+    ]
+
+
+def split_body(body: bytes, content_type: str) -> tuple[bytes, ...] | None:
+    """Split the body of an answer where it states the present request.
+
+    Parameters
+    ----------
+    body
+        The body, not compressed.
+    content_type
+        Its media type.
+
+    Returns
+    -------
+    parts
+        One part if the body does not state the request, or three. None: the request is somewhere else.
+    """
+    if not content_type.startswith(TEXT_MEDIA_TYPES):
+        return None
+    elements = _write_changing_infos()
+    if len(elements) == len(CHANGING_INFO_NAMES) and all(body.count(element) == 1 for element in elements):
+        before, _, rest = body.partition(elements[0])
+        between, _, after = rest.partition(elements[1])
+        return (before, between, after) if after else None
+    if any(info.value.encode() in body for info in CURRENT_REQUEST_INFOS.get() if info.name in CHANGING_INFO_NAMES):
+        return None
+    return (body,)

@@ -1,0 +1,245 @@
+"""A log is read whatever server wrote it, its requests go to the named services only, and differences are told."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hven.plugins.log_replay import request_logs
+from hven.plugins.log_replay.answer_comparison import compare_answers, compare_tables
+from hven.plugins.log_replay.replay import OUTSIDE_PREFIX, OVER_LIMIT, collect_requests
+from hven.plugins.log_replay.request_logs import LoggedRequest, read_log
+from hven.sources.http_client import HttpAnswer
+from process_runner import run_hven
+
+COMMON = '192.0.2.1 - - [10/Oct/2026:13:55:36 +0000] "{method} {target} HTTP/1.1" {status} 2326 "-" "curl/8"'
+VOLLT = (
+    "2026-10-10T13:55:36.000+0200\tINFO\tHTTP\tREQUEST_RECEIVED\tr1\t"
+    "{method} as application/x-www-form-urlencoded at https://old.example/tap/sync from 192.0.2.1 using pyvo/1.5 (x; y) "
+    "with parameters (LANG=ADQL&QUERY=SELECT a FROM b WHERE c='x & y')"
+)
+VOLLT_ANSWER = (
+    "2026-10-10T13:55:37.000+0200\tINFO\tHTTP\tRESPONSE_SENT\tr1\t\tHTTP-200 to the user ANONYMOUS as text/csv"
+)
+
+
+def write_hven_line(**values: object) -> str:
+    return json.dumps({"method": "GET", "path": "/cone/a.b", "query": "RA=1", "status": 200, **values})
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (write_hven_line(), LoggedRequest(target="/cone/a.b?RA=1", status=200)),
+        (write_hven_line(query=""), LoggedRequest(target="/cone/a.b", status=200)),
+        (write_hven_line(method="POST"), request_logs.WITHOUT_BODY),
+        (write_hven_line(method="DELETE"), request_logs.CHANGING),
+        (write_hven_line(path="/tap/async/x/phase"), request_logs.CHANGING),
+        (write_hven_line(status=401), request_logs.PRIVATE),
+        (write_hven_line(query="QUERY=x&UPLOAD=t,http://x"), request_logs.UPLOADING),
+        ('{"broken', request_logs.UNREADABLE),
+        ("{}", request_logs.UNREADABLE),
+        (COMMON.format(method="GET", target="/x/q/cone.form?RA=1", status=200), LoggedRequest(target="/x/q/cone.form?RA=1", status=200)),
+        (COMMON.format(method="GET", target="http://evil.example/a?b", status=404), LoggedRequest(target="/a?b", status=404)),
+        (COMMON.format(method="POST", target="/tap/sync", status=200), request_logs.WITHOUT_BODY),
+        (COMMON.format(method="GET", target="*", status=200), request_logs.UNREADABLE),
+        ("Oct 10 13:55:36 host kernel: eth0 up", request_logs.UNREADABLE),
+        ("a\tb\tc\td\te\tf", request_logs.UNREADABLE),
+        (VOLLT.format(method="DELETE"), request_logs.CHANGING),
+    ],
+)  # fmt: skip
+def test_lines_of_all_logs_are_read(tmp_path: Path, line: str, expected: LoggedRequest | str) -> None:
+    (tmp_path / "log").write_text(line + "\n\n")
+    assert list(read_log(tmp_path / "log")) == [expected]
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_logs_of_vollt_have_parameters_and_statuses(tmp_path: Path, method: str) -> None:
+    with gzip.open(tmp_path / "log.gz", "wt") as file:
+        file.write(f"{VOLLT.format(method=method)}\n{VOLLT_ANSWER}\n")
+    request, other = read_log(tmp_path / "log.gz")
+    target = "/tap/sync?LANG=ADQL&QUERY=SELECT+a+FROM+b+WHERE+c%3D%27x+%26+y%27"
+    assert request == LoggedRequest(target=target, status=200)
+    assert other == request_logs.UNREADABLE
+
+
+@given(st.text(max_size=200))
+def test_any_line_is_read_or_counted(tmp_path_factory: pytest.TempPathFactory, line: str) -> None:
+    path = tmp_path_factory.getbasetemp() / "any.log"
+    path.write_text(line, encoding="utf-8", errors="replace")
+    for entry in read_log(path):
+        assert isinstance(entry, str) or (entry.target.startswith("/") and entry.target.isprintable())
+
+
+def test_equal_requests_are_sent_once_and_the_rarest_are_left_out(tmp_path: Path) -> None:
+    lines = [write_hven_line(path=f"/old/{name}", query="") for name in "aaabbc"] + [write_hven_line(path="/other")]
+    (tmp_path / "log").write_text("\n".join(lines))
+    requests, unrepeatable = collect_requests(tmp_path / "log", prefix="/old/", request_limit=2)
+    assert [(request.target, count) for request, count in requests] == [("/old/a", 3), ("/old/b", 2)]
+    assert unrepeatable == {OVER_LIMIT: 1, OUTSIDE_PREFIX: 1}
+
+
+STARS = pa.table({"ID": ["a", "b"], "mag": pa.array([1.5, 2.25], pa.float32()), "n": [1, 2]})
+
+
+@pytest.mark.parametrize(
+    ("new", "difference"),
+    [
+        (STARS, ""),
+        (STARS.take([1, 0]), ""),
+        (STARS.rename_columns(["id", "Mag", "n"]), ""),
+        (STARS.set_column(1, "mag", pa.array([1.5, 2.2500001], pa.float64())), ""),
+        (STARS.set_column(1, "mag", pa.array([1.5, 2.26], pa.float64())), "other values in the columns mag"),
+        (STARS.set_column(1, "mag", pa.array([2.25, 1.5], pa.float32())), "the same values in other rows"),
+        (STARS.slice(1), "1 rows instead of 2"),
+        (STARS.drop_columns(["n"]), "without the columns n"),
+        (STARS.append_column("z", pa.array([1, 2])), "additional columns z"),
+    ],
+)
+def test_tables_are_compared_by_their_values(new: pa.Table, difference: str) -> None:
+    assert compare_tables(STARS, new) == difference
+
+
+def make_answer(body: bytes, status: int = 200, media_type: str = "text/csv") -> HttpAnswer:
+    return HttpAnswer(status=status, headers={"content-type": media_type}, body=body, url="")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "difference"),
+    [
+        (make_answer(b"a\n1\n2\n"), make_answer(b"a\r\n2\r\n1\r\n"), ""),
+        (make_answer(b"a\n1\n"), make_answer(b"a\n3\n4\n"), "1 lines are missing, and 2 are new"),
+        (make_answer(b"x"), make_answer(b"x", 500), "status 500 instead of 200"),
+        (make_answer(b"no table", 404), make_answer(b"nothing there", 404), ""),
+        (make_answer(b"{}"), make_answer(b"[]", media_type="application/json"), "the media type application/json instead of text/csv"),
+        (make_answer(b"PAR1", media_type="x/y"), make_answer(b"PAR123", media_type="x/y"), "other content: 6 bytes instead of 4"),
+        (make_answer(b"<VOTABLE broken"), make_answer(b"<VOTABLE worse"), "1 lines are missing, and 1 are new"),
+    ],
+)  # fmt: skip
+def test_other_documents_are_compared(old: HttpAnswer, new: HttpAnswer, difference: str) -> None:
+    assert compare_answers(old, new) == difference
+
+
+Serve = Callable[[dict[str, tuple[int, bytes]]], tuple[str, list[str]]]
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    """Start servers that answer from a dictionary, and record what they are asked."""
+    servers = []
+
+    def start(answers: dict[str, tuple[int, bytes]]) -> tuple[str, list[str]]:
+        asked: list[str] = []
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                asked.append(self.path)
+                status, body = answers.get(self.path, (404, b"nothing"))
+                self.send_response(status)
+                if 300 <= status < 400:
+                    self.send_header("location", body.decode())
+                self.send_header("content-type", "text/csv")
+                self.send_header("content-length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        servers.append(server)
+        return f"http://127.0.0.1:{server.server_port}", asked
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def test_both_services_are_asked_and_a_page_tells_the_differences(tmp_path: Path, serve: Serve) -> None:
+    old_url, old_asked = serve({"/a": (200, b"x\n1\n"), "/b?q=<b>": (200, b"x\n2\n"), "/c": (302, b"/a")})
+    stranger_url, stranger_asked = serve({})
+    new_url, new_asked = serve(
+        {"/a": (200, b"x\n1\n"), "/b?q=%3Cb%3E": (200, b"x\n3\n"), "/c": (302, stranger_url.encode() + b"/a")}
+    )
+    lines = [
+        *[write_hven_line(path="/a", query="")] * 3,
+        write_hven_line(path="/b", query="q=<b>"),
+        write_hven_line(path="/c", query="", status=302),
+        write_hven_line(method="POST"),
+        "nonsense",
+    ]
+    (tmp_path / "log").write_text("\n".join(lines))
+    page = tmp_path / "page.html"
+    done = run_hven(
+        "replay",
+        tmp_path / "log",
+        "--against",
+        new_url,
+        "--old",
+        old_url,
+        "--rate",
+        50,
+        "--page",
+        page,
+        expected_code=1,
+    )
+    assert done.returncode == 1, done.stderr
+    assert "5 requests repeated (3 different), 2 with another answer, 2 not repeated" in done.stdout
+    assert "1 POST requests" in done.stdout
+    assert new_asked == ["/a", "/b?q=%3Cb%3E", "/c"]
+    assert old_asked.count("/a") == 2, "a redirect within the service is followed"
+    assert stranger_asked == [], "no address is asked that the user did not name"
+    text = page.read_text()
+    assert "q=%3Cb%3E" in text
+    assert "<b>" not in text
+    assert "signature" in text
+    assert "status 302 instead of 200" in text
+
+
+def test_statuses_of_the_log_are_compared_without_the_old_service(tmp_path: Path, serve: Serve) -> None:
+    new_url, _ = serve({"/a": (200, b""), "/b": (500, b"")})
+    lines = [write_hven_line(path=f"/{name}", query="", status=status) for name, status in (("a", 304), ("c", 404))]
+    (tmp_path / "log").write_text("\n".join(lines))
+    same = run_hven("replay", tmp_path / "log", "--against", new_url, "--rate", 50, "--json")
+    assert json.loads(same.stdout)["different"] == 0
+    (tmp_path / "log").write_text("\n".join([*lines, write_hven_line(path="/b", query="")]))
+    other = run_hven("replay", tmp_path / "log", "--against", new_url, "--rate", 50, "--json", expected_code=1)
+    assert other.returncode == 1
+    assert [entry["difference"] for entry in json.loads(other.stdout)["requests"]] == [
+        "",
+        "",
+        "status 500 instead of 200",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["absent.log", "--against", "http://127.0.0.1:9"], "absent.log cannot be read"),
+        (["log", "--against", "file:///etc/passwd"], "is not the address of a service"),
+        (["log", "--against", "127.0.0.1:8080"], "is not the address of a service"),
+        (["log", "--against", "http://127.0.0.1:9", "--rate", "1000"], "--rate"),
+    ],
+)
+def test_faults_are_told(tmp_path: Path, words: list[str], message: str) -> None:
+    (tmp_path / "log").write_text(write_hven_line())
+    done = run_hven("replay", tmp_path / words[0], *words[1:], expected_code=2 if "--rate" in words else 1)
+    assert message in done.stderr.replace("\n", " ")
+
+
+def test_a_service_that_is_not_there_is_a_difference(tmp_path: Path) -> None:
+    (tmp_path / "log").write_text(write_hven_line())
+    done = run_hven("replay", tmp_path / "log", "--against", "http://127.0.0.1:9", expected_code=1)
+    assert done.returncode == 1
+    assert "no answer: " in done.stdout

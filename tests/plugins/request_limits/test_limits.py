@@ -1,0 +1,353 @@
+"""Requests above a limit get status 429, in the document of their protocol, and nobody else does."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import multiprocessing
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import pytest
+from asgi_client import Answer, Client
+from hypothesis import given
+from hypothesis import strategies as st
+from star_tables import TABLES
+
+from hven.app._server import create_application
+from hven.model.errors import TooManyRequestsError
+from hven.model.settings import load_settings
+from hven.plugins.request_limits import limit_gate
+from hven.plugins.request_limits.limit_checks import find_limit_faults
+from hven.plugins.request_limits.limit_gate import LimitGate, compute_rate_wait, find_applicable_limit
+from hven.plugins.request_limits.settings import LIMITS_SECTION, RequestLimit
+from hven.plugins.request_limits.shared_counts import MAX_PROCESSES, SLOTS_PER_BUCKET, Ceilings, SharedCounts, UserUsage
+from hven.site import Site
+from hven.site.auth import Principal
+from hven.testing.site import open_tiny_site
+
+CONE = "/cone/stars.main"
+NEAR = "RA=10&DEC=10&SR=5"
+TAP = "LANG=ADQL&QUERY=SELECT+TOP+10+id+FROM+stars.main"
+ANNA, BERT = {"x-forwarded-for": "192.0.2.1"}, {"x-forwarded-for": "192.0.2.2"}
+Limiter = Callable[..., Client]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with open_tiny_site(tmp_path_factory.mktemp("limits"), TABLES) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def application(site: Site) -> Any:
+    return create_application(site)
+
+
+@pytest.fixture
+def limited(site: Site, application: Any, monkeypatch: pytest.MonkeyPatch) -> Limiter:
+    """Set limits, with counts that begin anew."""
+    gate = site.get_or_create(LimitGate, site)
+    monkeypatch.setattr(gate, "_counts", SharedCounts())
+    monkeypatch.setattr(gate, "_settings", None)
+
+    def set_limits(*limits: RequestLimit, **settings: Any) -> Client:
+        monkeypatch.setattr(site, "settings", replace(site.settings, brought={LIMITS_SECTION.key: limits}, **settings))
+        return Client(application)
+
+    return set_limits
+
+
+def ask_often(client: Client, path: str, query: str, count: int, headers: dict[str, str]) -> list[Answer]:
+    return [client.ask("GET", path, query.encode(), headers=headers) for _ in range(count)]
+
+
+def list_statuses(client: Client, path: str, query: str, count: int, headers: dict[str, str]) -> list[int]:
+    return [answer.status for answer in ask_often(client, path, query, count, headers)]
+
+
+def test_a_rate_holds_for_each_user(limited: Limiter) -> None:
+    client = limited(RequestLimit(name="all", requests_per_minute=3))
+    assert list_statuses(client, CONE, NEAR, 5, ANNA) == [200, 200, 200, 429, 429]
+    assert list_statuses(client, CONE, NEAR, 1, BERT) == [200]
+    assert list_statuses(client, "/health/live", "", 2, ANNA) == [200, 200], "health checks are never limited"
+
+
+def test_without_limits_nothing_is_refused(limited: Limiter) -> None:
+    assert list_statuses(limited(), CONE, NEAR, 5, ANNA) == [200] * 5
+
+
+def test_users_can_be_counted_together(limited: Limiter) -> None:
+    client = limited(RequestLimit(name="all", requests_per_minute=3, together=True))
+    assert [list_statuses(client, CONE, NEAR, 1, user)[0] for user in (ANNA, BERT, ANNA, BERT)] == [200, 200, 200, 429]
+
+
+def test_a_limit_holds_for_its_services(limited: Limiter) -> None:
+    client = limited(RequestLimit(name="cone", services=("cone",), requests_per_minute=1))
+    assert list_statuses(client, CONE, NEAR, 2, ANNA) == [200, 429]
+    assert list_statuses(client, "/tap/sync", TAP, 2, ANNA) == [200, 200]
+
+
+def test_rows_of_a_day_end_the_day(limited: Limiter) -> None:
+    client = limited(RequestLimit(name="rows", rows_per_day=25))
+    assert list_statuses(client, "/tap/sync", TAP, 4, ANNA) == [200, 200, 200, 429]
+    answer = client.ask("GET", "/tap/sync", TAP.encode(), headers=ANNA)
+    assert "30 rows today" in answer.text
+    assert "25 rows per day" in answer.text
+    assert 0 < int(answer.headers["retry-after"]) <= 86_400
+    assert list_statuses(client, "/tap/sync", TAP, 1, BERT) == [200]
+
+
+def test_only_so_many_requests_run_at_once(limited: Limiter) -> None:
+    client = limited(RequestLimit(name="two", concurrent=2))
+    # the rows are computed in threads, so that all requests have begun before the first one ends
+    query = (
+        b"LANG=ADQL&MAXREC=5000&QUERY=SELECT+a.id+FROM+stars.main+a+JOIN+stars.main+b+ON+a.mag<b.mag+WHERE+b.number=%d"
+    )
+
+    async def ask_at_once() -> list[int]:
+        asks = [client.ask_async("GET", "/tap/sync", query.replace(b"%d", b"%d" % n), headers=ANNA) for n in range(6)]
+        return [answer.status for answer in await asyncio.gather(*asks)]
+
+    statuses = asyncio.run(ask_at_once())
+    assert statuses.count(200) == 2
+    assert statuses.count(429) == 4
+    assert list_statuses(client, "/tap/sync", TAP, 2, ANNA) == [200, 200], "those have ended"
+
+
+@pytest.mark.parametrize(
+    "path", ["/cone/stars.main?RA=x", "/cone/no.table?RA=1&DEC=1&SR=1", "/tap/sync?QUERY=nonsense"]
+)
+def test_a_failed_request_has_ended(limited: Limiter, path: str) -> None:
+    client = limited(RequestLimit(name="one", concurrent=1))
+    assert all(answer.status != 429 for answer in (client.ask("GET", path, headers=ANNA) for _ in range(3)))
+
+
+def test_each_protocol_tells_it_in_its_own_document(limited: Limiter) -> None:
+    client = limited(RequestLimit(name="none", requests_per_minute=0))
+
+    def refuse(path: str, **headers: str) -> Answer:
+        answer = client.ask("GET", path, headers={**ANNA, **headers})
+        assert answer.status == 429
+        assert answer.headers["retry-after"] == "60"
+        assert "0 requests per minute" in answer.text
+        return answer
+
+    for path in ("/tap/sync?QUERY=SELECT+1", "/sia2/stars.main?POS=CIRCLE+1+1+1", "/datalink/stars.main?ID=x"):
+        document = ET.fromstring(refuse(path).body)
+        info = next(element for element in document.iter() if element.get("name") == "QUERY_STATUS")
+        assert info.get("value") == "ERROR"
+    assert "TransientFault" in refuse("/sia2/stars.main?POS=CIRCLE+1+1+1").text
+    document = ET.fromstring(refuse(f"{CONE}?{NEAR}").body)
+    assert [element.get("name") for element in document.iter() if element.tag.endswith("INFO")] == ["Error"]
+    assert json.loads(refuse("/hapi/catalog").body)["status"]["code"] == 1400
+    assert refuse("/", accept="text/html,application/xhtml+xml").headers["content-type"].startswith("text/html")
+    assert json.loads(refuse("/", accept="application/json").body)
+
+
+def test_a_spoofed_header_changes_nothing(limited: Limiter) -> None:
+    client = limited(RequestLimit(name="all", requests_per_minute=2), trusted_proxies=("198.51.100.0/24",))
+    spoofed = [{"x-forwarded-for": f"192.0.2.{n}"} for n in range(4)]
+    statuses = [client.ask("GET", CONE, NEAR.encode(), headers=headers).status for headers in spoofed]
+    assert statuses == [200, 200, 429, 429], "this machine is no trusted proxy, so that all come from one address"
+
+
+@pytest.mark.parametrize(
+    ("header", "statuses"),
+    [
+        ("10.{n}.0.1, 192.0.2.9", [200, 200, 429]),  # the user wrote the first address, and the proxy the last one
+        ("10.{n}.0.1, 192.0.2.9, 127.0.0.1", [200, 200, 429]),  # two trusted proxies
+        ("192.0.2.{n}", [200, 200, 200]),  # three users
+        ("192.0.2.{n}, nonsense", [200, 200, 429]),  # a proxy that writes no address: its own counts
+    ],
+)
+def test_the_last_address_before_trusted_proxies_counts(limited: Limiter, header: str, statuses: list[int]) -> None:
+    client = limited(RequestLimit(name="all", requests_per_minute=2))
+    headers = [{"x-forwarded-for": header.replace("{n}", str(n))} for n in range(3)]
+    assert [client.ask("GET", CONE, NEAR.encode(), headers=sent).status for sent in headers] == statuses
+
+
+def test_accounts_count_wherever_they_are(site: Site, limited: Limiter) -> None:
+    token = site.store.users.add_account("carl")
+    client = limited(RequestLimit(name="all", requests_per_minute=2))
+    for statuses, address in (([200, 200], "192.0.2.1"), ([429], "192.0.2.2")):
+        headers = {"x-forwarded-for": address, "authorization": f"Bearer {token}"}
+        assert list_statuses(client, CONE, NEAR, len(statuses), headers) == statuses
+    health = replace(site.settings.health, operators=("carl",))
+    client = limited(RequestLimit(name="all", requests_per_minute=0), health=health)
+    assert list_statuses(client, CONE, NEAR, 1, headers) == [200], "operators are never limited"
+
+
+def test_refused_requests_are_counted_for_prometheus(site: Site, limited: Limiter) -> None:
+    client = limited(RequestLimit(name="all", requests_per_minute=1), health=replace(site.settings.health, open=True))
+    before = read_metric(client)
+    list_statuses(client, CONE, NEAR, 4, ANNA)
+    assert read_metric(client) == before + 3
+
+
+def read_metric(client: Client) -> int:
+    match = re.search(r"^hven_limited_requests_total (\d+)$", client.ask("GET", "/metrics").text, re.MULTILINE)
+    assert match is not None
+    return int(match[1])
+
+
+ANONYMOUS, ACCOUNT = Principal(), Principal(name="anna", groups=frozenset({"team"}))
+
+
+@pytest.mark.parametrize(
+    ("limit", "principal", "fits"),
+    [
+        (RequestLimit(name="a"), ANONYMOUS, True),
+        (RequestLimit(name="a", anonymous=True), ANONYMOUS, True),
+        (RequestLimit(name="a", anonymous=True), ACCOUNT, False),
+        (RequestLimit(name="a", accounts=("anna",)), ACCOUNT, True),
+        (RequestLimit(name="a", accounts=("bert",)), ACCOUNT, False),
+        (RequestLimit(name="a", accounts=("bert",), groups=("team",)), ACCOUNT, True),
+        (RequestLimit(name="a", networks=("192.0.2.0/24",)), ANONYMOUS, True),
+        (RequestLimit(name="a", networks=("2001:db8::/32", "10.0.0.0/8")), ANONYMOUS, False),
+        (RequestLimit(name="a", user_agents=("GPTBot",)), ANONYMOUS, True),
+        (RequestLimit(name="a", user_agents=("curl",)), ANONYMOUS, False),
+        (RequestLimit(name="a", services=("cone", "tap")), ANONYMOUS, True),
+        (RequestLimit(name="a", services=("sia",)), ANONYMOUS, False),
+    ],
+)
+def test_whom_a_limit_fits(limit: RequestLimit, principal: Principal, fits: bool) -> None:
+    found = find_applicable_limit([limit], principal, "tap", "192.0.2.7", "mozilla (compatible; gptbot/1.2)")
+    assert (found is limit) is fits
+
+
+def test_the_first_limit_that_fits_counts() -> None:
+    exempt = RequestLimit(name="partners", networks=("192.0.2.0/24",))
+    others = RequestLimit(name="others", concurrent=1)
+    assert find_applicable_limit([exempt, others], ANONYMOUS, "tap", "192.0.2.7", "") is exempt
+    assert not exempt.has_limits
+    assert find_applicable_limit([exempt, others], ANONYMOUS, "tap", "192.0.3.7", "") is others
+
+
+@given(st.integers(0, 500), st.integers(0, 500), st.integers(1, 400), st.floats(0, 0.999, allow_subnormal=False))
+def test_a_request_after_the_wait_is_admitted(minute: int, previous: int, limit: int, share: float) -> None:
+    minute = min(minute, limit)
+    previous = min(previous, limit)
+    usage = UserUsage(0, minute, previous, 0)
+    seconds = compute_rate_wait(usage, limit, share)
+    assert 0 <= seconds <= 120
+    if not seconds:
+        assert usage.estimate_rate(share) <= limit
+        return
+    later = share + (seconds + 1e-6) / 60
+    if later >= 1:
+        usage, later = UserUsage(0, 0, minute, 0), later - 1
+    assert compute_rate_wait(usage, limit, min(later, 1.0)) == 0
+
+
+def test_a_minute_slides_and_a_day_ends() -> None:
+    now = [86_400.0 * 20_000]
+    counts = SharedCounts(lambda: now[0])
+    slot, key = counts.find_slot("anna") or (0, 0)
+    for _ in range(10):
+        counts.count_request(slot, Ceilings())
+        counts.end_request(slot, key, 7)
+    assert counts.read_usage(slot) == UserUsage(0, 10, 0, 70)
+    now[0] += 60
+    assert counts.read_usage(slot) == UserUsage(0, 0, 10, 70)
+    counts.count_request(slot, Ceilings())
+    assert counts.read_usage(slot) == UserUsage(1, 1, 10, 70)
+    now[0] += 120
+    assert counts.read_usage(slot) == UserUsage(1, 0, 0, 70)
+    now[0] += 86_400
+    assert counts.read_usage(slot).rows == 0
+
+
+def count_in_process(counts: SharedCounts, ends: bool, number: int) -> None:
+    slot, key = counts.find_slot("anna") or (0, 0)
+    for _ in range(number):
+        counts.count_request(slot, Ceilings())
+        if ends:
+            counts.end_request(slot, key, 1)
+
+
+def test_processes_share_counts_and_a_dead_one_leaves_no_requests() -> None:
+    counts = SharedCounts()
+    slot, _ = counts.find_slot("anna") or (0, 0)
+    counts.count_request(slot, Ceilings())
+    forks = multiprocessing.get_context("fork")
+    for ends, number in ((True, 3), (False, 2)):
+        process = forks.Process(target=count_in_process, args=(counts, ends, number))
+        process.start()
+        process.join()
+        assert process.exitcode == 0
+    usage = counts.read_usage(slot)
+    assert usage.minute_count + usage.previous_count == 6
+    assert usage.rows == 3
+    assert usage.running == 3
+    process = forks.Process(target=count_in_process, args=(counts, True, 1))  # it gets the cells of the dead process
+    process.start()
+    process.join()
+    assert counts.read_usage(slot).running == 1
+
+
+def test_more_users_than_slots_displace_those_who_used_least(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hven.plugins.request_limits.shared_counts.SLOT_COUNT", SLOTS_PER_BUCKET)
+    counts = SharedCounts()
+    users = [f"user {number}" for number in range(SLOTS_PER_BUCKET)]
+    slots = {user: counts.find_slot(user) or (0, 0) for user in users}
+    assert len({slot for slot, _ in slots.values()}) == SLOTS_PER_BUCKET
+    for number, user in enumerate(users):
+        counts.count_request(slots[user][0], Ceilings())
+        counts.end_request(*slots[user], 100 - number)
+    counts.find_slot("another")
+    assert [user for user in users if not counts.holds_user(*slots[user])] == [users[-1]]
+    counts.end_request(*slots[users[-1]], 5)  # of a request that began before: it is not the other user's
+    assert counts.read_usage(slots[users[-1]][0]).rows == 0
+    for user in users[:-1]:
+        counts.count_request(slots[user][0], Ceilings())
+    other = counts.find_slot("another")
+    assert other is not None
+    counts.count_request(other[0], Ceilings())
+    assert counts.find_slot("one too many") is None, "users with requests that run keep their slots"
+    assert MAX_PROCESSES >= 8
+
+
+def test_a_gate_that_fails_admits(limited: Limiter, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    client = limited(RequestLimit(name="all", requests_per_minute=0))
+    monkeypatch.setattr(limit_gate, "_build_limit_error", fail)
+    assert list_statuses(client, CONE, NEAR, 1, ANNA) == [200]
+    monkeypatch.setattr(limit_gate, "_build_limit_error", lambda *_: TooManyRequestsError("no"))
+    assert list_statuses(client, CONE, NEAR, 1, ANNA) == [429]
+
+
+@pytest.mark.parametrize(
+    ("section", "words"),
+    [
+        ("[request_limits.a]\nrequests_per_minute = -1\n", "requests_per_minute"),
+        ("[request_limits.a]\nconcurent = 1\n", "concurrent"),
+        ("[request_limits.a]\nconcurrent = 1\nnetworks = ['10.0.0.0/99']\n", "networks"),
+        ("trusted_proxies = ['proxy.example']\n", "trusted_proxies"),
+    ],
+)
+def test_faults_of_settings_are_told(tmp_path: Path, section: str, words: str) -> None:
+    (tmp_path / "hven.toml").write_text(section)
+    with pytest.raises(Exception, match=words):
+        load_settings(tmp_path)
+
+
+def test_settings_come_from_the_file_in_its_order(tmp_path: Path) -> None:
+    (tmp_path / "hven.toml").write_text(LIMITS_SECTION.example_text)
+    settings = load_settings(tmp_path)
+    limits = settings.brought[LIMITS_SECTION.key]
+    assert [limit.name for limit in limits] == ["partners", "crawlers", "visitors"]
+    assert limits[0].networks == ("192.0.2.0/24",)
+    assert list(find_limit_faults(settings)) == []
+    faulty = replace(
+        settings, brought={LIMITS_SECTION.key: (RequestLimit(name="a", services=("tapp",), concurrent=1),)}
+    )
+    empty = replace(settings, brought={LIMITS_SECTION.key: (RequestLimit(name="a"),)})
+    assert "neither names users nor limits" in next(iter(find_limit_faults(empty)))
+    assert "did you mean 'tap'" in next(iter(find_limit_faults(faulty)))
