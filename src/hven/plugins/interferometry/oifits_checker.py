@@ -124,8 +124,10 @@ def check_oifits_file(path: Path, profile: str = JMMC_PROFILE, version: int = 0)
         hdus = read_oifits_tables(path)
     except FileNotFoundError:
         check.add_finding("FILE_EXIST", None, message=f"there is no file {path.name}")
-    except (SourceError, OSError) as error:
-        check.add_finding("FILE_LOAD", None, message=f"the file cannot be read: {error}")
+    except SourceError as error:
+        check.add_finding("FILE_LOAD", None, message=f"the file cannot be read: {error.message}")
+    except OSError as error:
+        check.add_finding("FILE_LOAD", None, message=f"the file cannot be read: {error.strerror}")
     else:
         check.check_file(hdus, version)
     return check.report
@@ -145,10 +147,10 @@ class _FileCheck:
     def add_finding(
         self, rule: str, hdu: OifitsHdu | None, member: str = "", *, message: str, rows: Any = None, count: int = 1
     ) -> None:
-        """Add a finding; `rows` is a mask of rows or a list of their numbers, from 0."""
+        """Add a finding; `rows` is a mask of the rows that break the rule."""
         listed_rows: list[int] = []
         if rows is not None:
-            indices = np.flatnonzero(rows) if getattr(rows, "dtype", None) == np.bool_ else np.asarray(rows)
+            indices = np.flatnonzero(rows)
             count = len(indices)
             listed_rows = [int(index) + 1 for index in indices[:MAX_LISTED_ROWS]]
         kind = "" if hdu is None else hdu.kind
