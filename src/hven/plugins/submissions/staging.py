@@ -36,6 +36,11 @@ class SentFile:
     path: Path
 
 
+def _build_storage_error(error: OSError) -> StorageError:
+    message = format_message("the file could not be saved: {reason}", error.strerror)
+    return StorageError(message, remedy="try again later")
+
+
 class StagingArea:
     """The staged files of one submission.
 
@@ -61,7 +66,7 @@ class StagingArea:
             path.parent.mkdir(parents=True, exist_ok=True)
             shutil.move(sent_file.path, path)
         except OSError as error:
-            raise StorageError(f"the file could not be saved: {error.strerror}", remedy="try again later") from error
+            raise _build_storage_error(error) from error
         return path
 
     def remove_file(self, sha256: str) -> None:
@@ -199,7 +204,7 @@ class PublishedFolder:
             unfinished.replace(target)
         except OSError as error:
             unfinished.unlink(missing_ok=True)
-            raise StorageError(f"the file could not be saved: {error.strerror}", remedy="try again later") from error
+            raise _build_storage_error(error) from error
 
     def sync_to_disk(self) -> None:
         """Make the names of the files durable."""

@@ -77,7 +77,8 @@ async def read_file_request(page_context: PageContext) -> AsyncIterator[FileRequ
             message = format_message("a request may have at most {most:,} bytes", settings.limits.upload)
             raise TooLargeError(message, remedy="send the files in several requests") from None
         except OSError as error:
-            raise StorageError(f"the request cannot be stored: {error.strerror}", remedy="try again later") from error
+            message = format_message("the request cannot be stored: {reason}", error.strerror)
+            raise StorageError(message, remedy="try again later") from error
         url = file_request.texts.get("url", "").strip()
         if url:
             file_request.files.append(
