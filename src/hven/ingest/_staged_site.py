@@ -75,18 +75,36 @@ class StagedSite(SingletonRegistry):
         self._published_state: PublishedState | None = None
 
     def add_staged_record(self, record: SnapshotRecord) -> None:
-        """Add a staged table."""
+        """Add a staged table.
+
+        Parameters
+        ----------
+        record
+            Its snapshot.
+        """
         self._staged[record.table.qualified_name] = record
         self._published_state = None
 
     def remove_staged_records(self, records: Iterable[SnapshotRecord]) -> None:
-        """Remove staged tables."""
+        """Remove staged tables.
+
+        Parameters
+        ----------
+        records
+            Their snapshots.
+        """
         for record in records:
             self._staged.pop(record.table.qualified_name, None)
         self._published_state = None
 
     def list_staged_records(self, collection: str) -> list[SnapshotRecord]:
-        """Return all staged tables of a collection."""
+        """Return all staged tables of a collection.
+
+        Parameters
+        ----------
+        collection
+            Name of the collection.
+        """
         return [record for record in self._staged.values() if record.collection == collection]
 
     def get_published_state(self) -> PublishedState:
@@ -122,6 +140,11 @@ class StagedSite(SingletonRegistry):
             Closes the query at the end of the ingest.
         uploads
             Tables that exist for this query only.
+
+        Returns
+        -------
+        answer
+            Batches, until `stack` is closed.
         """
         query_result = query.run_query(
             text,
@@ -139,7 +162,18 @@ class StagedSite(SingletonRegistry):
         return QueryAnswer(result)
 
     def run_descriptor_test(self, test: QueryTest) -> DescriptorTestResult:
-        """Run one test of the descriptor over the staged tables."""
+        """Run one test of the descriptor over the staged tables.
+
+        Parameters
+        ----------
+        test
+            The test.
+
+        Returns
+        -------
+        result
+            Whether it passed, and what differs.
+        """
         return run_descriptor_test(self, test)
 
 

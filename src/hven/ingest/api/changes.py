@@ -6,7 +6,7 @@ from hven.ingest._ingest_pipeline import create_run_id
 from hven.ingest._ledger import OpenedSource
 from hven.ingest._report import IngestReport, RuleFinding
 from hven.ingest._rules import ERROR_SEVERITY
-from hven.ingest._staged_site import load_current_descriptor
+from hven.ingest._staged_site import StagedSite, load_current_descriptor
 from hven.ingest.sync._change_publication import CollectionChange, publish_collection_change
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "IngestReport",
     "OpenedSource",
     "RuleFinding",
+    "StagedSite",
     "create_run_id",
     "load_current_descriptor",
     "publish_collection_change",

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from hven.ingest._ledger import OpenedSource
     from hven.ingest._report import IngestReport
+    from hven.ingest._staged_site import StagedSite
     from hven.ingest._table_loader import LoadedTable
     from hven.model.resource import CollectionSpec, TableSpec
     from hven.site import Site
@@ -45,13 +46,15 @@ class CollectionChange(Protocol):
             A table of the collection. Tables that queries make are made again anyway.
         """
 
-    def check_report(self, report: IngestReport) -> None:
+    def check_report(self, report: IngestReport, staged_site: StagedSite) -> None:
         """Raise an error if the change must not be published.
 
         Parameters
         ----------
         report
             The report of the run, after all tables were read and checked.
+        staged_site
+            The site as it will be if the change is published; it answers queries.
         """
 
 
@@ -101,7 +104,7 @@ def publish_collection_change(
         return keep_published_table(run.report, published_record)
 
     def should_publish(run: CollectionRun, loaded_tables: Sequence[LoadedTable]) -> bool:
-        change.check_report(run.report)
+        change.check_report(run.report, run.staged_site)
         return sync_context.should_publish(run, loaded_tables)
 
     hooks = CollectionRunHooks(

@@ -204,25 +204,48 @@ class OifitsGranuleSource(FileHeaderSource):
 
     def read_header(self, file: DataFile) -> FileHeader:
         """Read the granules of a file: its small tables, and some columns of the large ones."""
-        stream = file.open_unhashed(BUFFER_BYTES)
-        try:
-            primary, tables = _read_tables(stream, file.name)
-        finally:
-            stream.close()
-        if primary is None or not any(table.kind in _COUNT_COLUMNS_BY_TABLE for table in tables):
-            distinct_names = dict.fromkeys(table.header.name for table in tables)
-            table_names = ", ".join(distinct_names) or "none"
-            raise SourceError(
-                f"the file contains no OIFITS data; its tables are: {table_names}",
-                place=TextPlace(file=file.name),
-                remedy="check the file, or add it to `ignore`",
-            )
+        primary, rows = read_granules(file, whole_files=self.whole_files)
         cards = self.cards or ()
         card_values = {key: primary.card_values.get(key) for key in cards}
         comments = {key: primary.comments.get(key, "") for key in cards}
-        builder = _GranuleBuilder(primary, tables)
-        rows = [row | card_values for row in builder.build_rows(file.name, is_whole_file=self.whole_files)]
-        return FileHeader(rows, comments)
+        return FileHeader([row | card_values for row in rows], comments)
+
+
+def read_granules(file: DataFile, *, whole_files: bool = False) -> tuple[HduHeader, list[dict[str, Any]]]:
+    """Read the granules of a file: its small tables, and some columns of the large ones.
+
+    Parameters
+    ----------
+    file
+        The file.
+    whole_files
+        True: the file is one row.
+
+    Returns
+    -------
+    primary, rows
+        The first header; and a row for each granule.
+
+    Raises
+    ------
+    SourceError
+        The file is damaged, or contains no data.
+    """
+    stream = file.open_unhashed(BUFFER_BYTES)
+    try:
+        primary, tables = _read_tables(stream, file.name)
+    finally:
+        stream.close()
+    if primary is None or not any(table.kind in _COUNT_COLUMNS_BY_TABLE for table in tables):
+        distinct_names = dict.fromkeys(table.header.name for table in tables)
+        table_names = ", ".join(distinct_names) or "none"
+        raise SourceError(
+            f"the file contains no OIFITS data; its tables are: {table_names}",
+            place=TextPlace(file=file.name),
+            remedy="check the file, or add it to `ignore`",
+        )
+    builder = _GranuleBuilder(primary, tables)
+    return primary, list(builder.build_rows(file.name, is_whole_file=whole_files))
 
 
 def _read_tables(stream: DecompressedStream, file: str) -> tuple[HduHeader | None, list[_OifitsTable]]:

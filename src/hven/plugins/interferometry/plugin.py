@@ -9,5 +9,6 @@ PLUGIN = PluginPackage(
     title="Read OIFITS, the files of optical interferometers, as rows and as product files",
     sources={"oifits": "hven.plugins.interferometry.source"},
     media={"oifits": "hven.plugins.interferometry.oifits_medium"},
+    extensions={"submissions.checkers": ("hven.plugins.interferometry.submissions.oifits_files",)},
     files=(FileSignature(kind="oifits", extensions=("oifits",), media_types={"oifits": "application/x-oifits"}),),
 )

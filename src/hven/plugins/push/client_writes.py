@@ -44,12 +44,14 @@ from hven.plugins.push.write_requests import (
     is_if_match_met,
 )
 from hven.site.store import build_lease_name, format_current_time
+from hven.sources.kind_traits import list_source_queries
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import pyarrow as pa
 
+    from hven.ingest.api.changes import OpenedSource
     from hven.model.resource import CollectionSpec, SourceSpec, TableSpec
     from hven.site import Site
     from hven.site.auth import Principal
@@ -194,6 +196,11 @@ class _ClientRowWrite(ClientWrite):
     """A write of rows, from the body to the publication."""
 
     sent_rows: pa.Table | None = None
+
+    def may_change_source(self, entry: OpenedSource) -> bool:
+        """Return whether the write may change a source: rows of clients, and lists of files that come from rows."""
+        is_file_list = entry.spec.kind == FILES_SOURCE_KIND and bool(list_source_queries(entry.spec))
+        return is_file_list or super().may_change_source(entry)
 
     def read_request_body(self, source: SourceSpec) -> None:
         """Read the rows of the body, before other writes have to wait for this one."""

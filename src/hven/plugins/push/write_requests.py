@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     import sqlalchemy as sa
 
-    from hven.ingest.api.changes import OpenedSource, RuleFinding
+    from hven.ingest.api.changes import OpenedSource, RuleFinding, StagedSite
     from hven.model.resource import CollectionSpec, TableSpec
     from hven.plugins.push.push_store import ClientPush
     from hven.site import Site
@@ -55,6 +55,9 @@ class ClientWriteRequest:
     on_commit
         Writes records of another package in the transaction that commits the rows; an error of it cancels the push.
         None: nothing else is written.
+    on_check
+        Reads the tables as they would be published, also in a dry run; an error of it cancels the push. None: nothing
+        else is checked.
     """
 
     action: str
@@ -66,6 +69,7 @@ class ClientWriteRequest:
     dry_run: bool = False
     address_values: Mapping[str, str] = field(default_factory=dict)
     on_commit: Callable[[sa.Connection, ClientPush], None] | None = None
+    on_check: Callable[[StagedSite], None] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,10 +194,12 @@ class ClientWrite:
                 raise
             raise RowsRefusedError(error.message, report, remedy="correct the rows; nothing was written") from error
 
-    def check_report(self, report: IngestReport) -> None:
+    def check_report(self, report: IngestReport, staged_site: StagedSite) -> None:
         """Refuse the write if any row would be rejected: a client relies on the answer that its rows are written."""
         faults = self.list_request_errors(report)
         if not faults:
+            if self.request.on_check is not None:
+                self.request.on_check(staged_site)
             return
         first_fault = faults[0]
         first_offender = ""

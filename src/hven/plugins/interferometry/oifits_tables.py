@@ -1,0 +1,199 @@
+"""Read the tables of an OIFITS file whole, as `oifits_checker` needs them: headers, formats and values."""
+
+from __future__ import annotations
+
+import gzip
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hven.model.errors import SourceError, TextPlace
+from hven.sources.fits_headers import read_next_hdu_header
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+    from typing import BinaryIO
+
+    from hven.sources.fits_headers import HduHeader
+
+MAX_FILE_BYTES = 1 << 30  # of a file, decompressed
+MAX_CHECKED_HDUS = 20_000
+_TFORM_PATTERN = re.compile(r"\s*(\d*)([LXBIJKAEDCMPQ])")
+_NUMPY_TYPES = {
+    "L": "S1",
+    "B": "u1",
+    "I": ">i2",
+    "J": ">i4",
+    "K": ">i8",
+    "E": ">f4",
+    "D": ">f8",
+    "C": ">c8",
+    "M": ">c16",
+}
+_ELEMENT_BYTES = {"L": 1, "A": 1, "B": 1, "I": 2, "J": 4, "K": 8, "E": 4, "D": 8, "C": 8, "M": 16, "P": 8, "Q": 16}
+_GZIP_MAGIC = b"\x1f\x8b"
+
+
+@dataclass(slots=True)
+class OifitsColumn:
+    """A column of a table in a file.
+
+    Attributes
+    ----------
+    code, repeat
+        Letter and count of its TFORM; the letter is empty if TFORM is no format.
+    unit
+        TUNIT, or an empty text.
+    values
+        An array with a row for each row of the table: of texts, or two-dimensional; None if it cannot be read.
+    is_within_row
+        Whether rows are long enough for the column.
+    """
+
+    code: str
+    repeat: int
+    unit: str
+    values: Any = field(repr=False, default=None)
+    is_within_row: bool = True
+
+    def list_scalars(self) -> Any:
+        """Return the first value of each cell."""
+        if self.code == "A":
+            return self.values
+        return self.values[:, 0]
+
+
+@dataclass(slots=True)
+class OifitsHdu:
+    """An HDU of a file.
+
+    Attributes
+    ----------
+    header
+        Its header.
+    row_count
+        Rows of its table.
+    columns
+        Columns by name, in upper case.
+    """
+
+    header: HduHeader
+    row_count: int = 0
+    columns: dict[str, OifitsColumn] = field(default_factory=dict)
+
+    @property
+    def kind(self) -> str:
+        """EXTNAME in upper case."""
+        return self.header.name.upper()
+
+    @property
+    def label(self) -> str:
+        """Its name and number, for reports."""
+        return f"{self.header.name or 'HDU'}#{self.header.index}"
+
+    def find_text(self, key: str) -> str | None:
+        """Return a keyword as text, which may be blank; None: it is missing."""
+        value = self.header.card_values.get(key)
+        return None if value is None else str(value).strip()
+
+    def find_values(self, name: str) -> Any:
+        """Return the values of a column; None: it is missing, or cannot be read."""
+        column = self.columns.get(name)
+        return None if column is None else column.values
+
+
+def read_oifits_tables(path: Path) -> list[OifitsHdu]:
+    """Read the HDUs of a file, with the values of its tables whose names begin with ``OI_``.
+
+    Parameters
+    ----------
+    path
+        The file, which may be compressed by gzip.
+
+    Raises
+    ------
+    SourceError
+        It is not FITS, is damaged, or too large.
+    OSError
+        It cannot be opened.
+    """
+    with path.open("rb") as plain_file:
+        is_compressed = plain_file.read(2) == _GZIP_MAGIC
+        plain_file.seek(0)
+        if not is_compressed:
+            return list(_iterate_hdus(plain_file, path.name))
+        try:
+            with gzip.open(plain_file) as file:
+                return list(_iterate_hdus(file, path.name))
+        except (EOFError, OSError) as error:
+            raise SourceError(f"the compressed file is damaged: {error}", place=TextPlace(file=path.name)) from error
+
+
+def _iterate_hdus(file: BinaryIO | gzip.GzipFile, file_name: str) -> Iterator[OifitsHdu]:
+    remaining_bytes = MAX_FILE_BYTES
+    for index in range(MAX_CHECKED_HDUS):
+        header = read_next_hdu_header(file.read, index, file_name)
+        if header is None:
+            return
+        remaining_bytes -= header.data_bytes
+        if remaining_bytes < 0:
+            raise SourceError(
+                f"the file has more than {MAX_FILE_BYTES >> 20:,} MB of data",
+                place=TextPlace(file=file_name),
+                remedy="split it",
+            )
+        body = file.read(header.data_bytes)
+        if header.hdu_kind != "BINTABLE" or not header.name.upper().startswith("OI_"):
+            _check_complete(len(body), header.data_bytes, header, file_name)
+            yield OifitsHdu(header)
+            continue
+        row_bytes = header.read_integer("NAXIS1")
+        row_count = header.read_integer("NAXIS2")
+        _check_complete(len(body), row_bytes * row_count, header, file_name)
+        yield OifitsHdu(header, row_count, _read_columns(header, body, row_bytes, row_count))
+
+
+def _check_complete(read_bytes: int, needed_bytes: int, header: HduHeader, file_name: str) -> None:
+    """Refuse a file that ends within its data; only the padding of the last block may be missing."""
+    if read_bytes < needed_bytes:
+        raise SourceError(
+            f"the file ends within {header.name or f'HDU {header.index}'}",
+            place=TextPlace(file=file_name),
+            remedy="send the whole file",
+        )
+
+
+def _read_columns(header: HduHeader, body: bytes, row_bytes: int, row_count: int) -> dict[str, OifitsColumn]:
+    columns: dict[str, OifitsColumn] = {}
+    offset = 0
+    for number in range(1, header.read_integer("TFIELDS") + 1):
+        name = header.read_text(f"TTYPE{number}") or f"#{number}"
+        match = _TFORM_PATTERN.match((header.read_text(f"TFORM{number}") or "").upper())
+        code, repeat = ("", 0) if match is None else (match[2], int(match[1] or 1))
+        cell_bytes = (repeat + 7) // 8 if code == "X" else repeat * _ELEMENT_BYTES.get(code, 0)
+        column = OifitsColumn(code, repeat, header.read_text(f"TUNIT{number}") or "")
+        column.is_within_row = offset + cell_bytes <= row_bytes
+        if column.is_within_row and cell_bytes and (code == "A" or code in _NUMPY_TYPES):
+            column.values = _view_values(body, column, (row_count, row_bytes, offset))
+            scale, zero = header.card_values.get(f"TSCAL{number}"), header.card_values.get(f"TZERO{number}")
+            if isinstance(scale, int | float) or isinstance(zero, int | float):
+                column.values = column.values * (scale or 1) + (zero or 0)
+        columns.setdefault(name.upper(), column)
+        offset += cell_bytes
+    return columns
+
+
+def _view_values(body: bytes, column: OifitsColumn, layout: tuple[int, int, int]) -> Any:
+    """View the cells of a column in the rows of a table, without a copy."""
+    row_count, row_bytes, offset = layout
+    if not row_count:
+        return np.zeros(0, np.str_) if column.code == "A" else np.zeros((0, column.repeat), _NUMPY_TYPES[column.code])
+    if column.code == "A":
+        text_type = np.dtype(f"S{column.repeat}")
+        cells = np.ndarray((row_count,), text_type, body, offset, (row_bytes,))
+        return np.char.strip(np.char.decode(cells.copy(), "latin-1"))
+    value_type = np.dtype(_NUMPY_TYPES[column.code])
+    return np.ndarray((row_count, column.repeat), value_type, body, offset, (row_bytes, value_type.itemsize))

@@ -1,0 +1,178 @@
+"""Checkers of submitted files: what is wrong with a file, and which rows it gives.
+
+A package offers a checker in a module of the extension point ``submissions.checkers``: its ``CHECKER`` is a
+`FileChecker`. This package has the checkers of FITS and CSV files.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.csv
+
+from hven.model import plugins
+from hven.model.errors import SourceError, UserError, format_message
+from hven.sources.fits_headers import read_headers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+CHECKER_POINT = "submissions.checkers"
+ERROR, WARNING = "error", "warning"
+MAX_SHEET_ROWS = 5_000  # of a CSV file
+MAX_SHEET_BYTES = 16 << 20
+UNREADABLE_RULE = "FILE_LOAD"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileFinding:
+    """What a checker found in a file.
+
+    Attributes
+    ----------
+    rule
+        Name of the rule.
+    severity
+        ``error``, ``warning`` or ``info``.
+    message
+        What is wrong.
+    place
+        Where in the file: a table, keyword or column.
+    section
+        Section of the standard that has the rule; empty: unknown.
+    count
+        Number of values.
+    rows
+        The first rows, from 1.
+    """
+
+    rule: str
+    severity: str
+    message: str
+    place: str = ""
+    section: str = ""
+    count: int = 1
+    rows: Sequence[int] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Convert the finding to JSON values."""
+        return asdict(self) | {"rows": list(self.rows)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileChecker:
+    """A checker of files of one kind.
+
+    Attributes
+    ----------
+    name
+        Name of the kind, as descriptors write it.
+    check_file
+        Checks a file by a profile of severities, and returns what is wrong. It never fails because of the file.
+    read_rows
+        Reads the values of the rows that the file gives; a `SourceError` says why it cannot.
+    """
+
+    name: str
+    check_file: Callable[[Path, str], Sequence[FileFinding]]
+    read_rows: Callable[[Path], Sequence[Mapping[str, Any]]]
+
+
+def find_file_checker(kind: str, file_name: str) -> FileChecker:
+    """Find the checker of a file: that of CSV by the name of the file, others by the kind in the descriptor.
+
+    Parameters
+    ----------
+    kind
+        Kind of the files.
+    file_name
+        Name of the file.
+
+    Raises
+    ------
+    UserError
+        No package has a checker of this kind.
+    """
+    if file_name.lower().endswith(".csv"):
+        return CSV_CHECKER
+    if kind == FITS_CHECKER.name:
+        return FITS_CHECKER
+    for module in plugins.load_extensions(CHECKER_POINT):
+        checker: FileChecker = module.CHECKER
+        if checker.name == kind:
+            return checker
+    message = format_message("there is no checker of {kind} files", kind)
+    raise UserError(message, remedy="ask the site's operators to install the package that has it")
+
+
+def build_unreadable_finding(error: Exception) -> FileFinding:
+    """Build the finding of a file that cannot be read.
+
+    Parameters
+    ----------
+    error
+        Why.
+    """
+    message = error.message if isinstance(error, UserError) else str(error)
+    return FileFinding(rule=UNREADABLE_RULE, severity=ERROR, message=message)
+
+
+def _check_fits_file(path: Path, _: str) -> list[FileFinding]:
+    try:
+        headers = read_headers(path, hdu_limit=1_000)
+    except (SourceError, OSError, EOFError) as error:
+        return [build_unreadable_finding(error)]
+    if not headers:
+        return [FileFinding(rule=UNREADABLE_RULE, severity=ERROR, message="the file is empty")]
+    return []
+
+
+def _read_fits_rows(path: Path) -> list[dict[str, Any]]:
+    """Read the keywords of all headers; the first of each name counts."""
+    values: dict[str, Any] = {}
+    for header in reversed(read_headers(path, hdu_limit=1_000)):
+        values |= header.card_values
+    return [values]
+
+
+def _read_sheet(path: Path) -> pa.Table:
+    if path.stat().st_size > MAX_SHEET_BYTES:
+        message = format_message("a table of rows may have at most {most:,} bytes", MAX_SHEET_BYTES)
+        raise SourceError(message, remedy="send several files")
+    try:
+        with path.open("rb") as file:
+            names = file.readline(1 << 16).decode("utf-8-sig").strip().split(",")
+        types = {name.strip().strip('"'): pa.string() for name in names}
+        options = pyarrow.csv.ConvertOptions(column_types=types, strings_can_be_null=True)
+        sheet = pyarrow.csv.read_csv(path, convert_options=options)
+    except (pa.ArrowInvalid, UnicodeDecodeError) as error:
+        reason = str(error).partition("\n")[0][:200]
+        message = format_message("the file is not CSV with a line of column names: {reason}", reason)
+        raise SourceError(message, remedy="save it as CSV in UTF-8") from error
+    if sheet.num_rows > MAX_SHEET_ROWS:
+        message = format_message("a table may have at most {most:,} rows", MAX_SHEET_ROWS)
+        raise SourceError(message, remedy="send several files")
+    if not sheet.num_rows:
+        raise SourceError("the file has no rows", remedy="add a line for each row")
+    return sheet
+
+
+def _check_sheet(path: Path, _: str) -> list[FileFinding]:
+    try:
+        _read_sheet(path)
+    except (SourceError, OSError) as error:
+        return [build_unreadable_finding(error)]
+    return []
+
+
+def _read_sheet_rows(path: Path) -> list[dict[str, Any]]:
+    sheet = _read_sheet(path)
+    rows: list[dict[str, Any]] = sheet.rename_columns([name.strip() for name in sheet.column_names]).to_pylist()
+    return rows
+
+
+FITS_CHECKER = FileChecker(name="fits", check_file=_check_fits_file, read_rows=_read_fits_rows)
+CSV_CHECKER = FileChecker(name="csv", check_file=_check_sheet, read_rows=_read_sheet_rows)

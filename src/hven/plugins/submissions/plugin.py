@@ -1,0 +1,20 @@
+"""What this package adds: the key ``submissions`` of tables, and pages at ``/submissions``."""
+
+from __future__ import annotations
+
+from hven.model.plugins import PluginPackage, StoreTables
+
+PLUGIN = PluginPackage(
+    name="submissions",
+    title="Let users submit files with their rows; Hven checks them before they are published",
+    uses=("entries", "push"),
+    pages="hven.plugins.submissions.portal_pages:PAGES",
+    table_links=("hven.plugins.submissions.portal_pages:SUBMISSION_LINKS",),
+    translations="hven.plugins.submissions:texts",
+    table_keys={"submissions": "hven.plugins.submissions.submission_keys:SUBMISSIONS"},
+    store_tables=StoreTables(
+        names=("submissions", "submission_files", "submission_rows"),
+        definitions="hven.plugins.submissions.store_tables:TABLES",
+    ),
+    account_removers=("hven.plugins.submissions.account_removal:remove_account_submissions",),
+)

@@ -1,0 +1,456 @@
+"""Serve ``/submissions``: pages where users send files, complete their rows, and publish them; also as JSON.
+
+All of it works without scripts. The steps have addresses of their own, so that users can go on another day.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import anyio.to_thread
+from starlette.routing import Route
+
+from hven import services
+from hven.model.errors import ConflictError, HvenError, NotFoundError, UnauthenticatedError, UserError, format_message
+from hven.plugins.entries.contribution_requests import (
+    PRIVATE_HEADERS,
+    build_table_link,
+    find_visible_table,
+    read_contribution,
+)
+from hven.plugins.entries.entry_forms import ColumnWording, EntryValuesError, build_entry_fields
+from hven.plugins.submissions.submission_requests import group_row_values, read_file_request
+from hven.plugins.submissions.submission_store import (
+    SAVED,
+    SUBMITTED,
+    SubmissionStore,
+    build_changed_submission_error,
+)
+from hven.plugins.submissions.submission_workflow import (
+    EDIT,
+    REMOVE,
+    SUBMIT,
+    SubmissionWorkflow,
+    discard_expired_submissions,
+    find_submission_table,
+)
+from hven.portal.api.pages import (
+    PageContent,
+    PageLink,
+    TemplateContext,
+    build_page_endpoint,
+    build_redirect,
+    is_json_requested,
+    read_whole_number_parameter,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from hven.model.table import Table
+    from hven.plugins.entries.contribution_requests import ContributionRequest
+    from hven.plugins.entries.entry_forms import EntryField
+    from hven.plugins.submissions.submission_requests import FileRequest
+    from hven.plugins.submissions.submission_store import StagedFile, StagedRow, Submission
+    from hven.plugins.submissions.submission_workflow import SubmissionTable
+    from hven.portal.api.pages import PageContext
+    from hven.services.face import ServiceContext
+
+GRID_ROWS = 25  # of the form for rows
+MAX_NUMBER = 2**53
+LISTED_FINDINGS = 200  # of a page
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubmissionListPage(TemplateContext):
+    """Lists of submissions.
+
+    Attributes
+    ----------
+    table
+        The table of the submissions; None: of all tables.
+    tables
+        Tables to which the user may submit files.
+    waiting, listed
+        Submissions on which the user decides; and the user's own, as in JSON.
+    form_url
+        Where the form of a new submission is sent; empty: none.
+    token
+        Token of the form.
+    problem, remedy
+        What is wrong with the last request.
+    """
+
+    template = "submissions/submission_list.html"
+    table: PageLink | None = None
+    tables: Sequence[PageLink] = ()
+    waiting: Sequence[Mapping[str, object]] = ()
+    listed: Sequence[Mapping[str, object]] = ()
+    form_url: str = ""
+    token: str = ""
+    problem: str = ""
+    remedy: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubmissionPage(TemplateContext):
+    """A submission: its files, rows, values, and what would change.
+
+    Attributes
+    ----------
+    table
+        The table.
+    list_url, form_url
+        Addresses of the table's submissions, and of this one.
+    submission
+        The submission as in JSON.
+    shared_fields, row_fields
+        Fields of all rows, and of single rows.
+    grid_rows
+        Rows of the form: number, name of the file, and texts by column.
+    previous_url, next_url
+        Addresses of the rows before and after; empty: none.
+    labels
+        Column -> its label.
+    token
+        Token of the forms.
+    problem, remedy, faults
+        What is wrong with the last request, in general and by column.
+    """
+
+    template = "submissions/submission.html"
+    table: PageLink
+    list_url: str
+    form_url: str
+    submission: Mapping[str, Any]
+    shared_fields: Sequence[EntryField]
+    row_fields: Sequence[EntryField]
+    grid_rows: Sequence[Mapping[str, Any]]
+    previous_url: str
+    next_url: str
+    labels: Mapping[str, str]
+    token: str
+    problem: str = ""
+    remedy: str = ""
+    faults: Mapping[str, str]
+
+
+def build_submissions_address(page_context: PageContext, table: Table) -> str:
+    """Build the address of the submissions to a table.
+
+    Parameters
+    ----------
+    page_context
+        The request of a page.
+    table
+        The table.
+    """
+    return f"{page_context.base}/submissions/{quote(table.qualified_name, safe='')}"
+
+
+def build_submission_routes(context: ServiceContext) -> Sequence[Route]:
+    """Route ``/submissions``, ``/submissions/TABLE``, ``/submissions/TABLE/NUMBER`` and its ``/files``.
+
+    Parameters
+    ----------
+    context
+        The site, its users and its services.
+    """
+    endpoints = _SubmissionEndpoints(context)
+    number_path = "/submissions/{table}/{number:int}"
+    return [
+        Route("/submissions", build_page_endpoint(endpoints.show_overview, context), methods=["GET"]),
+        Route("/submissions/{table}", build_page_endpoint(endpoints.show_table, context), methods=["GET"]),
+        Route("/submissions/{table}", build_page_endpoint(endpoints.create_submission, context), methods=["POST"]),
+        Route(number_path, build_page_endpoint(endpoints.show_submission, context), methods=["GET"]),
+        Route(number_path, build_page_endpoint(endpoints.change_submission, context), methods=["POST"]),
+        Route(f"{number_path}/files", build_page_endpoint(endpoints.add_files, context), methods=["POST"]),
+    ]
+
+
+class _SubmissionEndpoints:
+    """The endpoints of the pages of submissions."""
+
+    def __init__(self, context: ServiceContext) -> None:
+        self.site = context.site
+
+    async def show_overview(self, page_context: PageContext) -> PageContent:
+        return await anyio.to_thread.run_sync(self._build_overview, page_context)
+
+    def _build_overview(self, page_context: PageContext) -> PageContent:
+        if page_context.principal.name is None:
+            raise UnauthenticatedError("this page needs a login", remedy="log in at /login")
+        discard_expired_submissions(self.site)
+        found_tables: list[SubmissionTable] = []
+        for table in page_context.catalogue.iterate_tables():
+            submission_table = find_submission_table(self.site, table)
+            if submission_table is not None and submission_table.can_submit(page_context.principal):
+                found_tables.append(submission_table)
+        moderated = [table.name for table in found_tables if table.can_moderate(page_context.principal)]
+        store = self.site.store.get_or_create(SubmissionStore)
+        waiting = store.list_submissions(tables=moderated, states=(SUBMITTED,))
+        names = [table.name for table in found_tables]
+        own = store.list_submissions(tables=names, author=page_context.principal.name)
+        page = SubmissionListPage(
+            tables=[
+                PageLink(
+                    title=str(table.table.title or table.name), url=build_submissions_address(page_context, table.table)
+                )
+                for table in found_tables
+            ],
+            waiting=[_describe_submission(submission, page_context) for submission in waiting],
+            listed=[_describe_submission(submission, page_context) for submission in own],
+        )
+        json_content = {"tables": names, "waiting": page.waiting, "submissions": page.listed}
+        return PageContent(page=page, json_content=json_content, headers=PRIVATE_HEADERS)
+
+    async def show_table(self, page_context: PageContext) -> PageContent:
+        return await anyio.to_thread.run_sync(lambda: _SubmissionView(self.site, page_context).build_list())
+
+    async def create_submission(self, page_context: PageContext) -> PageContent:
+        view = await anyio.to_thread.run_sync(_SubmissionView, self.site, page_context)
+        view.workflow.check_submitter()
+        async with read_file_request(page_context) as file_request:
+            return await anyio.to_thread.run_sync(view.create_submission, file_request)
+
+    async def show_submission(self, page_context: PageContext) -> PageContent:
+        def build_page() -> PageContent:
+            view = _SubmissionView(self.site, page_context)
+            return view.build_page(view.find_submission())
+
+        return await anyio.to_thread.run_sync(build_page)
+
+    async def add_files(self, page_context: PageContext) -> PageContent:
+        view = await anyio.to_thread.run_sync(_SubmissionView, self.site, page_context)
+        submission = await anyio.to_thread.run_sync(view.find_submission)
+        async with read_file_request(page_context) as file_request:
+            return await anyio.to_thread.run_sync(view.add_files, submission, file_request)
+
+    async def change_submission(self, page_context: PageContext) -> PageContent:
+        view = await anyio.to_thread.run_sync(_SubmissionView, self.site, page_context)
+        submission = await anyio.to_thread.run_sync(view.find_submission)
+        contribution = await read_contribution(page_context)
+        return await anyio.to_thread.run_sync(view.change_submission, submission, contribution)
+
+
+class _SubmissionView:
+    """The submissions to one table for the user of a page."""
+
+    def __init__(self, site: Any, page_context: PageContext) -> None:
+        table = find_visible_table(page_context, page_context.request.path_params["table"])
+        submission_table = find_submission_table(site, table)
+        if submission_table is None:
+            message = format_message("{table} takes no submissions", table.qualified_name)
+            raise NotFoundError(message, remedy="add `submissions` to the table in the descriptor")
+        self.page_context = page_context
+        self.submission_table: SubmissionTable = submission_table
+        labels = page_context.build_column_labels(table)
+        wording = ColumnWording(
+            write_label=lambda column: labels.label_column(column, column.unit or ""),
+            write_description=lambda column: str(column.description or ""),
+            find_code_words=labels.find_code_words,
+        )
+        fields = build_entry_fields(submission_table.spec, submission_table.options, table, wording)
+        self.workflow = SubmissionWorkflow(site, submission_table, page_context.principal, fields)
+        self.list_url = build_submissions_address(page_context, table)
+        self.table_link = build_table_link(page_context, table)
+
+    def find_submission(self) -> Submission:
+        return self.workflow.find_submission(self.page_context.request.path_params["number"])
+
+    # --- requests ---------------------------------------------------------------------------------------------------
+
+    def create_submission(self, file_request: FileRequest) -> PageContent:
+        submission, is_new = self.workflow.create_submission(file_request.texts["token"])
+        if is_new and file_request.files:
+            try:
+                submission = self.workflow.add_files(submission, file_request.files)
+            except UserError as error:
+                return self.build_page(submission, error=error, is_new=True)
+        return self.answer_change(submission, is_json=file_request.is_json, is_new=is_new)
+
+    def add_files(self, submission: Submission, file_request: FileRequest) -> PageContent:
+        # files are only added, so that a request without If-Match loses nothing
+        if file_request.texts["etag"] not in {"", submission.etag}:
+            return self.build_page(submission, error=build_changed_submission_error())
+        try:
+            submission = self.workflow.add_files(submission, file_request.files)
+        except UserError as error:
+            return self.build_page(self.find_submission(), error=error)
+        return self.answer_change(submission, is_json=file_request.is_json)
+
+    def change_submission(self, submission: Submission, contribution: ContributionRequest) -> PageContent:
+        action = contribution.read_text("action") or EDIT
+        is_replay = action == SUBMIT and submission.state in {SUBMITTED, SAVED}
+        try:
+            if contribution.read_text("etag") != submission.etag and not is_replay:
+                raise build_changed_submission_error()
+            if not is_replay:
+                submission = self._save_values(submission, contribution, action)
+            if action == REMOVE:
+                numbers = [int(word) for word in contribution.read_text("file").split(",") if word.strip().isdigit()]
+                submission = self.workflow.remove_files(submission, numbers)
+            elif action != EDIT:
+                submission = self.workflow.take_step(submission, action, contribution.read_text("reason"))
+        except UserError as error:
+            return self.build_page(self.find_submission(), error=error)
+        return self.answer_change(submission, is_json=contribution.is_json)
+
+    def _save_values(self, submission: Submission, contribution: ContributionRequest, action: str) -> Submission:
+        """Save the values of a request before its step, so that they are kept whatever the step finds."""
+        note = contribution.texts.get("note")
+        names = {
+            entry_field.name.upper(): entry_field.name for entry_field in self.workflow.fields
+        }  # names of form fields have no case
+        shared_values: dict[str, object] = {}
+        row_values: dict[int, dict[str, object]] = {}
+        values = dict(contribution.values or {})
+        nested_values = values.pop("shared", None)
+        if isinstance(nested_values, dict):
+            shared_values |= nested_values
+        for name in [name for name in values if name.upper().startswith("SHARED.")]:
+            column = name[len("shared.") :]
+            shared_values[names.get(column.upper(), column)] = values.pop(name)
+        for number, row in group_row_values(values).items():
+            row_values[number] = {names.get(column.upper(), column): value for column, value in row.items()}
+        if note is None and not shared_values and not row_values:
+            return submission
+        if action not in {EDIT, SUBMIT, "check"}:
+            message = format_message("you cannot {action} a submission and change its values at once", action)
+            raise ConflictError(message, remedy="save the values first")
+        return self.workflow.change_values(submission, shared_values=shared_values, row_values=row_values, note=note)
+
+    # --- answers ----------------------------------------------------------------------------------------------------
+
+    def answer_change(self, submission: Submission, *, is_json: bool, is_new: bool = False) -> PageContent:
+        """Answer a change: programs get the submission, browsers are led to its page."""
+        address = f"{self.list_url}/{submission.number}"
+        if not is_json and not is_json_requested(self.page_context.request):
+            return build_redirect(address)
+        headers = {**PRIVATE_HEADERS, "etag": f'"{submission.etag}"'}
+        if is_new:
+            headers["location"] = address
+        status = 201 if is_new else 200
+        return PageContent(json_content=self._describe(submission), status=status, headers=headers)
+
+    def build_list(self) -> PageContent:
+        """Build the list of a table's submissions, with the form of a new one."""
+        self.workflow.check_submitter()
+        principal = self.page_context.principal
+        name = self.submission_table.name
+        is_moderator = self.submission_table.can_moderate(principal)
+        store = self.workflow.store
+        waiting = store.list_submissions(tables=[name], states=(SUBMITTED,)) if is_moderator else []
+        own = store.list_submissions(tables=[name], author=principal.name)
+        page = SubmissionListPage(
+            table=self.table_link,
+            waiting=[_describe_submission(submission, self.page_context) for submission in waiting],
+            listed=[_describe_submission(submission, self.page_context) for submission in own],
+            form_url=self.list_url,
+            token=secrets.token_hex(16),
+        )
+        json_content = {
+            "table": name,
+            "moderator": is_moderator,
+            "shared": [_describe_field(entry_field) for entry_field in self.workflow.shared_fields],
+            "columns": [_describe_field(entry_field) for entry_field in self.workflow.row_fields],
+            "waiting": page.waiting,
+            "submissions": page.listed,
+        }
+        return PageContent(page=page, json_content=json_content, headers=PRIVATE_HEADERS)
+
+    def _describe(self, submission: Submission) -> dict[str, Any]:
+        files = self.workflow.store.list_files(submission.number)
+        rows = self.workflow.store.list_rows(submission.number)
+        report = dict(submission.report)
+        is_current = report.pop("revision", None) == submission.revision
+        return {
+            **_describe_submission(submission, self.page_context),
+            "note": submission.note,
+            "shared": dict(submission.shared_values),
+            "expires": submission.expires,
+            "files": [_describe_file(file) for file in files],
+            "rows": [_describe_row(row) for row in rows],
+            "report": report if is_current or submission.state in {SUBMITTED, SAVED} else None,
+            "steps": list(submission.steps),
+            "keys": list(submission.keys),
+            "actions": self.submission_table.list_actions(submission, self.page_context.principal),
+        }
+
+    def build_page(
+        self, submission: Submission, *, error: HvenError | None = None, is_new: bool = False
+    ) -> PageContent:
+        """Build the page of a submission."""
+        translate = self.page_context.translator
+        document = self._describe(submission)
+        form_url = f"{self.list_url}/{submission.number}"
+        headers = {**PRIVATE_HEADERS, "etag": f'"{submission.etag}"'}
+        if is_new:
+            headers["location"] = form_url
+        first_row = read_whole_number_parameter(self.page_context, "from", 0, MAX_NUMBER)
+        file_names = {file["number"]: file["name"] for file in document["files"]}
+        grid_rows = []
+        for row in document["rows"][first_row : first_row + GRID_ROWS]:
+            texts = {name: _write_text(value) for name, value in row["values"].items()}
+            grid_rows.append({"number": row["number"], "file": file_names.get(row["file"], ""), "texts": texts})
+        has_more = len(document["rows"]) > first_row + GRID_ROWS
+        fields = self.workflow.fields
+        page = SubmissionPage(
+            table=self.table_link,
+            list_url=self.list_url,
+            form_url=form_url,
+            submission=document,
+            shared_fields=self.workflow.shared_fields,
+            row_fields=self.workflow.row_fields,
+            grid_rows=grid_rows,
+            previous_url=f"{form_url}?from={max(0, first_row - GRID_ROWS)}#rows" if first_row else "",
+            next_url=f"{form_url}?from={first_row + GRID_ROWS}#rows" if has_more else "",
+            labels={entry_field.name: entry_field.label for entry_field in fields},
+            token=secrets.token_hex(16),
+            problem="" if error is None else translate(error.message),
+            remedy="" if error is None else translate(error.remedy),
+            faults={
+                name: translate(message)
+                for name, message in (error.faults if isinstance(error, EntryValuesError) else {}).items()
+            },
+        )
+        if error is None:
+            return PageContent(page=page, json_content=document, headers=headers)
+        status = services.find_http_status(error)
+        content = {"error": f"{page.problem}; {page.remedy}", "status": status, "faults": page.faults}
+        content |= {"submission": document}
+        return PageContent(page=page, json_content=content, status=status, headers=headers)
+
+
+def _describe_submission(submission: Submission, page_context: PageContext) -> dict[str, Any]:
+    names = ("number", "table", "state", "author", "created", "changed", "etag")
+    address = f"{page_context.base}/submissions/{quote(submission.table, safe='')}/{submission.number}"
+    return {**{name: getattr(submission, name) for name in names}, "url": address}
+
+
+def _describe_file(file: StagedFile) -> dict[str, Any]:
+    counts: dict[str, int] = {}
+    for finding in file.findings:
+        counts[finding["severity"]] = counts.get(finding["severity"], 0) + 1
+    names = ("number", "name", "sha256", "bytes", "state", "findings")
+    return {**{name: getattr(file, name) for name in names}, "counts": counts}
+
+
+def _describe_row(row: StagedRow) -> dict[str, Any]:
+    return {"number": row.number, "file": row.file, "values": {**row.file_values, **row.own_values}}
+
+
+def _describe_field(entry_field: EntryField) -> dict[str, Any]:
+    names = ("name", "kind", "label", "description", "unit", "required", "choices")
+    return {name: getattr(entry_field, name) for name in names}
+
+
+def _write_text(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value)

@@ -1,0 +1,172 @@
+"""Requests with files: forms of browsers, and bodies of programs."""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import anyio.to_thread
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+
+from hven import services
+from hven.model.errors import ForbiddenError, ParamError, StorageError, TooLargeError, format_message
+from hven.plugins.entries.contribution_requests import MAX_TOKEN_CHARACTERS, read_contribution
+from hven.plugins.submissions.staging import SentFile, download_sent_file
+from hven.services.addresses import is_cross_site
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator
+
+    from starlette.requests import Request
+
+    from hven.portal.api.pages import PageContext
+
+MAX_SENT_FILES = 1_000  # in one request
+MAX_FIELD_BYTES = 64 * 1024  # of a form field beside files
+MULTIPART_MEDIA_TYPE = "multipart/form-data"
+FORM_MEDIA_TYPES = {"application/x-www-form-urlencoded", "application/json"}
+_COPY_CHUNK_BYTES = 1 << 20
+
+
+@dataclass(slots=True)
+class FileRequest:
+    """The files of a request, in a directory that exists as long as the request, and its other fields."""
+
+    files: list[SentFile] = field(default_factory=list)
+    texts: dict[str, str] = field(default_factory=dict)
+    is_json: bool = False
+
+
+@asynccontextmanager
+async def read_file_request(page_context: PageContext) -> AsyncIterator[FileRequest]:
+    """Read a request that sends files: a form, the address of a file, or the file as the body.
+
+    Parameters
+    ----------
+    page_context
+        The request of a page.
+
+    Raises
+    ------
+    ForbiddenError
+        A page of another site sent it, or the address leads inwards.
+    TooLargeError, ParamError
+        It is too large, or cannot be read.
+    """
+    request = page_context.request
+    settings = page_context.context.site.settings
+    if is_cross_site(request, settings):
+        raise ForbiddenError("the request comes from a page on another site", remedy="use the form on this page")
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    with tempfile.TemporaryDirectory(prefix="hven-submission-", ignore_cleanup_errors=True) as directory_name:
+        directory = Path(directory_name)
+        try:
+            if media_type == MULTIPART_MEDIA_TYPE:
+                file_request = await _read_form(request, directory, settings.limits.upload)
+            elif media_type in FORM_MEDIA_TYPES:
+                contribution = await read_contribution(page_context)
+                file_request = FileRequest(texts=dict(contribution.texts), is_json=contribution.is_json)
+            else:
+                file_request = await _read_body_file(request, directory, settings.limits.upload)
+        except TooLargeError:
+            message = format_message("a request may have at most {most:,} bytes", settings.limits.upload)
+            raise TooLargeError(message, remedy="send the files in several requests") from None
+        except OSError as error:
+            message = format_message("the request cannot be stored: {reason}", error.strerror)
+            raise StorageError(message, remedy="try again later") from error
+        url = file_request.texts.get("url", "").strip()
+        if url:
+            file_request.files.append(
+                await anyio.to_thread.run_sync(
+                    lambda: download_sent_file(
+                        url,
+                        directory / "download",
+                        byte_limit=settings.limits.upload,
+                        allow_private=settings.allow_private,
+                    )
+                )
+            )
+        file_request.texts.setdefault("token", request.headers.get("idempotency-key", ""))
+        etag = request.headers.get("if-match", "").strip().removeprefix("W/").strip('"')
+        file_request.texts.setdefault("etag", etag)
+        if len(file_request.texts["token"]) > MAX_TOKEN_CHARACTERS:
+            message = format_message("an Idempotency-Key may have at most {most} characters", MAX_TOKEN_CHARACTERS)
+            raise ParamError(message, remedy="send a UUID")
+        yield file_request
+
+
+async def _read_form(request: Request, directory: Path, byte_limit: int) -> FileRequest:
+    file_request = FileRequest()
+    chunks: AsyncGenerator[bytes, None] = services.read_chunks(request, byte_limit)
+    parser = MultiPartParser(request.headers, chunks, max_files=MAX_SENT_FILES, max_part_size=MAX_FIELD_BYTES)
+    try:
+        form = await parser.parse()
+    except MultiPartException as error:
+        message = format_message("the form cannot be read: {message}", error.message)
+        raise ParamError(message, remedy="send at most 1,000 files in one request, or a ZIP archive") from None
+    try:
+        for name, value in form.multi_items():
+            if not isinstance(value, UploadFile):
+                file_request.texts[name.lower()] = value
+            elif value.filename:  # browsers send an empty part if no file was chosen
+                path = directory / str(len(file_request.files))
+                await anyio.to_thread.run_sync(_copy_upload, value, path)
+                file_request.files.append(SentFile(value.filename, path))
+    finally:
+        await form.close()
+    return file_request
+
+
+def _copy_upload(upload: UploadFile, path: Path) -> None:
+    with path.open("wb") as file:
+        while chunk := upload.file.read(_COPY_CHUNK_BYTES):
+            file.write(chunk)
+
+
+async def _read_body_file(request: Request, directory: Path, byte_limit: int) -> FileRequest:
+    name = request.query_params.get("filename", "")
+    path = directory / "body"
+    size = 0
+    async with await anyio.open_file(path, "wb") as file:
+        async for chunk in services.read_chunks(request, byte_limit):
+            size += len(chunk)
+            await file.write(chunk)
+    file_request = FileRequest(is_json=True)
+    if size:
+        is_archive = "zip" in request.headers.get("content-type", "").lower()
+        if not name and not is_archive:
+            raise ParamError("the file has no name", remedy="add `filename=NAME` to the address")
+        file_request.files.append(SentFile(name or "archive.zip", path))
+    return file_request
+
+
+def group_row_values(values: Any) -> dict[int, dict[str, Any]]:
+    """Group values of rows by the numbers of the rows.
+
+    Parameters
+    ----------
+    values
+        Number of a row -> column -> value, as JSON has it; or ``ROW.COLUMN`` -> text, as forms have it.
+
+    Raises
+    ------
+    ParamError
+        A name is none of these.
+    """
+    grouped: dict[int, dict[str, Any]] = {}
+    for name, value in (values or {}).items():
+        number_text, _, column = str(name).partition(".")
+        if not number_text.isdigit() or len(number_text) > 15 or (not column and not isinstance(value, dict)):
+            message = format_message("{name!r:.80} names no value of a row", name)
+            raise ParamError(message, remedy="send an object with the numbers of rows and their values")
+        row_values = grouped.setdefault(int(number_text), {})
+        if column:
+            row_values[column] = value
+        else:
+            row_values |= value
+    return grouped

@@ -1,0 +1,346 @@
+"""Submissions in the system state: their staged files, their rows, and each step.
+
+A change names the revision that it found, so that two changes never overlap.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from hven.model.errors import PreconditionFailedError, TooManyRequestsError, format_message
+from hven.plugins.submissions.store_tables import submission_files, submission_rows, submissions
+from hven.site.api.store_tables import get_next_number
+from hven.site.store import format_current_time
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+
+    from hven.site.api.store_tables import StateDatabase
+
+OPEN, SUBMITTED, SAVED, REFUSED, DISCARDED = "open", "submitted", "saved", "refused", "discarded"
+STAGED_STATES = (OPEN, SUBMITTED, REFUSED)  # states in which files are staged
+MAX_OPEN_SUBMISSIONS = 50  # of an account
+LISTED_SUBMISSIONS = 100
+GOOD_FILE, BAD_FILE, KNOWN_FILE = "good", "bad", "known"  # a known file is in the archive already
+_JSON_COLUMNS = ("shared_values", "report", "steps", "keys", "findings", "file_values", "own_values")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submission:
+    """Files and rows that a user submits together.
+
+    Attributes
+    ----------
+    number
+        Its number in the site; 0: it is not stored yet.
+    table
+        ``schema.table``.
+    author
+        The account; empty: it was removed.
+    state
+        ``open``, ``submitted``, ``saved``, ``refused`` or ``discarded``.
+    revision
+        Grows with each change.
+    created, changed, expires
+        When it was made and changed, and when Hven discards it; ISO, UTC.
+    note
+        Note of the author.
+    shared_values
+        Column -> value of all rows.
+    report
+        Result of the last check; empty: none.
+    steps
+        Who did what, when and why.
+    keys
+        Keys of the published rows.
+    token
+        Token of the request that made it.
+    """
+
+    number: int = 0
+    table: str
+    author: str
+    state: str = OPEN
+    revision: int = 1
+    created: str = ""
+    changed: str = ""
+    expires: str = ""
+    note: str = ""
+    shared_values: Mapping[str, Any] = field(default_factory=dict)
+    report: Mapping[str, Any] = field(default_factory=dict)
+    steps: Sequence[Mapping[str, str]] = ()
+    keys: Sequence[Any] = ()
+    token: str = ""
+
+    @property
+    def etag(self) -> str:
+        """The name of its state, for If-Match."""
+        return f"{self.number}-{self.revision}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StagedFile:
+    """A file of a submission.
+
+    Attributes
+    ----------
+    number
+        Its number in the site.
+    name
+        Its name, without folders.
+    sha256, bytes
+        Checksum and size of its content.
+    state
+        ``good``, ``bad`` (it cannot be read) or ``known`` (the archive has this content).
+    findings
+        What its checker found.
+    """
+
+    number: int = 0
+    name: str
+    sha256: str
+    bytes: int
+    state: str
+    findings: Sequence[Mapping[str, Any]] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StagedRow:
+    """A row of a submission.
+
+    Attributes
+    ----------
+    number, file
+        Its number in the site, and that of its file.
+    file_values, own_values
+        Column -> value: what the file gives, and what the user entered instead.
+    """
+
+    number: int = 0
+    file: int = 0
+    file_values: Mapping[str, Any]
+    own_values: Mapping[str, Any] = field(default_factory=dict)
+
+
+class SubmissionStore:
+    """The submissions of a site."""
+
+    def __init__(self, database: StateDatabase) -> None:
+        self._database = database
+
+    def add_submission(self, submission: Submission) -> tuple[Submission, bool]:
+        """Store a new submission; return it, and False if the account sent its token before.
+
+        Raises
+        ------
+        TooManyRequestsError
+            The account has too many open submissions.
+        """
+        is_own = submissions.c.author == submission.author
+        with self._database.begin_write() as connection:
+            if submission.token:
+                is_same = is_own & (submissions.c.token == submission.token)
+                row = connection.execute(sa.select(submissions).where(is_same)).first()
+                if row is not None:
+                    return _submission_from_row(row), False
+            is_open = is_own & submissions.c.state.in_(STAGED_STATES)
+            count_query = sa.select(sa.func.count()).select_from(submissions).where(is_open)
+            if connection.execute(count_query).scalar_one() >= MAX_OPEN_SUBMISSIONS:
+                message = format_message("you already have {count} open submissions", MAX_OPEN_SUBMISSIONS)
+                raise TooManyRequestsError(message, remedy="save or discard some of them")
+            now = format_current_time()
+            number = get_next_number(connection, submissions)
+            stored_submission = replace(submission, number=number, created=now, changed=now)
+            connection.execute(sa.insert(submissions).values(_submission_to_row(stored_submission)))
+        return stored_submission, True
+
+    def find_submission(self, number: int) -> Submission | None:
+        """Find a submission by its number."""
+        with self._database.begin_read() as connection:
+            row = connection.execute(sa.select(submissions).where(submissions.c.number == number)).first()
+        return None if row is None else _submission_from_row(row)
+
+    def list_submissions(
+        self, *, tables: Collection[str] | None = None, author: str | None = None, states: Collection[str] = ()
+    ) -> list[Submission]:
+        """List submissions of tables, an author and states, the newest first."""
+        conditions: list[sa.ColumnElement[bool]] = []
+        if tables is not None:
+            conditions.append(submissions.c.table_name.in_(tables))
+        if author is not None:
+            conditions.append(submissions.c.author == author)
+        if states:
+            conditions.append(submissions.c.state.in_(states))
+        query = sa.select(submissions).where(*conditions).order_by(submissions.c.number.desc())
+        with self._database.begin_read() as connection:
+            return [_submission_from_row(row) for row in connection.execute(query.limit(LISTED_SUBMISSIONS))]
+
+    def list_expired(self, now: str) -> list[Submission]:
+        """List open submissions whose time is over."""
+        is_expired = submissions.c.state.in_((OPEN, REFUSED)) & (submissions.c.expires < now)
+        with self._database.begin_read() as connection:
+            return [_submission_from_row(row) for row in connection.execute(sa.select(submissions).where(is_expired))]
+
+    def list_files(self, number: int) -> list[StagedFile]:
+        """List the files of a submission."""
+        query = sa.select(submission_files).where(submission_files.c.submission == number)
+        with self._database.begin_read() as connection:
+            rows = connection.execute(query.order_by(submission_files.c.number))
+            return [StagedFile(**_read_columns(row)) for row in rows]
+
+    def list_rows(self, number: int) -> list[StagedRow]:
+        """List the rows of a submission."""
+        query = sa.select(submission_rows).where(submission_rows.c.submission == number)
+        with self._database.begin_read() as connection:
+            rows = connection.execute(query.order_by(submission_rows.c.number))
+            return [StagedRow(**_read_columns(row)) for row in rows]
+
+    def count_staged_bytes(self, author: str) -> int:
+        """Count the bytes of the staged files of an account."""
+        is_staged = (submissions.c.author == author) & submissions.c.state.in_(STAGED_STATES)
+        query = (
+            sa.select(sa.func.coalesce(sa.func.sum(submission_files.c.bytes), 0))
+            .join(submissions, submissions.c.number == submission_files.c.submission)
+            .where(is_staged, submission_files.c.state != KNOWN_FILE)
+        )
+        with self._database.begin_read() as connection:
+            return int(connection.execute(query).scalar_one())
+
+    def add_files(
+        self, submission: Submission, new_files: Iterable[tuple[StagedFile, Sequence[StagedRow]]]
+    ) -> Submission:
+        """Add files with their rows, and return the changed submission."""
+        with self._database.begin_write() as connection:
+            changed_submission = write_submission(connection, submission, {})
+            file_number = get_next_number(connection, submission_files)
+            row_number = get_next_number(connection, submission_rows)
+            file_records: list[dict[str, Any]] = []
+            row_records: list[dict[str, Any]] = []
+            for staged_file, rows in new_files:
+                names = ("name", "sha256", "bytes", "state")
+                record: dict[str, Any] = {name: getattr(staged_file, name) for name in names}
+                record |= {"number": file_number, "submission": submission.number}
+                record["findings"] = json.dumps(list(staged_file.findings))
+                file_records.append(record)
+                for row in rows:
+                    row_records.append(
+                        {
+                            "number": row_number,
+                            "submission": submission.number,
+                            "file": file_number,
+                            "file_values": json.dumps(dict(row.file_values)),
+                            "own_values": json.dumps(dict(row.own_values)),
+                        }
+                    )
+                    row_number += 1
+                file_number += 1
+            if file_records:
+                connection.execute(sa.insert(submission_files), file_records)
+            if row_records:
+                connection.execute(sa.insert(submission_rows), row_records)
+        return changed_submission
+
+    def remove_files(self, submission: Submission, numbers: Collection[int]) -> Submission:
+        """Remove files with their rows, and return the changed submission."""
+        with self._database.begin_write() as connection:
+            changed_submission = write_submission(connection, submission, {})
+            for table, column in ((submission_files, "number"), (submission_rows, "file")):
+                is_removed = (table.c.submission == submission.number) & table.c[column].in_(numbers)
+                connection.execute(sa.delete(table).where(is_removed))
+        return changed_submission
+
+    def change_submission(
+        self,
+        submission: Submission,
+        changes: Mapping[str, Any],
+        own_values: Mapping[int, Mapping[str, Any]] | None = None,
+    ) -> Submission:
+        """Change attributes of a submission, and the values that the user entered in rows."""
+        with self._database.begin_write() as connection:
+            changed_submission = write_submission(connection, submission, changes)
+            for number, values in (own_values or {}).items():
+                is_row = (submission_rows.c.number == number) & (submission_rows.c.submission == submission.number)
+                text = json.dumps(dict(values))
+                connection.execute(sa.update(submission_rows).where(is_row).values(own_values=text))
+        return changed_submission
+
+    def remove_author(self, account: str) -> list[int]:
+        """Delete the unpublished submissions of an account and its name elsewhere; return the numbers of the former."""
+        with self._database.begin_write() as connection:
+            if not sa.inspect(connection).has_table(submissions.name):
+                return []
+            is_own = submissions.c.author == account
+            query = sa.select(submissions.c.number).where(is_own, submissions.c.state != SAVED)
+            numbers = [row.number for row in connection.execute(query)]
+            for table in (submission_files, submission_rows):
+                connection.execute(sa.delete(table).where(table.c.submission.in_(numbers)))
+            connection.execute(sa.delete(submissions).where(submissions.c.number.in_(numbers)))
+            has_name = is_own | submissions.c.steps.contains(json.dumps(account))
+            for row in connection.execute(sa.select(submissions).where(has_name)).all():
+                submission = _submission_from_row(row)
+                steps = [{**step, "by": "" if step["by"] == account else step["by"]} for step in submission.steps]
+                author = "" if submission.author == account else submission.author
+                values = {"steps": json.dumps(steps), "author": author}
+                connection.execute(sa.update(submissions).where(submissions.c.number == row.number).values(values))
+        return numbers
+
+
+def write_submission(connection: sa.Connection, submission: Submission, changes: Mapping[str, Any]) -> Submission:
+    """Write changes of a submission in the caller's transaction, and return the changed submission.
+
+    Parameters
+    ----------
+    connection
+        The connection of the transaction.
+    submission
+        The submission as the change found it.
+    changes
+        Attributes that change.
+
+    Raises
+    ------
+    PreconditionFailedError
+        Another change came first.
+    """
+    changed_submission = replace(submission, revision=submission.revision + 1, changed=format_current_time(), **changes)
+    is_unchanged = (submissions.c.number == submission.number) & (submissions.c.revision == submission.revision)
+    update = sa.update(submissions).where(is_unchanged).values(_submission_to_row(changed_submission))
+    if not connection.execute(update).rowcount:
+        raise build_changed_submission_error()
+    return changed_submission
+
+
+def build_changed_submission_error() -> PreconditionFailedError:
+    """Build the error of a change that comes too late."""
+    return PreconditionFailedError(
+        "the submission was changed in the meantime", remedy="open it again, and repeat your change"
+    )
+
+
+def _submission_to_row(submission: Submission) -> dict[str, Any]:
+    values: dict[str, Any] = {name: getattr(submission, name) for name in Submission.__slots__}
+    values["table_name"] = values.pop("table")
+    for name in _JSON_COLUMNS:
+        if name in values:
+            values[name] = json.dumps(values[name], default=str)
+    return values
+
+
+def _submission_from_row(row: Any) -> Submission:
+    values = _read_columns(row)
+    values["table"] = values.pop("table_name")
+    return Submission(**values)
+
+
+def _read_columns(row: Any) -> dict[str, Any]:
+    """Read the columns of a stored row, without the number of its submission."""
+    values = dict(row._mapping)  # noqa: SLF001  (SQLAlchemy's name of the mapping of a row)
+    values.pop("submission", None)
+    for name in _JSON_COLUMNS:
+        if name in values:
+            values[name] = json.loads(values[name])
+    return values

@@ -1,0 +1,763 @@
+"""The steps of a submission: files are checked, rows completed, and all is published by one push.
+
+The submission is marked as saved in the transaction that publishes its rows. Files without rows are seen by nobody.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from hven.model.errors import (
+    ConflictError,
+    DataError,
+    ForbiddenError,
+    NotFoundError,
+    ParamError,
+    SourceError,
+    TooLargeError,
+    UnauthenticatedError,
+    format_message,
+)
+from hven.plugins.entries.entry_forms import EntryValuesError, read_entry_values
+from hven.plugins.entries.entry_keys import is_listed
+from hven.plugins.entries.entry_workflow import hash_account
+from hven.plugins.push import client_writes
+from hven.plugins.push.source import Options
+from hven.plugins.submissions.file_checkers import (
+    ERROR,
+    UNREADABLE_RULE,
+    WARNING,
+    FileFinding,
+    build_unreadable_finding,
+    find_file_checker,
+)
+from hven.plugins.submissions.staging import (
+    PublishedFolder,
+    StagingArea,
+    choose_file_name,
+    compute_sha256,
+    unpack_sent_files,
+)
+from hven.plugins.submissions.submission_keys import SUBMISSIONS_KEY
+from hven.plugins.submissions.submission_store import (
+    BAD_FILE,
+    DISCARDED,
+    GOOD_FILE,
+    KNOWN_FILE,
+    OPEN,
+    REFUSED,
+    SAVED,
+    STAGED_STATES,
+    SUBMITTED,
+    StagedFile,
+    StagedRow,
+    Submission,
+    SubmissionStore,
+    build_changed_submission_error,
+    write_submission,
+)
+from hven.query import run_query
+from hven.site.auth import OWNER_PRINCIPAL
+from hven.site.store import format_current_time
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    import sqlalchemy as sa
+
+    from hven.ingest.api.changes import IngestReport, StagedSite
+    from hven.model.resource import CollectionSpec, SourceSpec, TableSpec
+    from hven.model.table import Table
+    from hven.plugins.entries.entry_forms import EntryField
+    from hven.plugins.push.push_store import ClientPush
+    from hven.plugins.submissions.staging import SentFile
+    from hven.plugins.submissions.submission_keys import SubmissionRules
+    from hven.site import Site
+    from hven.site.auth import Principal
+
+CHECK, SUBMIT, ACCEPT, REFUSE, DISCARD = "check", "submit", "accept", "refuse", "discard"
+EDIT, REMOVE = "edit", "remove"
+_EDITING_ACTIONS = (EDIT, REMOVE, CHECK, SUBMIT, DISCARD)
+AUTHOR_ACTIONS = {OPEN: _EDITING_ACTIONS, REFUSED: _EDITING_ACTIONS, SUBMITTED: (DISCARD,)}
+MODERATOR_ACTIONS = {SUBMITTED: (CHECK, ACCEPT, REFUSE)}
+STAGING_DAYS = 7  # an open submission is discarded after this time without a change
+MAX_SUBMISSION_FILES = 5_000
+MAX_SUBMISSION_ROWS = 5_000
+QUOTA_FACTOR = 4  # staged files of an account may have this multiple of `limits.upload`
+MAX_NOTE_CHARACTERS = 4_000
+SHEET_SUFFIX = ".csv"
+_QUERY_VALUES = 500  # values in one query
+
+
+class BlockedSubmissionError(DataError):
+    """A submission that cannot be saved yet; its report says why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubmissionTable:
+    """A table that takes submissions, as a user sees it.
+
+    Attributes
+    ----------
+    resource, spec, source
+        The collection, the table and its source `push` in the descriptor.
+    table
+        The table as the user sees it.
+    options
+        Options of the source.
+    """
+
+    resource: CollectionSpec
+    spec: TableSpec
+    source: SourceSpec
+    table: Table
+    options: Options
+
+    @property
+    def name(self) -> str:
+        """The name as ``schema.table``."""
+        return self.table.qualified_name
+
+    @property
+    def rules(self) -> SubmissionRules:
+        """The rules of its submissions."""
+        rules: SubmissionRules = self.table.extensions[SUBMISSIONS_KEY]
+        return rules
+
+    def can_moderate(self, principal: Principal) -> bool:
+        """Return whether a user decides on submissions: those who may push rows into the table do."""
+        return not principal.impersonator and client_writes.can_push(self.resource, self.source, principal)
+
+    def can_submit(self, principal: Principal) -> bool:
+        """Return whether a user may submit files."""
+        if principal.name is None or principal.impersonator:
+            return False
+        submitters = self.rules.submitters
+        return not submitters or is_listed(principal, submitters) or self.can_moderate(principal)
+
+    def list_actions(self, submission: Submission, principal: Principal) -> tuple[str, ...]:
+        """List the steps that a user may take with a submission now."""
+        actions: list[str] = []
+        if submission.author == principal.name and self.can_submit(principal):
+            actions += AUTHOR_ACTIONS.get(submission.state, ())
+        if self.can_moderate(principal):
+            actions += MODERATOR_ACTIONS.get(submission.state, ())
+        return tuple(dict.fromkeys(actions))
+
+
+def find_submission_table(site: Site, table: Table) -> SubmissionTable | None:
+    """Find how a table takes submissions; None: it takes none.
+
+    Parameters
+    ----------
+    site
+        The site.
+    table
+        The table as the user sees it.
+    """
+    if SUBMISSIONS_KEY not in table.extensions or table.release is not None:
+        return None
+    push_target = client_writes.find_push_target(site, table.qualified_name)
+    if push_target is None or push_target[2].kind != "push":
+        return None
+    resource, spec, source = push_target
+    options = Options.model_validate(dict(source.options))
+    return SubmissionTable(resource=resource, spec=spec, source=source, table=table, options=options)
+
+
+def discard_expired_submissions(site: Site) -> None:
+    """Discard the open submissions whose time is over, with their files.
+
+    Parameters
+    ----------
+    site
+        The site.
+    """
+    store = site.store.get_or_create(SubmissionStore)
+    for submission in store.list_expired(format_current_time()):
+        step = _build_step("", DISCARD, "expired")
+        changes = {"state": DISCARDED, "steps": [*submission.steps, step]}
+        try:
+            store.change_submission(submission, changes)
+        except ConflictError:  # its author changed it at this moment
+            continue
+        StagingArea(site, submission.number).remove_all()
+
+
+def _build_step(by: str, action: str, reason: str) -> dict[str, str]:
+    return {"at": format_current_time(), "by": by, "action": action, "reason": reason}
+
+
+class SubmissionWorkflow:
+    """Take the steps of the submissions to one table for one user.
+
+    Parameters
+    ----------
+    site
+        The site.
+    submission_table
+        The table.
+    principal
+        The user.
+    entry_fields
+        Fields of the columns that the user may fill.
+    """
+
+    def __init__(
+        self, site: Site, submission_table: SubmissionTable, principal: Principal, entry_fields: Sequence[EntryField]
+    ) -> None:
+        self._site = site
+        self._submission_table = submission_table
+        self._rules = submission_table.rules
+        self._principal = principal
+        self._account = principal.name or ""
+        computed_columns = self._rules.list_computed_columns()
+        self.fields = [entry_field for entry_field in entry_fields if entry_field.name not in computed_columns]
+        self.shared_fields = [field for field in self.fields if field.name in self._rules.shared]
+        self.row_fields = [field for field in self.fields if field.name not in self._rules.shared]
+        self.store = site.store.get_or_create(SubmissionStore)
+
+    def check_submitter(self) -> None:
+        """Refuse users who may not submit files.
+
+        Raises
+        ------
+        UnauthenticatedError, ForbiddenError
+            The user has no account, or no right.
+        """
+        if self._principal.name is None:
+            raise UnauthenticatedError("only users with an account can submit files", remedy="log in at /login")
+        if not self._submission_table.can_submit(self._principal):
+            raise ForbiddenError(
+                format_message("your account may not submit files to {table}", self._submission_table.name),
+                remedy="ask the curators of the collection to add you to `submitters`",
+            )
+
+    def find_submission(self, number: int) -> Submission:
+        """Return a submission that the user may see: their own, or as a moderator those that are no longer open.
+
+        Raises
+        ------
+        NotFoundError
+            There is no such submission for this user.
+        """
+        submission = self.store.find_submission(number)
+        if submission is not None and submission.table == self._submission_table.name and self._account:
+            is_own = submission.author == self._account
+            is_moderator = self._submission_table.can_moderate(self._principal)
+            if is_own or (submission.state in {SUBMITTED, SAVED} and is_moderator):
+                return submission
+        message = format_message("there is no submission {number} here", number)
+        raise NotFoundError(message, remedy="see /submissions")
+
+    def create_submission(self, token: str) -> tuple[Submission, bool]:
+        """Begin a submission; return it, and False if the request came before.
+
+        Parameters
+        ----------
+        token
+            Token of the request; empty: none.
+        """
+        self.check_submitter()
+        discard_expired_submissions(self._site)
+        submission = Submission(
+            table=self._submission_table.name,
+            author=self._account,
+            expires=_compute_expiry(),
+            steps=[_build_step(self._account, OPEN, "")],
+            token=token,
+        )
+        return self.store.add_submission(submission)
+
+    # --- files ------------------------------------------------------------------------------------------------------
+
+    def add_files(self, submission: Submission, sent_files: Iterable[SentFile]) -> Submission:
+        """Stage files that the user sent, check them, and read their rows.
+
+        A file that cannot be read stops none of the others.
+
+        Parameters
+        ----------
+        submission
+            The submission.
+        sent_files
+            Files in a directory of their own; ZIP archives are unpacked.
+
+        Raises
+        ------
+        TooLargeError
+            The files exceed the quota of the account, or are too many.
+        ConflictError
+            The submission cannot be changed any more.
+        """
+        self._require_action(submission, EDIT)
+        upload_limit = self._site.settings.limits.upload
+        unpacked_files = list(unpack_sent_files(sent_files, upload_limit))
+        if not unpacked_files:
+            raise ParamError("the request has no file", remedy="choose a file, or give an address")
+        staged_files = self.store.list_files(submission.number)
+        if len(unpacked_files) + len(staged_files) > MAX_SUBMISSION_FILES:
+            message = format_message("a submission may have at most {most:,} files", MAX_SUBMISSION_FILES)
+            raise TooLargeError(message, remedy="begin another submission")
+        quota = upload_limit * QUOTA_FACTOR
+        byte_count = sum(file.path.stat().st_size for file in unpacked_files)
+        if self.store.count_staged_bytes(self._account) + byte_count > quota:
+            message = format_message("your open submissions may have at most {most:,} bytes in total", quota)
+            raise TooLargeError(message, remedy="save or discard some of them")
+        digests = [compute_sha256(file.path) for file in unpacked_files]
+        known_places = self._find_known_contents(digests)
+        known_places |= {file.sha256: format_message("this submission") for file in staged_files}
+        area = StagingArea(self._site, submission.number)
+        new_files = []
+        row_count = len(self.store.list_rows(submission.number))
+        for file, digest in zip(unpacked_files, digests, strict=True):
+            staged_file = StagedFile(name=file.name, sha256=digest, bytes=file.path.stat().st_size, state=KNOWN_FILE)
+            rows: list[StagedRow] = []
+            if digest in known_places:
+                message = format_message("the content of the file is already in {place}", known_places[digest])
+                finding = FileFinding(rule="known", severity="info", message=message)
+                staged_file = replace(staged_file, findings=[finding.to_json()])
+            else:
+                path = area.stage_file(file, digest)
+                staged_file, rows = self._check_file(staged_file, path)
+                known_places[digest] = format_message("this submission")
+            row_count += len(rows)
+            if row_count > MAX_SUBMISSION_ROWS:
+                message = format_message("a submission may have at most {most:,} rows", MAX_SUBMISSION_ROWS)
+                raise TooLargeError(message, remedy="begin another submission")
+            new_files.append((staged_file, rows))
+        return self.store.add_files(submission, new_files)
+
+    def _check_file(self, staged_file: StagedFile, path: Path) -> tuple[StagedFile, list[StagedRow]]:
+        checker = find_file_checker(self._rules.files, staged_file.name)
+        findings = list(checker.check_file(path, self._rules.profile))
+        rows: list[StagedRow] = []
+        is_readable = all(finding.rule != UNREADABLE_RULE for finding in findings)
+        try:
+            for number, values in enumerate(checker.read_rows(path) if is_readable else (), 1):
+                row_values, faults = self._read_file_values(values)
+                rows.append(StagedRow(file_values=row_values))
+                for column, message in faults.items():
+                    findings.append(
+                        FileFinding(rule="value", severity=WARNING, message=message, place=column, rows=[number])
+                    )
+        except SourceError as error:
+            if all(finding.severity != ERROR for finding in findings):  # they say it better
+                findings.append(build_unreadable_finding(error))
+        has_errors = any(finding.severity == ERROR for finding in findings)
+        is_bad = not rows or (has_errors and self._rules.errors == "block")
+        state = BAD_FILE if is_bad else GOOD_FILE
+        if is_bad:
+            rows = []
+        return replace(staged_file, state=state, findings=[finding.to_json() for finding in findings]), rows
+
+    def _read_file_values(self, values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+        """Read the values of a row of a file; return them, and the message of each column that has none for it."""
+        row_values: dict[str, Any] = {}
+        faults: dict[str, str] = {}
+        for entry_field in self.fields:
+            value = values.get(self._rules.values.get(entry_field.name, entry_field.name))
+            if value is None or value != value:  # noqa: PLR0124  (NaN)
+                continue
+            try:
+                row_values |= read_entry_values([entry_field], {entry_field.name: value})
+            except EntryValuesError as error:
+                faults |= error.faults
+        return row_values, faults
+
+    def _find_known_contents(self, digests: Sequence[str]) -> dict[str, str]:
+        """Find the contents that published rows have already, by their SHA-256; and where they are."""
+        digest_column = self._rules.sha256
+        if not self._has_columns(digest_column):
+            return {}
+        rows = self._query_rows(digest_column, digests, OWNER_PRINCIPAL)
+        return {row[digest_column]: self._submission_table.name for row in rows}
+
+    def _has_columns(self, *names: str) -> bool:
+        """Return whether the published table has columns, as far as they have names."""
+        return {*names} - {""} <= {column.name for column in self._submission_table.table.columns}
+
+    def _query_rows(self, column: str, values: Sequence[Any], principal: Principal) -> list[dict[str, Any]]:
+        """Query the published rows that have one of some values in a column, as a user sees them."""
+        rows: list[dict[str, Any]] = []
+        distinct_values = [value for value in dict.fromkeys(values) if value is not None]
+        for start in range(0, len(distinct_values), _QUERY_VALUES):
+            words = ", ".join(_write_literal(value) for value in distinct_values[start : start + _QUERY_VALUES])
+            query = f'SELECT * FROM {self._submission_table.name} WHERE "{column}" IN ({words})'
+            result = run_query(
+                query, principal, site=self._site, maxrec=MAX_SUBMISSION_ROWS, hard_row_limit=MAX_SUBMISSION_ROWS
+            )
+            try:
+                for batch in result.iterate_batches():
+                    rows += batch.to_pylist()
+            finally:
+                result.close()
+        return rows
+
+    def remove_files(self, submission: Submission, numbers: Sequence[int]) -> Submission:
+        """Remove files from a submission."""
+        self._require_action(submission, REMOVE)
+        area = StagingArea(self._site, submission.number)
+        files = self.store.list_files(submission.number)
+        changed_submission = self.store.remove_files(submission, numbers)
+        kept_digests = {file.sha256 for file in files if file.number not in numbers and file.state != KNOWN_FILE}
+        for file in files:
+            if file.number in numbers and file.sha256 not in kept_digests:
+                area.remove_file(file.sha256)
+        return changed_submission
+
+    # --- values -----------------------------------------------------------------------------------------------------
+
+    def change_values(
+        self,
+        submission: Submission,
+        *,
+        shared_values: Mapping[str, object],
+        row_values: Mapping[int, Mapping[str, object]],
+        note: str | None,
+    ) -> Submission:
+        """Change values of a submission.
+
+        Parameters
+        ----------
+        submission
+            The submission.
+        shared_values
+            Column -> value of all rows.
+        row_values
+            Number of a row -> column -> value.
+        note
+            Note for the moderators; None: it stays.
+
+        Raises
+        ------
+        EntryValuesError, ParamError
+            Values do not fit their columns, or there is no such row or column. Nothing is changed.
+        """
+        self._require_action(submission, EDIT)
+        changes: dict[str, Any] = {"expires": _compute_expiry()}
+        if note is not None:
+            if len(note) > MAX_NOTE_CHARACTERS:
+                message = format_message("a note may have at most {most:,} characters", MAX_NOTE_CHARACTERS)
+                raise ParamError(message, remedy="shorten it")
+            changes["note"] = note.strip()
+        if shared_values:
+            new_values = read_entry_values(self.shared_fields, shared_values)
+            changes["shared_values"] = {**submission.shared_values, **new_values}
+        rows = {row.number: row for row in self.store.list_rows(submission.number)} if row_values else {}
+        own_values: dict[int, dict[str, Any]] = {}
+        for number, values in row_values.items():
+            row = rows.get(number)
+            if row is None:
+                message = format_message("the submission has no row {number}", number)
+                raise ParamError(message, remedy="open the submission again")
+            entered_values = {**row.own_values, **read_entry_values(self.row_fields, values)}
+            own_values[number] = {
+                name: value for name, value in entered_values.items() if value != row.file_values.get(name)
+            }
+        return self.store.change_submission(submission, changes, own_values)
+
+    # --- decisions --------------------------------------------------------------------------------------------------
+
+    def take_step(self, submission: Submission, action: str, reason: str) -> Submission:
+        """Check, submit, accept, refuse or discard a submission, and return it as it is then.
+
+        Parameters
+        ----------
+        submission
+            The submission.
+        action
+            The step.
+        reason
+            Why, for a refusal.
+
+        Raises
+        ------
+        ConflictError, ParamError
+            The state or the rights of the user do not allow the step, or the reason is missing.
+        BlockedSubmissionError
+            The submission cannot be saved yet; its report says why.
+        """
+        if action == SUBMIT and submission.state in {SUBMITTED, SAVED} and submission.author == self._account:
+            return submission  # the request came twice
+        self._require_action(submission, action)
+        step = _build_step(self._account, action, reason.strip())
+        changes: dict[str, Any] = {"steps": [*submission.steps, step]}
+        if action == REFUSE:
+            if not step["reason"]:
+                raise ParamError("give a reason", remedy="write what is wrong, so that the author can correct it")
+            return self.store.change_submission(submission, {**changes, "state": REFUSED, "expires": _compute_expiry()})
+        if action == DISCARD:
+            discarded = self.store.change_submission(submission, {**changes, "state": DISCARDED})
+            StagingArea(self._site, submission.number).remove_all()
+            return discarded
+        submission = self.check_submission(submission)
+        if action == CHECK:
+            return submission
+        if submission.report["obstacles"]:
+            message = "; ".join(submission.report["obstacles"])
+            raise BlockedSubmissionError(message, remedy="correct it, and submit it again; nothing is lost")
+        if action == SUBMIT and self._rules.moderated and not self._submission_table.can_moderate(self._principal):
+            return self.store.change_submission(submission, {**changes, "state": SUBMITTED})
+        return self._publish(submission, changes)
+
+    def _require_action(self, submission: Submission, action: str) -> None:
+        if action not in self._submission_table.list_actions(submission, self._principal):
+            message = format_message("you cannot {action} a submission that is {state}", action, submission.state)
+            raise ConflictError(message, remedy="open the submission to see which steps are possible")
+
+    # --- check and publication --------------------------------------------------------------------------------------
+
+    def build_rows(self, submission: Submission) -> list[dict[str, Any]]:
+        """Build the rows that a submission publishes, in the order of its rows."""
+        files = {file.number: file for file in self.store.list_files(submission.number)}
+        names = _choose_published_names(files.values())
+        rows = []
+        for row in self.store.list_rows(submission.number):
+            file = files[row.file]
+            values = {**row.file_values, **row.own_values, **submission.shared_values}
+            values[self._rules.sha256] = file.sha256
+            if not _is_sheet(file):
+                values[self._rules.path] = f"{self._rules.to}/{submission.number}/{names[file.number]}"
+            rows.append(values)
+        return rows
+
+    def check_submission(self, submission: Submission) -> Submission:
+        """Check a submission as its publication would, and store the report.
+
+        The report has findings, obstacles, and for each row whether it is new, what changes, and its release date.
+        """
+        rows = self.build_rows(submission)
+        files = self.store.list_files(submission.number)
+        staged_rows = self.store.list_rows(submission.number)
+        previous_rows = self._find_previous_rows(rows)
+        preview = self._build_preview(rows, staged_rows, previous_rows)
+        findings: list[dict[str, Any]] = []
+        obstacles: list[str] = []
+        if rows:
+            release_dates: list[str] = []
+            try:
+                self._push_rows(
+                    submission, rows, on_check=lambda staged: release_dates.extend(self._read_dates(staged, rows))
+                )
+            except client_writes.RowsRefusedError as error:
+                findings = self._list_findings(error.report, staged_rows)
+                obstacles.append(format_message("rows break rules of the table: {message}", error.message))
+            else:
+                for item, release_date in zip(preview, release_dates, strict=False):
+                    item["released"] = release_date
+        else:
+            obstacles.append(format_message("the submission has no rows to publish"))
+        severities = Counter(
+            finding["severity"] for file in files if file.state == GOOD_FILE for finding in file.findings
+        )
+        severities.update(finding["severity"] for finding in findings)
+        if severities[WARNING] and self._rules.warnings == "block":
+            obstacles.append(format_message("the files have warnings"))
+        if severities[WARNING] and self._rules.warnings == "note" and not submission.note:
+            obstacles.append(format_message("the files have warnings: write in the note why they are acceptable"))
+        report = {
+            "revision": submission.revision + 1,
+            "counts": dict(severities),
+            "files": dict(Counter(file.state for file in files)),
+            "findings": findings,
+            "obstacles": obstacles,
+            "rows": preview,
+        }
+        return self.store.change_submission(submission, {"report": report})
+
+    def _find_previous_rows(self, rows: list[dict[str, Any]]) -> list[dict[str, Any] | None]:
+        """Enter the numbers of versions into rows, and return the newest version before each, as the user sees it."""
+        identity, version_column = self._rules.identity, self._rules.version
+        if not identity or not rows:
+            return [None] * len(rows)
+        if not self._has_columns(*identity, version_column):
+            return [None] * len(rows)
+        versions: Counter[tuple[str, ...]] = Counter()
+        first_values = [row.get(identity[0]) for row in rows]
+        for row in self._query_rows(identity[0], first_values, OWNER_PRINCIPAL):
+            key = _build_identity(row, identity)
+            versions[key] = max(versions[key] + (not version_column), row.get(version_column) or 0)
+        visible_rows: dict[tuple[str, ...], dict[str, Any]] = {}
+        for row in self._query_rows(identity[0], first_values, self._principal):
+            key = _build_identity(row, identity)
+            earlier_row = visible_rows.get(key)
+            if earlier_row is None or (row.get(version_column) or 0) >= (earlier_row.get(version_column) or 0):
+                visible_rows[key] = row
+        previous_rows: list[dict[str, Any] | None] = []
+        for row in rows:
+            key = _build_identity(row, identity)
+            versions[key] += 1
+            if version_column:
+                row[version_column] = versions[key]
+            previous_rows.append(visible_rows.get(key))
+        return previous_rows
+
+    def _build_preview(
+        self,
+        rows: Sequence[Mapping[str, Any]],
+        staged_rows: Sequence[StagedRow],
+        previous_rows: Sequence[Mapping[str, Any] | None],
+    ) -> list[dict[str, Any]]:
+        """Describe what each row changes."""
+        preview = []
+        for row, staged_row, previous_row in zip(rows, staged_rows, previous_rows, strict=True):
+            item: dict[str, Any] = {"row": staged_row.number, "version": row.get(self._rules.version), "changes": {}}
+            if previous_row is not None:
+                item["replaces"] = [previous_row.get(name) for name in self._submission_table.table.primary]
+                for entry_field in self.fields:
+                    name = entry_field.name
+                    old_value, new_value = previous_row.get(name), row.get(name)
+                    if name in previous_row and not _is_same_value(old_value, new_value):
+                        item["changes"][name] = [None if old_value is None else str(old_value), new_value]
+            preview.append(item)
+        return preview
+
+    def _read_dates(self, staged_site: StagedSite, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+        """Read the release dates of the rows, as they would be published, in the order of the rows."""
+        spec = self._submission_table.spec
+        digest_column = self._rules.sha256
+        if spec.embargo is None or not self._has_columns(digest_column) or len(spec.table.primary) != 1:
+            return []
+        digests = ", ".join(_write_literal(digest) for digest in dict.fromkeys(row[digest_column] for row in rows))
+        query = (
+            f'SELECT "{spec.embargo.column}" FROM {spec.table.qualified_name} WHERE "{digest_column}" IN ({digests}) '
+            f'ORDER BY "{spec.table.primary[0]}"'
+        )
+        dates: list[str] = []
+        with ExitStack() as stack:
+            for batch in staged_site.answer_query(query, {}, stack):
+                dates += ["" if value is None else str(value)[:19] for value in batch.column(0).to_pylist()]
+        return dates if len(dates) == len(rows) else []
+
+    def _list_findings(self, report: IngestReport, staged_rows: Sequence[StagedRow]) -> list[dict[str, Any]]:
+        """List what the rules of the table find, with the numbers of the rows."""
+        findings = []
+        table_report = report.tables.get(self._submission_table.name)
+        for finding in table_report.findings.values() if table_report is not None else ():
+            if not finding.count or finding.severity == "info":
+                continue
+            indices = [row.row for row in finding.offenders if row.row is not None and 0 < row.row <= len(staged_rows)]
+            found = FileFinding(
+                rule=finding.rule,
+                severity=finding.severity,
+                message=str(finding.message),
+                count=finding.count,
+                rows=[staged_rows[index - 1].number for index in indices],
+            )
+            findings.append(found.to_json())
+        return findings
+
+    def _push_rows(
+        self,
+        submission: Submission,
+        rows: Sequence[Mapping[str, Any]],
+        *,
+        on_check: Callable[[StagedSite], None] | None = None,
+        on_commit: Callable[[sa.Connection, ClientPush], None] | None = None,
+    ) -> None:
+        """Push the rows; without `on_commit` in a dry run."""
+        is_dry_run = on_commit is None
+        with tempfile.TemporaryDirectory(prefix="hven-submission-", ignore_cleanup_errors=True) as directory:
+            body = Path(directory) / "rows.json"
+            body.write_bytes(orjson.dumps(rows))
+            request = client_writes.ClientWriteRequest(
+                action=client_writes.POST_ACTION,
+                body=body,
+                media_type="application/json",
+                idempotency_key="" if is_dry_run else f"submission-{submission.etag}-{hash_account(self._account)}",
+                dry_run=is_dry_run,
+                on_commit=on_commit,
+                on_check=on_check,
+            )
+            client_writes.execute_client_write(self._site, self._submission_table.name, request, self._principal)
+
+    def _publish(self, submission: Submission, changes: Mapping[str, Any]) -> Submission:
+        """Publish the files and rows of a submission, and mark it as saved in the same transaction."""
+        rows = self.build_rows(submission)
+        self._find_previous_rows(rows)
+        files = [file for file in self.store.list_files(submission.number) if file.state == GOOD_FILE]
+        names = _choose_published_names(files)
+        area = StagingArea(self._site, submission.number)
+        collection_folder = self._submission_table.resource.path.parent
+        folder = PublishedFolder(collection_folder / self._rules.to / str(submission.number))
+        saved_submissions: list[Submission] = []
+
+        def mark_as_saved(connection: sa.Connection, push: ClientPush) -> None:
+            values = {**changes, "state": SAVED, "keys": list(push.answer["ids"])}
+            saved_submissions.append(write_submission(connection, submission, values))
+
+        try:
+            for file in files:
+                if not _is_sheet(file):
+                    folder.add_file(area.find_path(file.sha256, file.name), names[file.number])
+            folder.sync_to_disk()
+            self._push_rows(submission, rows, on_commit=mark_as_saved)
+        finally:
+            stored_submission = self.store.find_submission(submission.number)
+            is_saved = stored_submission is not None and stored_submission.state == SAVED
+            if not is_saved:
+                folder.remove_files()
+        if not is_saved or stored_submission is None:
+            raise build_changed_submission_error()
+        area.remove_all()
+        return stored_submission
+
+
+def _is_sheet(file: StagedFile) -> bool:
+    return file.name.lower().endswith(SHEET_SUFFIX)
+
+
+def _choose_published_names(files: Iterable[StagedFile]) -> dict[int, str]:
+    """Choose the names of files in their folder, by their numbers; equal names get a part of the SHA-256."""
+    names: dict[int, str] = {}
+    for file in files:
+        name = choose_file_name(file.name)
+        if name in names.values():
+            name = f"{file.sha256[:12]}-{name}"
+        names[file.number] = name
+    return names
+
+
+def _build_identity(row: Mapping[str, Any], names: Sequence[str]) -> tuple[str, ...]:
+    return tuple(str(row.get(name)) for name in names)
+
+
+def _is_same_value(old_value: object, new_value: object) -> bool:
+    if isinstance(old_value, datetime):
+        old_value = old_value.isoformat()
+    if isinstance(old_value, float) and isinstance(new_value, float):
+        return abs(old_value - new_value) <= 1e-6 * abs(new_value)
+    return old_value == new_value
+
+
+def _write_literal(value: Any) -> str:
+    """Write a value as a literal of ADQL."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return repr(value)
+    text = str(value).replace("'", "''")
+    return f"'{text}'"
+
+
+def _compute_expiry() -> str:
+    expiry = datetime.now(UTC) + timedelta(days=STAGING_DAYS)
+    return expiry.isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def is_open(submission: Submission) -> bool:
+    """Return whether a submission still has staged files.
+
+    Parameters
+    ----------
+    submission
+        The submission.
+    """
+    return submission.state in STAGED_STATES

@@ -1,0 +1,106 @@
+"""The 66 rules of OIFITS: a made file breaks each of them and no other, and the made files keep the others."""
+
+from __future__ import annotations
+
+import gzip
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from rule_files import make_oifits, write_broken_file
+
+from hven.plugins.interferometry.oifits_checker import check_oifits_file
+from hven.plugins.interferometry.oifits_rules import OIFITS_RULES, find_severity
+from shared import shared
+
+
+def test_there_are_66_rules_and_three_repairs() -> None:
+    assert len(OIFITS_RULES) == 66
+    repairs = [name for name, rule in OIFITS_RULES.items() if rule.is_repair]
+    assert repairs == ["GENERIC_COL_ERR_FIX", "GENERIC_OIREV_FIX", "OI_ARRAY_XYZ_FIX"]
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_the_made_file_keeps_all_rules(version: int, tmp_path: Path) -> None:
+    path = tmp_path / "made.fits"
+    make_oifits(version).writeto(path)
+    report = check_oifits_file(path)
+    assert (report.version, report.findings) == (version, [])
+    packed = tmp_path / "made.fits.gz"
+    packed.write_bytes(gzip.compress(path.read_bytes()))
+    assert check_oifits_file(packed).findings == []
+    packed.write_bytes(packed.read_bytes()[:-200])
+    assert [finding.rule for finding in check_oifits_file(packed).findings] == ["FILE_LOAD"]
+
+
+@pytest.mark.parametrize("rule", OIFITS_RULES)
+def test_a_file_breaks_one_rule_and_no_other(rule: str, tmp_path: Path) -> None:
+    path, version = write_broken_file(rule, tmp_path)
+    found = {finding.rule: finding.message for finding in check_oifits_file(path, version=version).findings}
+    assert found.keys() == {rule}, found
+
+
+# version and counts of each real file, as read with astropy by hand: OI_REVN, units, positions, dates and flags
+REAL_FILES: dict[str, tuple[int, dict[str, int]]] = {
+    "2009-11-eps_Aur-avg5.oifits": (1, {"OI_ARRAY_STA_INDEX_MIN": 11, "OI_ARRAY_XYZ_FIX": 26, "GENERIC_COL_UNIT_EXIST": 52}),
+    "2012-03-24_ALL_oiDataCalib.fits": (1, {"GENERIC_COL_VAL_POSITIVE": 1, "OI_ARRAY_XYZ_FIX": 1}),
+    "AMBER_DelSco_K_2010-04-15T07h12_MR.fits": (1, {"UNKNOWN_COLUMN": 2, "GENERIC_DATE_OBS_STANDARD": 3, "GENERIC_COL_ERR_FIX": 2}),
+    "AMBER_V838_Mon_2013-04-15.fits": (1, {"UNKNOWN_COLUMN": 5, "GENERIC_DATE_OBS_STANDARD": 3, "GENERIC_COL_ERR_FIX": 1}),
+    "AlphaCenA.oifits": (2, {"MAIN_HEADER_TYPE_MULTI": 2, "GENERIC_COL_VAL_POSITIVE": 1, "OI_ARRAY_XYZ_FIX": 1, "GENERIC_COL_VAL_ACCEPTED_INT": 6}),
+    "GRAVI.2016-06-23T03-10-17.458_singlesciviscalibrated.fits": (2, {
+        "GENERIC_OIREV_FIX": 10, "UNKNOWN_COLUMN": 21, "GENERIC_COL_MANDATORY": 2, "GENERIC_KEYWORD_MANDATORY": 2, "GENERIC_COL_VAL_POSITIVE": 3,
+    }),
+    "HD140573.oifits": (1, {"OI_ARRAY_STA_INDEX_MIN": 1, "OI_TARGET_TARGETID_MIN": 1, "GENERIC_COL_UNIT_EXIST": 4}),
+    "MATISSE_2018-12-13T081156_HD45677_A0G1J2J3_IR-LM.fits": (2, {
+        "GENERIC_KEYWORD_MANDATORY": 1, "GENERIC_COL_ERR_FIX": 1, "UNKNOWN_COLUMN": 1, "GENERIC_COL_UNIT_EXIST": 2,
+    }),
+    "MIRCX_2023Oct14_bet_Ari.fits": (1, {"GENERIC_OIREV_FIX": 6, "OI_TARGET_TARGETID_MIN": 1, "GENERIC_COL_UNIT_EXIST": 2}),
+    "NGC5128_2005.oifits": (1, {"GENERIC_COL_UNIT_EXIST": 2, "GENERIC_DATE_OBS_RANGE": 1}),
+    "PIONIER_intro.fits": (1, {"GENERIC_COL_VAL_POSITIVE": 1, "OI_ARRAY_XYZ_FIX": 1}),
+    "T_PYX_oiDataCalib.fits": (1, {"GENERIC_COL_VAL_POSITIVE": 1, "OI_ARRAY_STA_NAME": 1, "OI_ARRAY_XYZ_FIX": 1}),
+    "bad_V1_with_V2_Tables.fits": (1, {
+        "OIFITS_OI_TARGET_EXIST": 1, "OIFITS_OI_WAVELENGTH_EXIST": 1, "OIFITS_OIDATA": 1, "OIFITS_TABLE_NOT_V2": 2, "ARRNAME_REF": 1, "UNKNOWN_TABLE": 1,
+    }),
+    "betlyr6t.oifits": (1, {"OI_ARRAY_STA_INDEX_MIN": 1, "OI_ARRAY_XYZ_FIX": 1, "OI_TARGET_TARGETID_MIN": 1}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REAL_FILES)
+def test_real_files_break_the_rules_that_were_counted_by_hand(name: str) -> None:
+    report = check_oifits_file(shared(f"data/interferometry/oifits/{name}"))
+    assert (report.version, Counter(finding.rule for finding in report.findings)) == REAL_FILES[name]
+
+
+def test_a_finding_says_where_and_how_often(tmp_path: Path) -> None:
+    path, _ = write_broken_file("GENERIC_COL_ERR_FIX", tmp_path)
+    finding = check_oifits_file(path).findings[0]
+    assert (finding.table, finding.member, finding.count, finding.rows) == ("OI_VIS2#5", "VIS2ERR", 1, [2])
+    assert finding.message == "1 values of column VIS2ERR without a flag are not positive", "the second has a flag"
+
+
+@pytest.mark.parametrize(("profile", "severity"), [("jmmc", "warning"), ("strict", "error"), ("lenient", "info")])
+def test_the_profile_decides_on_severities(profile: str, severity: str, tmp_path: Path) -> None:
+    path, _ = write_broken_file("UNKNOWN_TABLE", tmp_path)
+    assert check_oifits_file(path, profile).count_findings() == {severity: 1}
+
+
+def test_severities_depend_on_tables_columns_and_versions() -> None:
+    def find(rule: str, table: str, member: str, version: int = 1) -> str:
+        return find_severity("jmmc", rule, table, member, version)
+
+    assert find("GENERIC_COL_VAL_ACCEPTED_STR", "OI_TARGET", "VELTYP") == "warning"
+    assert find("GENERIC_COL_VAL_ACCEPTED_STR", "OI_TARGET", "CATEGORY") == "error"
+    assert find("GENERIC_COL_UNIT", "OI_VIS", "VISAMPERR") == "error"
+    assert find("GENERIC_COL_UNIT", "OI_VIS", "VISPHI") == "info"
+    assert find("OI_CORR_IINDEX_MIN", "OI_CORR", "IINDX") == "info"
+    assert [find("GENERIC_KEYWORD_VAL_ACCEPTED_INT", "OI_T3", "OI_REVN", version=version) for version in (1, 2)] == ["info", "warning"]  # fmt: skip
+
+
+@pytest.mark.parametrize("place", range(0, 30_000, 577))
+def test_a_damaged_file_is_reported_and_never_an_error(place: int, tmp_path: Path) -> None:
+    path = tmp_path / "damaged.fits"
+    make_oifits(2).writeto(path)
+    content = bytearray(path.read_bytes())
+    content[place : place + 7] = b"\xff\x009'E-\x7f"
+    path.write_bytes(content)
+    check_oifits_file(path)

@@ -1,0 +1,14 @@
+"""What tests of the core need to try what this package adds (`tests/plugin_needs.py`)."""
+
+# modules whose messages pages show, in the reader's language
+TRANSLATED_MODULES = {
+    f"plugins/submissions/{name}.py": "the pages at /submissions"
+    for name in (
+        "file_checkers",
+        "staging",
+        "submission_pages",
+        "submission_requests",
+        "submission_store",
+        "submission_workflow",
+    )
+}
