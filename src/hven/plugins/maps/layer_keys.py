@@ -41,6 +41,9 @@ class LayerSection(
         "target": "body",
         "planet": "body",
         "bbox": "bounds",
+        "hdu": "variable",
+        "extension": "variable",
+        "subdataset": "variable",
         "colors": "colours",
         "palette": "colours",
         "colormap": "colours",
@@ -52,7 +55,7 @@ class LayerSection(
     """A raster that is served as a map."""
 
     file: Text
-    "path of the raster among the collection's `files`: GeoTIFF, PDS3, PDS4, ISIS, PNG or JPEG"
+    "path of the raster among the collection's `files`: GeoTIFF, FITS, netCDF, PDS3, PDS4, ISIS, PNG or JPEG"
     times: dict[str, Text]
     "instead of 'file': a raster for each time, for example {2010-01-01: 2010.tif, 2011-01-01: 2011.tif}"
     title: LocalizedTextValue
@@ -74,6 +77,11 @@ class LayerSection(
     (
         "west, south, east and north ends of the raster in its frame, for example [-180, -90, 180, 90]. Required for "
         "pictures without coordinates"
+    )
+    variable: Text
+    (
+        "name of the variable of netCDF, or of the extension of FITS. Default: the only variable, or the first "
+        "extension with an image"
     )
     band: Annotated[int, Field(ge=1)]
     "number of the band that is shown. Default: the first, or the first three if these are colours"
@@ -148,6 +156,7 @@ class _LayerReader:
             frame=self._read_text("frame"),
             bounds=self._read_numbers("bounds", 4),
             kind=self._fields.get("kind", "overlay"),
+            variable=self._read_text("variable"),
             band=self._fields.get("band"),
             missing_value=None if missing_value is None else float(missing_value),
             colours=tuple(str(text) for text in self._fields.get("colours", ())),
@@ -282,6 +291,7 @@ layers:
     licence: CC-BY-4.0
     licence_url: https://creativecommons.org/licenses/by/4.0/
     attribution: IAS, CNES
+  thickness: {file: maps/crust.nc, variable: crust_thickness}
   clouds:
     times: {2010-01-01: maps/clouds-2010.tif, 2011-01-01: maps/clouds-2011.tif}
 """,

@@ -32,6 +32,8 @@ class MapLayer:
         West, south, east and north ends of the raster in its frame; None: the files tell it.
     kind
         Whether other layers are drawn above it.
+    variable
+        Name of the variable of netCDF, or of the extension of FITS; empty: the only one, or the first one.
     band
         Number of the band with the values, from 1; None: the first, or the first three if these are colours.
     missing_value
@@ -60,6 +62,7 @@ class MapLayer:
     frame: str = ""
     bounds: tuple[float, float, float, float] | None = None
     kind: Literal["background", "overlay"] = "overlay"
+    variable: str = ""
     band: int | None = None
     missing_value: float | None = None
     colours: tuple[str, ...] = ()

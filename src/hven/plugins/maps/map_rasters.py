@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import math
 import threading
-import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -15,11 +14,12 @@ import numpy as np
 import rasterio
 from affine import Affine
 from rasterio.enums import ColorInterp, MaskFlags
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
 from hven.model.errors import ParamError, SourceError
-from hven.plugins.maps.frames import Frame, find_body, find_frame, identify_frame
+from hven.plugins.maps.frames import Body, Frame, find_body, find_frame, identify_frame
+from hven.plugins.maps.raster_files import check_netcdf_axes, open_raster
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,10 +29,9 @@ if TYPE_CHECKING:
 
     from hven.plugins.maps.map_layers import MapLayer
 
-# other drivers may read files that the raster names (VRT), or addresses
-DRIVERS = ("GTiff", "PDS", "PDS4", "ISIS3", "ISIS2", "VICAR", "PNG", "JPEG")
 MAX_IDLE_DATASETS = 16  # open datasets of a process, whose blocks GDAL keeps
 COARSE_PIXELS = 512  # width and height of the coarse reading for the range of values
+MAX_PIXELS_BEYOND_POLE = 0.75
 MAX_CODES = 256  # distinct values of a raster of codes
 MIN_OVERVIEW_PIXELS = 16 << 20  # rasters with fewer pixels need no overviews
 # GDAL counts small numbers as MiB, but rasterio passes bytes
@@ -51,6 +50,12 @@ class RasterLevel:
         Numbers of the bands that are shown.
     overview
         Number of the overview in the file; None: the raster of the file.
+    variable
+        Name of the variable of the file; empty: it has one only.
+    missing_values
+        Stored values of pixels without data.
+    scale, offset
+        How stored numbers become values.
     """
 
     path: Path
@@ -58,6 +63,15 @@ class RasterLevel:
     height: int
     bands: tuple[int, ...]
     overview: int | None = None
+    variable: str = ""
+    missing_values: tuple[float, ...] = ()
+    scale: float = 1.0
+    offset: float = 0.0
+
+    @property
+    def is_scaled(self) -> bool:
+        """Whether stored numbers differ from values."""
+        return (self.scale, self.offset) != (1.0, 0.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,7 +169,8 @@ class _DatasetPool:
     @contextmanager
     def open_level(self, info: RasterInfo, level: RasterLevel) -> Iterator[Any]:
         with rasterio.Env(**GDAL_OPTIONS):
-            dataset = self._take_dataset(info, level) or _open_with_first_driver(level.path, level.overview)
+            dataset = self._take_dataset(info, level)
+            dataset = dataset or open_raster(level.path, level.variable, level.overview)
             yield dataset
             with self._lock:
                 self._idle_datasets.append((info, level, dataset))
@@ -180,19 +195,6 @@ class _DatasetPool:
 
 
 _DATASETS = _DatasetPool()
-
-
-def _open_with_first_driver(path: Path, overview: int | None = None) -> Any:
-    """Open a file, or an overview in it, with the first driver that reads it."""
-    options = {} if overview is None else {"overview_level": overview}
-    for driver in DRIVERS:
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", NotGeoreferencedWarning)
-                return rasterio.open(path, driver=driver, **options)
-        except (RasterioError, ValueError):
-            continue
-    raise SourceError(f"the raster {path.name} cannot be read", remedy="convert it to GeoTIFF")
 
 
 def read_raster_info(layer: MapLayer, path: Path, overviews_directory: Path | None = None) -> RasterInfo:
@@ -224,6 +226,7 @@ def name_overviews_file(layer: MapLayer, path: Path) -> str:
         path.resolve(),
         file_stat.st_size,
         file_stat.st_mtime_ns,
+        layer.variable,
         layer.band,
         layer.missing_value,
         layer.is_smooth,
@@ -237,25 +240,8 @@ def _read_raster_info(
     layer: MapLayer, path: Path, file_state: tuple[int, int, int], overviews_path: Path | None
 ) -> RasterInfo:
     body = find_body(layer.body) if layer.body else None
-    with rasterio.Env(**GDAL_OPTIONS), _open_with_first_driver(path) as dataset:
-        if layer.frame:
-            frame = find_frame(layer.frame)
-            if body is not None and frame.body.number != body.number:
-                raise ParamError(
-                    f"{layer.frame} is not a frame of {body.name}", name="frame", remedy="correct `frame` or `body`"
-                )
-        elif dataset.crs is None:
-            remedy = "write `frame`, for example IAU_2015:49900"
-            raise ParamError(f"the raster {path.name} has no frame", name="frame", remedy=remedy)
-        else:
-            frame = identify_frame(dataset.crs.to_wkt(), body)
-        transform = dataset.transform
-        if layer.bounds is not None:
-            west, south, east, north = layer.bounds
-            transform = Affine((east - west) / dataset.width, 0, west, 0, (south - north) / dataset.height, north)
-        elif transform.is_identity:
-            message = f"the raster {path.name} has no georeferencing"
-            raise ParamError(message, name="bounds", remedy="write `bounds: [west, south, east, north]`")
+    with rasterio.Env(**GDAL_OPTIONS), open_raster(path, layer.variable) as dataset:
+        frame, transform = _locate_raster(layer, path, dataset, body)
         if transform.b or transform.d:
             raise SourceError(
                 f"the raster {path.name} is rotated",
@@ -269,6 +255,7 @@ def _read_raster_info(
                 name="band",
                 remedy=f"write a band from 1 to {dataset.count}",
             )
+        levels = _list_levels(layer, path, dataset, bands, overviews_path)
         info = RasterInfo(
             path=path,
             frame=frame,
@@ -277,15 +264,15 @@ def _read_raster_info(
             transform=transform,
             bands=bands,
             shows_colours=shows_colours,
-            data_type=dataset.dtypes[bands[0] - 1],
-            missing_values=_list_missing_values(layer, dataset),
+            data_type=_find_data_type(dataset.dtypes[bands[0] - 1], levels[0]),
+            missing_values=() if levels[0].is_scaled else levels[0].missing_values,
             has_mask=any(
                 MaskFlags.per_dataset in flags or MaskFlags.alpha in flags for flags in dataset.mask_flag_enums
             ),
             value_range=(0.0, 1.0),
             codes=frozenset(),
             palette=_read_palette(dataset, bands),
-            levels=_list_levels(path, bands, overviews_path),
+            levels=levels,
             file_state=file_state,
         )
     level = next((level for level in reversed(info.levels) if level.width >= COARSE_PIXELS), info.levels[0])
@@ -299,6 +286,60 @@ def _read_raster_info(
         if values.dtype.kind in "iu" and len(distinct_values) <= MAX_CODES:
             info = replace(info, codes=frozenset(distinct_values.tolist()))
     return info
+
+
+def _locate_raster(layer: MapLayer, path: Path, dataset: Any, body: Body | None) -> tuple[Frame, Affine]:
+    """Find the frame of a raster, and the transformation from its columns and rows to coordinates.
+
+    Raises
+    ------
+    ParamError
+        Neither the descriptor nor the file tells them, or these contradict each other.
+    """
+    frame = find_frame(layer.frame) if layer.frame else None
+    if frame is not None and body is not None and frame.body.number != body.number:
+        message = f"{layer.frame} is not a frame of {body.name}"
+        raise ParamError(message, name="frame", remedy="correct `frame` or `body`")
+    if frame is None or layer.bounds is None:
+        if dataset.driver == "FITS":
+            frame = dataset.locate(frame, body)
+        elif frame is None and dataset.crs is None:
+            remedy = "write `frame`, for example IAU_2015:49900"
+            raise ParamError(f"the raster {path.name} has no frame", name="frame", remedy=remedy)
+        frame = frame or identify_frame(dataset.crs.to_wkt(), body)
+    if layer.bounds is not None:
+        west, south, east, north = layer.bounds
+        transform = Affine((east - west) / dataset.width, 0, west, 0, (south - north) / dataset.height, north)
+        return frame, transform
+    if dataset.transform.is_identity:
+        message = f"the raster {path.name} has no georeferencing"
+        raise ParamError(message, name="bounds", remedy="write `bounds: [west, south, east, north]`")
+    if dataset.driver == "netCDF":
+        check_netcdf_axes(dataset, path, frame)
+    if frame.is_cylindrical:
+        _check_latitudes(path, frame, dataset)
+    return frame, dataset.transform
+
+
+def _check_latitudes(path: Path, frame: Frame, dataset: Any) -> None:
+    """Refuse rasters that reach beyond a pole: labels of PDS3 count pixels in two ways, and GDAL knows one.
+
+    Raises
+    ------
+    ParamError
+        The raster reaches beyond a pole by more than the half pixel of grids whose lines are on the poles.
+    """
+    transform, (_, south, _, north) = dataset.transform, frame.extent
+    ends = sorted((transform.f, transform.f + dataset.height * transform.e))
+    if max(south - ends[0], ends[1] - north) > MAX_PIXELS_BEYOND_POLE * abs(transform.e):
+        message = f"the raster {path.name} reaches beyond the pole"
+        raise ParamError(message, name="bounds", remedy="write `bounds: [west, south, east, north]`")
+
+
+def _find_data_type(stored_type: str, level: RasterLevel) -> str:
+    if not level.is_scaled:
+        return stored_type
+    return np.result_type(stored_type, np.float32).name
 
 
 def has_enough_overviews(info: RasterInfo) -> bool:
@@ -320,18 +361,38 @@ def _list_missing_values(layer: MapLayer, dataset: Any) -> tuple[float, ...]:
     return tuple(int(value) for value in values if value.is_integer())  # numpy compares these faster
 
 
-def _list_levels(path: Path, bands: tuple[int, ...], overviews_path: Path | None) -> tuple[RasterLevel, ...]:
-    """List the raster and its overviews, and those that Hven has made."""
-    levels: list[RasterLevel] = []
-    for level_path, level_bands in ((path, bands), (overviews_path, tuple(range(1, len(bands) + 1)))):
-        if level_path is None:
-            continue
-        with _open_with_first_driver(level_path) as dataset:
-            levels.append(RasterLevel(level_path, dataset.width, dataset.height, level_bands))
-            overview_count = len(dataset.overviews(1))
+def _list_levels(
+    layer: MapLayer, path: Path, dataset: Any, bands: tuple[int, ...], overviews_path: Path | None
+) -> tuple[RasterLevel, ...]:
+    """List the raster and its overviews, and those that Hven has made, which contain values."""
+    first_level = RasterLevel(
+        path=path,
+        width=dataset.width,
+        height=dataset.height,
+        bands=bands,
+        variable=layer.variable,
+        missing_values=_list_missing_values(layer, dataset),
+        scale=dataset.scales[bands[0] - 1],
+        offset=dataset.offsets[bands[0] - 1],
+    )
+    levels = [first_level]
+    overview_count = 0 if dataset.driver == "FITS" else len(dataset.overviews(1))
+    for number in range(overview_count):
+        with open_raster(path, layer.variable, number) as overview:
+            levels.append(replace(first_level, width=overview.width, height=overview.height, overview=number))
+    if overviews_path is not None:
+        missing_values = () if first_level.is_scaled else first_level.missing_values
+        made_bands = tuple(range(1, len(bands) + 1))
+        with open_raster(overviews_path) as made:
+            sizes: list[tuple[int, int, int | None]] = [(made.width, made.height, None)]
+            overview_count = len(made.overviews(1))
         for number in range(overview_count):
-            with _open_with_first_driver(level_path, number) as overview:
-                levels.append(RasterLevel(level_path, overview.width, overview.height, level_bands, number))
+            with open_raster(overviews_path, "", number) as overview:
+                sizes.append((overview.width, overview.height, number))
+        levels += [
+            RasterLevel(overviews_path, width, height, made_bands, number, missing_values=missing_values)
+            for width, height, number in sizes
+        ]
     return tuple(sorted(levels, key=lambda level: -level.width))
 
 
@@ -374,6 +435,9 @@ def _read_values(
         raise SourceError(f"the raster {info.path.name} cannot be read: {error}", remedy="restore the file") from None
     if values.dtype.kind == "f":
         is_valid &= np.isfinite(values).all(axis=0)
-    for missing_value in info.missing_values:
+    for missing_value in level.missing_values:
         is_valid &= (values != missing_value).any(axis=0)
+    if level.is_scaled:
+        values = values.astype(info.data_type) * level.scale + level.offset
+        values = values.astype(info.data_type, copy=False)
     return values, is_valid

@@ -1,0 +1,205 @@
+"""Read FITS images with the WCS of a map, with the interface of rasterio's datasets as far as layers need it.
+
+Rows of FITS begin in the south. The images here begin in the north, and columns run to larger longitudes.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from affine import Affine
+from astropy.io import fits
+from astropy.wcs import WCS, FITSFixedWarning, WcsError
+from rasterio.enums import ColorInterp, MaskFlags
+
+from hven.formats.media.api import find_body_ctype_code
+from hven.model.errors import ParamError, SourceError
+from hven.plugins.maps.frames import AUTHORITY, Body, Frame, find_body
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+    from rasterio.windows import Window
+
+# projection in CTYPE -> suffixes of the frames that it can be
+_SUFFIXES_BY_PROJECTION = {"CAR": (0,), "STG": (30, 35), "SIN": (65, 70)}
+_TYPES_BY_BITPIX = {8: ">u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
+MAX_PLACE_ERROR_DEG = 1e-6  # between the frame that is found and the WCS
+GENERAL_BODY_LETTERS = frozenset({"OB", "ST", "DW", "AS", "CO"})  # in CTYPE, of bodies without letters of their own
+
+
+class FitsImage:
+    """An image of a FITS file, whose values are read from the disk as they are needed.
+
+    Attributes
+    ----------
+    driver
+        Name of the format, as of rasterio's datasets.
+    scales, offsets
+        By band: how stored numbers become values.
+    """
+
+    driver = "FITS"
+
+    def __init__(self, path: Path, variable: str) -> None:
+        self._path = path
+        try:
+            with fits.open(path, memmap=True) as files:
+                image = self._find_image(files, variable)
+                self._header, start = image.header, image.fileinfo()["datLoc"]
+            shape = tuple(self._header[f"NAXIS{axis}"] for axis in range(self._header["NAXIS"], 0, -1))
+            stored = np.memmap(path, _TYPES_BY_BITPIX[self._header["BITPIX"]], "r", start, shape)
+        except (OSError, ValueError, KeyError) as error:
+            raise SourceError(f"the FITS file {path.name} cannot be read: {error}", remedy="correct the file") from None
+        self._flips_columns = float(self._header.get("CDELT1", 1)) < 0
+        self._planes = stored.reshape(-1, *shape[-2:])[:, ::-1, :: -1 if self._flips_columns else 1]
+        self.count, self.height, self.width = self._planes.shape
+        self.dtypes = (self._planes.dtype.newbyteorder("=").name,) * self.count
+        self.scales = (float(self._header.get("BSCALE", 1)),) * self.count
+        self.offsets = (float(self._header.get("BZERO", 0)),) * self.count
+        self.nodata = self._header.get("BLANK") if self._planes.dtype.kind in "iu" else None
+        self.mask_flag_enums = ([MaskFlags.all_valid],) * self.count
+        self.colorinterp = (ColorInterp.gray,) * self.count
+        self.transform = Affine.identity()
+
+    def _find_image(self, files: Sequence[Any], variable: str) -> Any:
+        """Find the extension with a name, or the first one with an image.
+
+        Raises
+        ------
+        SourceError
+            There is no such image, or it is compressed.
+        """
+        images = [hdu for hdu in files if hdu.is_image and hdu.header.get("NAXIS", 0) >= 2]
+        if variable:
+            images = [hdu for hdu in images if hdu.name == variable.upper()]
+        if not images:
+            place = f" in the extension {variable!r}" if variable else ""
+            message = f"the FITS file {self._path.name} has no image{place}"
+            raise SourceError(message, remedy="write the name of an extension with an image as `variable`")
+        if isinstance(images[0], fits.CompImageHDU):
+            message = f"the image in {self._path.name} is compressed by tiles"
+            raise SourceError(message, remedy="uncompress it, for example with funpack")
+        return images[0]
+
+    def locate(self, frame: Frame | None, body: Body | None) -> Frame:
+        """Find the frame, and set the transformation from pixels, which astropy must find right.
+
+        Parameters
+        ----------
+        frame, body
+            What the descriptor says; None: the header tells it.
+
+        Raises
+        ------
+        ParamError
+            The header does not tell the frame, or contradicts it.
+        """
+        kind = str(self._header.get("CTYPE1", ""))
+        letters, projection = kind[:2], kind.rpartition("-")[2]
+        if kind[2:4] != "LN" or projection not in _SUFFIXES_BY_PROJECTION:
+            message = f"the image {self._path.name} is no map: CTYPE1 is {kind!r}"
+            remedy = "write `frame` and `bounds`, or correct the header: MALN-CAR is a map of longitudes and latitudes"
+            raise ParamError(message, name="frame", remedy=remedy)
+        if frame is not None:
+            frames = [frame]
+        else:
+            body = body or self._find_body()
+            suffixes = _SUFFIXES_BY_PROJECTION[projection]
+            frames = [body.get_frame(suffix) for suffix in suffixes]
+            self._require_centric_latitudes(body)
+        known_letters = find_body_ctype_code(frames[0].body.name)
+        if letters != known_letters and letters not in GENERAL_BODY_LETTERS:
+            message = f"CTYPE1 of {self._path.name} is {kind!r}, but a map of {frames[0].body.name} begins with "
+            raise ParamError(f"{message}{known_letters}LN", name="body", remedy="correct the header, `body` or `frame`")
+        try:
+            for candidate in frames:
+                self.transform = self._compute_transform(candidate)
+                if self._check_wcs(candidate):
+                    return candidate
+        except (WcsError, ValueError, KeyError, TypeError) as error:
+            message = f"the WCS of {self._path.name} cannot be read: {error}"
+            raise ParamError(message, name="frame", remedy="correct the header") from None
+        names = " or ".join(candidate.name for candidate in frames)
+        message = f"the WCS of {self._path.name} does not give the places of {names}"
+        raise ParamError(message, name="frame", remedy="correct the header, or resample the image to such a frame")
+
+    def _find_body(self) -> Body:
+        try:
+            return find_body(str(self._header.get("OBJECT", "")))
+        except ParamError:
+            message = f"the header of {self._path.name} does not name a body in OBJECT"
+            raise ParamError(message, name="body", remedy="write `body`, for example Mars") from None
+
+    def _require_centric_latitudes(self, body: Body) -> None:
+        """Refuse latitudes that may be planetographic."""
+        name, radii = str(self._header.get("WCSNAME", "")).upper(), [self._header.get(f"{a}_RADIUS") for a in "AC"]
+        is_sphere = None not in radii and radii[0] == radii[1]
+        if "CENTRIC" in name or is_sphere or body.equatorial_radius_m == body.polar_radius_m:
+            return
+        message = f"the header of {self._path.name} does not say that its latitudes are planetocentric"
+        remedy = f"write `frame`, for example {AUTHORITY}:{body.number}01 for planetographic latitudes"
+        raise ParamError(message, name="frame", remedy=remedy)
+
+    def _compute_transform(self, frame: Frame) -> Affine:
+        header = self._header
+        units_per_degree = frame.body.metres_per_degree / frame.metres_per_unit
+        units = [float(header.get(f"CDELT{axis}", 1)) * units_per_degree for axis in (1, 2)]
+        x, y = (float(header.get(f"CRVAL{axis}", 0)) if frame.is_geographic else 0.0 for axis in (1, 2))
+        # the lower left corner of the first pixel is 0.5
+        left, bottom = x + (0.5 - float(header["CRPIX1"])) * units[0], y + (0.5 - float(header["CRPIX2"])) * units[1]
+        if self._flips_columns:
+            left += units[0] * self.width
+        return Affine(abs(units[0]), 0, left, 0, -units[1], bottom + units[1] * self.height)
+
+    def _check_wcs(self, frame: Frame) -> bool:
+        """Compare the places of some pixels with those that astropy finds."""
+        columns, rows = (grid.ravel() for grid in np.meshgrid(*[np.linspace(0.03, 0.97, 7)] * 2))
+        columns, rows = columns * self.width, rows * self.height
+        x, y = (np.asarray(axis) for axis in self.transform * (columns, rows))
+        lon, lat = (x, y) if frame.is_geographic else frame.convert_to_lon_lat(x, y)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FITSFixedWarning)
+            wcs = WCS(self._header).celestial
+        if self._flips_columns:
+            columns = self.width - columns
+        found_lon, found_lat = wcs.all_pix2world(columns + 0.5, self.height - rows + 0.5, 1)
+        is_known = np.isfinite(lon) & np.isfinite(found_lon) & (np.abs(lat) <= 90)
+        errors = np.stack([(found_lon - lon + 180) % 360 - 180, found_lat - lat])[:, is_known]
+        return bool(is_known.any() and np.abs(errors).max() <= MAX_PLACE_ERROR_DEG)
+
+    def read(self, bands: Sequence[int], window: Window, out_shape: tuple[int, int, int]) -> NDArray[Any]:
+        """Read the nearest pixels of a window.
+
+        Parameters
+        ----------
+        bands
+            Numbers of bands, from 1.
+        window
+            Columns and rows in the image.
+        out_shape
+            Number of bands, rows and columns that are returned.
+        """
+        rows, columns = (
+            offset + np.minimum(((np.arange(count) + 0.5) * size / count).astype(int), size - 1)
+            for offset, size, count in (
+                (round(window.row_off), round(window.height), out_shape[1]),
+                (round(window.col_off), round(window.width), out_shape[2]),
+            )
+        )
+        planes = [self._planes[band - 1][rows[0] : rows[-1] + 1][rows - rows[0]][:, columns] for band in bands]
+        return np.stack(planes).astype(self.dtypes[0])
+
+    def close(self) -> None:
+        """Do nothing: the file is mapped, and not open."""
+
+    def __enter__(self) -> Self:
+        """Return the image."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Do nothing."""
