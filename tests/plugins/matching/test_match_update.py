@@ -18,7 +18,7 @@ from hven.plugins.matching.match_update import CatalogueMatcher
 from hven.plugins.matching.pair_expressions import PairExpressions
 from hven.plugins.matching.pair_search import PairSearch, read_reference
 from hven.plugins.matching.row_digests import DIGEST_COLUMN, DigestReader, compute_row_digests
-from hven.plugins.matching.sky_cells import find_circles_in_cells, find_touched_cells, find_cells
+from hven.plugins.matching.sky_cells import find_cells, find_circles_in_cells, find_touched_cells
 from plugins.matching.generated_stars import generate_pairs
 
 UCDS = {
