@@ -229,7 +229,9 @@ class RequestFuzzer:
         except Exception as error:  # noqa: BLE001  (whatever it is: none may come out)
             return f"{request}: {type(error).__name__}: {error}"
         self.slowest = max(self.slowest, (time.perf_counter() - begun, request[:200]))
-        if status >= 500 or b"Traceback" in text or b"lease report" in text:
+        # OWS Common 2.0 (8.6) asks for 501 where an operation is unknown
+        is_unknown_operation = status == 501 and b"OperationNotSupported" in text
+        if (status >= 500 and not is_unknown_operation) or b"Traceback" in text or b"lease report" in text:
             return f"{request}: {status}: {text[:300]!r}"
         return ""
 

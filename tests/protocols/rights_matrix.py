@@ -20,7 +20,7 @@ from unittest import mock
 from urllib.parse import quote, urlencode
 
 from asgi_client import Answer, Client, find_router
-from rights_clock import stop_grants_clock, stop_policy_clock
+from rights_clock import let_pages_wait, stop_grants_clock, stop_policy_clock
 from starlette.routing import Route
 
 from hven import formats
@@ -636,6 +636,7 @@ def fill_matrix(directory: Path, *, part: int = 1, people: Sequence[Person] = PE
         stack.enter_context(mock.patch("asgi_client.asyncio.run", runner.run))
         stack.enter_context(stop_policy_clock(lambda: NOW))
         stack.enter_context(stop_grants_clock(lambda: NOW))
+        stack.enter_context(let_pages_wait())
         stack.enter_context(mock.patch.object(session, "MAX_DELAY_SECONDS", 0.0))  # wrong proof is answered late
         whole = stack.enter_context(open_rights_site(directory / "whole", ROWS, POLICY))
         alike: dict[frozenset[Row], RightsSite] = {}

@@ -16,7 +16,7 @@ from process_runner import is_gone, wait_until
 pytestmark = pytest.mark.slow
 MIB = 1024**2
 MEMORY = 64 * MIB
-ANEW = "which is more than its queries may use"
+ANEW = "more than its queries may use"
 #: In each worker of the server, from its beginning: while a query runs, does what `ballast` says, and then removes it. A number is bytes that are taken, which no query
 #: has and none gives back; behind "at once", they are only counted, so that no look meets a part of them. "stubborn" ends the patience of the worker, which has no end before.
 BALLAST = """\

@@ -193,7 +193,7 @@ def test_a_curator_begins_from_the_table(server: Server, database: PostgresClust
     assert "runs.yaml:" in checked
     assert "50" in run_hven("--site", site, "query", "SELECT COUNT(*) AS n FROM runs.main", **said).stdout
     refused = run_hven("--site", site, "ingest", "runs", expected_code=1, **said)
-    assert "read in place" in refused.stderr
+    assert "reads runs in place" in refused.stderr
     spelled = database.url.replace("/postgres?", "/postgres/public.runs?")
     run_hven("--site", site, "new", "copied", "--from", spelled)
     assert "kind: sql" in (site / "collections" / "copied" / "copied.yaml").read_text()

@@ -266,7 +266,7 @@ class LdapSource:
                     directory.start_tls(read_server_info=False)
                 break
             except Exception as error:  # noqa: BLE001  (what is no directory may send anything)
-                failures.append(f"{host} ({error})")
+                failures.append(f"{host} ({_extract_error_text(error)})")
                 if directory.socket is not None:
                     directory.socket.close()
         else:
@@ -335,3 +335,9 @@ def _find_first_rdn_value(distinguished_name: str) -> str:
 
 
 __all__ = ["Options", "open"]
+
+
+def _extract_error_text(error: Exception) -> str:
+    """Return the text of an error; ldap3 raises some with a tuple of texts."""
+    text = error.args[0] if len(error.args) == 1 else str(error)
+    return "; ".join(map(str, text)) if isinstance(text, tuple) else str(text)

@@ -27,9 +27,10 @@ from process_runner import Server, reserve_port, serve_site
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     port = reserve_port()
-    with pytest.MonkeyPatch.context() as patch, open_example("25-psup", tmp_path_factory.mktemp("maps")) as site:
-        patch.setenv("HVEN_PORT", str(port))  # addresses of files in rows begin with that of the site
-        ingest_all(site)
+    with open_example("25-psup", tmp_path_factory.mktemp("maps")) as site:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("HVEN_PORT", str(port))  # addresses of files in rows begin with that of the site
+            ingest_all(site)
         with serve_site(site, workers=2, port=port) as made:
             yield made
 

@@ -1,6 +1,5 @@
 // The rows of a list of jobs, refreshed while it runs: only the rows that are shown, and only if they have changed.
 import { findElement, findElements } from "hven/dom.js";
-/** @import {Workspace} from "hven/workspace.js" */
 
 const FIRST_PAUSE_MILLISECONDS = 1000;
 const MAX_PAUSE_MILLISECONDS = 10_000;
@@ -64,8 +63,7 @@ class JobListRows {
 
 /**
  * @param {HTMLElement} container
- * @param {Workspace} _workspace
  */
-export function mount(container, _workspace) {
+export function mount(container) {
   new JobListRows(container);
 }
