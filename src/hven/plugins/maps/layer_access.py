@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hven.model.errors import HvenError, NotFoundError, ParamError, SourceError, format_message, suggest_spelling
-from hven.plugins.maps.layer_keys import format_layer_time, format_wavelength, parse_layer_time
+from hven.plugins.maps.layer_keys import format_wavelength, normalize_layer_time
 from hven.plugins.maps.map_drawing import LayerRaster
 from hven.plugins.maps.map_layers import ALIASES_KEY, LAYERS_KEY, OVERVIEWS_FOLDER, DimensionValues, MapLayer
 from hven.services import collection_files
@@ -107,8 +107,7 @@ def find_layer_rasters(
 
 def _choose_raster(layer: MapLayer, values: DimensionValues) -> tuple[str, MapLayer]:
     """Return the path of the raster of a time and wavelength, and the layer with the number of its band."""
-    moment = parse_layer_time(values.time)
-    time = _choose_value(layer.times, values.time, moment and format_layer_time(moment), "TIME") or layer.default_time
+    time = _choose_value(layer.times, values.time, normalize_layer_time(values.time), "TIME") or layer.default_time
     wavelength = _choose_value(
         layer.wavelengths, values.wavelength, format_wavelength(values.wavelength), "DIM_WAVELENGTH"
     )

@@ -24,8 +24,10 @@ def find_layer_faults(resource: CollectionSpec, settings: Settings) -> Iterator[
     """Find faults of rasters, colours and legends, and large rasters without overviews; rasters may be missing."""
     directory, overviews_directory = resource.path.parent, settings.var_directory / OVERVIEWS_FOLDER / resource.name
     for layer in resource.extensions[LAYERS_KEY]:
-        bands = layer.bands.values() or [layer.band]
-        for file_path, band in product(layer.files.values(), (min(bands), max(bands)) if layer.bands else bands):
+        bands: list[int | None] = [layer.band]
+        if layer.bands:
+            bands = [*{min(layer.bands.values()), max(layer.bands.values())}]
+        for file_path, band in product(layer.files.values(), bands):
             path = directory / file_path
             if not path.is_file() or not any(
                 path.resolve().is_relative_to(root.resolve()) for root in settings.allowed_directories

@@ -186,10 +186,13 @@ class _LayerReader:
     def _read_dimensions(self) -> dict[str, Any] | None:
         """Read the rasters by time or wavelength, and the bands by the other one; None after an error."""
         values_by_dimension = {
-            "time": self._read_values("times", _parse_time_key, "a time such as 2010-01-31 or 2010-01-31T12:00:00"),
+            "time": self._read_values(
+                "times", normalize_layer_time, "a time such as 2010-01-31 or 2010-01-31T12:00:00"
+            ),
             "wavelength": self._read_values("wavelengths", format_wavelength, "a number of micrometres, such as 1.08"),
         }
-        bands_by_dimension, files_by_dimension = {}, {}
+        bands_by_dimension: dict[str, dict[str, int]] = {}
+        files_by_dimension: dict[str, dict[str, str]] = {}
         for dimension, values in values_by_dimension.items():
             if values and all(text.isascii() and text.isdigit() for text in values.values()):
                 bands_by_dimension[dimension] = {value: int(text) for value, text in values.items()}
@@ -271,7 +274,8 @@ def parse_layer_time(text: str) -> datetime | None:
     return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def _parse_time_key(text: str) -> str | None:
+def normalize_layer_time(text: str) -> str | None:
+    """Write a time as documents have it; None if the text is no time."""
     moment = parse_layer_time(text)
     return None if moment is None else format_layer_time(moment)
 

@@ -347,8 +347,10 @@ def _write_layer(
 
 def _write_dimensions(layer: MapLayer, *, is_new: bool) -> str:
     """Write the times and wavelengths of a layer; in version 1.1.1, all dimensions come before their values."""
-    dimensions = (("time", "ISO8601", layer.times, layer.default_time),)
-    dimensions += (("wavelength", "um", layer.wavelengths, layer.default_wavelength),)
+    dimensions = (
+        ("time", "ISO8601", layer.times, layer.default_time),
+        ("wavelength", "um", layer.wavelengths, layer.default_wavelength),
+    )
     heads, extents = [], []
     for name, unit, values, default in dimensions:
         if not values:
