@@ -63,7 +63,15 @@ def execute_steps_after_publication(site: Site, collection: str) -> None:
 
 
 def execute_steps_after_scheduled_sync(site: Site, collection: str) -> None:
-    """Execute the steps of all plug-in packages after a server has synchronised a collection."""
+    """Execute the steps of all plug-in packages after a server has synchronised a collection.
+
+    Parameters
+    ----------
+    site
+        Site that publishes the collection.
+    collection
+        Name of the collection.
+    """
     for step in plugins.load_plugin_records("ingest_steps").values():
         if step.after_scheduled_sync is not None:
             step.after_scheduled_sync(site, collection)

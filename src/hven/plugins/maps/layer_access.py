@@ -128,7 +128,7 @@ def _choose_value(known_values: Sequence[str], text: str, value: str | None, par
     """
     if not known_values or not text:
         return ""
-    if value not in known_values:
+    if value is None or value not in known_values:
         message = f"the layer has no raster for {parameter}={text[:60]}"
         raise ParamError(message, name=parameter, remedy=f"use one of {', '.join(known_values[:20])}")
     return value
