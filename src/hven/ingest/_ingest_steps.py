@@ -26,6 +26,9 @@ class IngestStep:
         Called by the commands that publish a collection, `hven ingest` and `hven sync`, with the site and the name of
         the collection. It completes what a server would do later, such as files that are derived from the rows. None:
         nothing is to be done.
+    after_scheduled_sync
+        Called by a server after a scheduled sync, in the process of the sync, as `after_publication` is; None: nothing
+        is to be done, or the server does it later.
     before_removal
         Called by `hven remove` before a collection is removed, with the site and the name of the collection; None:
         nothing is to be done.
@@ -33,6 +36,7 @@ class IngestStep:
 
     before_run: Callable[[Site, str, str], None] | None = None
     after_publication: Callable[[Site, str], None] | None = None
+    after_scheduled_sync: Callable[[Site, str], None] | None = None
     before_removal: Callable[[Site, str], object] | None = None
 
 
@@ -56,6 +60,21 @@ def execute_steps_after_publication(site: Site, collection: str) -> None:
     for step in plugins.load_plugin_records("ingest_steps").values():
         if step.after_publication is not None:
             step.after_publication(site, collection)
+
+
+def execute_steps_after_scheduled_sync(site: Site, collection: str) -> None:
+    """Execute the steps of all plug-in packages after a server has synchronised a collection.
+
+    Parameters
+    ----------
+    site
+        Site that publishes the collection.
+    collection
+        Name of the collection.
+    """
+    for step in plugins.load_plugin_records("ingest_steps").values():
+        if step.after_scheduled_sync is not None:
+            step.after_scheduled_sync(site, collection)
 
 
 def execute_steps_before_removal(site: Site, collection: str) -> None:

@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from hven.ingest import sync as sync_package
+from hven.ingest.api.runs import execute_steps_after_scheduled_sync
 from hven.jobs.run_results import record_sync_run_end
 from hven.jobs.schedule_planning import (
     BUSY_OUTCOME,
@@ -181,6 +182,7 @@ def _run_sync_callback(
 def sync_and_summarize(site: Site, collection: str, *, skip_if_held: bool = False) -> str | None:
     """Synchronise a collection (with `skip_if_held`, unless it is held), and return a line about the changes."""
     report = sync_package.sync_collection(site, collection, refuse_if_held=skip_if_held)
+    execute_steps_after_scheduled_sync(site, collection)
     changes = [change for change in report.changes.values() if change.has_changes]
     if not changes:
         return "no change"

@@ -14,6 +14,7 @@ from map_raster_files import write_raster
 from hven.app._server import create_application
 from hven.descriptor import check_descriptor
 from hven.ingest.api.runs import IngestProgress, execute_steps_after_publication, ingest_collection
+from hven.jobs._scheduled_run import sync_and_summarize
 from hven.model.errors import TextPlace
 from hven.model.settings import load_settings
 from hven.plugins.maps import map_rasters, raster_overviews
@@ -90,6 +91,14 @@ def test_an_ingest_makes_them_and_keeps_the_rasters(site_directory: Path) -> Non
     for path, content in bytes_before.items():
         assert path.name == "turned.tif" or path.read_bytes() == content
         assert not path.with_name(f"{path.name}.ovr").exists()
+
+
+def test_a_scheduled_sync_makes_them(site_directory: Path) -> None:
+    with Site(load_settings(site_directory)) as site:
+        ingest_collection(site, "big")
+        assert list_overviews(site_directory) == []
+        sync_and_summarize(site, "big")
+    assert len(list_overviews(site_directory)) == 2
 
 
 def make_raster(directory: Path, values: np.ndarray, *, is_smooth: bool = True, **options: object) -> LayerRaster:

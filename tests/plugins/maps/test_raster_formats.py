@@ -84,6 +84,11 @@ def test_a_fits_image_has_its_values_where_its_wcs_says(tmp_path: Path) -> None:
     check_values(raster)
     to_west = write_fits(tmp_path / "west.fits", VALUES[:, ::-1], CDELT1=-10.0, CRPIX1=36.5)
     check_values(open_layer(to_west))
+    matrix = {"CDELT1": None, "CDELT2": None, "CD1_1": 10.0, "CD1_2": 0.0, "CD2_1": 0.0, "CD2_2": 10.0}
+    check_values(open_layer(write_fits(tmp_path / "matrix.fits", **matrix)))
+    info = open_layer(to_west).read_info()
+    window, _ = map_rasters.read_window(info, info.levels[0], (4, 2, 20, 12), (6, 10))
+    assert (window[0] == VALUES[::-1][2:14, 4:24][1::2, 1::2]).all(), "every second pixel"
     centred = write_fits(tmp_path / "centred.fits", np.roll(VALUES, 18, 1), CRPIX1=18.5)
     check_values(open_layer(centred))
 
@@ -163,6 +168,13 @@ def test_a_broken_or_compressed_fits_file_is_refused(tmp_path: Path) -> None:
         warnings.simplefilter("ignore")
         with pytest.raises(HvenError, match=r"short\.fits"):
             open_layer(path).read_info()
+    shortened = write_fits(tmp_path / "shortened.fits")
+    raster = open_layer(shortened)
+    info = raster.read_info()
+    with shortened.open("r+b") as file:
+        file.truncate(3000)
+    with pytest.raises(HvenError, match="shorter than its header says"):
+        map_rasters.read_window(info, info.levels[0], (0, 0, 36, 18), (18, 36))
     packed = tmp_path / "packed.fits"
     fits.HDUList([fits.PrimaryHDU(), fits.CompImageHDU(VALUES)]).writeto(packed)
     with pytest.raises(HvenError, match="compressed by tiles"):

@@ -6,7 +6,7 @@ import json
 from xml.etree import ElementTree as ET
 
 import pytest
-from asgi_client import Client
+from asgi_client import Answer, Client
 from granule_rows import ROWS, SPECIAL
 
 from hven.plugins.stac.wfs_filters import decode_feature_id
@@ -114,6 +114,92 @@ def test_filters(client: Client, content: str, cql2: str) -> None:
     ids = [feature["id"] for feature in stac["features"]]
     assert [decode_feature_id(text) for text in get_ids(client, FILTER=FES.format(content))] == ids
     assert ids
+
+
+POST = (
+    '<wfs:GetFeature service="WFS" version="2.0.0" outputFormat="application/json" count="500" {1} '
+    'xmlns:wfs="http://www.opengis.net/wfs/2.0" xmlns:fes="http://www.opengis.net/fes/2.0" '
+    'xmlns:gml="http://www.opengis.net/gml/3.2" xmlns:f="https://vo.example/wfs"><!-- a comment -->{0}</wfs:GetFeature>'
+)
+QUERY = f'<wfs:Query typeNames="f:{TYPE}">{{}}</wfs:Query>'
+NOT_OMEGA = f"<fes:Filter><fes:Not>{EQUAL.format('EqualTo', 'f:instrument_name', 'OMEGA')}</fes:Not></fes:Filter>"
+SORTED = (
+    "<fes:SortBy><fes:SortProperty><fes:ValueReference>f:incidence_min</fes:ValueReference>"
+    "<fes:SortOrder>DESC</fes:SortOrder></fes:SortProperty></fes:SortBy>"
+)
+
+
+def post_xml(client: Client, body: str) -> Answer:
+    return client.ask("POST", "/wfs", body=body.encode(), headers={"content-type": "text/xml; charset=utf-8"})
+
+
+def test_a_document_that_is_posted_is_answered_as_its_parameters_are(client: Client) -> None:
+    box = (
+        '<fes:Filter><fes:And><fes:BBOX><gml:Envelope srsName="CRS:84"><gml:lowerCorner>-90 -60</gml:lowerCorner>'
+        "<gml:upperCorner>90 60</gml:upperCorner></gml:Envelope></fes:BBOX>"
+        f"{EQUAL.format('GreaterThan', 'incidence_min', 20)}</fes:And></fes:Filter>"
+    )
+    for content in (NOT_OMEGA, box):
+        answer = post_xml(client, POST.format(QUERY.format(content + SORTED), ""))
+        assert answer.status == 200, answer.text
+        ids = [feature["id"].removeprefix(f"{TYPE}.") for feature in json.loads(answer.body)["features"]]
+        namespaces = 'xmlns:fes="http://www.opengis.net/fes/2.0" xmlns:gml="http://www.opengis.net/gml/3.2"'
+        text = content.replace("<fes:Filter>", f"<fes:Filter {namespaces}>")
+        assert ids == get_ids(client, FILTER=text, SORTBY="incidence_min DESC", COUNT=500)
+        assert ids
+    page = ET.fromstring(post_xml(client, POST.format(QUERY.format(NOT_OMEGA), "").replace(
+        'outputFormat="application/json" count="500"', 'count="5" startIndex="5"')).text)  # fmt: skip
+    assert page.get("numberReturned") == "5"
+    following = client.get(f"/wfs{page.get('next', '').partition('/wfs')[2]}")
+    assert ET.fromstring(following.text).get("numberReturned") == "5"
+    hits = ET.fromstring(post_xml(client, POST.format(QUERY.format(""), 'resultType="hits"').replace(
+        'outputFormat="application/json"', "")).text)  # fmt: skip
+    assert hits.get("numberMatched") == str(ROWS + len(SPECIAL))
+
+
+def test_other_documents_that_are_posted(client: Client) -> None:
+    old = (
+        '<GetFeature xmlns="http://www.opengis.net/wfs" xmlns:ogc="http://www.opengis.net/ogc" service="WFS" '
+        f'version="1.0.0" maxFeatures="3"><Query typeName="{TYPE}"><ogc:PropertyName>granule_uid</ogc:PropertyName>'
+        "<ogc:Filter><ogc:PropertyIsLessThan><ogc:PropertyName>incidence_min</ogc:PropertyName>"
+        "<ogc:Literal>60</ogc:Literal></ogc:PropertyIsLessThan></ogc:Filter></Query></GetFeature>"
+    )
+    assert len(ET.fromstring(post_xml(client, old).text).findall(f"{GML2}featureMember")) == 3
+    space = 'xmlns="http://www.opengis.net/wfs/2.0" service="WFS" version="2.0.0"'
+    assert "ImplementsSimpleWFS" in post_xml(client, f"<GetCapabilities {space}/>").text
+    described = post_xml(client, f"<DescribeFeatureType {space}><TypeName>f:{TYPE}</TypeName></DescribeFeatureType>")
+    assert 'name="incidence_min"' in described.text
+    stored = '<wfs:StoredQuery id="urn:ogc:def:query:OGC-WFS::GetFeatureById"><wfs:Parameter name="ID">'
+    stored += f"{TYPE}.g0003</wfs:Parameter></wfs:StoredQuery>"
+    body = POST.format(stored, "").replace('outputFormat="application/json"', "")
+    assert ET.fromstring(post_xml(client, body).text).get(f"{GML}id") == f"{TYPE}.g0003"
+    form = client.post("/wfs", REQUEST="GetFeature", TYPENAMES=TYPE, COUNT=2, OUTPUTFORMAT="json")
+    assert len(json.loads(form.body)["features"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ("<GetFeature", 400),
+        ('<!DOCTYPE a [<!ENTITY b "c">]><GetFeature>&b;</GetFeature>', 400),
+        ("<Transaction/>", 400),
+        (POST.format("", ""), 400),
+        (POST.format(QUERY.format("") * 2, ""), 400),
+        (POST.format(QUERY.format("<fes:Join/>"), ""), 400),
+        (POST.format(QUERY.format("<fes:Filter><fes:Touches/></fes:Filter>"), ""), 400),
+        (
+            POST.format(QUERY.format("<fes:Filter>" + "<fes:Not>" * 3000 + "</fes:Not>" * 3000 + "</fes:Filter>"), ""),
+            413,
+        ),
+        (POST.format(QUERY.format("").replace(TYPE, "secret.epn_core"), ""), 404),
+        (POST.format(QUERY.format("").replace(TYPE, "nothing.at_all"), ""), 404),
+        ("<GetCapabilities>" + " " * 1024**2 + "</GetCapabilities>", 413),
+    ],
+)
+def test_documents_with_faults(client: Client, body: str, status: int) -> None:
+    answer = post_xml(client, body)
+    assert answer.status == status, answer.text
+    assert ET.fromstring(answer.text).tag.endswith("ExceptionReport")
 
 
 @pytest.mark.parametrize(

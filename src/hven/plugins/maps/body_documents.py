@@ -157,6 +157,8 @@ def _describe_layer(item: tuple[CollectionSpec, LayerRaster, RasterInfo], body: 
         "licence": licence,
         "times": layer.times,
         "default_time": layer.default_time or None,
+        "wavelengths_um": [float(wavelength) for wavelength in layer.wavelengths],
+        "default_wavelength_um": float(layer.default_wavelength) if layer.wavelengths else None,
         "value_url": None if info.shows_colours else value_url,
         "page_url": f"{base_url}/collections/{collection}",
         "file_urls": [f"{base_url}/collections/{collection}/files/{quote(path)}" for path in layer.files.values()],

@@ -5,6 +5,7 @@ Rows of FITS begin in the south. The images here begin in the north, and columns
 
 from __future__ import annotations
 
+import math
 import warnings
 from typing import TYPE_CHECKING, Any, Self
 
@@ -50,21 +51,41 @@ class FitsImage:
         try:
             with fits.open(path, memmap=True) as files:
                 image = self._find_image(files, variable)
-                self._header, start = image.header, image.fileinfo()["datLoc"]
-            shape = tuple(self._header[f"NAXIS{axis}"] for axis in range(self._header["NAXIS"], 0, -1))
-            stored = np.memmap(path, _TYPES_BY_BITPIX[self._header["BITPIX"]], "r", start, shape)
+                self._header, self._start = image.header, image.fileinfo()["datLoc"]
+            self._stored_type = np.dtype(_TYPES_BY_BITPIX[self._header["BITPIX"]])
         except (OSError, ValueError, KeyError) as error:
             raise SourceError(f"the FITS file {path.name} cannot be read: {error}", remedy="correct the file") from None
-        self._flips_columns = float(self._header.get("CDELT1", 1)) < 0
-        self._planes = stored.reshape(-1, *shape[-2:])[:, ::-1, :: -1 if self._flips_columns else 1]
-        self.count, self.height, self.width = self._planes.shape
-        self.dtypes = (self._planes.dtype.newbyteorder("=").name,) * self.count
+        self._steps = self._read_steps()
+        self._flips_columns = self._steps[0] < 0
+        sizes = [self._header[f"NAXIS{axis}"] for axis in range(1, self._header["NAXIS"] + 1)]
+        self.width, self.height, self.count = sizes[0], sizes[1], math.prod(sizes[2:])
+        if path.stat().st_size < self._start + math.prod(sizes) * self._stored_type.itemsize:
+            raise self._build_length_error()
+        self.dtypes = (self._stored_type.newbyteorder("=").name,) * self.count
         self.scales = (float(self._header.get("BSCALE", 1)),) * self.count
         self.offsets = (float(self._header.get("BZERO", 0)),) * self.count
-        self.nodata = self._header.get("BLANK") if self._planes.dtype.kind in "iu" else None
+        self.nodata = self._header.get("BLANK") if self._stored_type.kind in "iu" else None
         self.mask_flag_enums = ([MaskFlags.all_valid],) * self.count
         self.colorinterp = (ColorInterp.gray,) * self.count
         self.transform = Affine.identity()
+
+    def _read_steps(self) -> tuple[float, float]:
+        """Read the degrees from one column, and from one row, to the next, from CDELT or CD; `locate` finds errors."""
+        try:
+            matrix = self._build_wcs().pixel_scale_matrix
+        except (WcsError, ValueError, KeyError, TypeError):
+            return 1.0, 1.0
+        return float(matrix[0, 0]), float(matrix[1, 1])
+
+    def _build_wcs(self) -> WCS:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FITSFixedWarning)
+            return WCS(self._header, naxis=2)
+
+    def _build_length_error(self) -> SourceError:
+        return SourceError(
+            f"the FITS file {self._path.name} is shorter than its header says", remedy="restore the file"
+        )
 
     def _find_image(self, files: Sequence[Any], variable: str) -> Any:
         """Find the extension with a name, or the first one with an image.
@@ -148,7 +169,7 @@ class FitsImage:
     def _compute_transform(self, frame: Frame) -> Affine:
         header = self._header
         units_per_degree = frame.body.metres_per_degree / frame.metres_per_unit
-        units = [float(header.get(f"CDELT{axis}", 1)) * units_per_degree for axis in (1, 2)]
+        units = [step * units_per_degree for step in self._steps]
         x, y = (float(header.get(f"CRVAL{axis}", 0)) if frame.is_geographic else 0.0 for axis in (1, 2))
         # the lower left corner of the first pixel is 0.5
         left, bottom = x + (0.5 - float(header["CRPIX1"])) * units[0], y + (0.5 - float(header["CRPIX2"])) * units[1]
@@ -162,9 +183,7 @@ class FitsImage:
         columns, rows = columns * self.width, rows * self.height
         x, y = (np.asarray(axis) for axis in self.transform * (columns, rows))
         lon, lat = (x, y) if frame.is_geographic else frame.convert_to_lon_lat(x, y)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FITSFixedWarning)
-            wcs = WCS(self._header).celestial
+        wcs = self._build_wcs().celestial
         if self._flips_columns:
             columns = self.width - columns
         found_lon, found_lat = wcs.all_pix2world(columns + 0.5, self.height - rows + 0.5, 1)
@@ -191,11 +210,22 @@ class FitsImage:
                 (round(window.col_off), round(window.width), out_shape[2]),
             )
         )
-        planes = [self._planes[band - 1][rows[0] : rows[-1] + 1][rows - rows[0]][:, columns] for band in bands]
-        return np.stack(planes).astype(self.dtypes[0])
+        if self._flips_columns:
+            columns = self.width - 1 - columns
+        first, last = int(columns.min()), int(columns.max())
+        values = np.empty((len(bands), len(rows), last - first + 1), self._stored_type)
+        # a file that is mapped, and not read, would end the process if somebody shortened it
+        with self._path.open("rb", buffering=0) as file:
+            for plane, band in zip(values, bands, strict=True):
+                for row_values, row in zip(plane, rows.tolist(), strict=True):
+                    position = ((band - 1) * self.height + self.height - 1 - row) * self.width + first
+                    file.seek(self._start + position * self._stored_type.itemsize)
+                    if file.readinto(row_values.data) != row_values.nbytes:
+                        raise self._build_length_error()
+        return values[..., columns - first].astype(self.dtypes[0])
 
     def close(self) -> None:
-        """Do nothing: the file is mapped, and not open."""
+        """Do nothing: the file is open only while it is read."""
 
     def __enter__(self) -> Self:
         """Return the image."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hven.model.errors import HvenError, NotFoundError, ParamError, SourceError, format_message, suggest_spelling
-from hven.plugins.maps.layer_keys import format_layer_time, parse_layer_time
+from hven.plugins.maps.layer_keys import format_wavelength, normalize_layer_time
 from hven.plugins.maps.map_drawing import LayerRaster
-from hven.plugins.maps.map_layers import ALIASES_KEY, LAYERS_KEY, OVERVIEWS_FOLDER, MapLayer
+from hven.plugins.maps.map_layers import ALIASES_KEY, LAYERS_KEY, OVERVIEWS_FOLDER, DimensionValues, MapLayer
 from hven.services import collection_files
 
 if TYPE_CHECKING:
@@ -19,15 +20,18 @@ if TYPE_CHECKING:
     from hven.site.auth import Principal
 
 
+DEFAULT_VALUES = DimensionValues()
+
+
 def list_layer_rasters(
-    context: ServiceContext, principal: Principal, time: str = ""
+    context: ServiceContext, principal: Principal, values: DimensionValues = DEFAULT_VALUES
 ) -> list[tuple[CollectionSpec, LayerRaster]]:
     """List the layers of all collections with their rasters, as far as a reader may see them.
 
     Parameters
     ----------
-    time
-        Time of the rasters; empty: the latest. Layers without times are listed for any time.
+    values
+        Time and wavelength of the rasters. Layers without these dimensions are listed for any values.
     """
     rasters = []
     for name, resource in sorted(context.site.get_published_state().resources.items()):
@@ -35,7 +39,7 @@ def list_layer_rasters(
             continue
         for layer in resource.extensions[LAYERS_KEY]:
             try:
-                raster = find_layer_rasters(context, principal, name, [layer.name], time)[0]
+                raster = find_layer_rasters(context, principal, name, [layer.name], values)[0]
             except HvenError:  # the reader may not see it, or its file is missing
                 continue
             rasters.append((resource, raster))
@@ -50,7 +54,11 @@ def get_frame_aliases(context: ServiceContext, collection: str) -> Mapping[str, 
 
 
 def find_layer_rasters(
-    context: ServiceContext, principal: Principal, collection: str, layer_names: Sequence[str], time: str = ""
+    context: ServiceContext,
+    principal: Principal,
+    collection: str,
+    layer_names: Sequence[str],
+    values: DimensionValues = DEFAULT_VALUES,
 ) -> list[LayerRaster]:
     """Find the rasters of layers, with the rights of a reader to their files.
 
@@ -58,15 +66,15 @@ def find_layer_rasters(
     ----------
     layer_names
         Names of layers of the collection.
-    time
-        Time of the rasters; empty: the latest.
+    values
+        Time and wavelength of the rasters.
 
     Raises
     ------
     NotFoundError
         The reader knows of no such collection.
     ParamError
-        The collection has no such layer, or a layer has not this time.
+        The collection has no such layer, or a layer has not this time or wavelength.
     HvenError
         The reader may not access a raster, or it has changed since it was published.
     """
@@ -75,9 +83,8 @@ def find_layer_rasters(
         raise NotFoundError(format_message("the collection {name} has no maps", collection[:100]))
     layers: dict[str, MapLayer] = {layer.name: layer for layer in resource.extensions[LAYERS_KEY]}
     known_names = [name for name in layer_names if name in layers]
-    paths = [_choose_path(layers[name], time) for name in known_names] or [
-        path for layer in layers.values() for path in layer.files.values()
-    ]
+    choices = [_choose_raster(layers[name], values) for name in known_names]
+    paths = [path for path, _ in choices] or [path for layer in layers.values() for path in layer.files.values()]
     found_files = collection_files.find_files(context, principal, collection, paths)
     if not found_files.rows and not found_files.refused:
         raise NotFoundError(format_message("the collection {name} has no maps", collection[:100]))
@@ -86,7 +93,7 @@ def find_layer_rasters(
             remedy = suggest_spelling(name, layers) or f"use one of {', '.join(layers)}"
             raise ParamError(f"there is no layer {name[:60]!r}", name="LAYERS", remedy=remedy)
     rasters = []
-    for name, path in zip(known_names, paths, strict=False):
+    for path, layer in choices:
         file = collection_files.open_original_file(context, principal, found_files, path)
         place = collection_files.find_file_path(context.site.settings, found_files.get_row(path))
         if str(file.path) != place:
@@ -94,16 +101,34 @@ def find_layer_rasters(
                 f"the raster {path} is on another server", remedy="copy the raster to the directory of the collection"
             )
         overviews_directory = context.site.settings.var_directory / OVERVIEWS_FOLDER / collection
-        rasters.append(LayerRaster(layers[name], Path(place), resource.path.parent, overviews_directory))
+        rasters.append(LayerRaster(layer, Path(place), resource.path.parent, overviews_directory))
     return rasters
 
 
-def _choose_path(layer: MapLayer, time: str) -> str:
-    if not layer.times or not time:
-        return layer.files[layer.default_time]
-    moment = parse_layer_time(time)
-    path = None if moment is None else layer.files.get(format_layer_time(moment))
-    if path is None:
-        message = f"the layer {layer.name} has no time {time[:60]!r}"
-        raise ParamError(message, name="TIME", remedy=f"use one of {', '.join(layer.times[:20])}")
-    return path
+def _choose_raster(layer: MapLayer, values: DimensionValues) -> tuple[str, MapLayer]:
+    """Return the path of the raster of a time and wavelength, and the layer with the number of its band."""
+    time = _choose_value(layer.times, values.time, normalize_layer_time(values.time), "TIME") or layer.default_time
+    wavelength = _choose_value(
+        layer.wavelengths, values.wavelength, format_wavelength(values.wavelength), "DIM_WAVELENGTH"
+    )
+    wavelength = wavelength or layer.default_wavelength
+    file_value, band_value = (time, wavelength) if layer.file_dimension == "time" else (wavelength, time)
+    if layer.bands:
+        layer = replace(layer, band=layer.bands[band_value])
+    return layer.files[file_value], layer
+
+
+def _choose_value(known_values: Sequence[str], text: str, value: str | None, parameter: str) -> str:
+    """Choose a value of a dimension; empty: the default, or the layer has no such dimension.
+
+    Raises
+    ------
+    ParamError
+        The layer does not have the value.
+    """
+    if not known_values or not text:
+        return ""
+    if value is None or value not in known_values:
+        message = f"the layer has no raster for {parameter}={text[:60]}"
+        raise ParamError(message, name=parameter, remedy=f"use one of {', '.join(known_values[:20])}")
+    return value

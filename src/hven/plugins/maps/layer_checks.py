@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import product
 from typing import TYPE_CHECKING
 
 from hven.model.errors import Fault, HvenError
@@ -20,15 +22,18 @@ if TYPE_CHECKING:
 
 def find_layer_faults(resource: CollectionSpec, settings: Settings) -> Iterator[Fault]:
     """Find faults of rasters, colours and legends, and large rasters without overviews; rasters may be missing."""
-    directory = resource.path.parent
+    directory, overviews_directory = resource.path.parent, settings.var_directory / OVERVIEWS_FOLDER / resource.name
     for layer in resource.extensions[LAYERS_KEY]:
-        for file_path in layer.files.values():
+        bands: list[int | None] = [layer.band]
+        if layer.bands:
+            bands = [*{min(layer.bands.values()), max(layer.bands.values())}]
+        for file_path, band in product(layer.files.values(), bands):
             path = directory / file_path
             if not path.is_file() or not any(
                 path.resolve().is_relative_to(root.resolve()) for root in settings.allowed_directories
             ):
                 continue
-            raster = LayerRaster(layer, path, directory, settings.var_directory / OVERVIEWS_FOLDER / resource.name)
+            raster = LayerRaster(replace(layer, band=band), path, directory, overviews_directory)
             try:
                 info = raster.read_info()
                 if not info.shows_colours:

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
@@ -56,8 +56,16 @@ class LayerSection(
 
     file: Text
     "path of the raster among the collection's `files`: GeoTIFF, FITS, netCDF, PDS3, PDS4, ISIS, PNG or JPEG"
-    times: dict[str, Text]
-    "instead of 'file': a raster for each time, for example {2010-01-01: 2010.tif, 2011-01-01: 2011.tif}"
+    times: dict[str, RetypedText]
+    (
+        "a raster for each time, for example {2010-01-01: 2010.tif, 2011-01-01: 2011.tif}; or the number of the band "
+        "in `file` for each time, for example {2010-01-01: 1, 2011-01-01: 2}"
+    )
+    wavelengths: dict[str, RetypedText]
+    (
+        "a raster, or the number of the band in `file` or in each raster of `times`, for each wavelength in "
+        "micrometres, for example {1.08: 12, 2.35: 96}"
+    )
     title: LocalizedTextValue
     "heading. Default: the name of the layer"
     description: LocalizedTextValue
@@ -141,14 +149,14 @@ class _LayerReader:
         self._faults = key_value.faults
 
     def read_layer(self, name: str) -> MapLayer | None:
-        files = self._read_files()
-        if not files:
+        dimensions = self._read_dimensions()
+        if dimensions is None:
             return None
         missing_value = self._fields.get("nodata")
         return MapLayer(
             name=name,
             title=self._read_text("title") or name,
-            files=files,
+            **dimensions,
             description=self._read_text("description"),
             group=self._read_text("group"),
             quantity=self._read_text("quantity"),
@@ -175,22 +183,56 @@ class _LayerReader:
         text = self._fields.get(key, "")
         return text if isinstance(text, LocalizedText) else str(text).strip()
 
-    def _read_files(self) -> dict[str, str]:
-        if ("file" in self._fields.places) == ("times" in self._fields.places):
-            message = f"{self._layer_path} must have either `file` or `times`"
-            self._faults.add_error(message, self._fields.place, "write `file: PATH` with the path of the raster")
-            return {}
+    def _read_dimensions(self) -> dict[str, Any] | None:
+        """Read the rasters by time or wavelength, and the bands by the other one; None after an error."""
+        values_by_dimension = {
+            "time": self._read_values(
+                "times", normalize_layer_time, "a time such as 2010-01-31 or 2010-01-31T12:00:00"
+            ),
+            "wavelength": self._read_values("wavelengths", format_wavelength, "a number of micrometres, such as 1.08"),
+        }
+        bands_by_dimension: dict[str, dict[str, int]] = {}
+        files_by_dimension: dict[str, dict[str, str]] = {}
+        for dimension, values in values_by_dimension.items():
+            if values and all(text.isascii() and text.isdigit() for text in values.values()):
+                bands_by_dimension[dimension] = {value: int(text) for value, text in values.items()}
+            elif values:
+                files_by_dimension[dimension] = values
         if "file" in self._fields:
-            return {"": str(self._fields["file"])}
-        files = {}
-        for time, path in self._fields.get("times", {}).items():
-            moment = parse_layer_time(str(time))
-            if moment is None:
-                message = f"{self._layer_path}.times: {str(time)!r} is not a time"
-                self._faults.add_error(message, time.place, "write a time such as 2010-01-31 or 2010-01-31T12:00:00")
+            files_by_dimension["file"] = {"": str(self._fields["file"])}
+        if len(files_by_dimension) != 1 or len(bands_by_dimension) > 1:
+            message = f"{self._layer_path} must have rasters either in `file`, in `times` or in `wavelengths`"
+            remedy = "write `file: PATH` with the path of the raster"
+            if len(bands_by_dimension) > 1:
+                message = f"{self._layer_path} has bands by time and by wavelength"
+                remedy = "write a raster for each time"
+            self._faults.add_error(message, self._fields.place, remedy)
+            return None
+        if bands_by_dimension and ("band" in self._fields or 0 in next(iter(bands_by_dimension.values())).values()):
+            message = f"{self._layer_path} has bands by time or wavelength"
+            self._faults.add_error(message, self._fields.place, "count bands from 1, and remove `band`")
+            return None
+        (file_dimension,) = files_by_dimension
+        dimensions: dict[str, Any] = {"files": files_by_dimension[file_dimension], "file_dimension": file_dimension}
+        if file_dimension == "file":
+            dimensions["file_dimension"] = "wavelength" if "time" in bands_by_dimension else "time"
+        for bands in bands_by_dimension.values():
+            dimensions["bands"] = bands
+        return dimensions
+
+    def _read_values(self, key: str, format_value: Callable[[str], str | None], remedy: str) -> dict[str, str]:
+        """Read what a key has for the values of a dimension, in their order."""
+        texts = {}
+        for name, text in self._fields.get(key, {}).items():
+            value = format_value(str(name))
+            if value is None:
+                message = f"{self._layer_path}.{key}: {str(name)!r} is no value"
+                self._faults.add_error(message, name.place, f"write {remedy}")
                 continue
-            files[format_layer_time(moment)] = str(path)
-        return dict(sorted(files.items()))
+            texts[value] = str(text)
+        if key == "wavelengths":
+            return dict(sorted(texts.items(), key=lambda item: float(item[0])))
+        return dict(sorted(texts.items()))
 
     def _read_numbers(self, key: str, count: int) -> Any:
         """Read numbers of which each is smaller than the one in the second half that belongs to it."""
@@ -230,6 +272,21 @@ def parse_layer_time(text: str) -> datetime | None:
     except ValueError:
         return None
     return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def normalize_layer_time(text: str) -> str | None:
+    """Write a time as documents have it; None if the text is no time."""
+    moment = parse_layer_time(text)
+    return None if moment is None else format_layer_time(moment)
+
+
+def format_wavelength(text: str) -> str | None:
+    """Format a wavelength as documents have it, from a number of micrometres; None if it is none."""
+    try:
+        wavelength = float(text)
+    except ValueError:
+        return None
+    return f"{wavelength:.9g}" if 0 < wavelength < math.inf else None
 
 
 def format_layer_time(moment: datetime) -> str:
@@ -294,6 +351,7 @@ layers:
   thickness: {file: maps/crust.nc, variable: crust_thickness}
   clouds:
     times: {2010-01-01: maps/clouds-2010.tif, 2011-01-01: maps/clouds-2011.tif}
+  reflectance: {file: maps/omega.fits, wavelengths: {1.08: 12, 2.35: 96}}
 """,
         ),
     ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -12,6 +12,16 @@ if TYPE_CHECKING:
 
 LAYERS_KEY, ALIASES_KEY = "layers", "frame_aliases"  # keys of descriptors
 OVERVIEWS_FOLDER = "map_overviews"  # in `var`: overviews that Hven makes, by collection
+
+
+DimensionName = Literal["time", "wavelength"]
+
+
+class DimensionValues(NamedTuple):
+    """Which raster of a layer is requested; empty values stand for the defaults."""
+
+    time: str = ""
+    wavelength: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +35,11 @@ class MapLayer:
     title, description, group, quantity
         Texts for people, which may be empty except for the title.
     files
-        Time -> path of the raster in the collection's files; the time is empty for a layer without times.
+        Value of a dimension -> path of the raster in the collection's files; a layer with one file has the value "".
+    file_dimension
+        The dimension of these values: ``time``, or ``wavelength`` in micrometres.
+    bands
+        Value of the other dimension -> number of the band in each file; empty: each file has one value.
     body, frame
         Name of the body, and of the frame of the rasters; empty: the files tell it.
     bounds
@@ -55,6 +69,8 @@ class MapLayer:
     name: str
     title: str
     files: Mapping[str, str] = field(hash=False)
+    file_dimension: DimensionName = "time"
+    bands: Mapping[str, int] = field(default_factory=dict, hash=False)
     description: str = ""
     group: str = ""
     quantity: str = ""
@@ -78,9 +94,24 @@ class MapLayer:
     @property
     def times(self) -> tuple[str, ...]:
         """Times of its rasters, in order; empty if it has none."""
-        return tuple(time for time in self.files if time)
+        return self.list_values("time")
+
+    @property
+    def wavelengths(self) -> tuple[str, ...]:
+        """Wavelengths of its rasters in micrometres, in order; empty if it has none."""
+        return self.list_values("wavelength")
 
     @property
     def default_time(self) -> str:
         """The latest time; empty if it has none."""
-        return max(self.files)
+        return max(self.times, default="")
+
+    @property
+    def default_wavelength(self) -> str:
+        """The shortest wavelength; empty if it has none."""
+        return next(iter(self.wavelengths), "")
+
+    def list_values(self, dimension: DimensionName) -> tuple[str, ...]:
+        """List the values of a dimension in order; empty if the layer has no such dimension."""
+        values = self.files if dimension == self.file_dimension else self.bands
+        return tuple(value for value in values if value)

@@ -17,6 +17,7 @@ from starlette.routing import Route
 from hven import services
 from hven.model import plugins
 from hven.model.errors import NotFoundError, ParamError, format_message
+from hven.plugins.maps.map_layers import DimensionValues
 from hven.plugins.maps.request_errors import ErrorCollector, SeveralParamsError
 from hven.services.errors import ErrorResponder, find_http_status, write_error_message, write_json_error
 from hven.services.face import (
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
     from hven.model.params import RequestParams
 
+DEFAULT_VALUES = DimensionValues()
 MAX_DRAWINGS = 2  # maps that are drawn at a time in a process: queries have priority
 VARY_HEADER = "authorization, cookie, host"
 _CODES_BY_PARAMETER = {
@@ -46,6 +48,7 @@ _CODES_BY_PARAMETER = {
     "INFO_FORMAT": "InvalidFormat",
     "I": "InvalidPoint",
     "TIME": "InvalidDimensionValue",
+    "DIM_WAVELENGTH": "InvalidDimensionValue",
     "REQUEST": "OperationNotSupported",
 }
 # WCS 2.0.1: name of a wrong parameter -> code and status of the error
@@ -189,9 +192,9 @@ class MapService:
     def _get_base_url(self, request: Request) -> str:
         return services.get_base_url(request, self._context.site.settings)
 
-    def _list_rasters(self, request: Request, time: str = "") -> Any:
+    def _list_rasters(self, request: Request, values: DimensionValues = DEFAULT_VALUES) -> Any:
         principal = self._context.identify_principal(request)
-        return _load_module("layer_access").list_layer_rasters(self._context, principal, time)
+        return _load_module("layer_access").list_layer_rasters(self._context, principal, values)
 
     async def _answer_wms(self, request: Request, params: RequestParams) -> Response:
         operations = {
@@ -211,9 +214,9 @@ class MapService:
         body, media_type = await self._call_in_thread(lambda: operation(request, params))
         return _answer_with_body(request, body, media_type)
 
-    def _find_rasters(self, request: Request, names: Sequence[str], time: str) -> Any:
+    def _find_rasters(self, request: Request, names: Sequence[str], values: DimensionValues) -> Any:
         collection, principal = request.path_params["collection"], self._context.identify_principal(request)
-        return _load_module("layer_access").find_layer_rasters(self._context, principal, collection, names, time)
+        return _load_module("layer_access").find_layer_rasters(self._context, principal, collection, names, values)
 
     def _draw_map(self, request: Request, params: RequestParams) -> tuple[bytes, str]:
         return self._answer_view(request, params, "LAYERS", _load_module("wms_requests").answer_map)
@@ -228,9 +231,7 @@ class MapService:
         requests, access = _load_module("wms_requests"), _load_module("layer_access")
         errors = ErrorCollector()
         names: list[str] = errors.collect(lambda: requests.read_layer_names(params, layers_parameter), [])
-        rasters: list[Any] = errors.collect(
-            lambda: self._find_rasters(request, names, params.read_one("TIME") or ""), []
-        )
+        rasters: list[Any] = errors.collect(lambda: self._find_rasters(request, names, _read_dimensions(params)), [])
         errors.collect(lambda: requests.check_styles(params), None)
         if layers_parameter == "LAYERS":
             errors.collect(lambda: requests.read_map_format(params), "")
@@ -243,7 +244,8 @@ class MapService:
         requests = _load_module("wms_requests")
         names = requests.read_layer_names(params, "LAYER")
         requests.check_styles(params)
-        legend: tuple[bytes, str] = requests.answer_legend(params, self._find_rasters(request, names, "")[0])
+        raster = self._find_rasters(request, names, _read_dimensions(params))[0]
+        legend: tuple[bytes, str] = requests.answer_legend(params, raster)
         return legend
 
     def _list_collection_rasters(self, request: Request) -> Any:
@@ -291,8 +293,9 @@ class MapService:
         self, request: Request, layer: str, set_name: str, tile: tuple[int, int, int]
     ) -> Response:
         def draw_tile() -> bytes:
-            time = next((value for name, value in request.query_params.items() if name.upper() == "TIME"), "")
-            raster = self._find_rasters(request, [layer], time)[0]
+            query = {name.upper(): value for name, value in request.query_params.items()}
+            wavelength = query.get("WAVELENGTH") or query.get("DIM_WAVELENGTH", "")
+            raster = self._find_rasters(request, [layer], DimensionValues(query.get("TIME", ""), wavelength))[0]
             picture: bytes = _load_module("map_drawing").draw_tile(raster, set_name, tile)
             return picture
 
@@ -331,7 +334,7 @@ class MapService:
         module, parameter = self._load_coverage_module(params)
         if params.read_one(parameter) or parameter == "COVERAGEID":  # version 1.0.0 describes all without it
             names = _load_module("wms_requests").read_layer_names(params, parameter)
-            found_rasters = self._find_rasters(request, names, "")
+            found_rasters = self._find_rasters(request, names, DEFAULT_VALUES)
             rasters = [(rasters[0][0], raster) for raster in found_rasters]
         if parameter == "COVERAGEID":
             return module.describe_coverages(rasters), "text/xml"
@@ -341,7 +344,7 @@ class MapService:
     def _cut_coverage(self, request: Request, params: RequestParams) -> tuple[bytes, str]:
         module, parameter = self._load_coverage_module(params)
         names = _load_module("wms_requests").read_layer_names(params, parameter)
-        raster = self._find_rasters(request, names, params.read_one("TIME") or "")[0]
+        raster = self._find_rasters(request, names, _read_dimensions(params))[0]
         aliases = _load_module("layer_access").get_frame_aliases(self._context, request.path_params["collection"])
         coverage: tuple[bytes, str] = module.answer_coverage(params, raster, aliases)
         return coverage
@@ -362,21 +365,30 @@ class MapService:
 
     async def _answer_value(self, request: Request, params: RequestParams) -> Response:
         lon, lat = (_read_degrees(params, name) for name in ("LON", "LAT"))
-        time = params.read_one("TIME") or ""
+        values = _read_dimensions(params)
         if abs(lat) > 90:
             raise ParamError(
                 "LAT must be from -90 to 90", name="LAT", remedy="write the longitude as LON and the latitude as LAT"
             )
 
         def find_value() -> dict[str, Any]:
-            rasters, body = self._list_rasters(request, time), request.path_params["body"]
+            rasters, body = self._list_rasters(request, values), request.path_params["body"]
             layer_id = params.read_one("LAYER") or ""
             raster, details = _load_module("body_documents").find_raster(rasters, body, layer_id)
             value = _load_module("map_drawing").find_value(raster, lon, lat)
-            shown_time = time or raster.layer.default_time or None
-            return {**details, "lon": lon, "lat": lat, "time": shown_time, "value": value}
+            time = values.time or raster.layer.default_time or None
+            wavelength = values.wavelength or raster.layer.default_wavelength or None
+            shown_wavelength = None if wavelength is None else float(wavelength)
+            place = {"lon": lon, "lat": lat, "time": time, "wavelength": shown_wavelength}
+            return {**details, **place, "value": value}
 
         return _answer_with_json(request, await self._call_in_thread(find_value))
+
+
+def _read_dimensions(params: RequestParams) -> DimensionValues:
+    """Read time and wavelength; WMS puts DIM_ before names of its own dimensions, and WMTS does not."""
+    wavelength = params.read_one("DIM_WAVELENGTH") or params.read_one("WAVELENGTH") or ""
+    return DimensionValues(params.read_one("TIME") or "", wavelength)
 
 
 def _read_degrees(params: RequestParams, name: str) -> float:

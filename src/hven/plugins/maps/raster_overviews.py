@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+from itertools import product, starmap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from hven.app.api import IngestProgressBar
 from hven.ingest.api.runs import IngestProgress, check_disk_space
 from hven.model.errors import HvenError
 from hven.plugins.maps.layer_access import find_layer_rasters
-from hven.plugins.maps.map_layers import LAYERS_KEY, OVERVIEWS_FOLDER
+from hven.plugins.maps.map_layers import LAYERS_KEY, OVERVIEWS_FOLDER, DimensionValues
 from hven.plugins.maps.map_rasters import (
     GDAL_OPTIONS,
     RasterInfo,
@@ -50,7 +51,7 @@ MAX_CHUNK_PIXELS = 64 << 20  # of the overview, which are in one file before the
 logger = logging.getLogger("hven")
 
 
-def build_missing_overviews(site: Site, collection: str) -> None:
+def build_missing_overviews(site: Site, collection: str, *, shows_progress: bool) -> None:
     """Build the missing overviews of the layers of a collection, and remove those of other rasters.
 
     What cannot be made is told in the log, because the collection is published without it.
@@ -61,16 +62,18 @@ def build_missing_overviews(site: Site, collection: str) -> None:
         Site that publishes the collection.
     collection
         Name of the collection.
+    shows_progress
+        Whether a bar shows the progress at a terminal.
     """
     context = ServiceContext.create_for_principal(site, OWNER_PRINCIPAL)
     directory = site.settings.var_directory / OVERVIEWS_FOLDER / collection
     wanted_names, is_complete = set[str](), True
-    with IngestProgressBar() as progress_bar:
+    with IngestProgressBar(quiet=not shows_progress) as progress_bar:
         for layer in site.get_published_state().resources[collection].extensions[LAYERS_KEY]:
-            for time in layer.files:
+            for values in starmap(DimensionValues, product(layer.times or [""], layer.wavelengths or [""])):
                 try:
-                    raster = find_layer_rasters(context, OWNER_PRINCIPAL, collection, [layer.name], time)[0]
-                    name = name_overviews_file(layer, raster.path)
+                    raster = find_layer_rasters(context, OWNER_PRINCIPAL, collection, [layer.name], values)[0]
+                    name = name_overviews_file(raster.layer, raster.path)
                     wanted_names.add(name)
                     if not has_enough_overviews(raster.read_info()):
                         check_disk_space(site, collection, _estimate_bytes(raster.read_info()), write_factor=2)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from hven.model.resource import CollectionSpec
     from hven.plugins.maps.frames import Frame
     from hven.plugins.maps.map_drawing import LayerRaster
+    from hven.plugins.maps.map_layers import MapLayer
     from hven.plugins.maps.map_rasters import RasterInfo
 
 INFO_FORMATS = ("text/plain", "application/json")
@@ -325,15 +326,6 @@ def _write_layer(
         f'<BoundingBox {tag}="{body.get_frame(0).name}" minx="{low[0]}" miny="{low[1]}" maxx="{high[0]}" '
         f'maxy="{high[1]}"/>'
     )
-    dimension = ""
-    if layer.times:
-        times = ",".join(layer.times)
-        dimension = (
-            f'<Dimension name="time" units="ISO8601"/><Extent name="time" default="{layer.default_time}">{times}'
-        )
-        dimension += "</Extent>"
-        if is_new:
-            dimension = f'<Dimension name="time" units="ISO8601" default="{layer.default_time}">{times}</Dimension>'
     legend = ""
     legend_size = measure_legend(raster)
     if legend_size is not None:
@@ -348,5 +340,25 @@ def _write_layer(
     return (
         f'<Layer queryable="{int(not info.shows_colours)}"><Name>{escape_xml(layer.name)}</Name>'
         f"<Title>{escape_xml(str(layer.title))}</Title>{abstract}{names}"
-        f"{box}{dimension}<Style><Name>default</Name><Title>default</Title>{legend}</Style></Layer>"
+        f"{box}{_write_dimensions(layer, is_new=is_new)}"
+        f"<Style><Name>default</Name><Title>default</Title>{legend}</Style></Layer>"
     )
+
+
+def _write_dimensions(layer: MapLayer, *, is_new: bool) -> str:
+    """Write the times and wavelengths of a layer; in version 1.1.1, all dimensions come before their values."""
+    dimensions = (
+        ("time", "ISO8601", layer.times, layer.default_time),
+        ("wavelength", "um", layer.wavelengths, layer.default_wavelength),
+    )
+    heads, extents = [], []
+    for name, unit, values, default in dimensions:
+        if not values:
+            continue
+        attributes = f'name="{name}" units="{unit}"'
+        if is_new:
+            heads.append(f'<Dimension {attributes} default="{default}">{",".join(values)}</Dimension>')
+        else:
+            heads.append(f"<Dimension {attributes}/>")
+            extents.append(f'<Extent name="{name}" default="{default}">{",".join(values)}</Extent>')
+    return "".join(heads + extents)

@@ -111,12 +111,17 @@ def _write_layer(raster: LayerRaster, info: RasterInfo, matrix_sets: Sequence[Ti
     west, south, east, north = info.lon_lat_bounds
     lower, upper = frame.order_axes(west, south), frame.order_axes(east, north)
     abstract = f"<ows:Abstract>{escape_xml(str(layer.description))}</ows:Abstract>" if layer.description else ""
-    dimension, ending = "", ""
-    if layer.times:
-        values = "".join(f"<Value>{time}</Value>" for time in layer.times)
-        dimension = f"<Dimension><ows:Identifier>Time</ows:Identifier><Default>{layer.default_time}</Default>{values}"
-        dimension += "</Dimension>"
-        ending = "?TIME={Time}"
+    dimension, templates = "", []
+    for name, unit, values, default in (
+        ("Time", "ISO8601", layer.times, layer.default_time),
+        ("Wavelength", "um", layer.wavelengths, layer.default_wavelength),
+    ):
+        if values:
+            dimension += f"<Dimension><ows:Identifier>{name}</ows:Identifier><ows:UOM>{unit}</ows:UOM>"
+            dimension += f"<Default>{default}</Default>{''.join(f'<Value>{value}</Value>' for value in values)}"
+            dimension += "</Dimension>"
+            templates.append(f"{name.upper()}={{{name}}}")
+    ending = f"?{'&'.join(templates)}" if templates else ""
     links = "".join(
         f"<TileMatrixSetLink><TileMatrixSet>{m.name}</TileMatrixSet></TileMatrixSetLink>" for m in matrix_sets
     )

@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from hven import services
 from hven.adql.syntax_tree import OrderItem, build_column_ref, build_table_query
-from hven.model.errors import ParamError
+from hven.model.errors import HvenError, ParamError
 from hven.plugins.stac.cql2_conditions import find_filter_column
 from hven.plugins.stac.feature_documents import (
     GEOMETRY_ELEMENT,
@@ -25,9 +25,10 @@ from hven.plugins.stac.item_documents import find_frame_code
 from hven.plugins.stac.item_searches import MAX_LIMIT, MAX_OFFSET, ItemSearch, count_items
 from hven.plugins.stac.reader_catalogue import ItemCollection, ReaderCatalogue
 from hven.plugins.stac.spatial_conditions import parse_box
+from hven.plugins.stac.wfs_documents import MAX_DOCUMENT_BYTES, read_wfs_document
 from hven.plugins.stac.wfs_filters import decode_feature_id, parse_wfs_filter
 from hven.services.api.threads import call_in_thread
-from hven.services.face import create_query_route
+from hven.services.face import create_query_route, create_route
 from hven.site.store import format_current_time
 
 if TYPE_CHECKING:
@@ -123,7 +124,19 @@ def build_wfs_routes(context: ServiceContext) -> Sequence[Route]:
         headers = {"cache-control": "no-cache", "vary": "accept-encoding, authorization, cookie, host"}
         return services.answer_with_body(request, body, {**headers, "content-type": media_type})
 
-    return [create_query_route("/wfs", answer)]
+    query_route = create_query_route("/wfs", answer)
+
+    async def answer_post(request: Request) -> Response:
+        if "xml" not in request.headers.get("content-type", ""):
+            response: Response = await query_route.endpoint(request)
+            return response
+        try:
+            params = read_wfs_document(await services.read_body(request, MAX_DOCUMENT_BYTES))
+        except HvenError as error:
+            return _respond_to_error(request, error, is_first_version=False)
+        return await answer(request, params)
+
+    return [create_route("/wfs", answer_post, methods=["POST"]), query_route]
 
 
 def _respond_to_error(request: Request, error: Exception, *, is_first_version: bool) -> Response:
@@ -184,11 +197,16 @@ def _write_capabilities(wfs_request: _WfsRequest) -> tuple[bytes, str]:
     types = "".join(_write_feature_type(wfs_request, collection) for collection in collections)
     url = quoteattr(f"{wfs_request.url}?")
     operations = "".join(
-        f'<ows:Operation name="{name}"><ows:DCP><ows:HTTP><ows:Get xlink:href={url}/></ows:HTTP></ows:DCP>'
-        "</ows:Operation>"
+        f'<ows:Operation name="{name}"><ows:DCP><ows:HTTP><ows:Get xlink:href={url}/><ows:Post xlink:href={url}/>'
+        "</ows:HTTP></ows:DCP></ows:Operation>"
         for name in OPERATIONS
     )
-    conformance = {"ImplementsBasicWFS": "FALSE", "ImplementsSimpleWFS": "TRUE", "KVPEncoding": "TRUE"}
+    conformance = {
+        "ImplementsBasicWFS": "FALSE",
+        "ImplementsSimpleWFS": "TRUE",
+        "KVPEncoding": "TRUE",
+        "XMLEncoding": "TRUE",
+    }
     conformance |= {"ImplementsResultPaging": "TRUE", "ImplementsSorting": "TRUE"}
     constraints = "".join(_write_constraint(name, value) for name, value in conformance.items())
     filter_conformance = "".join(
@@ -267,7 +285,8 @@ def _write_first_capabilities(wfs_request: _WfsRequest, title: str, collections:
         "GetFeature": "<ResultFormat><GML2/></ResultFormat>",
     }
     operations = "".join(
-        f"<{name}>{content}<DCPType><HTTP><Get onlineResource={url}/></HTTP></DCPType></{name}>"
+        f"<{name}>{content}<DCPType><HTTP><Get onlineResource={url}/></HTTP></DCPType>"
+        f"<DCPType><HTTP><Post onlineResource={url}/></HTTP></DCPType></{name}>"
         for name, content in formats_by_operation.items()
     )
     types = "".join(

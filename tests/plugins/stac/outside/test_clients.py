@@ -53,6 +53,22 @@ def test_owslib(address: str, version: str) -> None:
     assert len(json.loads(answer)["features"]) == 7
 
 
+def test_owslib_posts_a_filter(address: str) -> None:
+    wfs_module = pytest.importorskip("owslib.wfs")
+    service = wfs_module.WebFeatureService(f"{address}/wfs", version="2.0.0")
+    methods = [method["type"] for method in service.getOperationByName("GetFeature").methods]
+    assert sorted(methods) == ["Get", "Post"]
+    condition = (
+        '<fes:Filter xmlns:fes="http://www.opengis.net/fes/2.0"><fes:PropertyIsEqualTo><fes:ValueReference>'
+        "instrument_name</fes:ValueReference><fes:Literal>OMEGA</fes:Literal></fes:PropertyIsEqualTo></fes:Filter>"
+    )
+    wanted = {"typename": ["f:mars.epn_core"], "filter": condition, "outputFormat": "application/json"}
+    # OWSLib sends the filter as QUERY by GET, which no server reads
+    posted = json.loads(service.getfeature(method="Post", **wanted).read())
+    instruments = [feature["properties"]["instrument_name"] for feature in posted["features"]]
+    assert instruments == ["OMEGA"] * len(range(0, ROWS, 3))
+
+
 def test_owslib_features(address: str) -> None:
     features_module = pytest.importorskip("owslib.ogcapi.features")
     service = features_module.Features(f"{address}/stac")
