@@ -305,7 +305,7 @@ def test_sync_matches_what_has_changed(tmp_path, stars, monkeypatch):
         )
         report = sync_collection(opened, "sky")
         synced = [read(opened, query) for query in queries]
-        arguments = ("partner-changes", "sky.matched", before, "--site", opened.settings.directory)
+        arguments = ("partners", "sky.matched", before, "--site", opened.settings.directory)
         listed = json.loads(run_hven(*arguments, "--json").stdout)
         shown = run_hven(*arguments).stdout
         message = run_hven(arguments[0], "sky.nothing", *arguments[2:], expected_code=1).stderr
