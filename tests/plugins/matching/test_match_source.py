@@ -305,7 +305,7 @@ def test_sync_matches_what_has_changed(tmp_path, stars, monkeypatch):
         )
         report = sync_collection(opened, "sky")
         synced = [read(opened, query) for query in queries]
-        arguments = ("partner-changes", "sky.matched", before, "--site", opened.settings.directory)
+        arguments = ("partners", "sky.matched", before, "--site", opened.settings.directory)
         listed = json.loads(run_hven(*arguments, "--json").stdout)
         shown = run_hven(*arguments).stdout
         message = run_hven(arguments[0], "sky.nothing", *arguments[2:], expected_code=1).stderr
@@ -505,3 +505,47 @@ def test_dense_catalogue_publishes_nothing(tmp_path, stars, monkeypatch):
         with pytest.raises(HvenError, match=r"sky\.second is too dense: at least .* pairs are within 4.5 arcsec"):
             ingest_collection(opened, "sky")
         assert not opened.store.read_published_records()[1]
+    changes = {"groups": {"radius": 3600}}
+    monkeypatch.setattr("hven.plugins.matching.star_groups.MAX_LINKS", 100)
+    message = ingest_fault(tmp_path / "groups", first, stars[1].slice(0, 3), changes=changes.items())
+    assert "sky.first is too dense" in message
+    assert "`radius` of `groups`" in message
+
+
+def test_a_catalogue_that_changes_during_a_match_is_matched_as_it_was(tmp_path, stars, monkeypatch):
+    """The run reads the pinned snapshots; the next sync matches what has changed."""
+    first, second = stars[0].slice(0, 300), stars[1]
+    lines = DESCRIPTOR.splitlines()
+    begin = lines.index("  matched:")
+    inputs = "\n".join(lines[:begin]).replace("collection: sky", "collection: inputs")
+    outputs = "\n".join([*lines[: lines.index("tables:") + 1], *lines[begin:]])
+    sources = [json.dumps({**SOURCE, "rows": rows}).replace("sky.", "inputs.") for rows in ("objects", "candidates")]
+    folder = tmp_path / "collections" / "inputs"
+    folder.mkdir(parents=True)
+    (folder / "inputs.yaml").write_text(inputs)
+    (folder / "first.csv").write_bytes(write_csv(first))
+    (folder / "second.csv").write_bytes(write_csv(second))
+    find_pairs = PairSearch.find_pairs
+    query = "SELECT id, candidate_id, separation FROM sky.candidates ORDER BY id, candidate_id"
+    with open_site_with_descriptor(tmp_path, outputs % tuple(sources), {}) as opened:
+        ingest_collection(opened, "inputs")
+        ingest_collection(opened, "sky")
+        expected = read(opened, query)
+        before = opened.store.read_published_records()[1]["inputs.second"].id
+
+        def change_catalogue(search, columns):
+            monkeypatch.setattr(PairSearch, "find_pairs", find_pairs)
+            (folder / "second.csv").write_bytes(write_csv(second.slice(0, 2000)))
+            ingest_collection(opened, "inputs")
+            return find_pairs(search, columns)
+
+        monkeypatch.setattr(PairSearch, "find_pairs", change_catalogue)
+        monkeypatch.setattr(MatchStore, "load_match", lambda *_: None)
+        ingest_collection(opened, "sky")
+        records = opened.store.read_published_records()[1]
+        assert records["sky.candidates"].provenance["inputs"]["inputs.second"] == before
+        assert records["inputs.second"].id != before
+        assert read(opened, query).equals(expected)
+        monkeypatch.undo()
+        sync_collection(opened, "sky", accept_changes=True)
+        assert 0 < read(opened, query).num_rows < expected.num_rows

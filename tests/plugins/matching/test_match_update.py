@@ -10,7 +10,7 @@ import pytest
 from hven.model.errors import DataError
 from hven.model.table import Column
 from hven.model.types import FLOAT64, INT64, STRING
-from hven.plugins.matching import match_update
+from hven.plugins.matching import match_update, star_groups
 from hven.plugins.matching.catalogue_reading import CatalogueReader
 from hven.plugins.matching.match_options import Options
 from hven.plugins.matching.match_store import StoredMatch
@@ -19,6 +19,9 @@ from hven.plugins.matching.pair_expressions import PairExpressions
 from hven.plugins.matching.pair_search import PairSearch, read_reference
 from hven.plugins.matching.row_digests import DIGEST_COLUMN, DigestReader, compute_row_digests
 from hven.plugins.matching.sky_cells import find_cells, find_circles_in_cells, find_touched_cells
+from hven.plugins.matching.star_groups import find_star_groups
+from hven.plugins.matching.star_positions import build_vectors
+from hven.plugins.matching.zone_index import TooManyPairsError
 from plugins.matching.generated_stars import generate_pairs
 
 UCDS = {
@@ -250,3 +253,31 @@ def test_digests_depend_on_each_value():
     assert not set(digests) & set(compute_row_digests(swapped))
     lists = pa.record_batch({"a": pa.array([[1], [2]])})
     assert not set(compute_row_digests(lists)) & set(compute_row_digests(lists))
+
+
+def test_a_million_stars_in_an_arcsecond_are_too_many():
+    """This is told before any pair is built; 300 of them beside one object are only many candidates."""
+    count = 1_000_000
+    random = np.random.default_rng(6)
+    ra, dec = 10 + random.uniform(0, 1, count) / 3600, random.uniform(0, 1, count) / 3600
+    first = pa.table({"id": np.arange(count), "ra": ra, "dec": dec})
+    second = pa.table({"source": np.arange(count), "ra": ra, "dec": dec})
+    options = Options.model_validate(
+        {
+            "reference": {"table": "sky.first"},
+            "catalogues": {"gaia": {"table": "sky.second", "radius": 1.0, "mates": 1.0}},
+        }
+    )
+    with pytest.raises(DataError, match=r"sky\.second is too dense: at least [0-9,]+ pairs are within 2 arcsec"):
+        match_tables(first, second, options)
+    with pytest.raises(TooManyPairsError):
+        find_star_groups(build_vectors(ra, dec), 1.0)
+    match, _ = match_tables(first.slice(0, 1), second.slice(0, 300), options)
+    assert match.verdicts.mate_counts.tolist() == [int((match.pairs.separations <= 1).sum())]
+    assert len(match.pairs.separations) == 300
+
+
+def test_links_of_groups_are_bounded(monkeypatch):
+    monkeypatch.setattr(star_groups, "MAX_LINKS", 10)
+    with pytest.raises(TooManyPairsError):
+        find_star_groups(build_vectors(np.full(6, 10.0), np.zeros(6)), 1.0)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from hven.model.errors import SourceError
+from hven.model.errors import DataError, SourceError
 from hven.plugins.matching.catalogue_reading import CatalogueReader
 from hven.plugins.matching.match_columns import (
     build_candidate_arrays,
@@ -24,6 +24,7 @@ from hven.plugins.matching.pair_expressions import PairExpressions
 from hven.plugins.matching.pair_search import read_reference
 from hven.plugins.matching.row_digests import DIGEST_COLUMN, DigestReader
 from hven.plugins.matching.star_groups import find_star_groups
+from hven.plugins.matching.zone_index import TooManyPairsError
 from hven.sources import FILE_FACT_COLUMNS, ROW_NUMBER_COLUMN, InputVersion, SourceContext, SourceKindTraits
 from hven.sources.api.rows import build_source_batch, limit_rows, resolve_column_names
 
@@ -197,7 +198,14 @@ class MatchSource:
         if epoch is not None:
             epochs = np.full(count, epoch)
         vectors = reference.positions.compute_vectors(np.arange(count), epochs, self.options.motion)
-        return find_star_groups(vectors, groups.radius)
+        try:
+            return find_star_groups(vectors, groups.radius)
+        except TooManyPairsError as error:
+            raise DataError(
+                f"{self.options.reference.table} is too dense: at least {error.pair_count:,} pairs are within "
+                f"{groups.radius:g} arcsec",
+                remedy="choose a smaller `radius` of `groups`, or exclude rows with `where`",
+            ) from None
 
 
 def report_star_counts(context: SourceContext, reader: CatalogueReader) -> None:

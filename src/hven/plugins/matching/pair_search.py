@@ -327,7 +327,9 @@ class PairSearch:
         )
         rows = pa.Table.from_batches([part[5] for part in parts]).select(names)
         ids = rows.column(reader.id.name).combine_chunks()
-        ranks = rank_candidate_ids(ids, len(np.unique(partners)), reader)
+        is_candidate = np.zeros(int(partners.max()) + 1 if len(partners) else 0, bool)
+        is_candidate[partners] = True
+        ranks = rank_candidate_ids(ids, int(is_candidate.sum()), reader)
         order = np.lexsort((ranks, references))
         return FoundPairs(
             reference_rows=references[order],

@@ -19,10 +19,10 @@ PLUGIN = PluginPackage(
         "match": "hven.plugins.matching.match_source",
     },
     verbs={
-        "partner-changes": Verb(
-            function="hven.plugins.matching.partner_changes_verb:list_partner_changes",
+        "partners": Verb(
+            function="hven.plugins.matching.partners_verb:list_partner_changes",
             after="diff",
-            examples=("hven partner-changes jsdc.matched 2026-11-12", "hven partner-changes jsdc.matched R1 R2 --json"),
+            examples=("hven partners jsdc.matched 2026-11-12", "hven partners jsdc.matched R1 R2 --json"),
         )
     },
 )

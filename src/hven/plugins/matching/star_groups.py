@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hven.plugins.matching.star_positions import compute_coordinates
-from hven.plugins.matching.zone_index import ZoneIndex
+from hven.plugins.matching.zone_index import TooManyPairsError, ZoneIndex
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     Floats = npt.NDArray[np.float64]
     Rows = npt.NDArray[np.int64]
+
+MAX_LINKS = 20_000_000
 
 
 def find_star_groups(vectors: Floats, radius_arcsec: float) -> tuple[Rows, Rows]:
@@ -30,11 +32,23 @@ def find_star_groups(vectors: Floats, radius_arcsec: float) -> tuple[Rows, Rows]
     -------
     group_ids, group_sizes
         Shape (n,). Groups are numbered from 1 in the order of their first stars; 0: the star is alone.
+
+    Raises
+    ------
+    TooManyPairsError
+        There are more than `MAX_LINKS` pairs of near stars.
     """
     known_rows = np.flatnonzero(np.isfinite(vectors).all(axis=1))
     longitudes, latitudes = compute_coordinates(vectors[known_rows])
     index = ZoneIndex(longitudes, latitudes, radius_arcsec)
-    links = [(rows[rows < other], other[rows < other]) for rows, other in index.iterate_pairs(longitudes, latitudes)]
+    links = []
+    link_count = 0
+    for rows, other in index.iterate_pairs(longitudes, latitudes):
+        is_first = rows < other
+        link_count += int(is_first.sum())
+        if link_count > MAX_LINKS:
+            raise TooManyPairsError(link_count)
+        links.append((rows[is_first], other[is_first]))
     first = known_rows[np.concatenate([rows for rows, _ in links])] if links else np.empty(0, np.int64)
     second = known_rows[np.concatenate([rows for _, rows in links])] if links else np.empty(0, np.int64)
     labels = np.arange(len(vectors))

@@ -1,4 +1,4 @@
-"""``hven partner-changes``: list the objects of a match that are new or lost, or whose partners differ."""
+"""``hven partners``: list the objects of a match that are new or lost, or whose partners differ."""
 
 from __future__ import annotations
 
