@@ -31,6 +31,17 @@ SECRET = "s3cr3t-of-the-harbour"
 KIND = "jobs.end"
 
 
+class _LocalController(Controller):
+    """A controller of a server on any free port."""
+
+    port: int
+
+    def _trigger_server(self) -> None:
+        assert self.server is not None
+        self.port = self.server.sockets[0].getsockname()[1]
+        super()._trigger_server()
+
+
 class MailServer:
     """A mail server on this machine; `answer` is its answer to each mail."""
 
@@ -40,14 +51,12 @@ class MailServer:
         self.recipients: list[list[str]] = []
         self.answer = "250 taken"
         self.recipient_answer = ""
-        self._controller = Controller(self, hostname="127.0.0.1", port=0, **options)
+        options = {"server_hostname": "mail.example", "ready_timeout": 120.0, **options}
+        self._controller = _LocalController(self, hostname="127.0.0.1", port=0, **options)
 
     @property
     def port(self) -> int:
-        server = self._controller.server
-        assert server is not None
-        port: int = server.sockets[0].getsockname()[1]  # type: ignore[attr-defined]
-        return port
+        return self._controller.port
 
     def reset(self) -> None:
         self.mails.clear()
@@ -75,7 +84,6 @@ class MailServer:
         return self.answer
 
     def __enter__(self) -> Self:
-        self._controller._trigger_server = lambda: None  # type: ignore[method-assign]  # it knows no port 0
         self._controller.start()
         return self
 

@@ -125,6 +125,10 @@ def test_a_webhook_and_its_secret(
 ) -> None:
     answer = anna.post("/notifications", {"WEBHOOK": webhook_server.url, f"CHANNEL.{KIND}": "webhook"})
     assert json.loads(answer.body)["webhook_secret"].startswith("whsec_")
+    token = create_personal_token(site.site.store, "anna", "read", 1, created_by="anna")[1]
+    reader = Browser(anna.client, {"authorization": f"Bearer {token}"})
+    assert json.loads(reader.show("/notifications", "application/json").body)["webhook_secret"] == ""
+    assert reader.post("/notifications", {"WEBHOOK": ""}).status == 403
     site.choose("anna", problem="the webhook returned status 500")
     assert "returned status 500" in anna.show("/notifications").text
     anna.post("/notifications", {"WEBHOOK": webhook_server.url, f"CHANNEL.{KIND}": "webhook"})

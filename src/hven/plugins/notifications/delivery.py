@@ -13,6 +13,7 @@ import threading
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import hven
 from hven.jobs.api.mail import SecretRedactor, send_mail
@@ -126,7 +127,7 @@ class NotificationDelivery:
             else:
                 self._call_webhook(message, choices)
         except Exception as error:  # noqa: BLE001  (one message that fails must not stop the others)
-            self._record_failure(message, error, target)
+            self._record_failure(message, error, target, choices.webhook)
         else:
             self._outbox.end_message(message, SENT)
 
@@ -139,8 +140,11 @@ class NotificationDelivery:
             message.account, event.accounts, event.table_name
         )
 
-    def _record_failure(self, message: OutboxMessage, error: Exception, target: str) -> None:
+    def _record_failure(self, message: OutboxMessage, error: Exception, target: str, webhook: str) -> None:
         text = str(error) if isinstance(error, HvenError) else f"{type(error).__name__}: {error}"
+        webhook_path = urlsplit(webhook).path
+        if len(webhook_path) > 1:  # it may contain a key of the account
+            text = text.replace(webhook_path, "/..")
         reason = self._redactor.redact_text(" ".join(text.split()))[:300]
         log.warning("the message %s to %s failed: %s", message.number, message.account, reason)
         if is_permanent(error):

@@ -29,6 +29,7 @@ from hven.portal.api.pages import (
 )
 from hven.services.addresses import is_cross_site
 from hven.site.api.events import SiteEvent
+from hven.site.auth.local import TOKEN_SCOPE_GROUPS
 from hven.sources.http_client import resolve_url
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class ChoicesPage(TemplateContext):
     channels
         The channels that the site has.
     secret
-        The secret of the webhook; empty: the account has no webhook.
+        The secret of the webhook; empty: the account has no webhook, or shows a token that may only read.
     messages
         The last messages: time, channel, text, state and error.
     problem
@@ -143,11 +144,12 @@ class _ChoicePages:
         account = self._find_account(page_context)
         choices = self._choice_store.find_choices(account) or AccountChoices(account=account)
         translate = page_context.translator
+        can_see_secret = bool(choices.webhook) and TOKEN_SCOPE_GROUPS["read"] not in page_context.principal.groups
         page = ChoicesPage(
             choices=choices,
             kinds={name: kind.title for name, kind in sorted(load_event_kinds().items())},
             channels=get_notification_settings(self._site.settings).channels,
-            secret=choices.build_webhook_secret(self._site.store) if choices.webhook else "",
+            secret=choices.build_webhook_secret(self._site.store) if can_see_secret else "",
             messages=self._list_messages(account, page_context),
             problem="" if error is None else f"{translate(error.message)}; {translate(error.remedy)}",
         )
