@@ -22,10 +22,12 @@ from hven.model.settings import load_settings
 from hven.plugins.notifications.choice_store import AccountChoices, ChoiceStore
 from hven.plugins.notifications.delivery import NotificationDelivery
 from hven.plugins.notifications.outbox import Outbox, OutboxMessage
+from hven.plugins.notifications.settings import get_notification_settings
 from hven.plugins.notifications.store_tables import notification_messages
 from hven.site import Site
 from hven.site.api.events import SiteEvent, announce_event
 from hven.site.api.store_tables import StateDatabase
+from hven.site.auth import Principal
 
 SECRET = "s3cr3t-of-the-harbour"
 KIND = "jobs.end"
@@ -132,6 +134,10 @@ class WebhookServer:
         self._server.server_close()
 
 
+def write_night_lines(_site: Site, principal: Principal) -> list[str]:
+    return [f"stars: nothing {SECRET}\r\nnew for {principal.name}"]
+
+
 class Announcer:
     """Announces events as packages do, in a transaction."""
 
@@ -177,6 +183,11 @@ class NotificationSite:
 
     def deliver(self) -> None:
         NotificationDelivery(self.site).run()
+
+    def change_settings(self, **values: Any) -> None:
+        settings = self.site.settings
+        section = replace(get_notification_settings(settings), **values)
+        self.site.settings = replace(settings, brought={**settings.brought, "notifications": section})
 
     def make_due(self) -> None:
         self.announcer.execute(sa.update(notification_messages).values(due=0.0))

@@ -17,7 +17,7 @@ from notification_site import KIND, SECRET
 
 from hven.jobs.health import SiteHealthMonitor
 from hven.model.errors import format_message
-from hven.plugins.notifications import delivery, outbox
+from hven.plugins.notifications import delivery, digests, outbox
 from hven.plugins.notifications.event_service import EVENT_SERVICE
 from hven.plugins.notifications.store_tables import notification_events
 from hven.site.api.events import EventKind, SiteEvent
@@ -199,10 +199,8 @@ def test_a_redirect_is_a_failure(site: NotificationSite, webhook_server: Webhook
     assert site.list_messages()[0].error == "the webhook returned status 302"
 
 
-def test_a_webhook_that_leads_inwards(
-    site: NotificationSite, webhook_server: WebhookServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(site.site.settings.brought["notifications"].__class__, "private_webhooks", False)
+def test_a_webhook_that_leads_inwards(site: NotificationSite, webhook_server: WebhookServer) -> None:
+    site.change_settings(private_webhooks=False)
     site.announce("mia")
     site.deliver()
     (message,) = site.list_messages()
@@ -217,17 +215,15 @@ def test_a_rejected_recipient_is_given_up_at_once(site: NotificationSite, mail_s
     assert site.states == ["failed"]
 
 
-def test_limits(site: NotificationSite, mail_server: MailServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    section = site.site.settings.brought["notifications"].__class__
-    monkeypatch.setattr(section, "per_account", 2)
+def test_limits(site: NotificationSite, mail_server: MailServer) -> None:
+    site.change_settings(per_account=2)
     for _ in range(4):
         site.announce("anna")
     site.deliver()
     site.deliver()
     assert len(mail_server.mails) == 2
     assert not EVENT_SERVICE.is_delivery_due(site.site.settings, site.site.store), "the others wait"
-    monkeypatch.setattr(section, "per_account", 30)
-    monkeypatch.setattr(section, "per_hour", 3)
+    site.change_settings(per_account=30, per_hour=3)
     site.make_due()
     site.deliver()
     assert len(mail_server.mails) == 3
@@ -276,11 +272,9 @@ def test_old_events_and_messages_are_deleted(site: NotificationSite) -> None:
 
 
 def test_a_digest_once_a_day(site: NotificationSite, mail_server: MailServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    lines = [f"stars: nothing {SECRET}\r\nnew"]
-    kind = EventKind(title="Night report", write_digest=lambda _, principal: lines if principal.name else [], path="/n")
-    for module in (delivery, delivery.list_due_digests):
-        namespace = module.__dict__ if module is delivery else module.__globals__
-        monkeypatch.setitem(namespace, "load_event_kinds", lambda: {"night.report": kind})
+    kind = EventKind(title="Night report", digest_writer="notification_site:write_night_lines", path="/n")
+    for module in (delivery, digests):
+        monkeypatch.setattr(module, "load_event_kinds", lambda: {"night.report": kind})
     site.choose("anna", channels={"night.report": "mail"})
     assert EVENT_SERVICE.is_delivery_due(site.site.settings, site.site.store)
     site.deliver()

@@ -120,9 +120,7 @@ def test_who_sees_the_page(anna: Browser, nobody: Browser) -> None:
     assert "Adresse électronique" in anna.show("/notifications?lang=fr").text
 
 
-def test_a_webhook_and_its_secret(
-    site: NotificationSite, webhook_server: WebhookServer, anna: Browser, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_webhook_and_its_secret(site: NotificationSite, webhook_server: WebhookServer, anna: Browser) -> None:
     answer = anna.post("/notifications", {"WEBHOOK": webhook_server.url, f"CHANNEL.{KIND}": "webhook"})
     assert json.loads(answer.body)["webhook_secret"].startswith("whsec_")
     token = create_personal_token(site.site.store, "anna", "read", 1, created_by="anna")[1]
@@ -133,8 +131,7 @@ def test_a_webhook_and_its_secret(
     assert "returned status 500" in anna.show("/notifications").text
     anna.post("/notifications", {"WEBHOOK": webhook_server.url, f"CHANNEL.{KIND}": "webhook"})
     assert "returned status 500" not in anna.show("/notifications").text, "the form starts it again"
-    section = site.site.settings.brought["notifications"].__class__
-    monkeypatch.setattr(section, "private_webhooks", False)
+    site.change_settings(private_webhooks=False)
     for url in (
         "http://example.org/",
         "https://127.0.0.1/in",

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 import hven
 from hven.jobs.api.mail import SecretRedactor, send_mail
+from hven.model import plugins
 from hven.model.errors import HvenError, UserError, format_message
 from hven.plugins.notifications.choice_store import MAIL, WEBHOOK, ChoiceStore
 from hven.plugins.notifications.digests import find_digest_day, list_due_digests
@@ -25,15 +26,16 @@ from hven.plugins.notifications.message_texts import MessageWriter
 from hven.plugins.notifications.outbox import CONFIRMATION_KIND, DROPPED, FAILED, SENT, Outbox
 from hven.plugins.notifications.recipients import RecipientRights
 from hven.plugins.notifications.settings import get_notification_settings
+from hven.site import Site
 from hven.site.api.events import SiteEvent
 from hven.sources import http_client
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from hven.model.settings import Settings
     from hven.plugins.notifications.choice_store import AccountChoices
     from hven.plugins.notifications.outbox import OutboxMessage
-    from hven.site import Site
 
 log = logging.getLogger("hven.notifications")
 WEBHOOK_TIMEOUT_SECONDS = 10.0
@@ -78,9 +80,7 @@ class NotificationDelivery:
                 self._choice_store.remove_account(choices.account)
                 continue
             for kind in list_due_digests(choices, day):
-                write_digest = kinds[kind].write_digest
-                if write_digest is None:
-                    continue
+                write_digest = plugins.load_named_object(kinds[kind].digest_writer, f"the kind of events {kind}")
                 lines = write_digest(self._site, principal)
                 message = format_message("{title}: {day}", format_message(kinds[kind].title), day)
                 event = SiteEvent(kind=kind, accounts=(choices.account,), message=message, path=kinds[kind].path)
@@ -208,6 +208,18 @@ def _post_within_time(
     if isinstance(answer, Exception):
         raise answer
     return answer
+
+
+def deliver_notifications(settings: Settings) -> None:
+    """Deliver all that is due on a site.
+
+    Parameters
+    ----------
+    settings
+        Settings of the site.
+    """
+    with Site(settings) as site:
+        NotificationDelivery(site).run()
 
 
 def is_permanent(error: Exception) -> bool:

@@ -35,7 +35,5 @@ def list_due_digests(choices: AccountChoices, day: str) -> list[str]:
     return [
         kind
         for kind, event_kind in kinds.items()
-        if event_kind.write_digest is not None
-        and choices.find_channel(kind) != NONE
-        and choices.digests.get(kind, "") < day
+        if event_kind.digest_writer and choices.find_channel(kind) != NONE and choices.digests.get(kind, "") < day
     ]

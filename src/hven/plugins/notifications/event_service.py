@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from hven.model import plugins
 from hven.plugins.notifications.choice_store import ChoiceStore
 from hven.plugins.notifications.digests import find_digest_day, list_due_digests
 from hven.plugins.notifications.outbox import FAILED, Outbox, insert_event, is_wanted
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from hven.site.api.events import SiteEvent
     from hven.site.store import StateStore
 
+DELIVERY_PLACE = "hven.plugins.notifications.delivery:deliver_notifications"  # only its process needs the module
 MAX_FAILURES_SHOWN = 5
 
 
@@ -44,12 +46,8 @@ class NotificationService:
 
     def deliver(self, settings: Settings) -> None:
         """Deliver all that is due."""
-        # only the process that delivers needs these heavy modules
-        from hven.plugins.notifications.delivery import NotificationDelivery  # noqa: PLC0415
-        from hven.site import Site  # noqa: PLC0415
-
-        with Site(settings) as site:
-            NotificationDelivery(site).run()
+        deliver_notifications = plugins.load_named_object(DELIVERY_PLACE, "the plug-in package notifications")
+        deliver_notifications(settings)
 
     def find_problems(self, store: StateStore) -> Sequence[str]:
         """Describe the last messages that could not be delivered."""

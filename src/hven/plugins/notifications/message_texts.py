@@ -3,45 +3,25 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from email.headerregistry import HeaderRegistry, UnstructuredHeader
-from email.message import EmailMessage
-from email.policy import SMTP
-from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from hven.jobs.api.mail import SecretRedactor
 from hven.model.errors import format_message
 from hven.plugins.notifications.event_kinds import load_event_kinds
+from hven.plugins.notifications.mails import create_mail
 from hven.plugins.notifications.outbox import CONFIRMATION_KIND
 from hven.portal.api.pages import get_message_translator, load_page_translations
 
 if TYPE_CHECKING:
+    from email.message import EmailMessage
+
     from hven.plugins.notifications.choice_store import AccountChoices
     from hven.plugins.notifications.outbox import OutboxMessage
     from hven.site import Site
 
 PAGE_PATH = "/notifications"
-MAX_SUBJECT_CHARACTERS = 200
 MAX_LINES, MAX_LINE_CHARACTERS = 200, 500
-
-
-class _AddressListHeader(UnstructuredHeader):
-    """A header with an address, which may not be folded: programs read it as it is."""
-
-    def fold(self, *, policy: Any) -> str:
-        header: Any = self
-        return f"{header.name}: {header}{policy.linesep}"
-
-
-def _create_mail_policy() -> Any:
-    header_registry = HeaderRegistry()
-    header_class: Any = _AddressListHeader
-    header_registry.map_to_type("list-unsubscribe", header_class)
-    return SMTP.clone(header_factory=header_registry)
-
-
-MAIL_POLICY = _create_mail_policy()
 
 
 class MessageWriter:
@@ -137,23 +117,3 @@ class MessageWriter:
     def _list_lines(self, message: OutboxMessage) -> list[str]:
         lines = [" ".join(line.split())[:MAX_LINE_CHARACTERS] for line in message.event.lines[:MAX_LINES]]
         return [self._redactor.redact_text(line) for line in lines]
-
-
-def create_mail(sender: str, recipient: str, subject: str) -> EmailMessage:
-    """Create a mail without content; a subject of several lines becomes one line.
-
-    Parameters
-    ----------
-    sender, recipient
-        Addresses.
-    subject
-        The subject.
-    """
-    mail = EmailMessage(policy=MAIL_POLICY)
-    words = "".join(letter if letter.isprintable() else " " for letter in subject).split()
-    mail["Subject"] = " ".join(words)[:MAX_SUBJECT_CHARACTERS]
-    mail["From"] = sender
-    mail["To"] = recipient
-    mail["Date"] = formatdate()
-    mail["Auto-Submitted"] = "auto-generated"  # RFC 3834: out-of-office programs do not answer it
-    return mail

@@ -28,8 +28,8 @@ from hven.portal.api.pages import (
     is_json_requested,
 )
 from hven.services.addresses import is_cross_site
+from hven.site.api.account_users import TOKEN_SCOPE_GROUPS
 from hven.site.api.events import SiteEvent
-from hven.site.auth.local import TOKEN_SCOPE_GROUPS
 from hven.sources.http_client import resolve_url
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hven.site import find_groups_and_aliases
+from hven.site.api.account_users import build_principal
 from hven.site.auth import is_table_visible, with_known_groups_and_names
-from hven.site.auth.local import build_principal
 
 if TYPE_CHECKING:
     from collections.abc import Collection

@@ -10,7 +10,12 @@ from typing import Annotated
 import typer
 
 from hven.app.api import format_time, load_site_settings, open_site, print_json, print_table
+from hven.jobs.api.mail import send_mail
 from hven.model.errors import ServiceError
+from hven.plugins.notifications.email_addresses import parse_email_address
+from hven.plugins.notifications.mails import create_mail
+from hven.plugins.notifications.outbox import FAILED, WAITING, Outbox
+from hven.plugins.notifications.store_tables import notification_messages
 
 notifications = typer.Typer()
 
@@ -21,10 +26,6 @@ def send_test_mail(
     recipient: Annotated[str, typer.Option("--to", metavar="ADDRESS", help="Address that gets the mail.")],
 ) -> None:
     """Send a test mail at once, by the mail server of the site."""
-    from hven.jobs.api.mail import send_mail  # noqa: PLC0415  (only this command needs it)
-    from hven.plugins.notifications.email_addresses import parse_email_address  # noqa: PLC0415
-    from hven.plugins.notifications.message_texts import create_mail  # noqa: PLC0415
-
     settings = load_site_settings(context)
     sender = settings.alerts.mail_from or ""
     mail = create_mail(sender, parse_email_address(recipient), f"[{settings.title or settings.name}] test")
@@ -51,9 +52,6 @@ def list_messages(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
 ) -> None:
     """List messages to accounts, the newest first."""
-    from hven.plugins.notifications.outbox import FAILED, WAITING, Outbox  # noqa: PLC0415  (as above)
-    from hven.plugins.notifications.store_tables import notification_messages  # noqa: PLC0415
-
     conditions = [notification_messages.c.state.in_((WAITING, FAILED))] if undelivered else []
     with open_site(context) as site:
         messages = site.store.get_or_create(Outbox).list_messages(*conditions, newest_first=True, limit=limit)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from hven.site.store._site_events import EventKind, EventService, SiteEvent, announce_event
+from hven.site._event_services import EventKind, EventService
+from hven.site.store._site_events import SiteEvent, announce_event
 
 __all__ = ["EventKind", "EventService", "SiteEvent", "announce_event"]
