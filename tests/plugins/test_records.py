@@ -9,6 +9,7 @@ import re
 import sys
 from collections.abc import AsyncIterator, Iterator, MutableMapping
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +30,16 @@ from hven.app._server import create_application
 from hven.app._server.request_middleware import RequestMiddleware
 from hven.descriptor import list_missing_metadata, load_descriptor
 from hven.ingest.api.runs import ingest_collection
+from hven.jobs.health import SiteHealthMonitor
 from hven.model import plugins
 from hven.model._plugin_package import OBJECT_FIELDS
-from hven.model.errors import DescriptorError, UserError
+from hven.model.errors import DescriptorError, UserError, format_message
 from hven.model.settings import ReloadableSettings, collect_setting_docs, iterate_site_specific_settings, load_settings
 from hven.portal._pages.package_pages import find_page_address
 from hven.services import read_params
 from hven.services.address_rewriting import load_address_rewriters
 from hven.site import RequestObserverGroup, Site, prepare_request_observers
+from hven.site.api.events import SiteEvent, announce_event
 from hven.site.store import StateStore
 from hven.testing.site import build_table_from_arrow, publish_rows
 from second_engine import OTHER_NAME, register_other_engine
@@ -820,3 +823,63 @@ def test_what_packages_name_is_checked() -> None:
     used_fields = {name for text in texts for name in re.findall(r'iterate_package_objects\("(\w+)"', text)}
     assert len(used_fields) > 5
     assert used_fields <= set(OBJECT_FIELDS)
+
+
+EVENT_PACKAGE = '''\
+"""A package that announces events, and delivers those of all packages."""
+
+from hven.model.plugins import PluginPackage
+from hven.site.api.events import EventKind
+
+
+class NightPost:
+    told = []
+
+    def record_event(self, connection, event):
+        self.told.append((event.kind, list(event.accounts), str(event.message), event.path, event.table))
+        if event.kind == "nights.storm":
+            raise ZeroDivisionError
+
+    def is_delivery_due(self, settings, store):
+        return bool(self.told)
+
+    def deliver(self, settings):
+        self.told.append(settings.name)
+
+    def find_problems(self, store):
+        return ["the post of the night is late"]
+
+
+CLEAR = EventKind(title="A clear night")
+POST = NightPost()
+PLUGIN = PluginPackage(
+    name="night_sky",
+    title="Tell observers of clear nights",
+    event_kinds={"nights.clear": "hven_night_sky:CLEAR"},
+    event_service="hven_night_sky:POST",
+)
+'''
+
+
+def test_a_package_announces_and_delivers_events(portal_package_place: Path, plain_site: Path) -> None:
+    (portal_package_place / "hven_night_sky.py").write_text(EVENT_PACKAGE, encoding="utf-8")
+    sys.modules.pop("hven_night_sky", None)
+    clear_caches()
+    plugins.select_plugin_packages(["night_sky"])
+    message = format_message("the night of {day} is clear", "today")
+    event = SiteEvent(kind="nights.clear", accounts=("anna",), message=message, path="/nights", table="night.main")
+    with Site(load_settings(plain_site, {})) as opened:
+        database = opened.store.get_or_create(lambda database: database)
+        with database.begin_write() as connection:
+            announce_event(connection, event)
+        with pytest.raises(ZeroDivisionError), database.begin_write() as connection:
+            announce_event(connection, replace(event, kind="nights.storm"))
+        status = SiteHealthMonitor(opened).get_status(wait_seconds=None)
+        assert "the post of the night is late" in status.problems
+        assert [kind.title for _, kind in plugins.iterate_package_objects("event_kinds")] == ["A clear night"]
+        plugins.select_plugin_packages([])
+        with database.begin_write() as connection:
+            announce_event(connection, event)
+    told = sys.modules["hven_night_sky"].NightPost.told
+    assert told[0] == ("nights.clear", ["anna"], "the night of today is clear", "/nights", "night.main")
+    assert [item[0] for item in told] == ["nights.clear", "nights.storm"], "without the package, nothing happens"

@@ -132,26 +132,40 @@ def _send_to_webhook(settings: Settings, alert_document: Mapping[str, Any]) -> N
 
 
 def _send_mail(settings: Settings, alert_document: Mapping[str, Any]) -> None:
-    """Send an alert by SMTP.
+    message = EmailMessage()
+    message["Subject"] = _format_subject(alert_document)[:200]
+    message["From"] = settings.alerts.mail_from
+    message["To"] = ", ".join(settings.alerts.mail_to)
+    message["Date"] = formatdate()
+    message["Message-ID"] = make_msgid(domain=(settings.alerts.mail_from or "").partition("@")[2] or None)
+    message["Auto-Submitted"] = "auto-generated"  # RFC 3834: out-of-office programs do not answer it
+    content_lines = [f"{key}: {value}\n" for key, value in alert_document.items()]
+    message.set_content("".join(content_lines))
+    send_mail(settings, message)
+
+
+def send_mail(settings: Settings, message: EmailMessage) -> None:
+    """Send a mail by the site's mail server.
+
+    Parameters
+    ----------
+    settings
+        Settings of the site.
+    message
+        The mail.
 
     Raises
     ------
     UserError
         A password would be sent without encryption, or the settings name no server.
+    ServiceError
+        The server rejected a recipient.
+    OSError
+        The server does not respond, or rejects the mail.
     """
     alert_settings = settings.alerts
     if not alert_settings.smtp_host or not alert_settings.mail_from:
         raise UserError("sending mail requires alerts.smtp_host and alerts.mail_from")
-    message = EmailMessage()
-    message["Subject"] = _format_subject(alert_document)[:200]
-    message["From"] = alert_settings.mail_from
-    message["To"] = ", ".join(alert_settings.mail_to)
-    message["Date"] = formatdate()
-    domain = alert_settings.mail_from.partition("@")[2] or None
-    message["Message-ID"] = make_msgid(domain=domain)
-    message["Auto-Submitted"] = "auto-generated"  # RFC 3834: out-of-office programs do not answer it
-    content_lines = [f"{key}: {value}\n" for key, value in alert_document.items()]
-    message.set_content("".join(content_lines))
     password: str | None = None
     if alert_settings.smtp_password is not None:
         password = settings.resolve_secret_address(alert_settings.smtp_password)

@@ -23,6 +23,7 @@ from hven.jobs.schedule_planning import build_recurrence, compute_stale_time, fo
 from hven.model import RetryBackoffLog
 from hven.model.errors import HvenError
 from hven.site import HINDERED_MESSAGE
+from hven.site.store import load_event_services
 from hven.site.store.ingest_runs import ABORTED_PHASE, ERROR_PHASE, RUNNING_PHASE
 
 if TYPE_CHECKING:
@@ -322,6 +323,8 @@ class SiteHealthMonitor:
             clock_leap = self._describe_clock_leap()
             facts = _read_collection_facts(site)
             alerts = site.store.schedules.list_alerts(MAX_ALERTS_SHOWN)
+            for service in load_event_services():
+                problems += tuple(map(redactor.redact_text, service.find_problems(site.store)))
         except HvenError as error:  # published tables are served without the store
             store_problem = redactor.redact_text(str(error))
             facts = _StoredCollectionFacts(now=time.time())

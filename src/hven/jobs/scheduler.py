@@ -35,7 +35,7 @@ from hven.model import plugins
 from hven.model.errors import ConflictError, HvenError
 from hven.model.resource import format_duration
 from hven.site.descriptor_watch import DescriptorWatcher
-from hven.site.store import StateStore, is_holder_dead
+from hven.site.store import StateStore, is_holder_dead, load_event_services
 from hven.site.store.ingest_runs import ABORTED_PHASE
 
 if TYPE_CHECKING:
@@ -142,6 +142,7 @@ class SyncScheduler(ForkingProcess):
             self._alert_stale_collections()
         if self._is_time_for("send", ALERT_INTERVAL_SECONDS):
             self._start_alert_delivery()
+            self._start_event_delivery()
         if self._is_time_for("verify", VERIFICATION_INTERVAL_SECONDS):
             self._start_verification()
 
@@ -330,6 +331,14 @@ class SyncScheduler(ForkingProcess):
         if self._get_store().schedules.list_due_alerts():
             self._helper_pids["send"] = self._fork_scheduler_child(partial(_run_alert_delivery, self._settings))
 
+    def _start_event_delivery(self) -> None:
+        """Fork a child that delivers events, if a package does this and something is due."""
+        if "events" in self._helper_pids:
+            return
+        store = self._get_store()
+        if any(service.is_delivery_due(self._settings, store) for service in load_event_services()):
+            self._helper_pids["events"] = self._fork_scheduler_child(partial(_run_event_delivery, self._settings))
+
     def _start_verification(self) -> None:
         """Fork a child that verifies the files that are due for it."""
         if "verify" in self._helper_pids:
@@ -424,11 +433,23 @@ def _remove_idle_schedule(
 
 def _run_alert_delivery(settings: Settings, _parent: int) -> None:
     """Send alerts, in a child process."""
-    child_processes.set_process_name("hven-alerts")
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _set_up_helper("hven-alerts")
     store = StateStore(settings.var_directory, settings.store)
     try:
         send_due_alerts(settings, store)
     finally:
         store.close()
+
+
+def _run_event_delivery(settings: Settings, _parent: int) -> None:
+    """Deliver events, in a child process."""
+    _set_up_helper("hven-events")
+    for service in load_event_services():
+        service.deliver(settings)
+
+
+def _set_up_helper(process_name: str) -> None:
+    """Name a child process that may be killed at any time."""
+    child_processes.set_process_name(process_name)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

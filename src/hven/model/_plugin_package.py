@@ -263,6 +263,12 @@ class PluginPackage:
         reads only what the user may see, the `hven.site.EngineRegistry`, the names of the engines and the relations of
         the tables by their qualified names, and the `hven.model.settings.QueryLimits`. Tables in memory have no engine.
         Empty: none; the site then refuses such queries unless another package plans them.
+    event_kinds
+        Kinds of events that the package announces to accounts (`hven.site.api.events.announce_event`), by their names
+        (``nights.clear``), each the place of an `hven.site.api.events.EventKind` as ``module:name``.
+    event_service
+        Place of an object that records such events and delivers them, an `hven.site.api.events.EventService`, as
+        ``module:name``. Empty: none; without such a package, events are lost.
 
     Raises
     ------
@@ -327,6 +333,8 @@ class PluginPackage:
     remote_file_cache: str = field(default="", metadata=_NAMES_OBJECTS)
     identifiers: str = field(default="", metadata=_NAMES_OBJECTS)
     federated_planner: str = field(default="", metadata=_NAMES_OBJECTS)
+    event_kinds: Mapping[str, str] = field(default_factory=dict, metadata=_NAMES_OBJECTS)
+    event_service: str = field(default="", metadata=_NAMES_OBJECTS)
 
     def __post_init__(self) -> None:
         if not _NAME_PATTERN.fullmatch(self.name):

@@ -96,6 +96,7 @@ NON_PLUGIN_MODULES = {  # group -> other public modules of these packages
         "whole_files",
     ),
     "jobs": (
+        "api",
         "job_service",
         "child_processes",
         "hang_detector",

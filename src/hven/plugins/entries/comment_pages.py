@@ -233,6 +233,16 @@ class _CommentView:
         resource = self.page_context.published_state.resources.get(self.table.schema)
         return resource is not None and can_edit_collection(self.principal, self.page_context.context, resource)
 
+    def _list_moderators(self) -> frozenset[str]:
+        """List the accounts and groups that decide on comments, apart from the administrators of portals."""
+        if self.rules.moderators:
+            return self.rules.moderators
+        resource = self.page_context.published_state.resources.get(self.table.schema)
+        operators = self.page_context.context.site.settings.health.operators
+        if resource is None or resource.project is None:
+            return frozenset(operators)
+        return frozenset({*operators, f"project:{resource.project}:curator"})
+
     def list_actions(self, comment: RowComment) -> tuple[str, ...]:
         """List the steps that the user may take with a comment."""
         actions: list[str] = []
@@ -342,7 +352,8 @@ class _CommentView:
                 value=row_values.get(column, "")[:MAX_COMMENT_CHARACTERS],
                 text=text,
                 author=str(self.principal.name),
-            )
+            ),
+            self._list_moderators(),
         )
         return self.answer_change(comment, contribution, status=201)
 

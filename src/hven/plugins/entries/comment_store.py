@@ -5,22 +5,26 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import sqlalchemy as sa
 
 from hven.model.errors import PreconditionFailedError, TooManyRequestsError, format_message
 from hven.plugins.entries.store_tables import row_comments
+from hven.site.api.events import SiteEvent, announce_event
 from hven.site.api.store_tables import get_next_number
 from hven.site.store import format_current_time
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from hven.model.errors import TranslatableMessage
     from hven.site.api.store_tables import StateDatabase
 
 COMMENT, REPORT = "comment", "report"
 WAITING, SHOWN, HIDDEN, SETTLED, TAKEN_BACK = "submitted", "accepted", "refused", "settled", "withdrawn"
 COMMENT_STATES = (WAITING, SHOWN, HIDDEN, SETTLED, TAKEN_BACK)
+COMMENT_KIND, COMMENT_DECIDED_KIND = "comments.new", "comments.decided"  # of events
 MAX_COMMENTS_PER_HOUR = 10  # of an account
 MAX_LISTED_COMMENTS = 100
 
@@ -72,13 +76,15 @@ class CommentStore:
     def __init__(self, database: StateDatabase) -> None:
         self._database = database
 
-    def add_comment(self, comment: RowComment) -> RowComment:
+    def add_comment(self, comment: RowComment, moderators: Collection[str] = ()) -> RowComment:
         """Store a new comment, and return it; a comment that comes twice while it waits is stored once.
 
         Parameters
         ----------
         comment
             The comment.
+        moderators
+            Accounts and groups that learn of it.
 
         Raises
         ------
@@ -102,6 +108,8 @@ class CommentStore:
                 raise TooManyRequestsError(message, remedy="send your comment later")
             stored_comment = replace(comment, number=get_next_number(connection, row_comments), at=now)
             connection.execute(sa.insert(row_comments).values(_comment_to_row(stored_comment)))
+            message = format_message("a new comment on {table} waits for a decision", comment.table)
+            announce_event(connection, _build_event(COMMENT_KIND, moderators, message, comment))
         return stored_comment
 
     def find_comment(self, table: str, number: int) -> RowComment | None:
@@ -162,6 +170,9 @@ class CommentStore:
                 raise PreconditionFailedError(
                     "somebody else has decided on the comment in the meantime", remedy="reload the page"
                 )
+            if comment.author not in {"", by}:
+                message = format_message("your comment on {table} is {state}", comment.table, format_message(state))
+                announce_event(connection, _build_event(COMMENT_DECIDED_KIND, (comment.author,), message, comment))
         return decided_comment
 
     def remove_author(self, account: str) -> None:
@@ -173,6 +184,11 @@ class CommentStore:
             connection.execute(sa.delete(row_comments).where(is_own, row_comments.c.state == WAITING))
             connection.execute(sa.update(row_comments).where(is_own).values(author=""))
             connection.execute(sa.update(row_comments).where(row_comments.c.by == account).values(by=""))
+
+
+def _build_event(kind: str, accounts: Collection[str], message: TranslatableMessage, comment: RowComment) -> SiteEvent:
+    path = f"/comments/{quote(comment.table, safe='')}"  # without the row, which the accounts may no longer see
+    return SiteEvent(kind=kind, accounts=accounts, message=message, path=path, table=comment.table)
 
 
 def _comment_to_row(comment: RowComment) -> dict[str, Any]:

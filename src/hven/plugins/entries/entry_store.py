@@ -9,11 +9,13 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import sqlalchemy as sa
 
 from hven.model.errors import PreconditionFailedError, TooManyRequestsError, format_message
 from hven.plugins.entries.store_tables import entries, entry_events
+from hven.site.api.events import SiteEvent, announce_event
 from hven.site.api.store_tables import get_next_number
 from hven.site.store import format_current_time
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 DRAFT, SUBMITTED, ACCEPTED, REFUSED, WITHDRAWN = "draft", "submitted", "accepted", "refused", "withdrawn"
 ENTRY_STATES = (DRAFT, SUBMITTED, ACCEPTED, REFUSED, WITHDRAWN)
+SUBMITTED_KIND, DECIDED_KIND = "entries.submitted", "entries.decided"  # of events
 MAX_OPEN_ENTRIES = 500  # drafts and submitted entries of an account
 LIST_PAGE_ENTRIES = 100
 _JSON_COLUMNS = ("row_values", "base_values", "warnings")
@@ -103,6 +106,8 @@ class EntryStep:
         Why, in the words of the account.
     digest
         Digest of the request.
+    moderators
+        Accounts and groups that learn of an entry that is submitted.
     changes
         Further attributes of the entry that change.
     """
@@ -113,6 +118,7 @@ class EntryStep:
     state: str
     reason: str = ""
     digest: str = ""
+    moderators: Collection[str] = field(default=(), compare=False)
     changes: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
 
@@ -266,6 +272,7 @@ def write_step(connection: sa.Connection, entry: TableEntry, step: EntryStep) ->
     if not connection.execute(update).rowcount:
         raise build_changed_entry_error()
     _insert_event(connection, entry.number, step, now)
+    _announce_step(connection, changed_entry, step)
     return changed_entry
 
 
@@ -290,6 +297,20 @@ def build_changed_entry_error() -> PreconditionFailedError:
         "somebody else has changed the entry in the meantime",
         remedy="open the entry again, and check whether your change still applies",
     )
+
+
+def _announce_step(connection: sa.Connection, entry: TableEntry, step: EntryStep) -> None:
+    """Announce a submission to the moderators, and a step of somebody else to the author."""
+    kind, accounts = DECIDED_KIND, [entry.author]
+    if entry.state == SUBMITTED:
+        kind, accounts = SUBMITTED_KIND, list(step.moderators)
+    elif step.by == entry.author or not entry.author:
+        return
+    message = format_message(
+        "entry {number} of {table} is {state}", entry.number, entry.table, format_message(entry.state)
+    )
+    path = f"/entries/{quote(entry.table, safe='')}/{entry.number}"
+    announce_event(connection, SiteEvent(kind=kind, accounts=accounts, message=message, path=path, table=entry.table))
 
 
 def _insert_event(connection: sa.Connection, entry_number: int, step: EntryStep, at: str) -> None:

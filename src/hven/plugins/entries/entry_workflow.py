@@ -117,6 +117,11 @@ class EntryTable:
         """Return whether a user decides on entries: those who may push rows into the table do."""
         return not principal.impersonator and client_writes.can_push(self.resource, self.source, principal)
 
+    @property
+    def moderators(self) -> frozenset[str]:
+        """The accounts and groups that decide on entries."""
+        return client_writes.list_writers(self.resource, self.source)
+
     def can_submit(self, principal: Principal) -> bool:
         """Return whether a user may propose rows."""
         if principal.name is None or principal.impersonator:
@@ -351,6 +356,7 @@ class EntryWorkflow:
             ],
             reason=request.reason.strip(),
             digest=digest,
+            moderators=self._entry_table.moderators,
         )
         if request.action in {SAVE, SUBMIT}:
             return self._save_or_submit(entry, request, step)

@@ -20,5 +20,11 @@ PLUGIN = PluginPackage(
     store_tables=StoreTables(
         names=("entries", "entry_events", "row_comments"), definitions="hven.plugins.entries.store_tables:TABLES"
     ),
+    event_kinds={
+        "entries.submitted": "hven.plugins.entries.event_kinds:SUBMITTED",
+        "entries.decided": "hven.plugins.entries.event_kinds:DECIDED",
+        "comments.new": "hven.plugins.entries.event_kinds:COMMENT",
+        "comments.decided": "hven.plugins.entries.event_kinds:COMMENT_DECIDED",
+    },
     account_removers=("hven.plugins.entries.account_removal:remove_account_contributions",),
 )

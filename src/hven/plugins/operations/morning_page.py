@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
+    from hven.site.auth import Principal
+
 PRIVATE_HEADERS = {"cache-control": "private, no-store"}
 ATOM_MEDIA_TYPE = "application/atom+xml"
 SHOWN_DAYS = 7
@@ -81,19 +83,28 @@ def _list_curated_collections(page_context: PageContext) -> set[str]:
     UnauthenticatedError, ForbiddenError
         There are none.
     """
-    principal = page_context.principal
-    if principal.is_anonymous:
+    if page_context.principal.is_anonymous:
         raise UnauthenticatedError("only curators may see this page", remedy="log in at /login")
-    resources = page_context.published_state.resources
-    portal_names = page_context.brand.collections or resources
-    names = {
-        name
-        for name, resource in resources.items()
-        if name in portal_names and can_edit_collection(principal, page_context.context, resource)
-    }
+    names = list_curated_collections(page_context.principal, page_context.context)
+    if page_context.brand.collections:
+        names &= set(page_context.brand.collections)
     if not names:
         raise ForbiddenError("only curators may see this page", remedy="ask to become a curator of a project")
     return names
+
+
+def list_curated_collections(principal: Principal, context: ServiceContext) -> set[str]:
+    """List the collections that a user may edit.
+
+    Parameters
+    ----------
+    principal
+        The user.
+    context
+        The context of the service.
+    """
+    resources = context.site.get_published_state().resources
+    return {name for name, resource in resources.items() if can_edit_collection(principal, context, resource)}
 
 
 def write_morning_feed(days: Sequence[CollectionDay], title: str, base_url: str) -> str:

@@ -11,6 +11,7 @@ PLUGIN = PluginPackage(
     pages="hven.plugins.operations.operations_page:PAGES",
     translations="hven.plugins.operations:texts",
     query_observers=("hven.plugins.operations.query_watch:QueryWatch",),
+    event_kinds={"operations.morning": "hven.plugins.operations.event_kinds:MORNING"},
     verbs={
         "doctor": Verb(
             function="hven.plugins.operations.doctor_verb:run_doctor",

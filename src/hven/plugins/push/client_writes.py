@@ -107,13 +107,25 @@ def can_push(resource: CollectionSpec, source: SourceSpec, principal: Principal)
     bool
         Always false for users without an account.
     """
+    writers = list_writers(resource, source)
+    if principal.name is None:
+        return False
+    return "owner" in principal.groups or principal.name in writers or bool(writers & principal.groups)
+
+
+def list_writers(resource: CollectionSpec, source: SourceSpec) -> frozenset[str]:
+    """List the accounts and groups that may write into a table, apart from the owner of the site.
+
+    Parameters
+    ----------
+    resource, source
+        As for `can_push`.
+    """
     writers_value = source.options.get("writers") or ()
     writers = {writers_value} if isinstance(writers_value, str) else {*writers_value}
     if not writers and resource.project is not None:
         writers = {f"project:{resource.project}:contributor"}
-    if principal.name is None:
-        return False
-    return "owner" in principal.groups or principal.name in writers or bool(writers & principal.groups)
+    return frozenset(writers)
 
 
 def choose_upload_path(site: Site, table_name: str, file_name: str) -> str:

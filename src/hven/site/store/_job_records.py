@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import sqlalchemy as sa
 
-from hven.model.errors import NotFoundError
+from hven.model.errors import NotFoundError, format_message
 from hven.site.store import _job_relations as job_relations
 from hven.site.store._database import (
     format_current_time,
@@ -22,6 +22,7 @@ from hven.site.store._database import (
     visits,
 )
 from hven.site.store._leases import get_process_holder, is_holder_dead
+from hven.site.store._site_events import SiteEvent, announce_event
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 REMOTE_PROGRESS_KEY = "remote"  # in a job's progress: the address of the remote job that does its work
 MAX_IDS_PER_STATEMENT = 500
 MAX_LISTED_CHILDREN = 1_000  # in the description of a job
+NOTIFY_PARAMETER = "NOTIFY"  # true: the owner of the job is told when it ends
+JOB_END_KIND = "jobs.end"  # of events
 job_columns = jobs.c
 # phases whose jobs in a queue are limited in number
 LIMITED_PHASES = ("PENDING", "QUEUED", "EXECUTING", "HELD", "SUSPENDED", "UNKNOWN")
@@ -648,6 +651,7 @@ class JobStore:
                 if phase == "ABORTED":
                     job_relations.cancel_descendants(connection, job.id)
                 _increment_job_version(connection)
+                _announce_job_end(connection, job, phase)
             return bool(update_result.rowcount)
 
     def requeue_job(self, job: JobRecord, *, is_attempt_counted: bool) -> bool:
@@ -777,6 +781,16 @@ class JobStore:
     def select_existing(self, job_ids: Sequence[str]) -> set[str]:
         """Return those of the ids that belong to a job."""
         return set(self.find_phases(job_ids))
+
+
+def _announce_job_end(connection: sa.Connection, job: JobRecord, phase: str) -> None:
+    """Announce the end of a job to its owner, if its parameter NOTIFY says so."""
+    wishes = [value for name, value in job.parameters if name.upper() == NOTIFY_PARAMETER]
+    if job.owner is None or not wishes or wishes[-1].lower() not in {"1", "true"}:
+        return
+    message = format_message("the job {id} ({type}) has ended: {phase}", job.run_id or job.id, job.type, phase)
+    event = SiteEvent(kind=JOB_END_KIND, accounts=(job.owner,), message=message, path=f"/jobs?job={job.id}")
+    announce_event(connection, event)
 
 
 def _build_visitor_exclusion(visitor: str | None) -> Sequence[sa.ColumnElement[bool]]:

@@ -1,0 +1,1 @@
+"""What plug-in packages use of this package, by topic. These names stay as they are."""

@@ -1,0 +1,1 @@
+"""Tell accounts what happened, by mail or webhook."""

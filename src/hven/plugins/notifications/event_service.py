@@ -1,0 +1,76 @@
+"""The service that records events and delivers them, as the core calls it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hven.model import plugins
+from hven.plugins.notifications.choice_store import ChoiceStore
+from hven.plugins.notifications.digests import find_digest_day, list_due_digests
+from hven.plugins.notifications.outbox import FAILED, Outbox, insert_event, is_wanted
+from hven.plugins.notifications.settings import get_notification_settings
+from hven.plugins.notifications.store_tables import notification_messages
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import sqlalchemy as sa
+
+    from hven.model.settings import Settings
+    from hven.site import Site
+    from hven.site.api.events import SiteEvent
+    from hven.site.store import StateStore
+
+DELIVERY_PLACE = "hven.plugins.notifications.delivery:deliver_notifications"  # only its process needs the module
+MAX_FAILURES_SHOWN = 5
+
+
+class NotificationService:
+    """Records events in the outbox, and delivers them: see `hven.site.api.events.EventService`."""
+
+    def record_event(self, connection: sa.Connection, event: SiteEvent) -> None:
+        """Record an event, if any account wants events of its kind."""
+        if is_wanted(connection, event.kind):
+            insert_event(connection, event)
+
+    def is_delivery_due(self, settings: Settings, store: StateStore) -> bool:
+        """Return whether there is anything to deliver now."""
+        channels = get_notification_settings(settings).channels
+        if not channels:
+            return False
+        if store.get_or_create(Outbox).has_due_work(channels):
+            return True
+        day = find_digest_day()
+        all_choices = store.get_or_create(ChoiceStore).list_choices()
+        return any(list_due_digests(choices, day) for choices in all_choices)
+
+    def deliver(self, settings: Settings) -> None:
+        """Deliver all that is due."""
+        deliver_notifications = plugins.load_named_object(DELIVERY_PLACE, "the plug-in package notifications")
+        deliver_notifications(settings)
+
+    def find_problems(self, store: StateStore) -> Sequence[str]:
+        """Describe the last messages that could not be delivered."""
+        messages = store.get_or_create(Outbox).list_messages(
+            notification_messages.c.state == FAILED, newest_first=True, limit=MAX_FAILURES_SHOWN
+        )
+        return [
+            f"a {message.channel} message to {message.account} could not be delivered: {message.error}"
+            for message in messages
+        ]
+
+
+def remove_account_notifications(site: Site, account: str) -> None:
+    """Delete what the package keeps of an account that is removed.
+
+    Parameters
+    ----------
+    site
+        The site.
+    account
+        Name of the account.
+    """
+    site.store.get_or_create(ChoiceStore).remove_account(account)
+
+
+EVENT_SERVICE = NotificationService()

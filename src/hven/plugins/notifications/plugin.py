@@ -1,0 +1,33 @@
+"""What this package adds: an outbox of events, the page ``/notifications``, and the verb ``hven notifications``."""
+
+from __future__ import annotations
+
+from hven.model.plugins import PluginPackage, StoreTables, Verb
+
+PLUGIN = PluginPackage(
+    name="notifications",
+    title="Tell accounts what happened, by mail or webhook",
+    settings={"notifications": "hven.plugins.notifications.settings:NOTIFICATIONS_SECTION"},
+    checks=("hven.plugins.notifications.settings:find_settings_faults",),
+    store_tables=StoreTables(
+        names=("notification_choices", "notification_events", "notification_messages"),
+        definitions="hven.plugins.notifications.store_tables:TABLES",
+    ),
+    event_kinds={"jobs.end": "hven.plugins.notifications.event_kinds:JOB_END"},
+    event_service="hven.plugins.notifications.event_service:EVENT_SERVICE",
+    account_removers=("hven.plugins.notifications.event_service:remove_account_notifications",),
+    pages="hven.plugins.notifications.portal_pages:PAGES",
+    translations="hven.plugins.notifications:texts",
+    verbs={
+        "notifications": Verb(
+            function="hven.plugins.notifications.verbs:notifications",
+            after="alerts",
+            examples=(
+                "hven notifications test --to anna@example.org",
+                "hven notifications list --undelivered",
+                "hven notifications list --limit 20 --json",
+            ),
+            group_help="Mail and webhook messages to accounts.",
+        ),
+    },
+)

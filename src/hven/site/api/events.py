@@ -1,0 +1,8 @@
+"""Announce events to accounts, and deliver them: by mail, for example."""
+
+from __future__ import annotations
+
+from hven.site._event_services import EventKind, EventService
+from hven.site.store._site_events import SiteEvent, announce_event
+
+__all__ = ["EventKind", "EventService", "SiteEvent", "announce_event"]
