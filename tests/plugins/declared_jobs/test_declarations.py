@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from hven.jobs import type_catalogue
+from hven.jobs.type_catalogue import find_declaration_faults
 from hven.model import plugins
 from hven.model.errors import DescriptorError, NotFoundError, ParamError
 from hven.model.params import collect_params
 from hven.model.settings import Settings
-from hven.plugins.declared_jobs.declaration_check import find_declaration_faults
 from hven.plugins.declared_jobs.program_runner import ProgramRunner
 from hven.plugins.declared_jobs.remote_jobs import RemoteJobRunner
 from job_programs import write_job_type as write

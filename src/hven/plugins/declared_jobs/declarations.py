@@ -1,8 +1,10 @@
 """Read the job types of a site: each ``jobs/NAME.yaml`` declares a program, or a service elsewhere."""
 
+import contextlib
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -47,6 +49,7 @@ from hven.sources.site_programs import PROGRAM_PATH
 TYPE_NAME_PATTERN = re.compile(r"[a-z][a-z0-9_-]{0,39}")
 PARAMETER_NAME_PATTERN = re.compile(r"[A-Z][A-Z0-9_]{0,39}")
 RESULT_NAME_PATTERN = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,39}")
+VALID_VERSIONS_DIRECTORY = "job-types"  # in the data directory: the last version of each file without faults
 RESERVED_PARAMETERS = ("PHASE", "RUNID", "ACTION", "DESTRUCTION", "EXECUTIONDURATION", "WAIT", "DEPENDS_ON", "PARENT")
 
 
@@ -210,10 +213,17 @@ class DeclaredJobTypes:
     def find_job_type(self, settings: Settings, type_name: str) -> JobDefinition | None:
         """Read one declaration; see `hven.jobs.JobTypeProvider`."""
         path = self._get_directory(settings) / f"{type_name}.yaml"
-        if not TYPE_NAME_PATTERN.fullmatch(type_name) or not path.is_file():
+        if not TYPE_NAME_PATTERN.fullmatch(type_name):
+            return None
+        valid_path = self._get_valid_version_path(settings, type_name)
+        if not path.is_file():
+            with contextlib.suppress(OSError):
+                valid_path.unlink(missing_ok=True)  # a new file with this name has no earlier version
             return None
         declared_type, faults = self._load_cached_declaration(path, settings)
-        if declared_type is None or faults:
+        if declared_type is None and valid_path.is_file():
+            declared_type, _ = self._load_cached_declaration(valid_path, settings)
+        if declared_type is None:
             raise DescriptorError(faults)
         return declared_type
 
@@ -224,6 +234,25 @@ class DeclaredJobTypes:
         if faults:
             raise DescriptorError(faults)
         return {job_type.name: job_type for job_type, _ in readings if job_type is not None}
+
+    def _get_valid_version_path(self, settings: Settings, type_name: str) -> Path:
+        return settings.data_directory / VALID_VERSIONS_DIRECTORY / self._kind.folder / f"{type_name}.yaml"
+
+    def _keep_valid_version(self, path: Path, settings: Settings) -> None:
+        """Keep a copy of a file without faults, for all processes of the site."""
+        valid_path = self._get_valid_version_path(settings, path.stem)
+        # a site without data has no server, and whoever cannot write there is not its server
+        if path == valid_path or not settings.data_directory.is_dir():
+            return
+        with contextlib.suppress(OSError):
+            text = path.read_bytes()
+            if valid_path.is_file() and valid_path.read_bytes() == text:
+                return
+            valid_path.parent.mkdir(parents=True, exist_ok=True)
+            number, temporary_name = tempfile.mkstemp(dir=valid_path.parent)
+            with os.fdopen(number, "wb") as file:
+                file.write(text)
+            Path(temporary_name).replace(valid_path)
 
     def _load_cached_declaration(self, path: Path, settings: Settings) -> tuple[JobDefinition | None, list[Fault]]:
         """Read a declaration, or return the cached result if the file is unchanged."""
@@ -237,6 +266,8 @@ class DeclaredJobTypes:
         # a fault may disappear without a change of the file, such as a program that did not exist
         if cached_reading is None or cached_reading[0] != file_stamp or cached_reading[2]:
             reading = self._parse_declaration_file(path, display_path, settings)
+            if reading[0] is not None:
+                self._keep_valid_version(path, settings)
             cached_reading = self._cache[path] = (file_stamp, *reading)
         return cached_reading[1:]
 
