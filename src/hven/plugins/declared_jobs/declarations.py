@@ -42,6 +42,7 @@ from hven.plugins.declared_jobs.function_signatures import (
     build_function_arguments,
     read_function_signature,
 )
+from hven.plugins.declared_jobs.program_limits import DEFAULT_DISK_BYTES, DEFAULT_PROCESS_LIMIT
 from hven.plugins.declared_jobs.program_runner import PLACEHOLDER_PATTERN, ProgramOutputFile, ProgramRunner
 from hven.plugins.declared_jobs.remote_jobs import DEFAULT_RESULT_LIMIT_BYTES, RemoteJobRunner
 from hven.sources.site_programs import PROGRAM_PATH
@@ -50,6 +51,7 @@ TYPE_NAME_PATTERN = re.compile(r"[a-z][a-z0-9_-]{0,39}")
 PARAMETER_NAME_PATTERN = re.compile(r"[A-Z][A-Z0-9_]{0,39}")
 RESULT_NAME_PATTERN = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,39}")
 VALID_VERSIONS_DIRECTORY = "job-types"  # in the data directory: the last version of each file without faults
+LOCK_PATTERN = re.compile("sha256:[0-9a-f]{64}")
 RESERVED_PARAMETERS = ("PHASE", "RUNID", "ACTION", "DESTRUCTION", "EXECUTIONDURATION", "WAIT", "DEPENDS_ON", "PARENT")
 
 
@@ -133,7 +135,9 @@ class JobLimitSection(DescriptorSection):
     memory: RetypedText
     "address space of each process of the program, such as 2 GiB"
     disk: RetypedText
-    "maximum size of each file that the program writes, or of each result that Hven fetches, such as 1 GiB"
+    "maximum size of all files and output of the program (default: 10 GiB), or of each result that Hven fetches"
+    processes: Annotated[int, Field(ge=1)]
+    "maximum number of processes of the program (default: 256)"
     running: Annotated[int, Field(ge=1)]
     "maximum number of jobs that run at the same time on the whole site"
     waiting: Annotated[int, Field(ge=1)]
@@ -163,6 +167,8 @@ class JobTypeSection(DescriptorSection):
     "results of a job, as 'name: file'"
     environment: dict[str, RetypedText]
     "environment variables for the program. Hven replaces $NAME with the variable NAME of the server's environment"
+    lock: Text
+    "digest of the program and its packages, from `environment` in the jobInfo of a job; others fail"
     limits: JobLimitSection
     "what a job may use"
 
@@ -318,7 +324,7 @@ def _build_job_type(
         return None
     type_key, excluded_keys = type_keys[0], ["send"]
     if type_key == "remote":
-        excluded_keys = ["results", "environment"]
+        excluded_keys = ["results", "environment", "lock"]
     for key in excluded_keys:
         if key in fields.places:
             faults.add_error(f"'{key}' cannot be combined with '{type_key}'", fields.places[key], f"remove '{key}'")
@@ -337,7 +343,9 @@ def _build_job_type(
             environment={str(key): str(value) for key, value in fields.get("environment", {}).items()},
             cpu_limit_seconds=limits.get("cpu"),
             memory_limit_bytes=sizes["memory"],
-            file_limit_bytes=sizes["disk"],
+            disk_limit_bytes=sizes["disk"] or DEFAULT_DISK_BYTES,
+            process_limit=limits.get("processes", DEFAULT_PROCESS_LIMIT),
+            lock=_parse_lock(fields, faults),
         )
     elif "command" in fields:
         runner = _build_program_runner(fields, params, files, limits, sizes=sizes, settings=settings, faults=faults)
@@ -483,6 +491,19 @@ def _parse_size_limit(text: LocatedYamlScalar | None, key_path: str, faults: Fau
     return None
 
 
+def _parse_lock(fields: LocatedKeyValues, faults: FaultCollector) -> str:
+    if "lock" not in fields:
+        return ""
+    text = str(fields["lock"])
+    if not LOCK_PATTERN.fullmatch(text):
+        faults.add_error(
+            f"lock must be the digest of an environment, not {text!r:.80}",
+            fields.places["lock"],
+            "write sha256: and 64 digits, as jobInfo of a job has them",
+        )
+    return text
+
+
 def _build_program_runner(
     fields: LocatedKeyValues,
     params: Mapping[str, Param],
@@ -512,7 +533,9 @@ def _build_program_runner(
         environment=environment,
         cpu_limit_seconds=limits.get("cpu"),
         memory_limit_bytes=sizes["memory"],
-        file_limit_bytes=sizes["disk"],
+        disk_limit_bytes=sizes["disk"] or DEFAULT_DISK_BYTES,
+        process_limit=limits.get("processes", DEFAULT_PROCESS_LIMIT),
+        lock=_parse_lock(fields, faults),
     )
 
 
