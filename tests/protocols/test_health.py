@@ -138,7 +138,7 @@ def test_all_is_well_in_every_form(reader: Client) -> None:
     body = parse_json(reader.get("/health"))
     assert (body["status"], body["variant"], body["tables"], body["problems"]) == ("ok", "blue", 1, 0)
     assert {check["name"]: check["state"] for check in body["checks"]} == dict.fromkeys(
-        ("holdings", "engines", "store", "clock", "disk", "settings", "descriptors", "counts"), "ok"
+        ("holdings", "engines", "store", "clock", "disk", "settings", "descriptors", "job_types", "counts"), "ok"
     )
     (collection,) = body["collections"]
     assert (collection["collection"], collection["state"], collection["rows"], collection["failures"]) == (

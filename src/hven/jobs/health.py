@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from hven.engines import LiveRelation, Snapshot
 from hven.ingest.api.runs import find_stale_table_warnings
 from hven.ingest.watermarks import unpack_watermark
+from hven.jobs import type_catalogue
 from hven.jobs._redaction import SecretRedactor
 from hven.jobs.schedule_planning import build_recurrence, compute_stale_time, format_unix_timestamp
 from hven.model import RetryBackoffLog
@@ -75,6 +76,7 @@ OUTDATED_SETTINGS_REASON = "hven.toml has changed since the server started; a re
 CLOCK_AHEAD_REASON = "the machine's clock has jumped ahead; for a day, Hven deletes no expired data"
 INVALID_SETTINGS_REASON = "hven.toml has faults; the previous settings apply"
 INVALID_DESCRIPTOR_REASON = "a descriptor has faults; its last valid version is used"
+INVALID_JOB_TYPE_REASON = "the declaration of a job type has faults; its last valid version is used, if there is one"
 COUNT_FAILURE_REASON = "some counts for the pages failed; Hven will repeat them"
 MISSING_DESCRIPTOR_REASON = "a descriptor has faults and no earlier valid version, so its collection has no page"
 
@@ -400,6 +402,7 @@ class SiteHealthMonitor:
             _check_disk_space(site),
             _check_unapplied_settings(site, redactor),
             self._check_descriptors(published_state),
+            self._check_job_types(),
             self._check_count_failures(),
         ]
 
@@ -412,6 +415,12 @@ class SiteHealthMonitor:
         ]
         text = self.get_redactor().redact_text("; ".join(failure_texts))
         return _build_check_result("counts", "warning" if failures else None, text, COUNT_FAILURE_REASON)
+
+    def _check_job_types(self) -> HealthCheckResult:
+        """Report the declarations of job types with faults."""
+        faults = list(type_catalogue.find_declaration_faults(self._site.settings))
+        text = self.get_redactor().redact_text("; ".join(map(str, faults[:MAX_FAILURES_SHOWN])))
+        return _build_check_result("job_types", "warning" if faults else None, text, INVALID_JOB_TYPE_REASON)
 
     def _check_descriptors(self, published_state: PublishedState) -> HealthCheckResult:
         """Report the descriptors with faults, by name."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
 from hven.model import plugins
@@ -34,7 +35,7 @@ class JobTypeProvider(Protocol):
         """
 
     def find_job_type(self, settings: Settings, type_name: str) -> JobDefinition | None:
-        """Find a type.
+        """Find a type. If its declaration has faults, this is its last version without faults.
 
         Parameters
         ----------
@@ -51,7 +52,7 @@ class JobTypeProvider(Protocol):
         Raises
         ------
         DescriptorError
-            The declaration has faults.
+            The declaration has faults, and no earlier version is known.
         """
 
     def load_job_types(self, settings: Settings) -> Mapping[str, JobDefinition]:
@@ -131,8 +132,25 @@ def load_all_job_types(settings: Settings) -> dict[str, JobDefinition]:
     return job_types
 
 
+def find_served_job_type(settings: Settings, type_name: str) -> JobDefinition | None:
+    """Find a job type whose jobs clients can create at ``/jobs`` now; None if there is none, or if it has faults.
+
+    Parameters
+    ----------
+    settings
+        Settings of the site.
+    type_name
+        Name of the type, as a client gave it.
+    """
+    with suppress(DescriptorError, NotFoundError):
+        job_type = find_job_type(settings, type_name)
+        if job_type.is_served:
+            return job_type
+    return None
+
+
 def load_served_job_types(settings: Settings) -> dict[str, JobDefinition]:
-    """Load the job types whose jobs clients can create at ``/jobs``.
+    """Load the job types of `find_served_job_type`.
 
     Parameters
     ----------
@@ -143,13 +161,9 @@ def load_served_job_types(settings: Settings) -> dict[str, JobDefinition]:
     -------
     types
         The definitions by name.
-
-    Raises
-    ------
-    DescriptorError
-        Declarations have faults; the error has all of them.
     """
-    return {name: kind for name, kind in load_all_job_types(settings).items() if kind.is_served}
+    found_types = (find_served_job_type(settings, name) for name in _list_type_names(settings))
+    return {job_type.name: job_type for job_type in found_types if job_type is not None}
 
 
 def map_running_job_limits(settings: Settings) -> dict[str, int]:
@@ -167,9 +181,8 @@ def map_running_job_limits(settings: Settings) -> dict[str, int]:
     limits
         By the name of the type.
     """
-    declared_names = [name for provider in _iterate_providers() for name in provider.list_names(settings)]
     limits_by_type = {}
-    for name in (*plugins.list_plugins("jobs"), *declared_names):
+    for name in _list_type_names(settings):
         try:
             running_limit = find_job_type(settings, name).quota.running_limit
         except (DescriptorError, NotFoundError):
@@ -177,6 +190,28 @@ def map_running_job_limits(settings: Settings) -> dict[str, int]:
         if running_limit is not None:
             limits_by_type[name] = running_limit
     return limits_by_type
+
+
+def find_declaration_faults(settings: Settings) -> Iterator[Fault]:
+    """Find the faults of the present declarations.
+
+    Parameters
+    ----------
+    settings
+        Settings of the site.
+
+    Yields
+    ------
+    fault
+        A fault of a declaration.
+    """
+    if not settings.job_types_directory.is_dir():
+        return
+    for provider in _iterate_providers():
+        try:
+            provider.load_job_types(settings)
+        except DescriptorError as error:
+            yield from error.faults
 
 
 def find_unused_type_faults(settings: Settings) -> Iterator[Fault]:
@@ -195,6 +230,11 @@ def find_unused_type_faults(settings: Settings) -> Iterator[Fault]:
     for type_name, package_name in _iterate_unused_types(settings):
         error = plugins.build_unused_package_error(type_name, package_name)
         yield Fault(message=f"the job type {error.message}", remedy=error.remedy, severity="warning")
+
+
+def _list_type_names(settings: Settings) -> list[str]:
+    declared_names = [name for provider in _iterate_providers() for name in provider.list_names(settings)]
+    return [*plugins.list_plugins("jobs"), *declared_names]
 
 
 def _iterate_providers(packages: Iterable[PluginPackage] | None = None) -> Iterator[JobTypeProvider]:

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from hven.jobs import type_catalogue
+from hven.jobs.type_catalogue import find_declaration_faults
 from hven.model import plugins
 from hven.model.errors import DescriptorError, NotFoundError, ParamError
 from hven.model.params import collect_params
 from hven.model.settings import Settings
-from hven.plugins.declared_jobs.declaration_check import find_declaration_faults
 from hven.plugins.declared_jobs.program_runner import ProgramRunner
 from hven.plugins.declared_jobs.remote_jobs import RemoteJobRunner
 from job_programs import write_job_type as write
@@ -55,7 +55,7 @@ def test_what_is_declared_is_what_is_offered(tmp_path: Path) -> None:
     assert (smooth.title, smooth.access, smooth.files) == ("Smooth an image", "private", ("IMAGE",))
     assert (smooth.quota.running_limit, smooth.quota.waiting_limit, smooth.quota.duration_limit_seconds) == (2, 20, 600)
     assert isinstance(smooth.run, ProgramRunner)
-    assert (smooth.run.memory_limit_bytes, smooth.run.cpu_limit_seconds, smooth.run.file_limit_bytes) == (
+    assert (smooth.run.memory_limit_bytes, smooth.run.cpu_limit_seconds, smooth.run.disk_limit_bytes) == (
         2 << 30,
         500,
         1 << 30,

@@ -13,9 +13,9 @@ from pyarrow import parquet
 from hven.jobs import type_catalogue
 from hven.jobs._worker import run_next_job
 from hven.jobs.job_service import JobRequester, JobService
+from hven.jobs.type_catalogue import find_declaration_faults
 from hven.model.errors import ParamError
 from hven.model.params import RequestParams, UploadedFile, collect_params
-from hven.plugins.declared_jobs.declaration_check import find_declaration_faults
 from hven.plugins.declared_jobs.function_signatures import SignatureError, read_function_signature
 from hven.site import Site
 from hven.site.auth import Principal

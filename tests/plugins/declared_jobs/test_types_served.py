@@ -117,3 +117,20 @@ def test_values_that_cannot_be_are_refused_at_once(server: Server) -> None:
     path = headers["location"].removeprefix(server.url)
     status, _, body = server.post(f"{path}/phase", PHASE="RUN")
     assert (status, b"the file NUMBERS is missing" in body) == (400, True)
+
+
+def test_all_processes_of_a_running_server_know_a_new_type(server: Server) -> None:
+    path = write_job_type(server.site, "late", "title: Late\ncommand: [./late.py]\n", late_py="print(7)")
+    try:
+        for _ in range(8):  # each on a connection of its own, so that several workers answer
+            assert [kind["name"] for kind in json.loads(server.get("/jobs")[2])["types"]] == ["late", "sum"]
+        status, headers, _ = server.post("/jobs/late", PHASE="RUN")
+        assert status == 303
+        job = headers["location"].partition("/jobs/")[2]
+        assert server.get(f"/jobs/{job}/phase?WAIT=60&PHASE=QUEUED")[0] == 200
+        while server.get(f"/jobs/{job}/phase")[2] in {b"QUEUED", b"EXECUTING"}:
+            server.get(f"/jobs/{job}?WAIT=5")
+        assert server.get(f"/jobs/{job}/results/stdout")[2] == b"7\n"
+    finally:
+        path.unlink()
+    assert server.get("/jobs/late")[0] == 404

@@ -6,7 +6,7 @@ import pytest
 from list_sites import PLAIN_LIST, write_list_type
 
 from hven.jobs import type_catalogue
-from hven.plugins.declared_jobs.declaration_check import find_declaration_faults
+from hven.jobs.type_catalogue import find_declaration_faults
 from hven.plugins.fanout.list_declarations import LIST_TYPES
 from hven.site import Site
 from job_programs import ECHO_PROGRAM, write_job_type

@@ -1,8 +1,10 @@
 """Read the job types of a site: each ``jobs/NAME.yaml`` declares a program, or a service elsewhere."""
 
+import contextlib
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -40,6 +42,7 @@ from hven.plugins.declared_jobs.function_signatures import (
     build_function_arguments,
     read_function_signature,
 )
+from hven.plugins.declared_jobs.program_limits import DEFAULT_DISK_BYTES, DEFAULT_PROCESS_LIMIT
 from hven.plugins.declared_jobs.program_runner import PLACEHOLDER_PATTERN, ProgramOutputFile, ProgramRunner
 from hven.plugins.declared_jobs.remote_jobs import DEFAULT_RESULT_LIMIT_BYTES, RemoteJobRunner
 from hven.sources.site_programs import PROGRAM_PATH
@@ -47,6 +50,8 @@ from hven.sources.site_programs import PROGRAM_PATH
 TYPE_NAME_PATTERN = re.compile(r"[a-z][a-z0-9_-]{0,39}")
 PARAMETER_NAME_PATTERN = re.compile(r"[A-Z][A-Z0-9_]{0,39}")
 RESULT_NAME_PATTERN = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,39}")
+VALID_VERSIONS_DIRECTORY = "job-types"  # in the data directory: the last version of each file without faults
+LOCK_PATTERN = re.compile("sha256:[0-9a-f]{64}")
 RESERVED_PARAMETERS = ("PHASE", "RUNID", "ACTION", "DESTRUCTION", "EXECUTIONDURATION", "WAIT", "DEPENDS_ON", "PARENT")
 
 
@@ -130,7 +135,9 @@ class JobLimitSection(DescriptorSection):
     memory: RetypedText
     "address space of each process of the program, such as 2 GiB"
     disk: RetypedText
-    "maximum size of each file that the program writes, or of each result that Hven fetches, such as 1 GiB"
+    "maximum size of all files and output of the program (default: 10 GiB), or of each result that Hven fetches"
+    processes: Annotated[int, Field(ge=1)]
+    "maximum number of processes of the program (default: 256)"
     running: Annotated[int, Field(ge=1)]
     "maximum number of jobs that run at the same time on the whole site"
     waiting: Annotated[int, Field(ge=1)]
@@ -160,6 +167,8 @@ class JobTypeSection(DescriptorSection):
     "results of a job, as 'name: file'"
     environment: dict[str, RetypedText]
     "environment variables for the program. Hven replaces $NAME with the variable NAME of the server's environment"
+    lock: Text
+    "digest of the program and its packages, from `environment` in the jobInfo of a job; others fail"
     limits: JobLimitSection
     "what a job may use"
 
@@ -210,10 +219,17 @@ class DeclaredJobTypes:
     def find_job_type(self, settings: Settings, type_name: str) -> JobDefinition | None:
         """Read one declaration; see `hven.jobs.JobTypeProvider`."""
         path = self._get_directory(settings) / f"{type_name}.yaml"
-        if not TYPE_NAME_PATTERN.fullmatch(type_name) or not path.is_file():
+        if not TYPE_NAME_PATTERN.fullmatch(type_name):
+            return None
+        valid_path = self._get_valid_version_path(settings, type_name)
+        if not path.is_file():
+            with contextlib.suppress(OSError):
+                valid_path.unlink(missing_ok=True)  # a new file with this name has no earlier version
             return None
         declared_type, faults = self._load_cached_declaration(path, settings)
-        if declared_type is None or faults:
+        if declared_type is None and valid_path.is_file():
+            declared_type, _ = self._load_cached_declaration(valid_path, settings)
+        if declared_type is None:
             raise DescriptorError(faults)
         return declared_type
 
@@ -224,6 +240,25 @@ class DeclaredJobTypes:
         if faults:
             raise DescriptorError(faults)
         return {job_type.name: job_type for job_type, _ in readings if job_type is not None}
+
+    def _get_valid_version_path(self, settings: Settings, type_name: str) -> Path:
+        return settings.data_directory / VALID_VERSIONS_DIRECTORY / self._kind.folder / f"{type_name}.yaml"
+
+    def _keep_valid_version(self, path: Path, settings: Settings) -> None:
+        """Keep a copy of a file without faults, for all processes of the site."""
+        valid_path = self._get_valid_version_path(settings, path.stem)
+        # a site without data has no server, and whoever cannot write there is not its server
+        if path == valid_path or not settings.data_directory.is_dir():
+            return
+        with contextlib.suppress(OSError):
+            text = path.read_bytes()
+            if valid_path.is_file() and valid_path.read_bytes() == text:
+                return
+            valid_path.parent.mkdir(parents=True, exist_ok=True)
+            number, temporary_name = tempfile.mkstemp(dir=valid_path.parent)
+            with os.fdopen(number, "wb") as file:
+                file.write(text)
+            Path(temporary_name).replace(valid_path)
 
     def _load_cached_declaration(self, path: Path, settings: Settings) -> tuple[JobDefinition | None, list[Fault]]:
         """Read a declaration, or return the cached result if the file is unchanged."""
@@ -237,6 +272,8 @@ class DeclaredJobTypes:
         # a fault may disappear without a change of the file, such as a program that did not exist
         if cached_reading is None or cached_reading[0] != file_stamp or cached_reading[2]:
             reading = self._parse_declaration_file(path, display_path, settings)
+            if reading[0] is not None:
+                self._keep_valid_version(path, settings)
             cached_reading = self._cache[path] = (file_stamp, *reading)
         return cached_reading[1:]
 
@@ -287,7 +324,7 @@ def _build_job_type(
         return None
     type_key, excluded_keys = type_keys[0], ["send"]
     if type_key == "remote":
-        excluded_keys = ["results", "environment"]
+        excluded_keys = ["results", "environment", "lock"]
     for key in excluded_keys:
         if key in fields.places:
             faults.add_error(f"'{key}' cannot be combined with '{type_key}'", fields.places[key], f"remove '{key}'")
@@ -306,7 +343,9 @@ def _build_job_type(
             environment={str(key): str(value) for key, value in fields.get("environment", {}).items()},
             cpu_limit_seconds=limits.get("cpu"),
             memory_limit_bytes=sizes["memory"],
-            file_limit_bytes=sizes["disk"],
+            disk_limit_bytes=sizes["disk"] or DEFAULT_DISK_BYTES,
+            process_limit=limits.get("processes", DEFAULT_PROCESS_LIMIT),
+            lock=_parse_lock(fields, faults),
         )
     elif "command" in fields:
         runner = _build_program_runner(fields, params, files, limits, sizes=sizes, settings=settings, faults=faults)
@@ -452,6 +491,19 @@ def _parse_size_limit(text: LocatedYamlScalar | None, key_path: str, faults: Fau
     return None
 
 
+def _parse_lock(fields: LocatedKeyValues, faults: FaultCollector) -> str:
+    if "lock" not in fields:
+        return ""
+    text = str(fields["lock"])
+    if not LOCK_PATTERN.fullmatch(text):
+        faults.add_error(
+            f"lock must be the digest of an environment, not {text!r:.80}",
+            fields.places["lock"],
+            "write sha256: and 64 digits, as jobInfo of a job has them",
+        )
+    return text
+
+
 def _build_program_runner(
     fields: LocatedKeyValues,
     params: Mapping[str, Param],
@@ -481,7 +533,9 @@ def _build_program_runner(
         environment=environment,
         cpu_limit_seconds=limits.get("cpu"),
         memory_limit_bytes=sizes["memory"],
-        file_limit_bytes=sizes["disk"],
+        disk_limit_bytes=sizes["disk"] or DEFAULT_DISK_BYTES,
+        process_limit=limits.get("processes", DEFAULT_PROCESS_LIMIT),
+        lock=_parse_lock(fields, faults),
     )
 
 

@@ -16,6 +16,15 @@ from typing import TYPE_CHECKING
 
 from hven.jobs import JobFailedError
 from hven.model.errors import OperationCancelledError, ParamError, ServiceError, StorageError
+from hven.plugins.declared_jobs.environment_record import compute_environment_digest
+from hven.plugins.declared_jobs.program_limits import (
+    CHECK_INTERVAL_SECONDS,
+    DEFAULT_DISK_BYTES,
+    DEFAULT_PROCESS_LIMIT,
+    ProgramWatch,
+    measure_files,
+    redact_file,
+)
 from hven.sources.site_programs import start_supervised_program
 
 if TYPE_CHECKING:
@@ -65,8 +74,14 @@ class ProgramRunner:
     environment
         Variables in addition to PATH, LANG, HOME and TMPDIR (the last two are its directory). A value ``$NAME`` stands
         for a variable of this service.
-    cpu_limit_seconds, memory_limit_bytes, file_limit_bytes
-        Limits of processor time, of address space, and of the size of each file; None: no limit.
+    cpu_limit_seconds, memory_limit_bytes
+        Limits of processor time and of address space; None: no limit.
+    disk_limit_bytes
+        Maximum size of all files and of the output together, and of each of them.
+    process_limit
+        Maximum number of processes.
+    lock
+        The digest that the environment must have; empty: any.
     """
 
     argv: Sequence[str | tuple[str, ...]]
@@ -76,7 +91,9 @@ class ProgramRunner:
     environment: Mapping[str, str] = field(default_factory=dict)
     cpu_limit_seconds: int | None = None
     memory_limit_bytes: int | None = None
-    file_limit_bytes: int | None = None
+    disk_limit_bytes: int = DEFAULT_DISK_BYTES
+    process_limit: int = DEFAULT_PROCESS_LIMIT
+    lock: str = ""
 
     def __call__(self, running_job: RunningJob) -> None:
         """Run the program for a job.
@@ -97,11 +114,22 @@ class ProgramRunner:
                 if name in self.files:
                     input_paths[name] = _link_input_file(name, path, run_directory)
             arguments = self.build_arguments(running_job.params, input_paths)
+            self._record_environment(running_job)
             self._run_program(running_job, run_directory, arguments)
         except OSError as error:
             raise StorageError(f"the program's directory cannot be used: {error.strerror}") from error
         finally:
             shutil.rmtree(run_directory, ignore_errors=True)
+
+    def _record_environment(self, running_job: RunningJob) -> None:
+        """Record the digest of the environment, and compare it with the lock of the declaration."""
+        digest = compute_environment_digest(self.argv)
+        running_job.report_progress(environment=digest)
+        if self.lock and digest != self.lock:
+            raise JobFailedError(
+                f"the environment of the program has changed: its digest is {digest}, but the lock is {self.lock}",
+                remedy="restore the program and the packages, or write the new digest as 'lock' into the declaration",
+            )
 
     def build_arguments(self, params: RequestParams, input_paths: Mapping[str, str]) -> list[str]:
         """Build the arguments of the program.
@@ -145,12 +173,13 @@ class ProgramRunner:
         limits = {
             "RLIMIT_CPU": self.cpu_limit_seconds,
             "RLIMIT_AS": self.memory_limit_bytes,
-            "RLIMIT_FSIZE": self.file_limit_bytes,
+            "RLIMIT_FSIZE": self.disk_limit_bytes,
         }
         attempt = running_job.job.attempts
         output_paths = {name: running_job.directory / f".{name}-{attempt}" for name in ("stdout", "stderr")}
+        environment = _resolve_environment(self.environment)
+        given_bytes, _ = measure_files(run_directory)
         with output_paths["stdout"].open("wb") as stdout, output_paths["stderr"].open("wb") as stderr:
-            environment = _resolve_environment(self.environment)
             process = start_supervised_program(
                 arguments, run_directory, stdout, stderr, environment=environment, limits=limits
             )
@@ -159,13 +188,24 @@ class ProgramRunner:
             raise ServiceError("a program was started without a pipe")
         try:
             running_job.set_stop_function(lambda: _close_stream(supervisor_pipe))
-            exit_code = _wait_for_program(running_job, process, output_paths)
+            watch = ProgramWatch(
+                supervisor_pid=process.pid,
+                directory=run_directory,
+                output_paths=tuple(output_paths.values()),
+                disk_limit_bytes=self.disk_limit_bytes + given_bytes,
+                process_limit=self.process_limit,
+            )
+            exit_code, excess = _wait_for_program(running_job, process, output_paths, watch)
         finally:
             _close_stream(supervisor_pipe)
             process.wait()
             self._save_output_as_results(running_job, output_paths)
         if running_job.stopped.is_set():
             raise OperationCancelledError("the job was stopped")
+        if excess is not None:
+            raise JobFailedError(
+                f"the program was stopped, because {excess}", remedy="request less, or ask the site to raise the limit"
+            )
         if exit_code:
             stderr_path = running_job.directory / f"stderr-{attempt}.txt"
             raise JobFailedError(
@@ -185,9 +225,11 @@ class ProgramRunner:
                 )
 
     def _save_output_as_results(self, running_job: RunningJob, output_paths: Mapping[str, Path]) -> None:
-        """Make the output of the program results, unless it is empty."""
+        """Make the output of the program results, unless it is empty; without values of this service's environment."""
+        secrets = [os.environ.get(value[1:], "") for value in self.environment.values() if value.startswith("$")]
         for name, path in output_paths.items():
             if path.stat().st_size:
+                redact_file(path, secrets)
                 running_job.adopt_file_as_result(name, path, media_type="text/plain; charset=utf-8", extension=".txt")
             else:
                 path.unlink()
@@ -249,9 +291,10 @@ def _resolve_environment(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def _wait_for_program(
-    running_job: RunningJob, process: subprocess.Popen[bytes], output_paths: Mapping[str, Path]
-) -> int:
-    """Wait until the program ends, and report the progress that it writes."""
+    running_job: RunningJob, process: subprocess.Popen[bytes], output_paths: Mapping[str, Path], watch: ProgramWatch
+) -> tuple[int, str | None]:
+    """Wait until the program ends or exceeds a limit, and report the progress that it writes."""
+    next_check = time.monotonic()
     with output_paths["stdout"].open("rb") as file:
         incomplete_line = b""
         while True:
@@ -260,8 +303,16 @@ def _wait_for_program(
             except subprocess.TimeoutExpired:
                 exit_code = None
             incomplete_line = _report_program_progress(running_job, file, incomplete_line)
+            check_start = time.monotonic()
+            if exit_code is None and check_start >= next_check:
+                excess = watch.find_excess()
+                if excess is not None:
+                    return 0, excess
+                # a check of many files takes a tenth of the time at most
+                duration = time.monotonic() - check_start
+                next_check = check_start + max(CHECK_INTERVAL_SECONDS, 10 * duration)
             if exit_code is not None:
-                return exit_code
+                return exit_code, None
 
 
 def _report_program_progress(running_job: RunningJob, output_file: BinaryIO, incomplete_line: bytes) -> bytes:

@@ -10,6 +10,7 @@ from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode
@@ -22,8 +23,10 @@ from hven.jobs import type_catalogue
 from hven.jobs.job_service import FINAL_PHASES, JobRequester, JobService, get_job_directory
 from hven.model.errors import ForbiddenError, NotFoundError, ParamError
 from hven.model.params import collect_params
+from hven.plugins.fanout.child_jobs import compute_child_id, name_child_queue
 from hven.plugins.fanout.list_rows import LIST_PARAMETER, TABLE_PARAMETER, write_lines
 from hven.plugins.fanout.list_runner import ListRunner, find_list_jobs, load_stored_rows
+from hven.plugins.fanout.list_steps import write_child_name
 from hven.portal.api.pages import (
     VARY_HEADERS,
     PortalPages,
@@ -159,16 +162,33 @@ class ListRowsPage(JobListRows):
     shown_rows: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class _OpenList:
-    """A list job with the function of its type, its rows and the last jobs of its steps."""
+    """A list job with the function of its type and its rows."""
 
     service: JobService
     job: JobRecord
     runner: ListRunner
     title: str
     rows: Sequence[Sequence[str]]
-    last_jobs: Mapping[tuple[str, int], StepJob]
+
+    @cached_property
+    def last_jobs(self) -> Mapping[tuple[str, int], StepJob]:
+        """The last jobs of all steps: a list can have 10,000 rows, so that they take a tenth of a second."""
+        return find_list_jobs(self.service.site.store.jobs, self.job.id, self.runner.steps)
+
+    def count_phases(self) -> Mapping[str, int]:
+        """Count the last jobs by their phases."""
+        if self.runner.retry_count:
+            return Counter(step_job.phase for step_job in self.last_jobs.values())
+        return self.service.site.store.jobs.count_by_phase(name_child_queue(self.job.id))
+
+    def find_last_job_id(self, step_name: str, row: int) -> str | None:
+        """Find the last job of a step for a row; None: there is none yet."""
+        if not self.runner.retry_count:
+            return compute_child_id(self.job.id, write_child_name(step_name, row, 1))
+        step_job = self.last_jobs.get((step_name, row))
+        return None if step_job is None else step_job.id
 
     @property
     def is_active(self) -> bool:
@@ -268,7 +288,6 @@ class ListPages:
             runner=job_type.run,
             title=job_type.title,
             rows=load_stored_rows(get_job_directory(site.settings, job.id)) or [],
-            last_jobs=find_list_jobs(site.store.jobs, job.id, job_type.run.steps),
         )
 
     def _describe_rows(self, request: Request, open_list: _OpenList) -> JobListRows:
@@ -284,12 +303,12 @@ class ListPages:
             pairs = {name: text for name, text in (("phase", phase), ("from", str(new_offset or ""))) if text}
             return f"{base}/job-lists/{job.id}" + (f"?{urlencode(pairs)}" if pairs else "")
 
-        phase_counts = Counter(step_job.phase for step_job in open_list.last_jobs.values())
+        phase_counts = open_list.count_phases()
         counts = [("", len(open_list.rows), build_address("", 0), not shown_phase)]
         counts += [
-            (phase, phase_counts[phase], build_address(phase, 0), phase == shown_phase)
+            (phase, phase_counts.get(phase, 0), build_address(phase, 0), phase == shown_phase)
             for phase in PHASE_ORDER
-            if phase_counts[phase]
+            if phase_counts.get(phase)
         ]
         last = offset + len(shown_numbers)
         share = 1.0 if job.phase == "COMPLETED" else float(job.progress.get("share") or 0)
@@ -314,11 +333,11 @@ class ListPages:
     def _describe_row(self, number: int, open_list: _OpenList, base: str) -> RowEntry:
         steps: list[StepEntry | None] = []
         for step in open_list.runner.steps:
-            step_job = open_list.last_jobs.get((step.name, number))
+            job_id = open_list.find_last_job_id(step.name, number)
             entry = None
-            if step_job is not None:
-                with suppress(NotFoundError):  # destroyed a moment ago
-                    entry = self._describe_step(self.context.site.store.jobs.get_job(step_job.id), base)
+            if job_id is not None:
+                with suppress(NotFoundError):  # destroyed, or not created yet
+                    entry = self._describe_step(self.context.site.store.jobs.get_job(job_id), base)
             steps.append(entry)
         values = [_shorten(text) for text in open_list.rows[number - 1]]
         return RowEntry(number=number, values=values, steps=steps)

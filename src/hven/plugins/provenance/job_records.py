@@ -8,7 +8,7 @@ from urllib.parse import quote
 from hven.engines import Snapshot
 from hven.jobs import ACCESS_RULES_KEY
 from hven.jobs.job_service import JobRequester, JobService
-from hven.jobs.type_catalogue import load_served_job_types
+from hven.jobs.type_catalogue import find_served_job_type
 from hven.model.errors import HvenError
 from hven.plugins.provenance.prov_records import ACTIVITY, AGENT, ENTITY, ProvRecord
 from hven.plugins.provenance.provenance_search import MAX_MEMBERS, ProvStep, StepList
@@ -84,7 +84,11 @@ class JobRecords:
             kind=ACTIVITY,
             label=f"{title} {job.run_id or job_id}",
             ivoa_type="Activity",
-            attributes={"comment": f"phase {job.phase}", "url": self._build_job_url(job)},
+            attributes={
+                "comment": f"phase {job.phase}",
+                "url": self._build_job_url(job),
+                "environment": job.progress.get("environment"),
+            },
             started=job.started,
             ended=job.ended,
             url=self._build_job_url(job),
@@ -181,7 +185,8 @@ class JobRecords:
 
     def _find_job_type(self, name: str) -> ProvRecord | None:
         record_id = f"jobtype/{name}"
-        if record_id not in self._known_types and name not in load_served_job_types(self.reader_site.site.settings):
+        is_known = record_id in self._known_types
+        if not is_known and find_served_job_type(self.reader_site.site.settings, name) is None:
             return None
         return ProvRecord(
             id=record_id,

@@ -719,8 +719,11 @@ def _format_duration(duration_seconds: float) -> str:
 
 def build_routes(context: ServiceContext) -> Sequence[Route]:
     """Route the form of ``/jobs``, and plots and downloads of results. The service of jobs serves the page itself."""
-    job_types = type_catalogue.load_served_job_types(context.site.settings)
-    page = JobsPage(context=context, job_types=job_types)
+    page = JobsPage(context=context, job_types={})  # for answers that need no job types
+
+    async def answer_job_form(request: Request) -> Response:
+        job_types = await anyio.to_thread.run_sync(type_catalogue.load_served_job_types, context.site.settings)
+        return await JobsPage(context=context, job_types=job_types).answer_job_form(request)
 
     def build_data_route(name: str, respond: Callable[[Request], Response]) -> Route:
         async def answer_request(request: Request) -> Response:
@@ -729,7 +732,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         return create_route(f"/jobs/shown/{name}", answer_request, page.send_json_error)
 
     return [
-        create_route("/jobs", page.answer_job_form, page.send_error_page, ["POST"]),
+        create_route("/jobs", answer_job_form, page.send_error_page, ["POST"]),
         build_data_route("histogram", page.send_plot_data),
         build_data_route("points", page.send_plot_data),
         build_data_route("download", page.send_download),

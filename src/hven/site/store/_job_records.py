@@ -457,6 +457,12 @@ class JobStore:
             ordered_query = query.order_by(job_columns.created, job_columns.id).limit(MAX_LISTED_CHILDREN)
             return list(connection.execute(ordered_query).scalars())
 
+    def count_by_phase(self, queue: str) -> dict[str, int]:
+        """Count the jobs of a queue by their phases."""
+        query = sa.select(job_columns.phase, sa.func.count()).where(job_columns.queue == queue)
+        with self._database.begin_read() as connection:
+            return _fetch_counts(connection, query.group_by(job_columns.phase))
+
     def enqueue_job(
         self, job_id: str, *, allowed_phases: Sequence[str], queue_limit: int, type_limit: int | None = None
     ) -> str | None:
