@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from hven.sources.fits_headers import HduHeader
 
-MAX_FILE_BYTES = 1 << 30  # of a file, decompressed
+MAX_FILE_BYTES = 512 << 20  # of a file, decompressed; the values are in memory
 MAX_CHECKED_HDUS = 20_000
 _TFORM_PATTERN = re.compile(r"\s*(\d*)([LXBIJKAEDCMPQ])")
 _NUMPY_TYPES = {

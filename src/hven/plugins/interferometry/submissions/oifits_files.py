@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from hven.plugins.interferometry.oifits_checker import check_oifits_file
 from hven.plugins.interferometry.oifits_granules import read_granules
 from hven.plugins.interferometry.oifits_rules import OIFITS_RULES
-from hven.plugins.submissions.file_checkers import FileChecker, FileFinding
+from hven.plugins.submissions.file_checkers import FITS_EXTENSIONS, FileChecker, FileFinding
 from hven.sources.api.rows import DataFile
 
 if TYPE_CHECKING:
@@ -36,4 +36,6 @@ def _read_rows(path: Path) -> list[dict[str, Any]]:
     return read_granules(DataFile(path=path, name=path.name))[1]
 
 
-CHECKER = FileChecker(name="oifits", check_file=_check_file, read_rows=_read_rows)
+CHECKER = FileChecker(
+    name="oifits", extensions=(".oifits", ".oifits.gz", *FITS_EXTENSIONS), check_file=_check_file, read_rows=_read_rows
+)
