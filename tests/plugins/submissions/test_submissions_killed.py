@@ -33,6 +33,7 @@ with Site(Settings(directory=pathlib.Path(directory))) as site:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", ["copy", "push", "commit"])
 def test_a_kill_loses_nothing(step: str, tmp_path: Path) -> None:
     with open_submission_site(tmp_path) as (site, client, people):

@@ -49,6 +49,8 @@ class FileFinding:
         Number of values.
     rows
         The first rows, from 1.
+    repairable
+        Whether the checker can repair it.
     """
 
     rule: str
@@ -58,6 +60,7 @@ class FileFinding:
     section: str = ""
     count: int = 1
     rows: Sequence[int] = ()
+    repairable: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Convert the finding to JSON values."""
@@ -78,12 +81,16 @@ class FileChecker:
         Checks a file by a profile of severities, and returns what is wrong. It never fails because of the file.
     read_rows
         Reads the values of the rows that the file gives; a `SourceError` says why it cannot.
+    repair_file
+        Writes a copy without the faults that can be repaired, and returns the rules that the file broke; None: no
+        fault can be repaired.
     """
 
     name: str
     extensions: tuple[str, ...]
     check_file: Callable[[Path, str], Sequence[FileFinding]]
     read_rows: Callable[[Path], Sequence[Mapping[str, Any]]]
+    repair_file: Callable[[Path, Path], Sequence[str]] | None = None
 
 
 def find_file_checker(kind: str, file_name: str) -> FileChecker:

@@ -33,6 +33,7 @@ from hven.plugins.submissions.submission_store import (
 from hven.plugins.submissions.submission_workflow import (
     EDIT,
     REMOVE,
+    REPAIR,
     SUBMIT,
     SubmissionWorkflow,
     discard_expired_submissions,
@@ -292,9 +293,10 @@ class _SubmissionView:
                 raise build_changed_submission_error()
             if not is_replay:
                 submission = self._save_values(submission, contribution, action)
-            if action == REMOVE:
+            if action in {REMOVE, REPAIR}:
                 numbers = [int(word) for word in contribution.read_text("file").split(",") if word.strip().isdigit()]
-                submission = self.workflow.remove_files(submission, numbers)
+                change_files = self.workflow.remove_files if action == REMOVE else self.workflow.repair_files
+                submission = change_files(submission, numbers)
             elif action != EDIT:
                 submission = self.workflow.take_step(submission, action, contribution.read_text("reason"))
         except UserError as error:

@@ -43,6 +43,7 @@ from hven.plugins.submissions.file_checkers import (
 )
 from hven.plugins.submissions.staging import (
     PublishedFolder,
+    SentFile,
     StagingArea,
     choose_file_name,
     compute_sha256,
@@ -81,14 +82,13 @@ if TYPE_CHECKING:
     from hven.model.table import Table
     from hven.plugins.entries.entry_forms import EntryField
     from hven.plugins.push.push_store import ClientPush
-    from hven.plugins.submissions.staging import SentFile
     from hven.plugins.submissions.submission_keys import SubmissionRules
     from hven.site import Site
     from hven.site.auth import Principal
 
 CHECK, SUBMIT, ACCEPT, REFUSE, DISCARD = "check", "submit", "accept", "refuse", "discard"
-EDIT, REMOVE = "edit", "remove"
-_EDITING_ACTIONS = (EDIT, REMOVE, CHECK, SUBMIT, DISCARD)
+EDIT, REMOVE, REPAIR = "edit", "remove", "repair"
+_EDITING_ACTIONS = (EDIT, REMOVE, REPAIR, CHECK, SUBMIT, DISCARD)
 AUTHOR_ACTIONS = {OPEN: _EDITING_ACTIONS, REFUSED: _EDITING_ACTIONS, SUBMITTED: (DISCARD,)}
 MODERATOR_ACTIONS = {SUBMITTED: (CHECK, ACCEPT, REFUSE)}
 STAGING_DAYS = 7  # an open submission is discarded after this time without a change
@@ -446,6 +446,33 @@ class SubmissionWorkflow:
             if file.number in numbers and file.sha256 not in kept_digests:
                 area.remove_file(file.sha256)
         return changed_submission
+
+    def repair_files(self, submission: Submission, numbers: Sequence[int]) -> Submission:
+        """Replace files by copies without the faults that can be repaired; each copy has its own checksum."""
+        self._require_action(submission, REPAIR)
+        area = StagingArea(self._site, submission.number)
+        repaired_files = []
+        with tempfile.TemporaryDirectory(prefix="hven-submission-", ignore_cleanup_errors=True) as directory:
+            for file in self.store.list_files(submission.number):
+                checker = find_file_checker(self._rules.files, file.name)
+                is_repairable = any(finding.get("repairable") for finding in file.findings)
+                if file.number not in numbers or not is_repairable or checker.repair_file is None:
+                    continue
+                name = file.name.removesuffix(".gz")
+                copy = SentFile(name, Path(directory) / str(file.number))
+                rules = checker.repair_file(area.find_path(file.sha256, file.name), copy.path)
+                digest, size = compute_sha256(copy.path), copy.path.stat().st_size
+                path = area.stage_file(copy, digest)
+                staged_file = StagedFile(name=name, sha256=digest, bytes=size, state=GOOD_FILE)
+                staged_file, rows = self._check_file(staged_file, path)
+                message = format_message("a copy of {digest}, repaired by {rules}", file.sha256, ", ".join(rules))
+                note = FileFinding(rule=REPAIR, severity="info", message=message)
+                repaired_file = replace(staged_file, findings=[*staged_file.findings, note.to_json()])
+                repaired_files.append((file.number, repaired_file, rows))
+        if not repaired_files:
+            raise ParamError("there is nothing to repair in these files", remedy="see the report of each file")
+        submission = self.remove_files(submission, [number for number, _, _ in repaired_files])
+        return self.store.add_files(submission, [(file, rows) for _, file, rows in repaired_files])
 
     # --- values -----------------------------------------------------------------------------------------------------
 
