@@ -7,9 +7,11 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from astropy.io import fits
 from rule_files import make_oifits, write_broken_file
 
 from hven.plugins.interferometry.oifits_checker import check_oifits_file
+from hven.plugins.interferometry.oifits_repairs import repair_oifits_file
 from hven.plugins.interferometry.oifits_rules import OIFITS_RULES, find_severity
 from shared import shared
 
@@ -96,7 +98,7 @@ def test_severities_depend_on_tables_columns_and_versions() -> None:
     assert [find("GENERIC_KEYWORD_VAL_ACCEPTED_INT", "OI_T3", "OI_REVN", version=version) for version in (1, 2)] == ["info", "warning"]  # fmt: skip
 
 
-@pytest.mark.parametrize("place", range(0, 30_000, 577))
+@pytest.mark.parametrize("place", range(0, 30_000, 1_577))
 def test_a_damaged_file_is_reported_and_never_an_error(place: int, tmp_path: Path) -> None:
     path = tmp_path / "damaged.fits"
     make_oifits(2).writeto(path)
@@ -104,3 +106,21 @@ def test_a_damaged_file_is_reported_and_never_an_error(place: int, tmp_path: Pat
     content[place : place + 7] = b"\xff\x009'E-\x7f"
     path.write_bytes(content)
     check_oifits_file(path)
+
+
+@pytest.mark.parametrize("rule", ["GENERIC_COL_ERR_FIX", "GENERIC_OIREV_FIX", "OI_ARRAY_XYZ_FIX"])
+@pytest.mark.parametrize("is_compressed", [False, True])
+def test_a_repaired_copy_keeps_all_rules(rule: str, is_compressed: bool, tmp_path: Path) -> None:
+    path, _ = write_broken_file(rule, tmp_path)
+    before = path.read_bytes()
+    if is_compressed:
+        path.write_bytes(gzip.compress(before))
+    target = tmp_path / "copy.oifits"
+    assert repair_oifits_file(path, target) == [rule]
+    assert check_oifits_file(target).findings == []
+    after = target.read_bytes()
+    assert len(after) == len(before)
+    assert sum(one != other for one, other in zip(after, before, strict=True)) < 200, "only the faults change"
+    with fits.open(target) as hdus:
+        hdus.verify("exception")
+    assert repair_oifits_file(target, tmp_path / "again.oifits") == []

@@ -67,7 +67,16 @@ def test_granules_of_good_files_are_published_and_bad_files_are_listed(tmp_path:
         blocked = anna.take(submission, "submit")
         assert (blocked.status, "write in the note" in blocked.text) == (400, True)
         submission = read_submission(anna.get(f"/submissions/oidb.granules/{submission['number']}"))
-        saved = read_submission(anna.take(submission, "submit", note="the second error is a typo of the pipeline"))
+        odd = submission["files"][3]
+        assert 'value="repair"' in anna.show(f"/submissions/oidb.granules/{submission['number']}")
+        repaired = read_submission(anna.take(submission, "repair", file=str(odd["number"])))
+        copy = repaired["files"][-1]
+        assert (copy["name"], copy["state"], copy["sha256"] != odd["sha256"]) == ("odd.oifits", "good", True)
+        assert [finding["message"] for finding in copy["findings"]] == [
+            f"a copy of {odd['sha256']}, repaired by GENERIC_COL_ERR_FIX"
+        ]
+        assert anna.take(repaired, "repair", file=str(copy["number"])).status == 400, "there is nothing left to repair"
+        saved = read_submission(anna.take(repaired, "submit"))
         assert saved["state"] == "saved"
         rows = query(client, "SELECT target_name, instrument_mode, night, nb_vis2, path FROM oidb.granules ORDER BY id")
         folder = f"submitted/{saved['number']}"

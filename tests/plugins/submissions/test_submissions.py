@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 from urllib.parse import urlencode
 
 import pytest
@@ -13,7 +14,7 @@ from hven.model.errors import StorageError
 from hven.plugins.push.push_store import ClientPushStore
 from hven.plugins.submissions import submission_workflow
 from hven.plugins.submissions.account_removal import remove_account_submissions
-from hven.plugins.submissions.submission_store import SubmissionStore
+from hven.plugins.submissions.submission_store import Submission, SubmissionStore
 from hven.site import Site
 
 
@@ -23,7 +24,7 @@ def test_files_become_rows_and_published_files(client: Client, people: dict[str,
     states = {
         file["name"]: (file["state"], [finding["rule"] for finding in file["findings"]]) for file in submission["files"]
     }
-    assert states == {"a.fits": ("good", []), "notes.txt": ("bad", ["FILE_LOAD"]), "b.fits": ("good", [])}
+    assert states == {"a.fits": ("good", []), "notes.txt": ("bad", ["name", "FILE_LOAD"]), "b.fits": ("good", [])}
     assert [row["values"]["target_name"] for row in submission["rows"]] == ["alf", "bet"]
     first_row = submission["rows"][0]["number"]
     edited = read_submission(
@@ -258,6 +259,39 @@ def test_two_windows_never_overwrite_each_other(people: dict[str, Person]) -> No
     assert back["rows"][0]["values"]["target_name"] == "iot"
 
 
+def test_content_that_came_in_the_meantime_is_not_published_twice(people: dict[str, Person]) -> None:
+    anna, bob, content = people["anna"], people["bob"], make_file("chi")
+    late = anna.begin({"c.fits": content})
+    read_submission(bob.take(bob.begin({"c2.fits": content}), "submit"))
+    answer = anna.take(late, "submit")
+    assert (answer.status, "c.fits is in the table by now: remove it" in answer.text) == (400, True), answer.text
+
+
+def test_rows_that_come_during_a_publication_do_not_spoil_versions(
+    people: dict[str, Person], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    anna, mia = people["anna"], people["mia"]
+    submission = anna.begin({"p.fits": make_file("psi")})
+    original = submission_workflow.SubmissionWorkflow._plan_rows
+    calls = []
+
+    def plan_rows(workflow: submission_workflow.SubmissionWorkflow, planned: Submission) -> Any:
+        plan = original(workflow, planned)
+        calls.append(planned.number)
+        if len(calls) == 2:  # the first plan is that of the check
+            row = {"target_name": "psi", "instrument_mode": "LOW", "night": "2014-12-08", "version": 1}
+            assert mia.send("/push/oidb.granules", row).status == 201
+        return plan
+
+    with monkeypatch.context() as patch:
+        patch.setattr(submission_workflow.SubmissionWorkflow, "_plan_rows", plan_rows)
+        assert anna.take(submission, "submit").status == 412
+    kept = read_submission(anna.get(path_of(submission)))
+    assert kept["state"] == "open"
+    saved = read_submission(anna.take(kept, "submit"))
+    assert saved["report"]["rows"][0]["version"] == 2
+
+
 # --- bad input --------------------------------------------------------------------------------------------------------
 
 
@@ -280,6 +314,8 @@ def test_bad_archives_are_refused_in_words(site: Site, people: dict[str, Person]
         assert (answer.status, words in answer.text) == (400, True), answer.text
     hidden = anna.send_file("/submissions/oidb.granules", ".bashrc", b"x")
     assert "is not a name for a file" in hidden.text
+    page = anna.begin({"page.html": make_file("phi")})
+    assert (page["files"][0]["state"], page["files"][0]["findings"][0]["rule"], page["rows"]) == ("bad", "name", [])
     climbing = anna.begin({"../../etc/passwd": b"x", "/abs/l.fits": make_file("lam")})
     assert [file["name"] for file in climbing["files"]] == ["passwd", "l.fits"], "folders of archives do not count"
 

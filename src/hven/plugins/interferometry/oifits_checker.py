@@ -133,6 +133,37 @@ def check_oifits_file(path: Path, profile: str = JMMC_PROFILE, version: int = 0)
     return check.report
 
 
+def find_expected_revision(hdu: OifitsHdu, version: int) -> int:
+    """Return the revision that a table has in a version of OIFITS.
+
+    Parameters
+    ----------
+    hdu
+        The table.
+    version
+        Version of OIFITS.
+    """
+    return OIFITS_1 if hdu.kind in TABLES_OF_OIFITS_2 else version
+
+
+def find_wrong_errors(hdu: OifitsHdu, name: str) -> Any:
+    """Find the errors without a flag that are neither positive nor NaN: a mask of the cells.
+
+    Parameters
+    ----------
+    hdu
+        A table of data.
+    name
+        A column of errors.
+    """
+    errors, flags = hdu.find_values(name), hdu.find_values("FLAG")
+    with np.errstate(invalid="ignore"):
+        wrong_cells = ~(np.isnan(errors) | (np.isfinite(errors) & (errors > 0)))
+    if flags is not None and flags.shape == errors.shape:
+        wrong_cells &= flags != b"T"
+    return wrong_cells
+
+
 class _FileCheck:
     """The check of one file: its tables by name, and what is found in them."""
 
@@ -296,7 +327,7 @@ class _FileCheck:
     def _check_revision(self, hdu: OifitsHdu) -> None:
         """Check OI_REVN: a revision of the other version can be repaired, other numbers are wrong."""
         revision = hdu.header.card_values.get("OI_REVN")
-        expected = OIFITS_1 if hdu.kind in TABLES_OF_OIFITS_2 else self.report.version
+        expected = find_expected_revision(hdu, self.report.version)
         if revision is None:
             self.add_finding("GENERIC_KEYWORD_MANDATORY", hdu, "OI_REVN", message="OI_REVN is missing")
         elif isinstance(revision, bool) or not isinstance(revision, int):
@@ -524,16 +555,12 @@ class _FileCheck:
             mask = (ordered[:, 1:] == ordered[:, :-1]).any(axis=1)
             message = "rows have the same station twice"
             self._add_rows("GENERIC_STA_INDEX_UNIQ", hdu, "STA_INDEX", mask, message)
-        flags = hdu.find_values("FLAG")
         for name in hdu.columns:
             errors = hdu.find_values(name) if name.endswith("ERR") else None
             if errors is not None and errors.dtype.kind == "f":
-                with np.errstate(invalid="ignore"):
-                    bad_cells = ~(np.isnan(errors) | (np.isfinite(errors) & (errors > 0)))
-                if flags is not None and flags.shape == errors.shape:
-                    bad_cells &= flags != b"T"
-                message = f"{int(bad_cells.sum())} values of column {name} without a flag are not positive"
-                self._add_rows("GENERIC_COL_ERR_FIX", hdu, name, bad_cells.any(axis=1), message)
+                wrong_cells = find_wrong_errors(hdu, name)
+                message = f"{int(wrong_cells.sum())} values of column {name} without a flag are not positive"
+                self._add_rows("GENERIC_COL_ERR_FIX", hdu, name, wrong_cells.any(axis=1), message)
 
     def _check_date(self, hdu: OifitsHdu) -> None:
         text = hdu.header.card_values.get("DATE-OBS")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from hven.sources.fits_headers import HduHeader
 
-MAX_FILE_BYTES = 1 << 30  # of a file, decompressed
+MAX_FILE_BYTES = 512 << 20  # of a file, decompressed; the values are in memory
 MAX_CHECKED_HDUS = 20_000
 _TFORM_PATTERN = re.compile(r"\s*(\d*)([LXBIJKAEDCMPQ])")
 _NUMPY_TYPES = {
@@ -34,7 +34,7 @@ _NUMPY_TYPES = {
     "M": ">c16",
 }
 _ELEMENT_BYTES = {"L": 1, "A": 1, "B": 1, "I": 2, "J": 4, "K": 8, "E": 4, "D": 8, "C": 8, "M": 16, "P": 8, "Q": 16}
-_GZIP_MAGIC = b"\x1f\x8b"
+GZIP_MAGIC = b"\x1f\x8b"
 
 
 @dataclass(slots=True)
@@ -51,6 +51,8 @@ class OifitsColumn:
         An array with a row for each row of the table: of texts, or two-dimensional; None if it cannot be read.
     is_within_row
         Whether rows are long enough for the column.
+    offset
+        Its first byte in a row.
     """
 
     code: str
@@ -58,6 +60,7 @@ class OifitsColumn:
     unit: str
     values: Any = field(repr=False, default=None)
     is_within_row: bool = True
+    offset: int = 0
 
     def list_scalars(self) -> Any:
         """Return the first value of each cell."""
@@ -78,11 +81,15 @@ class OifitsHdu:
         Rows of its table.
     columns
         Columns by name, in upper case.
+    header_offset, data_offset
+        First bytes of its header and of its data in the file, decompressed.
     """
 
     header: HduHeader
     row_count: int = 0
     columns: dict[str, OifitsColumn] = field(default_factory=dict)
+    header_offset: int = 0
+    data_offset: int = 0
 
     @property
     def kind(self) -> str:
@@ -121,7 +128,7 @@ def read_oifits_tables(path: Path) -> list[OifitsHdu]:
         It cannot be opened.
     """
     with path.open("rb") as plain_file:
-        is_compressed = plain_file.read(2) == _GZIP_MAGIC
+        is_compressed = plain_file.read(2) == GZIP_MAGIC
         plain_file.seek(0)
         if not is_compressed:
             return list(_iterate_hdus(plain_file, path.name))
@@ -135,9 +142,11 @@ def read_oifits_tables(path: Path) -> list[OifitsHdu]:
 def _iterate_hdus(file: BinaryIO | gzip.GzipFile, file_name: str) -> Iterator[OifitsHdu]:
     remaining_bytes = MAX_FILE_BYTES
     for index in range(MAX_CHECKED_HDUS):
+        header_offset = file.tell()
         header = read_next_hdu_header(file.read, index, file_name)
         if header is None:
             return
+        data_offset = file.tell()
         remaining_bytes -= header.data_bytes
         if remaining_bytes < 0:
             raise SourceError(
@@ -153,7 +162,8 @@ def _iterate_hdus(file: BinaryIO | gzip.GzipFile, file_name: str) -> Iterator[Oi
         row_bytes = header.read_integer("NAXIS1")
         row_count = header.read_integer("NAXIS2")
         _check_complete(len(body), row_bytes * row_count, header, file_name)
-        yield OifitsHdu(header, row_count, _read_columns(header, body, row_bytes, row_count))
+        columns = _read_columns(header, body, row_bytes, row_count)
+        yield OifitsHdu(header, row_count, columns, header_offset, data_offset)
 
 
 def _check_complete(read_bytes: int, needed_bytes: int, header: HduHeader, file_name: str) -> None:
@@ -176,6 +186,7 @@ def _read_columns(header: HduHeader, body: bytes, row_bytes: int, row_count: int
         cell_bytes = (repeat + 7) // 8 if code == "X" else repeat * _ELEMENT_BYTES.get(code, 0)
         column = OifitsColumn(code, repeat, header.read_text(f"TUNIT{number}") or "")
         column.is_within_row = offset + cell_bytes <= row_bytes
+        column.offset = offset
         if column.is_within_row and cell_bytes and (code == "A" or code in _NUMPY_TYPES):
             column.values = _view_values(body, column, (row_count, row_bytes, offset))
             scale, zero = header.card_values.get(f"TSCAL{number}"), header.card_values.get(f"TZERO{number}")

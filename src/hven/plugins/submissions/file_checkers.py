@@ -25,6 +25,8 @@ ERROR, WARNING = "error", "warning"
 MAX_SHEET_ROWS = 5_000  # of a CSV file
 MAX_SHEET_BYTES = 16 << 20
 UNREADABLE_RULE = "FILE_LOAD"
+NAME_RULE = "name"
+FITS_EXTENSIONS = (".fits", ".fit", ".fts", ".fits.gz")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +49,8 @@ class FileFinding:
         Number of values.
     rows
         The first rows, from 1.
+    repairable
+        Whether the checker can repair it.
     """
 
     rule: str
@@ -56,6 +60,7 @@ class FileFinding:
     section: str = ""
     count: int = 1
     rows: Sequence[int] = ()
+    repairable: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Convert the finding to JSON values."""
@@ -70,15 +75,22 @@ class FileChecker:
     ----------
     name
         Name of the kind, as descriptors write it.
+    extensions
+        Possible ends of names. Other names are refused, because browsers would take the file for something else.
     check_file
         Checks a file by a profile of severities, and returns what is wrong. It never fails because of the file.
     read_rows
         Reads the values of the rows that the file gives; a `SourceError` says why it cannot.
+    repair_file
+        Writes a copy without the faults that can be repaired, and returns the rules that the file broke; None: no
+        fault can be repaired.
     """
 
     name: str
+    extensions: tuple[str, ...]
     check_file: Callable[[Path, str], Sequence[FileFinding]]
     read_rows: Callable[[Path], Sequence[Mapping[str, Any]]]
+    repair_file: Callable[[Path, Path], Sequence[str]] | None = None
 
 
 def find_file_checker(kind: str, file_name: str) -> FileChecker:
@@ -106,6 +118,22 @@ def find_file_checker(kind: str, file_name: str) -> FileChecker:
             return checker
     message = format_message("there is no checker of {kind} files", kind)
     raise UserError(message, remedy="ask the site's operators to install the package that has it")
+
+
+def check_file_name(checker: FileChecker, name: str) -> list[FileFinding]:
+    """Check that a file has a name of its kind, so that nobody publishes a page for browsers.
+
+    Parameters
+    ----------
+    checker
+        Checker of the file.
+    name
+        Its name.
+    """
+    if name.lower().endswith(checker.extensions):
+        return []
+    message = format_message("the name must end with {extensions}", " or ".join(checker.extensions))
+    return [FileFinding(rule=NAME_RULE, severity=ERROR, message=message)]
 
 
 def build_unreadable_finding(error: Exception) -> FileFinding:
@@ -174,5 +202,7 @@ def _read_sheet_rows(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-FITS_CHECKER = FileChecker(name="fits", check_file=_check_fits_file, read_rows=_read_fits_rows)
-CSV_CHECKER = FileChecker(name="csv", check_file=_check_sheet, read_rows=_read_sheet_rows)
+FITS_CHECKER = FileChecker(
+    name="fits", extensions=FITS_EXTENSIONS, check_file=_check_fits_file, read_rows=_read_fits_rows
+)
+CSV_CHECKER = FileChecker(name="csv", extensions=(".csv",), check_file=_check_sheet, read_rows=_read_sheet_rows)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from hven.site import Site
 
+STAGING_FOLDER = "submissions"  # in `var`
 MAX_NAME_CHARACTERS = 200  # of a file
 DOWNLOAD_TIMEOUT_SECONDS = 300.0
 _COPY_CHUNK_BYTES = 1 << 20
@@ -53,7 +54,7 @@ class StagingArea:
     """
 
     def __init__(self, site: Site, number: int) -> None:
-        self._directory = site.settings.var_directory / "submissions" / str(number)
+        self._directory = site.settings.var_directory / STAGING_FOLDER / str(number)
 
     def find_path(self, sha256: str, name: str) -> Path:
         """Return the path of a staged file."""
@@ -76,6 +77,19 @@ class StagingArea:
     def remove_all(self) -> None:
         """Delete all staged files."""
         shutil.rmtree(self._directory, ignore_errors=True)
+
+
+def list_staged_numbers(site: Site) -> list[int]:
+    """List the submissions that have staged files.
+
+    Parameters
+    ----------
+    site
+        The site.
+    """
+    directory = site.settings.var_directory / STAGING_FOLDER
+    names = [path.name for path in directory.iterdir()] if directory.exists() else []
+    return [int(name) for name in names if name.isdigit()]
 
 
 def choose_file_name(name: str) -> str:
@@ -214,6 +228,10 @@ class PublishedFolder:
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
+
+    def remove_all(self) -> None:
+        """Delete the folder."""
+        shutil.rmtree(self._folder, ignore_errors=True)
 
     def remove_files(self) -> None:
         """Delete the files again, because their rows were not published."""

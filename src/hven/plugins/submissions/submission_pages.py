@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+import anyio
 import anyio.to_thread
 from starlette.routing import Route
 
@@ -32,6 +33,7 @@ from hven.plugins.submissions.submission_store import (
 from hven.plugins.submissions.submission_workflow import (
     EDIT,
     REMOVE,
+    REPAIR,
     SUBMIT,
     SubmissionWorkflow,
     discard_expired_submissions,
@@ -61,7 +63,7 @@ if TYPE_CHECKING:
 
 GRID_ROWS = 25  # of the form for rows
 MAX_NUMBER = 2**53
-LISTED_FINDINGS = 200  # of a page
+MAX_CONCURRENT_CHECKS = 2  # requests whose files are checked at once: their values are in memory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,6 +178,7 @@ class _SubmissionEndpoints:
 
     def __init__(self, context: ServiceContext) -> None:
         self.site = context.site
+        self._file_limiter = anyio.CapacityLimiter(MAX_CONCURRENT_CHECKS)
 
     async def show_overview(self, page_context: PageContext) -> PageContent:
         return await anyio.to_thread.run_sync(self._build_overview, page_context)
@@ -214,7 +217,7 @@ class _SubmissionEndpoints:
         view = await anyio.to_thread.run_sync(_SubmissionView, self.site, page_context)
         view.workflow.check_submitter()
         async with read_file_request(page_context) as file_request:
-            return await anyio.to_thread.run_sync(view.create_submission, file_request)
+            return await anyio.to_thread.run_sync(view.create_submission, file_request, limiter=self._file_limiter)
 
     async def show_submission(self, page_context: PageContext) -> PageContent:
         def build_page() -> PageContent:
@@ -227,7 +230,7 @@ class _SubmissionEndpoints:
         view = await anyio.to_thread.run_sync(_SubmissionView, self.site, page_context)
         submission = await anyio.to_thread.run_sync(view.find_submission)
         async with read_file_request(page_context) as file_request:
-            return await anyio.to_thread.run_sync(view.add_files, submission, file_request)
+            return await anyio.to_thread.run_sync(view.add_files, submission, file_request, limiter=self._file_limiter)
 
     async def change_submission(self, page_context: PageContext) -> PageContent:
         view = await anyio.to_thread.run_sync(_SubmissionView, self.site, page_context)
@@ -290,9 +293,10 @@ class _SubmissionView:
                 raise build_changed_submission_error()
             if not is_replay:
                 submission = self._save_values(submission, contribution, action)
-            if action == REMOVE:
+            if action in {REMOVE, REPAIR}:
                 numbers = [int(word) for word in contribution.read_text("file").split(",") if word.strip().isdigit()]
-                submission = self.workflow.remove_files(submission, numbers)
+                change_files = self.workflow.remove_files if action == REMOVE else self.workflow.repair_files
+                submission = change_files(submission, numbers)
             elif action != EDIT:
                 submission = self.workflow.take_step(submission, action, contribution.read_text("reason"))
         except UserError as error:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import tempfile
 from collections import Counter
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +30,7 @@ from hven.plugins.entries.entry_forms import EntryValuesError, read_entry_values
 from hven.plugins.entries.entry_keys import is_listed
 from hven.plugins.entries.entry_workflow import hash_account
 from hven.plugins.push import client_writes
+from hven.plugins.push.push_store import ClientPushStore
 from hven.plugins.push.source import Options
 from hven.plugins.submissions.file_checkers import (
     ERROR,
@@ -37,13 +38,16 @@ from hven.plugins.submissions.file_checkers import (
     WARNING,
     FileFinding,
     build_unreadable_finding,
+    check_file_name,
     find_file_checker,
 )
 from hven.plugins.submissions.staging import (
     PublishedFolder,
+    SentFile,
     StagingArea,
     choose_file_name,
     compute_sha256,
+    list_staged_numbers,
     unpack_sent_files,
 )
 from hven.plugins.submissions.submission_keys import SUBMISSIONS_KEY
@@ -78,14 +82,13 @@ if TYPE_CHECKING:
     from hven.model.table import Table
     from hven.plugins.entries.entry_forms import EntryField
     from hven.plugins.push.push_store import ClientPush
-    from hven.plugins.submissions.staging import SentFile
     from hven.plugins.submissions.submission_keys import SubmissionRules
     from hven.site import Site
     from hven.site.auth import Principal
 
 CHECK, SUBMIT, ACCEPT, REFUSE, DISCARD = "check", "submit", "accept", "refuse", "discard"
-EDIT, REMOVE = "edit", "remove"
-_EDITING_ACTIONS = (EDIT, REMOVE, CHECK, SUBMIT, DISCARD)
+EDIT, REMOVE, REPAIR = "edit", "remove", "repair"
+_EDITING_ACTIONS = (EDIT, REMOVE, REPAIR, CHECK, SUBMIT, DISCARD)
 AUTHOR_ACTIONS = {OPEN: _EDITING_ACTIONS, REFUSED: _EDITING_ACTIONS, SUBMITTED: (DISCARD,)}
 MODERATOR_ACTIONS = {SUBMITTED: (CHECK, ACCEPT, REFUSE)}
 STAGING_DAYS = 7  # an open submission is discarded after this time without a change
@@ -99,6 +102,15 @@ _QUERY_VALUES = 500  # values in one query
 
 class BlockedSubmissionError(DataError):
     """A submission that cannot be saved yet; its report says why."""
+
+
+@dataclass(slots=True)
+class _RowPlan:
+    """The rows that a submission publishes, what each changes, and the number of rows that the table has already."""
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    preview: list[dict[str, Any]] = field(default_factory=list)
+    unchanged_count: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,7 +201,25 @@ def discard_expired_submissions(site: Site) -> None:
             store.change_submission(submission, changes)
         except ConflictError:  # its author changed it at this moment
             continue
-        StagingArea(site, submission.number).remove_all()
+        _remove_unpublished_files(site, submission)
+    for number in list_staged_numbers(site):  # of processes that were killed before they removed their files
+        stored_submission = store.find_submission(number)
+        if stored_submission is None or stored_submission.state not in STAGED_STATES:
+            StagingArea(site, number).remove_all()
+
+
+def _remove_unpublished_files(site: Site, submission: Submission) -> None:
+    """Delete the staged files of a submission, and copies from a publication that was killed before its commit."""
+    StagingArea(site, submission.number).remove_all()
+    push_target = client_writes.find_push_target(site, submission.table)
+    if push_target is not None and SUBMISSIONS_KEY in push_target[1].table.extensions:
+        rules: SubmissionRules = push_target[1].table.extensions[SUBMISSIONS_KEY]
+        PublishedFolder(_find_folder(push_target[0], rules, submission)).remove_all()
+
+
+def _find_folder(resource: CollectionSpec, rules: SubmissionRules, submission: Submission) -> Path:
+    """Return the folder for the published files of a submission."""
+    return resource.path.parent / rules.to / str(submission.number)
 
 
 def _build_step(by: str, action: str, reason: str) -> dict[str, str]:
@@ -221,8 +251,9 @@ class SubmissionWorkflow:
         self._account = principal.name or ""
         computed_columns = self._rules.list_computed_columns()
         self.fields = [entry_field for entry_field in entry_fields if entry_field.name not in computed_columns]
-        self.shared_fields = [field for field in self.fields if field.name in self._rules.shared]
-        self.row_fields = [field for field in self.fields if field.name not in self._rules.shared]
+        shared_names = self._rules.shared
+        self.shared_fields = [entry_field for entry_field in self.fields if entry_field.name in shared_names]
+        self.row_fields = [entry_field for entry_field in self.fields if entry_field.name not in shared_names]
         self.store = site.store.get_or_create(SubmissionStore)
 
     def check_submitter(self) -> None:
@@ -338,7 +369,9 @@ class SubmissionWorkflow:
 
     def _check_file(self, staged_file: StagedFile, path: Path) -> tuple[StagedFile, list[StagedRow]]:
         checker = find_file_checker(self._rules.files, staged_file.name)
-        findings = list(checker.check_file(path, self._rules.profile))
+        findings = check_file_name(checker, staged_file.name)
+        has_wrong_name = bool(findings)
+        findings += checker.check_file(path, self._rules.profile)
         rows: list[StagedRow] = []
         is_readable = all(finding.rule != UNREADABLE_RULE for finding in findings)
         try:
@@ -353,7 +386,7 @@ class SubmissionWorkflow:
             if all(finding.severity != ERROR for finding in findings):  # they say it better
                 findings.append(build_unreadable_finding(error))
         has_errors = any(finding.severity == ERROR for finding in findings)
-        is_bad = not rows or (has_errors and self._rules.errors == "block")
+        is_bad = not rows or has_wrong_name or (has_errors and self._rules.errors == "block")
         state = BAD_FILE if is_bad else GOOD_FILE
         if is_bad:
             rows = []
@@ -413,6 +446,33 @@ class SubmissionWorkflow:
             if file.number in numbers and file.sha256 not in kept_digests:
                 area.remove_file(file.sha256)
         return changed_submission
+
+    def repair_files(self, submission: Submission, numbers: Sequence[int]) -> Submission:
+        """Replace files by copies without the faults that can be repaired; each copy has its own checksum."""
+        self._require_action(submission, REPAIR)
+        area = StagingArea(self._site, submission.number)
+        repaired_files = []
+        with tempfile.TemporaryDirectory(prefix="hven-submission-", ignore_cleanup_errors=True) as directory:
+            for file in self.store.list_files(submission.number):
+                checker = find_file_checker(self._rules.files, file.name)
+                is_repairable = any(finding.get("repairable") for finding in file.findings)
+                if file.number not in numbers or not is_repairable or checker.repair_file is None:
+                    continue
+                name = file.name.removesuffix(".gz")
+                copy = SentFile(name, Path(directory) / str(file.number))
+                rules = checker.repair_file(area.find_path(file.sha256, file.name), copy.path)
+                digest, size = compute_sha256(copy.path), copy.path.stat().st_size
+                path = area.stage_file(copy, digest)
+                staged_file = StagedFile(name=name, sha256=digest, bytes=size, state=GOOD_FILE)
+                staged_file, rows = self._check_file(staged_file, path)
+                message = format_message("a copy of {digest}, repaired by {rules}", file.sha256, ", ".join(rules))
+                note = FileFinding(rule=REPAIR, severity="info", message=message)
+                repaired_file = replace(staged_file, findings=[*staged_file.findings, note.to_json()])
+                repaired_files.append((file.number, repaired_file, rows))
+        if not repaired_files:
+            raise ParamError("there is nothing to repair in these files", remedy="see the report of each file")
+        submission = self.remove_files(submission, [number for number, _, _ in repaired_files])
+        return self.store.add_files(submission, [(file, rows) for _, file, rows in repaired_files])
 
     # --- values -----------------------------------------------------------------------------------------------------
 
@@ -497,7 +557,7 @@ class SubmissionWorkflow:
             return self.store.change_submission(submission, {**changes, "state": REFUSED, "expires": _compute_expiry()})
         if action == DISCARD:
             discarded = self.store.change_submission(submission, {**changes, "state": DISCARDED})
-            StagingArea(self._site, submission.number).remove_all()
+            _remove_unpublished_files(self._site, submission)
             return discarded
         submission = self.check_submission(submission)
         if action == CHECK:
@@ -535,11 +595,9 @@ class SubmissionWorkflow:
 
         The report has findings, obstacles, and for each row whether it is new, what changes, and its release date.
         """
-        rows = self.build_rows(submission)
+        plan = self._plan_rows(submission)
+        rows, preview = plan.rows, plan.preview
         files = self.store.list_files(submission.number)
-        staged_rows = self.store.list_rows(submission.number)
-        previous_rows = self._find_previous_rows(rows)
-        preview = self._build_preview(rows, staged_rows, previous_rows)
         findings: list[dict[str, Any]] = []
         obstacles: list[str] = []
         if rows:
@@ -549,16 +607,20 @@ class SubmissionWorkflow:
                     submission, rows, on_check=lambda staged: release_dates.extend(self._read_dates(staged, rows))
                 )
             except client_writes.RowsRefusedError as error:
-                findings = self._list_findings(error.report, staged_rows)
+                findings = self._list_findings(error.report, preview)
                 obstacles.append(format_message("rows break rules of the table: {message}", error.message))
             else:
                 for item, release_date in zip(preview, release_dates, strict=False):
                     item["released"] = release_date
         else:
             obstacles.append(format_message("the submission has no rows to publish"))
-        severities = Counter(
-            finding["severity"] for file in files if file.state == GOOD_FILE for finding in file.findings
-        )
+        good_files = [file for file in files if file.state == GOOD_FILE]
+        known_places = self._find_known_contents([file.sha256 for file in good_files])
+        for file in good_files:
+            if file.sha256 in known_places:
+                message = format_message("{file:.80} is in the table by now: remove it", file.name)
+                obstacles.append(message)
+        severities = Counter(finding["severity"] for file in good_files for finding in file.findings)
         severities.update(finding["severity"] for finding in findings)
         if severities[WARNING] and self._rules.warnings == "block":
             obstacles.append(format_message("the files have warnings"))
@@ -570,56 +632,52 @@ class SubmissionWorkflow:
             "files": dict(Counter(file.state for file in files)),
             "findings": findings,
             "obstacles": obstacles,
+            "unchanged": plan.unchanged_count,
             "rows": preview,
         }
         return self.store.change_submission(submission, {"report": report})
 
-    def _find_previous_rows(self, rows: list[dict[str, Any]]) -> list[dict[str, Any] | None]:
-        """Enter the numbers of versions into rows, and return the newest version before each, as the user sees it."""
+    def _plan_rows(self, submission: Submission) -> _RowPlan:
+        """Plan which rows are published, with the numbers of their versions, and describe what each of them changes."""
+        plan = _RowPlan()
+        rows = self.build_rows(submission)
         identity, version_column = self._rules.identity, self._rules.version
-        if not identity or not rows:
-            return [None] * len(rows)
-        if not self._has_columns(*identity, version_column):
-            return [None] * len(rows)
+        visible_rows: dict[tuple[str, ...], list[dict[str, Any]]] = {}
         versions: Counter[tuple[str, ...]] = Counter()
-        first_values = [row.get(identity[0]) for row in rows]
-        for row in self._query_rows(identity[0], first_values, OWNER_PRINCIPAL):
+        if identity and rows and self._has_columns(*identity, version_column):
+            first_values = [row.get(identity[0]) for row in rows]
+            for row in self._query_rows(identity[0], first_values, OWNER_PRINCIPAL):
+                key = _build_identity(row, identity)
+                versions[key] = max(versions[key] + (not version_column), row.get(version_column) or 0)
+            for row in self._query_rows(identity[0], first_values, self._principal):
+                visible_rows.setdefault(_build_identity(row, identity), []).append(row)
+        for row, staged_row in zip(rows, self.store.list_rows(submission.number), strict=True):
             key = _build_identity(row, identity)
-            versions[key] = max(versions[key] + (not version_column), row.get(version_column) or 0)
-        visible_rows: dict[tuple[str, ...], dict[str, Any]] = {}
-        for row in self._query_rows(identity[0], first_values, self._principal):
-            key = _build_identity(row, identity)
-            earlier_row = visible_rows.get(key)
-            if earlier_row is None or (row.get(version_column) or 0) >= (earlier_row.get(version_column) or 0):
-                visible_rows[key] = row
-        previous_rows: list[dict[str, Any] | None] = []
-        for row in rows:
-            key = _build_identity(row, identity)
+            earlier_rows = sorted(visible_rows.get(key, ()), key=lambda row: row.get(version_column) or 0)
+            is_known = any(not self._list_differences(earlier_row, row) for earlier_row in earlier_rows)
+            if is_known and self._rules.path not in row:  # a row without a file that the table has already
+                plan.unchanged_count += 1
+                continue
             versions[key] += 1
+            item: dict[str, Any] = {"row": staged_row.number, "version": versions[key], "changes": {}}
             if version_column:
                 row[version_column] = versions[key]
-            previous_rows.append(visible_rows.get(key))
-        return previous_rows
+            if earlier_rows:
+                item["replaces"] = [earlier_rows[-1].get(name) for name in self._submission_table.table.primary]
+                item["changes"] = self._list_differences(earlier_rows[-1], row)
+            plan.rows.append(row)
+            plan.preview.append(item)
+        return plan
 
-    def _build_preview(
-        self,
-        rows: Sequence[Mapping[str, Any]],
-        staged_rows: Sequence[StagedRow],
-        previous_rows: Sequence[Mapping[str, Any] | None],
-    ) -> list[dict[str, Any]]:
-        """Describe what each row changes."""
-        preview = []
-        for row, staged_row, previous_row in zip(rows, staged_rows, previous_rows, strict=True):
-            item: dict[str, Any] = {"row": staged_row.number, "version": row.get(self._rules.version), "changes": {}}
-            if previous_row is not None:
-                item["replaces"] = [previous_row.get(name) for name in self._submission_table.table.primary]
-                for entry_field in self.fields:
-                    name = entry_field.name
-                    old_value, new_value = previous_row.get(name), row.get(name)
-                    if name in previous_row and not _is_same_value(old_value, new_value):
-                        item["changes"][name] = [None if old_value is None else str(old_value), new_value]
-            preview.append(item)
-        return preview
+    def _list_differences(self, old_row: Mapping[str, Any], new_row: Mapping[str, Any]) -> dict[str, list[Any]]:
+        """List the columns in which rows differ, with both values."""
+        differences = {}
+        for entry_field in self.fields:
+            name = entry_field.name
+            old_value, new_value = old_row.get(name), new_row.get(name)
+            if name in old_row and not _is_same_value(old_value, new_value):
+                differences[name] = [None if old_value is None else str(old_value), new_value]
+        return differences
 
     def _read_dates(self, staged_site: StagedSite, rows: Sequence[Mapping[str, Any]]) -> list[str]:
         """Read the release dates of the rows, as they would be published, in the order of the rows."""
@@ -638,20 +696,20 @@ class SubmissionWorkflow:
                 dates += ["" if value is None else str(value)[:19] for value in batch.column(0).to_pylist()]
         return dates if len(dates) == len(rows) else []
 
-    def _list_findings(self, report: IngestReport, staged_rows: Sequence[StagedRow]) -> list[dict[str, Any]]:
+    def _list_findings(self, report: IngestReport, preview: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """List what the rules of the table find, with the numbers of the rows."""
         findings = []
         table_report = report.tables.get(self._submission_table.name)
         for finding in table_report.findings.values() if table_report is not None else ():
             if not finding.count or finding.severity == "info":
                 continue
-            indices = [row.row for row in finding.offenders if row.row is not None and 0 < row.row <= len(staged_rows)]
+            indices = [row.row for row in finding.offenders if row.row is not None and 0 < row.row <= len(preview)]
             found = FileFinding(
                 rule=finding.rule,
                 severity=finding.severity,
                 message=str(finding.message),
                 count=finding.count,
-                rows=[staged_rows[index - 1].number for index in indices],
+                rows=[preview[index - 1]["row"] for index in indices],
             )
             findings.append(found.to_json())
         return findings
@@ -663,6 +721,7 @@ class SubmissionWorkflow:
         *,
         on_check: Callable[[StagedSite], None] | None = None,
         on_commit: Callable[[sa.Connection, ClientPush], None] | None = None,
+        expected_state: str | None = None,
     ) -> None:
         """Push the rows; without `on_commit` in a dry run."""
         is_dry_run = on_commit is None
@@ -675,6 +734,7 @@ class SubmissionWorkflow:
                 media_type="application/json",
                 idempotency_key="" if is_dry_run else f"submission-{submission.etag}-{hash_account(self._account)}",
                 dry_run=is_dry_run,
+                expected_state=expected_state,
                 on_commit=on_commit,
                 on_check=on_check,
             )
@@ -682,13 +742,12 @@ class SubmissionWorkflow:
 
     def _publish(self, submission: Submission, changes: Mapping[str, Any]) -> Submission:
         """Publish the files and rows of a submission, and mark it as saved in the same transaction."""
-        rows = self.build_rows(submission)
-        self._find_previous_rows(rows)
+        state_name = self._site.store.get_or_create(ClientPushStore).find_state_name(self._submission_table.name)
+        rows = self._plan_rows(submission).rows
         files = [file for file in self.store.list_files(submission.number) if file.state == GOOD_FILE]
         names = _choose_published_names(files)
         area = StagingArea(self._site, submission.number)
-        collection_folder = self._submission_table.resource.path.parent
-        folder = PublishedFolder(collection_folder / self._rules.to / str(submission.number))
+        folder = PublishedFolder(_find_folder(self._submission_table.resource, self._rules, submission))
         saved_submissions: list[Submission] = []
 
         def mark_as_saved(connection: sa.Connection, push: ClientPush) -> None:
@@ -700,7 +759,8 @@ class SubmissionWorkflow:
                 if not _is_sheet(file):
                     folder.add_file(area.find_path(file.sha256, file.name), names[file.number])
             folder.sync_to_disk()
-            self._push_rows(submission, rows, on_commit=mark_as_saved)
+            # other rows may have come since the plan, which would make its versions wrong
+            self._push_rows(submission, rows, on_commit=mark_as_saved, expected_state=f'"{state_name}"')
         finally:
             stored_submission = self.store.find_submission(submission.number)
             is_saved = stored_submission is not None and stored_submission.state == SAVED
@@ -750,14 +810,3 @@ def _write_literal(value: Any) -> str:
 def _compute_expiry() -> str:
     expiry = datetime.now(UTC) + timedelta(days=STAGING_DAYS)
     return expiry.isoformat(timespec="microseconds").replace("+00:00", "Z")
-
-
-def is_open(submission: Submission) -> bool:
-    """Return whether a submission still has staged files.
-
-    Parameters
-    ----------
-    submission
-        The submission.
-    """
-    return submission.state in STAGED_STATES

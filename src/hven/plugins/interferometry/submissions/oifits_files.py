@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from hven.plugins.interferometry.oifits_checker import check_oifits_file
 from hven.plugins.interferometry.oifits_granules import read_granules
+from hven.plugins.interferometry.oifits_repairs import repair_oifits_file
 from hven.plugins.interferometry.oifits_rules import OIFITS_RULES
-from hven.plugins.submissions.file_checkers import FileChecker, FileFinding
+from hven.plugins.submissions.file_checkers import FITS_EXTENSIONS, FileChecker, FileFinding
 from hven.sources.api.rows import DataFile
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ def _check_file(path: Path, profile: str) -> list[FileFinding]:
                 section=OIFITS_RULES[finding.rule].origin,
                 count=finding.count,
                 rows=finding.rows,
+                repairable=OIFITS_RULES[finding.rule].is_repair,
             )
         )
     return findings
@@ -36,4 +38,10 @@ def _read_rows(path: Path) -> list[dict[str, Any]]:
     return read_granules(DataFile(path=path, name=path.name))[1]
 
 
-CHECKER = FileChecker(name="oifits", check_file=_check_file, read_rows=_read_rows)
+CHECKER = FileChecker(
+    name="oifits",
+    extensions=(".oifits", ".oifits.gz", *FITS_EXTENSIONS),
+    check_file=_check_file,
+    read_rows=_read_rows,
+    repair_file=repair_oifits_file,
+)
