@@ -225,7 +225,9 @@ def _parse_ip_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Addres
         address = ipaddress.ip_address(text)
     except ValueError:
         return None
-    return getattr(address, "ipv4_mapped", None) or address
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        return address.ipv4_mapped
+    return address
 
 
 _parse_network = lru_cache(maxsize=1000)(ipaddress.ip_network)

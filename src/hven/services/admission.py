@@ -39,7 +39,7 @@ class RequestGate(ABC):
         """Prepare what the processes of a server share; called once, before they are forked."""
 
     @abstractmethod
-    def admit_request(self, request: Request, principal: Principal, usage: RequestUsage) -> None:
+    def check_request(self, request: Request, principal: Principal, usage: RequestUsage) -> None:
         """Admit a request, or raise an error, which the service writes as its protocol requires.
 
         It is called on the event loop, so that it may take some microseconds at most. Requests of services whose
@@ -61,7 +61,7 @@ def load_request_gates() -> list[type[RequestGate]]:
     return [gate for _, gate in plugins.iterate_package_objects("request_gates")]
 
 
-def admit_request(request: Request) -> None:
+def check_gates(request: Request) -> None:
     """Raise the error of the first gate that refuses a request.
 
     Parameters
@@ -73,4 +73,4 @@ def admit_request(request: Request) -> None:
     if usage is not None and usage.face:
         principal = request.scope.get(PRINCIPAL_SCOPE_KEY, ANONYMOUS_PRINCIPAL)
         for gate in request.scope.get(GATES_SCOPE_KEY, ()):
-            gate.admit_request(request, principal, usage)
+            gate.check_request(request, principal, usage)

@@ -29,6 +29,18 @@ class AnswerCache(Protocol):
         A function in the request's scope, under `STORE_ANSWER_SCOPE_KEY`, gets the answer if it is a result: the
         `QueryResult`, the headers, and the body, which is not compressed. The body is None if it is large. The function
         may be called after the response was built, while its first bytes are sent.
+
+        Parameters
+        ----------
+        request, params
+            The request, and its parameters.
+        build_response
+            Builds the answer.
+
+        Returns
+        -------
+        response
+            The answer.
         """
 
 
@@ -43,6 +55,11 @@ async def repeat_or_build_answer(
         The request, and its parameters.
     endpoint
         Builds the answer from both.
+
+    Returns
+    -------
+    response
+        The answer.
     """
     cache: AnswerCache | None = request.scope.get(ANSWER_CACHE_SCOPE_KEY)
     if cache is None:

@@ -23,7 +23,7 @@ from hven.services import _vosi as vosi
 from hven.services._responses import answer_with_body, answer_with_result
 from hven.services._vosi import Capability
 from hven.services.addresses import find_table, get_base_url, list_base_urls
-from hven.services.admission import admit_request
+from hven.services.admission import check_gates
 from hven.services.answer_cache import repeat_or_build_answer
 from hven.services.errors import PLAIN_TEXT_ERRORS, VOTABLE_ERRORS, ErrorResponder
 from hven.services.params import (
@@ -745,7 +745,7 @@ def wrap_endpoint_with_error_responses(
     async def call_endpoint(request: Request) -> Response:
         record_request_infos(request)
         try:
-            admit_request(request)
+            check_gates(request)
             if byte_limit:
                 return await repeat_or_build_answer(request, await read_params(request, byte_limit), endpoint)
             return await endpoint(request)

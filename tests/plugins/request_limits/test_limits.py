@@ -300,7 +300,7 @@ def test_more_users_than_slots_displace_those_who_used_least(monkeypatch: pytest
         counts.count_request(slots[user][0], Ceilings())
         counts.end_request(*slots[user], 100 - number)
     counts.find_slot("another")
-    assert [user for user in users if not counts.holds_user(*slots[user])] == [users[-1]]
+    assert [user for user in users if not counts.is_slot_of(*slots[user])] == [users[-1]]
     counts.end_request(*slots[users[-1]], 5)  # of a request that began before: it is not the other user's
     assert counts.read_usage(slots[users[-1]][0]).rows == 0
     for user in users[:-1]:

@@ -17,7 +17,6 @@ from hven.model.settings._sections import (
     SettingsSection,
     build_setting_metadata,
     define_setting,
-    normalize_network,
 )
 from hven.model.settings._site_file import (
     SETTINGS_FILE,
@@ -52,7 +51,6 @@ __all__ = [
     "find_unavailable_section_faults",
     "iterate_site_specific_settings",
     "load_settings",
-    "normalize_network",
     "parse_byte_size",
     "resolve_secret",
 ]

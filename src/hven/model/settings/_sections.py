@@ -546,7 +546,18 @@ class HealthSettings:
 
 
 def normalize_network(text: str) -> str:
-    """Write a network, or an address as a network, in its usual form."""
+    """Write a network, or an address as a network, in its usual form.
+
+    Parameters
+    ----------
+    text
+        A network, or an address.
+
+    Returns
+    -------
+    network
+        A network as ``10.1.0.0/24``.
+    """
     return str(ip_network(text))
 
 

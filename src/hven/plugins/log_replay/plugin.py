@@ -9,7 +9,7 @@ PLUGIN = PluginPackage(
     title="Compare a service with the one that it replaces, by the requests in a log",
     verbs={
         "replay": Verb(
-            function="hven.plugins.log_replay.replay_verb:replay_log",
+            function="hven.plugins.log_replay.replay_verb:repeat_logged_requests",
             after="check",
             examples=(
                 "hven replay access.log --against http://127.0.0.1:8080",

@@ -148,7 +148,7 @@ class LogReplay:
         self._interval_seconds = 1.0 / requests_per_second
         self._next_time = 0.0
 
-    def replay(
+    def repeat_requests(
         self,
         requests: list[tuple[LoggedRequest, int]],
         report_progress: Callable[[int, int], None] = lambda _done, _total: None,
@@ -165,10 +165,10 @@ class LogReplay:
         replayed = []
         for number, (request, count) in enumerate(requests):
             report_progress(number, len(requests))
-            replayed.append(self._replay_request(request, count))
+            replayed.append(self._repeat_request(request, count))
         return replayed
 
-    def _replay_request(self, request: LoggedRequest, count: int) -> ReplayedRequest:
+    def _repeat_request(self, request: LoggedRequest, count: int) -> ReplayedRequest:
         target = request.target.removeprefix(self._prefix)
         now = time.monotonic()
         time.sleep(max(self._next_time - now, 0.0))
@@ -230,7 +230,7 @@ def _compare_with_log(logged_status: int | None, status: int) -> str:
     return f"status {status} instead of {logged_status}"
 
 
-def replay_log_file(
+def repeat_log(
     path: Path, log_replay: LogReplay, *, prefix: str, request_limit: int, report_progress: Callable[[int, int], None]
 ) -> ReplayReport:
     """Replay a log.
@@ -244,7 +244,7 @@ def replay_log_file(
     prefix, request_limit
         As for `collect_requests`.
     report_progress
-        As for `LogReplay.replay`.
+        As for `LogReplay.repeat_requests`.
     """
     requests, unrepeatable = collect_requests(path, prefix=prefix, request_limit=request_limit)
-    return ReplayReport(requests=log_replay.replay(requests, report_progress), unrepeatable=unrepeatable)
+    return ReplayReport(requests=log_replay.repeat_requests(requests, report_progress), unrepeatable=unrepeatable)

@@ -12,7 +12,7 @@ import typer
 
 from hven.app.api import print_json, print_table
 from hven.model.errors import UserError
-from hven.plugins.log_replay.replay import LogReplay, ReplayReport, replay_log_file
+from hven.plugins.log_replay.replay import LogReplay, ReplayReport, repeat_log
 from hven.plugins.log_replay.report_page import write_report_page
 
 SHOWN_DIFFERENCES = 20
@@ -20,7 +20,7 @@ SHOWN_CHARACTERS = 100
 MAX_REQUESTS_PER_SECOND = 50.0
 
 
-def replay_log(
+def repeat_logged_requests(
     log: Annotated[Path, typer.Argument(help="Log of requests: of Hven, DaCHS, vollt, Apache or nginx; or .gz.")],
     *,
     against: Annotated[str, typer.Option(help="Address of the new service, which gets the requests.")],
@@ -44,7 +44,7 @@ def replay_log(
         _check_address(address)
     log_replay = LogReplay(against, old, prefix=prefix, requests_per_second=rate)
     date = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
-    report = replay_log_file(log, log_replay, prefix=prefix, request_limit=limit, report_progress=_print_progress)
+    report = repeat_log(log, log_replay, prefix=prefix, request_limit=limit, report_progress=_print_progress)
     if page is not None:
         text = write_report_page(report, log_name=log.name, new_url=against, old_url=old, date=date)
         page.write_text(text, encoding="utf-8")

@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from hven.model.errors import TooManyRequestsError, format_message
-from hven.plugins.request_limits.settings import LIMIT_NAMES, get_request_limits
+from hven.plugins.request_limits.settings import get_request_limits
 from hven.plugins.request_limits.shared_counts import DAY_SECONDS, MINUTE_SECONDS, Ceilings, SharedCounts
 from hven.query.query_queue import current_requester
 from hven.services.addresses import get_client_address, is_in_networks
@@ -78,7 +78,7 @@ class LimitGate(RequestGate):
         """Allocate the memory that the processes of a server share."""
         get_shared_counts()
 
-    def admit_request(self, request: Request, principal: Principal, usage: RequestUsage) -> None:
+    def check_request(self, request: Request, principal: Principal, usage: RequestUsage) -> None:
         """Admit a request and count it, or raise `TooManyRequestsError`. A fault of this package admits it.
 
         Parameters
@@ -123,7 +123,7 @@ class LimitGate(RequestGate):
         address = get_client_address(request)
         visitor = (address, service, user_agent)
         user = self._visitors.get(visitor)
-        if user is not None and self._counts.holds_user(user.slot, user.key):
+        if user is not None and self._counts.is_slot_of(user.slot, user.key):
             return user
         if user is None and visitor in self._visitors:
             return None
@@ -143,7 +143,7 @@ class LimitGate(RequestGate):
         slot_and_key = self._counts.find_slot(f"{settings.directory}\n{limit.name}\n{user_name}")
         if slot_and_key is None:
             return None
-        limit_values = (getattr(limit, name) for name in LIMIT_NAMES)
+        limit_values = (limit.concurrent, limit.requests_per_minute, limit.rows_per_day)
         ceilings = Ceilings(*(math.inf if value is None else value for value in limit_values))
         return _CountedUser(limit, ceilings, *slot_and_key)
 
@@ -169,12 +169,12 @@ def find_applicable_limit(
     for limit in limits:
         if limit.services and service not in limit.services:
             continue
-        if limit.fits_all_users or _fits_user(limit, principal, address, user_agent):
+        if limit.fits_all_users or _is_named(limit, principal, address, user_agent):
             return limit
     return None
 
 
-def _fits_user(limit: RequestLimit, principal: Principal, address: str, user_agent: str) -> bool:
+def _is_named(limit: RequestLimit, principal: Principal, address: str, user_agent: str) -> bool:
     if principal.name is None and limit.anonymous:
         return True
     if principal.name in limit.accounts or not principal.groups.isdisjoint(limit.groups):

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from ipaddress import ip_network
 from typing import TYPE_CHECKING, Annotated
 
-from hven.model.settings import SettingsSection, build_setting_metadata, define_setting, normalize_network
+from hven.model.settings import SettingsSection, build_setting_metadata, define_setting
 
 if TYPE_CHECKING:
     from pydantic import AfterValidator
 
     from hven.model.settings import Settings
 
-LIMIT_NAMES = ("concurrent", "requests_per_minute", "rows_per_day")
+
+def _write_network(text: str) -> str:
+    return str(ip_network(text))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +30,7 @@ class RequestLimit:
     )
     accounts: tuple[str, ...] = define_setting((), "names of accounts that the limits apply to")
     groups: tuple[str, ...] = define_setting((), "names of groups whose members the limits apply to")
-    networks: tuple[Annotated[str, AfterValidator(normalize_network)], ...] = define_setting(
+    networks: tuple[Annotated[str, AfterValidator(_write_network)], ...] = define_setting(
         (), "addresses or networks that the limits apply to"
     )
     user_agents: tuple[str, ...] = define_setting(
@@ -63,7 +66,7 @@ class RequestLimit:
     @property
     def has_limits(self) -> bool:
         """Whether it limits anything; if not, it exempts its users from the sections behind it."""
-        return any(getattr(self, name) is not None for name in LIMIT_NAMES)
+        return (self.concurrent, self.requests_per_minute, self.rows_per_day) != (None, None, None)
 
 
 LIMITS_SECTION = SettingsSection(

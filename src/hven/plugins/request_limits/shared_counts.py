@@ -112,7 +112,7 @@ class SharedCounts:
             self._keys[slot] = key
         return slot, key
 
-    def holds_user(self, slot: int, key: int) -> bool:
+    def is_slot_of(self, slot: int, key: int) -> bool:
         """Return whether a slot is still that of a user."""
         return self._keys[slot] == key
 
