@@ -11,7 +11,7 @@ from astropy.io import fits
 from rule_files import make_oifits, write_broken_file
 
 from hven.plugins.interferometry.oifits_checker import check_oifits_file
-from hven.plugins.interferometry.oifits_repairs import repair_oifits_file
+from hven.plugins.interferometry.oifits_repairs import write_repaired_file
 from hven.plugins.interferometry.oifits_rules import OIFITS_RULES, find_severity
 from shared import shared
 
@@ -116,11 +116,11 @@ def test_a_repaired_copy_keeps_all_rules(rule: str, is_compressed: bool, tmp_pat
     if is_compressed:
         path.write_bytes(gzip.compress(before))
     target = tmp_path / "copy.oifits"
-    assert repair_oifits_file(path, target) == [rule]
+    assert write_repaired_file(path, target) == [rule]
     assert check_oifits_file(target).findings == []
     after = target.read_bytes()
     assert len(after) == len(before)
     assert sum(one != other for one, other in zip(after, before, strict=True)) < 200, "only the faults change"
     with fits.open(target) as hdus:
         hdus.verify("exception")
-    assert repair_oifits_file(target, tmp_path / "again.oifits") == []
+    assert write_repaired_file(target, tmp_path / "again.oifits") == []

@@ -30,7 +30,7 @@ _CHECKSUM_KEYS = ("CHECKSUM", "DATASUM")  # of the content before the repair
 _POSITION_KEYS = ("ARRAYX", "ARRAYY", "ARRAYZ")
 
 
-def repair_oifits_file(path: Path, target: Path) -> list[str]:
+def write_repaired_file(path: Path, target: Path) -> list[str]:
     """Write a copy of a file without the faults that can be repaired.
 
     Parameters
@@ -68,7 +68,7 @@ def repair_oifits_file(path: Path, target: Path) -> list[str]:
             for key, value in zip(_POSITION_KEYS, position, strict=True):
                 _replace_card(content, hdu, key, repr(value))
         else:
-            _clear_errors(content, hdu, finding.member)
+            _remove_wrong_errors(content, hdu, finding.member)
         for key in _CHECKSUM_KEYS:
             _replace_card(content, hdu, key, "")
     target.write_bytes(content)
@@ -83,7 +83,7 @@ def _replace_card(content: bytearray, hdu: OifitsHdu, key: str, value: str) -> N
             content[start : start + CARD_BYTES] = text.ljust(CARD_BYTES).encode()
 
 
-def _clear_errors(content: bytearray, hdu: OifitsHdu, name: str) -> None:
+def _remove_wrong_errors(content: bytearray, hdu: OifitsHdu, name: str) -> None:
     """Write NaN in place of errors that are not positive."""
     column = hdu.columns[name]
     row_bytes = hdu.header.read_integer("NAXIS1")

@@ -81,7 +81,7 @@ class FileChecker:
         Checks a file by a profile of severities, and returns what is wrong. It never fails because of the file.
     read_rows
         Reads the values of the rows that the file gives; a `SourceError` says why it cannot.
-    repair_file
+    write_repaired_file
         Writes a copy without the faults that can be repaired, and returns the rules that the file broke; None: no
         fault can be repaired.
     """
@@ -90,7 +90,7 @@ class FileChecker:
     extensions: tuple[str, ...]
     check_file: Callable[[Path, str], Sequence[FileFinding]]
     read_rows: Callable[[Path], Sequence[Mapping[str, Any]]]
-    repair_file: Callable[[Path, Path], Sequence[str]] | None = None
+    write_repaired_file: Callable[[Path, Path], Sequence[str]] | None = None
 
 
 def find_file_checker(kind: str, file_name: str) -> FileChecker:

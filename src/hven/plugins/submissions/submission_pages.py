@@ -295,7 +295,9 @@ class _SubmissionView:
                 submission = self._save_values(submission, contribution, action)
             if action in {REMOVE, REPAIR}:
                 numbers = [int(word) for word in contribution.read_text("file").split(",") if word.strip().isdigit()]
-                change_files = self.workflow.remove_files if action == REMOVE else self.workflow.repair_files
+                change_files = (
+                    self.workflow.remove_files if action == REMOVE else self.workflow.replace_by_repaired_files
+                )
                 submission = change_files(submission, numbers)
             elif action != EDIT:
                 submission = self.workflow.take_step(submission, action, contribution.read_text("reason"))

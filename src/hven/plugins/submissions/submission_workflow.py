@@ -447,7 +447,7 @@ class SubmissionWorkflow:
                 area.remove_file(file.sha256)
         return changed_submission
 
-    def repair_files(self, submission: Submission, numbers: Sequence[int]) -> Submission:
+    def replace_by_repaired_files(self, submission: Submission, numbers: Sequence[int]) -> Submission:
         """Replace files by copies without the faults that can be repaired; each copy has its own checksum."""
         self._require_action(submission, REPAIR)
         area = StagingArea(self._site, submission.number)
@@ -456,11 +456,11 @@ class SubmissionWorkflow:
             for file in self.store.list_files(submission.number):
                 checker = find_file_checker(self._rules.files, file.name)
                 is_repairable = any(finding.get("repairable") for finding in file.findings)
-                if file.number not in numbers or not is_repairable or checker.repair_file is None:
+                if file.number not in numbers or not is_repairable or checker.write_repaired_file is None:
                     continue
                 name = file.name.removesuffix(".gz")
                 copy = SentFile(name, Path(directory) / str(file.number))
-                rules = checker.repair_file(area.find_path(file.sha256, file.name), copy.path)
+                rules = checker.write_repaired_file(area.find_path(file.sha256, file.name), copy.path)
                 digest, size = compute_sha256(copy.path), copy.path.stat().st_size
                 path = area.stage_file(copy, digest)
                 staged_file = StagedFile(name=name, sha256=digest, bytes=size, state=GOOD_FILE)

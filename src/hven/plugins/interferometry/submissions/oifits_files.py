@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from hven.plugins.interferometry.oifits_checker import check_oifits_file
 from hven.plugins.interferometry.oifits_granules import read_granules
-from hven.plugins.interferometry.oifits_repairs import repair_oifits_file
+from hven.plugins.interferometry.oifits_repairs import write_repaired_file
 from hven.plugins.interferometry.oifits_rules import OIFITS_RULES
 from hven.plugins.submissions.file_checkers import FITS_EXTENSIONS, FileChecker, FileFinding
 from hven.sources.api.rows import DataFile
@@ -43,5 +43,5 @@ CHECKER = FileChecker(
     extensions=(".oifits", ".oifits.gz", *FITS_EXTENSIONS),
     check_file=_check_file,
     read_rows=_read_rows,
-    repair_file=repair_oifits_file,
+    write_repaired_file=write_repaired_file,
 )
