@@ -84,7 +84,7 @@ def test_arguments_directory_environment_and_limits(site: Site, monkeypatch: pyt
     place = site.settings.var_directory / "jobs" / job.id
     assert told["cwd"] == str(place / "run-1")
     assert told["environment"] == {
-        "PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", "HOME": told["cwd"], "TMPDIR": told["cwd"], "KEY": "k-17", "MODE": "fast",
+        "PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", "HOME": told["cwd"], "TMPDIR": told["cwd"], "KEY": "***", "MODE": "fast",
     }  # fmt: skip
     assert told["limits"] == [20, 1 << 30, 10 << 20]
     assert (told["stdin"], told["session"]) == ("", True)

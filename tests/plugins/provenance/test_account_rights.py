@@ -100,6 +100,17 @@ def test_job(readers: Readers) -> None:
     assert job_id not in readers.read("bob", DEPTH="ALL", DIRECTION="FORTH")[1]
 
 
+def test_the_environment_of_a_job(readers: Readers) -> None:
+    job_id = create_job(readers, "anna")
+    progress = readers.site.store.jobs.get_job(job_id).progress
+    digest = "sha256:" + "a7" * 32
+    new_progress = {**progress, "environment": digest}
+    assert readers.site.store.jobs.update_job(job_id, allowed_phases=("COMPLETED",), progress=new_progress)
+    for name in ("PROV-JSON", "PROV-N", "HTML"):
+        assert digest in readers.read("anna", ID=f"job/{job_id}", RESPONSEFORMAT=name)[1]
+        assert digest not in readers.read("bob", ID=f"job/{job_id}", RESPONSEFORMAT=name)[1]
+
+
 def test_answers_about_jobs_are_private(readers: Readers) -> None:
     job_id = create_job(readers, "anonymous")
     for name in ("PROV-JSON", "HTML"):

@@ -58,6 +58,7 @@ ATTRIBUTE_TERMS = {
     "licence": AttributeTerm("dcterms:license", "dcterms:license"),
     "checksum": AttributeTerm("spdx:checksumValue", "spdx:checksumValue"),
     "bytes": AttributeTerm("dcat:byteSize", "dcat:byteSize", "xsd:long"),
+    "environment": AttributeTerm("dcterms:requires", "dcterms:requires"),
     "media_type": AttributeTerm("dcterms:format", "dcterms:format"),
 }
 
