@@ -39,7 +39,7 @@ from hven.portal._pages.package_pages import find_page_address
 from hven.services import read_params
 from hven.services.address_rewriting import load_address_rewriters
 from hven.site import RequestObserverGroup, Site, prepare_request_observers
-from hven.site.api.events import SiteEvent, announce_event
+from hven.site.api.events import SiteEvent, notify_accounts
 from hven.site.store import StateStore
 from hven.testing.site import build_table_from_arrow, publish_rows
 from second_engine import OTHER_NAME, register_other_engine
@@ -843,7 +843,7 @@ class NightPost:
     def is_delivery_due(self, settings, store):
         return bool(self.told)
 
-    def deliver(self, settings):
+    def send_due_events(self, settings):
         self.told.append(settings.name)
 
     def find_problems(self, store):
@@ -871,15 +871,15 @@ def test_a_package_announces_and_delivers_events(portal_package_place: Path, pla
     with Site(load_settings(plain_site, {})) as opened:
         database = opened.store.get_or_create(lambda database: database)
         with database.begin_write() as connection:
-            announce_event(connection, event)
+            notify_accounts(connection, event)
         with pytest.raises(ZeroDivisionError), database.begin_write() as connection:
-            announce_event(connection, replace(event, kind="nights.storm"))
+            notify_accounts(connection, replace(event, kind="nights.storm"))
         status = SiteHealthMonitor(opened).get_status(wait_seconds=None)
         assert "the post of the night is late" in status.problems
-        assert [kind.title for _, kind in plugins.iterate_package_objects("event_kinds")] == ["A clear night"]
+        assert dict(plugins.iterate_package_objects("event_kinds"))["nights.clear"].title == "A clear night"
         plugins.select_plugin_packages([])
         with database.begin_write() as connection:
-            announce_event(connection, event)
+            notify_accounts(connection, event)
     told = sys.modules["hven_night_sky"].NightPost.told
     assert told[0] == ("nights.clear", ["anna"], "the night of today is clear", "/nights", "night.main")
     assert [item[0] for item in told] == ["nights.clear", "nights.storm"], "without the package, nothing happens"

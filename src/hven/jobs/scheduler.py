@@ -445,7 +445,7 @@ def _run_event_delivery(settings: Settings, _parent: int) -> None:
     """Deliver events, in a child process."""
     _set_up_helper("hven-events")
     for service in load_event_services():
-        service.deliver(settings)
+        service.send_due_events(settings)
 
 
 def _set_up_helper(process_name: str) -> None:

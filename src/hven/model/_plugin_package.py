@@ -264,7 +264,7 @@ class PluginPackage:
         the tables by their qualified names, and the `hven.model.settings.QueryLimits`. Tables in memory have no engine.
         Empty: none; the site then refuses such queries unless another package plans them.
     event_kinds
-        Kinds of events that the package announces to accounts (`hven.site.api.events.announce_event`), by their names
+        Kinds of events that the package announces to accounts (`hven.site.api.events.notify_accounts`), by their names
         (``nights.clear``), each the place of an `hven.site.api.events.EventKind` as ``module:name``.
     event_service
         Place of an object that records such events and delivers them, an `hven.site.api.events.EventService`, as

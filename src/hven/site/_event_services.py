@@ -26,7 +26,7 @@ class EventKind:
     digest_writer
         For a kind of which accounts get one message a day: the place of a function as ``module:name``,
         ``write(site, principal) -> Sequence[str]``. It returns the lines for a user, with the user's rights; without
-        lines there is no message. Empty: `announce_event` announces each event.
+        lines there is no message. Empty: `notify_accounts` announces each event.
     path
         Path of the page that shows the digest.
     """
@@ -43,9 +43,9 @@ class EventService(Protocol):
         """Record an event in the transaction of what it reports; an error undoes the transaction."""
 
     def is_delivery_due(self, settings: Settings, store: StateStore) -> bool:
-        """Return whether the scheduler should call `deliver` now; it asks every few seconds."""
+        """Return whether the scheduler should call `send_due_events` now; it asks every few seconds."""
 
-    def deliver(self, settings: Settings) -> None:
+    def send_due_events(self, settings: Settings) -> None:
         """Deliver what is due, in a process of its own, which may be killed at any time."""
 
     def find_problems(self, store: StateStore) -> Sequence[str]:

@@ -25,7 +25,7 @@ from hven.plugins.notifications.outbox import Outbox, OutboxMessage
 from hven.plugins.notifications.settings import get_notification_settings
 from hven.plugins.notifications.store_tables import notification_messages
 from hven.site import Site
-from hven.site.api.events import SiteEvent, announce_event
+from hven.site.api.events import SiteEvent, notify_accounts
 from hven.site.api.store_tables import StateDatabase
 from hven.site.auth import Principal
 
@@ -146,7 +146,7 @@ class Announcer:
 
     def announce(self, event: SiteEvent, *, fails: bool = False) -> None:
         with self._database.begin_write() as connection:
-            announce_event(connection, event)
+            notify_accounts(connection, event)
             if fails:
                 raise ZeroDivisionError
 

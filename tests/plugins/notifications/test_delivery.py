@@ -31,8 +31,8 @@ def test_a_mail_is_sent_once(site: NotificationSite, mail_server: MailServer) ->
     assert not EVENT_SERVICE.is_delivery_due(settings, store)
     site.announce("anna", "nobody")
     assert EVENT_SERVICE.is_delivery_due(settings, store)
-    EVENT_SERVICE.deliver(settings)
-    EVENT_SERVICE.deliver(settings)
+    EVENT_SERVICE.send_due_events(settings)
+    EVENT_SERVICE.send_due_events(settings)
     assert not EVENT_SERVICE.is_delivery_due(settings, store)
     (mail,) = mail_server.mails
     assert mail["To"] == "anna@example.org"

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from hven.model.errors import PreconditionFailedError, TooManyRequestsError, format_message
 from hven.plugins.entries.store_tables import row_comments
-from hven.site.api.events import SiteEvent, announce_event
+from hven.site.api.events import SiteEvent, notify_accounts
 from hven.site.api.store_tables import get_next_number
 from hven.site.store import format_current_time
 
@@ -109,7 +109,7 @@ class CommentStore:
             stored_comment = replace(comment, number=get_next_number(connection, row_comments), at=now)
             connection.execute(sa.insert(row_comments).values(_comment_to_row(stored_comment)))
             message = format_message("a new comment on {table} waits for a decision", comment.table)
-            announce_event(connection, _build_event(COMMENT_KIND, moderators, message, comment))
+            notify_accounts(connection, _build_event(COMMENT_KIND, moderators, message, comment))
         return stored_comment
 
     def find_comment(self, table: str, number: int) -> RowComment | None:
@@ -172,7 +172,7 @@ class CommentStore:
                 )
             if comment.author not in {"", by}:
                 message = format_message("your comment on {table} is {state}", comment.table, format_message(state))
-                announce_event(connection, _build_event(COMMENT_DECIDED_KIND, (comment.author,), message, comment))
+                notify_accounts(connection, _build_event(COMMENT_DECIDED_KIND, (comment.author,), message, comment))
         return decided_comment
 
     def remove_author(self, account: str) -> None:

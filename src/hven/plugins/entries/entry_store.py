@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from hven.model.errors import PreconditionFailedError, TooManyRequestsError, format_message
 from hven.plugins.entries.store_tables import entries, entry_events
-from hven.site.api.events import SiteEvent, announce_event
+from hven.site.api.events import SiteEvent, notify_accounts
 from hven.site.api.store_tables import get_next_number
 from hven.site.store import format_current_time
 
@@ -272,7 +272,7 @@ def write_step(connection: sa.Connection, entry: TableEntry, step: EntryStep) ->
     if not connection.execute(update).rowcount:
         raise build_changed_entry_error()
     _insert_event(connection, entry.number, step, now)
-    _announce_step(connection, changed_entry, step)
+    _notify_of_step(connection, changed_entry, step)
     return changed_entry
 
 
@@ -299,7 +299,7 @@ def build_changed_entry_error() -> PreconditionFailedError:
     )
 
 
-def _announce_step(connection: sa.Connection, entry: TableEntry, step: EntryStep) -> None:
+def _notify_of_step(connection: sa.Connection, entry: TableEntry, step: EntryStep) -> None:
     """Announce a submission to the moderators, and a step of somebody else to the author."""
     kind, accounts = DECIDED_KIND, [entry.author]
     if entry.state == SUBMITTED:
@@ -310,7 +310,7 @@ def _announce_step(connection: sa.Connection, entry: TableEntry, step: EntryStep
         "entry {number} of {table} is {state}", entry.number, entry.table, format_message(entry.state)
     )
     path = f"/entries/{quote(entry.table, safe='')}/{entry.number}"
-    announce_event(connection, SiteEvent(kind=kind, accounts=accounts, message=message, path=path, table=entry.table))
+    notify_accounts(connection, SiteEvent(kind=kind, accounts=accounts, message=message, path=path, table=entry.table))
 
 
 def _insert_event(connection: sa.Connection, entry_number: int, step: EntryStep, at: str) -> None:

@@ -104,13 +104,13 @@ class NotificationDelivery:
             if len(self._failed_targets) > MAX_FAILED_TARGETS:
                 return  # the others are still due; this process must not take hours
             if self._outbox.count_recent() >= self._settings.per_hour:
-                self._outbox.postpone_messages(POSTPONE_SECONDS)
+                self._outbox.hold_messages(POSTPONE_SECONDS)
                 return
             target = MAIL if message.channel == MAIL else message.account
             if target in self._failed_targets:
                 continue
             if self._outbox.count_recent(message.account) >= self._settings.per_account:
-                self._outbox.postpone_messages(POSTPONE_SECONDS, account=message.account)
+                self._outbox.hold_messages(POSTPONE_SECONDS, account=message.account)
                 self._failed_targets.add(message.account)
                 continue
             if self._outbox.claim_message(message):
@@ -154,7 +154,7 @@ class NotificationDelivery:
             is_given_up = self._outbox.retry_message(message, reason)
             self._failed_targets.add(target)
             own_account = "" if message.channel == MAIL else message.account
-            self._outbox.postpone_messages(POSTPONE_SECONDS, account=own_account, channel=message.channel)
+            self._outbox.hold_messages(POSTPONE_SECONDS, account=own_account, channel=message.channel)
         if is_given_up and message.channel == WEBHOOK:
             self._choice_store.change_choices(message.account, lambda old: replace(old, problem=reason))
 
@@ -170,20 +170,20 @@ class NotificationDelivery:
             "webhook-timestamp": timestamp,
             "webhook-signature": sign_webhook(secret, message.message_id, timestamp, body),
         }
-        answer = _post_within_time(choices.webhook, body, headers, allow_private=self._settings.private_webhooks)
+        answer = _send_within_time(choices.webhook, body, headers, allow_private=self._settings.private_webhooks)
         if answer.status == 410:  # the receiver no longer exists, as standard-webhooks defines
             raise PermanentDeliveryError("the webhook returned status 410")
         if not 200 <= answer.status < 300:
             raise UserError(f"the webhook returned status {answer.status}")
 
 
-def _post_within_time(
+def _send_within_time(
     url: str, body: bytes, headers: Mapping[str, str], *, allow_private: bool
 ) -> http_client.HttpAnswer:
     """POST a document in a thread: a receiver may send one byte of its answer now and then, for ever."""
     answers: queue.Queue[http_client.HttpAnswer | Exception] = queue.Queue()
 
-    def post() -> None:
+    def send() -> None:
         try:
             answer = http_client.send_request_once(
                 "POST",
@@ -200,7 +200,7 @@ def _post_within_time(
         else:
             answers.put(answer)
 
-    threading.Thread(target=post, name="webhook", daemon=True).start()
+    threading.Thread(target=send, name="webhook", daemon=True).start()
     try:
         answer = answers.get(timeout=MAX_WEBHOOK_SECONDS)
     except queue.Empty:
@@ -210,7 +210,7 @@ def _post_within_time(
     return answer
 
 
-def deliver_notifications(settings: Settings) -> None:
+def send_notifications(settings: Settings) -> None:
     """Deliver all that is due on a site.
 
     Parameters

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from hven.site.api.events import SiteEvent
     from hven.site.store import StateStore
 
-DELIVERY_PLACE = "hven.plugins.notifications.delivery:deliver_notifications"  # only its process needs the module
+DELIVERY_PLACE = "hven.plugins.notifications.delivery:send_notifications"  # only its process needs the module
 MAX_FAILURES_SHOWN = 5
 
 
@@ -44,10 +44,10 @@ class NotificationService:
         all_choices = store.get_or_create(ChoiceStore).list_choices()
         return any(list_due_digests(choices, day) for choices in all_choices)
 
-    def deliver(self, settings: Settings) -> None:
+    def send_due_events(self, settings: Settings) -> None:
         """Deliver all that is due."""
-        deliver_notifications = plugins.load_named_object(DELIVERY_PLACE, "the plug-in package notifications")
-        deliver_notifications(settings)
+        send_notifications = plugins.load_named_object(DELIVERY_PLACE, "the plug-in package notifications")
+        send_notifications(settings)
 
     def find_problems(self, store: StateStore) -> Sequence[str]:
         """Describe the last messages that could not be delivered."""

@@ -205,7 +205,7 @@ class Outbox:
         self._update(message.number, due=time.time() + pause_seconds, error=error)
         return False
 
-    def postpone_messages(self, seconds: float, account: str = "", channel: str = "") -> None:
+    def hold_messages(self, seconds: float, account: str = "", channel: str = "") -> None:
         """Postpone messages that are due: all, those of an account, or those of a channel."""
         columns = notification_messages.c
         now = time.time()

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from hven.site._event_services import EventKind, EventService
-from hven.site.store._site_events import SiteEvent, announce_event
+from hven.site.store._site_events import SiteEvent, notify_accounts
 
-__all__ = ["EventKind", "EventService", "SiteEvent", "announce_event"]
+__all__ = ["EventKind", "EventService", "SiteEvent", "notify_accounts"]

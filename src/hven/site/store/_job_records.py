@@ -22,7 +22,7 @@ from hven.site.store._database import (
     visits,
 )
 from hven.site.store._leases import get_process_holder, is_holder_dead
-from hven.site.store._site_events import SiteEvent, announce_event
+from hven.site.store._site_events import SiteEvent, notify_accounts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -657,7 +657,7 @@ class JobStore:
                 if phase == "ABORTED":
                     job_relations.cancel_descendants(connection, job.id)
                 _increment_job_version(connection)
-                _announce_job_end(connection, job, phase)
+                _notify_of_job_end(connection, job, phase)
             return bool(update_result.rowcount)
 
     def requeue_job(self, job: JobRecord, *, is_attempt_counted: bool) -> bool:
@@ -789,14 +789,14 @@ class JobStore:
         return set(self.find_phases(job_ids))
 
 
-def _announce_job_end(connection: sa.Connection, job: JobRecord, phase: str) -> None:
+def _notify_of_job_end(connection: sa.Connection, job: JobRecord, phase: str) -> None:
     """Announce the end of a job to its owner, if its parameter NOTIFY says so."""
     wishes = [value for name, value in job.parameters if name.upper() == NOTIFY_PARAMETER]
     if job.owner is None or not wishes or wishes[-1].lower() not in {"1", "true"}:
         return
     message = format_message("the job {id} ({type}) has ended: {phase}", job.run_id or job.id, job.type, phase)
     event = SiteEvent(kind=JOB_END_KIND, accounts=(job.owner,), message=message, path=f"/jobs?job={job.id}")
-    announce_event(connection, event)
+    notify_accounts(connection, event)
 
 
 def _build_visitor_exclusion(visitor: str | None) -> Sequence[sa.ColumnElement[bool]]:

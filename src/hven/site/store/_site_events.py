@@ -46,7 +46,7 @@ def load_event_services() -> tuple[Any, ...]:
     return tuple(service for _, service in plugins.iterate_package_objects("event_service"))
 
 
-def announce_event(connection: sa.Connection, event: SiteEvent) -> None:
+def notify_accounts(connection: sa.Connection, event: SiteEvent) -> None:
     """Announce an event in the transaction of what it reports; without a package that delivers events, do nothing.
 
     Parameters
