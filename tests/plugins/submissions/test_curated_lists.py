@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from asgi_client import Client
 from astropy.table import Table
 from submission_site import Person, query, read_submission
@@ -64,6 +65,7 @@ def write_sheet(rows: list[Row]) -> bytes:
     return text.getvalue().encode()
 
 
+@pytest.mark.slow
 def test_the_difference_of_two_releases(tmp_path: Path) -> None:
     folder = shared("data/interferometry/jmdc")
     old = read_release(folder / "JMDC_2016-08-31.fits.gz", "REFTEXT")
