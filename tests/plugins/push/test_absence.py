@@ -12,7 +12,7 @@ from asgi_client import Client
 from hven.app._server import create_application
 from hven.ingest.api.runs import ingest_collection
 from hven.model import plugins
-from hven.model.errors import DescriptorError
+from hven.model.errors import DescriptorError, UserError
 from hven.model.settings import load_settings
 from hven.plugins.push.client_writes import ClientWriteRequest, execute_client_write
 from hven.plugins.push.push_store import ClientPushStore
@@ -96,3 +96,20 @@ def test_check_names_the_package(directory: Path) -> None:
     assert "night.yaml:6:20: tables.lines.source: 'push' belongs to the plug-in package push, but `plugins`" in told
     assert "stars.yaml:5:22: files.writers belongs to the plug-in package push, but `plugins`" in told
     assert "rows of the plug-in package push (pushed, pushes), but `plugins` in hven.toml does not list" in told
+
+
+def test_rows_in_json_need_the_package_that_reads_them(directory: Path, tmp_path: Path) -> None:
+    (directory / "hven.toml").write_text('name = "x"\nplugins = ["push"]\n')
+    rows = {"json": '{"note": "rain"}', "csv": "note\nwind\n"}
+    with Site(load_settings(directory)) as site:
+        for kind, text in rows.items():
+            body = tmp_path / f"row.{kind}"
+            body.write_text(text)
+            media_type = {"csv": "text/csv", "json": "application/json"}[kind]
+            request = ClientWriteRequest(action="POST", body=body, media_type=media_type)
+            if kind == "json":
+                with pytest.raises(UserError, match="'json' belongs to the plug-in package json_xml"):
+                    execute_client_write(site, "night.lines", request, Principal(name="anna"))
+            else:
+                execute_client_write(site, "night.lines", request, Principal(name="anna"))
+        assert sorted(query_column(site, "SELECT note FROM night.lines")) == ["clouds", "wind"]

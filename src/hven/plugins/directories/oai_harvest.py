@@ -17,9 +17,9 @@ from urllib.parse import urlencode
 from lxml import etree
 from pydantic import Field
 
+from hven.formats.api.xml_input import find_local_name
 from hven.model import split_address
 from hven.model.errors import SourceError, UserError
-from hven.plugins.json_xml.xml_rows import find_local_name
 from hven.sources.api.rows import DataFile, Texts
 from hven.sources.api.services import (
     BrokenAnswerError,

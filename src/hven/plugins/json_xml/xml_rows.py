@@ -19,6 +19,7 @@ import pyarrow as pa
 from lxml import etree
 from pydantic import Field
 
+from hven.formats.api.xml_input import SAFE_PARSER_OPTIONS, find_local_name
 from hven.model.errors import SourceError, TextPlace
 from hven.plugins.json_xml.json_records import JsonRecordChunk
 from hven.plugins.json_xml.json_rows import JsonFileSource, JsonOptions
@@ -32,14 +33,6 @@ if TYPE_CHECKING:
 RECORDS_PER_PART = 4096
 MAX_SAMPLED_ELEMENTS = 20_000  # this many elements are sampled to find out which ones are the records
 TEXT_KEY = "#text"  # the text of an element that has attributes or children, too
-SAFE_PARSER_OPTIONS: dict[str, Any] = {
-    "resolve_entities": False,
-    "no_network": True,
-    "load_dtd": False,
-    "huge_tree": False,
-    "remove_comments": True,
-    "remove_pis": True,
-}
 _NUMBER_PATTERN = re.compile(r"[+-]?(?:0|[1-9]\d*)(?:\.\d*)?(?:[eE][+-]?\d+)?|[+-]?\.\d+(?:[eE][+-]?\d+)?")
 
 
@@ -278,19 +271,6 @@ def _build_xml_records(texts: Sequence[bytes], lines: Sequence[int], first_numbe
         line=1,
         line_numbers=lines,
     )
-
-
-def find_local_name(tag: str) -> str:
-    """Return the name of an element or attribute without its namespace, or a prefix that is never declared.
-
-    lxml keeps an undeclared prefix in the tag, and its ``QName`` refuses such a tag.
-
-    Parameters
-    ----------
-    tag
-        Tag as lxml writes it: ``{namespace}name``, ``name``, or ``prefix:name``.
-    """
-    return tag.rpartition("}")[2].rpartition(":")[2]
 
 
 def _check_not_truncated(element: Any, file: DataFile) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from lxml import etree
 
+from hven.formats.api.xml_input import SAFE_PARSER_OPTIONS, find_local_name
 from hven.model.errors import SourceError
-from hven.plugins.json_xml.xml_rows import SAFE_PARSER_OPTIONS, find_local_name
 
 
 def parse_flat_xml_records(data: bytes) -> list[dict[str, str | None]]:

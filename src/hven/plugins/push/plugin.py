@@ -7,7 +7,6 @@ from hven.model.plugins import PluginPackage, StoreTables
 PLUGIN = PluginPackage(
     name="push",
     title="Let programs write rows and send files over HTTP",
-    uses=("json_xml",),
     sources={"push": "hven.plugins.push.source"},
     protocols={"push": "hven.plugins.push.service"},
     ingest_steps={"push": "hven.plugins.push.file_targets"},
