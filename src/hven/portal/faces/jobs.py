@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class LaterTypesRoute(BaseRoute):
-    """The addresses of the job types that the site declares after the server has started."""
+    """The addresses of job types that are declared after the start of the server."""
 
     def __init__(self, settings: Settings, build_type_routes: Callable[[str], Sequence[Route]]) -> None:
         self._settings = settings
@@ -55,12 +55,12 @@ class LaterTypesRoute(BaseRoute):
         return Match.NONE, {}
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer by the route of the type that `matches` has found."""
+        """Answer by the route that `matches` has found."""
         await scope["hven.job_route"].handle(scope, receive, send)
 
 
 def build_routes(context: ServiceContext) -> Sequence[BaseRoute]:
-    """Build the routes of the job types that are declared when the server starts, and one for those declared later."""
+    """Build the routes of the job types that are declared now, and one for later ones."""
     settings = context.site.settings
     types = type_catalogue.load_served_job_types(settings)
     limit = settings.limits.upload + MAX_FORM_BYTES
