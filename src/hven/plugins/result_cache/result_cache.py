@@ -99,7 +99,7 @@ class ResultCache:
         build_response
             Builds the answer.
         """
-        key = self._find_key(request, params)
+        key = self._find_key(request, params) if self._byte_limit else None
         if key is None:
             return await build_response()
         cached_answer = self._answers.find(key)
@@ -153,7 +153,7 @@ class ResultCache:
     def _find_key(self, request: Request, params: RequestParams) -> Hashable:
         """Return everything on which an answer depends; None: the answer is not kept."""
         usage = CURRENT_USAGE.get()
-        if not self._byte_limit or usage is None or request.method == "HEAD" or params.files:
+        if usage is None or request.method == "HEAD" or params.files:
             return None
         if usage.path.rstrip("/") != self._paths_by_face.get(usage.face):
             return None
