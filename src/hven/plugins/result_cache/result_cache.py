@@ -85,6 +85,11 @@ class ResultCache:
             name: face.path for name, face in context.faces.items() if face.build_query is not None or name == "tap"
         }
 
+    @property
+    def is_active(self) -> bool:
+        """Whether the settings give it memory."""
+        return self._byte_limit > 0
+
     async def answer(
         self, request: Request, params: RequestParams, build_response: Callable[[], Awaitable[Response]]
     ) -> Response:
@@ -99,7 +104,7 @@ class ResultCache:
         build_response
             Builds the answer.
         """
-        key = self._find_key(request, params) if self._byte_limit else None
+        key = self._find_key(request, params)
         if key is None:
             return await build_response()
         cached_answer = self._answers.find(key)
