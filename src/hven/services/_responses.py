@@ -24,7 +24,7 @@ from hven.model.errors import TimeLimitError
 from hven.query import WARNING_INFO_NAME, build_result_metadata
 from hven.services._content_encoding import StreamCompressor, choose_encoding
 from hven.services._threads import TurnWaiter, call_in_thread
-from hven.services.answer_cache import store_answer
+from hven.services.answer_cache import STORE_ANSWER_SCOPE_KEY, store_answer
 from hven.services.errors import log_service_error
 from hven.services.params import get_request_id
 from hven.site import record_sent_data
@@ -330,7 +330,8 @@ async def _build_result_response(request: Request, writer: _ResultWriter, header
         )
     if result.failure is not None:
         log_service_error(result.failure, result.request_id)
-    store_answer(request, result, all_headers, begun.first_chunk)
+    if STORE_ANSWER_SCOPE_KEY in request.scope:
+        store_answer(request, result, all_headers, begun.first_chunk)
     return answer_with_body(request, begun.first_chunk, all_headers)
 
 

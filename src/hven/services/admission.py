@@ -34,6 +34,11 @@ class RequestGate(ABC):
     def __init__(self, site: Site) -> None:
         self._site = site
 
+    @property
+    def is_active(self) -> bool:
+        """Whether the settings let it refuse anything; read again after each change of the settings."""
+        return True
+
     @staticmethod  # noqa: B027  (most gates prepare nothing)
     def prepare_processes() -> None:
         """Prepare what the processes of a server share; called once, before they are forked."""

@@ -21,6 +21,10 @@ STORE_ANSWER_SCOPE_KEY = "hven.store_answer"
 class AnswerCache(Protocol):
     """What `hven.model.plugins.PluginPackage.answer_cache` names; its argument is a `ServiceContext`."""
 
+    @property
+    def is_active(self) -> bool:
+        """Whether the settings let it repeat anything."""
+
     async def answer(
         self, request: Request, params: RequestParams, build_response: Callable[[], Awaitable[Response]]
     ) -> Response:
@@ -47,7 +51,7 @@ class AnswerCache(Protocol):
 async def repeat_or_build_answer(
     request: Request, params: RequestParams, endpoint: Callable[..., Awaitable[Response]]
 ) -> Response:
-    """Let the cache answer a request; without a cache, call the endpoint.
+    """Let the cache answer a request.
 
     Parameters
     ----------
@@ -61,9 +65,7 @@ async def repeat_or_build_answer(
     response
         The answer.
     """
-    cache: AnswerCache | None = request.scope.get(ANSWER_CACHE_SCOPE_KEY)
-    if cache is None:
-        return await endpoint(request, params)
+    cache: AnswerCache = request.scope[ANSWER_CACHE_SCOPE_KEY]
     return await cache.answer(request, params, partial(endpoint, request, params))
 
 

@@ -23,8 +23,8 @@ from hven.services import _vosi as vosi
 from hven.services._responses import answer_with_body, answer_with_result
 from hven.services._vosi import Capability
 from hven.services.addresses import find_table, get_base_url, list_base_urls
-from hven.services.admission import check_gates
-from hven.services.answer_cache import repeat_or_build_answer
+from hven.services.admission import GATES_SCOPE_KEY, check_gates
+from hven.services.answer_cache import ANSWER_CACHE_SCOPE_KEY, repeat_or_build_answer
 from hven.services.errors import PLAIN_TEXT_ERRORS, VOTABLE_ERRORS, ErrorResponder
 from hven.services.params import (
     STANDARD_IDS_BY_ENDPOINT,
@@ -745,9 +745,13 @@ def wrap_endpoint_with_error_responses(
     async def call_endpoint(request: Request) -> Response:
         record_request_infos(request)
         try:
-            check_gates(request)
+            if request.scope.get(GATES_SCOPE_KEY):
+                check_gates(request)
             if byte_limit:
-                return await repeat_or_build_answer(request, await read_params(request, byte_limit), endpoint)
+                params = await read_params(request, byte_limit)
+                if request.scope.get(ANSWER_CACHE_SCOPE_KEY) is not None:
+                    return await repeat_or_build_answer(request, params, endpoint)
+                return await endpoint(request, params)
             return await endpoint(request)
         except Exception as error:  # noqa: BLE001  (one table of errors)
             return respond_to_error(request, error)

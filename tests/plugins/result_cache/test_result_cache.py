@@ -16,6 +16,7 @@ from star_tables import TABLES, build_rows
 
 from hven import query
 from hven.app._server import create_application
+from hven.model.settings import Settings
 from hven.plugins.result_cache.result_cache import split_body
 from hven.plugins.result_cache.settings import CACHE_SECTION, ResultCacheSettings
 from hven.site import Site
@@ -29,7 +30,12 @@ HIT, STORED = "hven; hit", "hven; fwd=uri-miss; stored"
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     with open_tiny_site(tmp_path_factory.mktemp("cache"), TABLES) as made:
+        made.settings = with_cache(made)
         yield made
+
+
+def with_cache(site: Site, count: int = 32 * 1024**2) -> Settings:
+    return replace(site.settings, brought={CACHE_SECTION.key: ResultCacheSettings(bytes=count)})
 
 
 @pytest.fixture
@@ -159,6 +165,7 @@ def test_two_accounts_with_different_rights_share_nothing(site: Site) -> None:
 
 def test_new_rows_are_seen_at_once(tmp_path: Path) -> None:
     with open_tiny_site(tmp_path, TABLES) as site:
+        site.settings = with_cache(site)
         client = Client(create_application(site))
         adql = COUNT.format(table="stars.main")
         old = [ask(client, adql, RESPONSEFORMAT="csv") for _ in range(2)]
@@ -206,8 +213,7 @@ def test_a_failure_is_nobody_elses(site: Site, monkeypatch: pytest.MonkeyPatch) 
 
 def test_memory_has_a_limit_and_zero_turns_the_cache_off(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     def set_bytes(count: int) -> Client:
-        brought = {CACHE_SECTION.key: ResultCacheSettings(bytes=count)}
-        monkeypatch.setattr(site, "settings", replace(site.settings, brought=brought))
+        monkeypatch.setattr(site, "settings", with_cache(site, count))
         return Client(create_application(site))
 
     client = set_bytes(0)

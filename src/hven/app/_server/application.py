@@ -139,7 +139,8 @@ def _build_application(
         request_observers.stop()
         site.close()
 
-    cache_classes = [cache_class for _, cache_class in plugins.iterate_package_objects("answer_cache")]
+    gates = [site.get_or_create(gate, site) for gate in load_request_gates()]
+    caches = [cache_class(service_context) for _, cache_class in plugins.iterate_package_objects("answer_cache")]
     app = _PortalDispatcher(service_context, run_lifespan)
     return RequestMiddleware(
         app,
@@ -147,8 +148,8 @@ def _build_application(
         site.store,
         counters=site.counters,
         request_observers=request_observers,
-        request_gates=[site.get_or_create(gate, site) for gate in load_request_gates()],
-        answer_cache=cache_classes[0](service_context) if cache_classes else None,
+        request_gates=[gate for gate in gates if gate.is_active],
+        answer_cache=next((cache for cache in caches if cache.is_active), None),
         find_people=partial(find_groups_and_aliases, site),
     )
 

@@ -73,6 +73,11 @@ class LimitGate(RequestGate):
         # most requests come from users without an account who have just sent another one
         self._visitors: dict[tuple[str, str, str], _CountedUser | None] = {}
 
+    @property
+    def is_active(self) -> bool:
+        """Whether the settings have limits."""
+        return bool(get_request_limits(self._site.settings))
+
     @staticmethod
     def prepare_processes() -> None:
         """Allocate the memory that the processes of a server share."""

@@ -85,6 +85,11 @@ class ResultCache:
             name: face.path for name, face in context.faces.items() if face.build_query is not None or name == "tap"
         }
 
+    @property
+    def is_active(self) -> bool:
+        """Whether the settings give it memory."""
+        return self._byte_limit > 0
+
     async def answer(
         self, request: Request, params: RequestParams, build_response: Callable[[], Awaitable[Response]]
     ) -> Response:
@@ -153,7 +158,7 @@ class ResultCache:
     def _find_key(self, request: Request, params: RequestParams) -> Hashable:
         """Return everything on which an answer depends; None: the answer is not kept."""
         usage = CURRENT_USAGE.get()
-        if not self._byte_limit or usage is None or request.method == "HEAD" or params.files:
+        if usage is None or request.method == "HEAD" or params.files:
             return None
         if usage.path.rstrip("/") != self._paths_by_face.get(usage.face):
             return None

@@ -16,8 +16,8 @@ class ResultCacheSettings:
     """How much memory the result cache may use."""
 
     bytes: int = define_setting(
-        32 * 1024**2,
-        "memory for answers in each process, for example 32 MiB. 0: Hven caches no answers",
+        0,
+        "memory for answers in each process, for example 32 MiB. Default: Hven caches no answers",
         ge=0,
         size=True,
     )
