@@ -49,35 +49,6 @@ def test_the_end_of_a_job(site: NotificationSite, mail_server: MailServer) -> No
     assert "https://vo.example/hven/jobs?job=job2COMPLETEDanna" in mail.get_content()
 
 
-def test_entries_and_comments(site: NotificationSite, mail_server: MailServer) -> None:
-    require_package("entries")
-    from hven.plugins.entries.comment_store import CommentStore, RowComment
-    from hven.plugins.entries.entry_store import ACCEPTED, SUBMITTED, EntryStep, EntryStore, TableEntry
-    from hven.plugins.notifications.outbox import Outbox
-
-    store = site.site.store
-    kinds = ("entries.submitted", "entries.decided", "comments.new", "comments.decided")
-    site.choose("anna", channels=dict.fromkeys(kinds, "mail"))
-    entries = store.get_or_create(EntryStore)
-    first_step = EntryStep(by="anna", action="save", state="draft")
-    entry, _ = entries.add_entry(TableEntry(table="bad.stars", author="anna", row_values={"name": "hush"}), first_step)
-    entry = entries.add_step(entry, EntryStep(by="anna", action="submit", state=SUBMITTED, moderators=("mia", "group")))
-    entries.add_step(entry, EntryStep(by="mia", action="accept", state=ACCEPTED))
-    comments = store.get_or_create(CommentStore)
-    comment = comments.add_comment(RowComment(table="bad.stars", row_key="[1]", text="hush", author="anna"), ("mia",))
-    comments.decide_comment(comment, "accepted", "mia", "")
-    events = store.get_or_create(Outbox).list_new_events()
-    assert [(event.kind, event.accounts, str(event.message), event.path) for event in events] == [
-        ("entries.submitted", ["group", "mia"], "entry 1 of bad.stars is submitted", "/entries/bad.stars/1"),
-        ("entries.decided", ["anna"], "entry 1 of bad.stars is accepted", "/entries/bad.stars/1"),
-        ("comments.new", ["mia"], "a new comment on bad.stars waits for a decision", "/comments/bad.stars"),
-        ("comments.decided", ["anna"], "your comment on bad.stars is accepted", "/comments/bad.stars"),
-    ]
-    assert all(event.table_name == "bad.stars" for event in events)
-    site.deliver()
-    assert mail_server.mails == [], "nobody sees this table, because there is none"
-
-
 def test_the_morning_page_as_mail(site: NotificationSite, mail_server: MailServer, tmp_path: Path) -> None:
     require_package("operations")
     kind = load_event_kinds()["operations.morning"]

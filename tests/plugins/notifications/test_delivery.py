@@ -19,8 +19,9 @@ from hven.jobs.health import SiteHealthMonitor
 from hven.model.errors import format_message
 from hven.plugins.notifications import delivery, digests, outbox
 from hven.plugins.notifications.event_service import EVENT_SERVICE
-from hven.plugins.notifications.store_tables import notification_events
+from hven.plugins.notifications.store_tables import notification_events, notification_messages
 from hven.site.api.events import EventKind, SiteEvent
+from hven.sources import http_client
 
 if TYPE_CHECKING:
     from notification_site import MailServer, NotificationSite, WebhookServer
@@ -182,7 +183,7 @@ def test_a_webhook_that_hangs_is_left_after_a_time(
 
     released = threading.Event()
     monkeypatch.setattr(delivery, "MAX_WEBHOOK_SECONDS", 0.05)
-    monkeypatch.setattr(delivery.http_client, "send_request_once", lambda *_, **__: released.wait(60))
+    monkeypatch.setattr(http_client, "send_request_once", lambda *_, **__: released.wait(60))
     site.announce("mia", "anna")
     site.deliver()
     released.set()
@@ -264,7 +265,7 @@ def test_mail_in_french(site: NotificationSite, mail_server: MailServer) -> None
 def test_old_events_and_messages_are_deleted(site: NotificationSite) -> None:
     site.announce("anna")
     site.deliver()
-    site.announcer.execute(sa.update(outbox.notification_messages).values(ended=1.0))
+    site.announcer.execute(sa.update(notification_messages).values(ended=1.0))
     site.announce("anna")
     site.announcer.execute(sa.update(notification_events).where(notification_events.c.expanded == 0).values(at=1.0))
     site.outbox.delete_old()

@@ -18,6 +18,7 @@ from notification_site import MailServer, NotificationSite, write_settings
 from typer.testing import CliRunner, Result
 
 from hven.app._cli.verbs import build_typer_app
+from hven.jobs import _alert_delivery
 from hven.model.settings import load_settings
 from hven.plugins.notifications.settings import find_settings_faults
 
@@ -67,7 +68,9 @@ def test_starttls_and_log_in(tmp_path: Path, certificate: Path, monkeypatch: pyt
         alerts = 'smtp_tls = "starttls"\nsmtp_user = "hven"\nsmtp_password = "$MAIL_PASSWORD"'
         write_settings(tmp_path, server.port, alerts)
         (tmp_path / "secrets.toml").write_text(f'MAIL_PASSWORD = "{PASSWORD}"\n')
-        refused = run(tmp_path, "notifications", "test", "--to", "anna@example.org")
+        with monkeypatch.context() as patch:
+            patch.setattr(_alert_delivery, "DELIVERY_TIMEOUT_SECONDS", 5.0)  # of a farewell that nobody answers
+            refused = run(tmp_path, "notifications", "test", "--to", "anna@example.org")
         assert refused.exit_code != 0
         assert "CERTIFICATE_VERIFY_FAILED" in str(refused.exception)
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
@@ -43,7 +42,7 @@ class Browser:
 
 
 @pytest.fixture
-def anna(site: NotificationSite) -> Iterator[Browser]:
+def anna(site: NotificationSite) -> Browser:
     token = create_personal_token(site.site.store, "anna", "all", 1, created_by="anna")[1]
     return Browser(Client(create_application(site.site)), {"authorization": f"Bearer {token}"})
 
