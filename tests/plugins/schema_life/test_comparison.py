@@ -135,6 +135,39 @@ def test_order_is_no_difference(pairs: list[tuple[str, str]], random: object) ->
     assert ids[0] == ids[1]
 
 
+@given(
+    st.lists(
+        st.builds(
+            column,
+            st.sampled_from(["a", "A", "b"]),
+            st.sampled_from(["int32", "string"]),
+            unit=st.sampled_from(["", "deg", "degree", "rad"]),
+            ucd=st.sampled_from(["", "meta.id", "META.ID", "pos"]),
+            utype=st.sampled_from(["", "x", "X", "y"]),
+        ),
+        max_size=8,
+    )
+)
+def test_values_of_conflicts_are_all_that_differ(columns: list[DescribedColumn]) -> None:
+    expected = {}
+    for key in ("a", "b"):
+        group = [each for each in columns if each.name.lower() == key]
+        values = {
+            "type": {each.type for each in group},
+            "unit": {each.unit.replace("degree", "deg") for each in group},
+            "ucd": {each.ucd.lower() for each in group} - {""},
+            "utype": {each.utype.lower() for each in group} - {""},
+        }
+        expected |= {(key, kind): texts for kind, texts in values.items() if len(texts) > 1}
+    found = {}
+    for group in compare_models([build_model("m", *columns)]).groups:
+        for conflict in group.conflicts:
+            found[group.key, conflict.kind] = {value.text for value in conflict.values}
+            counts = [len(value.columns) for value in conflict.values]
+            assert counts == sorted(counts, reverse=True)
+    assert found == expected
+
+
 @given(st.text(max_size=20))
 def test_any_unit_is_normalised(text: str) -> None:
     unit = normalize_unit_text(text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -156,8 +157,9 @@ def _print_comparison(comparison: SchemaComparison) -> None:
             for conflict in group.conflicts
         ]
     print_table([comparison.grouping, "conflict", "values", "id", "note"], rows, title="Conflicts")
+    group_counts = Counter(label for group in comparison.groups for label in group.models)
     for model in comparison.models:
-        missing_count = sum(model.label in group.missing_models for group in comparison.groups)
+        missing_count = len(comparison.groups) - group_counts[model.label]
         line = f"{model.label}: {len(model.columns):,} columns"
         if missing_count:
             line += f"; {missing_count:,} {comparison.grouping}s of the other models are missing"

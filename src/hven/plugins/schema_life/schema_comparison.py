@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import defaultdict
 from dataclasses import dataclass, field
 from itertools import combinations, pairwise
-from typing import TYPE_CHECKING, Any
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hven.model import cache_results
 from hven.model.errors import ParamError
@@ -43,16 +45,14 @@ _WORD_BEGINNING_PATTERN = re.compile(r"\b\w{3,5}")
 KINDS_WITHOUT_ABSENCE = ("ucd", "utype", "choices")  # kinds for which a missing value contradicts nothing
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConflictingValue:
+class ConflictingValue(NamedTuple):
     """One of the values that contradict each other, and the columns that have it."""
 
     text: str
     columns: Sequence[DescribedColumn]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SchemaConflict:
+class SchemaConflict(NamedTuple):
     """A conflict between columns of a group.
 
     Attributes
@@ -76,8 +76,7 @@ class SchemaConflict:
     note: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ComparisonGroup:
+class ComparisonGroup(NamedTuple):
     """Columns that have the same name, UCD, utype, unit or type.
 
     Attributes
@@ -202,68 +201,93 @@ def compare_models(
     if grouping not in KINDS_BY_GROUPING:
         remedy = f"use one of {', '.join(KINDS_BY_GROUPING)}"
         raise ParamError(f"columns cannot be grouped by {grouping!r:.80}", name="GROUP", remedy=remedy)
-    normalize = NORMALIZERS[grouping]
-    columns_by_key: dict[str, list[DescribedColumn]] = {}
+    normalized_keys = _NormalizedTexts(NORMALIZERS[grouping])
+    read_text = attrgetter(grouping)
+    columns_by_key: defaultdict[str, list[DescribedColumn]] = defaultdict(list)
     for model in models:
         for column in model.columns:
-            key = normalize(getattr(column, grouping))
-            columns_by_key.setdefault(key, []).append(column)
+            columns_by_key[normalized_keys[read_text(column)]].append(column)
     labels = [model.label for model in models]
+    search = _ConflictSearch(grouping, notes or {})
     groups = []
-    for key, columns in sorted(columns_by_key.items()):
+    for key in sorted(columns_by_key):
+        columns = columns_by_key[key]
+        if len(columns) == 1:
+            groups.append(ComparisonGroup(key, columns, (columns[0].model,), labels))
+            continue
         conflicts: Sequence[SchemaConflict] = ()
-        if len(columns) > 1 and key:
-            conflicts = _find_conflicts(grouping, key, columns, notes or {})
-        group = ComparisonGroup(
-            key=key,
-            columns=columns,
-            models=tuple(dict.fromkeys(column.model for column in columns)),
-            all_models=labels,
-            conflicts=conflicts,
-        )
-        groups.append(group)
+        if key:
+            conflicts = search.find_conflicts(key, columns)
+        group_labels = tuple(dict.fromkeys(column.model for column in columns))
+        groups.append(ComparisonGroup(key, columns, group_labels, labels, conflicts))
     return SchemaComparison(models=models, grouping=grouping, groups=groups)
 
 
-def _find_conflicts(
-    grouping: str, key: str, columns: Sequence[DescribedColumn], notes: Mapping[str, str]
-) -> list[SchemaConflict]:
-    conflicts = []
-    for kind in KINDS_BY_GROUPING[grouping]:
-        if kind == "meaning":
-            columns_by_value = _group_contradicting_descriptions(columns)
-        else:
-            columns_by_value = _group_by_value(kind, columns)
-        if len(columns_by_value) < 2:
-            continue
+class _NormalizedTexts(dict[Any, str]):
+    """Normalised texts of one comparison, by the texts of the schemas."""
+
+    def __init__(self, normalize: Callable[[Any], str]) -> None:
+        super().__init__()
+        self._normalize = normalize
+
+    def __missing__(self, text: Any) -> str:
+        normalized_text = self[text] = self._normalize(text)
+        return normalized_text
+
+
+class _ConflictSearch:
+    """Finds the conflicts in the groups of one comparison."""
+
+    def __init__(self, grouping: str, notes: Mapping[str, str]) -> None:
+        self._grouping = grouping
+        self._notes = notes
+        self._normalized_texts = {
+            kind: _NormalizedTexts(NORMALIZERS[kind]) for kind in KINDS_BY_GROUPING[grouping] if kind in NORMALIZERS
+        }
+
+    def find_conflicts(self, key: str, columns: Sequence[DescribedColumn]) -> list[SchemaConflict]:
+        """Find the conflicts in a group."""
+        conflicts = []
+        for kind, texts in self._normalized_texts.items():
+            columns_by_value = _group_by_value(kind, columns, texts)
+            if len(columns_by_value) > 1:
+                conflicts.append(self._build_conflict(key, kind, columns_by_value))
+        if "meaning" in KINDS_BY_GROUPING[self._grouping]:
+            columns_by_text = _group_contradicting_descriptions(columns)
+            if columns_by_text:
+                conflicts.append(self._build_conflict(key, "meaning", columns_by_text))
+        return conflicts
+
+    def _build_conflict(
+        self, key: str, kind: str, columns_by_value: Mapping[str, Sequence[DescribedColumn]]
+    ) -> SchemaConflict:
         value_texts = sorted(columns_by_value)
-        digest = hashlib.sha256("\n".join((grouping, key, kind, *value_texts)).encode())
+        digest = hashlib.sha256("\n".join((self._grouping, key, kind, *value_texts)).encode())
         conflict_id = digest.hexdigest()[:ID_CHARACTERS]
-        values = [ConflictingValue(text=text, columns=columns) for text, columns in columns_by_value.items()]
+        values = [ConflictingValue(text, columns) for text, columns in columns_by_value.items()]
         values.sort(key=lambda value: (-len(value.columns), value.text))
         is_convertible = None
         if kind == "unit":
             is_convertible = all(_are_convertible(*units) for units in pairwise(value_texts))
-        conflict = SchemaConflict(
-            id=conflict_id,
-            kind=kind,
-            values=values,
-            is_convertible=is_convertible,
-            note=notes.get(conflict_id, ""),
-        )
-        conflicts.append(conflict)
-    return conflicts
+        return SchemaConflict(conflict_id, kind, values, is_convertible, self._notes.get(conflict_id, ""))
 
 
-def _group_by_value(kind: str, columns: Sequence[DescribedColumn]) -> dict[str, list[DescribedColumn]]:
-    """Group columns by a normalised value; columns without one are left out if that contradicts nothing."""
-    normalize = NORMALIZERS[kind]
+def _group_by_value(
+    kind: str, columns: Sequence[DescribedColumn], normalized_texts: _NormalizedTexts
+) -> Mapping[str, list[DescribedColumn]]:
+    """Group columns by a normalised value if there are several; those without one count only if that is a conflict."""
+    # most groups have one value, and this is the fastest way to see it
+    values = [*map(normalized_texts.__getitem__, map(_TEXT_READERS[kind], columns))]
+    distinct_values = set(values)
+    if kind in KINDS_WITHOUT_ABSENCE:
+        distinct_values.discard("")
+    if len(distinct_values) < 2:
+        return {}
     columns_by_value: dict[str, list[DescribedColumn]] = {}
-    for column in columns:
-        value = normalize(getattr(column, kind))
-        if value or kind not in KINDS_WITHOUT_ABSENCE:
+    for value, column in zip(values, columns, strict=True):
+        if value in distinct_values:
             columns_by_value.setdefault(value, []).append(column)
-    if kind == "unit" and len(columns_by_value) > 1:
+    if kind == "unit":
         return _merge_equal_units(columns_by_value)
     return columns_by_value
 
@@ -290,6 +314,8 @@ def _are_convertible(first: str, second: str) -> bool:
 def _group_contradicting_descriptions(columns: Sequence[DescribedColumn]) -> dict[str, list[DescribedColumn]]:
     """Group columns by their descriptions if two of these share nearly no words; otherwise there are no groups."""
     columns_by_text: dict[str, list[DescribedColumn]] = {}
+    if len({column.description for column in columns}) == 1:
+        return columns_by_text
     for column in columns:
         if column.description:
             columns_by_text.setdefault(column.description, []).append(column)
@@ -374,3 +400,4 @@ NORMALIZERS: Mapping[str, Callable[[Any], str]] = {
     "utype": str.lower,
     "choices": _normalize_choices,
 }
+_TEXT_READERS: Mapping[str, Callable[[DescribedColumn], Any]] = {kind: attrgetter(kind) for kind in NORMALIZERS}
