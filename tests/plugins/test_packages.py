@@ -76,6 +76,7 @@ API_MODULES = frozenset(
         "hven.ingest.source_checks",
         "hven.jobs",
         "hven.jobs.api.mail",
+        "hven.jobs.api.worker_processes",
         "hven.jobs.health",
         "hven.jobs.job_service",
         "hven.jobs.tap",

@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hven.app.api import load_site_settings, print_json, print_percentage, print_table
-from hven.jobs import child_processes
+from hven.jobs.api import worker_processes
 from hven.jobs.job_service import FINAL_PHASES
-from hven.jobs.job_supervisor import run_job_supervisor
 from hven.model.errors import UsageError, UserError, suggest_spelling
 from hven.plugins.fanout.job_clients import (
     JOB_ID_PATTERN,
@@ -31,8 +30,8 @@ from hven.plugins.fanout.job_clients import (
 )
 from hven.plugins.fanout.list_rows import LIST_PARAMETER, TABLE_PARAMETER
 from hven.site import Site, find_groups_and_aliases
+from hven.site.api.account_users import build_principal
 from hven.site.auth import OWNER_PRINCIPAL, with_known_groups_and_names
-from hven.site.auth.local import build_principal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -229,13 +228,13 @@ def _run_workers(settings: Settings) -> Iterator[None]:
 
     def run_supervisor(parent_pid: int) -> None:
         os.setsid()  # Ctrl-C is for this command, which aborts the job
-        run_job_supervisor(settings, worker_limit=os.cpu_count() or 1, parent_pid=parent_pid)
+        worker_processes.run_job_supervisor(settings, worker_limit=os.cpu_count() or 1, parent_pid=parent_pid)
 
-    pid = child_processes.fork_process(run_supervisor, "the processes for jobs", log)
+    pid = worker_processes.fork_process(run_supervisor, "the processes for jobs", log)
     try:
         yield
     finally:
-        child_processes.send_signal(pid, signal.SIGTERM)
+        worker_processes.send_signal(pid, signal.SIGTERM)
         os.waitpid(pid, 0)
 
 
