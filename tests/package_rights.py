@@ -8,7 +8,9 @@ another policy, and ``STORE`` says of each of its tables in the system state whi
 of jobs that read a file of a collection, and ``FILE_ADDRESSES`` addresses of what it makes of such a file, both with ``{collection}``.
 ``KEEPING_REQUESTS`` has bodies of requests that fill directories of the site, and
 ``SHARED_ADDRESSES`` lists addresses of rows that a reader may share with others.
-``TABLE_KEYS`` has the lines of its keys in the descriptor of the tests, and ``WAYS`` the addresses of further requests.
+``TABLE_KEYS`` has the lines of its keys in the descriptor of the tests, ``TABLES`` the lines of further tables, and ``WAYS`` the addresses of further requests.
+``ROUTE_VALUES`` has the values of parameters of single routes, and ``REFUSED_WAYS`` its routes that refuse everybody on
+the site of the tests, and why.
 """
 
 from __future__ import annotations

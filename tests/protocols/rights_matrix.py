@@ -17,17 +17,21 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
 from unittest import mock
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, unquote, urlencode
 
+import numpy as np
 from asgi_client import Answer, Client, find_router
+from astropy.io import fits
 from rights_clock import let_pages_wait, stop_grants_clock, stop_policy_clock
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hven import formats
 from hven.app._server import create_application
 from hven.ingest.api.runs import ingest_collection
 from hven.jobs._worker import run_next_job
 from hven.model import plugins, settings
+from hven.portal._pages.assets import ASSETS_DIRECTORY
 from hven.site import Site
 from hven.site.auth import OWNER_PRINCIPAL, session
 from hven.site.auth._referee_invitations import REFEREE_COOKIE
@@ -35,6 +39,7 @@ from package_modules import load_package_modules
 from package_rights import merge_package_rights
 
 RELEASE = "R4"
+ASSET = next(path.name for path in sorted(ASSETS_DIRECTORY.glob("main-*.js")))
 NOW = 1_893_456_000_000_000  # microseconds: 2030-01-01T00:00:00, the time of all requests
 POLICY = "release <= now or reader in (pi, coi) or project in groups or category = 'CALIB'"
 OPEN_POLICY = f"1 = 1 or {POLICY}"  # the same, but that everybody sees every row
@@ -42,10 +47,28 @@ SETTINGS = """\
 name = "rights"
 title = "Rights"
 contact_email = "vo@rights.example"
+logo = "logo.svg"
 
 [people]
 groups = {p1 = ["dora"], p2 = ["emil"]}
 aliases = {anna = ["Anna Berg"], bob = ["Bob@X.org"], rita = ["Carl"]}
+
+[projects.hesiod]
+title = "HESIOD"
+"""
+HELP = """\
+# How to search
+
+Write what you seek.
+"""
+LOGO = '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>\n'
+FREE_ROWS = "name,n\nHven,7\n"
+NEWS = """\
+---
+title: Hello
+date: 2026-01-01
+---
+The site opens.
 """
 DESCRIPTOR = """\
 collection: obs
@@ -55,13 +78,14 @@ subjects: [stars]
 facility: [Uraniborg]
 files:
   - README.md
+  - data/*.fits
 tables:
   main:
     title: Main
     source: {{kind: csv, file: rows.csv}}
     primary: ident
     position: [ra, dec]
-    access: {access}
+    access: {{rows: "{access}", path: path}}
     columns:
       ident: {{type: string, ucd: meta.id;meta.main, description: Name, rank: 1}}
       n: {{type: int32, description: Number, rank: 1}}
@@ -75,8 +99,10 @@ tables:
       mag: {{type: float32, unit: mag, ucd: phot.mag, description: Brightness, rank: 2, indexed: true}}
       note: {{type: string, description: Words, rank: 2}}
       file: {{type: string, ucd: meta.ref.url, description: Where its file is, rank: 2}}
+      path: {{type: string, description: Its file here, rank: 2}}
     links:
-      - {{semantics: this, text: "{{target.file}}", description: "{{target.note}}", type: application/fits}}
+      - {{semantics: this, file: "{{target.path}}", description: "{{target.note}}"}}
+      - {{semantics: progenitor, text: "{{target.file}}", description: "{{target.note}}", type: application/fits}}
       - {{semantics: preview, text: "https://rights.example/{{target.ident}}.png", if: mag > 0}}
       - {{semantics: coderived, from: bright, where: bright.project = target.project, order: bright.ident, text: "https://rights.example/{{bright.ident}}"}}
     series: {{time: release}}
@@ -90,8 +116,14 @@ tables:
   bright:
     title: A view
     view: SELECT ident, n, ra, dec, project, note, mag FROM obs.main WHERE mag < 90
-"""
-COLUMN_NAMES = ("ident", "n", "ra", "dec", "release", "pi", "coi", "project", "category", "mag", "note", "file")
+  free:
+    title: Rows that everybody sees
+    source: {{kind: csv, file: free.csv}}
+    columns:
+      name: {{type: string, description: Name}}
+      n: {{type: int32, description: Number}}
+{package_tables}"""
+COLUMN_NAMES = ("ident", "n", "ra", "dec", "release", "pi", "coi", "project", "category", "mag", "note", "file", "path")
 
 
 @dataclass(frozen=True)
@@ -107,6 +139,11 @@ class Row:
     file: str = ""
     bare: bool = False  # all else is null
 
+    @property
+    def path(self) -> str:
+        """Path of the file of the row, which other rows may share."""
+        return f"data/{self.file or self.word}.fits"
+
     def format_line(self, number: int, *, before: bool = False) -> str:
         """Format the row as CSV; no other row has one of its texts, numbers or its position."""
         shown = [
@@ -116,9 +153,31 @@ class Row:
             f"{-60.4321 + 4.7654 * number:.4f}",
         ]
         mag, file = f"{5.125 + 3 * number + before}", f"http://files.example/{self.file or self.word}.fits"
-        rest = ["", "", ""] if self.bare else [mag, f"note {self.word}", file]
+        rest = ["", "", "", ""] if self.bare else [mag, f"note {self.word}", file, self.path]
         people = [self.release, self.pi, self.coi, self.project, self.category]
         return ",".join(map(str, (*shown, *people, *rest) if not self.bare else (*shown[:2], "", "", *people, *rest)))
+
+
+def write_row_files(folder: Path, rows: Sequence[Row]) -> None:
+    """Write an image for each file of the rows; its header and pixels tell the row."""
+    for row in rows:
+        if row.bare:
+            continue
+        number = NUMBERS.get(row.word, 20)
+        place = [("CRVAL1", 20.1234 + 13.4567 * number), ("CRVAL2", -60.4321 + 4.7654 * number)]
+        axes = [
+            ("CTYPE1", "RA---TAN"),
+            ("CTYPE2", "DEC--TAN"),
+            ("CRPIX1", 4.5),
+            ("CRPIX2", 4.5),
+            ("CDELT1", -0.01),
+            ("CDELT2", 0.01),
+        ]
+        header = fits.Header([("OBJECT", f"note {row.word}"), ("OBSERVER", row.pi), *axes, *place])
+        path = folder / row.path
+        path.parent.mkdir(exist_ok=True)
+        fits.PrimaryHDU(np.full((8, 8), _compute_number(number), "i4"), header).writeto(path, overwrite=True)
+        os.utime(path, (FILE_TIME_SECONDS, FILE_TIME_SECONDS))
 
 
 def _compute_number(number: int) -> int:
@@ -224,6 +283,12 @@ def build_query(query: str, **more: str) -> RightsRequest:
 
 ALL = "SELECT * FROM obs.main ORDER BY n"
 HIDDEN = ("zqembargo", "zqcarl", "zqgroup", "zqnull")
+# not that of `zqshared`: a file is closed to readers who may not see all its rows, and a twin has only some of them;
+# the first is the one that most people may not see: the quick part of the matrix tries it
+FILES = (
+    *(f"data/{word}.fits" for word in ("zqembargo", "zqcarl", "zqgroup", "zqcalib", "nothing")),
+    "README.md",
+)
 SEARCHES = (
     "",
     "mag=1/60",
@@ -312,12 +377,21 @@ QUERY_STRINGS["/collections/{name}/releases/{label}"] = ["", "lang=fr"]
 QUERY_STRINGS = merge_package_rights("QUERY_STRINGS", QUERY_STRINGS)
 POST_BODIES: dict[str, Sequence[str]] = {  # route that only accepts POST -> bodies
     "/logout": [""], "/access/end": ["", "ID=nothing"], "/access/as": ["", "AS=anna", "AS=anonymous"], "/login/password": ["", "OLD=x&NEW=y"],
-    "/login/tokens": ["", "SCOPE=none&DAYS=1"], "/login/tokens/end": ["", "ID=nothing"], "/sign": ["", "url=/nothing"], "/tap/load/{table}": ["n,m"],
-    "/results": [urlencode({"QUERY": query}) for query in ("SELECT * FROM obs.main", "SELECT COUNT(*) AS n FROM obs.main", "SELECT nope FROM obs.main")],
+    "/login/tokens": ["", "SCOPE=none&DAYS=1"], "/login/tokens/end": ["", "ID=nothing"], "/sign": ["", "url=/nothing"], "/tap/load/{table}": ["id,n\n3,4\n"],
+    "/results": [urlencode({"QUERY": query}) for query in ("SELECT * FROM obs.main", "SELECT COUNT(*) AS n FROM obs.main", "SELECT nope FROM obs.main", "SELECT * FROM obs.free")],
 }  # fmt: skip
-PUT_BODIES = {"/tap/tables/{table}": "id,n"}  # likewise
+PUT_BODIES = {"/tap/tables/{table}": "id,n\n1,2\n"}  # likewise
 PACKAGE_REQUESTS = load_package_modules("rights_requests")
-ROUTE_VALUES: dict[str, Mapping[str, str]] = {}  # route -> values of its parameters, instead of `PATH_VALUES`
+# route -> values of its parameters, instead of `PATH_VALUES`
+ROUTE_VALUES: dict[str, Mapping[str, str]] = merge_package_rights(
+    "ROUTE_VALUES",
+    {
+        "/help/{name}/{page}": {"name": "obs"},
+        "/assets/{file}": {"file": ASSET},
+        "/assets/sky/{path:path}": {"path:path": "properties"},
+        "/assets/ground/{name}": {"name": "Mars-imagery.png"},
+    },
+)
 for _module in PACKAGE_REQUESTS:
     QUERY_STRINGS |= _module.QUERY_STRINGS
     ROUTE_VALUES |= _module.ROUTE_VALUES
@@ -362,13 +436,24 @@ PATH_VALUES = {
     "pane": "rows",
     "job": "nothing",
     "id": "obs_main",
-    "secret": "nothing",
+    "secret": "{invitation}",
     "label": RELEASE,
-    "ident": "nothing", "page": "search", "file": "nothing",
+    "ident": "{result}", "page": "search", "file": "nothing",
 }  # fmt: skip
 PATH_VALUES = merge_package_rights("PATH_VALUES", PATH_VALUES)
 # route -> a parameter of it, with all values that are tried
-ROUTE_CHOICES: dict[str, tuple[str, Sequence[str]]] = merge_package_rights("ROUTE_CHOICES", {})
+ROUTE_CHOICES: dict[str, tuple[str, Sequence[str]]] = merge_package_rights(
+    "ROUTE_CHOICES",
+    {f"/collections/{{name}}/{what}/{{path:path}}": ("path:path", FILES) for what in ("files", "headers")}
+    | {
+        "/das2/catalog/{path:path}": ("path:path", ("obs/main.json", "obs.json")),
+        "/das2/source/{path:path}": ("path:path", ("obs/main.json",)),
+        "/hapi/{path:path}": ("path:path", ("nothing",)),
+        "/tap/tables/{table}": ("table", ("tap_user.yours", "obs.main")),
+        "/tap/load/{table}": ("table", ("tap_user.yours", "obs.main")),
+        f"{TABLE_ROUTE}/panes/{{pane}}": ("pane", ("rows",)),
+    },
+)
 
 
 def fill_route(path: str) -> list[str]:
@@ -377,7 +462,13 @@ def fill_route(path: str) -> list[str]:
     if path in ROUTE_CHOICES:
         hole, choices = ROUTE_CHOICES[path]
         return [one for choice in choices for one in fill_route(path.replace(f"{{{hole}}}", choice))]
-    named = "hesiod" if path.startswith("/projects") else "hello" if path.startswith(("/news", "/help")) else "obs"
+    named = (
+        "hesiod"
+        if path.startswith("/projects")
+        else "2026-01-01-hello"
+        if path.startswith(("/news", "/help"))
+        else "obs"
+    )
     holes = {**PATH_VALUES, "name": named, **ROUTE_VALUES.get(path, {})}
     if "{table" not in path:
         return [re.sub(r"\{([\w:]+)\}", lambda hole: holes[hole[1]], path)]
@@ -395,15 +486,16 @@ def list_routes(site: Site) -> set[str]:
 def build_requests() -> dict[str, list[RightsRequest]]:
     """Build the requests of routes, formats and queries."""
     ways = {}
-    for path, lines in QUERY_STRINGS.items():
-        shown = f"{path} " if path in QUERIES else path
-        ways[shown] = [RightsRequest(f"{one}?{line}" if line else one) for one in fill_route(path) for line in lines]
-    for path, bodies in POST_BODIES.items():
-        ways[f"POST {path}"] = [RightsRequest(one, "POST", body, FORM) for one in fill_route(path) for body in bodies]
-    for path, body in PUT_BODIES.items():
+    for path, body in PUT_BODIES.items():  # first: later requests read these tables
         ways[f"PUT {path}"] = [
             RightsRequest(one, "PUT", body, (("content-type", "text/csv"),)) for one in fill_route(path)
         ]
+    for path, bodies in POST_BODIES.items():
+        kind = (("content-type", "text/csv"),) if path.startswith("/tap/load") else FORM
+        ways[f"POST {path}"] = [RightsRequest(one, "POST", body, kind) for one in fill_route(path) for body in bodies]
+    for path, lines in QUERY_STRINGS.items():
+        shown = f"{path} " if path in QUERIES else path
+        ways[shown] = [RightsRequest(f"{one}?{line}" if line else one) for one in fill_route(path) for line in lines]
     for name in plugins.list_plugins("formats"):
         ways[f"RESPONSEFORMAT={name}"] = [
             build_query(ALL, RESPONSEFORMAT=name),
@@ -431,12 +523,22 @@ def build_requests() -> dict[str, list[RightsRequest]]:
 # --- sites and users
 
 
+def decode_paths(application: ASGIApp) -> ASGIApp:
+    """Decode paths before an application, as servers do: identifiers in them have question marks."""
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        await application({**scope, "path": unquote(scope["path"])}, receive, send)
+
+    return answer
+
+
 @dataclass
 class RightsSite:
     """A site and its clients."""
 
     site: Site
     first: str
+    result: str
     tokens: Mapping[str, str]
     invitations: Mapping[str, str]
     _clients: dict[bool, Client] = field(default_factory=dict)
@@ -444,13 +546,14 @@ class RightsSite:
     def ask(self, who: Person, ask: RightsRequest) -> Answer:
         """Send a request as a person."""
         if who.owner not in self._clients:
-            self._clients[who.owner] = Client(create_application(self.site, identify_principal=lambda _: OWNER_PRINCIPAL) if who.owner else create_application(self.site))  # fmt: skip
+            self._clients[who.owner] = Client(decode_paths(create_application(self.site, identify_principal=lambda _: OWNER_PRINCIPAL) if who.owner else create_application(self.site)))  # fmt: skip
         headers = dict(ask.headers)
         if who.account:
             headers["authorization"] = f"Bearer {self.tokens[who.account]}"
         if who.invitation:
             headers["cookie"] = f"{REFEREE_COOKIE}={self.invitations[who.invitation]}"
-        address = ask.address.replace("{first}", quote(self.first))
+        address = ask.address.replace("{first}", quote(self.first)).replace("{result}", self.result)
+        address = address.replace("{invitation}", self.invitations["valid"])
         return self._clients[who.owner].ask(ask.method, address, body=ask.body.encode("latin-1"), headers=headers)
 
 
@@ -461,8 +564,21 @@ def open_rights_site(directory: Path, rows: Sequence[Row], access: str) -> Itera
     folder.mkdir(parents=True)
     (directory / "hven.toml").write_text(SETTINGS)
     package_keys = "".join(merge_package_rights("TABLE_KEYS", {}).values())
-    (folder / "obs.yaml").write_text(DESCRIPTOR.format(access=access, package_keys=package_keys))
+    package_tables = "".join(merge_package_rights("TABLES", {}).values())
+    (folder / "obs.yaml").write_text(
+        DESCRIPTOR.format(access=access, package_keys=package_keys, package_tables=package_tables)
+    )
     (folder / "README.md").write_text("Read me\n")
+    (folder / "free.csv").write_text(FREE_ROWS)
+    (directory / "logo.svg").write_text(LOGO)
+    (directory / "grounds").mkdir()
+    (directory / "grounds/Mars-imagery.png").write_text(LOGO)
+    for place in (directory, folder):
+        (place / "help").mkdir()
+        (place / "help/search.md").write_text(HELP)
+    (directory / "news").mkdir()
+    (directory / "news/2026-01-01-hello.md").write_text(NEWS)
+    write_row_files(folder, rows)
     with Site(settings.load_settings(directory), watch_for_changes=False) as site:
         for before in (True, False):
             lines = [row.format_line(NUMBERS.get(row.word, 20 + at), before=before) for at, row in enumerate(rows)]
@@ -493,7 +609,12 @@ def open_rights_site(directory: Path, rows: Sequence[Row], access: str) -> Itera
             ended += [grant] if word == "ended" else []
         for grant in ended:
             site.store.grants.revoke_grant(grant.id, actor="owner")
-        yield RightsSite(site, first, tokens, cookies)
+        here = RightsSite(site, first, "", tokens, cookies)
+        kept = here.ask(
+            PEOPLE[0], RightsRequest("/results", "POST", urlencode({"QUERY": "SELECT * FROM obs.free"}), FORM)
+        )
+        here.result = kept.headers.get("location", "").rpartition("/results/")[2].partition("?")[0]
+        yield here
 
 
 # --- answers
@@ -513,6 +634,10 @@ VOLATILE_PATTERNS = (
     (re.compile(r"(?<=IDENT~)[0-9a-f]+"), "SCOPE"),
     (re.compile(r"(?<=hven-signed=)[\w.-]+"), "SIGNATURE"),
     (re.compile(r"(?<=invitation:)[0-9a-f]{12}"), "IDENT"),
+    (re.compile(r"(?<=hven_referee=)[\w.-]+"), "SECRET"),
+    (re.compile(r"(?<=/results/)[\w-]+"), "IDENT"),
+    (re.compile(r"(?<=filename=\")[0-9a-f]{20}(?=\.)"), "IDENT"),  # of a result
+    (re.compile(r"(?<=name=\"token\" value=\")[0-9a-f]{32}"), "SECRET"),  # of a form
 )
 # routes whose answers may differ under another policy: only their words are checked
 DIFFERING_ROUTES = {
@@ -520,6 +645,18 @@ DIFFERING_ROUTES = {
     "/login": "a new session each time",
 }
 DIFFERING_ROUTES = merge_package_rights("DIFFERING_ROUTES", DIFFERING_ROUTES)
+# ways that refuse everybody here, and why
+REFUSED_WAYS = {
+    "/hapi/{path:path}": "catch-all: it tells which endpoints there are",
+    f"{TABLE_ROUTE}/panes/{{pane}}": "only packages of others have panes: hven/testing/portal_pane.py",
+    "/sia/{table}/cutouts": "no table here has `sia` in its services: not tried yet",
+    "/sia/{table}/cutouts/capabilities": "the same",
+    "errors of names": "queries that are wrong for everybody: only what their errors say is compared",
+    "POST /access/end": "only operators end grants of others: tests/protocols/test_access.py",
+    "POST /login/password": "the accounts here have no passwords",
+    "POST /login/tokens/end": "a token has another number on each site",
+}
+REFUSED_WAYS = merge_package_rights("REFUSED_WAYS", REFUSED_WAYS)
 FILE_TIME_SECONDS = 1_767_225_600  # 2026-01-01
 IGNORED_HEADERS = {"etag", "date", "last-modified", "x-request-id", "content-length"}
 
@@ -554,12 +691,15 @@ class RightsMatrix:
     cells: int = 0
     answers: int = 0
     ways: set[str] = field(default_factory=set)
+    answered: set[str] = field(default_factory=set)  # ways that at least one person was not refused
     showing: dict[str, set[str]] = field(default_factory=dict)  # route -> words that it showed to a person
 
     def judge(self, way: str, who: Person, ask: RightsRequest, answer: Answer, twin: Answer) -> None:
         """Compare the answer of the site with that of a site that has only the rows of this person."""
         self.ways.add(way)
         self.answers += 1
+        if answer.status < 400:
+            self.answered.add(way)
         one, two = normalize_answer(answer), normalize_answer(twin)
         asked = f"{who.name}: {way}: {ask.method} {ask.address}"
         for row in ROWS:

@@ -5,18 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.parse import urlencode
 
-from rights_clock import stop_policy_clock
+from rights_clock import stop_grants_clock, stop_policy_clock
 from rights_matrix import (
     ALL,
     NOW,
     PEOPLE,
+    POLICY,
     POST_BODIES,
     PUT_BODIES,
     QUERY_STRINGS,
+    REFUSED_WAYS,
     ROWS,
     RightsRequest,
     Row,
     build_query,
+    build_requests,
     fill_matrix,
     find_job_routes,
     open_rights_site,
@@ -64,3 +67,24 @@ def test_the_matrix_is_as_large_as_was_said() -> None:
     assert len(PEOPLE) >= 8
     assert len(ROWS) >= 12
     assert {"referee", "member who left the project", "delegate", "a stranger"} <= {who.name for who in PEOPLE}
+
+
+def test_every_way_out_answers_somebody(tmp_path: Path) -> None:
+    """A way that refuses everybody proves nothing about rights; `REFUSED_WAYS` says why it cannot be otherwise."""
+    people = [who for who in PEOPLE if who.owner or who.account in ("anna", "bob")]
+    refused = {}
+    with (
+        stop_policy_clock(lambda: NOW),
+        stop_grants_clock(lambda: NOW),
+        open_rights_site(tmp_path, ROWS, POLICY) as here,
+    ):
+        for way, requests in build_requests().items():
+            statuses = {}
+            for request in requests:
+                statuses |= {here.ask(who, request).status: request.address for who in people}
+                if min(statuses) < 400:
+                    break
+            if min(statuses) >= 400:
+                refused[way] = statuses
+    assert not refused.keys() - REFUSED_WAYS.keys(), "they refuse everybody: change the site, or their requests"
+    assert not REFUSED_WAYS.keys() - refused.keys(), "they answer somebody: remove their lines"

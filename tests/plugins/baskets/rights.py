@@ -6,7 +6,7 @@ from urllib.parse import quote, urlencode
 
 from rights_matrix import ROWS
 
-from hven.plugins.baskets.basket_contents import Basket, BasketTablePart
+from hven.plugins.baskets.basket_contents import MAX_ADDRESS_CHARACTERS, Basket, BasketTablePart
 
 
 def build_full_basket() -> Basket:
@@ -43,7 +43,22 @@ QUERY_STRINGS = {
     "/basket/table": [""],
     "/basket/cite.bib": [""],
 }
-PATH_VALUES = {"token": build_full_basket().to_inline_token()}
+
+
+def build_short_baskets() -> list[Basket]:
+    """Divide the rows into baskets whose tokens an address takes."""
+    lines = tuple((f'["id{row.word}"]',) for row in ROWS)
+    parts = [BasketTablePart(table_path="obs/main", row_keys=lines[at : at + 9]) for at in range(0, len(lines), 9)]
+    parts.append(BasketTablePart(table_path="obs/bright", searches=("note=*zq*",)))
+    return [Basket(parts=(part, BasketTablePart(table_path="obs/none", row_keys=lines[:1]))) for part in parts]
+
+
+_TOKENS = [basket.to_inline_token(MAX_ADDRESS_CHARACTERS) for basket in build_short_baskets()]
+ROUTE_CHOICES = {path: ("token", _TOKENS) for path in QUERY_STRINGS if "{token}" in path}
+REFUSED_WAYS = {
+    f"/basket/{what}": "the basket of a cookie, which is empty: `/basket/{token}` is tried with rows"
+    for what in ("files", "table")
+}
 SHARED_ADDRESSES = {"baskets": list_shared_addresses}
 KEPT_DIRECTORIES = {"baskets": "keys of rows, and no rights: test_shared_addresses_show_what_their_reader_may_see"}
 _ONE_ROW = Basket(parts=(BasketTablePart(table_path="free/main", row_keys=(('["one"]',),)),))

@@ -18,3 +18,18 @@ STORE = {
     "entry_events": "steps of the proposals, with the same rights: plugins/entries/test_entry_rights.py",
     "row_comments": "shown to those who see the row: plugins/entries/test_comments.py",
 }
+ROUTE_CHOICES = {path: ("table", ("obs.entered", "obs.main")) for path in QUERY_STRINGS if path.startswith("/entries/")}
+TABLES = {
+    "entered": """\
+  entered:
+    title: Rows that people enter
+    source: {kind: push, columns: {ident: string, pi: string}, ids: ident, writers: [bob]}
+    entries: {submitters: [bob]}
+    primary: ident
+    access: {rows: "reader in (pi)"}
+    columns:
+      ident: {type: string, ucd: meta.id;meta.main, description: Name}
+      pi: {type: string, description: Who may see it}
+"""
+}
+REFUSED_WAYS = {"/entries/{table}/{number:int}": "an entry, for its author and the moderators: test_entry_rights.py"}

@@ -6,6 +6,10 @@ QUERY_STRINGS = {
     "/sitools/portal/projects": [""],
     "/sitools/portal/projects/{name:path}": [""],
 }
+ROUTE_CHOICES = {
+    "/endpoints/{table}/{name}/{rest:path}": ("name}/{rest:path", ("set/count", "set/records", "set/nothing")),
+    "/sitools/portal/projects/{name:path}": ("name:path", ("obs", "obs/datasets", "idzqembargo")),
+}
 TABLE_KEYS = {
     "endpoints": """\
     endpoints:

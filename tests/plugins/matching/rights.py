@@ -8,3 +8,6 @@ QUERY_STRINGS = {
     "/match-limits/{table}": ["CATALOGUE=obs&RA=10&DEC=10&SR=1&RADIUS=1"],
     "/match-limits/{table}/capabilities": [""],
 }
+REFUSED_WAYS = {
+    path: "no table here is a match: their rights are not tried yet" for path in QUERY_STRINGS if "{table}" in path
+}

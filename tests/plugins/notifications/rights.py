@@ -7,3 +7,4 @@ STORE = {
     "notification_events": "reach accounts that see the table: plugins/notifications/test_delivery.py",
     "notification_messages": "shown to the account and the operators: plugins/notifications/test_pages.py",
 }
+REFUSED_WAYS = {"/notifications/{action}": "its links are signed, and sent by mail: test_pages.py"}

@@ -1,13 +1,14 @@
 """What the tests of rights must know of this package (`tests/package_rights.py`)."""
 
 QUERY_STRINGS = {
-    "/resolve": ["NAME=idzqembargo"],
+    "/resolve": ["NAME=idzqembargo", "NAME=idzqopen", "NAME=Mars"],
     "/resolve/{name:path}": ["", "RESPONSEFORMAT=json"],
     "/cgi-bin/nph-sesame": ["idzqopen"],
     "/cgi-bin/nph-sesame/{options:path}": ["idzqopen"],
     "/cgi-bin/nph-sesame.jsonp": ["object=idzqopen"],
 }
-PATH_VALUES = {"name:path": "idzqembargo", "options:path": "-oxpI/S"}
+PATH_VALUES = {"options:path": "-oxpI/S"}
+ROUTE_CHOICES = {"/resolve/{name:path}": ("name:path", ("idzqembargo", "idzqopen", "Mars"))}
 STORE = {
     "resolver_names": "public facts of SIMBAD: plugins/resolvers/test_simbad_snapshot.py",
     "resolver_objects": "public facts of SIMBAD: plugins/resolvers/test_simbad_snapshot.py",

@@ -16,4 +16,6 @@ QUERY_STRINGS = {
         WFS_FEATURES.replace("json", "gml"),
     ],
 }
-PATH_VALUES = {"collection": "ivoa.obscore", "item:path": "idzqembargo"}
+PATH_VALUES = {"collection": "ivoa.obscore"}
+_ITEMS = tuple(f"ivo%3A%2F%2Fexample.org%2Fobs%3Fid{word}" for word in ("zqembargo", "zqcalib", "zqcarl", "nothing"))
+ROUTE_CHOICES = {"/stac/collections/{collection}/items/{item:path}": ("item:path", _ITEMS)}

@@ -11,3 +11,6 @@ STORE = {
     "submission_files": "reports on these files, with the same rights: plugins/submissions/test_submissions.py",
     "submission_rows": "values of these rows, with the same rights: plugins/submissions/test_submissions.py",
 }
+REFUSED_WAYS = {
+    path: "no table here takes submissions: test_submissions.py" for path in QUERY_STRINGS if "{table}" in path
+}
