@@ -73,7 +73,13 @@ class SecretRedactor:
             self._secret_pattern = re.compile("|".join(map(re.escape, longest_first)))
 
     def redact_text(self, text: str) -> str:
-        """Return a text without secrets, of at most 2,000 characters."""
+        """Return a text without secrets, of at most 2,000 characters.
+
+        Parameters
+        ----------
+        text
+            Text of any length.
+        """
         if self._secret_pattern is not None:
             text = self._secret_pattern.sub(REDACTED_TEXT, text)
         text = _URL_PASSWORD_PATTERN.sub(rf"\1:{REDACTED_TEXT}@", text)
@@ -85,7 +91,13 @@ class SecretRedactor:
         return text[: MAX_MESSAGE_CHARACTERS - 1] + "…"
 
     def redact_data(self, value: Any) -> Any:
-        """Return JSON-like data without secrets in its texts."""
+        """Return JSON-like data without secrets in its texts.
+
+        Parameters
+        ----------
+        value
+            Texts, and dictionaries and lists of them; other values stay as they are.
+        """
         if isinstance(value, str):
             return self.redact_text(value)
         if isinstance(value, dict):

@@ -24,7 +24,7 @@ from hven.jobs.schedule_planning import build_recurrence, compute_stale_time, fo
 from hven.model import RetryBackoffLog
 from hven.model.errors import HvenError
 from hven.site import HINDERED_MESSAGE
-from hven.site.store import load_event_services
+from hven.site.api.events import load_event_services
 from hven.site.store.ingest_runs import ABORTED_PHASE, ERROR_PHASE, RUNNING_PHASE
 
 if TYPE_CHECKING:

@@ -34,8 +34,9 @@ from hven.jobs.schedule_planning import (
 from hven.model import plugins
 from hven.model.errors import ConflictError, HvenError
 from hven.model.resource import format_duration
+from hven.site.api.events import load_event_services
 from hven.site.descriptor_watch import DescriptorWatcher
-from hven.site.store import StateStore, is_holder_dead, load_event_services
+from hven.site.store import StateStore, is_holder_dead
 from hven.site.store.ingest_runs import ABORTED_PHASE
 
 if TYPE_CHECKING:

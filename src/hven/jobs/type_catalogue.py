@@ -133,7 +133,7 @@ def load_all_job_types(settings: Settings) -> dict[str, JobDefinition]:
 
 
 def find_served_job_type(settings: Settings, type_name: str) -> JobDefinition | None:
-    """Find a job type whose jobs clients can create at ``/jobs`` now; None if there is none, or if it has faults.
+    """Find a job type whose jobs clients can create at ``/jobs`` now.
 
     Parameters
     ----------
@@ -141,6 +141,11 @@ def find_served_job_type(settings: Settings, type_name: str) -> JobDefinition | 
         Settings of the site.
     type_name
         Name of the type, as a client gave it.
+
+    Returns
+    -------
+    job_type
+        The type; None if there is none, or if it has faults.
     """
     with suppress(DescriptorError, NotFoundError):
         job_type = find_job_type(settings, type_name)

@@ -40,13 +40,46 @@ class EventService(Protocol):
     """What records events and delivers them: the object that `PluginPackage.event_service` names."""
 
     def record_event(self, connection: sa.Connection, event: SiteEvent) -> None:
-        """Record an event in the transaction of what it reports; an error undoes the transaction."""
+        """Record an event; an error undoes the transaction.
+
+        Parameters
+        ----------
+        connection
+            In the transaction of what the event reports.
+        event
+            What happened.
+        """
 
     def is_delivery_due(self, settings: Settings, store: StateStore) -> bool:
-        """Return whether the scheduler should call `send_due_events` now; it asks every few seconds."""
+        """Return whether the scheduler should call `send_due_events` now; it asks every few seconds.
+
+        Parameters
+        ----------
+        settings
+            Settings of the site.
+        store
+            The system state.
+        """
 
     def send_due_events(self, settings: Settings) -> None:
-        """Deliver what is due, in a process of its own, which may be killed at any time."""
+        """Deliver what is due, in a process of its own, which may be killed at any time.
+
+        Parameters
+        ----------
+        settings
+            Settings of the site.
+        """
 
     def find_problems(self, store: StateStore) -> Sequence[str]:
-        """List what could not be delivered, for the page of the site's health."""
+        """List what could not be delivered, for the page of the site's health.
+
+        Parameters
+        ----------
+        store
+            The system state.
+
+        Returns
+        -------
+        problems
+            One sentence each.
+        """

@@ -70,15 +70,15 @@ def test_starttls_and_log_in(tmp_path: Path, certificate: Path, monkeypatch: pyt
         (tmp_path / "secrets.toml").write_text(f'MAIL_PASSWORD = "{PASSWORD}"\n')
         with monkeypatch.context() as patch:
             patch.setattr(_alert_delivery, "DELIVERY_TIMEOUT_SECONDS", 5.0)  # of a farewell that nobody answers
-            refused = run(tmp_path, "notifications", "test", "--to", "anna@example.org")
+            refused = run(tmp_path, "messages", "test", "--to", "anna@example.org")
         assert refused.exit_code != 0
         assert "CERTIFICATE_VERIFY_FAILED" in str(refused.exception)
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-        sent = run(tmp_path, "notifications", "test", "--to", "anna@example.org")
+        sent = run(tmp_path, "messages", "test", "--to", "anna@example.org")
         assert sent.exit_code == 0, sent.output
         assert [mail["To"] for mail in server.mails] == ["anna@example.org"]
         (tmp_path / "secrets.toml").write_text('MAIL_PASSWORD = "wrong"\n')
-        refused = run(tmp_path, "notifications", "test", "--to", "anna@example.org")
+        refused = run(tmp_path, "messages", "test", "--to", "anna@example.org")
         assert refused.exit_code != 0
         assert "wrong" not in str(refused.exception)
 
@@ -86,7 +86,7 @@ def test_starttls_and_log_in(tmp_path: Path, certificate: Path, monkeypatch: pyt
 def test_a_password_is_never_sent_without_tls(tmp_path: Path, mail_server: MailServer) -> None:
     write_settings(tmp_path, mail_server.port, 'smtp_tls = "none"\nsmtp_user = "x"\nsmtp_password = "$MAIL_PASSWORD"')
     (tmp_path / "secrets.toml").write_text(f'MAIL_PASSWORD = "{PASSWORD}"\n')
-    assert run(tmp_path, "notifications", "test", "--to", "anna@example.org").exit_code != 0
+    assert run(tmp_path, "messages", "test", "--to", "anna@example.org").exit_code != 0
     assert mail_server.mails == []
 
 
@@ -121,8 +121,8 @@ def test_the_list_of_messages(site: NotificationSite, tmp_path: Path, mail_serve
     mail_server.recipient_answer = "550 nobody"
     site.announce("anna", "mia")
     site.deliver()
-    rows = json.loads(run(tmp_path, "notifications", "list", "--json").output)
+    rows = json.loads(run(tmp_path, "messages", "list", "--json").output)
     assert [(row["account"], row["state"]) for row in rows] == [("mia", "sent"), ("anna", "failed")]
-    shown = run(tmp_path, "notifications", "list", "--undelivered").output
+    shown = run(tmp_path, "messages", "list", "--undelivered").output
     assert ("anna" in shown, "mia" in shown) == (True, False)
-    assert run(tmp_path, "notifications", "test", "--to", "no address").exit_code != 0
+    assert run(tmp_path, "messages", "test", "--to", "no address").exit_code != 0

@@ -12,3 +12,5 @@ TRANSLATED_MODULES = {
         "submission_workflow",
     )
 }
+#: Pages whose YAML is a part of a key.
+OTHER_YAML_PAGES = {"submit-files": "parts of the key `submissions`"}

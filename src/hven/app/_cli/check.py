@@ -16,7 +16,12 @@ from hven.ingest.sampling import find_sample_faults
 from hven.ingest.source_checks import find_source_faults
 from hven.model import plugins
 from hven.model.errors import Fault, NotFoundError, UsageError
-from hven.model.settings import find_exposed_files, find_missing_portal_items, find_unavailable_section_faults
+from hven.model.settings import (
+    find_exposed_files,
+    find_missing_portal_items,
+    find_package_faults,
+    find_unavailable_section_faults,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -182,12 +187,11 @@ def _list_collection_names(settings: Settings, name: str | None) -> list[str]:
 
 def _check_engines(settings: Settings, findings: _CheckFindings) -> None:
     for package in plugins.list_plugin_packages():
-        for place in package.checks:
-            for fact in plugins.load_named_object(place, f"the plug-in package {package.name}")(settings):
-                if isinstance(fact, str):
-                    findings.engines.append(fact)
-                else:
-                    findings.faults.append(fact)
+        for fact in find_package_faults(settings, package):
+            if isinstance(fact, str):
+                findings.engines.append(fact)
+            else:
+                findings.faults.append(fact)
 
 
 def _check_collection(settings: Settings, name: str, findings: _CheckFindings) -> None:

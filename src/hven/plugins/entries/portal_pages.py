@@ -43,7 +43,8 @@ def _list_links(table: Table, page_context: PageContext) -> list[TableLink]:
     """List the pages where a user enters rows and reads comments; with parameters of a row, they are about the row."""
     translations = load_page_translations(page_context.language)
     links = []
-    entry_table = find_entry_table(page_context.context.site, table)
+    takes_entries = ENTRIES_KEY in table.extensions
+    entry_table = find_entry_table(page_context.context.site, table) if takes_entries else None
     if entry_table is not None and entry_table.can_submit(page_context.principal):
         for name, title in (("/new", "enter or correct a row"), ("", "list of entries")):
             url = f"{entry_pages.build_entries_address(page_context, table)}{name}"

@@ -21,7 +21,7 @@ PLUGIN = PluginPackage(
                 "hven jobs show magyc/261128 --json",
                 "hven jobs abort magyc/261128",
             ),
-            group_help="Jobs: run programs, services and lists, here or at another Hven site.",
+            group_help="Run jobs here or at another Hven site.",
         ),
     },
     pages="hven.plugins.fanout.list_page:PAGES",

@@ -35,7 +35,7 @@ def repeat_logged_requests(
     page: Annotated[Path | None, typer.Option(help="Also write the result to this HTML file.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
 ) -> None:
-    """Send the requests of an old service's log to a new service, and compare the answers.
+    """Compare two services by the requests in a log.
 
     Requests go only to the addresses that you name. Those that need a body or a login, or change something, are
     counted, but not sent. The exit code is 1 if answers differ.

@@ -31,7 +31,7 @@ def list_partner_changes(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
 ) -> None:
-    """List the objects of a match that are new or lost, or that have other partners, between two states."""
+    """List what has changed in a match between two states."""
     collection = table.partition(".")[0]
     with open_site(context) as site:
         records = []

@@ -1,4 +1,4 @@
-"""What this package adds: an outbox of events, the page ``/notifications``, and the verb ``hven notifications``."""
+"""What this package adds: an outbox of events, the page ``/notifications``, and the verb ``hven messages``."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ PLUGIN = PluginPackage(
     pages="hven.plugins.notifications.portal_pages:PAGES",
     translations="hven.plugins.notifications:texts",
     verbs={
-        "notifications": Verb(
+        "messages": Verb(
             function="hven.plugins.notifications.verbs:notifications",
             after="alerts",
             examples=(
-                "hven notifications test --to anna@example.org",
-                "hven notifications list --undelivered",
-                "hven notifications list --limit 20 --json",
+                "hven messages test --to anna@example.org",
+                "hven messages list --undelivered",
+                "hven messages list --limit 20 --json",
             ),
             group_help="Mail and webhook messages to accounts.",
         ),

@@ -275,8 +275,9 @@ class _ChoicePages:
 
 def _has_notifications(request: Request, context: ServiceContext) -> bool:
     """Return whether the header of pages links to the choices: for accounts, if the site has channels."""
-    is_enabled = bool(get_notification_settings(context.site.settings).channels)
-    return is_enabled and context.identify_principal(request).name is not None
+    if context.identify_principal(request).name is None:
+        return False
+    return bool(get_notification_settings(context.site.settings).channels)
 
 
 PAGES = PortalPages(

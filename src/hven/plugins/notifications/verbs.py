@@ -1,4 +1,4 @@
-"""``hven notifications``: send a test mail, and list the messages of the outbox."""
+"""``hven messages``: send a test mail, and list the messages of the outbox."""
 
 from __future__ import annotations
 

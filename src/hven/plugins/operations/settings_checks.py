@@ -17,6 +17,7 @@ from hven.model.settings import (
     SETTINGS_FILE,
     find_exposed_files,
     find_missing_portal_items,
+    find_package_faults,
     find_unavailable_section_faults,
     resolve_secret,
 )
@@ -132,7 +133,6 @@ def list_package_checks() -> list[SiteCheck[Settings]]:
 
 
 def _find_package_faults(package: PluginPackage, settings: Settings) -> Iterator[Finding]:
-    for place in package.checks:
-        for fact in plugins.load_named_object(place, f"the plug-in package {package.name}")(settings):
-            if isinstance(fact, Fault):
-                yield convert_fault(fact)
+    for fact in find_package_faults(settings, package):
+        if isinstance(fact, Fault):
+            yield convert_fault(fact)

@@ -28,6 +28,8 @@ def _has_submission_tables(request: Request, context: ServiceContext) -> bool:
 
 
 def _list_links(table: Table, page_context: PageContext) -> list[TableLink]:
+    if SUBMISSIONS_KEY not in table.extensions:
+        return []
     submission_table = find_submission_table(page_context.context.site, table)
     if submission_table is None or not submission_table.can_submit(page_context.principal):
         return []

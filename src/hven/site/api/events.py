@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from hven.site._event_services import EventKind, EventService
-from hven.site.store._site_events import SiteEvent, notify_accounts
+from hven.site.store._site_events import SiteEvent, load_event_services, notify_accounts
 
-__all__ = ["EventKind", "EventService", "SiteEvent", "notify_accounts"]
+__all__ = ["EventKind", "EventService", "SiteEvent", "load_event_services", "notify_accounts"]

@@ -13,7 +13,6 @@ from hven.site.store._job_relations import CHILD_QUEUE_PREFIX, RUNNING_LIMIT_KEY
 from hven.site.store._leases import Lease, get_process_holder, is_holder_dead
 from hven.site.store._releases import Release
 from hven.site.store._schedules import CollectionAlert, SyncScheduleRecord, create_alert
-from hven.site.store._site_events import load_event_services
 from hven.site.store._snapshots import PublicationEvent, SnapshotRecord
 from hven.site.store._state_store import StateStore, build_lease_name
 from hven.site.store._verifications import SnapshotVerification
@@ -43,6 +42,5 @@ __all__ = [
     "format_current_time",
     "get_process_holder",
     "is_holder_dead",
-    "load_event_services",
     "mark_state_required",
 ]

@@ -22,7 +22,6 @@ from hven.site.store._database import (
     visits,
 )
 from hven.site.store._leases import get_process_holder, is_holder_dead
-from hven.site.store._site_events import SiteEvent, notify_accounts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -794,6 +793,8 @@ def _notify_of_job_end(connection: sa.Connection, job: JobRecord, phase: str) ->
     wishes = [value for name, value in job.parameters if name.upper() == NOTIFY_PARAMETER]
     if job.owner is None or not wishes or wishes[-1].lower() not in {"1", "true"}:
         return
+    from hven.site.store._site_events import SiteEvent, notify_accounts  # noqa: PLC0415  (few processes end a job)
+
     message = format_message("the job {id} ({type}) has ended: {phase}", job.run_id or job.id, job.type, phase)
     event = SiteEvent(kind=JOB_END_KIND, accounts=(job.owner,), message=message, path=f"/jobs?job={job.id}")
     notify_accounts(connection, event)
