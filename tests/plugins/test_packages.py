@@ -118,7 +118,6 @@ API_MODULES = frozenset(
         "hven.services.address_rewriting",
         "hven.services.addresses",
         "hven.services.admission",
-        "hven.services.answer_cache",
         "hven.services.api.positions",
         "hven.services.api.files",
         "hven.services.api.responses",

@@ -202,8 +202,9 @@ def check_and_read_descriptor(
     faults += find_link_faults(resource, derived_tables)
     faulty_places = {fault.place for fault in faults if fault.severity == "error"}
     find_query_columns = partial(derived_tables.find_query_columns, resource=resource)
-    for key in load_table_keys().values():
-        key_faults = key.find_faults(resource, find_query_columns)
+    used_keys = {name for spec in resource.tables for name in spec.table.extensions}
+    for name, key in load_table_keys().items():
+        key_faults = key.find_faults(resource, find_query_columns) if name in used_keys else ()
         faults += [fault for fault in key_faults if fault.place not in faulty_places]
     for name, collection_key in load_collection_keys().items():
         if name in resource.extensions:

@@ -103,7 +103,7 @@ class TableKey(AddedKey):
     service
         Name of the face that uses the key: `hven check` warns of keys without their face. Empty: none.
     find_faults
-        Finds faults of all tables of a collection before anything is published.
+        Finds faults of all tables of a collection before anything is published: called if a table has the key.
     find_conflicts
         Finds values that contradict those of other collections: gets the collections, and others whose faults are not
         reported.

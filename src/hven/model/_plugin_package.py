@@ -204,7 +204,7 @@ class PluginPackage:
         Classes that can refuse requests before services answer them, subclasses of
         `hven.services.admission.RequestGate`, as ``module:name``.
     answer_cache
-        Place of a class that can repeat answers of services, a `hven.services.answer_cache.AnswerCache`, as
+        Place of a class that can repeat answers of services, a `hven.services.admission.AnswerCache`, as
         ``module:name``. Its argument is an
         `hven.services.face.ServiceContext`. Empty: none.
     result_links

@@ -22,6 +22,9 @@ from hven.model.errors import HvenError, UserError, suggest_spelling
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
 
+    from hven.model.errors import Fault
+    from hven.model.settings import Settings
+
 
 __all__ = [
     "OWN_LOCATION",
@@ -38,6 +41,7 @@ __all__ = [
     "describe_error_origin",
     "explain_unused_key",
     "find_file_pictures",
+    "find_package_faults",
     "find_plugin_faults",
     "find_unused_package",
     "find_unused_plugin_error",
@@ -342,6 +346,28 @@ def load_named_object(place: str, purpose: str) -> Any:
         message = f"{purpose} names {place}, but {module_name} has no {name}"
         raise UserError(message, remedy="correct the package, or uninstall it")
     return vars(module)[name]
+
+
+def find_package_faults(package: PluginPackage, settings: Settings) -> Iterator[Fault | str]:
+    """Run the checks of a package; none if it has sections of its own in the settings, and the site uses none of them.
+
+    Parameters
+    ----------
+    package
+        A package that the site uses.
+    settings
+        Settings of the site.
+
+    Yields
+    ------
+    fact
+        A fault, or a text about an engine.
+    """
+    sections = [settings.brought[name] for name in package.settings]
+    if sections and all(section == () or section == type(section)() for section in sections):
+        return
+    for place in package.checks:
+        yield from load_named_object(place, f"the plug-in package {package.name}")(settings)
 
 
 def iterate_package_objects(

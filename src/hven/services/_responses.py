@@ -24,7 +24,7 @@ from hven.model.errors import TimeLimitError
 from hven.query import WARNING_INFO_NAME, build_result_metadata
 from hven.services._content_encoding import StreamCompressor, choose_encoding
 from hven.services._threads import TurnWaiter, call_in_thread
-from hven.services.answer_cache import STORE_ANSWER_SCOPE_KEY, store_answer
+from hven.services.admission import STORE_ANSWER_SCOPE_KEY, store_answer
 from hven.services.errors import log_service_error
 from hven.services.params import get_request_id
 from hven.site import record_sent_data

@@ -1,9 +1,10 @@
-"""Let plug-in packages refuse requests before a service answers them, such as those above a limit."""
+"""Let plug-in packages refuse requests above a limit, and repeat answers instead of computing them again."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
 
 from hven.model import plugins
 from hven.services.addresses import PRINCIPAL_SCOPE_KEY
@@ -11,12 +12,19 @@ from hven.site import CURRENT_USAGE
 from hven.site.auth import ANONYMOUS_PRINCIPAL
 
 if TYPE_CHECKING:
-    from starlette.requests import Request
+    from collections.abc import Awaitable, Callable, Mapping
 
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from hven.model.params import RequestParams
+    from hven.query import QueryResult
     from hven.site import RequestUsage, Site
     from hven.site.auth import Principal
 
 GATES_SCOPE_KEY = "hven.gates"  # the gates that a request must pass
+ANSWER_CACHE_SCOPE_KEY = "hven.answer_cache"
+STORE_ANSWER_SCOPE_KEY = "hven.store_answer"
 
 
 class RequestGate(ABC):
@@ -79,3 +87,69 @@ def check_gates(request: Request) -> None:
         principal = request.scope.get(PRINCIPAL_SCOPE_KEY, ANONYMOUS_PRINCIPAL)
         for gate in request.scope.get(GATES_SCOPE_KEY, ()):
             gate.check_request(request, principal, usage)
+
+
+class AnswerCache(Protocol):
+    """What `hven.model.plugins.PluginPackage.answer_cache` names; its argument is a `ServiceContext`."""
+
+    @property
+    def is_active(self) -> bool:
+        """Whether the settings let it repeat anything."""
+
+    async def answer(
+        self, request: Request, params: RequestParams, build_response: Callable[[], Awaitable[Response]]
+    ) -> Response:
+        """Repeat an answer, or build it, for a route with parameters.
+
+        A function in the request's scope, under `STORE_ANSWER_SCOPE_KEY`, gets the answer if it is a result: the
+        `QueryResult`, the headers, and the body, which is not compressed. The body is None if it is large. The function
+        may be called after the response was built, while its first bytes are sent.
+
+        Parameters
+        ----------
+        request, params
+            The request, and its parameters.
+        build_response
+            Builds the answer.
+
+        Returns
+        -------
+        response
+            The answer.
+        """
+
+
+async def repeat_or_build_answer(
+    request: Request, params: RequestParams, endpoint: Callable[..., Awaitable[Response]]
+) -> Response:
+    """Let the cache answer a request.
+
+    Parameters
+    ----------
+    request, params
+        The request, and its parameters.
+    endpoint
+        Builds the answer from both.
+
+    Returns
+    -------
+    response
+        The answer.
+    """
+    cache: AnswerCache = request.scope[ANSWER_CACHE_SCOPE_KEY]
+    return await cache.answer(request, params, partial(endpoint, request, params))
+
+
+def store_answer(request: Request, result: QueryResult, headers: Mapping[str, str], body: bytes | None) -> None:
+    """Give an answer to the cache.
+
+    Parameters
+    ----------
+    request
+        The request.
+    result, headers, body
+        As `AnswerCache.answer` describes them.
+    """
+    store = request.scope.get(STORE_ANSWER_SCOPE_KEY)
+    if store is not None:
+        store(result, headers, body)

@@ -23,8 +23,7 @@ from hven.services import _vosi as vosi
 from hven.services._responses import answer_with_body, answer_with_result
 from hven.services._vosi import Capability
 from hven.services.addresses import find_table, get_base_url, list_base_urls
-from hven.services.admission import GATES_SCOPE_KEY, check_gates
-from hven.services.answer_cache import ANSWER_CACHE_SCOPE_KEY, repeat_or_build_answer
+from hven.services.admission import ANSWER_CACHE_SCOPE_KEY, GATES_SCOPE_KEY, check_gates, repeat_or_build_answer
 from hven.services.errors import PLAIN_TEXT_ERRORS, VOTABLE_ERRORS, ErrorResponder
 from hven.services.params import (
     STANDARD_IDS_BY_ENDPOINT,

@@ -4,6 +4,7 @@ QUERY_STRINGS = {
     "/submissions": [""],
     "/submissions/{table}": [""],
     "/submissions/{table}/{number:int}": [""],
+    "/submissions/{table}/{number:int}/files": [""],
 }
 PATH_VALUES = {"number:int": "1"}
 STORE = {

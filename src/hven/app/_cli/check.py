@@ -19,7 +19,6 @@ from hven.model.errors import Fault, NotFoundError, UsageError
 from hven.model.settings import (
     find_exposed_files,
     find_missing_portal_items,
-    find_package_faults,
     find_unavailable_section_faults,
 )
 
@@ -187,7 +186,7 @@ def _list_collection_names(settings: Settings, name: str | None) -> list[str]:
 
 def _check_engines(settings: Settings, findings: _CheckFindings) -> None:
     for package in plugins.list_plugin_packages():
-        for fact in find_package_faults(settings, package):
+        for fact in plugins.find_package_faults(package, settings):
             if isinstance(fact, str):
                 findings.engines.append(fact)
             else:

@@ -30,8 +30,7 @@ from hven.query.query_queue import current_requester
 from hven.services import request_bodies
 from hven.services.address_rewriting import load_address_rewriters
 from hven.services.addresses import PROXIES_SCOPE_KEY
-from hven.services.admission import GATES_SCOPE_KEY
-from hven.services.answer_cache import ANSWER_CACHE_SCOPE_KEY
+from hven.services.admission import ANSWER_CACHE_SCOPE_KEY, GATES_SCOPE_KEY
 from hven.services.errors import log_service_error
 from hven.site import CURRENT_USAGE, AnsweredRequest, RequestUsage
 from hven.site.auth import signed_addresses
@@ -43,8 +42,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from hven.model.settings import Settings
-    from hven.services.admission import RequestGate
-    from hven.services.answer_cache import AnswerCache
+    from hven.services.admission import AnswerCache, RequestGate
     from hven.site import RequestObserverGroup
     from hven.site.auth import People
     from hven.site.store import StateStore

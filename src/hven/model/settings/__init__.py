@@ -21,7 +21,6 @@ from hven.model.settings._sections import (
 from hven.model.settings._site_file import (
     SETTINGS_FILE,
     find_missing_portal_items,
-    find_package_faults,
     find_unavailable_section_faults,
     load_settings,
 )
@@ -49,7 +48,6 @@ __all__ = [
     "define_setting",
     "find_exposed_files",
     "find_missing_portal_items",
-    "find_package_faults",
     "find_unavailable_section_faults",
     "iterate_site_specific_settings",
     "load_settings",

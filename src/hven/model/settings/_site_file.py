@@ -396,26 +396,6 @@ def find_missing_portal_items(settings: Settings) -> list[Fault]:
     return faults
 
 
-def find_package_faults(settings: Settings, package: plugins.PluginPackage) -> Iterator[Fault | str]:
-    """Run the checks of a plug-in package; none if it has sections of its own, and the site uses none of them.
-
-    Yields
-    ------
-    fact
-        A fault, or a text about an engine.
-    """
-    sections = [section for section in list_plugin_settings_sections() if section.key in package.settings]
-    if sections and all(_is_unused(section, settings) for section in sections):
-        return
-    for place in package.checks:
-        yield from plugins.load_named_object(place, f"the plug-in package {package.name}")(settings)
-
-
-def _is_unused(section: SettingsSection, settings: Settings) -> bool:
-    default: object = () if section.is_repeated else section.settings_class()
-    return bool(settings.brought[section.key] == default)
-
-
 def find_unavailable_section_faults(settings: Settings) -> list[Fault]:
     """List settings that cannot be applied: modules that they need are not installed, or the site leaves a package out.
 
@@ -432,7 +412,8 @@ def find_unavailable_section_faults(settings: Settings) -> list[Fault]:
     faults = []
     file_text = _read_settings_file(settings)
     for section in list_plugin_settings_sections():
-        if _is_unused(section, settings):
+        default: object = () if section.is_repeated else section.settings_class()
+        if settings.brought[section.key] == default:
             continue
         try:
             plugins.require_modules("it", *section.required_modules)

@@ -21,7 +21,9 @@ MAX_REQUESTS_PER_SECOND = 50.0
 
 
 def repeat_logged_requests(
-    log: Annotated[Path, typer.Argument(help="Log of requests: of Hven, DaCHS, vollt, Apache or nginx; or .gz.")],
+    log: Annotated[
+        Path, typer.Argument(metavar="LOG", help="Log of requests: of Hven, DaCHS, vollt, Apache or nginx; or .gz.")
+    ],
     *,
     against: Annotated[str, typer.Option(help="Address of the new service, which gets the requests.")],
     old: Annotated[

@@ -17,7 +17,6 @@ from hven.model.settings import (
     SETTINGS_FILE,
     find_exposed_files,
     find_missing_portal_items,
-    find_package_faults,
     find_unavailable_section_faults,
     resolve_secret,
 )
@@ -133,6 +132,6 @@ def list_package_checks() -> list[SiteCheck[Settings]]:
 
 
 def _find_package_faults(package: PluginPackage, settings: Settings) -> Iterator[Finding]:
-    for fact in find_package_faults(settings, package):
+    for fact in plugins.find_package_faults(package, settings):
         if isinstance(fact, Fault):
             yield convert_fault(fact)

@@ -21,7 +21,7 @@ from hven.model import LruCache
 from hven.plugins.result_cache.settings import get_result_cache_settings
 from hven.query import has_object_name_call
 from hven.services.addresses import PORTAL_SCOPE_KEY
-from hven.services.answer_cache import STORE_ANSWER_SCOPE_KEY
+from hven.services.admission import STORE_ANSWER_SCOPE_KEY
 from hven.site import CURRENT_USAGE, anonymize_for_referee, record_sent_data
 
 if TYPE_CHECKING:

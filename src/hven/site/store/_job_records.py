@@ -457,7 +457,13 @@ class JobStore:
             return list(connection.execute(ordered_query).scalars())
 
     def count_by_phase(self, queue: str) -> dict[str, int]:
-        """Count the jobs of a queue by their phases."""
+        """Count the jobs of a queue by their phases.
+
+        Returns
+        -------
+        counts
+            Phase -> number of jobs; phases without jobs are missing.
+        """
         query = sa.select(job_columns.phase, sa.func.count()).where(job_columns.queue == queue)
         with self._database.begin_read() as connection:
             return _fetch_counts(connection, query.group_by(job_columns.phase))
