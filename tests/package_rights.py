@@ -10,7 +10,7 @@ of jobs that read a file of a collection, and ``FILE_ADDRESSES`` addresses of wh
 ``SHARED_ADDRESSES`` lists addresses of rows that a reader may share with others.
 ``TABLE_KEYS`` has the lines of its keys in the descriptor of the tests, ``TABLES`` the lines of further tables, and ``WAYS`` the addresses of further requests.
 ``ROUTE_VALUES`` has the values of parameters of single routes, and ``REFUSED_WAYS`` its routes that refuse everybody on
-the site of the tests, and why.
+the site of the tests, and why. ``ACCOUNT_ROUTES`` has routes that answer only the account itself, and why.
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ from hven.model import settings
 from hven.model.settings._sections import HealthSettings
 from hven.site import Site
 from hven.site.auth import impersonation
+from package_rights import merge_package_rights
 from plugin_needs import list_query_addresses, require_plugins
 
 if TYPE_CHECKING:
@@ -57,7 +58,10 @@ ROWS = "id,pi,team\n1,Anna,\n2,carl,\n3,,spica\n4,,project:hesiod:reader\n5,,pro
 FORM = {"content-type": "application/x-www-form-urlencoded"}
 # what tells of the account, what all have asked, and addresses that are signed for the reader alone
 LOG_IN = {"/login", "/login/oidc/{name}", "/login/oidc/{name}/back"}  # one page, which says who is logged in
-OF_THE_ACCOUNT = {*LOG_IN, "/access", "/metrics", "/adql/explain", "/collections/{name}/files"}
+# pages of one's own account, and what only a token may do
+OF_THE_ACCOUNT = {
+    *LOG_IN, "/access", "/metrics", "/adql/explain", "/collections/{name}/files", *merge_package_rights("ACCOUNT_ROUTES", {}),
+}  # fmt: skip
 NAMES = ("anna", "carl", "ines", "rena", "olga")
 
 

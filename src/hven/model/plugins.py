@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
 
     from hven.model.errors import Fault
-    from hven.model.settings import Settings
 
 
 __all__ = [
@@ -348,7 +347,7 @@ def load_named_object(place: str, purpose: str) -> Any:
     return vars(module)[name]
 
 
-def find_package_faults(package: PluginPackage, settings: Settings) -> Iterator[Fault | str]:
+def find_package_faults(package: PluginPackage, settings: Any) -> Iterator[Fault | str]:
     """Run the checks of a package; none if it has sections of its own in the settings, and the site uses none of them.
 
     Parameters
@@ -356,7 +355,7 @@ def find_package_faults(package: PluginPackage, settings: Settings) -> Iterator[
     package
         A package that the site uses.
     settings
-        Settings of the site.
+        The `hven.model.settings.Settings` of the site.
 
     Yields
     ------

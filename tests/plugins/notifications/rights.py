@@ -8,3 +8,4 @@ STORE = {
     "notification_messages": "shown to the account and the operators: plugins/notifications/test_pages.py",
 }
 REFUSED_WAYS = {"/notifications/{action}": "its links are signed, and sent by mail: test_pages.py"}
+ACCOUNT_ROUTES = {"/notifications": "what the account chose"}

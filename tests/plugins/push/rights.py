@@ -20,3 +20,4 @@ TABLES = {
 """
 }
 REFUSED_WAYS = {"/push/{table}/{key:path}": "rows that clients wrote, for their writers: test_service.py"}
+ACCOUNT_ROUTES = dict.fromkeys(("/push/{table}", "/push/{table}/{key:path}"), "it needs a token of the account")

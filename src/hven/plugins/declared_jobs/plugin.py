@@ -8,5 +8,5 @@ PLUGIN = PluginPackage(
     name="declared_jobs",
     title="Run programs of a site and jobs of other services as UWS jobs",
     job_providers=("hven.plugins.declared_jobs.declarations:DECLARED_JOB_TYPES",),
-    checks=("hven.jobs.type_catalogue:find_declaration_faults",),
+    checks=("hven.plugins.declared_jobs.declaration_check:find_declaration_faults",),
 )
