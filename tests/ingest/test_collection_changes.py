@@ -11,7 +11,13 @@ import sqlalchemy as sa
 
 from hven import query
 from hven.ingest import _disk_space as disk_space
-from hven.ingest.api.changes import IngestReport, OpenedSource, create_run_id, publish_collection_change
+from hven.ingest.api.changes import (
+    IngestReport,
+    OpenedSource,
+    StagedSite,
+    create_run_id,
+    publish_collection_change,
+)
 from hven.ingest.api.runs import execute_steps_before_removal, ingest_collection
 from hven.ingest.api.steps import IngestStep
 from hven.model import plugins
@@ -60,7 +66,7 @@ class LineChange:
     def may_change_table(self, spec: TableSpec) -> bool:
         return spec.table.name == "lines"
 
-    def check_report(self, report: IngestReport) -> None:
+    def check_report(self, report: IngestReport, _site: StagedSite) -> None:
         assert report.tables["night.lines"].read
         if self.error is not None:
             raise self.error

@@ -846,7 +846,7 @@ class NightPost:
     def send_due_events(self, settings):
         self.told.append(settings.name)
 
-    def find_problems(self, store):
+    def find_problems(self, settings, store):
         return ["the post of the night is late"]
 
 

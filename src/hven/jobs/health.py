@@ -326,7 +326,7 @@ class SiteHealthMonitor:
             facts = _read_collection_facts(site)
             alerts = site.store.schedules.list_alerts(MAX_ALERTS_SHOWN)
             for service in load_event_services():
-                problems += tuple(map(redactor.redact_text, service.find_problems(site.store)))
+                problems += tuple(map(redactor.redact_text, service.find_problems(site.settings, site.store)))
         except HvenError as error:  # published tables are served without the store
             store_problem = redactor.redact_text(str(error))
             facts = _StoredCollectionFacts(now=time.time())

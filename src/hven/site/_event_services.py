@@ -70,11 +70,13 @@ class EventService(Protocol):
             Settings of the site.
         """
 
-    def find_problems(self, store: StateStore) -> Sequence[str]:
+    def find_problems(self, settings: Settings, store: StateStore) -> Sequence[str]:
         """List what could not be delivered, for the page of the site's health.
 
         Parameters
         ----------
+        settings
+            Settings of the site.
         store
             The system state.
 

@@ -10,7 +10,6 @@ from astropy.time import Time
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hven.plugins.matching import zone_index
 from hven.plugins.matching.match_verdicts import CandidatePairs, MatchRule, judge_pairs
 from hven.plugins.matching.star_groups import find_star_groups
 from hven.plugins.matching.star_positions import (
@@ -82,11 +81,10 @@ def test_index_finds_all_pairs(seed, radius, latitude):
     assert sorted(pairs) == expected
 
 
-def test_dense_stars_are_refused(monkeypatch):
-    monkeypatch.setattr(zone_index, "MAX_TESTED_PAIRS", 1000)
+def test_dense_stars_are_refused():
     positions = np.full(100, 10.0)
     with pytest.raises(TooManyPairsError):
-        list(ZoneIndex(positions, positions, 1.0).iterate_pairs(positions, positions))
+        list(ZoneIndex(positions, positions, 1.0, max_tested_pairs=1000).iterate_pairs(positions, positions))
 
 
 def test_groups_are_chains():

@@ -49,8 +49,10 @@ class NotificationService:
         send_notifications = plugins.load_named_object(DELIVERY_PLACE, "the plug-in package notifications")
         send_notifications(settings)
 
-    def find_problems(self, store: StateStore) -> Sequence[str]:
+    def find_problems(self, settings: Settings, store: StateStore) -> Sequence[str]:
         """Describe the last messages that could not be delivered."""
+        if not get_notification_settings(settings).channels:
+            return []
         messages = store.get_or_create(Outbox).list_messages(
             notification_messages.c.state == FAILED, newest_first=True, limit=MAX_FAILURES_SHOWN
         )

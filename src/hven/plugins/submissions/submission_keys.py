@@ -25,9 +25,13 @@ _EXAMPLE = """\
 submissions:
   path: path
   sha256: sha256
+  to: submitted
   files: oifits
+  profile: strict
   submitters: [observers]
   moderated: true
+  errors: block
+  warnings: note
   values: {night: date_obs}
   shared: [obs_collection, calib_level]
   identity: [target_name, instrument_mode, night]

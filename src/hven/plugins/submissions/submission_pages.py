@@ -117,8 +117,6 @@ class SubmissionPage(TemplateContext):
         Addresses of the rows before and after; empty: none.
     labels
         Column -> its label.
-    token
-        Token of the forms.
     problem, remedy, faults
         What is wrong with the last request, in general and by column.
     """
@@ -134,7 +132,6 @@ class SubmissionPage(TemplateContext):
     previous_url: str
     next_url: str
     labels: Mapping[str, str]
-    token: str
     problem: str = ""
     remedy: str = ""
     faults: Mapping[str, str]
@@ -415,7 +412,6 @@ class _SubmissionView:
             previous_url=f"{form_url}?from={max(0, first_row - GRID_ROWS)}#rows" if first_row else "",
             next_url=f"{form_url}?from={first_row + GRID_ROWS}#rows" if has_more else "",
             labels={entry_field.name: entry_field.label for entry_field in fields},
-            token=secrets.token_hex(16),
             problem="" if error is None else translate(error.message),
             remedy="" if error is None else translate(error.remedy),
             faults={
