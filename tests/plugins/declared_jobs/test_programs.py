@@ -144,7 +144,7 @@ def test_a_failure_tells_its_last_words_and_keeps_all_of_them(site: Site) -> Non
     [
         ("x = bytearray(1 << 30)\n", "MemoryError"),
         ("while True: pass\n", "signal 9|signal 24"),
-        ("f = open('big', 'wb')\nfor _ in range(99): f.write(bytes(1 << 20)); f.flush()\n", "File too large|signal 25"),
+        ("f = open('big', 'wb')\nfor _ in range(99): f.write(bytes(1 << 20)); f.flush()\n", "File too large|signal 25|limits.disk"),
         ("import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)\n", "stopped by signal 11"),
     ],
 )  # fmt: skip
