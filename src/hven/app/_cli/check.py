@@ -16,11 +16,7 @@ from hven.ingest.sampling import find_sample_faults
 from hven.ingest.source_checks import find_source_faults
 from hven.model import plugins
 from hven.model.errors import Fault, NotFoundError, UsageError
-from hven.model.settings import (
-    find_exposed_files,
-    find_missing_portal_items,
-    find_unavailable_section_faults,
-)
+from hven.model.settings import find_exposed_files, find_missing_portal_items, find_unavailable_section_faults
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

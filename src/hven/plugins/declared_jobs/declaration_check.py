@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hven.model import plugins
-from hven.model.settings import JOB_TYPES_DIRECTORY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +21,7 @@ def find_declaration_faults(settings: Settings) -> Iterator[Fault]:
     settings
         Settings of the site.
     """
-    if (settings.directory / JOB_TYPES_DIRECTORY).is_dir():
+    if settings.job_types_directory.is_dir():
         place = "hven.jobs.type_catalogue:find_declaration_faults"
         yield from plugins.load_named_object(place, "the check of job types")(settings)
 
