@@ -242,7 +242,7 @@ def start_hven(words: list[str], log: Path, command: list[str] | None) -> subpro
         return subprocess.Popen([*(command or HVEN_COMMAND), *words], stdout=file, stderr=subprocess.STDOUT)
 
 
-def wait_until(condition: Callable[[], object], timeout_seconds: float = 60, pause_seconds: float = 0.05) -> float:
+def wait_until(condition: Callable[[], object], timeout_seconds: float = 300, pause_seconds: float = 0.05) -> float:
     """Wait until a condition holds; return the seconds that this took.
 
     `timeout_seconds` only prevents an endless wait on a busy machine. It says nothing about speed.

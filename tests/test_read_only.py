@@ -33,6 +33,10 @@ def test_writes(site):
 def test_writes_in_a_fixture(changed):
     pass
 
+def test_asks_while_the_machine_is_busy(site):
+    (site / "var/operations").mkdir(parents=True)
+    (site / "var/operations/slow-queries.jsonl").write_text("{}")
+
 def test_reads_again(site):
     assert (site / "rows").read_text() == "12"
 """
@@ -44,6 +48,6 @@ def test_who_writes_fails_and_nobody_else(tmp_path):
     told = subprocess.run(
         command, capture_output=True, text=True, check=False, cwd=tmp_path, env={"PYTHONPATH": str(Path(shared_sites.__file__).parent), "COLUMNS": "300"}
     ).stdout  # fmt: skip
-    assert "4 passed, 2 errors" in told, told
+    assert "5 passed, 2 errors" in told, told
     assert "test_writes - Failed: this test writes to a site that other tests read (rows)" in told
     assert "test_writes_in_a_fixture - Failed: this test writes to a site that other tests read (more)" in told

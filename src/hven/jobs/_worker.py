@@ -121,7 +121,7 @@ def _wait_for_job_end(
     """
     job = running_job.job
     start_time = last_heartbeat = last_report = last_contact = time.monotonic()
-    reported_progress = running_job.progress
+    reported_progress = job.progress  # the work has begun, and may have reported more than that
     pause_seconds = 0.005  # many jobs are short, so the first checks follow quickly
     while True:
         thread.join(pause_seconds)
@@ -134,7 +134,7 @@ def _wait_for_job_end(
             continue
         current_time = time.monotonic()
         needs_heartbeat = current_time - last_heartbeat > HEARTBEAT_INTERVAL_SECONDS
-        if running_job.progress is not reported_progress and current_time - last_report > PROGRESS_INTERVAL_SECONDS:
+        if running_job.progress != reported_progress and current_time - last_report > PROGRESS_INTERVAL_SECONDS:
             needs_heartbeat = True
         try:
             if needs_heartbeat:
