@@ -60,6 +60,9 @@ COMMAND_LINES: tuple[tuple[str, str], ...] = (  # verb, what stands behind it; {
     ("compare", "psz2.main followup.main"), ("compare", "psz2.main followup.main --group ucd --json"), ("compare", "psz2 nothing.vot"),
     ("export", "psz2 --to cds --check"), ("export", "psz2 {other}/cds --to cds"), ("export", "psz2 {other}/mrt --to mrt --json"), ("export", "nothing {other}/none --to cds"),
     ("alerts", ""), ("alerts", "--job other"), ("queries", "--days 0"), ("queries", "--days 0 --json"),
+    ("jobs list", ""), ("jobs run", "nothing"), ("jobs show", "nothing/1"), ("jobs abort", "nothing/1"),
+    ("messages list", ""), ("messages list", "--json"), ("messages test", "--to anna@example.org"),
+    ("partners", "psz2.main R4"), ("replay", "nothing.log --against http://127.0.0.1:1 --json"),
     ("doctor", "--seconds 60 --monitor"), ("doctor", "--seconds 60 --json"),
 )  # fmt: skip
 RUN_MASKS = (
