@@ -35,7 +35,9 @@ DATA_PACKAGES = ("astropy", "numpy", "pyarrow")  # what data are made with
 TAPLINT_STAGES = "TME TMS TMC QGE CAP MDQ OBS EXA"
 ALLOWED_WARNINGS = (
     # ADQL 2.1's, which stilts 3.4.7 does not know
-    r"tapregext#features-adql-(string|common-table|sets|type|conditional|unit|offset)\""
+    r"tapregext#features-adql-(string|common-table|sets|type|conditional|unit|offset)\"",
+    # EPN-TAP 2.0 names this xtype of its column `coverage`; DALI 1.1, which stilts knows, does not
+    r"Non-DALI xtype value \"moc\"",
 )
 
 
@@ -146,7 +148,9 @@ def assert_valid_service(url: str, with_obscore: bool) -> None:
     lines = done.stdout.splitlines()
     assert any(line.startswith("Totals:") for line in lines), done.stdout + done.stderr
     wrong = [
-        one for one in lines if one[:2] in {"E-", "F-"} or (one[:2] == "W-" and not re.search(ALLOWED_WARNINGS, one))
+        one
+        for one in lines
+        if one[:2] in {"E-", "F-"} or (one[:2] == "W-" and not re.search("|".join(ALLOWED_WARNINGS), one))
     ]
     assert not wrong, "\n".join(wrong)
     assert any("OBS-NODM" in line for line in lines) is not with_obscore  # taplint has looked at ivoa.obscore
