@@ -89,7 +89,9 @@ def test_a_job_and_a_list_of_this_site(directory: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_ctrl_c_aborts_the_job(directory: Path, tmp_path: Path) -> None:
-    line = [sys.executable, "-m", "hven", "--site", str(directory), "jobs", "run", "slow"]
+    # a shell has its background ignore the signal
+    command = ["env", "--default-signal=INT", sys.executable, "-m", "hven"]
+    line = [*command, "--site", str(directory), "jobs", "run", "slow"]
     with subprocess.Popen(line, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
         assert process.stderr is not None
         started = process.stderr.readline()
