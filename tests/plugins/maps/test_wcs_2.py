@@ -124,6 +124,8 @@ def test_documents_describe_the_coverages(client: Client) -> None:
         ("REQUEST=GetCoverage", 400, "MissingParameterValue", "COVERAGEID", "COVERAGEID is missing"),
         ("REQUEST=DescribeCoverage", 404, "emptyCoverageIdList", "COVERAGEID", "missing"),
         ("REQUEST=Transaction", 501, "OperationNotSupported", "REQUEST", "Transaction"),
+        ("REQUEST=GetCoverage&REQUEST=DescribeCoverage", 400, "InvalidParameterValue", "REQUEST", "REQUEST"),
+        ("SUBSET=Lat(91,92)&SUBSET=Long(1,2)", 404, "InvalidSubsetting", "SUBSET", "from -90 to 90"),
         ("SUBSET=Height(1,2)", 404, "InvalidAxisLabel", "SUBSET", "Lat or Lon"),
         ("SUBSET=Lat(1,2)&SUBSET=Lat(3,4)", 404, "InvalidAxisLabel", "SUBSET", "two subsets"),
         ("SUBSET=Lat(91,92)", 404, "InvalidSubsetting", "SUBSET", "from -90 to 90"),

@@ -144,6 +144,9 @@ def _respond_to_wcs_error(request: Request, error: Exception) -> Response:
         code, status = "MissingParameterValue", 400
         if query.get("REQUEST", "").lower() == "describecoverage":
             code, status = "emptyCoverageIdList", 404
+    is_repeated = [name.upper() for name, _ in request.query_params.multi_items()].count(parameter) > 1
+    if is_repeated and parameter != "SUBSET":  # it has one for each axis
+        code, status = "InvalidParameterValue", 400
     locator = {"AXIS": "SUBSET", "LAYERS": "COVERAGEID"}.get(parameter, parameter)
     response = _build_error_response(
         request,
