@@ -29,7 +29,7 @@ from hven.plugins.baskets.basket_rows import (
 )
 from hven.portal.api import table_downloads
 from hven.portal.api.pages import PageContext, build_error_responder, build_page_context
-from hven.portal.api.table_downloads import FORMAT_PARAMETER, MOC_PARAMETER, QUERY_TIMEOUT_SECONDS, CitationText
+from hven.portal.api.table_downloads import FORMAT_PARAMETER, QUERY_TIMEOUT_SECONDS, CitationText
 from hven.services import scripts
 from hven.services.api.files import PieceStreamResponse, stream_file_pieces
 from hven.services.citations import write_bibtex, write_citation_sentence
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from hven.query import QueryResult
     from hven.services.face import ServiceContext
 
+TABLE_PARAMETER = "_of"  # path of one of the tables in a basket
 KEYS_PARAMETER = "_keys"  # return only the keys of rows
 BASKET_FILE_STEM = "basket"  # in the names of files
 UPLOAD_TABLE = "TAP_UPLOAD.basket"
@@ -105,7 +106,7 @@ def describe_basket_table_downloads(basket_table: BasketTable, requested_basket:
         file_summary = None
 
     def build_table_address(**parameters: str) -> str:
-        address_query = urlencode({MOC_PARAMETER: basket_table.part.table_path, **parameters})
+        address_query = urlencode({TABLE_PARAMETER: basket_table.part.table_path, **parameters})
         return f"{requested_basket.address}/table?{address_query}"
 
     format_entries = [
@@ -178,7 +179,7 @@ def _query_basket_table_rows(
 ) -> tuple[QueryResult, TableFormat, dict[str, str], list[InfoElement], str]:
     """Query the rows of one table of the basket, or only their keys."""
     query_params = page_context.request.query_params
-    table_path = query_params.get(MOC_PARAMETER, "")
+    table_path = query_params.get(TABLE_PARAMETER, "")
     basket = _select_basket_table(find_requested_basket(page_context).basket, table_path)
     basket_table = next(list_basket_tables(page_context, basket), None)
     if basket_table is None:
@@ -190,6 +191,8 @@ def _query_basket_table_rows(
     file_format, options = formats.select_format(query_params.get(FORMAT_PARAMETER) or "votable")
     if query_params.get(KEYS_PARAMETER):
         columns = list(view.table.primary)
+        if not columns:
+            raise ParamError("the rows of this table have no keys", name=KEYS_PARAMETER, remedy="leave _keys out")
     else:
         columns = [column.name for column in view.table.columns if not column.hidden]
     query = view.search.build_query(columns=columns)

@@ -6,7 +6,6 @@ from hven.portal._explore.row_files import build_link_query, count_files_and_byt
 from hven.portal._views.dataset_metadata import CitationText
 from hven.portal._views.downloads import (
     FORMAT_PARAMETER,
-    MOC_PARAMETER,
     QUERY_TIMEOUT_SECONDS,
     build_file_stem,
     build_streaming_endpoint,
@@ -17,7 +16,6 @@ from hven.portal._views.downloads import (
 
 __all__ = [
     "FORMAT_PARAMETER",
-    "MOC_PARAMETER",
     "QUERY_TIMEOUT_SECONDS",
     "CitationText",
     "build_file_stem",
