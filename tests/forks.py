@@ -21,6 +21,7 @@ import traceback
 import warnings
 from collections import deque
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
@@ -242,6 +243,7 @@ class _WorkerProcess:
         except BaseException:  # noqa: BLE001  (nothing may go on beyond this)
             traceback.print_exc(file=sys.__stderr__)
         finally:
+            kill_own_forks()
             atexit._run_exitfuncs()
             os._exit(code)
 
@@ -279,3 +281,18 @@ class _WorkerProcess:
             return
         told = warnings.WarningMessage(f"{warning_message.category.__name__}: {warning_message.message}", UserWarning, warning_message.filename, warning_message.lineno)  # fmt: skip
         self.channel.send("warning", (told, when, nodeid, location))
+
+
+def kill_own_forks() -> None:
+    """Kill the forks of this process that still run.
+
+    A test may fork while other threads hold locks, as no process of a site does. Such a fork may wait for ever, and
+    the programs that wait for the end of a pipe which it has inherited wait, too.
+    """
+    own_command = Path("/proc/self/cmdline").read_bytes()
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has ended
+            parent = int(status.read_text().rpartition(")")[2].split()[1])
+            if parent == os.getpid() and status.with_name("cmdline").read_bytes() == own_command:
+                os.kill(int(status.parent.name), signal.SIGKILL)
+                os.waitpid(int(status.parent.name), 0)

@@ -90,6 +90,20 @@ def test_groups_stay_together(tmp_path):
     assert len(list(tmp_path.glob("pid-*"))) == 1
 
 
+def test_no_fork_of_a_test_outlives_the_run(tmp_path):
+    fork = f"""
+def test_fork():
+    number = os.fork()
+    if not number:
+        time.sleep(600)
+        os._exit(0)
+    open({str(tmp_path / "number")!r}, "w").write(str(number))
+"""
+    code, told = run(tmp_path, one=fork)
+    assert code == 0, told
+    assert not Path(f"/proc/{(tmp_path / 'number').read_text()}").exists()
+
+
 def test_forks_and_xdist_are_not_mixed(tmp_path):
     code, told = run(tmp_path, "-n", "2", one="def test_one(): pass\n")
     assert code == pytest.ExitCode.USAGE_ERROR

@@ -336,7 +336,7 @@ def test_a_calibrated_star_and_the_raw_frame_it_came_from(reader: Reader) -> Non
     reader.rows(1)
     assert OIFITS[0] in page.locator(GRID).first.inner_text()
     reader.click(f"{GRID} td:nth-child(2)")
-    page.wait_for_selector(".detail dt:text-is('Calibration level') + dd:text-is('2')")
+    page.wait_for_selector(".detail dt:has-text('Calibration level') + dd:text-is('2')")
     reader.opens(f".detail .leads a:has-text('{raw}')")
     reader.rows(1)
     assert raw in page.locator(GRID).first.inner_text()
