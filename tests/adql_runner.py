@@ -32,7 +32,7 @@ def create_connection() -> duckdb.DuckDBPyConnection:
     con = duckdb.connect()
     packages = list(iterate_engine_functions("duckdb"))
     names = [name for package in packages for name in (*package.functions, *package.macros)]
-    UdfRegistry(con).define_named_functions(" ".join([*UDF_SIGNATURES, *SQL_MACROS, *names]))
+    UdfRegistry(con).define_functions_named_in_sql(" ".join([*UDF_SIGNATURES, *SQL_MACROS, *names]))
     return con
 
 

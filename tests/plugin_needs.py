@@ -25,9 +25,9 @@ from hven.formats.media import SIGNATURE_BYTES, detect_product_file_format
 from hven.model import plugins
 from hven.model.settings import collect_setting_docs
 from hven.model.settings._validation import collect_settings_sections
-from hven.portal._pages.package_pages import find_page_address, list_page_parts
+from hven.portal._pages.package_pages import find_page_address, list_page_part_templates
 from hven.sources import file_kinds
-from hven.sources.source_keys import load_source_keys
+from hven.sources.source_keys import load_source_descriptor_keys
 from shared import ROOT
 
 PACKAGES = ROOT / "src/hven/plugins"
@@ -99,12 +99,12 @@ def require_query_editor() -> None:
 
 def list_statistics_pages(*collections: str) -> list[str]:
     """List the addresses of the statistics of collections; none if the package that has them is absent."""
-    return [f"/statistics/{name}" for name in collections] if list_page_parts("collection.links") else []
+    return [f"/statistics/{name}" for name in collections] if list_page_part_templates("collection.links") else []
 
 
 def require_page_part(place: str) -> None:
     """Skip the test if no package in use adds to a place of pages (`hven.portal.api.pages.PAGE_PLACES`)."""
-    report_missing_plugins([] if list_page_parts(place) else [place])
+    report_missing_plugins([] if list_page_part_templates(place) else [place])
 
 
 def require_core_fixtures(name: str) -> None:
@@ -218,7 +218,7 @@ def has_package_objects(field_name: str) -> bool:
     field_name
         A field of `hven.model.plugins.PluginPackage`: ``job_providers``.
     """
-    has_objects = any(package.list_object_places(field_name) for package in plugins.list_plugin_packages())
+    has_objects = any(package.list_object_references(field_name) for package in plugins.list_plugin_packages())
     if not has_objects and not list_absent_packages():
         pytest.fail(f"no plug-in package has {field_name}")
     return has_objects
@@ -261,7 +261,7 @@ def build_settings(name: str, /, **values: object) -> Any:
 
 def has_source_key(name: str) -> bool:
     """Return whether a package in use adds a key to sources; fail if none is absent that could add it."""
-    has_key = name in load_source_keys()
+    has_key = name in load_source_descriptor_keys()
     if not has_key and not list_absent_packages():
         pytest.fail(f"no key of sources is called {name}")
     return has_key
@@ -270,7 +270,7 @@ def has_source_key(name: str) -> bool:
 def require_source_key(name: str) -> Any:
     """Return the record of a key of sources, or skip the test if its package is absent."""
     report_missing_plugins([] if has_source_key(name) else [name])
-    return load_source_keys()[name]
+    return load_source_descriptor_keys()[name]
 
 
 def require_medium(path: Path) -> None:

@@ -22,7 +22,7 @@ from hven.descriptor._package_keys import KeyReferenceSection
 from hven.descriptor.value_schema import DescriptorSection
 from hven.model import plugins
 from hven.model.settings import Settings, SettingsSection, collect_setting_docs
-from hven.model.settings._sections import has_section_name
+from hven.model.settings._sections import has_named_entries
 from hven.model.settings._setting_examples import GENERAL_EXAMPLES
 from hven.model.settings._validation import collect_settings_sections
 from plugin_needs import leads_to_absent_package, list_absent_packages, list_package_pages
@@ -227,7 +227,7 @@ def write_settings_section(section: SettingsSection, level: str) -> list[str]:
     name = section.name
     names = [field.name for field in fields(section.settings_class) if field.metadata]
     heading = f"[[{name}]]" if section.is_repeated else f"[{name}]"
-    if has_section_name(section.settings_class):
+    if has_named_entries(section.settings_class):
         heading = f"[{name}.NAME]"
         names.remove("name")
     table = write_settings_table(section.settings_class, names, f"{name}.")

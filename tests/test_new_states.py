@@ -46,7 +46,7 @@ def test_what_is_there_is_opened_as_it_is(tmp_path):
 def test_many_threads_open_one_new_state(tmp_path):
     def open_and_turn(_number):
         with closing(StateStore(tmp_path, None)) as store, store._database.begin_write() as connection:
-            _database.increment_version(connection)
+            _database.increment_state_version(connection)
 
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(open_and_turn, range(16)))

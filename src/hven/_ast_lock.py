@@ -16,12 +16,12 @@ from functools import wraps
 from typing import Any
 
 
-def is_affected(version: tuple[int, int, int]) -> bool:
+def has_shared_ast_depth_counter(version: tuple[int, int, int]) -> bool:
     """Return whether a version of CPython counts the depth of all threads' trees in one counter."""
     return (3, 11) <= version < (3, 11, 8) or (3, 12) <= version < (3, 12, 2)
 
 
-def serialize_parsing() -> None:
+def patch_ast_parse_with_lock() -> None:
     """Replace `ast.parse`, which `ast.literal_eval` calls, by a function that holds a lock."""
     parse = ast.parse
     lock = threading.RLock()  # reentrant: the collector may run a finalizer that parses
@@ -40,5 +40,5 @@ def serialize_parsing() -> None:
     ast.parse = parse_alone
 
 
-if is_affected(sys.version_info[:3]):
-    serialize_parsing()
+if has_shared_ast_depth_counter(sys.version_info[:3]):
+    patch_ast_parse_with_lock()

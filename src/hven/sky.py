@@ -88,7 +88,7 @@ def __getattr__(name: str) -> Any:
     """Load a name of a plug-in package when it is first used."""
     place = _map_package_names().get(name)
     if place is None:
-        unused_error = plugins.find_unused_plugin_error("sky_names", name)
+        unused_error = plugins.find_disabled_plugin_error("sky_names", name)
         message = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(str(unused_error) if unused_error else message)
     globals()[name] = plugins.load_named_object(place, f"hven.sky.{name}")

@@ -16,9 +16,9 @@ from hven.adql.lexer import (
     NUMBER,
     QUOTED,
     STRING,
-    extract_literals,
     parse_number_literal,
     parse_string_literal,
+    separate_literals_from_query,
     tokenize,
 )
 from hven.adql.reserved_words import RESERVED_WORDS, RESERVED_WORDS_2_0
@@ -133,7 +133,7 @@ def test_any_text_gives_words_or_a_fault(text):
 @example("a --1")
 def test_shape_agrees_with_the_words(text):
     """The two expressions cut alike: same literals in the same slots; a text that has no words shares no key with one that has."""
-    key, values = extract_literals(text)
+    key, values = separate_literals_from_query(text)
     try:
         tokens = tokenize(text)
     except ParseError:
@@ -162,12 +162,12 @@ def test_shape_does_not_hide_what_the_parser_refuses(bad, where):
     text = "SELECT a FROM t WHERE b = " + where.format(bad)
     with pytest.raises(ParseError):
         parse_query(text)
-    assert extract_literals(text)[0] != extract_literals(text.replace(bad, "y"))[0]
+    assert separate_literals_from_query(text)[0] != separate_literals_from_query(text.replace(bad, "y"))[0]
 
 
 def test_shape_forgets_values_gaps_and_comments():
-    one = extract_literals("SELECT a FROM t WHERE b = 'x' AND c < 1.5 AND d IN (1, 2)")
-    two = extract_literals("SELECT a -- which?\n\nFROM t WHERE b='it''s' AND c<.25 AND d IN (7,\t8)")
+    one = separate_literals_from_query("SELECT a FROM t WHERE b = 'x' AND c < 1.5 AND d IN (1, 2)")
+    two = separate_literals_from_query("SELECT a -- which?\n\nFROM t WHERE b='it''s' AND c<.25 AND d IN (7,\t8)")
     assert one[0] == two[0]
     assert one[1] == ("x", 1.5, 1, 2)
     assert two[1] == ("it's", 0.25, 7, 8)
@@ -189,7 +189,7 @@ def test_shape_forgets_values_gaps_and_comments():
     ],
 )
 def test_shape_tells_apart(one, two):
-    assert extract_literals(one)[0] != extract_literals(two)[0]
+    assert separate_literals_from_query(one)[0] != separate_literals_from_query(two)[0]
 
 
 def test_slots_of_the_corpora_are_those_of_the_shape():
@@ -199,7 +199,7 @@ def test_slots_of_the_corpora_are_those_of_the_shape():
     for path in sorted(shared("corpora/adql").glob("*.jsonl")):
         for line in path.read_text(encoding="utf-8").splitlines():
             record = json.loads(line)
-            key, values = extract_literals(record["query"])
+            key, values = separate_literals_from_query(record["query"])
             try:
                 tree = parse_query(record["query"], record["version"])
             except ParseError:

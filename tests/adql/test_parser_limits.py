@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hven.adql import lexer, parse_condition, parse_expression, parse_query
 from hven.adql._token_stream import MAX_NESTING_DEPTH
 from hven.adql.adql_writer import write_adql
-from hven.adql.lexer import extract_literals
+from hven.adql.lexer import separate_literals_from_query
 from hven.adql.reserved_words import RESERVED_WORDS
 from hven.adql.syntax_tree import BinaryOperation, Join, Literal, LiteralList, SetOperation
 from hven.model.errors import ParseError
@@ -135,7 +135,7 @@ def test_a_hundred_thousand_choices():
     assert len(choices) == 100_000
     assert choices[-1] == Literal(99_999)
     assert choices[-1].text_offset == text.rindex("99999")
-    assert len(extract_literals(text)[1]) == 100_000
+    assert len(separate_literals_from_query(text)[1]) == 100_000
 
 
 LISTS = {
@@ -151,7 +151,7 @@ def test_a_long_list_is_one_node(name, monkeypatch):
     first, last = tree.body.where.parts
     assert isinstance(first.choices, LiteralList)
     assert parse_query(write_adql(tree)) == tree
-    assert extract_literals(text)[1][last.right.slot] == 17
+    assert separate_literals_from_query(text)[1][last.right.slot] == 17
     monkeypatch.setattr(lexer, "_LITERAL_LIST_FORMS", [])
     cut = parse_query(text).body.where.parts[0].choices
     assert isinstance(cut, tuple)
@@ -210,7 +210,7 @@ def test_lists_with_something_else_in_them_are_cut_word_by_word(one):
     ],
 )
 def test_a_megabyte_of_nonsense(text):
-    extract_literals(text)
+    separate_literals_from_query(text)
     with pytest.raises(ParseError) as caught:
         parse_query(text)
     assert len(str(caught.value)) < 1000

@@ -117,7 +117,7 @@ def test_records_of_plugin_packages_load_nothing_but_themselves() -> None:
     program = "import json, sys; from hven.model import plugins; plugins.list_plugin_packages(); print(json.dumps(list(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     loaded = json.loads(done.stdout)
-    names = [package.name for package in (*plugins.list_plugin_packages(), *plugins.list_unused_packages())]
+    names = [package.name for package in (*plugins.list_plugin_packages(), *plugins.list_disabled_packages())]
     expected = {"hven.plugins"} | {f"hven.plugins.{name}{end}" for name in names for end in ("", ".plugin")}
     assert {module for module in loaded if module.startswith("hven.plugins")} == expected
     assert not HEAVY & set(loaded)

@@ -19,7 +19,7 @@ from hven.app import _cli as cli
 from hven.app._cli import verbs
 from hven.model import plugins
 from hven.model.errors import UserError
-from hven.model.plugins import Verb
+from hven.model.plugins import CommandLineVerb
 from process_runner import HVEN_COMMAND, run_hven, serve_site
 from shared import ROOT
 from star_descriptors import write_stars_descriptor
@@ -212,16 +212,18 @@ def test_help_lists_verbs_below_headings_and_the_reference_has_them_in_this_orde
 @pytest.mark.parametrize(
     ("verb", "heading"),
     [
-        (Verb(function="night.verbs:plan", after="explain"), "Query"),
-        (Verb(function="night.verbs:plan", after="explain", heading="Protect"), "Protect"),
-        (Verb(function="night.verbs:plan", after="release"), "Publish"),
-        (Verb(function="night.verbs:plan", heading="Observe"), "Observe"),
-        (Verb(function="night.verbs:plan", after="a verb that is absent"), "Operate"),
-        (Verb(function="night.verbs:plan", after="plan"), "Operate"),
+        (CommandLineVerb(function="night.verbs:plan", after="explain"), "Query"),
+        (CommandLineVerb(function="night.verbs:plan", after="explain", heading="Protect"), "Protect"),
+        (CommandLineVerb(function="night.verbs:plan", after="release"), "Publish"),
+        (CommandLineVerb(function="night.verbs:plan", heading="Observe"), "Observe"),
+        (CommandLineVerb(function="night.verbs:plan", after="a verb that is absent"), "Operate"),
+        (CommandLineVerb(function="night.verbs:plan", after="plan"), "Operate"),
     ],
     ids=["of-its-neighbour", "of-its-own", "of-a-group", "new", "of-nothing", "of-itself"],
 )
-def test_a_verb_of_a_package_has_a_heading(monkeypatch: pytest.MonkeyPatch, verb: Verb, heading: str) -> None:
+def test_a_verb_of_a_package_has_a_heading(
+    monkeypatch: pytest.MonkeyPatch, verb: CommandLineVerb, heading: str
+) -> None:
     monkeypatch.setattr(verbs, "list_package_verbs", lambda: {"plan": verb})
     monkeypatch.setattr(verbs, "_read_verb_docstring", lambda place: "Plan a night.")
     result = CliRunner().invoke(verbs.build_typer_app("--help"), [])
@@ -487,7 +489,7 @@ def test_a_verb_of_a_package_may_have_verbs_of_its_own(tmp_path: Path, monkeypat
         "    print(f'night {number}')\n\n\n@night.command('list')\ndef list_nights() -> None:\n    print('all nights')\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    record = Verb(function="night_verbs:night", group_help="Nights of observations.", after="status")
+    record = CommandLineVerb(function="night_verbs:night", group_help="Nights of observations.", after="status")
     monkeypatch.setattr(verbs, "list_package_verbs", lambda: {"night": record})
     told = CliRunner().invoke(verbs.build_typer_app("night"), ["night", "show", "7"])
     assert (told.exit_code, told.stdout) == (0, "night 7\n")

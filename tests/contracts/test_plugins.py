@@ -506,7 +506,7 @@ def test_a_misspelt_option_of_a_source_of_ones_own_is_told(tmp_path: Path) -> No
 
 
 PACKAGE = """\
-from hven.model.plugins import FileSignature, PluginPackage, Verb
+from hven.model.plugins import FileSignature, PluginPackage, CommandLineVerb
 
 PLUGIN = PluginPackage(
     name="night_sky",
@@ -523,7 +523,7 @@ PLUGIN = PluginPackage(
             media_types={"sky": "application/x-sky"},
         ),
     ),
-    verbs={"plan": Verb(function="hven_night_sky:plan", after="query", examples=("hven plan tonight --json",))},
+    verbs={"plan": CommandLineVerb(function="hven_night_sky:plan", after="query", examples=("hven plan tonight --json",))},
 )
 
 
@@ -532,7 +532,7 @@ def plan(when: str) -> None:
     print("plan", when)
 """
 LOG_DOCUMENT = """\
-from hven.sources.api.documents import DocumentForm, InvalidDocumentError
+from hven.sources.api.documents import DocumentFormat, InvalidDocumentError
 
 
 def create_lookup(body, keys):
@@ -541,7 +541,7 @@ def create_lookup(body, keys):
     return dict(line.split(": ") for line in body.decode().splitlines()).get
 
 
-DOCUMENT = DocumentForm(create_lookup=create_lookup)
+DOCUMENT = DocumentFormat(create_lookup=create_lookup)
 """
 
 

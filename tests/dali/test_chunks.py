@@ -70,7 +70,7 @@ def test_an_engine_that_does_not_end_keeps_nobody_waiting(monkeypatch):
         try:
             turn = TurnWaiter(lambda _: None, lambda: True)
             with pytest.raises(TimeLimitError, match="time limit"):
-                await answer._read_opening_in_time(
+                await answer._read_first_chunk_in_time(
                     ResponseChunks(iter(lambda: ended.wait(60) and None, None), result), turn
                 )
             told.append("told")

@@ -16,7 +16,7 @@ import pytest
 from hven.descriptor import build_descriptor_json_schema, check_descriptor, load_descriptor
 from hven.model import plugins
 from hven.model.settings import Settings, collect_setting_docs, load_settings
-from hven.model.settings._sections import has_section_name
+from hven.model.settings._sections import has_named_entries
 from hven.model.settings._setting_examples import GENERAL_EXAMPLES
 from hven.model.settings._validation import collect_settings_sections
 from hven.sources._reading.data_files import FileOptions
@@ -112,7 +112,7 @@ def test_the_example_of_a_section_is_loaded_and_changes_each_setting(name, tmp_p
     section = collect_settings_sections()[name]
     wanted = {field.name for field in fields(section.settings_class) if field.metadata}
     entries = written[section.name] if section.is_repeated else [written[section.name]]
-    if has_section_name(section.settings_class):
+    if has_named_entries(section.settings_class):
         wanted.discard("name")
         entries = written[name].values()
     assert {key for entry in entries for key in entry} == wanted

@@ -81,10 +81,10 @@ def room(engine, request):
     """What readers reach may take these bytes: where it is more, the condition is tried in each query."""
     before = engine.access_cache_bytes
     engine.access_cache_bytes = before if request.param is None else request.param
-    engine._release_cursors()
+    engine._release_cursor_snapshots()
     yield engine.access_cache_bytes
     engine.access_cache_bytes = before
-    engine._release_cursors()
+    engine._release_cursor_snapshots()
 
 
 @pytest.fixture(scope="module")

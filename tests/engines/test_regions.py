@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from hven.engines._query_analysis.shape_parsing import parse_shape
-from hven.engines._region_cells import cover_region_column, create_full_sky_caps
+from hven.engines._region_cells import cover_regions_with_cells, create_full_sky_caps
 from hven.engines.duckdb.position_pairs import find_touching_pairs
 from hven.engines.duckdb.region_index import RegionIndex
 from hven.model.sky import Circle, Moc, are_shapes_intersecting, healpix, polygon_arrays, sphere
@@ -249,7 +249,7 @@ def test_narrow_regions_have_narrow_covers():
     corners = at(np.concatenate([steps, steps[::-1]])[None], np.repeat([-1.0, 1.0], 60)[None])
     lon, lat = sphere.to_lon_lat(corners)
     column = pa.array(np.stack([lon, lat], axis=2).reshape(number, -1).tolist(), pa.list_(pa.float64()))
-    found = list(cover_region_column(column, create_full_sky_caps(number)))
+    found = list(cover_regions_with_cells(column, create_full_sky_caps(number)))
     rows, cells = (np.concatenate(part) for part in zip(*found, strict=True))
     many = np.bincount(rows, minlength=number)
     assert many.min() >= 1
@@ -282,7 +282,7 @@ def test_narrow_regions_that_cross_themselves_are_within_their_cells():
     for _ in range(60):
         lon, lat = rng.uniform(0, 40, 4), rng.uniform(-0.3, 0.3, 4)
         numbers = np.stack([lon, lat], axis=1).ravel()
-        parts = list(cover_region_column(pa.array([numbers.tolist()]), create_full_sky_caps(1)))
+        parts = list(cover_regions_with_cells(pa.array([numbers.tolist()]), create_full_sky_caps(1)))
         cells = np.concatenate([cells for _, cells in parts])
         index = RegionIndex.from_cells(np.sort(cells), np.zeros(len(cells), np.int32))
         x, y = rng.uniform(0, 40, 500), rng.uniform(-0.3, 0.3, 500)
@@ -308,7 +308,7 @@ def test_polygons_of_half_the_sphere_are_in_the_cells_of_all_their_points():
         corners, ends = np.stack([lon, lat], axis=1).ravel(), np.array([0, 2 * len(lon)])
         wide += polygon_arrays.compute_bounding_circles(ends, corners)[2][0] > 60.0
         found = np.concatenate(
-            [cells for _, cells in cover_region_column(pa.array([corners.tolist()]), create_full_sky_caps(1))]
+            [cells for _, cells in cover_regions_with_cells(pa.array([corners.tolist()]), create_full_sky_caps(1))]
         )
         assert len(found) <= 2000
         index = RegionIndex.from_cells(np.sort(found), np.zeros(len(found), np.int32))

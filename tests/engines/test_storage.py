@@ -173,7 +173,7 @@ def test_damage_is_named(own, name, how):
     # readers are told in words, the owner which file it is
     with pytest.raises(StorageUnavailableError, match=r"^the rows of sky\.stars are damaged on disk"):
         run_query(own, "SELECT * FROM sky.stars WHERE id = 3 OR DISTANCE(ra, dec, 1, 2) < 1", {"sky.stars": snapshot})
-    assert name in own.find_missing_file(snapshot)
+    assert name in own.find_missing_or_resized_file(snapshot)
     assert name in own.file_faults[snapshot.path]
 
 

@@ -102,8 +102,11 @@ def test_codes_are_words_in_lists_too_and_in_the_plural() -> None:
 def test_what_is_told_when_one_points_at_a_column() -> None:
     table = epn("body", own=Column(name="orbit", description="Number of the orbit"), bare=Column(name="bare"))
     labels = ColumnLabels(table=table)
-    assert labels.describe_column(table.find_column("time_min")).startswith("time_min: Start of")
-    assert [labels.describe_column(table.find_column(one)) for one in ("orbit", "bare")] == ["Number of the orbit", ""]
+    assert labels.write_column_tooltip(table.find_column("time_min")).startswith("time_min: Start of")
+    assert [labels.write_column_tooltip(table.find_column(one)) for one in ("orbit", "bare")] == [
+        "Number of the orbit",
+        "",
+    ]
     assert [
         labels.find_unit_or_time_scale(table.find_column(one)) for one in ("time_min", "c1_resol_min", "phase_min")
     ] == [

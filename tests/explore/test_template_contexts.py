@@ -13,7 +13,7 @@ from jinja2 import meta, nodes
 
 import hven.portal
 from hven.portal._pages import PageFrame, TemplateContext, load_templates
-from hven.portal._pages.package_pages import PAGE_PLACES, list_page_parts
+from hven.portal._pages.package_pages import PAGE_PLACES, list_page_part_templates
 
 ENVIRONMENT = load_templates()
 FRAME_NAMES = {field.name for field in dataclasses.fields(PageFrame)}
@@ -87,7 +87,7 @@ def list_field_names(context: type[TemplateContext]) -> set[str]:
 def test_each_template_has_one_context():
     templates = ENVIRONMENT.list_templates(extensions=["html"])
     parts = {reference for name in templates for reference in list_references(name)}
-    parts |= {part for place in PAGE_PLACES for part in list_page_parts(place)}
+    parts |= {part for place in PAGE_PLACES for part in list_page_part_templates(place)}
     counts = Counter(context.template for context in CONTEXTS)
     assert set(counts.values()) == {1}
     assert set(counts) <= set(templates)
@@ -112,7 +112,7 @@ def test_templates_use_each_variable_of_the_frame():
 def test_parts_of_packages_use_the_variables_of_their_places(place_name):
     place = PAGE_PLACES[place_name]
     assert f'page_parts("{place_name}")' in ENVIRONMENT.loader.get_source(ENVIRONMENT, place.template)[0]
-    for part in list_page_parts(place_name):
+    for part in list_page_part_templates(place_name):
         assert find_used_names(part) - FRAME_NAMES - ENVIRONMENT.globals.keys() <= set(place.variables), part
 
 

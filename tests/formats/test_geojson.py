@@ -9,12 +9,14 @@ import pytest
 import shapely
 
 from hven.formats import ResultStatus
-from hven.model.table import Column, FrameRef
+from hven.model.table import Column, ReferenceFrame
 from hven.model.types import parse_type
 from hven.testing.format import write_document
 
 
-def write_geojson(kind: str, values: list, *, end: ResultStatus | None = None, frame: FrameRef | None = None) -> dict:
+def write_geojson(
+    kind: str, values: list, *, end: ResultStatus | None = None, frame: ReferenceFrame | None = None
+) -> dict:
     columns = [
         Column(name="name", type=parse_type("string")),
         Column(name="s_region", type=parse_type(kind), frame=frame and frame.id),
@@ -80,10 +82,10 @@ def test_regions_are_geometries(kind, values):
 @pytest.mark.parametrize(
     ("frame", "crs"),
     [
-        (FrameRef(id="f", kind="coosys", system="ICRS"), "ICRS"),
-        (FrameRef(id="f", kind="coosys", system="BODY", refposition="Mars"), "urn:ogc:def:crs:IAU:2015:49900"),
-        (FrameRef(id="f", kind="coosys", system="BODY", refposition="Sun"), "urn:ogc:def:crs:IAU:2015:1000"),
-        (FrameRef(id="f", kind="coosys", system="BODY", refposition="Earth"), None),
+        (ReferenceFrame(id="f", kind="coosys", system="ICRS"), "ICRS"),
+        (ReferenceFrame(id="f", kind="coosys", system="BODY", refposition="Mars"), "urn:ogc:def:crs:IAU:2015:49900"),
+        (ReferenceFrame(id="f", kind="coosys", system="BODY", refposition="Sun"), "urn:ogc:def:crs:IAU:2015:1000"),
+        (ReferenceFrame(id="f", kind="coosys", system="BODY", refposition="Earth"), None),
         (None, None),
     ],
 )

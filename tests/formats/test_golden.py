@@ -7,7 +7,7 @@ import pytest
 
 from hven import formats
 from hven.formats import InfoElement, ResultStatus
-from hven.model.table import Column, ColumnGroup, FrameRef
+from hven.model.table import Column, ColumnGroup, ReferenceFrame
 from hven.model.types import parse_type
 from hven.testing.format import make_all_types_batch, write_document
 
@@ -70,8 +70,8 @@ def test_a_described_table(golden):
             InfoElement(name="citation", value="doi:1", content="A & B", ucd="meta.bib"),
         ],
         frames=[
-            FrameRef(id="icrs", kind="coosys", system="ICRS", epoch="J2016.0"),
-            FrameRef(id="tt", kind="timesys", timescale="TT", refposition="TOPOCENTER"),
+            ReferenceFrame(id="icrs", kind="coosys", system="ICRS", epoch="J2016.0"),
+            ReferenceFrame(id="tt", kind="timesys", timescale="TT", refposition="TOPOCENTER"),
         ],
         groups=[
             ColumnGroup(

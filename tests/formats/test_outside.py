@@ -14,7 +14,7 @@ import pytest
 from hven.formats import InfoElement, ResultStatus
 from hven.formats.votable import read_votable, write_votable
 from hven.model.errors import SourceError
-from hven.model.table import Column, ColumnGroup, FrameRef
+from hven.model.table import Column, ColumnGroup, ReferenceFrame
 from hven.model.types import parse_type
 from hven.testing.format import make_all_types_batch, write_document
 from requirements import require_program
@@ -40,8 +40,8 @@ ABOUT = {
         InfoElement(name="citation", value="x", content="größer", ucd="meta.bib"),
     ],
     "frames": [
-        FrameRef(id="icrs", kind="coosys", system="ICRS", epoch="J2016.0"),
-        FrameRef(id="tt", kind="timesys", timescale="TT", refposition="TOPOCENTER"),
+        ReferenceFrame(id="icrs", kind="coosys", system="ICRS", epoch="J2016.0"),
+        ReferenceFrame(id="tt", kind="timesys", timescale="TT", refposition="TOPOCENTER"),
     ],
     "groups": [
         ColumnGroup(name="g", roles={"value": "twice", "error": "single"}, description="a value with its error")
@@ -110,8 +110,8 @@ def test_schema(tmp_path, serialization):
 @pytest.mark.parametrize("version", ["1.4", "1.5"])
 def test_schema_of_times_of_which_their_origin_alone_is_said(tmp_path, version):
     said = [
-        FrameRef(id="t", kind="timesys", timeorigin="MJD-origin"),
-        FrameRef(id="u", kind="timesys", timeorigin="2440000.5", timescale="TT"),
+        ReferenceFrame(id="t", kind="timesys", timeorigin="MJD-origin"),
+        ReferenceFrame(id="u", kind="timesys", timeorigin="2440000.5", timescale="TT"),
     ]
     columns = [Column(name=one.id, frame=one.id, unit="d", ucd="time.start") for one in said]
     data = write_document("votable", columns, [], options={"version": version}, frames=said)

@@ -322,10 +322,12 @@ def test_an_unknown_serialization_is_refused():
 
 
 def test_ids_do_not_clash_with_frames_and_tables():
-    from hven.model.table import FrameRef
+    from hven.model.table import ReferenceFrame
 
     columns = [Column(name="icrs", frame="icrs"), Column(name="main"), Column(name="main")]
-    data = write_document("votable", columns, [], id="main", frames=[FrameRef(id="icrs", kind="coosys", system="ICRS")])
+    data = write_document(
+        "votable", columns, [], id="main", frames=[ReferenceFrame(id="icrs", kind="coosys", system="ICRS")]
+    )
     ids = [element.get("ID") for element in etree.fromstring(data).iter() if element.get("ID")]
     assert ids == ["icrs_2", "main_3", "icrs", "main", "main_2"]
     assert read_votable(io.BytesIO(data)).metadata.columns[0].frame == "icrs_2"

@@ -242,7 +242,7 @@ def test_two_members_of_four(site, monkeypatch):
     found, (sql,) = texts(site, f"{text} ORDER BY obs_id", monkeypatch)
     assert found.column(0).to_pylist() == ["east3", "west4"]
     assert sql.count("UNION ALL") == 1
-    monkeypatch.setattr(DuckPlan, "execute_long", None)  # without an order, their indexes are enough
+    monkeypatch.setattr(DuckPlan, "execute_without_deferring", None)  # without an order, their indexes are enough
     assert sorted(ask(site, text).column(0).to_pylist()) == ["east3", "west4"]
 
 

@@ -180,8 +180,8 @@ def test_forks_count_in_rows_of_their_own(tmp_path: Path, monkeypatch: pytest.Mo
 
         run_in_fork(run)
         preloaded_site.counters.count_query_start()
-        assert preloaded_site.counters.sum_processes().query_count == 1
-        assert preloaded_site.counters.sum_processes().process_count == 2
+        assert preloaded_site.counters.sum_process_counters().query_count == 1
+        assert preloaded_site.counters.sum_process_counters().process_count == 2
 
 
 def test_a_worker_uses_the_model_unless_the_settings_have_changed(

@@ -19,7 +19,7 @@ from hven.ingest.api.changes import (
     publish_collection_change,
 )
 from hven.ingest.api.runs import execute_steps_before_removal, ingest_collection
-from hven.ingest.api.steps import IngestStep
+from hven.ingest.api.steps import PluginIngestStep
 from hven.model import plugins
 from hven.model.errors import DataError
 from hven.model.resource import TableSpec
@@ -145,7 +145,7 @@ def test_steps_of_packages_are_executed_before_a_run(site: Site, monkeypatch: py
         is_held = bool(site.store.leases.list_leases())
         calls.append((collection, is_held and run not in {known.id for known in site.store.runs.list_runs(collection)}))
 
-    steps = {"notes": IngestStep(before_run=note_run), "nothing": IngestStep()}
+    steps = {"notes": PluginIngestStep(before_run=note_run), "nothing": PluginIngestStep()}
     load_records = plugins.load_plugin_records
     monkeypatch.setattr(
         plugins, "load_plugin_records", lambda group: steps if group == "ingest_steps" else load_records(group)
@@ -161,7 +161,7 @@ def test_steps_of_packages_are_executed_before_a_removal(site: Site, monkeypatch
     def note_removal(site: Site, collection: str) -> None:
         calls.append((collection, "night.lines" in site.get_published_state().tables_by_name))
 
-    steps = {"notes": IngestStep(before_removal=note_removal), "nothing": IngestStep()}
+    steps = {"notes": PluginIngestStep(before_removal=note_removal), "nothing": PluginIngestStep()}
     monkeypatch.setattr(plugins, "load_plugin_records", lambda _: steps)
     execute_steps_before_removal(site, "night")
     assert calls == [("night", True)]

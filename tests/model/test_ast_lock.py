@@ -76,7 +76,7 @@ def test_a_child_parses_although_a_thread_of_its_parent_held_the_lock(monkeypatc
         return parse(*arguments, **named)  # type: ignore[call-overload]
 
     monkeypatch.setattr(ast, "parse", parse_slowly)
-    _ast_lock.serialize_parsing()
+    _ast_lock.patch_ast_parse_with_lock()
     thread = threading.Thread(target=ast.parse, args=("slow",))
     thread.start()
     assert entered.wait(60)
@@ -93,4 +93,4 @@ def test_a_child_parses_although_a_thread_of_its_parent_held_the_lock(monkeypatc
     [((3, 11, 2), True), ((3, 11, 7), True), ((3, 11, 8), False), ((3, 12, 1), True), ((3, 12, 2), False), ((3, 13, 0), False)],
 )  # fmt: skip
 def test_versions_without_the_fault_keep_their_own_function(version: tuple[int, int, int], affected: bool) -> None:
-    assert _ast_lock.is_affected(version) is affected
+    assert _ast_lock.has_shared_ast_depth_counter(version) is affected

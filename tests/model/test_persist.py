@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hven.model.table import Column, ColumnGroup, ForeignKey, FrameRef, Table, table_from_json, table_to_json
+from hven.model.table import Column, ColumnGroup, ForeignKey, ReferenceFrame, Table, table_from_json, table_to_json
 from hven.model.types import SCALAR_TYPES_BY_NAME, XTYPES_BY_NAME, ColumnType, parse_type
 
 words = st.text(min_size=1, max_size=8)
@@ -29,7 +29,7 @@ tables = st.builds(
     schema=words, name=words, columns=st.lists(columns, max_size=3).map(tuple), description=maybe, title=maybe, utype=maybe, primary=names,
     keys=st.lists(st.builds(ForeignKey, id=words, columns=names, target=words, target_columns=names, description=maybe, utype=maybe), max_size=2).map(tuple),
     groups=st.lists(st.builds(ColumnGroup, name=words, roles=st.dictionaries(words, words, max_size=2), description=maybe), max_size=2).map(tuple),
-    frames=st.lists(st.builds(FrameRef, id=words, kind=words, system=maybe, epoch=maybe), max_size=2).map(tuple),
+    frames=st.lists(st.builds(ReferenceFrame, id=words, kind=words, system=maybe, epoch=maybe), max_size=2).map(tuple),
     enums=st.dictionaries(words, st.dictionaries(words, words, max_size=2), max_size=2),
     position=st.none() | st.tuples(words, words), view=maybe, access=st.sampled_from(["public", "private"]), index=st.none() | st.integers(0, 99),
     standard=maybe,

@@ -8,7 +8,7 @@ from hven.model.table import (
     JD_EPOCH,
     MJD_EPOCH,
     Column,
-    FrameRef,
+    ReferenceFrame,
     Table,
     find_begin_and_end_time_columns,
     list_epoch_warnings,
@@ -17,7 +17,7 @@ from hven.model.table import (
 from hven.model.types import FLOAT64, TIMESTAMP
 
 FRAMES = tuple(
-    FrameRef(id=name, kind="timesys", timescale="UTC", timeorigin=name if "origin" in name else "2440000.5")
+    ReferenceFrame(id=name, kind="timesys", timescale="UTC", timeorigin=name if "origin" in name else "2440000.5")
     for name in ("JD-origin", "MJD-origin", "own")
 )
 

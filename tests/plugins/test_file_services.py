@@ -29,14 +29,14 @@ from plugin_needs import require_page_part
 PACKAGE = '''\
 """A package with a service that has HiPS of images."""
 
-from hven.model.plugins import FilePictures, PluginPackage
+from hven.model.plugins import FilePictureAddresses, PluginPackage
 
 PLUGIN = PluginPackage(
     name="night_sky",
     title="Maps of the night",
     protocols={"night": "hven_night_service"},
     collection_folders=("night",),
-    file_pictures=FilePictures(picture="night/{path}/picture", thumbnail="night/{path}?small=yes"),
+    file_pictures=FilePictureAddresses(picture="night/{path}/picture", thumbnail="night/{path}?small=yes"),
 )
 '''
 SERVICE = '''\

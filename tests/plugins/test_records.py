@@ -34,7 +34,12 @@ from hven.jobs.health import SiteHealthMonitor
 from hven.model import plugins
 from hven.model._plugin_package import OBJECT_FIELDS
 from hven.model.errors import DescriptorError, UserError, format_message
-from hven.model.settings import ReloadableSettings, collect_setting_docs, iterate_site_specific_settings, load_settings
+from hven.model.settings import (
+    ReloadableSettings,
+    collect_setting_docs,
+    iterate_location_specific_settings,
+    load_settings,
+)
 from hven.portal._pages.package_pages import find_page_address
 from hven.services import read_params
 from hven.services.address_rewriting import load_address_rewriters
@@ -122,7 +127,7 @@ class NightIdentifiers:
     def __init__(self, database):
         self.database = database
 
-    def find_citation(self, collection, label=""):
+    def find_doi_record(self, collection, label=""):
         return None
 
     def map_dois(self):
@@ -334,7 +339,7 @@ def test_a_package_adds_a_section_and_settings_to_another_section(site: Path) ->
         "name of the observatory",
         "bytes of plans on disk",
     )
-    assert ("night.place", "Stjerneborg", "the place of the telescope") in iterate_site_specific_settings(found)
+    assert ("night.place", "Stjerneborg", "the place of the telescope") in iterate_location_specific_settings(found)
 
 
 @pytest.mark.usefixtures("package_place")
@@ -758,7 +763,7 @@ def test_a_package_gives_dois(site: Path) -> None:
     (site / "hven.toml").write_text("plugins = []\n", encoding="utf-8")
     with Site(load_settings(site, {})) as opened_site:
         assert opened_site.identifiers.map_dois() == {}
-        assert opened_site.identifiers.find_citation("night") is None
+        assert opened_site.identifiers.find_doi_record("night") is None
 
 
 def test_a_package_plans_queries_over_several_engines(package_place: Path, site: Path) -> None:

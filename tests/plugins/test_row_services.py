@@ -51,7 +51,7 @@ from hven.model.table import (
     ServiceDescriptor,
     ServiceParameter,
     TemplateExpression,
-    write_target_column,
+    write_target_column_reference,
 )
 from hven.services.collection_files import open_original_file
 from hven.services.face import FilePages, ServiceFace
@@ -59,7 +59,7 @@ from hven.services.file_preparation import FilePreparation
 
 
 def build_link(table):
-    key = TemplateExpression(write_target_column(table.identifier_column.name))
+    key = TemplateExpression(write_target_column_reference(table.identifier_column.name))
     inputs = (
         ServiceParameter(param=Param(name="ROW"), value=(key,)),
         ServiceParameter(param=Param(name="TABLE"), value=(table.qualified_name,)),

@@ -26,7 +26,7 @@ from hven.model.errors import SourceError
 from hven.model.plugins import PluginPackage
 from hven.model.table import Column
 from hven.model.types import INT64
-from hven.sources.source_keys import SourceKey
+from hven.sources.source_keys import SourceDescriptorKey
 
 PLUGIN = PluginPackage(
     name="night_sky",
@@ -75,7 +75,7 @@ class SourceWithLengths:
         return None
 
 
-LENGTHS = SourceKey(
+LENGTHS = SourceDescriptorKey(
     options_class=Options, doc="lengths of texts", example="{of: ..}", noun="lengths", open_addition=TextLengths
 )
 '''

@@ -12,7 +12,7 @@ from asgi_client import Client
 
 from example_plugins import clear_caches
 from hven.app._server import create_application
-from hven.descriptor import build_descriptor_json_schema, check_descriptor, find_table_key_conflicts, load_descriptor
+from hven.descriptor import build_descriptor_json_schema, check_descriptor, find_package_key_conflicts, load_descriptor
 from hven.descriptor._keys import TableSection
 from hven.descriptor.value_schema import LOCAL_MARK, MIRRORED_MARK
 from hven.ingest.api.runs import ingest_collection
@@ -177,7 +177,7 @@ def test_the_value_is_converted_and_checked(descriptor_path: Path) -> None:
     plans = resource.tables[0].table.extensions["plans"]
     assert plans == (("tonight", "Tycho", "n > 1"), ("tomorrow", "Sophie", None))
     assert list_faults(descriptor_path) == ["collections/stars/stars.yaml:4:3: tonight can be observed"]
-    assert [fault.message for fault in find_table_key_conflicts([resource], [resource])] == [
+    assert [fault.message for fault in find_package_key_conflicts([resource], [resource])] == [
         "two plans tonight",
         "two plans tomorrow",
     ]
@@ -260,7 +260,7 @@ def test_a_key_of_a_package_that_is_left_out_is_told_and_has_no_effect(
 ) -> None:
     record = PluginPackage(name="night_sky", title="Plan observations", table_keys={"plans": "hven_night_sky:PLANS"})
     plugins.select_plugin_packages([])
-    monkeypatch.setattr(plugins, "list_unused_packages", lambda: (record,))
+    monkeypatch.setattr(plugins, "list_disabled_packages", lambda: (record,))
     [fault] = list_faults(descriptor_path)
     assert fault == (
         "collections/stars/stars.yaml:7:5: tables.main: 'plans' belongs to the plug-in package night_sky, but `plugins` "

@@ -340,7 +340,7 @@ def test_what_cannot_be_read_now_is_not_damaged(site: Site, monkeypatch: pytest.
             snapshot_verification.verify_snapshots(site.settings, site.store, site.engines, [record])
         with pytest.raises(StorageUnavailableError, match="cannot be read at the moment"):
             site.embedded_engine.open_snapshot(record.snapshot)
-        assert site.embedded_engine.find_missing_file(record.snapshot) is None
+        assert site.embedded_engine.find_missing_or_resized_file(record.snapshot) is None
     assert site.store.verifications.map_verifications_of_damaged() == {}
     assert site.embedded_engine.file_faults == {}
     assert rows(site) == [{"n": 1000, "latest": "star 00999"}]

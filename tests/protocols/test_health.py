@@ -483,7 +483,7 @@ def test_processes_count_together_and_a_row_is_taken_over(monkeypatch: pytest.Mo
     first = ProcessCounters.open_for_process()
     for _ in range(3):
         _child(lambda: _count(ProcessCounters.open_for_process()))
-    found = first.sum_processes()
+    found = first.sum_process_counters()
     assert (found.query_count, found.row_count, found.errors_by_kind) == (6, 30, {"Timeout": 3})
     assert found.requests_by_status == {("tap", "2xx"): 3, ("portal", "4xx"): 3, ("cone", "left"): 3}
     # of the last child, which died; the row of those before was taken over
@@ -493,7 +493,7 @@ def test_processes_count_together_and_a_row_is_taken_over(monkeypatch: pytest.Mo
     assert found.bytes_by_service["tap"] == 300
     assert Path(os.environ[SHARED_MEMORY_VARIABLE]).stat().st_blocks * 512 < 1_000_000
     monkeypatch.delenv(SHARED_MEMORY_VARIABLE)
-    assert ProcessCounters.open_for_process().sum_processes().query_count == 0
+    assert ProcessCounters.open_for_process().sum_process_counters().query_count == 0
 
 
 def _count(counters: ProcessCounters) -> None:

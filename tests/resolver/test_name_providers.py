@@ -105,7 +105,7 @@ def test_pages_complete_names_of_providers_and_of_their_tables(site: Site, use_p
     use_providers(NEAR_PROVIDER, FAR_PROVIDER)
     assert resolver.complete_object_name("ne", 5, site.settings) == [("Near", NEAR)]
     assert resolver.complete_object_name("fa", 5, site.settings) == []
-    assert resolver.list_name_tables(site.settings) == ["sky.near"]
+    assert resolver.list_object_name_tables(site.settings) == ["sky.near"]
 
 
 def test_a_site_without_providers_says_that_it_asked_nobody(site: Site, use_providers: Callable[..., None]) -> None:

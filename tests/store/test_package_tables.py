@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from hven.model import plugins
 from hven.model.errors import StorageError
-from hven.model.plugins import PluginPackage, StoreTables
+from hven.model.plugins import PackageStateTables, PluginPackage
 from hven.model.settings import create_site_directory, load_settings
 from hven.site import Site
 from hven.site.api.store_tables import StateDatabase, StoreTableSet
@@ -30,10 +30,10 @@ marks = NEW_TABLES.define_table("marks", "note int key")
 RECORD = PluginPackage(
     name="notebook",
     title="Take notes",
-    store_tables=StoreTables(names=("notes",), definitions=f"{__name__}:OLD_TABLES"),
+    store_tables=PackageStateTables(names=("notes",), definitions=f"{__name__}:OLD_TABLES"),
 )
 NEXT_RECORD = replace(
-    RECORD, store_tables=StoreTables(names=("notes", "marks"), definitions=f"{__name__}:NEW_TABLES", format=2)
+    RECORD, store_tables=PackageStateTables(names=("notes", "marks"), definitions=f"{__name__}:NEW_TABLES", format=2)
 )
 
 
@@ -137,7 +137,7 @@ def test_tables_are_upgraded_and_older_processes_stop(
 def test_a_package_whose_definitions_cannot_be_loaded_stops_nothing(
     install: Callable[..., None], tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    broken = replace(RECORD, store_tables=StoreTables(names=("notes",), definitions=f"{__name__}:NOTHING"))
+    broken = replace(RECORD, store_tables=PackageStateTables(names=("notes",), definitions=f"{__name__}:NOTHING"))
     install(broken)
     with closing(StateStore(tmp_path)) as store:
         assert store.get_version() == 0
@@ -157,7 +157,7 @@ def test_rows_of_an_absent_package_are_exported(install: Callable[..., None], tm
     install()
     with closing(StateStore(tmp_path, url)) as store:
         assert store.find_absent_package_tables() == {"notebook": ["notes"]}
-        with store.get_or_create(BACKUPS["StateCopies"]).open_export("label", include_rows=True) as export:
+        with store.get_or_create(BACKUPS["StateBackupAccess"]).open_export("label", include_rows=True) as export:
             tables = {name: list(lines) for name, lines in export.iterate_tables()}
     assert tables["notes"] == ['{"number": 1, "text": "clouds"}']
 

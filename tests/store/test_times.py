@@ -127,7 +127,7 @@ def test_a_server_that_starts_under_a_wrong_clock_deletes_nothing(
     watching = keeper(site)
     watching._delete_expired_jobs()
     assert store.sessions.find_session_owner(proof) == "anna"
-    assert (store.deletion_clock.describe_leap() is None) == ahead, (
+    assert (store.deletion_clock.describe_clock_leap() is None) == ahead, (
         "from a time that is long past the true one is a leap, too"
     )
     for _ in range(2 if ahead else int(LEAP_TRUST_SECONDS / MAX_LEAP_SECONDS) + 1):
@@ -148,11 +148,11 @@ def test_a_clock_that_goes_on_for_a_day_is_believed(site: Site, wall: Wall) -> N
         watching._delete_expired_jobs()
         wall.passed(3600)
     assert site.store.jobs.get_job("week")
-    assert site.store.deletion_clock.describe_leap()
+    assert site.store.deletion_clock.describe_clock_leap()
     watching._delete_expired_jobs()
     wall.passed(3600)
     watching._delete_expired_jobs()
-    assert site.store.deletion_clock.describe_leap() is None
+    assert site.store.deletion_clock.describe_clock_leap() is None
     assert site.store.jobs.find_phases(["week"]) == {}
     watching._close_store()
 
@@ -202,12 +202,12 @@ def test_what_was_written_while_the_clock_was_ahead_stops_nothing_later(site: Si
     assert snapshot_verification.find_snapshots_to_verify(site.settings, store) == ([], False)
     wall.at = TRUE
     assert store.sessions.find_session_owner(proof) is None, "it would last for thirteen years"
-    assert store.verifications.find_request_time() == "", "no verification of today would ever answer it"
+    assert store.verifications.find_verification_request_time() == "", "no verification of today would ever answer it"
     assert snapshot_verification.find_snapshots_to_verify(site.settings, store) == ([record], False), (
         "nobody knows how long ago it was verified"
     )
     store.verifications.request_full_verification()
-    assert store.verifications.find_request_time() == format_timestamp(TRUE)
+    assert store.verifications.find_verification_request_time() == format_timestamp(TRUE)
     assert [one.collection for one in store.schedules.list_due_alerts()] == ["s"]
 
 
@@ -215,7 +215,7 @@ def test_a_store_without_a_known_time_believes_the_clock(tmp_path: Path, wall: W
     store = StateStore(tmp_path)
     wall.at = FAR["2039"]
     assert store.deletion_clock.get_trusted_time() == "2039-01-01T00:00:00.000000Z"
-    assert store.deletion_clock.describe_leap() is None
+    assert store.deletion_clock.describe_clock_leap() is None
     wall.at = TRUE
     assert store.deletion_clock.get_trusted_time() == format_timestamp(TRUE)
     store.close()

@@ -407,7 +407,7 @@ class ExpressionBinder(WindowBinder, ABC):
             return InPredicate(operand, choices, node.negated, text_offset=node.text_offset, meta=meta)
         if isinstance(node.choices, LiteralList):
             choices = node.choices.with_meta(build_literal_meta)
-            samples = choices.sample_literals
+            samples = choices.type_determining_literals
             if self._are_comparable_without_conversion(operand, samples):
                 meta = derive_condition_meta(operand, *samples)
                 return InPredicate(operand, choices, node.negated, text_offset=node.text_offset, meta=meta)

@@ -12,8 +12,8 @@ from hven.adql._function_syntax import is_null_coordsys_argument
 from hven.adql._query_limits import TEXT_FUNCTIONS
 from hven.adql._type_checker import TypeChecker
 from hven.adql._unit_functions import (
-    check_body_argument,
-    check_word_argument,
+    check_allowed_word_argument,
+    check_planet_body_argument,
     convert_argument_units,
     rewrite_resolving_power,
     rewrite_spectral_bound,
@@ -47,10 +47,10 @@ from hven.adql.syntax_tree import (
     walk_tree,
 )
 from hven.adql.value_kinds import (
-    apply_ucd_rule,
     classify_value,
     derive_condition_meta,
     derive_meta,
+    derive_result_ucd,
     require_meta,
 )
 from hven.adql.vocabularies import list_narrower_terms, load_vocabularies
@@ -103,7 +103,7 @@ class FunctionBinder(TypeChecker, ABC):
             card_literal = node.args[0]
             if isinstance(card_literal, Literal) and isinstance(card_literal.value, str):
                 return self.bind_header_card(card_literal.value, node.text_offset, scope)
-        self.check_no_quantifier(node, name)
+        self.check_no_distinct_or_star(node, name)
         self.volatile = self.volatile or entry.volatile
         if name in TEXT_FUNCTIONS:
             self.count_text_operation(node.text_offset)
@@ -122,7 +122,7 @@ class FunctionBinder(TypeChecker, ABC):
         remedy = remedy or "see the functions of this service in /tap/capabilities"
         self.raise_bind_error(format_message("no function {name}", node.name), node.text_offset, remedy)
 
-    def check_no_quantifier(self, node: FunctionCall, function_name: str) -> None:
+    def check_no_distinct_or_star(self, node: FunctionCall, function_name: str) -> None:
         """Refuse DISTINCT and * in a call of a function that is not an aggregate."""
         if node.distinct or node.star:
             quantifier = "DISTINCT" if node.distinct else "*"
@@ -162,10 +162,10 @@ class FunctionBinder(TypeChecker, ABC):
         self.clause = format_message("the argument of {name}", entry.name)
         args = [self.bind_expression(arg, scope) for arg in node.args]
         self.clause = clause
-        self.check_aggregate_scope(node, args, scope)
+        self.check_aggregate_reads_own_scope(node, args, scope)
         return self.bind_call_signature(node, entry, args)
 
-    def check_aggregate_scope(self, node: FunctionCall, args: Sequence[Expr], scope: NameScope) -> None:
+    def check_aggregate_reads_own_scope(self, node: FunctionCall, args: Sequence[Expr], scope: NameScope) -> None:
         """Refuse an aggregate in a subquery that reads only columns of the outer query.
 
         By the SQL standard, such an aggregate would belong to the outer query.
@@ -194,7 +194,7 @@ class FunctionBinder(TypeChecker, ABC):
             args[index] = self._convert_argument(arg, signature.get_argument_parameter(index))
         args = convert_argument_units(self, node, signature, args)
         if entry.words:
-            check_word_argument(self, entry, args)
+            check_allowed_word_argument(self, entry, args)
         bind_special = SPECIAL_BINDERS.get(entry.name)
         if bind_special is not None:
             rewritten = bind_special(self, node, args)
@@ -258,7 +258,7 @@ class FunctionBinder(TypeChecker, ABC):
         if entry.name in {"POWER", "SQRT"} and first_unit:
             exponent = 0.5 if entry.name == "SQRT" else self.read_exponent(args[1])
             unit = units.raise_unit_to_power(first_unit, exponent)
-        ucd = apply_ucd_rule(entry.ucd, first_meta)
+        ucd = derive_result_ucd(entry.ucd, first_meta)
         meta = derive_meta(argument_metas, result_type, unit, ucd)
         if entry.aggregate:
             may_be_null = entry.name != "COUNT"
@@ -648,7 +648,7 @@ SPECIAL_BINDERS: dict[str, Callable[[FunctionBinder, FunctionCall, list[Expr]], 
     "SPECTRAL_MAX": rewrite_spectral_bound,
     "SPECTRAL_STEP": rewrite_spectral_step,
     "RESOLVING_POWER": rewrite_resolving_power,
-    "PLANETOCENTRIC": check_body_argument,
+    "PLANETOCENTRIC": check_planet_body_argument,
 }
 
 

@@ -124,7 +124,7 @@ def _iterate_compound_expression_words(node: Expr, named_literals: list[Literal]
             yield from _iterate_name_words(part, named_literals, in_arguments=True)
     elif isinstance(node, CaseExpression):
         yield "case"
-        column_names = [column.column_name for column in _iterate_case_columns(node)]
+        column_names = [column.column_name for column in _iterate_case_condition_columns(node)]
         yield from dict.fromkeys(column_names)
     elif isinstance(node, Subquery):
         yield from _iterate_subquery_words(node.query, named_literals)
@@ -167,7 +167,7 @@ def _iterate_operation_words(
         yield from _iterate_name_words(link.right, named_literals, in_arguments=in_arguments)
 
 
-def _iterate_case_columns(node: CaseExpression) -> Iterator[ColumnRef]:
+def _iterate_case_condition_columns(node: CaseExpression) -> Iterator[ColumnRef]:
     for when, _ in node.whens:
         yield from (child for child in walk_tree(when) if isinstance(child, ColumnRef))
 

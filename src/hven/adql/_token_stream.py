@@ -135,12 +135,12 @@ class TokenStream:
 
     def raise_unexpected_token(self, expected: str, *keywords: str) -> NoReturn:
         """Refuse the current token: say what was expected, and what the user probably meant."""
-        self.check_foreign_call()
+        self.check_foreign_function_call()
         self.check_mistyped_keyword(expected, keywords)
         message, remedy = self.suggest_correction(expected)
         self.raise_parse_error(message, remedy)
 
-    def check_foreign_call(self) -> None:
+    def check_foreign_function_call(self) -> None:
         """Refuse a function of another database if the current token stands among its arguments.
 
         The foreign form of such arguments is the probable reason why the parser does not understand the token.

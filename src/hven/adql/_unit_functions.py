@@ -181,7 +181,7 @@ def _convert_width_unit(context: FunctionBindingContext, node: FunctionCall, x: 
     return _build_scaled_value(width, factor, value_unit)
 
 
-def check_word_argument(context: FunctionBindingContext, entry: FunctionDefinition, args: list[Expr]) -> None:
+def check_allowed_word_argument(context: FunctionBindingContext, entry: FunctionDefinition, args: list[Expr]) -> None:
     """Check a literal that selects a variant, as in ``ORIENTED(p, 'sky')``: it must be one of the allowed words."""
     word_argument = args[-1]
     if len(args) < 2 or not isinstance(word_argument, Literal) or not isinstance(word_argument.value, str):
@@ -194,7 +194,7 @@ def check_word_argument(context: FunctionBindingContext, entry: FunctionDefiniti
     context.raise_bind_error(message, word_argument.text_offset, remedy)
 
 
-def check_body_argument(context: FunctionBindingContext, node: FunctionCall, args: list[Expr]) -> None:
+def check_planet_body_argument(context: FunctionBindingContext, node: FunctionCall, args: list[Expr]) -> None:
     """Check the body of ``PLANETOCENTRIC(lat, 'Mars')``: the radii of a body given as a literal must be known."""
     body_argument = args[1]
     if not isinstance(body_argument, Literal) or not isinstance(body_argument.value, str):

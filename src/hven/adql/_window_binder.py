@@ -51,7 +51,7 @@ class WindowBinder(FunctionBinder, ABC):
                 message, node.text_offset, "compute it in a subquery in FROM, and use the resulting column"
             )
         if entry.group == "window":
-            self.check_no_quantifier(call, name)
+            self.check_no_distinct_or_star(call, name)
         clause = self.clause
         self.clause = format_message("a window")
         args = [self.bind_expression(arg, scope) for arg in call.args]

@@ -455,9 +455,9 @@ class FunctionSet:
     ) -> None:
         self._initial_entries = tuple(entries)
         self._load_more = load_more_entries
-        self._get_entries = plugins.cache_until_selection(self._map_entries)
+        self._get_entries = plugins.cache_until_selection(self._map_functions_by_name)
 
-    def _map_entries(self) -> dict[str, FunctionDefinition]:
+    def _map_functions_by_name(self) -> dict[str, FunctionDefinition]:
         return {entry.name: entry for entry in (*self._initial_entries, *self._load_more())}
 
     def find_function(self, name: str) -> FunctionDefinition | None:

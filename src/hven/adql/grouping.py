@@ -192,12 +192,12 @@ def _check_columns_grouped(
     """Check the columns in an expression; recursion goes into its parts."""
     if isinstance(node, ColumnRef) and node.source in local_sources and not group_keys.has_expression(node):
         raise _create_ungrouped_error(node, query_text, has_group_by=has_group_by)
-    for part in _list_parts_to_check(node, group_keys):
+    for part in _list_parts_requiring_grouping(node, group_keys):
         _check_columns_grouped(part, group_keys, local_sources, query_text, has_group_by=has_group_by)
 
 
 # each kind of node has its return
-def _list_parts_to_check(node: Any, group_keys: _GroupKeys) -> Iterable[Any]:  # noqa: PLR0911
+def _list_parts_requiring_grouping(node: Any, group_keys: _GroupKeys) -> Iterable[Any]:  # noqa: PLR0911
     """List the parts of a node whose columns must be grouped by."""
     if isinstance(node, tuple):
         return node

@@ -294,7 +294,7 @@ def _check_token_limits(query_text: str, text_offset: int, token_count: int) -> 
         raise ParseError(message, text=query_text, offset=text_offset, remedy=remedy)
 
 
-def extract_literals(query_text: str) -> tuple[tuple[str, ...], tuple[int | float | str, ...]]:
+def separate_literals_from_query(query_text: str) -> tuple[tuple[str, ...], tuple[int | float | str, ...]]:
     """Separate the literals from a query; the rest is the key under which the plan cache keeps its plan.
 
     Parameters

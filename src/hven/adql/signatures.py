@@ -177,7 +177,7 @@ class DescriptorCallContext(Protocol):
         """True if a source names the cards that it reads (``cards``)."""
 
     @property
-    def is_on_body(self) -> bool:
+    def is_table_on_body(self) -> bool:
         """True if the positions of the table are on a body."""
 
     def find_source_column(self, name: str) -> Expr | None:

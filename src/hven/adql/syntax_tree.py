@@ -135,7 +135,7 @@ class LiteralList(Sequence[Literal]):
         return LiteralList(self.values, self._query_text, self._start_offset, self._end_offset, build_meta)
 
     @property
-    def sample_literals(self) -> tuple[Literal, ...]:
+    def type_determining_literals(self) -> tuple[Literal, ...]:
         """The first literal, and those that decide the type of the list.
 
         These are the smallest and the largest number, or the first string with a character outside ASCII.
@@ -780,7 +780,7 @@ def split_left_deep_chain(
     return node, links[::-1]
 
 
-class _NodeChildFields(dict[type, tuple[tuple[str, ...], tuple[str, ...]]]):
+class _ChildFieldsByNodeClass(dict[type, tuple[tuple[str, ...], tuple[str, ...]]]):
     """The names of the fields that can hold nodes, by the class of the node.
 
     Each entry has the names of the compared fields from last to first, and the names of all such fields.
@@ -805,10 +805,10 @@ class _NodeChildFields(dict[type, tuple[tuple[str, ...], tuple[str, ...]]]):
         return self[node_class]
 
 
-_CHILD_FIELDS: Final = _NodeChildFields()
+_CHILD_FIELDS: Final = _ChildFieldsByNodeClass()
 
 
-class _NodeChildGetters(dict[type, "Callable[[Any], tuple[Any, ...]] | None"]):
+class _ChildGettersByNodeClass(dict[type, "Callable[[Any], tuple[Any, ...]] | None"]):
     """Functions that return the children of a node, the last one first; None for a class without children."""
 
     def __missing__(self, node_class: type) -> Callable[[Any], tuple[Any, ...]] | None:
@@ -824,7 +824,7 @@ class _NodeChildGetters(dict[type, "Callable[[Any], tuple[Any, ...]] | None"]):
         return self[node_class]
 
 
-_CHILD_GETTERS: Final = _NodeChildGetters()
+_CHILD_GETTERS: Final = _ChildGettersByNodeClass()
 
 
 def walk_tree(node: Any, *, excluded_class: type[SyntaxNode] | None = None) -> Iterator[Any]:
@@ -872,7 +872,7 @@ class _Surveyor:
         elif isinstance(node, TableRef) and node.where is not None:
             self._add_row_filter(node)
         elif isinstance(node, InPredicate | Disjunction):
-            self._measure_choice(node)
+            self._update_longest_choice_count(node)
 
     def _add_read_column(self, number: int, column_ref: ColumnRef) -> None:
         if column_ref.column is not None:
@@ -886,11 +886,11 @@ class _Surveyor:
                 reads_columns = True
                 self._add_read_column(table_ref.number, node)
             elif isinstance(node, InPredicate | Disjunction):
-                self._measure_choice(node)
+                self._update_longest_choice_count(node)
         if reads_columns:
             self.filtered_tables.append(table_ref)
 
-    def _measure_choice(self, node: InPredicate | Disjunction) -> None:
+    def _update_longest_choice_count(self, node: InPredicate | Disjunction) -> None:
         parts: Sequence[Expr] = ()
         if isinstance(node, Disjunction):
             parts = node.parts

@@ -354,7 +354,7 @@ def find_common_ucd(value_metas: Sequence[ValueMetadata]) -> str | None:
     return None
 
 
-def apply_ucd_rule(rule: str, first_meta: ValueMetadata | None) -> str | None:
+def derive_result_ucd(rule: str, first_meta: ValueMetadata | None) -> str | None:
     """Apply the UCD rule of a function.
 
     Parameters

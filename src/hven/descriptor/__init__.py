@@ -8,14 +8,14 @@ from hven.descriptor._completeness import (
     list_missing_metadata,
     score_collection_metadata,
 )
-from hven.descriptor._file_contents import PARSED_SUFFIXES, DescriptorFileReader, DescriptorFileState
+from hven.descriptor._file_contents import PARSED_SUFFIXES, DescriptorFileContent, DescriptorFileReader
 from hven.descriptor._loading import (
     check_and_read_descriptor,
     check_descriptor,
     load_descriptor,
     load_standard_descriptor,
 )
-from hven.descriptor._package_keys import find_table_key_conflicts
+from hven.descriptor._package_keys import find_package_key_conflicts
 from hven.descriptor._personal_keys import remove_personal_values
 from hven.descriptor._registry_keys import find_identifier_conflicts
 from hven.descriptor._schema import build_descriptor_json_schema
@@ -30,8 +30,8 @@ __all__ = [
     "FAIR_GROUPS",
     "PARSED_SUFFIXES",
     "CompletenessScore",
+    "DescriptorFileContent",
     "DescriptorFileReader",
-    "DescriptorFileState",
     "MissingMetadata",
     "PublishedTableInfo",
     "SubjectTermList",
@@ -39,8 +39,8 @@ __all__ = [
     "check_and_read_descriptor",
     "check_descriptor",
     "find_identifier_conflicts",
+    "find_package_key_conflicts",
     "find_subject_faults",
-    "find_table_key_conflicts",
     "list_missing_metadata",
     "load_descriptor",
     "load_standard_descriptor",

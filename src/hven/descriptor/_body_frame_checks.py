@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from hven.descriptor.value_schema import FaultCollector, LocatedKeyValues
 
 
-def check_body_frame(
+def read_and_check_frame_body(
     crs: str,
     frame_fields: LocatedKeyValues,
     faults: FaultCollector,

@@ -348,22 +348,22 @@ class _MissingMetadataFinder:
         """Describe a key of the collection that lacks or says too little."""
         resource, key = self._resource, criterion.key
         added_text, reason = criterion.added_text, criterion.reason
-        written_key = self._find_key((key,))
+        written_key = self._find_descriptor_key((key,))
         if written_key is None:
-            first_key = self._find_key(("collection",)) or self._find_key(("title",))
-            insertion = _InsertionPoint(place=self._locate_key(first_key), mode="below")
+            first_key = self._find_descriptor_key(("collection",)) or self._find_descriptor_key(("title",))
+            insertion = _InsertionPoint(place=self._locate_descriptor_key(first_key), mode="below")
             return _build_missing_metadata(f"no {key}", reason, insertion, added_text, points=points)
         insertion_mode = ""
         if criterion.name == "licence" and not resource.licence_url:
             added_text = "licence_url: https://.."
             reason = "programs recognise licences by their address"
-            if _is_single_line(self._find_node((key,))):
+            if _is_single_line(self._find_descriptor_node((key,))):
                 insertion_mode = "below"
         elif criterion.name == "creators":
             added_text = "orcid: .."
             names = [creator.name for creator in resource.creators if not creator.orcid]
             reason = f"an ORCID identifies a person; it is missing for {', '.join(names)}"
-        insertion = _InsertionPoint(place=self._locate_key(written_key), mode=insertion_mode)
+        insertion = _InsertionPoint(place=self._locate_descriptor_key(written_key), mode=insertion_mode)
         return _build_missing_metadata(f"{key} is incomplete", reason, insertion, added_text, points=points)
 
     # --- tables ---------------------------------------------------------------------------------------------------
@@ -373,14 +373,14 @@ class _MissingMetadataFinder:
         table_count = len(self._published_tables)
         spec = next((spec for spec in self._resource.tables if spec.table.name == table.name), None)
         table_path = ("tables", table.name)
-        table_key = self._find_key(table_path)
+        table_key = self._find_descriptor_key(table_path)
         if table_key is not None:
             place = table_key.place
         elif spec is not None:
             place = spec.place
         else:
             place = TextPlace(file=self._file)
-        insertion = self._locate_new_entry(self._find_node(table_path), place)
+        insertion = self._locate_new_entry(self._find_descriptor_node(table_path), place)
         if not table.description:
             yield _build_missing_metadata(
                 f"no description of {table.name}",
@@ -465,11 +465,13 @@ class _MissingMetadataFinder:
         reason = _explain_missing_attributes(missing_values)
         columns_path = ("tables", table.name, "columns")
         column_path = (*columns_path, column.name)
-        node = self._find_node(column_path)
-        columns_node = self._find_node(columns_path)
+        node = self._find_descriptor_node(column_path)
+        columns_node = self._find_descriptor_node(columns_path)
         text = format_yaml_flow_value(missing_values)[1:-1]
         if isinstance(node, LocatedYamlMap):
-            insertion = self._locate_new_entry(node, self._locate_key(self._find_key(column_path)))
+            insertion = self._locate_new_entry(
+                node, self._locate_descriptor_key(self._find_descriptor_key(column_path))
+            )
             if insertion.mode == "below":
                 lines = [
                     f"{insertion.indent}{key}: {format_yaml_scalar(value)}" for key, value in missing_values.items()
@@ -481,7 +483,9 @@ class _MissingMetadataFinder:
         elif spec is not None and column.name in spec.column_places:  # in a loop, or in another file
             insertion = _InsertionPoint(place=spec.column_places[column.name])
         elif isinstance(columns_node, LocatedYamlMap):
-            insertion = self._locate_new_entry(columns_node, self._locate_key(self._find_key(columns_path)))
+            insertion = self._locate_new_entry(
+                columns_node, self._locate_descriptor_key(self._find_descriptor_key(columns_path))
+            )
             text = f"{insertion.indent}{format_yaml_scalar(column.name)}: {format_yaml_flow_value(missing_values)}"
         else:
             return None
@@ -501,7 +505,7 @@ class _MissingMetadataFinder:
 
     # --- places ---------------------------------------------------------------------------------------------------
 
-    def _find_node(self, path: Sequence[str]) -> Any:
+    def _find_descriptor_node(self, path: Sequence[str]) -> Any:
         node: Any = self._tree
         for key in path:
             if isinstance(node, LocatedYamlMap):
@@ -510,13 +514,13 @@ class _MissingMetadataFinder:
                 node = None
         return node
 
-    def _find_key(self, path: Sequence[str]) -> LocatedYamlScalar | None:
-        parent_node = self._find_node(path[:-1])
+    def _find_descriptor_key(self, path: Sequence[str]) -> LocatedYamlScalar | None:
+        parent_node = self._find_descriptor_node(path[:-1])
         if isinstance(parent_node, LocatedYamlMap) and path[-1] in parent_node:
             return parent_node.find_key(path[-1])
         return None
 
-    def _locate_key(self, key: LocatedYamlScalar | None) -> TextPlace:
+    def _locate_descriptor_key(self, key: LocatedYamlScalar | None) -> TextPlace:
         if key is not None:
             return key.place
         return TextPlace(file=self._file, line=1, column=1)
@@ -583,7 +587,7 @@ def _is_single_line(node: Any) -> bool:
 
 def _propose_missing_attributes(columns: Sequence[Column], published_table: PublishedTableInfo) -> list[dict[str, str]]:
     """Return what each column lacks, and what it may be; ``..`` stands for what no package proposes."""
-    proposals = _collect_column_proposals(columns, published_table)
+    proposals = _collect_package_attribute_proposals(columns, published_table)
     missing_attributes = []
     for column, proposal in zip(columns, proposals, strict=True):
         missing_values: dict[str, str] = {}
@@ -599,7 +603,9 @@ def _propose_missing_attributes(columns: Sequence[Column], published_table: Publ
     return missing_attributes
 
 
-def _collect_column_proposals(columns: Sequence[Column], published_table: PublishedTableInfo) -> list[dict[str, str]]:
+def _collect_package_attribute_proposals(
+    columns: Sequence[Column], published_table: PublishedTableInfo
+) -> list[dict[str, str]]:
     """Ask the packages what columns may be; the first that proposes a value counts."""
     joined_proposals: list[dict[str, str]] = [{} for _ in columns]
     for _, propose_attributes in plugins.iterate_package_objects("column_proposals"):

@@ -100,7 +100,7 @@ def find_contour(tree: Expr, meta: ValueMetadata) -> tuple[Expr, str] | None:
     return None
 
 
-def build_contour_expression(name: str, contour: Expr, part_word: str) -> Expr:
+def build_contour_column_expression(name: str, contour: Expr, part_word: str) -> Expr:
     """Make the value of one of the columns that follow."""
     if name == COVERAGE_COLUMN:
         return _build_contour_call("CONTOUR_MOC", contour, "rest")

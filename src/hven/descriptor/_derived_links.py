@@ -44,7 +44,9 @@ def expand_derived_link(
             )
             return
     shared_columns = [str(column_name) for column_name in derived_fields["by"]]
-    begin, end, level = _find_link_columns(f"{key_path}.derived", shared_columns, derived_fields, column_names, faults)
+    begin, end, level = _find_time_and_level_columns(
+        f"{key_path}.derived", shared_columns, derived_fields, column_names, faults
+    )
     if not begin or not level:
         return
     source = str(derived_fields.get("in", f"{collection_context.schema}.{table_name}"))
@@ -86,7 +88,7 @@ def expand_derived_link(
         yield expanded_fields
 
 
-def _find_link_columns(
+def _find_time_and_level_columns(
     key_path: str,
     shared_columns: list[str],
     derived_fields: LocatedKeyValues,

@@ -18,7 +18,7 @@ from hven.model import plugins
 from hven.model.errors import HvenError
 from hven.sources import SourceContext
 from hven.sources.kind_traits import find_source_kind_traits, is_made_by_queries
-from hven.sources.source_keys import list_all_columns
+from hven.sources.source_keys import list_source_and_added_columns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -107,7 +107,7 @@ class DescriptorTableResolver:
         )
         try:
             opened_source: Source = module.open(module.Options.model_validate(dict(source.options)), context)
-            return tuple(list_all_columns(opened_source.list_columns(), source.additions))
+            return tuple(list_source_and_added_columns(opened_source.list_columns(), source.additions))
         except UnknownTableError:
             return None
 
@@ -188,7 +188,7 @@ class DescriptorTableResolver:
         source = spec.sources[0]
         if is_local_file_source(source):
             file_columns = open_file_source(source, resource, self.settings).list_columns()
-            columns: Sequence[Column] | None = list_all_columns(file_columns, source.additions)
+            columns: Sequence[Column] | None = list_source_and_added_columns(file_columns, source.additions)
         else:
             columns = self.find_source_columns(source, resource)
         if columns is None:

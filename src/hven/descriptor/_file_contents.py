@@ -15,7 +15,7 @@ PARSED_SUFFIXES = (".yaml", ".yml", ".py")  # files whose text is parsed; of oth
 
 
 @dataclass(frozen=True, slots=True)
-class DescriptorFileState:
+class DescriptorFileContent:
     """One file at one time.
 
     Attributes
@@ -40,7 +40,7 @@ class DescriptorFileReader:
         By path.
     """
 
-    states: Mapping[Path, DescriptorFileState] = field(default_factory=dict)
+    states: Mapping[Path, DescriptorFileContent] = field(default_factory=dict)
 
     @classmethod
     def with_replaced_file(cls, path: Path, data: bytes) -> DescriptorFileReader:
@@ -53,9 +53,9 @@ class DescriptorFileReader:
         data
             What it is to hold.
         """
-        return cls({_normalize_path(path): DescriptorFileState(hashlib.sha256(data).hexdigest(), data)})
+        return cls({_normalize_path(path): DescriptorFileContent(hashlib.sha256(data).hexdigest(), data)})
 
-    def find_state(self, path: Path) -> DescriptorFileState | None:
+    def find_replacement_content(self, path: Path) -> DescriptorFileContent | None:
         """Return the state that replaces a file; None: the disk has it.
 
         Parameters
@@ -76,7 +76,7 @@ class DescriptorFileReader:
             Of the file.
         """
         # a name too long, or with a NUL, is none
-        return self.find_state(path) is not None or os.path.isfile(path)  # noqa: PTH113
+        return self.find_replacement_content(path) is not None or os.path.isfile(path)  # noqa: PTH113
 
     def read_bytes(self, path: Path) -> bytes:
         """Read a file.
@@ -96,7 +96,7 @@ class DescriptorFileReader:
         OSError
             It cannot be read.
         """
-        state = self.find_state(path)
+        state = self.find_replacement_content(path)
         if state is None or state.data is None:
             return path.read_bytes()
         return state.data
@@ -119,7 +119,7 @@ class DescriptorFileReader:
         OSError
             It cannot be read.
         """
-        state = self.find_state(path)
+        state = self.find_replacement_content(path)
         if state is None:
             return hashlib.sha256(path.read_bytes()).hexdigest()
         return state.sha256

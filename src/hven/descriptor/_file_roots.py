@@ -103,7 +103,7 @@ def _find_address_problem(file_root: FileRoot, place: TextPlace, faults: FaultCo
     scheme_error = find_scheme_error(file_root.scheme)
     if scheme_error is None:
         return "", ""
-    if plugins.find_unused_package("remote_stores", str(file_root.scheme)) is None:
+    if plugins.find_disabled_package("remote_stores", str(file_root.scheme)) is None:
         return scheme_error.message, scheme_error.remedy
     # only a warning: what was published stays at its address, although its files cannot be read
     faults.add_warning(f"files.root: {scheme_error.message}", place, scheme_error.remedy)

@@ -25,12 +25,12 @@ from hven.descriptor._column_expressions import TemplatePlaceholder, parse_place
 from hven.descriptor._constants import build_constant_literal
 from hven.descriptor._embargo import build_release_date_expression
 from hven.descriptor._lookups import join_key_expressions
-from hven.descriptor._manual_conversions import find_manual_conversion
+from hven.descriptor._manual_conversions import find_manual_unit_conversion
 from hven.descriptor._name_resolution import (
     ExpressionNameResolver,
     format_name_list,
-    is_run_time_value,
-    parse_heading_unit,
+    is_ingest_time_value,
+    parse_column_header_unit,
     with_place,
 )
 from hven.descriptor.compiled_mapping import FaultReportedError
@@ -147,9 +147,9 @@ class GranuleCompiler:
             if self.outline_contour is not None and contour_columns.has_contour_call(tree)
         }
 
-    def list_run_time_columns(self) -> set[str]:
+    def list_ingest_time_columns(self) -> set[str]:
         """List the columns that are made of the time of this run and of nothing else that could differ between rows."""
-        return {name for name, tree in self.list_column_expressions() if is_run_time_value(tree)}
+        return {name for name, tree in self.list_column_expressions() if is_ingest_time_value(tree)}
 
     def compile_column(self, name: str, reference_place: TextPlace | None, key_path: str) -> Expr:
         """Compile the final tree of a target column, once."""
@@ -236,14 +236,14 @@ class GranuleCompiler:
         names = self.expression_names
         if setting is None or (setting is self.defaults.get(name) and name in contour_columns.CONTOUR_COLUMNS):
             source = names.find_column(Ident(name))
-            if source is None and name in contour_columns.CONTOUR_COLUMNS and self._has_contour():
+            if source is None and name in contour_columns.CONTOUR_COLUMNS and self._has_contour_outline():
                 outline_contour = self.outline_contour
-                contour_value = contour_columns.build_contour_expression(name, *outline_contour)  # type: ignore[misc]
+                contour_value = contour_columns.build_contour_column_expression(name, *outline_contour)  # type: ignore[misc]
                 expression_meta = names.derive_expression_meta(contour_value, with_place("", place), key_path)
                 return contour_value, expression_meta, None
         if setting is None:
             if source is None:
-                return self._compile_missing_column(name, column, key_path, place)
+                return self._compile_unassigned_column(name, column, key_path, place)
             tree: Expr = expression_trees.build_column_ref(source.name)
             return tree, names.derive_expression_meta(tree, with_place("", place), key_path), source
         if setting.how == "set":
@@ -268,7 +268,7 @@ class GranuleCompiler:
             return tree, meta, meta.column if isinstance(tree, ColumnRef) else None
         return tree, names.derive_expression_meta(tree, with_place("", place), key_path), None
 
-    def _has_contour(self) -> bool:
+    def _has_contour_outline(self) -> bool:
         """Check whether the table's outline is made of a contour."""
         if (
             contour_columns.OUTLINE_COLUMN in self.column_order
@@ -278,7 +278,7 @@ class GranuleCompiler:
             self.compile_column(contour_columns.OUTLINE_COLUMN, None, "")
         return self.outline_contour is not None
 
-    def _compile_missing_column(
+    def _compile_unassigned_column(
         self, name: str, column: Column | None, key_path: str, place: TextPlace
     ) -> tuple[Expr, ValueMetadata, None]:
         embargo = self.spec.embargo  # makes a date for rows that have none themselves
@@ -439,7 +439,7 @@ class GranuleCompiler:
             tree = FunctionCall("IN_UNIT", (tree, Literal(units.validate_unit(column.unit))))
             meta = self.expression_names.derive_expression_meta(tree, with_place("", place), key_path)
         elif column.unit and meta.unit is None and isinstance(tree, ColumnRef):
-            heading_unit = parse_heading_unit(tree.name.name)
+            heading_unit = parse_column_header_unit(tree.name.name)
             if (
                 heading_unit is not None
                 and units.are_units_convertible(heading_unit, column.unit)
@@ -466,7 +466,7 @@ class GranuleCompiler:
         self, tree: Expr, source_unit: str, target_unit: str, key_path: str, place: TextPlace
     ) -> None:
         """Warn of ``x / 3600`` where x is in arcsec and the column in deg: the value would be divided twice."""
-        node = find_manual_conversion(tree, source_unit, target_unit)
+        node = find_manual_unit_conversion(tree, source_unit, target_unit)
         if node is not None:
             operation = node.op
             if isinstance(node.right, Literal):

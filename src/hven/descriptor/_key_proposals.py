@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _PLAIN_NAME_PATTERN = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 
-class SampledRange(Protocol):
+class SampledValueRange(Protocol):
     """Least and greatest of the values of a column that were read.
 
     Attributes
@@ -80,7 +80,7 @@ class InspectedSource:
     columns: Sequence[Column]
     guesses: Sequence[ColumnGuess]
     read_first_rows: Callable[[Sequence[Column]], Mapping[str, pa.Array]]
-    samples_by_name: Mapping[str, SampledRange]
+    samples_by_name: Mapping[str, SampledValueRange]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hven.descriptor._keys import CollectionSection
-from hven.descriptor._package_keys import KeyReferenceSection, load_collection_keys, load_table_keys
+from hven.descriptor._package_keys import KeyReferenceSection, load_package_collection_keys, load_package_table_keys
 
 if TYPE_CHECKING:
     from hven.descriptor.value_schema import SectionKeySchema
@@ -787,6 +787,8 @@ obscore_radio: {map: {f_resolution: f_res}, converted: true}
 
 def list_key_sections() -> tuple[KeyReferenceSection, ...]:
     """List the sections of the core, then those of the plug-in packages in use."""
-    package_sections = [section for key in load_table_keys().values() for section in key.reference_sections]
-    package_sections += [section for key in load_collection_keys().values() for section in key.reference_sections]
+    package_sections = [section for key in load_package_table_keys().values() for section in key.reference_sections]
+    package_sections += [
+        section for key in load_package_collection_keys().values() for section in key.reference_sections
+    ]
     return (*KEY_SECTIONS, *package_sections)

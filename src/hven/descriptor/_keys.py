@@ -11,7 +11,7 @@ from pydantic import Field
 from hven.descriptor._citation_keys import ContributorSection, FundingSection, PersonSection, RelatedWorkSection
 from hven.descriptor._file_keys import PublishedFilesSection
 from hven.descriptor._link_keys import DerivedLinkSection
-from hven.descriptor._package_keys import load_collection_keys, load_table_keys
+from hven.descriptor._package_keys import load_package_collection_keys, load_package_table_keys
 from hven.descriptor._quality_flags import MAX_FLAG_BIT
 from hven.descriptor._registry_keys import RegistrySection
 from hven.descriptor._sync_policies import Duration, FullInterval, Overlap, Share
@@ -37,12 +37,12 @@ from hven.descriptor.value_schema import (
     RetypedText,
     Text,
     choose_value_reader,
-    read_free_map,
+    read_unchecked_map,
 )
 from hven.descriptor.written_yaml import LocatedYamlMap
 
 DeletionWord = Literal["compare", "blocks", "none"]
-Source = Annotated[str | dict[str, Any], partial(read_free_map, allow_text=True)]
+Source = Annotated[str | dict[str, Any], partial(read_unchecked_map, allow_text=True)]
 
 
 def _read_rule_section(value: Any, key_path: str, faults: FaultCollector) -> LocatedKeyValues | None:
@@ -666,7 +666,7 @@ class AccessSection(DescriptorSection, short="rows"):
 
 class TableSection(
     DescriptorSection,
-    added_key_source=AddedKeySource("table_keys", load_table_keys),
+    added_key_source=AddedKeySource("table_keys", load_package_table_keys),
     hints={
         "key": "primary",
         "primary_key": "primary",
@@ -863,7 +863,7 @@ class ExampleQuerySection(DescriptorSection, hints={"name": "title", "adql": "qu
 
 class CollectionSection(
     DescriptorSection,
-    added_key_source=AddedKeySource("collection_keys", load_collection_keys),
+    added_key_source=AddedKeySource("collection_keys", load_package_collection_keys),
     hints={
         "subject": "subjects",
         "creator": "creators",

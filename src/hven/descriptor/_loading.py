@@ -31,7 +31,11 @@ from hven.descriptor._merging import (
     with_replaced_entry,
 )
 from hven.descriptor._name_resolution import with_place
-from hven.descriptor._package_keys import convert_collection_keys, load_collection_keys, load_table_keys
+from hven.descriptor._package_keys import (
+    convert_package_collection_keys,
+    load_package_collection_keys,
+    load_package_table_keys,
+)
 from hven.descriptor._published_files import build_files_table, find_restricting_table
 from hven.descriptor._python_functions import read_python_functions
 from hven.descriptor._registry_keys import read_registry_section
@@ -69,7 +73,7 @@ from hven.model.resource import (
 from hven.model.settings import Settings
 from hven.model.table import LocalizedText
 from hven.sources.kind_traits import find_source_kind_traits
-from hven.sources.source_keys import list_all_columns
+from hven.sources.source_keys import list_source_and_added_columns
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -191,7 +195,7 @@ def check_and_read_descriptor(
     for spec in resource.tables:
         table_faults = _compile_table_over_sources(spec, resource, settings, derived_tables, tables)
         new_faults = []
-        for fault in _drop_unknown_standard_faults(spec, table_faults, settings):
+        for fault in _drop_faults_from_unknown_standard(spec, table_faults, settings):
             # faults that follow from a line with an error are not reliable
             is_in_faulty_line = (fault.place.file, fault.place.line) in faulty_lines
             if fault not in faults and not is_in_faulty_line and not _is_consequence_of_fault(fault, spec, faults):
@@ -203,10 +207,10 @@ def check_and_read_descriptor(
     faulty_places = {fault.place for fault in faults if fault.severity == "error"}
     find_query_columns = partial(derived_tables.find_query_columns, resource=resource)
     used_keys = {name for spec in resource.tables for name in spec.table.extensions}
-    for name, key in load_table_keys().items():
+    for name, key in load_package_table_keys().items():
         key_faults = key.find_faults(resource, find_query_columns) if name in used_keys else ()
         faults += [fault for fault in key_faults if fault.place not in faulty_places]
-    for name, collection_key in load_collection_keys().items():
+    for name, collection_key in load_package_collection_keys().items():
         if name in resource.extensions:
             key_faults = collection_key.find_faults(resource, settings)
             faults += [fault for fault in key_faults if fault.place not in faulty_places]
@@ -241,7 +245,7 @@ def find_unfilled_lines(path: Path, settings: Settings) -> list[Fault]:
     return warnings
 
 
-def _drop_unknown_standard_faults(spec: TableSpec, faults: list[Fault], settings: Settings) -> list[Fault]:
+def _drop_faults_from_unknown_standard(spec: TableSpec, faults: list[Fault], settings: Settings) -> list[Fault]:
     """Drop the demands of a standard that does not exist: a similar one was read in its place, or none."""
     standard_paths = list_standards(settings)
     if spec.table.standard is None or spec.table.standard in standard_paths:
@@ -356,7 +360,7 @@ def _compile_table_over_source(
     traits = find_source_kind_traits(source.kind)
     if is_local_file_source(source) or traits.has_declared_columns:
         opened_source = open_file_source(source, resource, settings)
-        columns = list_all_columns(opened_source.list_columns(), source.additions)
+        columns = list_source_and_added_columns(opened_source.list_columns(), source.additions)
         mapping = compile_mapping(spec, columns, resource)
         faults = list(with_type_doubt_warnings(mapping, opened_source, source).warnings)
         if traits.find_table_faults is not None:
@@ -479,10 +483,10 @@ def _build_collection_resource(
         contact = read_person(fields["contact"], "contact", faults)
     collection_context = CollectionContext(
         schema=str(name),
-        access=_find_access_fields(fields, name, settings),
+        access=_find_access_fields_or_default(fields, name, settings),
         contact=_format_contact(contact),
         constants=constants,
-        site=_collect_site_values(settings, str(name)),
+        site=_build_site_placeholder_values(settings, str(name)),
         publishes_files="files" in fields,
         directory=path.parent,
         contents=result.contents,
@@ -516,9 +520,9 @@ def _build_collection_resource(
         access = "private"
     tests = [test for test in fields.get("tests", ()) if "query" in test and "expect" in test]
     examples = [example for example in fields.get("examples", ()) if "query" in example and "title" in example]
-    attributes, extensions = _read_plain_keys(fields)
+    attributes, extensions = _convert_plain_collection_keys(fields)
     attributes |= read_citation_fields(fields, faults)
-    extensions |= convert_collection_keys(fields, collection_context, faults)
+    extensions |= convert_package_collection_keys(fields, collection_context, faults)
     return CollectionSpec(
         name=str(name),
         title=str(fields.get("title", name)),
@@ -544,7 +548,7 @@ def _build_collection_resource(
     )
 
 
-def _read_plain_keys(fields: LocatedKeyValues) -> tuple[dict[str, Any], dict[str, Any]]:
+def _convert_plain_collection_keys(fields: LocatedKeyValues) -> tuple[dict[str, Any], dict[str, Any]]:
     """Convert the values of plain keys; return those that `CollectionSpec` has as attributes, and the others."""
     attribute_names = {field.name for field in dataclass_fields(CollectionSpec)}
     attributes: dict[str, Any] = {}
@@ -608,7 +612,7 @@ def _read_files_table(
 def _check_preparations(fields: LocatedKeyValues, faults: FaultCollector) -> None:
     """Warn of words of ``prepare`` that have no effect, because no plug-in package in use has them."""
     for word in fields.get("prepare", ()):
-        unused_key = plugins.explain_unused_key(f"prepare.{word}")
+        unused_key = plugins.explain_ineffective_key(f"prepare.{word}")
         if unused_key is not None:
             faults.add_warning(unused_key.message, fields.places["prepare"], unused_key.remedy)
 
@@ -622,7 +626,7 @@ def _check_service_names(fields: LocatedKeyValues, faults: FaultCollector) -> No
     )
     served_names = {*plugins.list_plugins("protocols"), "epn-tap", OBSCORE_VIEW}
     for service in services:
-        unused_error = plugins.find_unused_plugin_error("protocols", str(service))
+        unused_error = plugins.find_disabled_plugin_error("protocols", str(service))
         if unused_error is not None:
             faults.add_warning(f"services: {unused_error.message}", service.place, unused_error.remedy)
         elif service not in service_names:
@@ -646,7 +650,7 @@ def _check_services_of_table(spec: TableSpec, fields: LocatedKeyValues, faults: 
     if spec.table.links and "datalink" not in services:
         message = f"{key_path}.links has no effect, because `services` does not name datalink"
         faults.add_warning(message, services_place, "add datalink to `services`, or remove `links`")
-    for name, key in load_table_keys().items():
+    for name, key in load_package_table_keys().items():
         if name in spec.table.extensions and key.service and key.service not in services:
             message = f"{key_path}.{name} has no effect, because `services` does not name {key.service}"
             faults.add_warning(message, services_place, f"add {key.service} to `services`, or remove `{name}`")
@@ -684,7 +688,7 @@ def _read_engine_name(name: LocatedYamlScalar | None, faults: FaultCollector) ->
     if name is None:
         return None
     engine_names = plugins.list_plugins("engines")
-    unused_error = plugins.find_unused_plugin_error("engines", str(name))
+    unused_error = plugins.find_disabled_plugin_error("engines", str(name))
     if unused_error is not None:
         faults.add_error(unused_error.message, name.place, unused_error.remedy)
     elif name not in engine_names:
@@ -758,7 +762,7 @@ def _read_let_constants(fields: LocatedKeyValues, faults: FaultCollector) -> dic
     return constants
 
 
-def _find_access_fields(
+def _find_access_fields_or_default(
     fields: LocatedKeyValues, name: LocatedYamlScalar, settings: Settings
 ) -> LocatedKeyValues | None:
     """Return ``access`` of a collection, or the site's default for collections that have none."""
@@ -769,7 +773,7 @@ def _find_access_fields(
     return access_fields
 
 
-def _collect_site_values(settings: Settings, collection: str) -> dict[str, str]:
+def _build_site_placeholder_values(settings: Settings, collection: str) -> dict[str, str]:
     """Return the values of ``{site.url}`` and its like."""
     title = settings.title or settings.name
     return {

@@ -20,7 +20,7 @@ from hven.adql.syntax_tree import (
     NullPredicate,
 )
 from hven.descriptor import _expression_trees as expression_trees
-from hven.descriptor._name_resolution import list_column_names, parse_heading_unit
+from hven.descriptor._name_resolution import list_column_names, parse_column_header_unit
 from hven.descriptor._source_options import read_source_spec
 from hven.descriptor.written_yaml import DECIMAL_PATTERN, INTEGER_PATTERN, LocatedYamlMap, LocatedYamlScalar
 from hven.model import plugins, units
@@ -28,7 +28,7 @@ from hven.model.errors import HvenError, suggest_spelling
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, INT64, STRING, ColumnType
 from hven.sources import SourceContext
-from hven.sources.source_keys import load_source_keys
+from hven.sources.source_keys import load_source_descriptor_keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -65,7 +65,7 @@ class LookupRelation:
     relation_rows: pa.Table | None = None
     range_ends: tuple[Any, ...] | None = None  # ends of ranges that begin at the keys; an end of None is open
 
-    def describe_relation(self) -> Table:
+    def build_relation_table(self) -> Table:
         """Describe the relation that is joined."""
         columns = [Column(name=f"{self.name}.key", type=self.key_type)]
         if self.range_ends is not None:
@@ -128,7 +128,7 @@ class LookupSet:
         """Rows of the relations that are joined, by name."""
         return {lookup.name: lookup.relation_rows for lookup in self._lookups if lookup.relation_rows is not None}
 
-    def is_lookup_column(self, column: str) -> bool:
+    def is_lookup_relation_column(self, column: str) -> bool:
         """Return whether a column is one of a lookup's relation."""
         lookup_name, _, part = column.rpartition(".")
         return part in {"key", "end", "value"} and lookup_name in {lookup.name for lookup in self._lookups}
@@ -247,7 +247,7 @@ class LookupSet:
         )
         self._lookups.append(lookup)
         if relation_rows is not None:
-            self.expression_names.columns.extend(lookup.describe_relation().columns)
+            self.expression_names.columns.extend(lookup.build_relation_table().columns)
         return lookup
 
     def _build_default_expression(
@@ -274,7 +274,7 @@ def _convert_lookup_unit(
 ) -> LookupRows | None:
     """Convert the values of a lookup to the unit of the column."""
     keys, values, value_column = lookup_rows
-    source_unit = value_column.unit or parse_heading_unit(value_column.name)
+    source_unit = value_column.unit or parse_column_header_unit(value_column.name)
     if target is None or not target.unit or not source_unit or not value_column.type.is_numeric:
         return lookup_rows
     if units.is_same_unit(source_unit, target.unit):
@@ -404,7 +404,7 @@ class _LookupTableReader:
         try:
             if "low" in self._fields:
                 return self._read_ranges(rows, key_names, columns[value_name])
-            keys = self._join_keys(rows, key_names)
+            keys = self._join_key_columns(rows, key_names)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
             key_type = columns[key_names[0]].type
             message = f": the key {key_names[0]} is {key_type}, but the value to look up is {self._meta.type}"
@@ -424,7 +424,7 @@ class _LookupTableReader:
             return None
         for name in spec.additions:
             self._add_error(
-                f".table.{name}: a lookup cannot have {load_source_keys()[name].noun}",
+                f".table.{name}: a lookup cannot have {load_source_descriptor_keys()[name].noun}",
                 f"remove {name!r}, which is only for sources of tables",
             )
             return None
@@ -432,7 +432,7 @@ class _LookupTableReader:
             module = plugins.load_plugin("sources", spec.kind)
             source = module.open(module.Options.model_validate(dict(spec.options)), SourceContext(directory=directory))
             columns = {column.name: column for column in source.list_columns()}
-            names = self._choose_columns(list(columns))
+            names = self._choose_key_and_value_columns(list(columns))
             if names is None:
                 return None
             rows = pa.Table.from_batches(list(source.read_batches(list(dict.fromkeys(names)))))
@@ -448,7 +448,7 @@ class _LookupTableReader:
     def _add_error(self, message: str, remedy: str = "") -> None:
         self._faults.add_error(f"{self._key_path}{message}", self._table_value.place, remedy)
 
-    def _choose_columns(self, names: list[str]) -> list[str] | None:
+    def _choose_key_and_value_columns(self, names: list[str]) -> list[str] | None:
         """Return the names of the key columns, and of the value column as the last one."""
         fields = self._fields
         roles = [(role, fields[role]) for role in ("low", "high") if role in fields]
@@ -473,7 +473,7 @@ class _LookupTableReader:
             chosen_names.append(str(name))
         return chosen_names
 
-    def _join_keys(self, rows: pa.Table, key_names: list[str]) -> Any:
+    def _join_key_columns(self, rows: pa.Table, key_names: list[str]) -> Any:
         if len(key_names) == 1:
             return rows.column(key_names[0]).cast(self._meta.type.arrow)
         key_texts = [rows.column(name).cast(pa.string()) for name in key_names]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
-def find_manual_conversion(tree: Expr, source_unit: str, target_unit: str) -> BinaryOperation | None:
+def find_manual_unit_conversion(tree: Expr, source_unit: str, target_unit: str) -> BinaryOperation | None:
     """Find ``x / 3600`` in a value that is in arcsec and becomes degrees by itself."""
     unit_factor = units.compute_unit_factor(source_unit, target_unit)
     pending_nodes = [tree]
@@ -38,7 +38,7 @@ def find_manual_conversion(tree: Expr, source_unit: str, target_unit: str) -> Bi
     return None
 
 
-def find_argument_conversions(
+def find_manual_argument_conversions(
     tree: Expr, find_unit: Callable[[Expr], str | None]
 ) -> Iterator[tuple[str, BinaryOperation, str, str]]:
     """Find arguments that were converted by hand, though the function converts them by itself.
@@ -82,6 +82,6 @@ def find_argument_conversions(
                 or units.is_same_unit(argument_unit, parameter_unit)
             ):
                 continue
-            conversion_node = find_manual_conversion(arg, argument_unit, parameter_unit)
+            conversion_node = find_manual_unit_conversion(arg, argument_unit, parameter_unit)
             if conversion_node is not None:
                 yield node.name.lower(), conversion_node, argument_unit, parameter_unit

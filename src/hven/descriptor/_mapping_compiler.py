@@ -36,7 +36,7 @@ from hven.descriptor._columns import REGULAR_IDENTIFIER_PATTERN, rename_link_col
 from hven.descriptor._granule_compiler import GranuleCompiler
 from hven.descriptor._lookups import LookupSet
 from hven.descriptor._name_resolution import ExpressionNameResolver, format_name_list, list_column_names, with_place
-from hven.descriptor._package_keys import load_table_keys
+from hven.descriptor._package_keys import load_package_table_keys
 from hven.descriptor._partitions import check_partition
 from hven.descriptor.compiled_mapping import (
     SOURCE_RELATION,
@@ -123,7 +123,7 @@ class MappingCompiler:
         if names.has_errors():
             return None, self.faults.list_sorted()
         self._check_contour_columns(granule_compilers, table)
-        run_time_columns = set.intersection(*(compiler.list_run_time_columns() for compiler in granule_compilers))
+        run_time_columns = set.intersection(*(compiler.list_ingest_time_columns() for compiler in granule_compilers))
         change_columns = _find_change_time_columns(table)
         contour_column_sets = [compiler.list_contour_columns() for compiler in granule_compilers]
         copies = _intersect_column_copies([compiler.copies for compiler in granule_compilers])
@@ -199,7 +199,7 @@ class MappingCompiler:
             for key in self.spec.group_by:
                 grouping.add_key(with_place(key, self.spec.place), f"{self.key_path}.group_by")
         conditions = []
-        with nullcontext() if grouping is None else grouping.mark_as_single_rows():
+        with nullcontext() if grouping is None else grouping.refuse_aggregates():
             if self.spec.where is not None:
                 conditions.append(names.bind_condition_text(*self.spec.where, f"{self.key_path}.where", None))
             # the sync reads deleted rows; the table does not have them
@@ -237,13 +237,13 @@ class MappingCompiler:
         conditions = [condition for condition in optional_conditions if condition is not None]
         from_item: FromItem = TableRef((Ident(SOURCE_RELATION),))
         # columns of a lookup are bound against the lookup's relation, not against the source's
-        columns = tuple(column for column in source.columns if not self.lookups.is_lookup_column(column.name))
+        columns = tuple(column for column in source.columns if not self.lookups.is_lookup_relation_column(column.name))
         tables = [source.copy_with(columns=columns)]
         item_trees = [tree for _, tree in items]
         for lookup in self.lookups.find_joined_lookups([*item_trees, *conditions]):
             lookup_ref = TableRef((Ident(lookup.name),))
             from_item = Join(from_item, lookup_ref, "LEFT", on=lookup.build_join_condition())
-            tables.append(lookup.describe_relation())
+            tables.append(lookup.build_relation_table())
         select_items = [SelectItem(tree, Ident(name, quoted=True)) for name, tree in items]
         select_items.append(_build_row_number_item())
         select = Select(tuple(select_items), from_item, where=join_conditions_with_and(*conditions))
@@ -380,7 +380,7 @@ class MappingCompiler:
             except (ParseError, BindError) as error:
                 self.expression_names.report_adql_error(error, expression_text, group_key_path)
                 continue
-            if bound.meta is not None and not _can_be_counted_by(bound.meta.type):
+            if bound.meta is not None and not _can_group_rows_by_type(bound.meta.type):
                 message = f"{group_key_path}: rows cannot be counted by {bound.meta.type}"
                 self.faults.add_error(message, place, "group by text, a number or a time")
 
@@ -396,23 +396,23 @@ class MappingCompiler:
             columns.append(first_compiler.columns[name].copy_with(origins=tuple(sorted(origins))))
         copies = _intersect_column_copies([granule_compiler.copies for granule_compiler in granule_compilers])
         columns = self._rename_link_columns(columns, copies)
-        self._check_source_names([column.name for column in columns])
+        self._check_source_column_names([column.name for column in columns])
         self._check_source_ucds_and_units(columns)
         position = self.spec.table.position or find_position_columns(tuple(columns))
         table = self.spec.table.copy_with(columns=tuple(columns), position=position)
         if table.policy is not None:
             self._check_access_policy(table, table.policy)
         if self.spec.follows_source:  # otherwise the descriptor's reader checked them
-            self._check_named_columns(table)
+            self._check_columns_named_by_keys(table)
         if not self.expression_names.has_errors():
             follows_source = self.spec.follows_source
             check_partition(self.key_path, table, self.spec.place, self.faults, follows_source=follows_source)
-            for name, key in load_table_keys().items():
+            for name, key in load_package_table_keys().items():
                 if name in table.extensions:
                     key.check_table(f"{self.key_path}.{name}", table, self.faults)
-        return _mark_indexed_columns(table)
+        return _mark_columns_indexed_by_packages(table)
 
-    def _check_named_columns(self, table: Table) -> None:
+    def _check_columns_named_by_keys(self, table: Table) -> None:
         """Report keys of the table that name a column which it does not have."""
         column_names = [column.name for column in table.columns]
         partition_columns = []
@@ -466,7 +466,7 @@ class MappingCompiler:
             renamed_columns.append(column.copy_with(link=link))
         return renamed_columns
 
-    def _check_source_names(self, names: list[str]) -> None:
+    def _check_source_column_names(self, names: list[str]) -> None:
         """Report names of the source that differ only in case, and warn of names that need quotes."""
         names_by_lower_case: dict[str, str] = {}
         for name in names:
@@ -537,7 +537,9 @@ class MappingCompiler:
             needed_names |= list_column_names(bound_query.query)
         needed_names -= self.expression_names.call_origins.keys()
         source_names = [
-            column.name for column in self.expression_names.columns if not self.lookups.is_lookup_column(column.name)
+            column.name
+            for column in self.expression_names.columns
+            if not self.lookups.is_lookup_relation_column(column.name)
         ]
         return tuple(name for name in source_names if name in needed_names)
 
@@ -565,10 +567,10 @@ class MappingCompiler:
         return read_types
 
 
-def _mark_indexed_columns(table: Table) -> Table:
+def _mark_columns_indexed_by_packages(table: Table) -> Table:
     """Mark the columns as indexed by which clients select rows because of keys of packages."""
     names: set[str] = set()
-    for name, key in load_table_keys().items():
+    for name, key in load_package_table_keys().items():
         if name in table.extensions:
             names.update(key.list_indexed_columns(table))
     if not names:
@@ -598,7 +600,7 @@ def _find_change_time_columns(table: Table) -> set[str]:
     return {name for name, word in first_ucd_words.items() if word == LAST_CHANGE_UCD}
 
 
-def _can_be_counted_by(value_type: ColumnType) -> bool:
+def _can_group_rows_by_type(value_type: ColumnType) -> bool:
     """Return whether rows can be grouped and counted by values of a type."""
     return value_type.is_string or value_type.is_numeric or value_type.is_timestamp or value_type.datatype == "boolean"
 

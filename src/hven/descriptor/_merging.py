@@ -95,7 +95,7 @@ def _read_with_includes(
         return entries
     include_chain = (*include_chain, path)
     included_entries: LocatedYamlMap | None = None
-    for include in _list_items(include_value):
+    for include in _list_yaml_items(include_value):
         if not isinstance(include, LocatedYamlScalar):
             continue  # the check of the keys reports it
         result.included_count += 1
@@ -157,14 +157,14 @@ def _find_included_file(
         )
         return None
     if not result.contents.is_file(path):
-        hint = suggest_spelling(str(include), _list_neighbour_files(path, str(include)))
+        hint = suggest_spelling(str(include), _list_neighbour_descriptors(path, str(include)))
         remedy = hint or f"write a path relative to {directory.name}/"
         faults.add_error(f"there is no file {include} to include", include.place, remedy)
         return None
     return path
 
 
-def _list_items(value: Any) -> list[Any]:
+def _list_yaml_items(value: Any) -> list[Any]:
     """Return the items of a list, or a single value as a list."""
     if isinstance(value, LocatedYamlList):
         return list(value)
@@ -172,13 +172,13 @@ def _list_items(value: Any) -> list[Any]:
 
 
 def _read_descriptor_page(path: Path, name: str, result: DescriptorReadResult) -> YamlFileText | None:
-    state = result.contents.find_state(path)
+    state = result.contents.find_replacement_content(path)
     if state is None or state.data is None:
         return read_yaml_file(path, name, result.faults.faults)
     return decode_yaml_file(state.data, name, result.faults.faults)
 
 
-def _list_neighbour_files(missing_path: Path, written_path: str) -> list[str]:
+def _list_neighbour_descriptors(missing_path: Path, written_path: str) -> list[str]:
     """List the descriptors in the directory of a missing file, as they would be written."""
     folder = missing_path.parent
     if not folder.is_dir():
@@ -200,7 +200,7 @@ def merge_yaml_maps(lower: LocatedYamlMap, upper: LocatedYamlMap, level: str = "
         assigned_columns: set[str] = set()
         for key in ASSIGNMENT_KEYS:
             assigned_columns.update(_list_section_keys(upper, key))
-        lower = _drop_assigned_columns(lower, assigned_columns)
+        lower = _drop_column_assignments(lower, assigned_columns)
     merged_entries: dict[LocatedYamlScalar, Any] = {}
     for key, lower_value in lower.items():
         if key == "types" and "type" in upper:  # the type of a column replaces the choice of types
@@ -218,28 +218,28 @@ def merge_yaml_maps(lower: LocatedYamlMap, upper: LocatedYamlMap, level: str = "
                 inner_level = ""
             value = merge_yaml_maps(lower_value, value, inner_level)
         elif level == "table" and key == "optional":
-            value = _join_lists(lower_value, value)
+            value = _join_yaml_lists_without_duplicates(lower_value, value)
         merged_entries[upper.find_key(key)] = value
     merged_entries.update({key: value for key, value in upper.items() if key not in lower})
     return LocatedYamlMap(merged_entries, upper.place)
 
 
-def _drop_assigned_columns(
+def _drop_column_assignments(
     table: LocatedYamlMap, column_names: set[str], keys: Collection[str] = ASSIGNMENT_KEYS
 ) -> LocatedYamlMap:
     """Remove columns from the sections of a table that set values."""
     entries = {}
     for key, value in table.items():
         if key in keys:
-            entries[key] = _drop_keys(value, column_names)
+            entries[key] = _drop_yaml_map_keys(value, column_names)
         else:
             entries[key] = value
     return LocatedYamlMap(entries, table.place)
 
 
-def _join_lists(lower: Any, upper: Any) -> Any:
-    lower_items = _list_items(lower)
-    new_items = [item for item in _list_items(upper) if item not in lower_items]
+def _join_yaml_lists_without_duplicates(lower: Any, upper: Any) -> Any:
+    lower_items = _list_yaml_items(lower)
+    new_items = [item for item in _list_yaml_items(upper) if item not in lower_items]
     return LocatedYamlList([*lower_items, *new_items], upper.place)
 
 
@@ -250,7 +250,7 @@ def _list_section_keys(table: LocatedYamlMap, key: str) -> list[str]:
     return []
 
 
-def _drop_keys(value: Any, names: set[str]) -> Any:
+def _drop_yaml_map_keys(value: Any, names: set[str]) -> Any:
     if not isinstance(value, LocatedYamlMap):
         return value
     remaining_entries = {key: entry for key, entry in value.items() if str(key) not in names}
@@ -363,7 +363,7 @@ def apply_standard_to_table(
             if word in table and "variants" not in table:
                 message = f"{word!r} has an effect only with a standard"
                 faults.add_error(message, table.find_key(word).place, f"add 'standard', or remove {word!r}")
-        return _drop_keys(table, {"optional", "frame"})  # type: ignore[no-any-return]
+        return _drop_yaml_map_keys(table, {"optional", "frame"})  # type: ignore[no-any-return]
     standard_paths = list_standards(settings)
     site_standards = settings.directory / "standards"
     standard_paths |= {path.stem: path for path in result.contents.states if path.parent == site_standards}
@@ -402,7 +402,7 @@ def apply_standard_to_table(
 def _read_standard_tables(name: LocatedYamlScalar, path: Path, result: DescriptorReadResult) -> LocatedYamlMap | None:
     """Read the tables of a standard."""
     root: Any = None
-    if result.contents.find_state(path) is None:
+    if result.contents.find_replacement_content(path) is None:
         root, standard_faults = _read_standard(str(name), path)
         result.faults.faults += standard_faults
     else:
@@ -465,7 +465,7 @@ def _replace_rule_severities(base: LocatedYamlMap, settings: Settings) -> Locate
 def _apply_frame_variant(base: LocatedYamlMap, table: LocatedYamlMap, faults: FaultCollector) -> LocatedYamlMap:
     variants = base.get("variants")  # type: ignore[call-overload]
     frame = table.get("frame", base.get("frame"))  # type: ignore[call-overload]
-    base_without_variants: LocatedYamlMap = _drop_keys(base, {"variants"})
+    base_without_variants: LocatedYamlMap = _drop_yaml_map_keys(base, {"variants"})
     if not isinstance(variants, LocatedYamlMap) or not isinstance(frame, LocatedYamlScalar):
         return base_without_variants
     chosen_variant = variants.get(frame)
@@ -484,7 +484,7 @@ def _select_optional_columns(base: LocatedYamlMap, table: LocatedYamlMap, faults
     if not isinstance(columns, LocatedYamlMap):
         return base
     optional_value = table.get("optional")  # type: ignore[call-overload]
-    written_names = [name for name in _list_items(optional_value) if isinstance(name, LocatedYamlScalar)]
+    written_names = [name for name in _list_yaml_items(optional_value) if isinstance(name, LocatedYamlScalar)]
     requested_columns = _expand_column_families(written_names, base)
     optional_names = {str(name) for name, column in columns.items() if _is_optional_column(column)}
     for name in requested_columns:
@@ -513,8 +513,8 @@ def _select_optional_columns(base: LocatedYamlMap, table: LocatedYamlMap, faults
             std_key = LocatedYamlScalar("std", name.page, name.start, name.end)
             column_entries.setdefault(std_key, LocatedYamlScalar("true", name.page, name.start, name.end))
             remaining_columns[name] = LocatedYamlMap(column_entries, column.place)
-    base = _drop_keys(base, {"families", "together", "called"})
-    base = _drop_assigned_columns(base, omitted_columns, {*ASSIGNMENT_KEYS, "default"})
+    base = _drop_yaml_map_keys(base, {"families", "together", "called"})
+    base = _drop_column_assignments(base, omitted_columns, {*ASSIGNMENT_KEYS, "default"})
     base = with_replaced_entry(base, "columns", LocatedYamlMap(remaining_columns, columns.place))
     rules = base.get("rules")  # type: ignore[call-overload]
     return with_replaced_entry(base, "rules", _drop_inapplicable_rules(rules, omitted_columns))
@@ -563,7 +563,7 @@ def _drop_columns_from_rule(rule: Any, omitted_columns: set[str]) -> Any:
     written_columns = rule.get("columns")  # type: ignore[call-overload]
     if written_columns is None:
         return rule
-    columns = _list_items(written_columns)
+    columns = _list_yaml_items(written_columns)
     check_name = str(rule.get("check"))  # type: ignore[call-overload]
     if check_name in {"pair", "order"}:
         step = 2
@@ -598,7 +598,7 @@ def expand_loops(
         return holder
     entries: dict[LocatedYamlScalar, Any] = {key: value for key, value in holder.items() if key != "for"}
     holder_without_loops = LocatedYamlMap(dict(entries), holder.place)
-    for loop in _list_items(loops):
+    for loop in _list_yaml_items(loops):
         if not isinstance(loop, LocatedYamlMap):
             message = f"{key_path}for must be a list of maps with 'each', not {describe_value(loop)}"
             faults.add_error(message, loop.place)

@@ -29,7 +29,7 @@ from hven.adql.syntax_tree import (
 )
 from hven.descriptor import _expression_trees as expression_trees
 from hven.descriptor._column_expressions import parse_expression_with_depth_limit
-from hven.descriptor._manual_conversions import find_argument_conversions
+from hven.descriptor._manual_conversions import find_manual_argument_conversions
 from hven.descriptor._row_groups import MAPPING_AGGREGATES, MAX_ARGUMENTS_BY_AGGREGATE, RowGrouping
 from hven.descriptor.compiled_mapping import SOURCE_RELATION, FaultReportedError, PythonFunctionCall
 from hven.descriptor.value_schema import FaultCollector
@@ -56,7 +56,7 @@ _FACT_TYPES = {"file.size": INT64, "file.mtime": TIMESTAMP, "file.footprint": CO
 _HEADER_SOURCE_MODES = {("fits", "header"), ("product", "images")}  # sources with columns that packages compute
 
 
-class RunTimeText(str):
+class IngestTimeText(str):
     """The time of a run, in an expression for which the descriptor has no date; its type tells it from other texts."""
 
     __slots__ = ()
@@ -107,7 +107,7 @@ class _CallContext:
         return any("cards" in source.options for source in self.resolver.spec.sources)
 
     @property
-    def is_on_body(self) -> bool:
+    def is_table_on_body(self) -> bool:
         return self.resolver.spec.frame == "body"
 
     def find_source_column(self, name: str) -> Expr | None:
@@ -155,7 +155,7 @@ class ExpressionNameResolver:
         self.let_expressions: dict[str, Expr | None] = {}
         self.used: set[str] = set()
         self.grouping = RowGrouping(self) if spec.group_by else None
-        self.run_time = RunTimeText(datetime.fromtimestamp(time.time(), UTC).strftime("%Y-%m-%dT%H:%M:%S"))
+        self.run_time = IngestTimeText(datetime.fromtimestamp(time.time(), UTC).strftime("%Y-%m-%dT%H:%M:%S"))
 
     def has_errors(self) -> bool:
         """Return whether there are errors."""
@@ -210,7 +210,7 @@ class ExpressionNameResolver:
         def find_unit(arg: Expr) -> str | None:
             return self.derive_expression_meta(arg, text, key_path).unit
 
-        for name, node, converted_unit, expected_unit in find_argument_conversions(tree, find_unit):
+        for name, node, converted_unit, expected_unit in find_manual_argument_conversions(tree, find_unit):
             operation = node.op
             if isinstance(node.right, Literal):
                 operation = f"{node.op} {node.right.value}"
@@ -313,12 +313,12 @@ class ExpressionNameResolver:
             path = self.expand_names(node.args[0], text, key_path, target_columns, offset)
             return self._add_directory_to_file_call(node, path, text, key_path, offset)
         if node.name.lower() in self.python_functions:
-            return self.plan_python_call(node, text, key_path, target_columns, offset)
+            return self.replace_python_call_by_column(node, text, key_path, target_columns, offset)
         function = MAPPING_FUNCTIONS.find_function(node.name)
         if function is None:
             function_names = [*(name.lower() for name in MAPPING_FUNCTIONS.names), *self.python_functions]
             message = f"{key_path}: there is no function {node.name.lower()}"
-            unused_error = plugins.find_unused_plugin_error("function_definitions", node.name.lower())
+            unused_error = plugins.find_disabled_plugin_error("function_definitions", node.name.lower())
             if unused_error is not None:
                 self.faults.add_error(f"{key_path}: {unused_error.message}", place, unused_error.remedy)
             else:
@@ -344,7 +344,7 @@ class ExpressionNameResolver:
             ucd="phys.size;meta.file",
             place=text.place,
         )
-        remote_size = self.add_call_column(
+        remote_size = self.add_python_call_column(
             remote_function, (path,), text, key_path, text_offset=node.text_offset, offset=offset
         )
         return FunctionCall("COALESCE", (remote_size, local_call), text_offset=node.text_offset)
@@ -406,7 +406,7 @@ class ExpressionNameResolver:
         if lower_prefix == "site" and name in self.resource.site:
             return Literal(self.resource.site[name], text_offset=node.text_offset)
         if lower_prefix == "collection" and name in COLLECTION_KEYS:
-            return Literal(self.find_collection_value(name), text_offset=node.text_offset)
+            return Literal(self.find_collection_key_value(name), text_offset=node.text_offset)
         for dotted_name in (f"{prefix}.{name}", f"{lower_prefix}.{name.lower()}"):
             column = self.find_column(Ident(dotted_name, quoted=True))
             if column is not None:
@@ -418,7 +418,7 @@ class ExpressionNameResolver:
         self.faults.add_error(f"{key_path}: there is no '{prefix}.{name}'", place, hint)
         raise FaultReportedError
 
-    def find_collection_value(self, key: str) -> str | None:
+    def find_collection_key_value(self, key: str) -> str | None:
         """Return the value of a collection's key; the date of creation is the time of the run if there is none."""
         value: str | None = getattr(self.resource, key)
         if key == "created" and not value:
@@ -444,7 +444,7 @@ class ExpressionNameResolver:
         self.faults.add_error(message, place, suggest_spelling(card, source_names))
         raise FaultReportedError
 
-    def plan_python_call(
+    def replace_python_call_by_column(
         self,
         node: FunctionCall,
         text: LocatedYamlScalar,
@@ -466,9 +466,9 @@ class ExpressionNameResolver:
                 message, place, "pass at least one column, so that the function knows the number of rows"
             )
             raise FaultReportedError
-        return self.add_call_column(function, args, text, key_path, text_offset=node.text_offset, offset=offset)
+        return self.add_python_call_column(function, args, text, key_path, text_offset=node.text_offset, offset=offset)
 
-    def add_call_column(
+    def add_python_call_column(
         self,
         function: ExpressionFunction,
         args: tuple[Expr, ...],
@@ -527,10 +527,10 @@ def list_column_names(tree: Any) -> set[str]:
     return {node.name.name for node in walk_tree(tree) if isinstance(node, ColumnRef)}
 
 
-def is_run_time_value(tree: Expr) -> bool:
+def is_ingest_time_value(tree: Expr) -> bool:
     """Return whether a value is made from the time of the run, and from no column."""
     literals = [node.value for node in walk_tree(tree) if isinstance(node, Literal)]
-    return not list_column_names(tree) and any(isinstance(value, RunTimeText) for value in literals)
+    return not list_column_names(tree) and any(isinstance(value, IngestTimeText) for value in literals)
 
 
 def format_name_list(names: Sequence[str]) -> str:
@@ -544,7 +544,7 @@ def format_name_list(names: Sequence[str]) -> str:
 _BRACKETED_UNIT_PATTERN = re.compile(r".*\S\s*(?:\[([^\]]+)\]|\(([^)]+)\))\s*")
 
 
-def parse_heading_unit(name: str) -> str | None:
+def parse_column_header_unit(name: str) -> str | None:
     """Parse the unit in a header such as ``sep (arcmin)``.
 
     It counts only if the target's unit is of the same kind.

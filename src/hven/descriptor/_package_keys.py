@@ -165,12 +165,12 @@ class CollectionKey(AddedKey):
 
 
 @plugins.cache_until_selection
-def load_collection_keys() -> Mapping[str, CollectionKey]:
+def load_package_collection_keys() -> Mapping[str, CollectionKey]:
     """Load the keys of collections that the plug-in packages in use add; a key that cannot be loaded is left out."""
     return dict(plugins.iterate_package_objects("collection_keys"))
 
 
-def convert_collection_keys(
+def convert_package_collection_keys(
     fields: Mapping[str, Any], collection_context: CollectionContext, faults: FaultCollector
 ) -> dict[str, Any]:
     """Convert the values of keys that plug-in packages add to a collection.
@@ -190,7 +190,7 @@ def convert_collection_keys(
         Converted values by their keys.
     """
     extensions = {}
-    for name, key in load_collection_keys().items():
+    for name, key in load_package_collection_keys().items():
         if name in fields:
             value = CollectionKeyValue(
                 collection_context=collection_context, key_path=name, value=fields[name], faults=faults
@@ -200,12 +200,12 @@ def convert_collection_keys(
 
 
 @plugins.cache_until_selection
-def load_table_keys() -> Mapping[str, TableKey]:
+def load_package_table_keys() -> Mapping[str, TableKey]:
     """Load the keys of tables that the plug-in packages in use add; a key that cannot be loaded is left out."""
     return dict(plugins.iterate_package_objects("table_keys"))
 
 
-def find_table_key_conflicts(
+def find_package_key_conflicts(
     resources: Sequence[CollectionSpec], other_resources: Sequence[CollectionSpec] = ()
 ) -> list[Fault]:
     """Find values of packages' keys in which collections contradict each other.
@@ -222,4 +222,6 @@ def find_table_key_conflicts(
     faults
         Faults of all keys.
     """
-    return [fault for key in load_table_keys().values() for fault in key.find_conflicts(resources, other_resources)]
+    return [
+        fault for key in load_package_table_keys().values() for fault in key.find_conflicts(resources, other_resources)
+    ]

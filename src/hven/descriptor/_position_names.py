@@ -38,20 +38,22 @@ def is_position_pair(lon: str, lat: str) -> bool | None:
     together
         None: a name says nothing of positions.
     """
-    stems = [(_find_stems(words[0], lon), _find_stems(words[1], lat)) for words in _AXIS_WORDS]
+    stems = [(_find_column_name_stems(words[0], lon), _find_column_name_stems(words[1], lat)) for words in _AXIS_WORDS]
     if any(lons & lats for lons, lats in stems):
         return True
     says_both = any(lons for lons, _ in stems) and any(lats for _, lats in stems)
     return False if says_both else None
 
 
-def can_lie_on_body(lon: str, lat: str) -> bool:
+def is_body_position_pair(lon: str, lat: str) -> bool:
     """Check whether two names say longitude and latitude, and no frame of the sky."""
-    stems = _find_stems(_LONGITUDE_LATITUDE_WORDS[0], lon) & _find_stems(_LONGITUDE_LATITUDE_WORDS[1], lat)
+    stems = _find_column_name_stems(_LONGITUDE_LATITUDE_WORDS[0], lon) & _find_column_name_stems(
+        _LONGITUDE_LATITUDE_WORDS[1], lat
+    )
     return bool(stems) and not any(_SKY_STEM_PATTERN.fullmatch(stem) for stem in stems)
 
 
-def warn_about_position(
+def warn_mismatched_position_columns(
     key_path: str, pair: tuple[str, str], columns: Sequence[Column], place: LocatedYamlScalar, faults: FaultCollector
 ) -> None:
     """Warn of a position whose two columns are hardly one: of different frames, of different families, or on a body."""
@@ -77,7 +79,7 @@ def warn_about_position(
             "name the longitude and the latitude of the same position; if these columns are right, give both of "
             "them UCDs (pos.eq.ra, pos.eq.dec)",
         )
-    elif can_lie_on_body(*pair) and lon.frame is None:
+    elif is_body_position_pair(*pair) and lon.frame is None:
         faults.add_warning(
             f"{key_path}.position: {lon.name} and {lat.name} may be on a body, but Hven searches them as "
             "positions on the sky",
@@ -86,7 +88,7 @@ def warn_about_position(
         )
 
 
-def _find_stems(words: Sequence[str], name: str) -> set[str]:
+def _find_column_name_stems(words: Sequence[str], name: str) -> set[str]:
     return set(_iterate_names_without_word(words, name.lower()))
 
 

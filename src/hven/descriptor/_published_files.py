@@ -66,7 +66,7 @@ def build_files_table(
             query = write_file_listing_query(file_fields, collection_context, faults)
             if query is None:
                 return None
-        conflict = _find_root_conflict(file_root, roots)
+        conflict = _find_file_root_conflict(file_root, roots)
         if conflict is not None:
             place = file_fields.places.get("at", file_fields.place)
             faults.add_error(f"files.at: {conflict}", place, "write a different `at` for each root, such as `at: raw`")
@@ -126,7 +126,7 @@ def _read_valid_file_root(
     file_root = read_file_root(
         file_fields, collection_context, allowed_directories, faults, is_restricted=is_restricted
     )
-    if file_root is None or any(_check_path_escape(pattern, faults) for pattern in file_fields.get("files", ())):
+    if file_root is None or any(_report_escaping_path(pattern, faults) for pattern in file_fields.get("files", ())):
         return None
     if "writers" in file_fields and ("from" in file_fields or file_root.scheme is not None):
         faults.add_error(
@@ -135,7 +135,7 @@ def _read_valid_file_root(
             "remove 'writers'",
         )
         return None
-    unused_key = plugins.explain_unused_key("files.writers") if "writers" in file_fields else None
+    unused_key = plugins.explain_ineffective_key("files.writers") if "writers" in file_fields else None
     if unused_key is not None:
         faults.add_warning(unused_key.message, file_fields.places["writers"], unused_key.remedy)
     return file_root
@@ -177,7 +177,7 @@ def find_restricting_table(
     return None
 
 
-def _check_path_escape(pattern: LocatedYamlScalar, faults: FaultCollector) -> bool:
+def _report_escaping_path(pattern: LocatedYamlScalar, faults: FaultCollector) -> bool:
     """Report a pattern that leaves the descriptor's directory; return whether it does."""
     path = PurePosixPath(pattern)
     if not path.is_absolute() and ".." not in path.parts:
@@ -190,7 +190,7 @@ def _check_path_escape(pattern: LocatedYamlScalar, faults: FaultCollector) -> bo
     return True
 
 
-def _find_root_conflict(file_root: FileRoot, other_roots: Sequence[FileRoot]) -> str | None:
+def _find_file_root_conflict(file_root: FileRoot, other_roots: Sequence[FileRoot]) -> str | None:
     """Return the message for another root that has the same paths; None: there is none."""
     for other_root in other_roots:
         if other_root.path_prefix == file_root.path_prefix and other_root != file_root:

@@ -54,7 +54,7 @@ def read_quality_flags(
     has_given_flags = bool(flag_fields.get("given", False))
     for name, rule in flagged_rules.items():
         _check_flagged_rule(f"{key_path}.rules.{name}", rule, faults, has_given_flags=has_given_flags)
-    rules_by_bit = _list_rules_by_bit(key_path, flagged_rules, faults)
+    rules_by_bit = _map_flag_bits_to_rules(key_path, flagged_rules, faults)
     if not flagged_rules:
         message = f"{key_path}.flags: no rule sets a bit of this column"
         faults.add_warning(message, flag_fields.place, "write `flag: 0` next to the condition of a rule")
@@ -81,7 +81,7 @@ def read_quality_flags(
     return flags, column
 
 
-def _list_rules_by_bit(
+def _map_flag_bits_to_rules(
     key_path: str, flagged_rules: Mapping[str, LocatedKeyValues], faults: FaultCollector
 ) -> dict[int, str]:
     """Return the rule of each bit, and report bits that two rules have."""

@@ -263,7 +263,7 @@ def _check_service_key(key: LocatedYamlScalar, specs: Sequence[TableSpec], fault
     if face and face not in face_names:
         remedy = suggest_spelling(face, face_names) or "write a service such as cone, sia, sia2 or ssa"
         faults.add_error(f"registry.services: there is no service {face!r}", key.place, remedy)
-    unused_error = plugins.find_unused_plugin_error("used_keys", f"registry.services.{face}")
+    unused_error = plugins.find_disabled_plugin_error("used_keys", f"registry.services.{face}")
     if unused_error is not None:
         faults.add_warning(unused_error.message, key.place, unused_error.remedy)
 
@@ -348,7 +348,7 @@ def find_identifier_conflicts(
         place = TextPlace(file=str(resource.path))
         if resource.registration is not None:
             place = resource.registration.place
-        for identifier in _list_identifiers(resource, settings):
+        for identifier in _list_registry_identifiers(resource, settings):
             owner = owners_by_identifier.setdefault(identifier.lower(), own_label)
             if owner != own_label and resource not in earlier_resources:
                 message = f"registry: {identifier} is also the id of {owner}; only the first of the two is registered"
@@ -357,7 +357,7 @@ def find_identifier_conflicts(
                 )
 
 
-def _list_identifiers(resource: CollectionSpec, settings: Settings) -> list[str]:
+def _list_registry_identifiers(resource: CollectionSpec, settings: Settings) -> list[str]:
     """List the identifiers of a collection's records."""
     default_identifier = f"ivo://{settings.find_collection_authority(resource.name)}/{resource.name}"
     registration = resource.registration

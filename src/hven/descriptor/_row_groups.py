@@ -94,7 +94,7 @@ class RowGrouping:
         self.is_inside_rows = False
 
     @contextmanager
-    def mark_as_single_rows(self) -> Iterator[None]:
+    def refuse_aggregates(self) -> Iterator[None]:
         """Treat expressions within as expressions over single rows: aggregates are faults there."""
         was_inside = self.is_inside_rows
         self.is_inside_rows = True
@@ -105,12 +105,12 @@ class RowGrouping:
 
     def add_key(self, text: LocatedYamlScalar, key_path: str) -> None:
         """Add an entry of ``group_by``: a column of the source, a ``let`` name, or an expression."""
-        with self.mark_as_single_rows():
+        with self.refuse_aggregates():
             try:
                 tree, meta = self.expression_resolver.bind_expression_text(text, key_path, None)
             except FaultReportedError:
                 return
-        if self._has_computed_column(tree):
+        if self._has_python_call_column(tree):
             message = f"{key_path}: rows cannot be grouped by the result of an aggregate"
             self.expression_resolver.faults.add_error(message, text.place)
         elif isinstance(tree, ColumnRef):
@@ -151,12 +151,12 @@ class RowGrouping:
                 faults.add_error(f"{key_path}: the separator of {name} must be a string: {name}(x, '#')", place)
                 raise FaultReportedError
             separator = separator_literal.value
-        with self.mark_as_single_rows():
+        with self.refuse_aggregates():
             expanded = [self.expression_resolver.expand_names(arg, text, key_path, None, offset) for arg in args]
         key = FunctionCall(node.name, (*expanded, Literal(separator)), distinct=node.distinct, star=node.star)
         if key not in self.aggregates:
             metas = [self.expression_resolver.derive_expression_meta(arg, text, key_path, offset) for arg in expanded]
-            if any(map(self._has_computed_column, expanded)):
+            if any(map(self._has_python_call_column, expanded)):
                 message = f"{key_path}: {name} cannot contain another aggregate or the result of a Python function"
                 faults.add_error(message, place, "compute the inner value in a separate source")
                 raise FaultReportedError
@@ -210,7 +210,7 @@ class RowGrouping:
             type=result_type,
         )
 
-    def _has_computed_column(self, tree: Expr) -> bool:
+    def _has_python_call_column(self, tree: Expr) -> bool:
         column_names = {node.name.name for node in walk_tree(tree) if isinstance(node, ColumnRef)}
         return not column_names.isdisjoint(self.expression_resolver.call_origins)
 

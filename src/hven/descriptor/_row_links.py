@@ -120,7 +120,7 @@ def _write_thumbnail_expression(link: LinkTemplate, collection_url: str) -> str:
 
     It is null if no plug-in package in use draws files.
     """
-    pictures = plugins.find_file_pictures()
+    pictures = plugins.find_file_picture_addresses()
     if pictures is None:
         return "CAST(NULL AS VARCHAR)"
     url_begin, url_end = pictures.thumbnail.split("{path}")

@@ -9,7 +9,7 @@ from pydantic.json_schema import GenerateJsonSchema
 from hven.descriptor._keys import CollectionSection
 from hven.model import plugins
 from hven.model.errors import UserError
-from hven.sources.source_keys import load_source_keys
+from hven.sources.source_keys import load_source_descriptor_keys
 
 JSON_SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -32,7 +32,7 @@ def build_descriptor_json_schema() -> dict[str, Any]:
     schema
         JSON.
     """
-    collection_schema = CollectionSection.record.pydantic_form.model_json_schema(
+    collection_schema = CollectionSection.record.pydantic_schema_type.model_json_schema(
         schema_generator=_DescriptorSchemaGenerator
     )
     definitions = collection_schema["$defs"]
@@ -55,7 +55,7 @@ def build_descriptor_json_schema() -> dict[str, Any]:
 def _build_source_schema(definitions: dict[str, Any]) -> dict[str, Any]:
     """Build a definition per kind; ``kind`` may be left out where the files' names tell it."""
     added_keys: dict[str, Any] = {}
-    for name, key in load_source_keys().items():
+    for name, key in load_source_descriptor_keys().items():
         addition = key.options_class.model_json_schema(ref_template=f"#/$defs/{name}/$defs/{{model}}")
         _relax_properties(addition)
         addition["description"] = key.doc

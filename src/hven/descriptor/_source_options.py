@@ -21,7 +21,7 @@ from hven.model import plugins
 from hven.model.errors import TextPlace, UserError, suggest_spelling
 from hven.model.resource import SourceSpec
 from hven.sources import file_kinds
-from hven.sources.source_keys import SourceKey, find_source_key
+from hven.sources.source_keys import SourceDescriptorKey, find_source_descriptor_key
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,7 +37,7 @@ def read_source_spec(
         kind_name = file_kinds.find_file_kind_by_name(value)
         if kind_name is None:
             message = f"{key_path}: no kind of source is known for {describe_value(value)}"
-            remedy = _explain_missing_kind(value) or "write `{kind: csv, files: ...}`"
+            remedy = _suggest_package_for_file(value) or "write `{kind: csv, files: ...}`"
             faults.add_error(message, value.place, remedy)
             return None
         files_key = LocatedYamlScalar("files", value.page, value.start, value.end)
@@ -50,22 +50,22 @@ def read_source_spec(
     kind_name = _find_source_kind(value)
     if kind_name is None:
         known_kinds = ", ".join(plugins.list_plugins("sources"))
-        remedy = _explain_missing_kind(_find_first_file(value)) or f"write one of {known_kinds}"
+        remedy = _suggest_package_for_file(_find_first_file(value)) or f"write one of {known_kinds}"
         faults.add_error(f"{key_path} lacks the key 'kind'", value.place, remedy)
         return None
     option_entries = LocatedYamlMap({key: option for key, option in value.items() if key != "kind"}, value.place)
-    additions: dict[str, tuple[SourceKey, Any]] = {}
+    additions: dict[str, tuple[SourceDescriptorKey, Any]] = {}
     for key in list(option_entries):
-        unused_key_error = plugins.find_unused_plugin_error("source_keys", key)
+        unused_key_error = plugins.find_disabled_plugin_error("source_keys", key)
         if unused_key_error is not None:
             faults.add_error(f"{key_path}: {unused_key_error.message}", key.place, unused_key_error.remedy)
             return None
-        source_key = find_source_key(key)
+        source_key = find_source_descriptor_key(key)
         if source_key is not None:
             additions[str(key)] = source_key, option_entries.pop(key)
     spec = _check_source_options(kind_name, option_entries, key_path, faults, kind_place=kind_place)
     for name, (source_key, addition) in additions.items():
-        spec = _read_addition(spec, source_key, addition, f"{key_path}.{name}", faults)
+        spec = _read_package_source_key(spec, source_key, addition, f"{key_path}.{name}", faults)
     return spec
 
 
@@ -85,16 +85,16 @@ def _find_first_file(entries: LocatedYamlMap) -> str:
     return str(first_file) if isinstance(first_file, LocatedYamlScalar) else ""
 
 
-def _explain_missing_kind(file: str) -> str | None:
+def _suggest_package_for_file(file: str) -> str | None:
     """Explain how a file can be read that only a plug-in package reads; None: no package that is left out reads it."""
-    package = file_kinds.find_unused_package_of_file(file)
+    package = file_kinds.find_disabled_package_of_file(file)
     if package is None:
         return None
     return f"add {package!r} to `plugins` in hven.toml; this plug-in package reads such files"
 
 
-def _read_addition(
-    spec: SourceSpec | None, source_key: SourceKey, value: Any, key_path: str, faults: FaultCollector
+def _read_package_source_key(
+    spec: SourceSpec | None, source_key: SourceDescriptorKey, value: Any, key_path: str, faults: FaultCollector
 ) -> SourceSpec | None:
     """Read the value of a key that a plug-in package adds to sources."""
     if not isinstance(value, LocatedYamlMap):
@@ -168,7 +168,7 @@ def _build_strict_model(model: type[BaseModel]) -> type[BaseModel]:
     return type(model.__name__, (model,), {"model_config": {"extra": "forbid"}, "__module__": model.__module__})
 
 
-def _restore_text(options: Any, written: Any, error_path: Sequence[str | int]) -> bool:
+def _restore_option_text(options: Any, written: Any, error_path: Sequence[str | int]) -> bool:
     """Restore the text of a scalar that a model wants as text; return whether there was one.
 
     `error_path` may have pydantic's names of union members.
@@ -183,7 +183,7 @@ def _restore_text(options: Any, written: Any, error_path: Sequence[str | int]) -
         else:
             continue
         if isinstance(option_value, dict | list):
-            return _restore_text(option_value, written_value, error_path[position + 1 :])
+            return _restore_option_text(option_value, written_value, error_path[position + 1 :])
         if isinstance(written_value, LocatedYamlScalar) and not isinstance(option_value, str):
             options[step] = str(written_value)
             return True
@@ -191,14 +191,14 @@ def _restore_text(options: Any, written: Any, error_path: Sequence[str | int]) -
     return False
 
 
-def _check_yaml_traps(written_value: Any, key_path: str, faults: FaultCollector) -> None:
+def _refuse_ambiguous_yaml_scalars(written_value: Any, key_path: str, faults: FaultCollector) -> None:
     """Refuse octal, base 60 and yes/no where a source takes text, too: other YAML readers see something else."""
     if isinstance(written_value, LocatedYamlMap):
         for key, inner_value in written_value.items():
-            _check_yaml_traps(inner_value, f"{key_path}.{key}", faults)
+            _refuse_ambiguous_yaml_scalars(inner_value, f"{key_path}.{key}", faults)
     elif isinstance(written_value, LocatedYamlList):
         for item in written_value:
-            _check_yaml_traps(item, key_path, faults)
+            _refuse_ambiguous_yaml_scalars(item, key_path, faults)
     elif isinstance(written_value, LocatedYamlScalar):
         yaml_reading = detect_misleading_retyping(written_value)
         if yaml_reading is None:
@@ -239,12 +239,12 @@ class _OptionErrorReporter:
             has_restored_text = False
             for option_error in option_errors:
                 if option_error["type"] == "string_type" and validation_round < MAX_VALIDATION_ROUNDS:
-                    has_restored_text |= _restore_text(options, self._written, option_error["loc"])
+                    has_restored_text |= _restore_option_text(options, self._written, option_error["loc"])
             if not has_restored_text:
                 for option_error in option_errors:
                     self._report_error(option_error)
                 return False
-        _check_yaml_traps(self._written, self._key_path, self._faults)
+        _refuse_ambiguous_yaml_scalars(self._written, self._key_path, self._faults)
         return True
 
     def _report_error(self, option_error: Any) -> None:

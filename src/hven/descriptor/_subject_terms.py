@@ -99,7 +99,7 @@ def read_subject_terms(path: Path) -> SubjectTermList:
         try:
             term_records = json.loads(text)["terms"]
             replacement_hints = {
-                normalize_subject_term(word): _suggest_replacement(term_record)
+                normalize_subject_term(word): _suggest_replacement_term(term_record)
                 for word, term_record in term_records.items()
             }
         except (ValueError, KeyError, TypeError, AttributeError):
@@ -111,7 +111,7 @@ def read_subject_terms(path: Path) -> SubjectTermList:
     return SubjectTermList(path.name, replacement_hints)
 
 
-def _suggest_replacement(term_record: Mapping[str, object]) -> str | None:
+def _suggest_replacement_term(term_record: Mapping[str, object]) -> str | None:
     """Return what to say of a term that is deprecated."""
     if "deprecated" not in term_record:
         return None

@@ -283,7 +283,7 @@ def _find_unsupported_faults(spec: TableSpec, compiled_mapping: CompiledMapping,
     reported_messages: set[str] = set()  # each granule has a query; a fault that they share is reported once
     for bound in compiled_mapping.queries:
         for column, tree in _iterate_query_expressions(bound):
-            reason = _find_unsupported_reason(tree)
+            reason = _explain_unsupported_expression(tree)
             if not reason:
                 continue
             if column in settings_by_column:
@@ -296,7 +296,7 @@ def _find_unsupported_faults(spec: TableSpec, compiled_mapping: CompiledMapping,
             if message not in reported_messages:
                 reported_messages.add(message)
                 function_name = reason.split(" ", 1)[0]
-                yield Fault(message=message, place=_locate_function(spec, column, function_name), remedy=remedy)
+                yield Fault(message=message, place=_locate_function_use(spec, column, function_name), remedy=remedy)
 
 
 def _iterate_query_expressions(bound: BoundQuery) -> Iterator[tuple[str | None, Expr]]:
@@ -313,7 +313,7 @@ def _iterate_query_expressions(bound: BoundQuery) -> Iterator[tuple[str | None, 
         yield None, body.where
 
 
-def _find_unsupported_reason(tree: Expr) -> str:
+def _explain_unsupported_expression(tree: Expr) -> str:
     """Return why the database cannot compute an expression; empty if it can."""
     column_names = {node.name.name for node in walk_tree(tree) if isinstance(node, ColumnRef)}
     file_facts = sorted(column_names & {ROW_NUMBER_COLUMN, *FILE_FACT_COLUMNS})
@@ -325,7 +325,7 @@ def _find_unsupported_reason(tree: Expr) -> str:
     return ""
 
 
-def _locate_function(spec: TableSpec, column: str | None, function_name: str) -> TextPlace:
+def _locate_function_use(spec: TableSpec, column: str | None, function_name: str) -> TextPlace:
     """Find a function in the setting of a column, in ``let`` or in ``where``; else return where the column is set."""
     column_settings = [setting for setting in spec.settings if setting.column == column]
     texts: list[Any] = [setting.value for setting in column_settings if setting.how == "map"]

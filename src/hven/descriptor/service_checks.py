@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hven.descriptor._package_keys import load_table_keys
+from hven.descriptor._package_keys import load_package_table_keys
 from hven.descriptor.observations import OBSCORE_VIEW
 from hven.model import plugins
 from hven.model.errors import Fault
@@ -56,7 +56,7 @@ def find_unserved_service_faults(resource: CollectionSpec, tables: Sequence[Tabl
             )
         )
 
-    requirements = MISSING_REQUIREMENTS | {key.service: f"`{name}`" for name, key in load_table_keys().items()}
+    requirements = MISSING_REQUIREMENTS | {key.service: f"`{name}`" for name, key in load_package_table_keys().items()}
     return [
         Fault(
             message=(

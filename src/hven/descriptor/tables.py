@@ -6,15 +6,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from hven.adql import parse_query
-from hven.descriptor._body_frame_checks import check_body_frame
+from hven.descriptor._body_frame_checks import read_and_check_frame_body
 from hven.descriptor._collection_context import CollectionContext
 from hven.descriptor._column_expressions import iterate_column_references, parse_written_expression
 from hven.descriptor._columns import build_columns, build_constant, check_column_name, check_column_references
 from hven.descriptor._embargo import build_undated_embargo_rule, read_embargo
 from hven.descriptor._keys import ASSIGNMENT_KEYS
-from hven.descriptor._package_keys import TableKeyValue, load_table_keys
+from hven.descriptor._package_keys import TableKeyValue, load_package_table_keys
 from hven.descriptor._partitions import read_partition
-from hven.descriptor._position_names import warn_about_position
+from hven.descriptor._position_names import warn_mismatched_position_columns
 from hven.descriptor._quality_flags import DEFAULT_COLUMN_KEYS, read_quality_flags
 from hven.descriptor._row_links import build_link_column_defaults, read_row_links
 from hven.descriptor._setting_checks import (
@@ -31,7 +31,7 @@ from hven.descriptor.value_schema import read_unstripped_text
 from hven.model.errors import ParseError, suggest_spelling
 from hven.model.resource import ColumnMapping, GranuleRowSpec, TableSpec
 from hven.model.sky import frames
-from hven.model.table import ColumnGroup, ForeignKey, FrameRef, Table
+from hven.model.table import ColumnGroup, ForeignKey, ReferenceFrame, Table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -127,7 +127,7 @@ class _TableReader:
         self._check_view_keys()
         self._settings = read_column_settings(key_path, fields, self._faults)
         self._check_settings(key_path, self._settings)
-        self._add_flags_setting()
+        self._set_flags_to_zero()
         let = self._read_let_expressions()
         where = self._read_row_condition()
         granules = tuple(self._read_granules())
@@ -224,7 +224,7 @@ class _TableReader:
             check_setting_targets(key_path, settings, self._column_names, self._faults, standard=standard)
         check_setting_values(key_path, settings, self._typed_columns, self._collection_context, self._faults)
 
-    def _add_flags_setting(self) -> None:
+    def _set_flags_to_zero(self) -> None:
         """Let the column of quality flags begin with 0: the rules set flags when all other columns have values."""
         flags_column = self._flags_column
         if flags_column is None or flags_column.is_supplied:
@@ -380,7 +380,7 @@ class _TableReader:
     def _read_package_keys(self) -> dict[str, Any]:
         """Convert the values of keys that plug-in packages add."""
         extensions = {}
-        for name, key in load_table_keys().items():
+        for name, key in load_package_table_keys().items():
             if name in self._fields:
                 value = TableKeyValue(
                     table_name=str(self._name),
@@ -393,7 +393,7 @@ class _TableReader:
                 extensions[name] = key.convert_value(value)
         return extensions
 
-    def _read_frames(self) -> tuple[FrameRef, ...]:
+    def _read_frames(self) -> tuple[ReferenceFrame, ...]:
         frame_refs = []
         for name, frame_fields in self._fields.get("frames", {}).items():
             frame_path = f"{self._key_path}.frames.{name}"
@@ -552,7 +552,7 @@ class _TableReader:
             return None
         longitude, latitude = names
         first_name = fields["position"][0]
-        warn_about_position(self._key_path, (longitude, latitude), self._columns, first_name, self._faults)
+        warn_mismatched_position_columns(self._key_path, (longitude, latitude), self._columns, first_name, self._faults)
         return longitude, latitude
 
     def _read_form_fields(self) -> Iterator[str]:
@@ -600,7 +600,7 @@ class _TableReader:
 def _add_package_options(spec: SourceSpec, table: Table) -> SourceSpec:
     """Add options of a source that follow from keys of packages."""
     options: dict[str, Any] = {}
-    for name, key in load_table_keys().items():
+    for name, key in load_package_table_keys().items():
         if name in table.extensions:
             options |= key.build_source_options(spec.kind, table)
     if not options:
@@ -610,7 +610,7 @@ def _add_package_options(spec: SourceSpec, table: Table) -> SourceSpec:
 
 def _read_frame(
     name: str, frame_fields: LocatedKeyValues, settings: Sequence[ColumnMapping], key_path: str, faults: FaultCollector
-) -> FrameRef:
+) -> ReferenceFrame:
     frame_kind = frame_fields.get("kind")
     if not frame_kind and "timescale" in frame_fields:
         frame_kind = "timesys"
@@ -620,7 +620,7 @@ def _read_frame(
     constants_by_column = {setting.column: str(setting.value) for setting in settings if setting.how == "set"}
     if "crs" in frame_fields:
         attributes["system"] = attributes["system"] or frames.BODY_FRAME_NAME
-        attributes["refposition"] = check_body_frame(
+        attributes["refposition"] = read_and_check_frame_body(
             str(frame_fields["crs"]),
             frame_fields,
             faults,
@@ -632,7 +632,7 @@ def _read_frame(
         # the body of the frame, if all rows are of the same body
         origin = constants_by_column.get("spatial_origin")
         attributes["refposition"] = origin or constants_by_column.get("target_name")
-    return FrameRef(id=name, kind=frame_kind, **attributes)
+    return ReferenceFrame(id=name, kind=frame_kind, **attributes)
 
 
 def find_position_columns(table_columns: tuple[Column, ...]) -> tuple[str, str] | None:

@@ -400,7 +400,7 @@ def explain_early_value_end(value: LocatedYamlScalar) -> str:
     return ""
 
 
-def read_free_map(value: Any, key_path: str, faults: FaultCollector, *, allow_text: bool = False) -> Any:
+def read_unchecked_map(value: Any, key_path: str, faults: FaultCollector, *, allow_text: bool = False) -> Any:
     """Return a map (or, if there is a `allow_text` form, text) as it is.
 
     Options of a source by its kind, what a test expects. Checked elsewhere.
@@ -475,7 +475,7 @@ Constant = Annotated[str, read_constant, WithJsonSchema({"type": ["string", "num
 Expression = Annotated[str, read_expression_text, WithJsonSchema({"type": ["string", "number", "null"]})]
 Condition = Annotated[Expression, partial(read_expression_text, value_label="a condition")]
 Query = Annotated[Expression, partial(read_expression_text, value_label="a query")]
-FreeMap = Annotated[dict[str, Any], read_free_map]
+FreeMap = Annotated[dict[str, Any], read_unchecked_map]
 OneOrMore: TypeAlias = T | tuple[T, ...]
 Required = Annotated[T, "needed"]
 # What else holds for a key. Each key of a collection, a table or a column says what becomes of it in a mirror; who made
@@ -703,7 +703,7 @@ class DescriptorSection:
 
     @classmethod
     def __get_pydantic_core_schema__(cls, _: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return handler.generate_schema(cls.record.pydantic_form)
+        return handler.generate_schema(cls.record.pydantic_schema_type)
 
 
 @cache
@@ -845,11 +845,11 @@ class SectionKeySchema:
         """Key -> what reads its value."""
         return {key: choose_value_reader(hint) for key, hint in self.key_types.items()}
 
-    def _find_unused_key_error(self, key: str) -> UserError | None:
+    def _find_ineffective_key_error(self, key: str) -> UserError | None:
         """Find the error of a key whose package the settings leave out."""
         if self.added_key_source is None:
             return None
-        return plugins.find_unused_plugin_error(self.added_key_source.field_name, key)
+        return plugins.find_disabled_plugin_error(self.added_key_source.field_name, key)
 
     def read_section(self, value: Any, key_path: str, faults: FaultCollector) -> LocatedKeyValues | None:
         """Return `LocatedKeyValues`; unknown keys are refused with the nearest known one.
@@ -883,7 +883,7 @@ class SectionKeySchema:
         fields = LocatedKeyValues(value.place, {str(key): key.place for key in value})
         for key, item in value.items():
             if key not in value_readers:
-                unused_error = self._find_unused_key_error(key)
+                unused_error = self._find_ineffective_key_error(key)
                 if unused_error is not None:
                     faults.add_warning(f"{name}: {unused_error.message}", key.place, unused_error.remedy)
                     continue
@@ -907,7 +907,7 @@ class SectionKeySchema:
 
     @property
     @plugins.cache_until_selection
-    def pydantic_form(self) -> Any:
+    def pydantic_schema_type(self) -> Any:
         """What may be written, as pydantic says it in JSON Schema."""
         keys: dict[str, Any] = {
             key: (hint, Field(... if key in self.required_keys else None, description=self.key_docs[key]))

@@ -585,7 +585,7 @@ class StorageEngine(QueryEvaluator, Protocol):
         """
         return None
 
-    def find_missing_file(self, snapshot: Snapshot) -> str | None:  # noqa: ARG002
+    def find_missing_or_resized_file(self, snapshot: Snapshot) -> str | None:  # noqa: ARG002
         """Check that the files of a snapshot exist, with the size that was written.
 
         Returns
@@ -842,7 +842,7 @@ def load_live_engine_module() -> Any:
     """
     module_names = [record.live for record in load_engine_records() if record.live]
     if not module_names:
-        unused_error = plugins.find_unused_plugin_error("sources", LIVE_SOURCE_KIND)
+        unused_error = plugins.find_disabled_plugin_error("sources", LIVE_SOURCE_KIND)
         raise unused_error or UserError(
             "no installed engine can read databases in place", remedy="install an engine that reads databases in place"
         )

@@ -44,7 +44,7 @@ FUNCTION_TEMPLATES: dict[str, str] = {
     "CEILING": "ceil({0})",
     "DEGREES": "degrees({0})",
     "FLOOR": "floor({0})",
-    "MOD": ".write_remainder",
+    "MOD": ".write_mod_function",
     "PI": "pi()",
     "LOG": "CASE WHEN {0} > 0 THEN ln({0}) END",
     "LOG10": "CASE WHEN {0} > 0 THEN log10({0}) END",
@@ -155,7 +155,7 @@ class EngineDialect(SqlDialect):
             return self.write_modulo(left_sql, right_sql, is_integer=require_meta(node).type.is_integer)
         return self.write_operation(node.op, left_sql, right_sql)
 
-    def write_remainder(self, writer: SqlWriter, node: FunctionCall) -> str:
+    def write_mod_function(self, writer: SqlWriter, node: FunctionCall) -> str:
         """Write MOD."""
         left_sql, right_sql = (writer.write_expression(arg) for arg in node.args)
         is_integer = all(require_meta(arg).type.is_integer for arg in node.args)
@@ -239,13 +239,13 @@ class EngineDialect(SqlDialect):
         if kind in {"region", "moc"}:
             return sql
         if kind in value_kinds.GEOMETRY_KINDS:
-            return self.write_joined_numbers(self.write_shape_numbers(writer, node), require_meta(node).type)
+            return self.write_array_as_text(self.write_shape_numbers(writer, node), require_meta(node).type)
         if kind in {"array", "interval"}:
-            return self.write_joined_numbers(sql, require_meta(node).type)
+            return self.write_array_as_text(sql, require_meta(node).type)
         return self.write_as_text(sql, node)
 
     @abstractmethod
-    def write_joined_numbers(self, array_sql: str, type_: ColumnType) -> str:
+    def write_array_as_text(self, array_sql: str, type_: ColumnType) -> str:
         """Write an array as text, with spaces between its elements; `type_` is that of the whole."""
 
     def write_concat(self, writer: SqlWriter, node: FunctionCall) -> str:

@@ -38,7 +38,7 @@ class PrimaryKeyLookup:
         self._pair_codes: list[Rows] = []
         codes = np.zeros(keys.num_rows, np.int64)
         for number, name in enumerate(self._names):
-            column = to_single_array(keys.column(name))
+            column = to_single_key_array(keys.column(name))
             values = pc.unique(column)
             self._distinct_values.append(values)
             if len(values) == keys.num_rows:
@@ -100,7 +100,7 @@ def group_batches_into_pages(batches: Iterable[pa.RecordBatch], page_rows: int) 
         yield pa.Table.from_batches(waiting)
 
 
-def to_single_array(column: pa.Array | pa.ChunkedArray) -> pa.Array:
+def to_single_key_array(column: pa.Array | pa.ChunkedArray) -> pa.Array:
     """Return a column as one array, with 0.0 for -0.0.
 
     Parameters

@@ -54,7 +54,7 @@ SINGLE_PRECISION_MARGIN_RADIANS = 5e-7  # the most that rounding to single preci
 _REGION_TYPES = frozenset({"CIRCLE", "POLYGON", "REGION"})
 
 
-def list_region_columns(table: Table) -> list[str]:
+def list_indexed_region_columns(table: Table) -> list[str]:
     """List the columns that get a position index of their shapes.
 
     Parameters
@@ -82,7 +82,7 @@ def create_full_sky_caps(row_count: int) -> Caps:
     return caps
 
 
-def cover_region_column(values: pa.Array, caps: Caps | None = None) -> Iterator[tuple[Indexes, Indexes]]:
+def cover_regions_with_cells(values: pa.Array, caps: Caps | None = None) -> Iterator[tuple[Indexes, Indexes]]:
     """Yield rows and cells of the regions of one batch.
 
     Parameters

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     Keys = npt.NDArray[np.int64]
 
 
-def find_order_column(table: Table) -> str:
+def find_row_order_column(table: Table) -> str:
     """Return the column whose order the rows of a table get; empty for the order of positions, or of arrival.
 
     Parameters
@@ -49,7 +49,7 @@ def build_sort_key_function(table: Table) -> Callable[[pa.Table], Keys] | None:
     if table.position is not None:
         lon, lat = table.position
         return lambda rows: compute_position_keys(rows.column(lon), rows.column(lat))
-    name = find_order_column(table)
+    name = find_row_order_column(table)
     if not name:
         return None
     column_type = table.find_column(name).type

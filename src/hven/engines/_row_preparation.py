@@ -56,12 +56,12 @@ def cast_batch_to_schema(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordB
         column = batch.column(field.name)
         if not column.type.equals(field.type):
             column = column.cast(field.type)
-        columns.append(replace_nan(column))
+        columns.append(replace_nan_with_null(column))
     # ingest checks for nulls and reports row numbers; a check here would only stop the writing
     return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
-def replace_nan(column: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+def replace_nan_with_null(column: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
     """Replace NaN by null.
 
     They are the same in VOTable and FITS (VOTable 1.4 section 6), and engines order NaN differently, so none is kept.

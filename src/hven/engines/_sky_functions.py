@@ -428,7 +428,7 @@ class ShapeTextColumn:
         """Return the shapes of these rows."""
         return self.shapes.take_rows(self.codes[row_numbers])
 
-    def find_ranges(self) -> dict[int, list[Range]]:
+    def find_range_shape_texts(self) -> dict[int, list[Range]]:
         """Find the texts that are ranges alone, by their codes; many different ones are left out."""
         ranges: dict[int, list[Range]] = {}
         other_codes = np.flatnonzero(~self.is_distinct_plain)  # none in most columns
@@ -488,7 +488,7 @@ def _test_polygons_against_ranges(left_texts: ShapeTextColumn, right_texts: Shap
     is_tested = np.zeros(len(results), np.bool_)
     for polygons, others in ((left_texts, right_texts), (right_texts, left_texts)):
         is_polygon = (polygons.is_distinct_plain & (polygons.shapes.kinds == POLYGON))[polygons.codes]
-        for code, ranges in others.find_ranges().items():
+        for code, ranges in others.find_range_shape_texts().items():
             rows = np.flatnonzero(is_polygon & (others.codes == code))
             selected = polygons.select_rows(rows)
             for shape in ranges:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from hven.model.table import Column, ColumnGroup, FrameRef
+    from hven.model.table import Column, ColumnGroup, ReferenceFrame
 
 
 class ErrorDocumentError(SourceError):
@@ -108,7 +108,7 @@ class TableMetadata:
     id: str | None = None
     description: str | None = None
     infos: Sequence[InfoElement] = ()
-    frames: Sequence[FrameRef] = ()
+    frames: Sequence[ReferenceFrame] = ()
     groups: Sequence[ColumnGroup] = ()
     params: Sequence[tuple[Column, object]] = ()
     links: Sequence[str] = ()
@@ -148,7 +148,7 @@ class TableStream:
                 return True
         return False
 
-    def read_untruncated_batches(self) -> Iterator[pa.RecordBatch]:
+    def read_batches_unless_truncated(self) -> Iterator[pa.RecordBatch]:
         """Yield the rows, and require that they are all rows there are.
 
         Raises

@@ -45,19 +45,19 @@ def _write_document_start(metadata: TableMetadata) -> bytes:
     if metadata.description:
         members["description"] = metadata.description
     if metadata.infos:
-        members["info"] = [_describe_info(info) for info in metadata.infos]
-    members["metadata"] = [_describe_column(column) for column in metadata.columns]
+        members["info"] = [_info_to_json(info) for info in metadata.infos]
+    members["metadata"] = [_column_to_json(column) for column in metadata.columns]
     return json.dumps(members, ensure_ascii=False)[:-1].encode() + b',\n"data": ['
 
 
-def _describe_info(info: InfoElement) -> dict[str, str]:
+def _info_to_json(info: InfoElement) -> dict[str, str]:
     members = {"name": info.name, "value": info.value}
     if info.content:
         members["content"] = info.content
     return members
 
 
-def _describe_column(column: Column) -> dict[str, str]:
+def _column_to_json(column: Column) -> dict[str, str]:
     kind = column.type
     column_properties = {
         "name": column.name,

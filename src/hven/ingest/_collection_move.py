@@ -60,7 +60,7 @@ def move_collection_to_engine(
         One of the engines fails; the published state stays.
     """
     engine_names = plugins.list_plugins("engines")
-    unused_error = plugins.find_unused_plugin_error("engines", engine_name)
+    unused_error = plugins.find_disabled_plugin_error("engines", engine_name)
     if unused_error is not None:
         raise unused_error
     if engine_name not in engine_names:

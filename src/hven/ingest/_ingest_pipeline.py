@@ -28,7 +28,7 @@ from hven.ingest._dependencies import find_dependent_tables, may_start_empty, so
 from hven.ingest._file_preparation import enqueue_file_preparation
 from hven.ingest._ingest_steps import execute_steps_before_run
 from hven.ingest._ledger import LedgerWriter, SyncState
-from hven.ingest._published_dates import PublishedDates
+from hven.ingest._published_dates import PublishedRowDates
 from hven.ingest._rejects_file import RejectsFile
 from hven.ingest._report import IngestReport, TableIngestReport
 from hven.ingest._staged_site import QueryAnswer, StagedSite, load_current_descriptor
@@ -63,7 +63,7 @@ if TYPE_CHECKING:
     from hven.model import ReadDeviation
     from hven.model.resource import CollectionSpec, QualityFlagColumn, TableSpec
     from hven.site import Site
-    from hven.site.api.store_tables import PendingWrite
+    from hven.site.api.store_tables import PendingPackageWrite
     from hven.site.store import Lease
     from hven.sources import RejectedRow
 
@@ -225,7 +225,7 @@ class CollectionRunHooks:
     should_publish: Callable[[CollectionRun, Sequence[LoadedTable]], bool] = lambda *_: True
     record_changes: Callable[[CollectionRun, Sequence[LoadedTable]], None] = lambda *_: None
     may_have_changed: Callable[[OpenedSource], bool] = lambda _: True
-    pending_writes: Sequence[PendingWrite] = ()
+    pending_writes: Sequence[PendingPackageWrite] = ()
     keeps_recent_snapshots: bool = False
 
 
@@ -356,7 +356,7 @@ class CollectionRun:
             if entry.additions
         }
         if loader.watermark_tracker is not None:
-            state.watermark = loader.watermark_tracker.collect_packed_watermarks()
+            state.watermark = loader.watermark_tracker.watermarks_to_json()
         self.site.store.syncs.save_state(snapshot_id, loader.table.qualified_name, self.resource.name, state.to_json())
 
     def _load_tables(self, specs: Sequence[TableSpec], loaded_tables: list[LoadedTable]) -> None:
@@ -626,7 +626,7 @@ class CollectionRun:
         loader.published_dates = self._find_published_dates(loader)
         return loader
 
-    def _find_published_dates(self, loader: TableLoader) -> PublishedDates | None:
+    def _find_published_dates(self, loader: TableLoader) -> PublishedRowDates | None:
         """Find the published dates of the rows of a table; None if it has no dates, or every row is new."""
         names = published_dates.list_preserved_date_columns(loader.table, loader.entries)
         if not names:
@@ -636,7 +636,7 @@ class CollectionRun:
         if record is None or record.collection != self.resource.name:
             return None
         engine = self.site.engines.find_engine(record.snapshot)
-        return PublishedDates(engine, record, loader.table, names, self.report.warnings.append)
+        return PublishedRowDates(engine, record, loader.table, names, self.report.warnings.append)
 
     def _report_source_notice(self, table: TableIngestReport, message: str | ReadDeviation) -> None:
         """Report a notice of a source: a deviation belongs to its table, a text to the run."""
@@ -746,7 +746,7 @@ class CollectionRun:
         for name, resource in self.site.get_published_state().resources.items():
             if name != self.resource.name:
                 other_resources.append(resource)
-        key_faults = descriptor.find_table_key_conflicts([self.resource], other_resources)
+        key_faults = descriptor.find_package_key_conflicts([self.resource], other_resources)
         self.report.warnings += [str(fault) for fault in key_faults]
         self._warn_of_descriptor_changes()
         if self.report.sample is not None:

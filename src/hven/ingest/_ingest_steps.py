@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class IngestStep:
+class PluginIngestStep:
     """What a plug-in package does in each run: ``STEP`` of its module.
 
     Attributes

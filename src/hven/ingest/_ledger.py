@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from hven.model.table import Column, Table
     from hven.site import Site
     from hven.sources import Source
-    from hven.sources.source_keys import SourceAddition
+    from hven.sources.source_keys import SourceColumnAddition
 
     Places = npt.NDArray[np.int64]
 
@@ -67,7 +67,7 @@ class OpenedSource:
     source: Source
     columns: tuple[Column, ...]
     mapping: mappings.CompiledMapping
-    additions: Sequence[SourceAddition] = ()
+    additions: Sequence[SourceColumnAddition] = ()
 
 
 def build_ledger_schema(table: Table) -> pa.Schema:
@@ -222,8 +222,8 @@ class SyncState:
     fed
         Entry number -> state of a source that reports its changes.
     waiting
-        Entry number -> number of added values that a later run may still find (`SourceAddition.pending_count`); the
-        rows must be read again, even if they did not change.
+        Entry number -> number of added values that a later run may still find (`SourceColumnAddition.pending_count`);
+        the rows must be read again, even if they did not change.
     """
 
     signature: str
@@ -290,7 +290,7 @@ def load_sync_state(site: Site, snapshot: str) -> SyncState | None:
 
 
 @runtime_checkable
-class InputListSource(Protocol):
+class ProvenanceListingSource(Protocol):
     """A source that reads only some of its files, but describes all of them."""
 
     def list_provenance_files(self) -> list[dict[str, Any]]:
@@ -299,7 +299,7 @@ class InputListSource(Protocol):
 
 def list_source_inputs(source: Source) -> list[dict[str, Any]]:
     """List the inputs of a source for the provenance of the table."""
-    if isinstance(source, InputListSource):
+    if isinstance(source, ProvenanceListingSource):
         return source.list_provenance_files()
     file_list = build_file_list(source.list_input_versions())
     inputs: list[dict[str, Any]] = file_list.to_pylist()
@@ -496,7 +496,7 @@ def measure_ledger_bytes(site: Site, table: str, ledger_name: str) -> int | None
 
 def delete_unused_ledgers(site: Site, collection: str) -> None:
     """Delete the ledgers whose snapshots are gone; the caller holds the lease of the collection."""
-    ledgers = site.store.syncs.map_ledgers(collection)
+    ledgers = site.store.syncs.map_ledger_names(collection)
     kept_snapshots: set[str] = set()
     if ledgers:
         kept_snapshots = set(site.store.list_snapshot_ids(collection))

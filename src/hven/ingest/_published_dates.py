@@ -53,7 +53,7 @@ class _PublishedRowIndex:
         return np.where(is_found, self.row_positions[sorted_positions], -1)
 
 
-class PublishedDates:
+class PublishedRowDates:
     """The dates of the rows of a published table.
 
     Parameters

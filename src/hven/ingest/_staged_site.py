@@ -117,7 +117,7 @@ class StagedSite(SingletonRegistry):
             )
         return self._published_state
 
-    def list_future_records(self) -> dict[str, SnapshotRecord]:
+    def map_records_after_publication(self) -> dict[str, SnapshotRecord]:
         """Return the tables as they will be: staged tables, and published tables of other collections."""
         return {**self._published, **self._staged}
 
@@ -154,7 +154,7 @@ class StagedSite(SingletonRegistry):
             is_order_independent=True,
         )
         result = stack.enter_context(query_result)
-        future_records = self.list_future_records()
+        future_records = self.map_records_after_publication()
         for table in result.tables:
             record = future_records.get(table.qualified_name)
             if record is not None:

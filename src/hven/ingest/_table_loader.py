@@ -43,7 +43,7 @@ from hven.sources import (
 )
 from hven.sources.kind_traits import find_source_kind_traits
 from hven.sources.row_grouping import ROW_COUNT_COLUMN
-from hven.sources.source_keys import open_additions
+from hven.sources.source_keys import open_source_additions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
     from hven.engines import QueryEvaluator, Snapshot, SnapshotStaging, StorageEngine
     from hven.ingest._ledger import LedgerBatch, LedgerWriter
-    from hven.ingest._published_dates import PublishedDates
+    from hven.ingest._published_dates import PublishedRowDates
     from hven.ingest._rejects_file import RejectsFile
     from hven.ingest._transform import MappedRows
     from hven.ingest._unique_checks import SeenRowHashes
@@ -153,7 +153,7 @@ def open_table_sources(spec: TableSpec, resource: CollectionSpec, context: Sourc
         options = module.Options.model_validate(dict(source_spec.options))
         source = module.open(options, context)
         columns = tuple(source.list_columns())
-        additions = open_additions(source_spec.additions, columns, context)
+        additions = open_source_additions(source_spec.additions, columns, context)
         columns += tuple(column for addition in additions for column in addition.columns)
         compiled_mapping = mappings.compile_mapping(spec, columns, resource)
         mapping = mappings.with_type_doubt_warnings(compiled_mapping, source, source_spec)
@@ -272,7 +272,7 @@ class TableLoader:
     # receives every batch of source rows, with the columns of the watermark
     watermark_tracker: WatermarkTracker | None = None
     allow_private: bool = False  # product_size may ask addresses that are not on the public internet
-    published_dates: PublishedDates | None = None  # dates of the published rows
+    published_dates: PublishedRowDates | None = None  # dates of the published rows
     python_limits: DescriptorPythonLimits | None = None  # limits of the functions beside the descriptor
     # for a published table: true if all its rows may go, false if the user must accept that first
     may_become_empty: bool | None = None

@@ -90,9 +90,9 @@ class WatermarkTracker:
         days = pc.utf8_slice_codeunits(watermarks, 0, 10)
         return pc.greater(days, next_day)
 
-    def collect_packed_watermarks(self) -> dict[str, Any]:
+    def watermarks_to_json(self) -> dict[str, Any]:
         """Return the watermarks for the state that the next sync reads."""
-        return {str(entry): pack_watermark(value) for entry, value in self.largest_by_entry.items()}
+        return {str(entry): watermark_to_json(value) for entry, value in self.largest_by_entry.items()}
 
 
 def normalize_watermark(value: Any) -> Any:
@@ -122,7 +122,7 @@ def normalize_watermark(value: Any) -> Any:
     return value
 
 
-def pack_watermark(value: Any) -> Any:
+def watermark_to_json(value: Any) -> Any:
     """Convert a watermark to JSON.
 
     Parameters
@@ -140,8 +140,8 @@ def pack_watermark(value: Any) -> Any:
     return value
 
 
-def unpack_watermark(value: Any) -> Any:
-    """Convert a result of `pack_watermark` back.
+def watermark_from_json(value: Any) -> Any:
+    """Convert a result of `watermark_to_json` back.
 
     Parameters
     ----------

@@ -131,7 +131,7 @@ class RunningJob:
         self.stopped = threading.Event()
         # why it was stopped: gone (aborted, destroyed, claimed by another worker), time, stop (it will run again)
         self.stop_reason = ""
-        self.pause_seconds: float | None = None  # the job waits for its children: see `wait_for_children`
+        self.pause_seconds: float | None = None  # the job waits for its children: see `suspend_until_children_end`
         self.results: list[dict[str, Any]] = []
         self.progress: dict[str, Any] = dict(job.progress)
         self._rights: frozenset[str] = frozenset()
@@ -170,7 +170,7 @@ class RunningJob:
         non_rights = {right for right in self.job.groups if right.startswith(recorded_rights.NON_RIGHT_PREFIXES)}
         return sorted(non_rights if self._public else non_rights | self._rights)
 
-    def record_tables(self, table_names: Iterable[str]) -> None:
+    def record_result_tables(self, table_names: Iterable[str]) -> None:
         """Record the tables whose rows or files are in the results: if one is closed later, so are the results.
 
         Parameters
@@ -183,7 +183,7 @@ class RunningJob:
         new_rules = recorded_rights.compute_access_rule_digests(table_names, tables)
         self.report_progress(**{ACCESS_RULES_KEY: {**recorded_rules, **new_rules}})
 
-    def mark_public(self) -> None:
+    def mark_results_public(self) -> None:
         """Record that the results have nothing but what everybody may see.
 
         The job then needs no rights, and stays readable for its owner whatever rights they lose.
@@ -227,7 +227,7 @@ class RunningJob:
         if self.site.store.jobs.record_heartbeat(self.job, self.progress) is None:
             raise OperationCancelledError("the job was stopped")
 
-    def wait_for_children(self, *, pause_seconds: float) -> None:
+    def suspend_until_children_end(self, *, pause_seconds: float) -> None:
         """Suspend the job when its function returns; the function runs again when the children have ended.
 
         Meanwhile the job is EXECUTING, but no worker has it. It keeps its progress and its files, but no results.

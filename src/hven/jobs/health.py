@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from hven.engines import LiveRelation, Snapshot
 from hven.ingest.api.runs import find_stale_table_warnings
-from hven.ingest.watermarks import unpack_watermark
+from hven.ingest.watermarks import watermark_from_json
 from hven.jobs import type_catalogue
 from hven.jobs._redaction import SecretRedactor
 from hven.jobs.schedule_planning import build_recurrence, compute_stale_time, format_unix_timestamp
@@ -310,7 +310,7 @@ class SiteHealthMonitor:
             if time.monotonic() - check_time <= CLOCK_CHECK_INTERVAL_SECONDS:
                 return leap_text
         check_time = time.monotonic()
-        leap_text = self._site.store.deletion_clock.describe_leap()
+        leap_text = self._site.store.deletion_clock.describe_clock_leap()
         self._cached_clock_leap = check_time, leap_text
         return leap_text
 
@@ -367,7 +367,7 @@ class SiteHealthMonitor:
             scheduler=scheduler,
             trouble=store_problem,
             ahead=clock_leap,
-            engines=_describe_engines(site, published_state, redactor),
+            engines=_build_engine_statuses(site, published_state, redactor),
         )
 
     def run_health_checks(self, status: SiteStatus | None = None) -> list[HealthCheckResult]:
@@ -403,10 +403,10 @@ class SiteHealthMonitor:
             _check_unapplied_settings(site, redactor),
             self._check_descriptors(published_state),
             self._check_job_types(),
-            self._check_count_failures(),
+            self._check_failed_page_counts(),
         ]
 
-    def _check_count_failures(self) -> HealthCheckResult:
+    def _check_failed_page_counts(self) -> HealthCheckResult:
         """Report the counts for pages that failed in this process; a worker knows only its own failures."""
         failures = self._site.get_or_create(RetryBackoffLog).list_failures()
         failure_texts = [
@@ -598,12 +598,12 @@ def _build_collection_status(
         collection=collection,
         state=state,
         tables={
-            published_table.table.qualified_name: _describe_table(published_table)
+            published_table.table.qualified_name: _table_status_to_json(published_table)
             for published_table in published_tables
         },
         rows=row_count,
         snapshot=max(snapshot_ids, default=None),
-        **_describe_run(last_run),
+        **_run_to_json(last_run),
         message=_redact_optional_text(redactor, message),
         reason=reason or None,
         succeeded=format_unix_timestamp(success_timestamp),
@@ -641,13 +641,13 @@ def _redact_optional_text(redactor: SecretRedactor, text: str | None) -> str | N
     return redactor.redact_text(text)
 
 
-def _describe_run(run: IngestRun | None) -> dict[str, Any]:
+def _run_to_json(run: IngestRun | None) -> dict[str, Any]:
     if run is None:
         return {}
     return {"started": run.started, "ended": run.ended, "phase": run.phase}
 
 
-def _describe_table(published_table: PublishedTable) -> dict[str, Any]:
+def _table_status_to_json(published_table: PublishedTable) -> dict[str, Any]:
     relation = published_table.relation
     snapshot_id = relation.id if isinstance(relation, Snapshot) else None
     return {"rows": published_table.rows, "snapshot": snapshot_id, "updated": published_table.updated}
@@ -727,7 +727,7 @@ def format_largest_watermark(values: Sequence[Any]) -> str | None:
     """
     comparable_values = []
     for value in values:
-        watermark = unpack_watermark(value)
+        watermark = watermark_from_json(value)
         if isinstance(watermark, datetime):
             watermark = watermark.replace(tzinfo=watermark.tzinfo or UTC)
         comparable_values.append(watermark)
@@ -739,7 +739,7 @@ def format_largest_watermark(values: Sequence[Any]) -> str | None:
     return str(maximum)
 
 
-def _describe_engines(
+def _build_engine_statuses(
     site: Site, published_state: PublishedState, redactor: SecretRedactor
 ) -> dict[str, dict[str, Any]]:
     """Report on each engine that is open or needed, without opening one or sending a request."""

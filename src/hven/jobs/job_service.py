@@ -302,7 +302,7 @@ class JobService:
 
     def _check_access(self, job: JobRecord, requester: JobRequester, *, for_reading: bool = True) -> None:
         job_label = format_message("the job {id}", job.id)
-        recorded_rights.check_access_to_stored(
+        recorded_rights.check_access_to_stored_object(
             job_label, job.owner, job.groups, requester.principal, self.site.store, is_for_reading=for_reading
         )
         rules = job.progress.get(ACCESS_RULES_KEY, {})
@@ -431,7 +431,7 @@ class JobService:
         duration = self._read_limited_duration(params)
         destruction = self._read_destruction_time(params)
         phase = _read_choice(params, "PHASE", ("RUN", "ABORT"))
-        changes = _collect_pending_changes(job, params, new_parameters)
+        changes = _collect_changes_of_pending_job(job, params, new_parameters)
         if params.files and job.phase == "PENDING":
             self._save_input_files(job.id, params)
         if changes and not jobs.update_job(job.id, allowed_phases=("PENDING",), **changes):
@@ -743,7 +743,7 @@ def _collect_work_parameters(params: RequestParams) -> list[tuple[str, str]]:
     return _check_parameter_size(pairs)
 
 
-def _collect_pending_changes(
+def _collect_changes_of_pending_job(
     job: JobRecord, params: RequestParams, new_parameters: Sequence[tuple[str, str]]
 ) -> dict[str, object]:
     """Collect the changes of a job that are only allowed while it is PENDING."""

@@ -208,7 +208,7 @@ class JobSupervisor(ForkingProcess):
         """Delete or archive the jobs that have expired, files that belong to no job, and expired grants."""
         jobs = self._get_job_store()
         archive_days = self._settings.jobs.archive_days
-        current_time = datetime.fromisoformat(self._get_deletion_time())
+        current_time = datetime.fromisoformat(self._get_trusted_current_time())
         if archive_days:
             for job in jobs.list_expired(format_sortable_timestamp(current_time), hidden_phases=("ARCHIVED",)):
                 jobs.update_job(
@@ -254,11 +254,11 @@ class JobSupervisor(ForkingProcess):
         if deleted_ids:
             log.info("removed %d jobs whose invitations have expired", len(deleted_ids))
 
-    def _get_deletion_time(self) -> str:
+    def _get_trusted_current_time(self) -> str:
         """Return the time that decides on deletions; log once if the machine's clock has leapt."""
         clock = self._get_store().deletion_clock
         trusted_time = clock.get_trusted_time()
-        leap_text = clock.describe_leap()
+        leap_text = clock.describe_clock_leap()
         if leap_text is not None and not self._has_warned:
             log.warning("%s", leap_text)
         self._has_warned = leap_text is not None

@@ -96,7 +96,7 @@ def _list_server_metrics(
 
 
 def _list_request_metrics(counters: ProcessCounters) -> Iterator[tuple[str, str, str, Iterable[Sample]]]:
-    totals = counters.sum_processes()
+    totals = counters.sum_process_counters()
     yield "requests_running", "gauge", "Requests that are being answered.", [("", {}, totals.running_requests)]
     request_samples: list[Sample] = []
     for (face, status), count in totals.requests_by_status.items():

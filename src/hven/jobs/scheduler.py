@@ -434,7 +434,7 @@ def _remove_idle_schedule(
 
 def _run_alert_delivery(settings: Settings, _parent: int) -> None:
     """Send alerts, in a child process."""
-    _set_up_helper("hven-alerts")
+    _set_up_helper_process("hven-alerts")
     store = StateStore(settings.var_directory, settings.store)
     try:
         send_due_alerts(settings, store)
@@ -444,12 +444,12 @@ def _run_alert_delivery(settings: Settings, _parent: int) -> None:
 
 def _run_event_delivery(settings: Settings, _parent: int) -> None:
     """Deliver events, in a child process."""
-    _set_up_helper("hven-events")
+    _set_up_helper_process("hven-events")
     for service in load_event_services():
         service.send_due_events(settings)
 
 
-def _set_up_helper(process_name: str) -> None:
+def _set_up_helper_process(process_name: str) -> None:
     """Name a child process that may be killed at any time."""
     child_processes.set_process_name(process_name)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -73,7 +73,7 @@ def find_snapshots_to_verify(settings: Settings, store: StateStore) -> tuple[lis
         True if somebody requested it, so that it runs at full speed.
     """
     verifications = store.verifications.list_verifications()
-    request_time = store.verifications.find_request_time()
+    request_time = store.verifications.find_verification_request_time()
     records_by_id = {record.id: record for record in store.read_published_records()[1].values()}
     damaged_collections = set()
     for record in records_by_id.values():
@@ -266,7 +266,7 @@ def run_snapshot_verification(settings: Settings, parent_pid: int) -> None:
         os.nice(10)
         verified_ids: set[str] = set()
         while True:
-            request_time = store.verifications.find_request_time()
+            request_time = store.verifications.find_verification_request_time()
             records, urgent = find_snapshots_to_verify(settings, store)
             unverified_records = [record for record in records if record.id not in verified_ids]
             if not unverified_records:
@@ -285,7 +285,7 @@ def _iterate_until_new_request(
 ) -> Iterator[SnapshotRecord]:
     """Yield records until somebody requests a verification."""
     for record in records:
-        if store.verifications.find_request_time() != request_time:
+        if store.verifications.find_verification_request_time() != request_time:
             return
         verified_ids.add(record.id)
         yield record

@@ -215,9 +215,9 @@ def run_query_job(running_job: RunningJob) -> None:
         as_of=params.read_one("ASOF"),
     ) as result:
         running_job.set_stop_function(result.cancel)
-        running_job.record_tables(table.qualified_name for table in result.tables)
+        running_job.record_result_tables(table.qualified_name for table in result.tables)
         if result.scope.is_public:
-            running_job.mark_public()
+            running_job.mark_results_public()
         # the address in `request` has no id of the job, which opens the job to everyone who knows it
         infos += [
             InfoElement(name="service_protocol", value=TAP_STANDARD_ID),

@@ -99,11 +99,11 @@ def find_job_type(settings: Settings, type_name: str) -> JobDefinition:
         declared_type = provider.find_job_type(settings, type_name)
         if declared_type is not None:
             return declared_type
-    package_name = plugins.find_unused_package("jobs", type_name)
+    package_name = plugins.find_disabled_package("jobs", type_name)
     if package_name is None:
-        package_name = dict(_iterate_unused_types(settings)).get(type_name)
+        package_name = dict(_iterate_disabled_job_types(settings)).get(type_name)
     if package_name is not None:
-        error = plugins.build_unused_package_error(type_name, package_name)
+        error = plugins.build_disabled_package_error(type_name, package_name)
         raise NotFoundError(f"the job type {error.message}", remedy=error.remedy)
     raise NotFoundError(f"there is no job type {type_name!r:.60}")
 
@@ -219,7 +219,7 @@ def find_declaration_faults(settings: Settings) -> Iterator[Fault]:
             yield from error.faults
 
 
-def find_unused_type_faults(settings: Settings) -> Iterator[Fault]:
+def find_disabled_job_type_faults(settings: Settings) -> Iterator[Fault]:
     """Find the types that the site declares for packages that it leaves out.
 
     Parameters
@@ -232,8 +232,8 @@ def find_unused_type_faults(settings: Settings) -> Iterator[Fault]:
     fault
         A warning that names the type and its package.
     """
-    for type_name, package_name in _iterate_unused_types(settings):
-        error = plugins.build_unused_package_error(type_name, package_name)
+    for type_name, package_name in _iterate_disabled_job_types(settings):
+        error = plugins.build_disabled_package_error(type_name, package_name)
         yield Fault(message=f"the job type {error.message}", remedy=error.remedy, severity="warning")
 
 
@@ -247,9 +247,9 @@ def _iterate_providers(packages: Iterable[PluginPackage] | None = None) -> Itera
         yield provider
 
 
-def _iterate_unused_types(settings: Settings) -> Iterator[tuple[str, str]]:
+def _iterate_disabled_job_types(settings: Settings) -> Iterator[tuple[str, str]]:
     """Yield the names of types that need packages which the site leaves out, and the names of these packages."""
-    for package in plugins.list_unused_packages():
+    for package in plugins.list_disabled_packages():
         for provider in _iterate_providers([package]):
             for type_name in provider.list_names(settings):
                 yield type_name, package.name

@@ -85,7 +85,7 @@ class ServiceDescriptor:
             yield from (parameter.value, parameter.low, parameter.high, parameter.example)
 
     @cached_property
-    def row_dependent_positions(self) -> tuple[int, ...]:
+    def row_dependent_input_positions(self) -> tuple[int, ...]:
         """Positions of the parameters that take values of the row."""
         positions = []
         for position, parameter in enumerate(self.inputs):
@@ -217,7 +217,7 @@ def list_standard_links(utype: str | None, units_by_column: Mapping[str, str | N
 
     def build_column_template(name: str, pattern: str = "{}") -> Template:
         if name in units_by_column:
-            return (TemplateExpression(pattern.format(write_target_column(name))),)
+            return (TemplateExpression(pattern.format(write_target_column_reference(name))),)
         return ()
 
     if utype == FILES_UTYPE:
@@ -240,7 +240,7 @@ def list_standard_links(utype: str | None, units_by_column: Mapping[str, str | N
             yield LinkTemplate(semantics=semantics, address=build_column_template(name))
 
 
-def write_target_column(name: str) -> str:
+def write_target_column_reference(name: str) -> str:
     """Return the expression for a column of the row itself, for templates.
 
     Parameters

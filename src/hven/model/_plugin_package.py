@@ -16,7 +16,7 @@ _NAMES_OBJECTS = {"names_objects": True}  # metadata of the fields that name obj
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verb:
+class CommandLineVerb:
     """A verb of the command line.
 
     Parameters
@@ -73,7 +73,7 @@ class FileSignature:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FilePictures:
+class FilePictureAddresses:
     """Where a service has pictures of the files of a collection, below the address of the collection.
 
     Parameters
@@ -88,7 +88,7 @@ class FilePictures:
 
 
 @dataclass(frozen=True, kw_only=True)
-class StoreTables:
+class PackageStateTables:
     """Tables of a package in the system state, which only the package reads and writes.
 
     Hven creates and upgrades them when it opens a state, and backups contain them.
@@ -152,7 +152,7 @@ class PluginPackage:
         ``module:name``. Their values are in `hven.model.resource.CollectionSpec.extensions`.
     source_keys
         Keys that it adds to sources in descriptors, whatever their kind, each the place of a
-        `hven.sources.source_keys.SourceKey` as ``module:name``. They add columns to the rows of a source.
+        `hven.sources.source_keys.SourceDescriptorKey` as ``module:name``. They add columns to the rows of a source.
     column_proposals
         Functions that propose attributes for columns that lack them, each as ``module:name``: ``propose(columns,
         published_table) -> Sequence[Mapping[str, str]]`` with the columns of an `hven.descriptor.PublishedTableInfo`.
@@ -180,8 +180,8 @@ class PluginPackage:
     pages
         Place of its pages in the portal, a `hven.portal.api.pages.PortalPages`, as ``module:name``; empty: none.
     table_links
-        Links that pages of tables and of their rows show, each the place of a `hven.portal.api.table_links.TableLinks`
-        as ``module:name``.
+        Links that pages of tables and of their rows show, each the place of a
+        `hven.portal.api.table_links.TableLinkKind` as ``module:name``.
     table_pages
         Place of what it adds to the pages of tables besides templates and links, a
         `hven.portal.api.table_pages.TablePageExtension`, as ``module:name``; empty: nothing.
@@ -286,7 +286,7 @@ class PluginPackage:
     formats: Mapping[str, str] = field(default_factory=dict)
     media: Mapping[str, str] = field(default_factory=dict)
     files: tuple[FileSignature, ...] = ()
-    file_pictures: FilePictures | None = None
+    file_pictures: FilePictureAddresses | None = None
     functions: Mapping[str, str] = field(default_factory=dict)
     protocols: Mapping[str, str] = field(default_factory=dict)
     jobs: Mapping[str, str] = field(default_factory=dict)
@@ -295,7 +295,7 @@ class PluginPackage:
     panes: Mapping[str, str] = field(default_factory=dict)
     resolvers: Mapping[str, str] = field(default_factory=dict)
     upload_kinds: tuple[str, ...] = ()
-    verbs: Mapping[str, Verb] = field(default_factory=dict)
+    verbs: Mapping[str, CommandLineVerb] = field(default_factory=dict)
     settings: Mapping[str, str] = field(default_factory=dict, metadata=_NAMES_OBJECTS)
     checks: tuple[str, ...] = field(default=(), metadata=_NAMES_OBJECTS)
     table_keys: Mapping[str, str] = field(default_factory=dict, metadata=_NAMES_OBJECTS)
@@ -304,7 +304,7 @@ class PluginPackage:
     column_proposals: tuple[str, ...] = field(default=(), metadata=_NAMES_OBJECTS)
     address_rewriter: str = field(default="", metadata=_NAMES_OBJECTS)
     extensions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    store_tables: StoreTables | None = None
+    store_tables: PackageStateTables | None = None
     collection_folders: tuple[str, ...] = ()
     account_removers: tuple[str, ...] = field(default=(), metadata=_NAMES_OBJECTS)
     used_keys: tuple[str, ...] = ()
@@ -343,7 +343,7 @@ class PluginPackage:
             )
             raise ValueError(message)
 
-    def list_object_places(self, field_name: str) -> list[tuple[str, str]]:
+    def list_object_references(self, field_name: str) -> list[tuple[str, str]]:
         """List the objects that a field names.
 
         Parameters

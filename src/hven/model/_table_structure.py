@@ -194,7 +194,7 @@ class ForeignKey:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FrameRef:
+class ReferenceFrame:
     """Describe a COOSYS or TIMESYS that columns refer to (VOTable 1.4 sections 3.1, 3.2).
 
     Attributes
@@ -336,7 +336,7 @@ class Table:
     primary: tuple[str, ...] = ()
     keys: tuple[ForeignKey, ...] = ()
     groups: tuple[ColumnGroup, ...] = ()
-    frames: tuple[FrameRef, ...] = ()
+    frames: tuple[ReferenceFrame, ...] = ()
     enums: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     position: tuple[str, str] | None = None
     view: str | None = None
@@ -480,7 +480,7 @@ class Table:
         return tuple(qualified_links)
 
     @property
-    def _heeded_extensions(self) -> tuple[_table_extension.TableExtension, ...]:
+    def _table_extensions(self) -> tuple[_table_extension.TableExtension, ...]:
         values = self.extensions.values()
         return tuple(value for value in values if isinstance(value, _table_extension.TableExtension))
 
@@ -489,7 +489,7 @@ class Table:
         """Whether services of packages link its rows: those that are spans of data sets, and those with such keys."""
         if self.identifier_column is None:
             return False
-        return bool(self.spans) or any(extension.has_row_links for extension in self._heeded_extensions)
+        return bool(self.spans) or any(extension.has_row_links for extension in self._table_extensions)
 
     @property
     def has_row_files(self) -> bool:
@@ -512,7 +512,7 @@ class Table:
         has_row_links = any(link.semantics == _links.THIS_SEMANTICS for link in self.effective_links)
         if self.identifier_column is None or has_row_links:
             return ()
-        paths = [path for extension in self._heeded_extensions for path in extension.row_file_templates]
+        paths = [path for extension in self._table_extensions for path in extension.row_file_templates]
         return tuple(dict.fromkeys(paths))
 
     def find_column_by_ucd(self, ucd: str) -> Column | None:
@@ -652,7 +652,7 @@ _CLASSES_BY_FIELD: dict[str, type] = {
     "columns": Column,
     "keys": ForeignKey,
     "groups": ColumnGroup,
-    "frames": FrameRef,
+    "frames": ReferenceFrame,
     "params": TableConstant,
 }
 _TRANSLATED_FIELDS = {"title", "description", "label"}

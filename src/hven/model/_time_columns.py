@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from hven.model._table_structure import Column, FrameRef, Table
+    from hven.model._table_structure import Column, ReferenceFrame, Table
 
 # Julian dates at which Julian dates and modified Julian dates are 0
 JD_EPOCH = 0.0
@@ -117,7 +117,7 @@ def list_epoch_warnings(table: Table, statistics: Mapping[str, Mapping[str, obje
 
 
 def find_column_epoch(
-    column: Column, frame: FrameRef | None = None, statistics: Mapping[str, object] | None = None
+    column: Column, frame: ReferenceFrame | None = None, statistics: Mapping[str, object] | None = None
 ) -> float | None:
     """Return the Julian date at which a column of days is 0.
 

@@ -678,7 +678,7 @@ def _parse_arrays(texts: pa.Array, column_type: ColumnType, null_text: str | Non
             first_invalid = int(np.argmax(is_invalid))
             row = int(np.searchsorted(offsets, first_invalid, side="right")) - 1
             raise InvalidLiteralError(row, texts[row].as_py(), column_type)
-        return _fold_parsed_values(offsets, pa.array(characters == ord("1")), texts, column_type)
+        return _fold_parsed_values_into_lists(offsets, pa.array(characters == ord("1")), texts, column_type)
     parts = pc.utf8_split_whitespace(texts)
     offsets = parts.offsets.to_numpy().astype(np.int64)
     words = parts.values.slice(int(offsets[0]), int(offsets[-1] - offsets[0]))
@@ -688,7 +688,7 @@ def _parse_arrays(texts: pa.Array, column_type: ColumnType, null_text: str | Non
     except InvalidLiteralError as error:
         row = int(np.searchsorted(offsets, error.row, side="right")) - 1
         raise InvalidLiteralError(row, texts[row].as_py(), column_type) from None
-    return _fold_parsed_values(offsets, values, texts, column_type)
+    return _fold_parsed_values_into_lists(offsets, values, texts, column_type)
 
 
 def _parse_elements(words: pa.Array, column_type: ColumnType, null_text: str | None) -> pa.Array:
@@ -704,7 +704,9 @@ def _parse_elements(words: pa.Array, column_type: ColumnType, null_text: str | N
     return values
 
 
-def _fold_parsed_values(offsets: Ints, flat_values: pa.Array, texts: pa.Array, column_type: ColumnType) -> pa.Array:
+def _fold_parsed_values_into_lists(
+    offsets: Ints, flat_values: pa.Array, texts: pa.Array, column_type: ColumnType
+) -> pa.Array:
     is_null = texts.is_null().to_numpy(zero_copy_only=False)
     return fold_values_into_lists(offsets, flat_values, is_null, column_type, lambda row: texts[row].as_py())
 
@@ -734,7 +736,7 @@ def fold_values_into_lists(
     is_complex = column_type.datatype in {"floatComplex", "doubleComplex"}
     if is_complex:
         if column_type.arraysize is None:
-            return _fold_fixed_lists(offsets, flat_values, is_null, column_type, format_row)
+            return _fold_values_into_fixed_lists(offsets, flat_values, is_null, column_type, format_row)
         lengths = np.diff(offsets)
         if (lengths % 2).any():
             row = int(np.argmax(lengths % 2))
@@ -743,7 +745,7 @@ def fold_values_into_lists(
         offsets = offsets // 2
         flat_values = pa.FixedSizeListArray.from_arrays(flat_values, 2)
     if pa.types.is_fixed_size_list(storage_type):
-        return _fold_fixed_lists(offsets, flat_values, is_null, column_type, format_row)
+        return _fold_values_into_fixed_lists(offsets, flat_values, is_null, column_type, format_row)
     mask = None
     if is_null is not None and is_null.any():
         mask = pa.array(is_null)
@@ -753,7 +755,7 @@ def fold_values_into_lists(
     return pa.ListArray.from_arrays(list_offsets, flat_values, type=storage_type, mask=mask)
 
 
-def _fold_fixed_lists(
+def _fold_values_into_fixed_lists(
     offsets: Ints, flat_values: pa.Array, is_null: Ints | None, column_type: ColumnType, format_row: Any
 ) -> pa.Array:
     storage_type = column_type.arrow

@@ -16,7 +16,14 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hven.model._pandas_imports import is_module_installed, restore_pandas_imports
-from hven.model._plugin_package import OBJECT_FIELDS, FilePictures, FileSignature, PluginPackage, StoreTables, Verb
+from hven.model._plugin_package import (
+    OBJECT_FIELDS,
+    CommandLineVerb,
+    FilePictureAddresses,
+    FileSignature,
+    PackageStateTables,
+    PluginPackage,
+)
 from hven.model.errors import HvenError, UserError, suggest_spelling
 
 if TYPE_CHECKING:
@@ -30,28 +37,28 @@ __all__ = [
     "PLUGIN_GROUPS",
     "RECORD_NAMES",
     "SELECTION_VARIABLE",
-    "FilePictures",
+    "CommandLineVerb",
+    "FilePictureAddresses",
     "FileSignature",
+    "PackageStateTables",
     "PluginPackage",
-    "StoreTables",
-    "Verb",
-    "build_unused_package_error",
+    "build_disabled_package_error",
     "cache_until_selection",
     "describe_error_origin",
-    "explain_unused_key",
-    "find_file_pictures",
+    "explain_ineffective_key",
+    "find_disabled_package",
+    "find_disabled_plugin_error",
+    "find_file_picture_addresses",
     "find_package_faults",
     "find_plugin_faults",
-    "find_unused_package",
-    "find_unused_plugin_error",
     "import_hven_module",
     "iterate_package_objects",
+    "list_disabled_packages",
     "list_external_plugins",
     "list_file_signatures",
     "list_installed_packages",
     "list_plugin_packages",
     "list_plugins",
-    "list_unused_packages",
     "load_extensions",
     "load_named_object",
     "load_plugin",
@@ -123,13 +130,13 @@ SELECTION_VARIABLE = (
 RECORD_NAMES = {  # group -> the name in a plug-in's module that holds its record, and the class of the record
     "sources": ("Options", "type"),
     "descriptions": ("DESCRIPTION", "TableDescriptionSignature"),
-    "documents": ("DOCUMENT", "DocumentForm"),
+    "documents": ("DOCUMENT", "DocumentFormat"),
     "formats": ("FORMAT", "TableFormat"),
     "media": ("MEDIUM", "ProductFileFormat"),
     "functions": ("FUNCTION", "FunctionDefinition"),
     "protocols": ("FACE", "ServiceFace"),
     "jobs": ("JOB", "JobDefinition"),
-    "ingest_steps": ("STEP", "IngestStep"),
+    "ingest_steps": ("STEP", "PluginIngestStep"),
     "panes": ("PANE", "TablePane"),
     "resolvers": ("PROVIDER", "NameProvider"),
     "plugins": (PACKAGE_RECORD_NAME, "PluginPackage"),
@@ -159,9 +166,9 @@ class _PackageSelection:
             selected_names = None
         if selected_names != self.names:
             self.names = selected_names
-            self.discard_results()
+            self.discard_cached_results()
 
-    def discard_results(self) -> None:
+    def discard_cached_results(self) -> None:
         """Forget the results of the functions that `cache_function` caches."""
         for cached_function in self._cached_functions:
             cached_function.cache_clear()
@@ -198,7 +205,7 @@ def list_installed_packages() -> tuple[PluginPackage, ...]:
     return (*_import_builtin_records(), *_load_external_packages()[0])
 
 
-def find_unused_package(group: str, name: str) -> str | None:
+def find_disabled_package(group: str, name: str) -> str | None:
     """Find the installed package that has a plug-in, if the settings leave the package out.
 
     Parameters
@@ -214,10 +221,10 @@ def find_unused_package(group: str, name: str) -> str | None:
     package
         Name of the package; None if no installed package has the plug-in, or the settings do not leave it out.
     """
-    return next((package.name for package in list_unused_packages() if name in vars(package)[group]), None)
+    return next((package.name for package in list_disabled_packages() if name in vars(package)[group]), None)
 
 
-def find_unused_plugin_error(group: str, name: str) -> UserError | None:
+def find_disabled_plugin_error(group: str, name: str) -> UserError | None:
     """Find the error of a plug-in whose package the settings leave out.
 
     Parameters
@@ -233,13 +240,13 @@ def find_unused_plugin_error(group: str, name: str) -> UserError | None:
     error
         Its message names the package; None if the settings do not leave it out.
     """
-    package = find_unused_package(group, name)
+    package = find_disabled_package(group, name)
     if package is None:
         return None
-    return build_unused_package_error(name, package)
+    return build_disabled_package_error(name, package)
 
 
-def build_unused_package_error(name: str, package: str) -> UserError:
+def build_disabled_package_error(name: str, package: str) -> UserError:
     """Build the error of something whose package the settings leave out.
 
     Parameters
@@ -261,7 +268,7 @@ def build_unused_package_error(name: str, package: str) -> UserError:
 
 
 @cache_until_selection
-def list_unused_packages() -> tuple[PluginPackage, ...]:
+def list_disabled_packages() -> tuple[PluginPackage, ...]:
     """Return the records of Hven's own packages that the settings leave out."""
     used_packages = _load_builtin_packages()
     return tuple(package for package in _import_builtin_records() if package not in used_packages)
@@ -284,7 +291,7 @@ def list_file_signatures(kind: str | None = None) -> tuple[FileSignature, ...]:
     return tuple(signature for signature in signatures if kind in {None, signature.kind})
 
 
-def find_file_pictures() -> FilePictures | None:
+def find_file_picture_addresses() -> FilePictureAddresses | None:
     """Find where a service has pictures of files.
 
     Returns
@@ -389,7 +396,7 @@ def iterate_package_objects(
         Each object, after its key in the field. An object without a key has the name of the package.
     """
     for package in list_plugin_packages() if packages is None else packages:
-        for name, place in package.list_object_places(field_name):
+        for name, place in package.list_object_references(field_name):
             try:
                 named_object = load_named_object(place, f"the plug-in package {package.name}")
             except UserError as error:
@@ -444,7 +451,7 @@ def _import_named_module(name: str, purpose: str) -> ModuleType:
         raise UserError(message, remedy="correct the package, or uninstall it") from error
 
 
-def explain_unused_key(key: str) -> UserError | None:
+def explain_ineffective_key(key: str) -> UserError | None:
     """Explain why a key of a descriptor has no effect: only some plug-in packages use it (`PluginPackage.used_keys`).
 
     Parameters
@@ -645,7 +652,7 @@ def load_plugin(group: str, name: str) -> ModuleType:
     plugin_names = list_plugins(group)
     if name not in plugin_names:
         message = f"there is no {group.removesuffix('s')} {name!r}"
-        unused_error = find_unused_plugin_error(group, name)
+        unused_error = find_disabled_plugin_error(group, name)
         if unused_error is not None:
             raise unused_error
         known_names = ", ".join(plugin_names) or "none; check that its package is installed"
@@ -787,7 +794,7 @@ def _find_named_object_faults(packages: Iterable[PluginPackage]) -> Iterator[Use
     """Load what the records of packages name as ``module:name``, and their extensions, and yield their faults."""
     for package in packages:
         where = f"the plug-in package {package.name}"
-        places = [place for name in OBJECT_FIELDS for _, place in package.list_object_places(name)]
+        places = [place for name in OBJECT_FIELDS for _, place in package.list_object_references(name)]
         if package.store_tables is not None:
             places.append(package.store_tables.definitions)
         for place in places:

@@ -20,7 +20,7 @@ from hven.model._links import (
     TemplateExpression,
     list_drawable_extensions,
     to_content_qualifier,
-    write_target_column,
+    write_target_column_reference,
 )
 from hven.model._localized_texts import LocalizedText, build_localized_text, translate_text
 from hven.model._path_roots import FileRoot, find_file_root
@@ -33,8 +33,8 @@ from hven.model._table_structure import (
     Column,
     ColumnGroup,
     ForeignKey,
-    FrameRef,
     PartitionScheme,
+    ReferenceFrame,
     Schema,
     Table,
     TableConstant,
@@ -93,11 +93,11 @@ __all__ = [
     "FileReaderSpec",
     "FileRoot",
     "ForeignKey",
-    "FrameRef",
     "LinkTemplate",
     "LocalizedText",
     "ParameterBins",
     "PartitionScheme",
+    "ReferenceFrame",
     "RowAccessPolicy",
     "Schema",
     "SeriesParameterSpec",
@@ -130,5 +130,5 @@ __all__ = [
     "table_to_json",
     "to_content_qualifier",
     "translate_text",
-    "write_target_column",
+    "write_target_column_reference",
 ]

@@ -329,7 +329,7 @@ def build_parameter_condition(table: Table, name: str, operator: str, value: str
     else:
         conditions = []
     if len(given_values) < len(clause.values):
-        column = translation.find_null_column(name.lower())
+        column = translation.find_column_for_null_test(name.lower())
         conditions.append(NullPredicate(_build_column_ref(column), negated=operator == "!="))
     if len(conditions) == 1:
         return conditions[0]
@@ -416,7 +416,7 @@ class _ConditionBuilder:
             return Disjunction((combined, *null_conditions))
         return combined
 
-    def find_null_column(self, name: str) -> Column:
+    def find_column_for_null_test(self, name: str) -> Column:
         """Return the column that has no value in rows without the parameter: the column, or the begin of the pair."""
         column = self.columns.get(name)
         if column is not None:
@@ -471,7 +471,7 @@ class _ConditionBuilder:
         if "*" in text and not word.is_literal:
             return self._build_pattern_condition(column, text)
         if name in LIST_COLUMNS:
-            return _build_function_test("IVO_HASHLIST_HAS", column_ref, Literal(text))
+            return _build_function_condition("IVO_HASHLIST_HAS", column_ref, Literal(text))
         if name in CASE_SENSITIVE_COLUMNS:
             return Comparison("=", column_ref, Literal(text))
         return Comparison("=", lower_case_column, Literal(text.lower()))
@@ -481,8 +481,8 @@ class _ConditionBuilder:
         if column.name.lower() in LIST_COLUMNS:
             opened_list = BinaryOperation("||", Literal("#"), _build_column_ref(column))
             wrapped_list = BinaryOperation("||", opened_list, Literal("#"))
-            return _build_function_test("IVO_NOCASEMATCH", wrapped_list, Literal(f"%#{pattern}#%"))
-        return _build_function_test("IVO_NOCASEMATCH", _build_column_ref(column), Literal(pattern))
+            return _build_function_condition("IVO_NOCASEMATCH", wrapped_list, Literal(f"%#{pattern}#%"))
+        return _build_function_condition("IVO_NOCASEMATCH", _build_column_ref(column), Literal(pattern))
 
     def _build_overlap_condition(
         self, name: str, first: Column, last: Column, word: ConditionValue, clause: ConditionClause
@@ -670,5 +670,5 @@ def _build_upper_bound(column: Column, high: IntervalEnd | None) -> list[Expr]:
     return [Comparison(operator, _build_column_ref(column), Literal(high.value))]
 
 
-def _build_function_test(function: str, *args: Expr) -> Expr:
+def _build_function_condition(function: str, *args: Expr) -> Expr:
     return Comparison("=", FunctionCall(function, args), Literal(1))

@@ -201,7 +201,7 @@ def _count_refused_query(request: QueryRequest, error: HvenError, past_state: Pa
     if past_state is not None and isinstance(error, BindError):
         current_state = request.site.get_published_state()
         current_names = current_state.get_catalogue(request.principal, request.policies).list_names()
-        _check_past_state_kept(request, past_state, current_names, error)
+        _check_tables_in_past_state(request, past_state, current_names, error)
 
 
 def _plan_sampled_query(
@@ -267,7 +267,7 @@ def _translate_storage_error(error: StorageError, relations: Mapping[str, Relati
     return error
 
 
-def _check_past_state_kept(
+def _check_tables_in_past_state(
     request: QueryRequest, past_state: PastPublishedState, current_names: Sequence[str], error: BindError
 ) -> None:
     """Raise an error for a table that the user may see now, but whose past state is not kept."""

@@ -169,7 +169,7 @@ def find_planned_query(
         None: the query must be planned, or its literals must be checked.
     """
     try:
-        pieces, literals = lexer.extract_literals(query)
+        pieces, literals = lexer.separate_literals_from_query(query)
     except ParseError:
         return None
     request = create_query_request(query, principal, site, policies)
@@ -190,7 +190,7 @@ def plan_query(request: QueryRequest) -> PlannedQuery:
     can_be_cached = not request.uploads and not request.order_independent
     if can_be_cached and isinstance(query, str):
         if len(query) <= MAX_CACHED_QUERY_CHARACTERS:
-            pieces, literals = lexer.extract_literals(query)
+            pieces, literals = lexer.separate_literals_from_query(query)
             shape_key = (request.published_state.version, request.access_key, pieces)
             token_count = len(pieces)
             if resolve_position is not None:
@@ -302,7 +302,9 @@ def _build_missing_planner_error(engine_names: set[str]) -> UserError:
         "the query joins tables of several engines ({engines}), but no plug-in package in use can plan such queries",
         ", ".join(sorted(engine_names)),
     )
-    package_name = next((package.name for package in plugins.list_unused_packages() if package.federated_planner), None)
+    package_name = next(
+        (package.name for package in plugins.list_disabled_packages() if package.federated_planner), None
+    )
     if package_name is None:
         remedy = "query each engine separately, or move the collections to one engine (`hven move`)"
     else:

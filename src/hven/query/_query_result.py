@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from hven.model.deadlines import Deadline
     from hven.model.params import Param, RequestParams
     from hven.model.settings import Settings
-    from hven.model.table import Column, ColumnGroup, FrameRef, Table, TableConstant
+    from hven.model.table import Column, ColumnGroup, ReferenceFrame, Table, TableConstant
     from hven.site.auth import AccessScope
     from hven.site.counters import ProcessCounters
 
@@ -424,7 +424,7 @@ class ColumnFramesAndGroups(NamedTuple):
 
     columns: tuple[Column, ...]
     tables: tuple[Table, ...]
-    frames: tuple[FrameRef, ...]
+    frames: tuple[ReferenceFrame, ...]
     groups: tuple[ColumnGroup, ...]
     enums: Mapping[str, Mapping[str, str]]
     params: tuple[tuple[Column, object], ...]
@@ -490,13 +490,13 @@ def _select_column_groups(
     return tuple(groups)
 
 
-def _select_coordinate_frames(tables: tuple[Table, ...], frame_ids: set[str]) -> tuple[FrameRef, ...]:
+def _select_coordinate_frames(tables: tuple[Table, ...], frame_ids: set[str]) -> tuple[ReferenceFrame, ...]:
     """Return the frames of the columns.
 
     If several frames have the same id, only what they agree on remains: of two bodies that are both called ``body``,
     that the frame is one of a body. Other frames that disagree are left out.
     """
-    frames_by_id: dict[str, FrameRef | None] = {}
+    frames_by_id: dict[str, ReferenceFrame | None] = {}
     for frame in (frame for table in tables for frame in table.frames if frame.id in frame_ids):
         agreed_frame = frames_by_id.get(frame.id, frame)
         if agreed_frame is not None and agreed_frame != frame:

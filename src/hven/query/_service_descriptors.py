@@ -19,7 +19,7 @@ from hven.model.table import (
     SITE_URL_EXPRESSION,
     ServiceDescriptor,
     ServiceParameter,
-    write_target_column,
+    write_target_column_reference,
 )
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def write_service_descriptors(bound_query: BoundQuery) -> tuple[str, ...]:
         references = {}
         for (source_number, name), field_id in ids_by_column.items():
             if source_number == number:
-                references[write_target_column(name)] = field_id
+                references[write_target_column_reference(name)] = field_id
         if id_reference is not None:
             descriptors_by_key.setdefault(table_name, _write_datalink_descriptor(table, id_reference))
             for service_name, link in _build_file_service_links(table, source).items():

@@ -160,12 +160,12 @@ class QueryQueue:
                 self._leaders[prerequisite] = turn
                 turn.led_prerequisite = prerequisite
             self._waiting_turns.append(turn)
-            if not self._is_next(turn) and not self._can_come_in_time(turn, QUEUE_TIMEOUT_SECONDS):
+            if not self._is_next_turn(turn) and not self._can_turn_come_in_time(turn, QUEUE_TIMEOUT_SECONDS):
                 self._raise_overloaded(turn)
             turn.wait_until = self._clock() + 2 * QUEUE_TIMEOUT_SECONDS
             turn.notify = notify
 
-    def take_free_turn(self, turn: QueryTurn) -> bool:
+    def take_turn_if_free(self, turn: QueryTurn) -> bool:
         """Take a turn at once if nothing computes and nobody waits; `end_turn` returns it.
 
         Parameters
@@ -256,7 +256,7 @@ class QueryQueue:
                 return True
             if turn in self._followers and not self._is_prerequisite_met(turn):
                 return False
-            if not self._is_next(turn):
+            if not self._is_next_turn(turn):
                 is_displaced = turn not in self._waiting_turns
                 if is_displaced or self._clock() >= (turn.wait_until or 0.0) or self._is_wait_hopeless(turn):
                     self._raise_overloaded(turn)
@@ -306,14 +306,14 @@ class QueryQueue:
         self._followers.pop(turn, None)
         if turn in self._waiting_turns:
             self._waiting_turns.remove(turn)
-            self._notify_next()
+            self._notify_next_turn()
 
-    def _notify_next(self) -> None:
+    def _notify_next_turn(self) -> None:
         """Wake the queries that resume, or else only the next one: waking all takes as long as a small query."""
         self._turn_freed.notify_all()
         if len(self._held_turns) >= self._slot_count:
             return
-        next_turn = self._find_next()
+        next_turn = self._find_next_turn()
         if next_turn is not None and next_turn.notify is not None:
             next_turn.notify()
 
@@ -330,11 +330,11 @@ class QueryQueue:
             del self._requesters[oldest_requester]
             self._last_turn_times.pop(oldest_requester, None)
 
-    def _is_next(self, turn: QueryTurn) -> bool:
+    def _is_next_turn(self, turn: QueryTurn) -> bool:
         """Return whether there is a free turn, and no other waiting query comes first."""
-        return turn in self._waiting_turns and self._find_next() is turn and self._make_slot_available()
+        return turn in self._waiting_turns and self._find_next_turn() is turn and self._make_slot_available()
 
-    def _find_next(self) -> QueryTurn | None:
+    def _find_next_turn(self) -> QueryTurn | None:
         """Return the next query; None while queries wait to resume."""
         if self._returning_count:
             return None
@@ -349,7 +349,7 @@ class QueryQueue:
 
         return min(candidates, key=get_rank, default=None)
 
-    def _can_come_in_time(self, turn: QueryTurn, remaining_seconds: float) -> bool:
+    def _can_turn_come_in_time(self, turn: QueryTurn, remaining_seconds: float) -> bool:
         """Return whether a turn will come in the time that is left.
 
         If the queue is full, the last query of the user with the most places is removed.
@@ -480,7 +480,7 @@ class QueryQueue:
                     self._turn_freed.wait(CANCEL_CHECK_INTERVAL_SECONDS)
             finally:
                 self._returning_count -= 1
-                self._notify_next()
+                self._notify_next_turn()
             if turn.is_suspended:  # false if the turn was ended in the meantime
                 turn.is_suspended = False
                 self._suspended_count -= 1
@@ -506,7 +506,7 @@ class QueryQueue:
             if turn.is_held:
                 self._release_turn(turn)
                 if self._waiting_turns or self._returning_count:
-                    self._notify_next()
+                    self._notify_next_turn()
             is_last = had_turn and not self._held_turns
         if turn.led_prerequisite is not None:
             self.release_dependent_turns(turn)

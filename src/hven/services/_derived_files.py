@@ -55,7 +55,7 @@ class DerivedFileStore:
             The file; None if it does not exist.
         """
         path = self._directory / name[:2] / name
-        if _mark_used(path):
+        if _mark_file_used(path):
             return path
         return None
 
@@ -75,12 +75,12 @@ class DerivedFileStore:
             The file.
         """
         path = self._directory / name[:2] / name
-        if _mark_used(path):
+        if _mark_file_used(path):
             return path
         with self._lock:
             write_lock = self._write_locks.setdefault(name, threading.Lock())
         with write_lock:
-            if _mark_used(path):
+            if _mark_file_used(path):
                 return path
             path.parent.mkdir(parents=True, exist_ok=True)
             unfinished_path = path.with_name(f".{secrets.token_hex(8)}")
@@ -128,7 +128,7 @@ class DerivedFileStore:
         return stored_files
 
 
-def _mark_used(path: Path) -> bool:
+def _mark_file_used(path: Path) -> bool:
     """Set a file's modification time to now; return False if it does not exist."""
     try:
         os.utime(path)

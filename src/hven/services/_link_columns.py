@@ -195,7 +195,7 @@ def convert_to_content_qualifiers(texts: ColumnValue) -> ColumnValue:
     return pa.array(qualifiers, pa.string()).take(encoded.indices)
 
 
-def resolve_old_paths(files: pa.Array, new_prefixes: Mapping[str, str]) -> pa.Array:
+def replace_old_addresses_with_paths(files: pa.Array, new_prefixes: Mapping[str, str]) -> pa.Array:
     """Replace old addresses of files by their paths, each distinct address once.
 
     Parameters

@@ -221,7 +221,7 @@ async def answer_with_result(
             metadata = replace(metadata, params=(*metadata.params, *constants), enums=all_enums)
         if descriptors:
             metadata = replace(metadata, descriptors_xml=(*metadata.descriptors_xml, *descriptors))
-        for write_link in _load_link_writers() if base_url else ():
+        for write_link in _load_result_link_writers() if base_url else ():
             if link := write_link(result.tables, base_url):
                 headers = {**headers, "link": ", ".join(filter(None, (headers.get("link"), link)))}
         result_format, options = format_options
@@ -233,7 +233,7 @@ async def answer_with_result(
 
 
 @plugins.cache_until_selection
-def _load_link_writers() -> list[Callable[[Sequence[Table], str], str]]:
+def _load_result_link_writers() -> list[Callable[[Sequence[Table], str], str]]:
     return [write_link for _, write_link in plugins.iterate_package_objects("result_links")]
 
 
@@ -360,7 +360,7 @@ async def _write_first_chunk_in_thread(request: Request, writer: _ResultWriter) 
     watcher = DisconnectWatcher(request, result)
     chunks = ResponseChunks(writer.iterate_chunks(), result)
     try:
-        first_chunk, is_complete = await _read_opening_in_time(chunks, turn_waiter)
+        first_chunk, is_complete = await _read_first_chunk_in_time(chunks, turn_waiter)
         second_chunk = None
         if not is_complete and len(first_chunk) < MIN_FIRST_CHUNK_BYTES:
             second_chunk = asyncio.ensure_future(call_in_thread(chunks.read_next))
@@ -382,7 +382,7 @@ async def _write_first_chunk_in_thread(request: Request, writer: _ResultWriter) 
     return _ResponseBeginning(first_chunk, chunks, watcher, second_chunk)
 
 
-async def _read_opening_in_time(chunks: ResponseChunks, turn_waiter: TurnWaiter) -> tuple[bytes, bool]:
+async def _read_first_chunk_in_time(chunks: ResponseChunks, turn_waiter: TurnWaiter) -> tuple[bytes, bool]:
     """Wait for the turn and the first rows until shortly after the time limit of the request.
 
     Then the client gets an error, whatever the engine still does.

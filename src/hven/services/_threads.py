@@ -114,7 +114,7 @@ async def hold_turn(query_queue: QueryQueue) -> AsyncIterator[None]:
     """
     turn = QueryTurn(current_requester.get()())
     try:
-        if not query_queue.take_free_turn(turn):
+        if not query_queue.take_turn_if_free(turn):
             await TurnWaiter(
                 partial(query_queue.request_turn, turn), partial(query_queue.take_turn_if_ready, turn)
             ).wait_for_turn()

@@ -204,12 +204,12 @@ def _write_param(param: Param) -> str:
     content = (
         f"<name>{escape_xml(param.name)}</name>{_write_text_element('description', param.description)}"
         f"{_write_text_element('unit', param.unit)}{_write_text_element('ucd', param.ucd)}"
-        f"<dataType>{get_simple_type_name(param.type)}</dataType>"
+        f"<dataType>{get_vodataservice_type_name(param.type)}</dataType>"
     )
     return f'<param use="{use}" std="true">{content}</param>'
 
 
-def get_simple_type_name(column_type: ColumnType) -> str:
+def get_vodataservice_type_name(column_type: ColumnType) -> str:
     """Return the name of a type in VODataService 1.1, section 3.3."""
     if column_type.is_string or column_type.is_timestamp:
         return "string"

@@ -74,7 +74,7 @@ def load_request_gates() -> list[type[RequestGate]]:
     return [gate for _, gate in plugins.iterate_package_objects("request_gates")]
 
 
-def check_gates(request: Request) -> None:
+def check_request_gates(request: Request) -> None:
     """Raise the error of the first gate that refuses a request.
 
     Parameters

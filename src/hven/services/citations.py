@@ -193,7 +193,7 @@ def collect_citation_metadata(
         issued = history[-1].at if history else ""
     withdrawal_reason = ""
     withdrawal_date = ""
-    citation = site.identifiers.find_citation(collection, release_label)
+    citation = site.identifiers.find_doi_record(collection, release_label)
     if citation is not None and citation.state == "withdrawn":
         withdrawal_reason = citation.reason or ""
         withdrawal_date = citation.changed[:10]

@@ -468,8 +468,8 @@ def open_original_file(
     row = found_files.get_row(path)
     collection = found_files.collection
     place = open_file_place(context, principal, collection, row)
-    state_key = remote_files.get_state_key(context, row)
-    companion_tags = check_companion_file_access(context, principal, collection, path, place)
+    state_key = remote_files.get_file_state_key(context, row)
+    companion_tags = check_companions_and_list_etags(context, principal, collection, path, place)
     etag = " ".join([state_key, *companion_tags])
     state_digest = hashlib.sha256(f"{READER_VERSION} {etag}".encode()).hexdigest()
     return OriginalFile(
@@ -483,7 +483,7 @@ def open_original_file(
     )
 
 
-def check_companion_file_access(
+def check_companions_and_list_etags(
     context: ServiceContext, principal: Principal, collection: str, path: str, file_place: Place
 ) -> list[str]:
     """Check that a reader may access the files that are read with a file: the data of a label, or the label of data.
@@ -528,7 +528,7 @@ def check_companion_file_access(
     for row in rows:
         if remote_files.find_remote_root(row) is None:
             find_file_path(context.site.settings, row)
-    return [remote_files.get_state_key(context, row) for row in rows]
+    return [remote_files.get_file_state_key(context, row) for row in rows]
 
 
 def find_successor_url(context: ServiceContext, url: str, release: Release, principal: Principal) -> str | None:

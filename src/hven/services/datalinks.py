@@ -33,7 +33,7 @@ from hven.services._link_columns import (
     fill_constant_template,
     format_template_values,
     parse_integers,
-    resolve_old_paths,
+    replace_old_addresses_with_paths,
     to_list,
     to_scalar,
 )
@@ -255,8 +255,8 @@ def _map_old_file_prefixes(site: Site, collection: str) -> dict[str, str]:
 
 def _group_links(links: Sequence[LinkTemplate]) -> list[list[LinkTemplate]]:
     """Group links by their query; the first group reads the table itself."""
-    sorted_links = sorted(links, key=_make_group_key)
-    groups = [list(group) for _, group in groupby(sorted_links, _make_group_key)]
+    sorted_links = sorted(links, key=_make_link_group_key)
+    groups = [list(group) for _, group in groupby(sorted_links, _make_link_group_key)]
     if not groups or groups[0][0].source is not None:
         groups.insert(0, [])
     return groups
@@ -428,7 +428,7 @@ def _build_service_link_rows(
                     own_file = own_files.get(identifier_index)
                     link_auth.append(None if own_file is None else own_file[1])
                 link_columns.update(link_auth=pa.array(link_auth, pa.string()), link_authorized=True)
-            link_columns["service_def"] = _describe_service_per_row(row_service, own_files, file_cache)
+            link_columns["service_def"] = _write_service_descriptor_per_row(row_service, own_files, file_cache)
         columns = [row_service.link_columns for row_service in group_services]
         row_count = len(group_services[0].identifier_indexes)
         service_batch = _concat_existing_link_rows(columns, row_count, group_services[0].is_visible)
@@ -437,7 +437,7 @@ def _build_service_link_rows(
     return service_batches
 
 
-def _describe_service_per_row(
+def _write_service_descriptor_per_row(
     row_service: _DeferredServiceLink, own_files: Mapping[int, tuple[str, str]], file_cache: dict[str, Any]
 ) -> pa.Array:
     """Describe a service for each row; null where its address or a constant parameter is not known."""
@@ -451,7 +451,7 @@ def _describe_service_per_row(
         return to_list(query_result.fill_template(template, is_address=is_address), row_count)
 
     addresses = fill_rows(service.address, is_address=True)
-    varying_positions = service.row_dependent_positions
+    varying_positions = service.row_dependent_input_positions
     input_texts = {
         position: list(map(fill_rows, _list_input_templates(service.inputs[position])))
         for position in varying_positions
@@ -556,7 +556,7 @@ def _fill_input(parameter: ServiceParameter, texts: Sequence[str | None]) -> Ser
     return ServiceParameter(param=parameter.param, value=value, low=low, high=high, example=example)
 
 
-def _make_group_key(link: LinkTemplate) -> tuple[str, str, str]:
+def _make_link_group_key(link: LinkTemplate) -> tuple[str, str, str]:
     return link.source or "", link.where or "", link.order or ""
 
 
@@ -869,7 +869,7 @@ def _build_link_columns(
     address: ColumnValue
     if link.is_file:
         collection, new_prefixes = file_location
-        paths = resolve_old_paths(query_result.fill_template_for_rows(link.address), new_prefixes)
+        paths = replace_old_addresses_with_paths(query_result.fill_template_for_rows(link.address), new_prefixes)
         prefix = f"{query_result.base_url}/collections/{quote(collection)}/files/"
         address = pc.binary_join_element_wise(prefix, format_template_values(paths, "", "/"), "")
     else:

@@ -23,7 +23,7 @@ from hven.services import _vosi as vosi
 from hven.services._responses import answer_with_body, answer_with_result
 from hven.services._vosi import Capability
 from hven.services.addresses import find_table, get_base_url, list_base_urls
-from hven.services.admission import ANSWER_CACHE_SCOPE_KEY, GATES_SCOPE_KEY, check_gates, repeat_or_build_answer
+from hven.services.admission import ANSWER_CACHE_SCOPE_KEY, GATES_SCOPE_KEY, check_request_gates, repeat_or_build_answer
 from hven.services.errors import PLAIN_TEXT_ERRORS, VOTABLE_ERRORS, ErrorResponder
 from hven.services.params import (
     STANDARD_IDS_BY_ENDPOINT,
@@ -399,7 +399,7 @@ class ServiceFace:
         for paths that it does not know. The context has the tables that the face serves.
     list_capabilities
         Lists its capabilities for registries, from the address of the site, and a collection with its public tables;
-        None: the site. The service over one table is described by `describe_capability`.
+        None: the site. The service over one table is described by `build_table_capability`.
     list_image_cutouts
         Lists the cut-outs that it makes of the images of rows: from the reader, a table, the identifiers of its rows,
         and a region as POS has it (None: the whole images). It yields the identifier of a row with values of the
@@ -491,7 +491,7 @@ class ServiceFace:
         """
         return base_url + self.path.replace("{table}", quote(table.qualified_name))
 
-    def describe_capability(
+    def build_table_capability(
         self, table: Table, base_url: str, settings: Settings, *, sample_place: tuple[float, float, float] | None = None
     ) -> Capability:
         """Describe the capability of the service over a table.
@@ -590,7 +590,7 @@ class ServiceFace:
         """List the descriptor of the service itself, for the answers that have it."""
         if not self.describes_itself or format_name != formats.DEFAULT_FORMAT:
             return []
-        return [describe_own_service(self, self.build_url(table, base_url))]
+        return [write_own_service_descriptor(self, self.build_url(table, base_url))]
 
     def _build_own_routes(self, context: ServiceContext) -> Iterator[Route]:
         query_cache = _QueryCache()
@@ -659,7 +659,7 @@ class ServiceFace:
         async def answer_capabilities(request: Request) -> Response:
             _, table = find_requested_table(request)
             base_url = get_base_url(request, context.site.settings)
-            table_capability = self.describe_capability(table, base_url, context.site.settings)
+            table_capability = self.build_table_capability(table, base_url, context.site.settings)
             vosi_capability = Capability(
                 standard_id="ivo://ivoa.net/std/VOSI#capabilities",
                 url=f"{self.build_url(table, base_url)}/capabilities",
@@ -679,7 +679,7 @@ class ServiceFace:
             yield create_route(f"{self.path}/capabilities", answer_capabilities)
 
 
-def describe_own_service(face: ServiceFace, url: str) -> str:
+def write_own_service_descriptor(face: ServiceFace, url: str) -> str:
     """Describe a service for its own answers.
 
     Parameters
@@ -745,7 +745,7 @@ def wrap_endpoint_with_error_responses(
         record_request_infos(request)
         try:
             if request.scope.get(GATES_SCOPE_KEY):
-                check_gates(request)
+                check_request_gates(request)
             if byte_limit:
                 params = await read_params(request, byte_limit)
                 if request.scope.get(ANSWER_CACHE_SCOPE_KEY) is not None:
@@ -863,8 +863,8 @@ __all__ = [
     "UsageExample",
     "create_query_route",
     "create_route",
-    "describe_own_service",
     "is_html_requested",
     "load_service_faces",
     "wrap_endpoint_with_error_responses",
+    "write_own_service_descriptor",
 ]

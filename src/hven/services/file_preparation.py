@@ -131,7 +131,7 @@ def _select_file_preparations(product_kinds: Sequence[str] | None) -> Mapping[st
         return preparations
     for product_kind in product_kinds:
         if product_kind not in preparations:
-            raise plugins.find_unused_plugin_error("file_preparations", product_kind) or UserError(
+            raise plugins.find_disabled_plugin_error("file_preparations", product_kind) or UserError(
                 format_message("no plug-in package makes {kind} of files", product_kind),
                 remedy=format_message("install a plug-in package that makes {kind}", product_kind),
             )

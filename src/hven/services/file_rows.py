@@ -98,14 +98,14 @@ def can_have_observation_columns(table: Table) -> bool:
     table
         Table as the reader sees it.
     """
-    return len(table.primary) == 1 and (table.observation is not None or _find_guessable_columns(table) is not None)
+    return len(table.primary) == 1 and (table.observation is not None or _find_name_and_file_columns(table) is not None)
 
 
 def _map_visible_columns(table: Table) -> dict[str, Column]:
     return {column.name.lower(): column for column in table.columns if not column.hidden}
 
 
-def _find_guessable_columns(table: Table) -> tuple[Column, Column] | None:
+def _find_name_and_file_columns(table: Table) -> tuple[Column, Column] | None:
     """Find the column with the names of observations, and the one with the addresses of files."""
     observation_column = _map_visible_columns(table).get(NAME)
     file_columns = list_file_link_columns(table)
@@ -119,7 +119,7 @@ def _guess_observation_columns(table: Table, published_table: PublishedTable) ->
 
     Rows are files of observations where names of observations repeat and addresses of files do not.
     """
-    columns = _find_guessable_columns(table)
+    columns = _find_name_and_file_columns(table)
     if columns is None:
         return ()
     observation_column, file_column = columns
@@ -155,7 +155,9 @@ def list_file_link_columns(table: Table) -> list[Column]:
         Empty if there are none.
     """
     return [
-        column for column in list_link_columns(table) if not column.link and classify_column(column, table) != "picture"
+        column
+        for column in list_link_columns(table)
+        if not column.link and classify_column_display(column, table) != "picture"
     ]
 
 
@@ -176,7 +178,7 @@ def list_link_columns(table: Table) -> list[Column]:
     return sorted(link_columns, key=lambda column: (_rank_link_column(column, table), column.rank))
 
 
-def classify_column(column: Column, table: Table) -> str:
+def classify_column_display(column: Column, table: Table) -> str:
     """Classify a column by how its values are shown.
 
     Parameters
@@ -210,7 +212,7 @@ def _is_link_column(column: Column, table: Table) -> bool:
         return is_address and None not in list_template_columns(column, table)
     if not column.type.is_string:
         return False
-    return column.name.lower() in ADDRESS_COLUMNS or classify_column(column, table) in {"link", "picture"}
+    return column.name.lower() in ADDRESS_COLUMNS or classify_column_display(column, table) in {"link", "picture"}
 
 
 def list_template_columns(column: Column, table: Table) -> list[str | None]:
@@ -238,6 +240,6 @@ def _rank_link_column(column: Column, table: Table) -> int:
         return len(ADDRESS_COLUMNS) + 2
     if name in ADDRESS_COLUMNS:
         return ADDRESS_COLUMNS.index(name)
-    if classify_column(column, table) == "picture":
+    if classify_column_display(column, table) == "picture":
         return len(ADDRESS_COLUMNS) + 1
     return len(ADDRESS_COLUMNS)

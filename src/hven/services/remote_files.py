@@ -441,7 +441,7 @@ def call_concurrently(call: Callable[[Item], Answer], items: Sequence[Item]) -> 
         return list(pool.map(call, items))
 
 
-def get_state_key(context: ServiceContext, row: dict[str, Any]) -> str:
+def get_file_state_key(context: ServiceContext, row: dict[str, Any]) -> str:
     """Return a key that identifies the current state of a file."""
     remote_state = request_file_state(context, row)
     if remote_state is None:

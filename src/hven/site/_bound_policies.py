@@ -128,7 +128,7 @@ class RowAccessRights:
         self._policy = table_policy
         self._query_rows = query_rows
 
-    def attach_to_table(self, table: Table) -> Table:
+    def bind_to_table(self, table: Table) -> Table:
         """Return the table with this policy bound.
 
         Columns that the policy hides may be null, and pages show in words which files a user may take.
@@ -397,12 +397,12 @@ class AccessPolicyBinder:
                 continue
             try:
                 facts = self._get_row_facts(table, published_table.relation, bound_facts)
-                rights = RowAccessRights(table, facts, self._build_row_query(table, published_table.relation))
+                rights = RowAccessRights(table, facts, self._create_row_query_runner(table, published_table.relation))
                 # the rows are queried now, while no user waits. If the engine is away, they are queried when a user
                 # comes, who then gets the error
                 with suppress(ServiceError):
                     rights.find_validity_period(EVERYBODY_PRINCIPAL)
-                table = rights.attach_to_table(table)
+                table = rights.bind_to_table(table)
             except HvenError as error:
                 problems.append(f"{name}: only the owner sees it, because its policy cannot be used: {error}")
                 table = table.copy_with(access="private", policy=None)
@@ -424,7 +424,7 @@ class AccessPolicyBinder:
         return bound_facts[key]
 
     def _build_row_facts(self, table: Table, snapshot: Snapshot) -> PolicyRowFacts:
-        query_rows = self._build_row_query(table, snapshot)
+        query_rows = self._create_row_query_runner(table, snapshot)
 
         def iterate_names(column: ColumnRef) -> Iterator[str]:
             for (text,) in query_rows(NAMES_QUERY, {EXPRESSION_PLACEHOLDER: column}):
@@ -441,7 +441,9 @@ class AccessPolicyBinder:
 
         return PolicyRowFacts(iterate_names, find_policy_instants)
 
-    def _build_row_query(self, table: Table, snapshot: Relation | None) -> Callable[..., Iterator[tuple[Any, ...]]]:
+    def _create_row_query_runner(
+        self, table: Table, snapshot: Relation | None
+    ) -> Callable[..., Iterator[tuple[Any, ...]]]:
         return partial(self._query_rows, table, snapshot)
 
     def _query_rows(

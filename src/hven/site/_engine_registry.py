@@ -170,7 +170,7 @@ class EngineRegistry:
         )
         return live_engine
 
-    def find_missing_file(self, snapshot: Snapshot) -> str | None:
+    def find_missing_or_resized_file(self, snapshot: Snapshot) -> str | None:
         """Check that the files of a snapshot are there, as far as its engine can tell at once.
 
         Parameters
@@ -186,7 +186,7 @@ class EngineRegistry:
         engine = self._open_engines.get(snapshot.engine)
         if engine is None:
             return None
-        return engine.find_missing_file(snapshot)
+        return engine.find_missing_or_resized_file(snapshot)
 
     def list_damaged_snapshots(self) -> Mapping[str, str]:
         """Return the paths of damaged snapshots, with the file that this process found missing or truncated."""

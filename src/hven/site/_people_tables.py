@@ -29,7 +29,7 @@ PEOPLE_COLUMNS = (ACCOUNT_COLUMN, *GROUP_COLUMNS, *ALIAS_COLUMNS)
 NO_NAMES: frozenset[str] = frozenset()
 
 
-class PeopleSite(Protocol):
+class SiteForPeopleTables(Protocol):
     """The part of a site that is needed here."""
 
     settings: Settings
@@ -42,7 +42,7 @@ class PeopleSite(Protocol):
         """Return the only object of a class, which the first call creates."""
 
 
-def find_groups_and_aliases(site: PeopleSite, account: str) -> tuple[frozenset[str], frozenset[str]]:
+def find_groups_and_aliases(site: SiteForPeopleTables, account: str) -> tuple[frozenset[str], frozenset[str]]:
     """Find an account in the tables of people, as they are published now.
 
     Parameters
@@ -61,7 +61,7 @@ def find_groups_and_aliases(site: PeopleSite, account: str) -> tuple[frozenset[s
     """
     people_index: _AccountAliasIndex = site.get_or_create(_AccountAliasIndex)
     if site.settings.people.tables:
-        return people_index.find_account(site, account)
+        return people_index.find_account_groups_and_aliases(site, account)
     return (NO_NAMES, NO_NAMES)
 
 
@@ -125,7 +125,9 @@ class _AccountAliasIndex:
         self._aliases: Mapping[str, set[str]] = {}
         self._groups: Mapping[str, set[str]] = {}
 
-    def find_account(self, site: PeopleSite, account: str) -> tuple[frozenset[str], frozenset[str]]:
+    def find_account_groups_and_aliases(
+        self, site: SiteForPeopleTables, account: str
+    ) -> tuple[frozenset[str], frozenset[str]]:
         """Return the groups and the other names of an account."""
         published = site.get_published_state().tables_by_name
         checked_tables = _iterate_usable_people_tables(site.settings.people.tables, published)
@@ -142,7 +144,7 @@ class _AccountAliasIndex:
 
 
 def _read_people(
-    site: PeopleSite, tables: Sequence[tuple[Table, Snapshot]]
+    site: SiteForPeopleTables, tables: Sequence[tuple[Table, Snapshot]]
 ) -> tuple[Mapping[str, set[str]], Mapping[str, set[str]]]:
     """Return the other names and the groups of each account name."""
     aliases: dict[str, set[str]] = defaultdict(set)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class PersistentIdentifiers(Protocol):
     """The DOIs of collections and releases."""
 
-    def find_citation(self, collection: str, label: str = "") -> DoiRecord | None:
+    def find_doi_record(self, collection: str, label: str = "") -> DoiRecord | None:
         """Return what is known of a collection or a release, or None.
 
         Parameters
@@ -32,7 +32,7 @@ class PersistentIdentifiers(Protocol):
 class _NoIdentifiers:
     """The DOIs of a site without a package that gives any."""
 
-    def find_citation(self, _collection: str, _label: str = "") -> DoiRecord | None:
+    def find_doi_record(self, _collection: str, _label: str = "") -> DoiRecord | None:
         """Return None."""
         return None
 

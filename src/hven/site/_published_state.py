@@ -201,7 +201,7 @@ class PublishedState:
         return frozenset(filter(None, site_urls))
 
     @cached_property
-    def has_member_tables(self) -> bool:
+    def has_members_only_tables(self) -> bool:
         """Whether there are tables that only members of a project see."""
         for published_table in self.tables_by_name.values():
             if "members" in {published_table.table.access, published_table.declared_access}:
@@ -225,9 +225,9 @@ class PublishedState:
         """
         if principal.name is None:
             return self._find_common_access_key(principal, policies)
-        return self._find_own_access(principal, policies)[0]
+        return self._find_own_tables_and_access_key(principal, policies)[0]
 
-    def _find_own_access(
+    def _find_own_tables_and_access_key(
         self, principal: Principal, policies: Sequence[AccessPolicy]
     ) -> tuple[str, tuple[PublishedTable, ...]]:
         """Return the access key of a user who may have own tables, and these tables."""
@@ -247,7 +247,7 @@ class PublishedState:
     def _find_common_access_key(self, principal: Principal, policies: Sequence[AccessPolicy]) -> str:
         # the usual case costs nothing
         has_default_policies = policies is DEFAULT_POLICIES and not self.policy_tables
-        if has_default_policies and not self.has_member_tables and principal.has_public_view:
+        if has_default_policies and not self.has_members_only_tables and principal.has_public_view:
             return "public"
         cached_key = self._access_keys.get((principal, id(policies)))
         if cached_key is None or (
@@ -329,7 +329,7 @@ class PublishedState:
         if principal.name is None:
             access_key = self._find_common_access_key(principal, policies)
         else:
-            access_key, own_tables = self._find_own_access(principal, policies)
+            access_key, own_tables = self._find_own_tables_and_access_key(principal, policies)
         # users who see other rows of the same tables have the same catalogue
         key = access_key.partition(ROW_FILTER_MARK)[0]
         if own_tables:
@@ -359,7 +359,7 @@ class PublishedState:
         for schema in self.schemas:
             schema_tables = [table for table in schema.tables if table.qualified_name in visible_tables]
             if schema_tables:
-                tables = tuple(_drop_invisible_keys(table, visible_tables) for table in schema_tables)
+                tables = tuple(_drop_invisible_foreign_keys(table, visible_tables) for table in schema_tables)
                 schemas.append(replace(schema, tables=tables))
         schemas += own_schemas
         tap_schema_schema, memory_relations = tap_schema.build_tap_schema(schemas)
@@ -441,7 +441,7 @@ def _compute_digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _drop_invisible_keys(table: Table, visible_tables: Mapping[str, Table]) -> Table:
+def _drop_invisible_foreign_keys(table: Table, visible_tables: Mapping[str, Table]) -> Table:
     table = visible_tables[table.qualified_name]
     keys = select_visible_foreign_keys(table.keys, visible_tables)
     if keys == table.keys:

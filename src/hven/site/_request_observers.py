@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from hven.model import plugins
-from hven.site._request_usage import discard_answers
+from hven.site._request_usage import replace_answers_with_facts
 
 if TYPE_CHECKING:
     from hven.site._request_usage import AnsweredRequest
@@ -96,7 +96,7 @@ class RequestObserverGroup:
         request
             The request.
         """
-        discard_answers(request.usage)
+        replace_answers_with_facts(request.usage)
         for observer in self._recorders:
             try:
                 observer.record_request(request)

@@ -101,7 +101,7 @@ class CountedAnswerFacts(NamedTuple):
     row_limit: int | None
 
 
-def discard_answers(usage: RequestUsage) -> None:
+def replace_answers_with_facts(usage: RequestUsage) -> None:
     """Replace the answers of a request by facts about them, which observers may keep."""
     if usage.answers:
         usage.answers = [

@@ -452,7 +452,7 @@ class Site(SingletonRegistry):
         records = (*self._published_records.values(), *self._served_records.values())
         snapshots_by_id = {record.id: record.snapshot for record in records}
         for snapshot in snapshots_by_id.values():
-            self.engines.find_missing_file(snapshot)
+            self.engines.find_missing_or_resized_file(snapshot)
         if self.engines.list_damaged_snapshots() != self._missing_files:
             self.refresh_published_state()
 

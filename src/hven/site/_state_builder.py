@@ -91,7 +91,7 @@ def build_published_state(
     for name, published_table in published.items():
         published[name] = replace(published_table, table=_with_members_access(published_table.table, open_projects))
     problems += (policies or AccessPolicyBinder()).bind_policies(published)
-    _apply_services(published)
+    _apply_descriptor_services(published)
     obscore_views, obscore_problems = obscore.build_obscore_views(published)
     for obscore_view in obscore_views.values():
         for name in obscore_view.members or ():
@@ -99,8 +99,8 @@ def build_published_state(
     published.update(obscore_views)
     problems += obscore_problems
     problems += _add_descriptor_views(published, resources, open_projects)
-    _apply_services(published)
-    schemas = _group_schemas(published, resources)
+    _apply_descriptor_services(published)
+    schemas = _group_tables_into_schemas(published, resources)
     # the version is the same in every process: nothing here may depend on the order of a set
     descriptor_hashes = sorted((name, sorted(resource.hashes.items())) for name, resource in resources.items())
     table_states = []
@@ -238,7 +238,7 @@ def _build_release_table(
     return replace(published_table, table=table, release=release)
 
 
-def _apply_services(published: dict[str, PublishedTable]) -> None:
+def _apply_descriptor_services(published: dict[str, PublishedTable]) -> None:
     """Set the services of each table to those in its collection's descriptor."""
     for name, published_table in published.items():
         resource = published_table.resource
@@ -252,7 +252,7 @@ def _apply_services(published: dict[str, PublishedTable]) -> None:
         published[name] = replace(published_table, table=table)
 
 
-def _group_schemas(
+def _group_tables_into_schemas(
     published: Mapping[str, PublishedTable], resources: Mapping[str, CollectionSpec]
 ) -> tuple[Schema, ...]:
     """Group the tables by schema: schemas by name, tables in the order of the descriptor."""
@@ -354,7 +354,7 @@ def _has_served_tables(resource: CollectionSpec, published: Mapping[str, Publish
 def _build_view(
     spec: TableSpec, resource: CollectionSpec, published: Mapping[str, PublishedTable], open_projects: Collection[str]
 ) -> PublishedTable:
-    catalogue = Catalogue(access_key="", schemas=_group_schemas(published, {}))
+    catalogue = Catalogue(access_key="", schemas=_group_tables_into_schemas(published, {}))
     query = adql.parse_query(spec.table.view or "")
     bound = adql.bind_query(query, catalogue)
     described_columns = {column.name.lower(): column for column in (*spec.table.columns, *spec.declared_columns)}
@@ -363,7 +363,7 @@ def _build_view(
     ]
     # the binder returns only the stored tables; a view between may be private, too
     read_names = {table.qualified_name for table in bound.tables}
-    for view_name in _list_read_views(query, catalogue):
+    for view_name in _list_views_of_query(query, catalogue):
         read_names |= {view_name, *published[view_name].read_tables}
     read_tables = tuple(sorted(read_names))
     declared_access = _with_members_access(spec.table, open_projects).access
@@ -394,7 +394,7 @@ def _with_view_column_metadata(column: Column, described_column: Column | None) 
     return column.copy_with(**changes)
 
 
-def _list_read_views(query: Query, catalogue: Catalogue) -> set[str]:
+def _list_views_of_query(query: Query, catalogue: Catalogue) -> set[str]:
     """List the views that a query names, without its own common tables."""
     cte_names = {node.name.name.lower() for node in walk_tree(query) if isinstance(node, CommonTableExpression)}
     view_names = set()

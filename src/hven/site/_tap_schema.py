@@ -28,11 +28,11 @@ def load_tap_schema_definition() -> Schema:
     Its descriptions may contain any character.
     """
     resource = load_standard_descriptor(TAP_SCHEMA_NAME.lower())
-    tables = tuple(_adapt_table(spec.table) for spec in resource.tables)
+    tables = tuple(_adapt_to_tap_schema(spec.table) for spec in resource.tables)
     return Schema(name=TAP_SCHEMA_NAME, tables=tables, description=resource.description)
 
 
-def _adapt_table(table: Table) -> Table:
+def _adapt_to_tap_schema(table: Table) -> Table:
     keys = []
     for key in table.keys:
         target_name = key.target.rpartition(".")[2]
@@ -69,11 +69,11 @@ def build_tap_schema(schemas: Sequence[Schema]) -> tuple[Schema, dict[str, Memor
         qualified name.
     """
     own_schema = load_tap_schema_definition()
-    rows = _build_rows([*schemas, own_schema])
+    rows = _build_tap_schema_rows([*schemas, own_schema])
     tables = tuple(_with_unicode_columns(table, rows[table.name]) for table in own_schema.tables)
     if tables != own_schema.tables:
         own_schema = replace(own_schema, tables=tables)
-        rows = _build_rows([*schemas, own_schema])
+        rows = _build_tap_schema_rows([*schemas, own_schema])
     memory_relations: dict[str, MemoryRelation] = {}
     for table in own_schema.tables:
         arrow_table = _to_arrow_table(table, rows[table.name])
@@ -81,7 +81,7 @@ def build_tap_schema(schemas: Sequence[Schema]) -> tuple[Schema, dict[str, Memor
     return own_schema, memory_relations
 
 
-def _build_rows(schemas: Iterable[Schema]) -> dict[str, list[tuple[Any, ...]]]:
+def _build_tap_schema_rows(schemas: Iterable[Schema]) -> dict[str, list[tuple[Any, ...]]]:
     rows_by_table: dict[str, list[tuple[Any, ...]]] = {table.name: [] for table in load_tap_schema_definition().tables}
     for schema_number, schema in enumerate(schemas, 1):
         schema_name = quote_adql_name(schema.name)

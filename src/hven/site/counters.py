@@ -193,7 +193,7 @@ class ProcessCounters:
             row[_ROW_COUNT_OFFSET] += row_count
             row[_QUERY_SECONDS_OFFSET] += duration_seconds
             if error_kind is not None:
-                row[_get_error_position(error_kind)] += 1.0
+                row[_get_error_counter_position(error_kind)] += 1.0
 
     def count_refused_query(self, error_kind: str) -> None:
         """Count a query that was refused before it ran.
@@ -205,7 +205,7 @@ class ProcessCounters:
         """
         with self._lock:
             self._row[_QUERY_COUNT_OFFSET] += 1.0
-            self._row[_get_error_position(error_kind)] += 1.0
+            self._row[_get_error_counter_position(error_kind)] += 1.0
 
     def count_event(self, counter_name: str) -> None:
         """Count an event of a plug-in package.
@@ -216,11 +216,11 @@ class ProcessCounters:
             Name of a counter in `hven.model.plugins.PluginPackage.counters`.
         """
         with self._lock:
-            self._row[_find_event_positions()[counter_name]] += 1.0
+            self._row[_map_event_counter_positions()[counter_name]] += 1.0
 
     # --- sums ------------------------------------------------------------------------------------------------
 
-    def sum_processes(self) -> ServerCounterTotals:
+    def sum_process_counters(self) -> ServerCounterTotals:
         """Add up what all processes have counted.
 
         Returns
@@ -261,7 +261,7 @@ class ProcessCounters:
             time_histograms=time_histograms,
             seconds_by_service=seconds_by_service,
             bytes_by_service=bytes_by_service,
-            event_counts={name: int(total[position]) for name, position in _find_event_positions().items()},
+            event_counts={name: int(total[position]) for name, position in _map_event_counter_positions().items()},
         )
 
     def summarize(self) -> dict[str, object]:
@@ -272,7 +272,7 @@ class ProcessCounters:
         summary
             By name; times in seconds.
         """
-        totals = self.sum_processes()
+        totals = self.sum_process_counters()
         return {
             "running": totals.running_queries,
             "queries": totals.query_count,
@@ -283,12 +283,12 @@ class ProcessCounters:
         }
 
 
-def _get_error_position(error_kind: str) -> int:
+def _get_error_counter_position(error_kind: str) -> int:
     return _ERRORS_OFFSET + _ERROR_KIND_NUMBERS.get(error_kind, len(ERROR_KINDS) - 1)
 
 
 @cache
-def _find_event_positions() -> Mapping[str, int]:
+def _map_event_counter_positions() -> Mapping[str, int]:
     """Return the positions of the counters of all packages: the same in each process, whatever the settings select."""
     packages = plugins.list_installed_packages()
     names = sorted(name for package in packages for name in package.counters)[:MAX_PACKAGE_COUNTERS]

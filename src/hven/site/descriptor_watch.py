@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hven import descriptor
-from hven.descriptor import PARSED_SUFFIXES, DescriptorFileReader, DescriptorFileState
+from hven.descriptor import PARSED_SUFFIXES, DescriptorFileContent, DescriptorFileReader
 from hven.model.errors import HvenError
 from hven.site.store._descriptors import StoredDescriptor
 
@@ -142,7 +142,7 @@ class DescriptorWatcher:
             watched_files: tuple[Path, ...] = (path,)
             if old_state is not None and path in old_state.files:
                 watched_files = old_state.files
-            if old_state is not None and old_state.stamp == compute_stamp(watched_files):
+            if old_state is not None and old_state.stamp == compute_file_stamp(watched_files):
                 continue
             self.states_by_collection[name] = self._read_descriptor(name, path, old_state)
             changed = True
@@ -170,7 +170,9 @@ class DescriptorWatcher:
                 return
             self.unsaved.discard(name)
 
-    def _load_last_good(self, collection: str, path: Path) -> tuple[CollectionSpec, str, tuple[str, ...]] | None:
+    def _load_last_good_descriptor(
+        self, collection: str, path: Path
+    ) -> tuple[CollectionSpec, str, tuple[str, ...]] | None:
         """Load the last good descriptor from the store, with the time of its first reading and its restrictions."""
         if self.stored_descriptors is None:
             return None
@@ -191,7 +193,7 @@ class DescriptorWatcher:
         old_parts = () if old_state is None else old_state.files[1:]
         watched_files = (path, *old_parts)
         # the stamps are taken before reading: the next call notices a change in the meantime
-        stamps_by_file = dict(zip(watched_files, compute_stamp(watched_files), strict=True))
+        stamps_by_file = dict(zip(watched_files, compute_file_stamp(watched_files), strict=True))
         try:
             resource = descriptor.load_descriptor(path, self.settings)
         except HvenError as error:
@@ -199,9 +201,9 @@ class DescriptorWatcher:
         except Exception as error:  # noqa: BLE001  (our bug over one descriptor must not stop all the others)
             problem = f"{path}: Hven failed to read it ({type(error).__name__}: {error}); report this as a bug in Hven"
         else:
-            watched_files = (path, *(file for file in list_descriptor_parts(resource, path) if file != path))
+            watched_files = (path, *(file for file in list_files_of_descriptor(resource, path) if file != path))
             new_files = tuple(file for file in watched_files if file not in stamps_by_file)
-            stamps_by_file.update(zip(new_files, compute_stamp(new_files), strict=True))
+            stamps_by_file.update(zip(new_files, compute_file_stamp(new_files), strict=True))
             stamp: Stamp = ()
             if not new_files or is_descriptor_unchanged(resource):
                 stamp = tuple(stamps_by_file[file] for file in watched_files)
@@ -219,7 +221,7 @@ class DescriptorWatcher:
             last_resource, good_since = old_state.resource, old_state.good_since
             last_restrictions = old_state.restrictions
         if last_resource is None:
-            last_good = self._load_last_good(collection, path)
+            last_good = self._load_last_good_descriptor(collection, path)
             if last_good is not None:
                 last_resource, good_since, last_restrictions = last_good
         text = _read_text(path)
@@ -284,7 +286,7 @@ def find_descriptor_files(settings: Settings) -> dict[str, Path]:
     return descriptor_files
 
 
-def list_descriptor_parts(resource: CollectionSpec, path: Path) -> list[Path]:
+def list_files_of_descriptor(resource: CollectionSpec, path: Path) -> list[Path]:
     """List the files from which a descriptor was read: itself, its includes, its functions.
 
     Parameters
@@ -320,7 +322,7 @@ def is_descriptor_unchanged(resource: CollectionSpec) -> bool:
     return True
 
 
-def compute_stamp(paths: tuple[Path, ...]) -> Stamp:
+def compute_file_stamp(paths: tuple[Path, ...]) -> Stamp:
     """Return a stamp of the present state of files, without reading them.
 
     Parameters
@@ -383,16 +385,16 @@ def _build_stored_file_contents(
     stored_descriptor: StoredDescriptor, path: Path, settings: Settings
 ) -> DescriptorFileReader:
     """Return the files of a stored descriptor, which replace those that are on the disk now."""
-    states: dict[Path, DescriptorFileState] = {}
+    states: dict[Path, DescriptorFileContent] = {}
     for name, sha256 in stored_descriptor.files.items():
         data = None
         if name in stored_descriptor.texts:
             data = _encode_text(stored_descriptor.texts[name])
-        states[Path(os.path.normpath(path.parent / name))] = DescriptorFileState(sha256, data)
+        states[Path(os.path.normpath(path.parent / name))] = DescriptorFileContent(sha256, data)
     standards_directory = settings.directory / "standards"
     for name, text in stored_descriptor.standards.items():
         data = _encode_text(text)
-        states[standards_directory / name] = DescriptorFileState(hashlib.sha256(data).hexdigest(), data)
+        states[standards_directory / name] = DescriptorFileContent(hashlib.sha256(data).hexdigest(), data)
     return DescriptorFileReader(states)
 
 

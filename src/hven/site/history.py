@@ -183,7 +183,7 @@ def build_past_state(
     later_tables: dict[str, str] = {}
     for table in current_pointers:
         if table not in records and table.lower() not in missing_tables:
-            first_publication = _find_first_publication(store, table, version_key)
+            first_publication = _find_first_publication_time(store, table, version_key)
             if first_publication is not None:
                 later_tables[table.lower()] = first_publication
     return PastPublishedState(
@@ -211,7 +211,7 @@ def _list_later_events(store: StateStore, collection: str, version_key: str) -> 
     return [event for event in reversed(store.list_publication_events(collection)) if event.at > version_key]
 
 
-def _find_first_publication(store: StateStore, table: str, version_key: str) -> str | None:
+def _find_first_publication_time(store: StateStore, table: str, version_key: str) -> str | None:
     """Return when a table was first published after a moment."""
     for event in _list_later_events(store, table.partition(".")[0], version_key):
         if table in event.state:

@@ -55,7 +55,7 @@ def find_state_faults(settings: Settings, *, host: str | None = None, port: int 
     return [
         *_find_absent_packages(tables_by_package),
         *_find_absent_engines(records),
-        *_find_outdated_addresses(records, settings, host=host, port=port),
+        *_find_outdated_site_addresses(records, settings, host=host, port=port),
     ]
 
 
@@ -85,7 +85,7 @@ def _find_absent_engines(records: Mapping[str, SnapshotRecord]) -> list[Fault]:
         examples = ", ".join(tables[:MAX_NAMED_TABLES])
         if len(tables) > MAX_NAMED_TABLES:
             examples += f" and {len(tables) - MAX_NAMED_TABLES} others"
-        unused_error = plugins.find_unused_plugin_error("engines", name)
+        unused_error = plugins.find_disabled_plugin_error("engines", name)
         reason = f"there is no engine {name!r}"
         remedy = "install the plug-in package of this engine, or ingest the collections with another engine"
         if unused_error is not None:
@@ -96,7 +96,7 @@ def _find_absent_engines(records: Mapping[str, SnapshotRecord]) -> list[Fault]:
     return faults
 
 
-def _find_outdated_addresses(
+def _find_outdated_site_addresses(
     records: Mapping[str, SnapshotRecord], settings: Settings, *, host: str | None, port: int | None
 ) -> list[Fault]:
     current_url = replace(settings, host=host or settings.host, port=port or settings.port).site_url

@@ -316,7 +316,7 @@ class SourceQueryRunner(Protocol):
         """
 
 
-class RecordOpener(Protocol):
+class PackageStoreOpener(Protocol):
     """Opens the records that a plug-in package keeps in the system state."""
 
     def __call__(self, factory: Callable[[Any], T]) -> T:
@@ -414,7 +414,7 @@ class SourceContext:
     allowed_roots: Sequence[Path] = ()
     cache_directory: Path | None = None
     table_name: str = ""
-    open_records: RecordOpener | None = None
+    open_records: PackageStoreOpener | None = None
     pending_writes: Sequence[object] = ()
     run_name: str = ""
     on_progress: Callable[[int, int], None] | None = None
@@ -844,7 +844,7 @@ class TimeSamplesSource(Protocol):
 
 
 @runtime_checkable
-class FeatureSource(Protocol):
+class GeoFeatureSource(Protocol):
     """A source of features, whose geometries and properties stay columns of their own in a table of a standard."""
 
     def list_derived_utypes(self) -> frozenset[str]:
@@ -856,7 +856,7 @@ class FeatureSource(Protocol):
             Utypes of columns of the source.
         """
 
-    def propose_access(self, table_name: str) -> dict[str, tuple[str, str, str]]:
+    def propose_file_access_columns(self, table_name: str) -> dict[str, tuple[str, str, str]]:
         """Propose how `hven new` fills the columns of a standard that lead to the file of a row: the row itself.
 
         Parameters
@@ -969,9 +969,9 @@ __all__ = [
     "ChangeFeedSource",
     "ContextRebindableSource",
     "DoubtfulTypesSource",
-    "FeatureSource",
     "FileKindSignature",
     "FileListSource",
+    "GeoFeatureSource",
     "GuessedOptionsSource",
     "IncrementalSource",
     "InputVersion",

@@ -381,7 +381,7 @@ class DelimitedTextSource(TextFileSource):
         target_type = self.context.target_types.get(name)
         if target_type is None:
             return guessed_type
-        return _choose_type(guessed_type, target_type)
+        return _choose_type_to_read(guessed_type, target_type)
 
     def _collect_declared_types(self, dialect: TextDialect) -> dict[str, pa.DataType]:
         """Collect the types that the options declare, or else the header."""
@@ -391,7 +391,7 @@ class DelimitedTextSource(TextFileSource):
             header_types = {name: column.type for name, column in dialect.columns_by_name.items()}
         for name, declared in header_types.items():
             target_type = self.context.target_types.get(name, declared.arrow)
-            result[name] = _choose_type(declared.arrow, target_type)
+            result[name] = _choose_type_to_read(declared.arrow, target_type)
         for name, word in self.options.types.items():
             if name not in dialect.names:
                 resolve_column_names([name], dialect.names, self.files[0].name)
@@ -433,7 +433,7 @@ def _sample_quoted_records(data: bytes, dialect: TextDialect, quote: str) -> lis
     return rows
 
 
-def _choose_type(guessed_type: pa.DataType, target_type: pa.DataType) -> pa.DataType:
+def _choose_type_to_read(guessed_type: pa.DataType, target_type: pa.DataType) -> pa.DataType:
     """Choose the type to read, given what the text looks like and what the target column has."""
     if not is_parsable_cell_type(target_type):
         if guessed_type != pa.string() or not pa.types.is_list(target_type):

@@ -48,7 +48,7 @@ def find_file_kind_by_name(file: str) -> str | None:
     return next((name for name, signature in _iterate_file_signatures(kinds) if ending in signature.extensions), None)
 
 
-def find_unused_package_of_file(file: str) -> str | None:
+def find_disabled_package_of_file(file: str) -> str | None:
     """Find the plug-in package that reads files of such names, if the settings leave it out.
 
     Parameters
@@ -62,7 +62,7 @@ def find_unused_package_of_file(file: str) -> str | None:
         Name of the package; None: no package that is left out reads them.
     """
     ending = _find_extension(file)
-    for package in plugins.list_unused_packages():
+    for package in plugins.list_disabled_packages():
         if any(ending in signature.extensions for signature in package.files):
             return package.name
     return None
@@ -211,7 +211,7 @@ def iterate_database_signatures() -> Iterator[tuple[str, DatabaseSignature]]:
     return _iterate_signatures(plugins.list_plugins("sources"), "DATABASE")
 
 
-def find_file_option(source_kind: str) -> str:
+def find_file_option_name(source_kind: str) -> str:
     """Find the option that names the files of a kind.
 
     Parameters
@@ -280,12 +280,12 @@ __all__ = [
     "detect_file_kind",
     "find_catalogue_signature",
     "find_database_signature",
+    "find_disabled_package_of_file",
     "find_file_kind_by_content",
     "find_file_kind_by_name",
-    "find_file_option",
+    "find_file_option_name",
     "find_service_kind_by_url",
     "find_service_signature",
-    "find_unused_package_of_file",
     "iterate_catalogue_signatures",
     "iterate_database_signatures",
     "recognize_binary_format",

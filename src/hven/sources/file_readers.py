@@ -157,7 +157,7 @@ class _ReaderClient:
         if deadline is not None:
             timeout_seconds = min(timeout_seconds, max(deadline.remaining_seconds, 0.1))
         end_time = time.monotonic() + timeout_seconds
-        pool = _find_pool(self.spec)
+        pool = _get_or_create_reader_pool(self.spec)
         process = pool.acquire_process(absolute_path, end_time)
         try:
             table = process.request_table(request, row_count, end_time)
@@ -213,7 +213,7 @@ class _ReaderProcess:
     @property
     def is_alive(self) -> bool:
         """Whether the process runs, and has written nothing without a request."""
-        return self._supervisor.poll() is None and not _wait_until_ready(self._answer_pipe, 0.0)
+        return self._supervisor.poll() is None and not _wait_until_pipe_ready(self._answer_pipe, 0.0)
 
     def request_table(self, request: Mapping[str, Any], row_limit: int, end_time: float) -> pa.Table:
         """Send a request, and read the answer; raise `_ReaderError` if there is none."""
@@ -222,7 +222,7 @@ class _ReaderProcess:
             os.truncate(self._stderr_path, 0)
         line = json.dumps(request).encode() + b"\n"
         while line:
-            if not _wait_until_ready(self._request_pipe, end_time, select.POLLOUT):
+            if not _wait_until_pipe_ready(self._request_pipe, end_time, select.POLLOUT):
                 raise self._build_error("the program does not read the requests that Hven sends", end_time)
             line = line[os.write(self._request_pipe, line) :]
         stream = _LimitedPipe(self._answer_pipe, end_time)
@@ -307,7 +307,7 @@ class _LimitedPipe:
         self._remaining_bytes -= size
         data = bytearray()
         while len(data) < size:
-            if not _wait_until_ready(self._descriptor, self._end_time):
+            if not _wait_until_pipe_ready(self._descriptor, self._end_time):
                 raise _ReaderError("the response of the program is incomplete")
             chunk = os.read(self._descriptor, size - len(data))
             if not chunk:
@@ -323,7 +323,7 @@ class _LimitedPipe:
         self.closed = True
 
 
-def _wait_until_ready(file: int, end_time: float, poll_events: int = select.POLLIN) -> bool:
+def _wait_until_pipe_ready(file: int, end_time: float, poll_events: int = select.POLLIN) -> bool:
     """Wait until a pipe can be read or written; `select` would only know the first 1024 files of a process."""
     poll = select.poll()
     poll.register(file, poll_events)
@@ -386,10 +386,10 @@ class _ReaderPool:
             else:
                 process.idle_since = time.monotonic()
                 self._idle_processes.append(process)
-                self._schedule_pruning()
+                self._schedule_idle_process_stop()
             self._condition.notify()
 
-    def _schedule_pruning(self) -> None:
+    def _schedule_idle_process_stop(self) -> None:
         """Schedule the end of processes that stay idle."""
         if not self._is_watched and self._idle_processes:
             self._is_watched = True
@@ -406,7 +406,7 @@ class _ReaderPool:
             self._idle_processes = [process for process in self._idle_processes if process not in idle_processes]
             self._count -= len(idle_processes)
             self._is_watched = False
-            self._schedule_pruning()
+            self._schedule_idle_process_stop()
         for process in idle_processes:
             process.stop_process()
 
@@ -415,7 +415,7 @@ _pools_by_spec: dict[tuple[int, _ReaderSpec], _ReaderPool] = {}
 _pools_lock = threading.Lock()
 
 
-def _find_pool(spec: _ReaderSpec) -> _ReaderPool:
+def _get_or_create_reader_pool(spec: _ReaderSpec) -> _ReaderPool:
     with _pools_lock:
         key = (os.getpid(), spec)  # a forked process has its own pools
         if key not in _pools_by_spec:

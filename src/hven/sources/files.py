@@ -146,7 +146,7 @@ def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (th
     if root.scheme is None and options.adql is None and options.checksums is not False:
         directory = context.directory / Path(options.root).expanduser()
         return DirectoryFileSource(options, replace(context, directory=directory))
-    return NamedFileSource(options, root, context)
+    return ListedOrQueriedFileSource(options, root, context)
 
 
 class DirectoryFileSource(FilesAsRowsSource):
@@ -205,7 +205,7 @@ class DirectoryFileSource(FilesAsRowsSource):
         return _build_file_row(self.options, path, fact, file.sha256, None)
 
 
-class NamedFileSource:
+class ListedOrQueriedFileSource:
     """One row for each file that a query names, or a directory or a server lists.
 
     Files are read, or requested, only for their checksum.
@@ -266,7 +266,7 @@ class NamedFileSource:
         if self.options.adql is not None:
             files = self._query_files()
         else:
-            files = self._list_matching()
+            files = self._list_matching_files()
         for path, fact, checksum in files:
             problem = find_path_problem(path)
             if problem is not None:
@@ -282,7 +282,7 @@ class NamedFileSource:
                 full_path = f"{self._root.path_prefix}/{path}"
             yield _build_file_row(self.options, full_path, fact, checksum, direct)
 
-    def _list_matching(self) -> Iterator[tuple[str, RemoteFileFacts, str | None]]:
+    def _list_matching_files(self) -> Iterator[tuple[str, RemoteFileFacts, str | None]]:
         try:
             store: DirectoryStore | RemoteStore
             if self._root.scheme is None:
@@ -315,7 +315,7 @@ class NamedFileSource:
                     checksum = checksum_text.lower()
                 if find_path_problem(path) is None:
                     try:
-                        fact, checksum = self._inspect_file(path, fact, checksum)
+                        fact, checksum = self._read_file_facts_and_checksum(path, fact, checksum)
                     except (OSError, UpstreamError) as error:
                         if isinstance(error, UpstreamTimeoutError):
                             message = f"{self._root.address}/{path}: {error.message}"
@@ -326,7 +326,7 @@ class NamedFileSource:
         if missing_count and self._context.on_notice is not None:
             self._context.on_notice(f"{missing_count:,} files that the rows name are missing, so they are not listed")
 
-    def _inspect_file(
+    def _read_file_facts_and_checksum(
         self, path: str, fact: RemoteFileFacts, checksum: str | None
     ) -> tuple[RemoteFileFacts, str | None]:
         """Read the facts of a file on disk; of a remote file only if its checksum is wanted."""

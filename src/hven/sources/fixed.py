@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 TRAITS = SourceKindTraits(reads_local_files=True)
 
 
-def _wrap_bytes(value: object) -> object:
+def _wrap_byte_range(value: object) -> object:
     if isinstance(value, (str, int)):
         return {"bytes": str(value)}
     return value
@@ -60,7 +60,7 @@ class Options(FileOptions):
         str,
         Annotated[
             FixedWidthColumnOptions,
-            BeforeValidator(_wrap_bytes, json_schema_input_type=FixedWidthColumnOptions | str | int),
+            BeforeValidator(_wrap_byte_range, json_schema_input_type=FixedWidthColumnOptions | str | int),
         ],
     ] = Field(
         default_factory=dict,
@@ -97,7 +97,7 @@ class Options(FileOptions):
     )
 
     @model_validator(mode="after")
-    def _check_description(self) -> Options:
+    def _check_fields_or_readme(self) -> Options:
         if bool(self.fields) == (self.readme is not None):
             raise ValueError("give either `fields` or `readme`")
         return self

@@ -327,7 +327,7 @@ def send_request_once(
             allow_private=allow_private,
             headers=headers,
             content=content,
-            data=_group_form(form_fields),
+            data=_group_form_values(form_fields),
             files=file_parts or None,
         )
         stack.callback(response.close)
@@ -438,7 +438,7 @@ def stream_answer(
     """
     body: dict[str, Any] = {"content": content}
     if content is None:
-        body = {"data": _group_form(form_fields)}
+        body = {"data": _group_form_values(form_fields)}
     first = split_address(url)
     start = url
     if on_sent is None:
@@ -736,7 +736,7 @@ def is_timeout(error: BaseException) -> bool:
     return isinstance(error.__cause__, httpx.TimeoutException)
 
 
-def _group_form(form_fields: Sequence[tuple[str, str]]) -> dict[str, list[str]] | None:
+def _group_form_values(form_fields: Sequence[tuple[str, str]]) -> dict[str, list[str]] | None:
     """Group the parameters of a form as httpx takes them; None: there are none."""
     values_by_name: dict[str, list[str]] = {}
     for name, value in form_fields:

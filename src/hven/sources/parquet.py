@@ -156,7 +156,7 @@ class ParquetSource(FileByFileSource):
                     )
                     self.context.report_deviation(deviation)
 
-    def _choose_type(
+    def _choose_column_type(
         self, name: str, path: str, stored: pa.DataType, opened: pq.ParquetFile, file: DataFile
     ) -> ColumnType | None:
         """Choose the type of a column; None: it has no form in a table of the VO.
@@ -271,7 +271,7 @@ class ParquetSource(FileByFileSource):
             if footer is not None and footer.type.arrow == stored:
                 columns.append(footer)
                 continue
-            kind = self._choose_type(name, path, stored, opened, file)
+            kind = self._choose_column_type(name, path, stored, opened, file)
             if kind is None:
                 continue
             if footer is not None and footer.type.arrow == kind.arrow:

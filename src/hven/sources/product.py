@@ -66,7 +66,7 @@ class Options(HeaderSourceOptions):
         return self
 
 
-def _list_extensions() -> tuple[str, ...]:
+def _list_file_extensions() -> tuple[str, ...]:
     """List the extensions of all files of this kind."""
     package_files = plugins.list_file_signatures("product")
     added_extensions = (extension for signature in package_files for extension in signature.extensions)
@@ -82,7 +82,7 @@ def list_source_tables(options: Mapping[str, Any], context: SourceContext) -> li
         No such file; it cannot be read.
     """
     parsed_options = Options.model_validate(dict(options))
-    if find_remote_or_archived_files(parsed_options, context, _list_extensions()) is not None:
+    if find_remote_or_archived_files(parsed_options, context, _list_file_extensions()) is not None:
         return []
     files = find_data_files(parsed_options, context.directory, context.allowed_roots)
     tables_found, default_part = list_product_tables(files[0])
@@ -112,7 +112,9 @@ def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (th
         "variables": ProductVariableSource,
         "cards": ProductAttributeSource,
     }
-    header_files = find_remote_or_archived_files(options, context, (*_list_extensions(), "fits", "fit", "fts", "xml"))
+    header_files = find_remote_or_archived_files(
+        options, context, (*_list_file_extensions(), "fits", "fit", "fts", "xml")
+    )
     return kinds[mode](
         options,
         context,

@@ -341,7 +341,7 @@ class FunctionRowReader:
             else:
                 yield item
 
-    def _find_row_names(self, first_item: Any) -> list[str]:
+    def _infer_column_names(self, first_item: Any) -> list[str]:
         """Find the names of the values of a row; empty: all rows of a sample tell them."""
         declared_names = list(self.options.columns)
         place = TextPlace(file=self.options.file)
@@ -362,7 +362,7 @@ class FunctionRowReader:
     def _collect_rows_into_batches(self, items: Iterator[Any], first_item: Any) -> Iterator[pa.RecordBatch]:
         """Collect rows into batches; the types are declared, or else those of the first thousand rows."""
         kinds = {name: parse_type(word).arrow for name, word in self.options.columns.items()}
-        names = self._find_row_names(first_item)
+        names = self._infer_column_names(first_item)
         number = 1
         while True:
             row_count = BATCH_ROWS

@@ -87,7 +87,7 @@ def find_scheme_error(scheme: str | None) -> UserError | None:
     remedy = "install a plug-in package that reads files of other servers"
     if schemes:
         remedy = f"use one of {', '.join(schemes)}"
-    unused_error = plugins.find_unused_plugin_error("remote_stores", str(scheme))
+    unused_error = plugins.find_disabled_plugin_error("remote_stores", str(scheme))
     return unused_error or UserError(f"Hven cannot open addresses that begin with {scheme}://", remedy=remedy)
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from hven.sources import Source
 
 
-class SourceAddition(Protocol):
+class SourceColumnAddition(Protocol):
     """What a key adds to the rows of one source."""
 
     @property
@@ -47,7 +47,7 @@ class SourceAddition(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SourceKey:
+class SourceDescriptorKey:
     """A key that sources may have in descriptors, whatever their kind.
 
     Attributes
@@ -69,11 +69,11 @@ class SourceKey:
     doc: str
     example: str
     noun: str
-    open_addition: Callable[[Any, Sequence[Column], SourceContext], SourceAddition]
+    open_addition: Callable[[Any, Sequence[Column], SourceContext], SourceColumnAddition]
 
 
 @plugins.cache_until_selection
-def load_source_keys() -> Mapping[str, SourceKey]:
+def load_source_descriptor_keys() -> Mapping[str, SourceDescriptorKey]:
     """Load the keys of sources that the plug-in packages in use add; a key that cannot be loaded is left out.
 
     Returns
@@ -84,7 +84,7 @@ def load_source_keys() -> Mapping[str, SourceKey]:
     return dict(plugins.iterate_package_objects("source_keys"))
 
 
-def find_source_key(name: str) -> SourceKey | None:
+def find_source_descriptor_key(name: str) -> SourceDescriptorKey | None:
     """Find a key of sources by its name; no package is loaded if none has a key of this name.
 
     Parameters
@@ -98,13 +98,13 @@ def find_source_key(name: str) -> SourceKey | None:
         None: it is no key that a plug-in package in use adds.
     """
     if any(name in package.source_keys for package in plugins.list_plugin_packages()):
-        return load_source_keys().get(name)
+        return load_source_descriptor_keys().get(name)
     return None
 
 
-def open_additions(
+def open_source_additions(
     added_options: Mapping[str, Mapping[str, Any]], source_columns: Sequence[Column], context: SourceContext
-) -> list[SourceAddition]:
+) -> list[SourceColumnAddition]:
     """Open what the keys of packages add to a source.
 
     Parameters
@@ -127,16 +127,16 @@ def open_additions(
         The source lacks what a key needs.
     """
     columns = list(source_columns)
-    additions: list[SourceAddition] = []
+    additions: list[SourceColumnAddition] = []
     for name, options in added_options.items():
-        key = load_source_keys()[name]
+        key = load_source_descriptor_keys()[name]
         addition = key.open_addition(key.options_class.model_validate(dict(options)), columns, context)
         columns += addition.columns
         additions.append(addition)
     return additions
 
 
-def list_all_columns(
+def list_source_and_added_columns(
     source_columns: Sequence[Column], added_options: Mapping[str, Mapping[str, Any]]
 ) -> tuple[Column, ...]:
     """List the columns of a source, and those that keys of packages add to it.
@@ -144,7 +144,7 @@ def list_all_columns(
     Parameters
     ----------
     source_columns, added_options
-        As for `open_additions`.
+        As for `open_source_additions`.
 
     Returns
     -------
@@ -154,7 +154,7 @@ def list_all_columns(
     Raises
     ------
     SourceError
-        As for `open_additions`.
+        As for `open_source_additions`.
     """
-    additions = open_additions(added_options, source_columns, SourceContext())
+    additions = open_source_additions(added_options, source_columns, SourceContext())
     return (*source_columns, *(column for addition in additions for column in addition.columns))

@@ -117,7 +117,7 @@ def _find_files(options: Options, context: SourceContext) -> Sequence[DataFile]:
     return [FetchedFile(service)]
 
 
-class _RawStream(io.RawIOBase):
+class _RawStreamAdapter(io.RawIOBase):
     """A `DecompressedStream` for Python's readers."""
 
     def __init__(self, stream: DecompressedStream) -> None:
@@ -133,7 +133,7 @@ class _RawStream(io.RawIOBase):
 
 
 def _open_buffered(stream: DecompressedStream) -> BinaryIO:
-    return cast("BinaryIO", io.BufferedReader(_RawStream(stream), 1 << 20))
+    return cast("BinaryIO", io.BufferedReader(_RawStreamAdapter(stream), 1 << 20))
 
 
 class VotableSource(FileByFileSource):
@@ -214,7 +214,7 @@ class VotableSource(FileByFileSource):
             self._check_same_units(file, fields, file_column_names)
             first = 1
             try:
-                for batch in read.read_untruncated_batches():
+                for batch in read.read_batches_unless_truncated():
                     arrays = {name: replace_nan_with_null(batch.column(places[name])) for name in file_column_names}
                     yield build_source_batch(column_names, arrays, batch.num_rows, first, file)
                     first += batch.num_rows

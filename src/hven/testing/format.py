@@ -11,7 +11,7 @@ import pyarrow as pa
 from hven import formats
 from hven.formats import InfoElement, ResultStatus, TableMetadata
 from hven.model.errors import TimeLimitError, TooLargeError
-from hven.model.table import Column, ColumnGroup, FrameRef
+from hven.model.table import Column, ColumnGroup, ReferenceFrame
 from hven.model.types import parse_type
 from hven.testing.exactness import HARD_NUMBERS, list_unreported_changes
 
@@ -295,7 +295,7 @@ class FormatContract:
         arrays = [pa.array([name, None, "\x01\x1b[31m", ""]) for name in names]
         batch = pa.RecordBatch.from_arrays(arrays, names=names)
         infos = [InfoElement(name="QUERY", value='SELECT "a" < 1 & 2', content="größer")]
-        frames = [FrameRef(id="icrs", kind="coosys", system="ICRS")]
+        frames = [ReferenceFrame(id="icrs", kind="coosys", system="ICRS")]
         groups = [ColumnGroup(name="g", roles={"value": "select", "error": "größe"})]
         params = [(Column(name="p", type=parse_type("float64")), 1.5)]
         document = self.write_document(

@@ -21,7 +21,7 @@ from hven.model.settings import Settings, create_site_directory, load_settings
 from hven.plugins.backups import archive as archive_module
 from hven.plugins.backups.archive import CHECKSUMS_MEMBER, HEADER_MEMBER, write_backup
 from hven.plugins.backups.restoration import restore_archive, verify_archive
-from hven.plugins.backups.state_copies import StateCopies
+from hven.plugins.backups.state_copies import StateBackupAccess
 from hven.site import Site
 from hven.site.auth._access_control import OWNER_PRINCIPAL
 from hven.site.store import JobRecord, SnapshotRecord
@@ -341,7 +341,7 @@ def test_into_an_empty_database_and_back(archive: Path, tmp_path: Path, monkeypa
             db.metadata.drop_all(connection)
         engine.dispose()
         monkeypatch.setenv("HVEN_STORE", url)
-        monkeypatch.setattr(StateCopies, "import_rows", _broken)
+        monkeypatch.setattr(StateBackupAccess, "import_rows", _broken)
         with pytest.raises(StorageError):
             restore_archive(archive, tmp_path / "three")
         monkeypatch.undo()

@@ -65,7 +65,7 @@ def test_copies_of_cubes_and_cuts_of_sia_are_made_of_them(open_far_client, store
     client = open_far_client(**said, names=("image.fits", "text.fits", "cube.fits"), table=OBSERVED)
     around = ServiceContext.create_for_principal(client.site, OWNER_PRINCIPAL)
     spectrum = client.get("/collections/far/cube/cube.fits", SPECTRUM="4 7").body
-    assert rotations.create_rotated_copies(around, OWNER_PRINCIPAL, "far", "cube.fits").bytes == CUBE.nbytes
+    assert rotations.create_transposed_copies(around, OWNER_PRINCIPAL, "far", "cube.fits").bytes == CUBE.nbytes
     (copy,) = (client.site.settings.var_directory / "cubes/far").glob("*/*.npy")
     assert np.array_equal(np.load(copy), np.moveaxis(CUBE, 0, -1))
     assert client.get("/collections/far/cube/cube.fits", SPECTRUM="4 7").body == spectrum

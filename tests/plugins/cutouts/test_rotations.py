@@ -58,11 +58,11 @@ def test_values_are_those_of_the_file_bit_for_bit(site: Site) -> None:
     before = fetch_cube_answers(client)
     for path in ("parts.fits", "whole.fits", "packed.fits", "maps.nc"):
         with open_product(site.settings.collections_directory / "cubes" / path) as product:
-            arrays, _ = rotations.choose_arrays_to_rotate(product)
+            arrays, _ = rotations.choose_arrays_to_transpose(product)
             size = sum(rotated_copies.estimate_copy_bytes(one) for one in arrays)
-        made = rotations.create_rotated_copies(around, OWNER_PRINCIPAL, "cubes", path)
+        made = rotations.create_transposed_copies(around, OWNER_PRINCIPAL, "cubes", path)
         assert made.bytes == size
-        assert rotations.create_rotated_copies(around, OWNER_PRINCIPAL, "cubes", path).bytes == 0
+        assert rotations.create_transposed_copies(around, OWNER_PRINCIPAL, "cubes", path).bytes == 0
     copies = sorted((site.settings.var_directory / "cubes" / "cubes").glob("*/*.npy"))
     assert sorted(one.name for one in copies) == ["0-0.npy", "0-1.npy", "1-0.npy", "1-0.npy", "2-0.npy", "3-0.npy"]
     with fits.open(site.settings.collections_directory / "cubes" / "parts.fits") as file:
@@ -95,7 +95,7 @@ def test_blocks_are_bounded_and_what_is_stopped_or_has_no_room_leaves_nothing(
         with open_product(source / name) as product:
             array = product.find_part("SCI")
             shares: list[float] = []
-            rotated_copies.write_rotated_copy(array, 0, tmp_path / "one.npy", ProgressMonitor(shares.append))
+            rotated_copies.write_transposed_copy(array, 0, tmp_path / "one.npy", ProgressMonitor(shares.append))
             assert shares == sorted(shares)
             assert len(shares) > 30
             whole = array.read_raw(tuple(slice(0, size) for size in array.shape))
@@ -103,7 +103,7 @@ def test_blocks_are_bounded_and_what_is_stopped_or_has_no_room_leaves_nothing(
             (tmp_path / "one.npy").unlink()
             half = ProgressMonitor(shares.append, lambda shares=shares: shares[-1] > 0.7)  # type: ignore[misc]
             with pytest.raises(OperationCancelledError):
-                rotated_copies.write_rotated_copy(array, 0, tmp_path / "one.npy", half)
+                rotated_copies.write_transposed_copy(array, 0, tmp_path / "one.npy", half)
             assert not list(tmp_path.iterdir())
             shares.clear()
 
@@ -113,7 +113,7 @@ def test_blocks_are_bounded_and_what_is_stopped_or_has_no_room_leaves_nothing(
             with monkeypatch.context() as patch:
                 patch.setattr(os, "posix_fallocate", full)
                 with pytest.raises(StorageError, match="no space left"):
-                    rotated_copies.write_rotated_copy(array, 0, tmp_path / "one.npy")
+                    rotated_copies.write_transposed_copy(array, 0, tmp_path / "one.npy")
             assert not list(tmp_path.iterdir())
 
 
@@ -121,7 +121,7 @@ def test_the_budget_of_the_disk_is_told_before(tmp_path: Path) -> None:
     with make_prepared_site(tmp_path, more='disk_budget = "4 MB"') as site:
         (site.settings.var_directory / "more").write_bytes(bytes(3_500_000))
         with pytest.raises(StorageError, match=r"parts\.fits needs about 720 KB, but"):
-            rotations.create_rotated_copies(
+            rotations.create_transposed_copies(
                 ServiceContext.create_for_principal(site, OWNER_PRINCIPAL), OWNER_PRINCIPAL, "cubes", "parts.fits"
             )
         assert not list((site.settings.var_directory / "cubes").rglob("*.npy"))
@@ -131,8 +131,8 @@ def test_a_copy_goes_with_the_state_of_its_file(tmp_path: Path) -> None:
     require_plugins("media", "netcdf")
     with make_prepared_site(tmp_path) as site:
         client, around = Client(create_application(site)), ServiceContext.create_for_principal(site, OWNER_PRINCIPAL)
-        rotations.create_rotated_copies(around, OWNER_PRINCIPAL, "cubes", "parts.fits")
-        rotations.create_rotated_copies(around, OWNER_PRINCIPAL, "cubes", "maps.nc")
+        rotations.create_transposed_copies(around, OWNER_PRINCIPAL, "cubes", "parts.fits")
+        rotations.create_transposed_copies(around, OWNER_PRINCIPAL, "cubes", "maps.nc")
         home = site.settings.var_directory / "cubes" / "cubes"
         (old,) = (one.parent for one in home.glob("*/of") if one.read_text() == "parts.fits")
         (old / ".999999-dead").touch()

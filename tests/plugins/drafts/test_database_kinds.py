@@ -69,7 +69,11 @@ def test_addresses_and_files_of_databases_are_recognised() -> None:
     assert split("stone://archive/a") == split("https://archive/a") == ("", None)
     assert [kind for kind, _ in file_kinds.iterate_database_signatures()] == ["tablet", "wall"]
     assert file_kinds.find_database_signature("plain") is None
-    assert [file_kinds.find_file_option(kind) for kind in ("plain", "tablet", "wall")] == ["files", "file", "files"]
+    assert [file_kinds.find_file_option_name(kind) for kind in ("plain", "tablet", "wall")] == [
+        "files",
+        "file",
+        "files",
+    ]
 
 
 def test_a_connection_line_moves_to_the_secrets(tmp_path: Path) -> None:

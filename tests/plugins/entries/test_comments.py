@@ -159,6 +159,6 @@ def test_the_removal_of_an_account(site: Site, people: dict[str, Person], row: l
     read_entry(decide(people["mia"], shown, "accept"))
     waiting = read_entry(write(people["bob"], row, "unread"), 201)
     store = site.store.get_or_create(CommentStore)
-    store.remove_author("bob")
+    store.remove_author_data("bob")
     assert store.find_comment("bad.stars", waiting["number"]) is None
     assert read_entry(people[""].get(f"/comments/bad.stars?row=%5B{row[0]}%5D"))["comments"][0]["author"] == ""

@@ -297,7 +297,7 @@ def test_the_removal_of_an_account(site: Site, people: dict[str, Person]) -> Non
     store = site.store.get_or_create(EntryStore)
     entry = read_entry(people["bob"].send("/entries/bad.stars", {"values": {"name": make_name()}}), 201)
     submitted = people["bob"].submit({"name": make_name()})
-    store.remove_author("bob")
+    store.remove_author_data("bob")
     assert store.find_entry("bad.stars", entry["number"]) is None
     kept = store.find_entry("bad.stars", submitted["number"])
     assert kept is not None

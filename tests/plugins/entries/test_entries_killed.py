@@ -26,7 +26,7 @@ CHILDREN = """
 import json, os, pathlib, signal, sys, threading
 from hven.model.settings import Settings
 from hven.plugins.entries.entry_forms import ColumnWording, build_entry_fields
-from hven.plugins.entries.entry_workflow import EntryWorkflow, StepRequest, find_entry_table
+from hven.plugins.entries.entry_workflow import EntryWorkflow, EntryStepRequest, find_entry_table
 from hven.site import Site
 from hven.site.auth import Principal
 
@@ -46,7 +46,7 @@ def work(order):
         threading.setprofile(hook)
         sys.setprofile(hook)
         entry = workflow.find_entry(order["number"])
-        done = workflow.take_step(entry, StepRequest(action=order["action"], etag=entry.etag, reason="because"))
+        done = workflow.take_step(entry, EntryStepRequest(action=order["action"], etag=entry.etag, reason="because"))
         sys.setprofile(None)
         threading.setprofile(None)
     return {"calls": count[0], "state": done.state}

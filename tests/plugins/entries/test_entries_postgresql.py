@@ -37,5 +37,5 @@ def test_entries_and_comments_in_postgresql(database: str, tmp_path: Path) -> No
         assert read_entry(people["mia"].send("/comments/bad.stars", decision))["state"] == "accepted"
         assert len(read_entry(people[""].get(f"/comments/bad.stars?row=%5B{row[0]}%5D"))["comments"]) == 1
         for store in (EntryStore, CommentStore):
-            site.store.get_or_create(store).remove_author("anna")
+            site.store.get_or_create(store).remove_author_data("anna")
         assert read_entry(people["mia"].get("/entries/bad.stars"))["entries"][-1]["author"] == ""

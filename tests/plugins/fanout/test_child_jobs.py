@@ -69,7 +69,7 @@ def test_a_job_goes_on_when_its_children_have_ended(site: Site, set_run: Callabl
         if len(runs) < 3:
             add_child_jobs(running_job, build_children(3))  # the second time, they exist
             running_job.report_progress(share=len(runs) / 4)
-            running_job.wait_for_children(pause_seconds=600)
+            running_job.suspend_until_children_end(pause_seconds=600)
 
     set_run(run)
     job = start(site)
@@ -97,7 +97,7 @@ def test_a_job_goes_on_after_its_pause(site: Site, set_run: Callable[..., None])
         runs.append(len(runs))
         if len(runs) < 3:
             add_child_jobs(running_job, build_children(1))
-            running_job.wait_for_children(pause_seconds=0)
+            running_job.suspend_until_children_end(pause_seconds=0)
 
     set_run(run)
     start(site)
@@ -109,7 +109,7 @@ def test_a_job_goes_on_after_its_pause(site: Site, set_run: Callable[..., None])
 def test_as_many_children_run_as_the_parent_allows(site: Site, set_run: Callable[..., None]) -> None:
     def run(running_job: RunningJob) -> None:
         add_child_jobs(running_job, build_children(5), running_limit=2)
-        running_job.wait_for_children(pause_seconds=600)
+        running_job.suspend_until_children_end(pause_seconds=600)
 
     set_run(run)
     job = start(site)
@@ -128,7 +128,7 @@ def test_a_child_with_bad_parameters_ends_at_once(site: Site, set_run: Callable[
     def run(running_job: RunningJob) -> None:
         if not site.store.jobs.list_children(running_job.job.id):
             add_child_jobs(running_job, build_children(1, BAD="1"))
-            running_job.wait_for_children(pause_seconds=600)
+            running_job.suspend_until_children_end(pause_seconds=600)
 
     set_run(run)
     job = start(site)
@@ -161,7 +161,7 @@ def test_no_child_is_added_to_a_job_that_was_aborted(site: Site, set_run: Callab
 def test_ten_thousand_children_are_aborted_in_one_statement(site: Site, set_run: Callable[..., None]) -> None:
     def run(running_job: RunningJob) -> None:
         add_child_jobs(running_job, build_children(10_000))
-        running_job.wait_for_children(pause_seconds=600)
+        running_job.suspend_until_children_end(pause_seconds=600)
 
     set_run(run)
     job = start(site)

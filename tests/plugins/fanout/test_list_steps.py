@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hven.plugins.fanout.list_steps import ListStep, StepJob, find_last_jobs, plan_list, write_child_name
+from hven.plugins.fanout.list_steps import ListStep, StepJob, find_last_jobs, plan_list_jobs, write_child_name
 from hven.site.store import JobRef
 
 
@@ -29,7 +29,7 @@ def test_a_list_ends_and_creates_each_job_once(
     phases: dict[str, str] = {}
     while True:
         refs = [JobRef(name, phase, "", None, name) for name, phase in phases.items()]
-        plan = plan_list(steps, row_count, find_last_jobs(refs), retry_count=retry_count)
+        plan = plan_list_jobs(steps, row_count, find_last_jobs(refs), retry_count=retry_count)
         if plan.is_finished:
             break
         for due in plan.due_jobs:
@@ -57,6 +57,6 @@ def test_a_failure_stops_only_a_list_whose_step_says_so() -> None:
     last_jobs = {("a", 1): StepJob("id", 1, "ERROR")}
     for stops in (True, False):
         second = ListStep(name="b", job_type="x", after_steps=("a",), stops_list=stops)
-        plan = plan_list([first, second], 2, last_jobs, retry_count=0)
+        plan = plan_list_jobs([first, second], 2, last_jobs, retry_count=0)
         assert (plan.stopping_job is not None) is stops
         assert plan.failed_rows == [1]

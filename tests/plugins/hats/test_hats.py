@@ -410,7 +410,7 @@ def test_a_merge_rewrites_touched_partitions_only(tmp_path: Path, monkeypatch: p
     assert ask(engine, "SELECT id FROM sky.stars WHERE mag = 77.5", {"sky.stars": new}) == [{"id": one["id"][0].as_py()}]  # fmt: skip
     engine.remove_snapshot(base)
     assert len(read_sorted_rows(engine, new)) == 5000
-    assert engine.find_missing_file(new) is None
+    assert engine.find_missing_or_resized_file(new) is None
     engine.close()
 
 
@@ -524,7 +524,7 @@ def test_damaged_files_are_told_of(tmp_path: Path, harm: str) -> None:
     engine = open_engine(tmp_path)
     known = write(engine, make_star_table())
     path = next((tmp_path / "hats" / known.path / "dataset").rglob("Npix=*.parquet"))
-    assert engine.find_missing_file(known) is None
+    assert engine.find_missing_or_resized_file(known) is None
     assert not engine.verify_snapshot(known, lambda _: None, {}).faults
     data = path.read_bytes()
     path.chmod(0o644)
@@ -534,7 +534,7 @@ def test_damaged_files_are_told_of(tmp_path: Path, harm: str) -> None:
     else:
         path.write_bytes(data[:-100] if harm == "cut" else data[:500] + b"\0" * 100 + data[600:])
     if harm != "other":
-        assert path.name in (engine.find_missing_file(known) or "")
+        assert path.name in (engine.find_missing_or_resized_file(known) or "")
         with pytest.raises(StorageError) as fault:
             ask(engine, "SELECT * FROM sky.stars", {"sky.stars": known})
         assert path.name in str(fault.value)
@@ -551,7 +551,7 @@ def test_a_damaged_manifest_is_told_of(tmp_path: Path) -> None:
     path.write_bytes(b"nothing")
     with pytest.raises(StorageUnavailableError, match=r"sky\.stars"):
         ask(engine, "SELECT * FROM sky.stars", {"sky.stars": known})
-    assert MANIFEST_FILE_NAME in (engine.find_missing_file(known) or "")
+    assert MANIFEST_FILE_NAME in (engine.find_missing_or_resized_file(known) or "")
     assert MANIFEST_FILE_NAME in engine.verify_snapshot(known, None, {}).faults
     engine.close()
 

@@ -107,7 +107,7 @@ def test_a_catalogue_is_served_where_it_is(tmp_path: Path) -> None:
     assert {row["id"] for row in bright} == {row["id"] for row in known if row["mag"] < 10}
     assert run_on_snapshot(engine, snapshot, "SELECT COUNT(*) AS n FROM far.stars") == [{"n": 2000}]
     assert snapshot.statistics["mag"]["minimum"] == min(row["mag"] for row in known)
-    assert engine.find_missing_file(snapshot) is None
+    assert engine.find_missing_or_resized_file(snapshot) is None
     assert engine.verify_snapshot(snapshot, None, {}).unknown
     engine.remove_snapshot(snapshot)
     assert len(list(where.rglob("*.parquet"))) == 48  # theirs
@@ -177,7 +177,7 @@ def test_files_that_change_are_told_of_and_not_misread(tmp_path: Path) -> None:
     engine, snapshot = adopt(tmp_path, where)
     path = _first(where)
     os.utime(path, ns=(1, 1))
-    assert path.name in (engine.find_missing_file(snapshot) or "")
+    assert path.name in (engine.find_missing_or_resized_file(snapshot) or "")
     with pytest.raises(StorageError, match="has changed"):
         run_on_snapshot(engine, snapshot, "SELECT * FROM far.stars")
     path.unlink()
@@ -255,7 +255,7 @@ def open_far_catalogue(tmp_path: Path, address: str, **options: Any) -> tuple[An
 def test_a_catalogue_behind_an_address_is_read_by_ranges(tmp_path: Path, file_server: ServedFiles, place: str) -> None:
     engine, snapshot = open_far_catalogue(tmp_path, f"{file_server.address}/{place}")
     assert snapshot.rows == 2000
-    assert engine.find_missing_file(snapshot) is None
+    assert engine.find_missing_or_resized_file(snapshot) is None
     (tmp_path / "local").mkdir()
     local, here = adopt(tmp_path / "local", tmp_path / "far")
     adopting, engine = engine, open_hats(tmp_path / "other", memory=1 << 28, roots=[str(tmp_path / "root")], webs=WebHatsClient(allow_private=True))  # fmt: skip
@@ -333,7 +333,7 @@ def test_files_behind_an_address_that_change_go_or_hang_are_told_of(tmp_path: Pa
     with pytest.raises(StorageError, match="has changed") as fault:
         run_on_snapshot(engine, snapshot, CONE)
     assert "ingest the collection again" in fault.value.remedy
-    assert "has changed" in (engine.find_missing_file(snapshot) or "")
+    assert "has changed" in (engine.find_missing_or_resized_file(snapshot) or "")
     assert len(engine.verify_snapshot(snapshot, None, {}).faults) == 12
     file_server.tag = '"one"'
     assert run_on_snapshot(engine, snapshot, CONE)

@@ -314,7 +314,7 @@ def test_partitions_that_are_directories_are_adopted_counted_and_pruned(tmp_path
         5
     }  # both of its files, and no other
     assert len(np.unique(manifest.get_row_group_column("file")[few])) == 2
-    assert engine.find_missing_file(snapshot) is None
+    assert engine.find_missing_or_resized_file(snapshot) is None
     kind: Any = plugins.load_plugin("sources", "hats")
     source = kind.open(kind.Options(path=str(where)), SourceContext())
     assert pa.Table.from_batches(source.read_batches()).num_rows == source.estimate_size() == 2000

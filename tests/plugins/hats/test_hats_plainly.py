@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from hven.model.errors import StorageError
-from hven.plugins.hats.engine.plain_pages import PlainValueIndex, read_rows_in_cells
+from hven.plugins.hats.engine.plain_pages import PlainValueOffsetIndex, read_rows_in_cells
 from hven.plugins.hats.engine.row_group_reader import RowGroupReader
 from hven.plugins.hats.hats_layout import CELL_COLUMN
 
@@ -68,7 +68,7 @@ def test_rows_are_those_that_pyarrow_reads(tmp_path: Path, seed: int) -> None:
     assert (
         shown.to_pydict().__repr__() == select_expected_rows(rows, groups, ranges, names).to_pydict().__repr__()
     )  # NaN is NaN
-    plain = read_rows_in_cells(path, PlainValueIndex(pq.read_metadata(path)), groups, schema, ranges)
+    plain = read_rows_in_cells(path, PlainValueOffsetIndex(pq.read_metadata(path)), groups, schema, ranges)
     assert plain is not None
     assert set(plain.columns) == PLAIN & set(names)
 
@@ -96,7 +96,7 @@ def test_what_does_not_stand_as_it_is_is_decoded(tmp_path: Path, more: dict[str,
     if found is not None:  # cells stand as they are
         shown = pa.Table.from_batches([found])
         assert shown.to_pydict().__repr__() == select_expected_rows(rows, [0, 1, 2, 3, 4], ranges, list(EVERY)).to_pydict().__repr__()  # fmt: skip
-    plain = read_rows_in_cells(path, PlainValueIndex(pq.read_metadata(path)), [0, 1, 2, 3, 4], schema, ranges)
+    plain = read_rows_in_cells(path, PlainValueOffsetIndex(pq.read_metadata(path)), [0, 1, 2, 3, 4], schema, ranges)
     assert plain is None or set(plain.columns) < PLAIN
 
 
@@ -104,10 +104,14 @@ def test_most_rows_and_cells_out_of_order_are_read_otherwise(tmp_path: Path) -> 
     rows = stars()
     schema = pa.schema([rows.schema.field("whole")])
     path = write_rows(tmp_path / "a.parquet", rows)
-    assert read_rows_in_cells(path, PlainValueIndex(pq.read_metadata(path)), [0], schema, np.array([[0, 1000]])) is None
+    assert (
+        read_rows_in_cells(path, PlainValueOffsetIndex(pq.read_metadata(path)), [0], schema, np.array([[0, 1000]]))
+        is None
+    )
     turned = write_rows(tmp_path / "b.parquet", rows.take(pa.array(np.arange(ROWS)[::-1])))
     assert (
-        read_rows_in_cells(turned, PlainValueIndex(pq.read_metadata(turned)), [0], schema, np.array([[0, 1]])) is None
+        read_rows_in_cells(turned, PlainValueOffsetIndex(pq.read_metadata(turned)), [0], schema, np.array([[0, 1]]))
+        is None
     )
 
 
@@ -118,7 +122,7 @@ def test_a_file_that_is_cut_off_or_another_is_told(tmp_path: Path) -> None:
     reader, schema = RowGroupReader(None), pa.schema([rows.schema.field("whole")])
     size, ranges = path.stat().st_size, np.array([[900, 902]])
     assert reader.read_rows_in_cells(str(path), [4], schema, (size, ""), ranges) is not None
-    known = PlainValueIndex(pq.read_metadata(path))
+    known = PlainValueOffsetIndex(pq.read_metadata(path))
     assert read_rows_in_cells(str(path), known, [4], schema, ranges) is not None
     path.write_bytes(path.read_bytes()[: size // 4])
     with pytest.raises(StorageError, match="has changed"):

@@ -18,7 +18,7 @@ from astropy.io.votable import parse
 from request_fuzzer import VALUES
 
 from hven.app._server import create_application
-from hven.descriptor import check_and_read_descriptor, find_table_key_conflicts
+from hven.descriptor import check_and_read_descriptor, find_package_key_conflicts
 from hven.ingest.api.runs import ingest_collection
 from hven.model.settings import load_settings
 from hven.site import Site
@@ -268,7 +268,7 @@ def test_faults_of_descriptors_are_told(tmp_path: Path, was: str, becomes: str, 
         resource, faults = check_and_read_descriptor(
             site.settings.collections_directory / "obsportal/obsportal.yaml", site.settings
         )
-        faults += find_table_key_conflicts([resource] if resource is not None else [])
+        faults += find_package_key_conflicts([resource] if resource is not None else [])
     assert told in " ".join(fault.message for fault in faults), faults
     assert all(fault.place.line for fault in faults)
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from hven.plugins.log_replay import request_logs
 from hven.plugins.log_replay.answer_comparison import compare_answers, compare_tables
-from hven.plugins.log_replay.replay import OUTSIDE_PREFIX, OVER_LIMIT, collect_requests
+from hven.plugins.log_replay.replay import OUTSIDE_PREFIX, OVER_LIMIT, collect_distinct_requests
 from hven.plugins.log_replay.request_logs import LoggedRequest, read_log
 from hven.sources.http_client import HttpAnswer
 from process_runner import run_hven
@@ -83,7 +83,7 @@ def test_any_line_is_read_or_counted(tmp_path_factory: pytest.TempPathFactory, l
 def test_equal_requests_are_sent_once_and_the_rarest_are_left_out(tmp_path: Path) -> None:
     lines = [write_hven_line(path=f"/old/{name}", query="") for name in "aaabbc"] + [write_hven_line(path="/other")]
     (tmp_path / "log").write_text("\n".join(lines))
-    requests, unrepeatable = collect_requests(tmp_path / "log", prefix="/old/", request_limit=2)
+    requests, unrepeatable = collect_distinct_requests(tmp_path / "log", prefix="/old/", request_limit=2)
     assert [(request.target, count) for request, count in requests] == [("/old/a", 3), ("/old/b", 2)]
     assert unrepeatable == {OVER_LIMIT: 1, OUTSIDE_PREFIX: 1}
 

@@ -25,7 +25,7 @@ def test_a_colour_relief_file_is_read(tmp_path: Path) -> None:
     scale = read_colour_scale(["relief.txt"], tmp_path, None, (-8000.0, 20000.0))
     assert scale.values == (-8000.0, -1000.0, 0.0, 20000.0)
     assert scale.colours == ((0, 0, 128, 255), (255, 255, 0, 255), (0, 255, 0, 128), (255, 0, 0, 128))
-    names = [name for name, _ in scale.list_stops()]
+    names = [name for name, _ in scale.list_colour_stops()]
     assert names == ["#000080", "#ffff00", "#00ff0080", "#ff000080"], "what is shown keeps its opacity"
     colours = scale.find_colours(np.array([[-9000.0, 10000.0, 0.0]]), np.array([[True, True, False]]))
     assert colours[0, 0].tolist() == [0, 0, 128, 255], "lower values have the first colour"

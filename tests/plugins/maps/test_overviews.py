@@ -115,7 +115,9 @@ def make_raster(directory: Path, values: np.ndarray, *, is_smooth: bool = True, 
 
 def build(raster: LayerRaster) -> None:
     assert raster.overviews_directory is not None
-    build_overviews(raster, raster.overviews_directory / map_rasters.name_overviews_file(raster.layer, raster.path))
+    build_overviews(
+        raster, raster.overviews_directory / map_rasters.build_overviews_file_name(raster.layer, raster.path)
+    )
 
 
 def read_level(raster: LayerRaster, number: int) -> tuple[np.ndarray, np.ndarray]:
@@ -166,7 +168,7 @@ def test_a_mask_is_kept(tmp_path: Path) -> None:
 def test_an_interrupted_command_continues(tmp_path: Path) -> None:
     values = np.random.default_rng(6).random((1, 240, 300)).astype("float32")
     raster = make_raster(tmp_path, values)
-    path = tmp_path / "made" / map_rasters.name_overviews_file(raster.layer, raster.path)
+    path = tmp_path / "made" / map_rasters.build_overviews_file_name(raster.layer, raster.path)
 
     def interrupt(progress: IngestProgress) -> None:
         if progress.rows > 120:

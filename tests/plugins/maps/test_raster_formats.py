@@ -16,7 +16,7 @@ from rasterio.crs import CRS
 from hven.model.errors import HvenError, TextPlace
 from hven.plugins.maps import map_rasters
 from hven.plugins.maps.frames import find_frame
-from hven.plugins.maps.map_drawing import LayerRaster, find_value
+from hven.plugins.maps.map_drawing import LayerRaster, read_pixel_value
 from hven.plugins.maps.map_layers import MapLayer
 from hven.plugins.maps.map_views import MapView
 from hven.plugins.maps.raster_overviews import build_overviews
@@ -74,7 +74,7 @@ def write_netcdf(
 def check_values(raster: LayerRaster) -> None:
     for lon, lat in ((5, 85), (355, -85), (-5, -85), (123, 44), (215, -25)):
         column, row = int(lon % 360 // 10), int((lat + 90) // 10)
-        assert find_value(raster, lon, lat) == VALUES[row, column], (lon, lat)
+        assert read_pixel_value(raster, lon, lat) == VALUES[row, column], (lon, lat)
 
 
 def test_a_fits_image_has_its_values_where_its_wcs_says(tmp_path: Path) -> None:
@@ -106,8 +106,8 @@ def test_a_cube_has_bands_and_stored_numbers_are_scaled(tmp_path: Path) -> None:
         files[1].header["BSCALE"], files[1].header["BZERO"] = 0.01, 7.0
     raster = open_layer(path, band=2, variable="cube")
     assert raster.read_info().data_type == "float32"
-    assert find_value(raster, 123, 44) == pytest.approx(7 - VALUES[13, 12] / 1000, abs=0.01)
-    assert find_value(open_layer(path, band=1), 5, 85) is None
+    assert read_pixel_value(raster, 123, 44) == pytest.approx(7 - VALUES[13, 12] / 1000, abs=0.01)
+    assert read_pixel_value(open_layer(path, band=1), 5, 85) is None
     with pytest.raises(HvenError, match="no band 3"):
         open_layer(path, band=3).read_info()
     with pytest.raises(HvenError, match="no image in the extension 'other'"):
@@ -127,7 +127,7 @@ def test_a_cut_out_that_hven_wrote_is_read_as_the_same_map(tmp_path: Path, code:
     assert raster.read_info().frame.name == frame.name
     assert raster.read_info().bounds == pytest.approx(box, rel=1e-9)
     for column, row in ((3, 4), (30, 40), (60, 11)):
-        assert find_value(raster, *view.locate_pixel(column, row)) == find_value(
+        assert read_pixel_value(raster, *view.locate_pixel(column, row)) == read_pixel_value(
             source, *view.locate_pixel(column, row)
         )
 
@@ -158,7 +158,7 @@ def test_the_descriptor_can_say_what_a_fits_header_lacks(tmp_path: Path) -> None
     bare = write_fits(tmp_path / "b.fits", CTYPE1=None, CTYPE2=None)
     check_values(open_layer(bare, frame="IAU_2015:49900", bounds=(0.0, -90.0, 360.0, 90.0)))
     ographic = open_layer(write_fits(tmp_path / "c.fits", WCSNAME=None), frame="IAU_2015:49901")
-    assert find_value(ographic, -5, 85) == VALUES[17, 0], "longitudes of this frame grow to the west"
+    assert read_pixel_value(ographic, -5, 85) == VALUES[17, 0], "longitudes of this frame grow to the west"
 
 
 def test_a_broken_or_compressed_fits_file_is_refused(tmp_path: Path) -> None:
@@ -208,7 +208,7 @@ def test_netcdf_in_a_polar_projection_in_kilometres(tmp_path: Path) -> None:
                         mapping=mapping)  # fmt: skip
     raster = open_layer(path)
     assert raster.read_info().frame.name == "IAU_2015:49930"
-    assert find_value(raster, 12, 89.9) == pytest.approx(np.hypot(50, 50))
+    assert read_pixel_value(raster, 12, 89.9) == pytest.approx(np.hypot(50, 50))
 
 
 @pytest.mark.parametrize(
@@ -242,10 +242,10 @@ def test_packed_numbers_of_netcdf_become_values_also_in_overviews(
     path = write_netcdf(tmp_path / "packed.nc", values=packed, attributes=attributes)
     raster = open_layer(path, frame="IAU_2015:49900")
     before = path.read_bytes()
-    assert find_value(raster, 123, 44) == pytest.approx(packed[13, 12] * 0.5 + 3)
-    assert find_value(raster, 5, -85) is None
+    assert read_pixel_value(raster, 123, 44) == pytest.approx(packed[13, 12] * 0.5 + 3)
+    assert read_pixel_value(raster, 5, -85) is None
     monkeypatch.setattr(map_rasters, "MIN_OVERVIEW_PIXELS", 100)
-    build_overviews(raster, tmp_path / "made" / map_rasters.name_overviews_file(raster.layer, path))
+    build_overviews(raster, tmp_path / "made" / map_rasters.build_overviews_file_name(raster.layer, path))
     info = raster.read_info()
     assert [level.width for level in info.levels] == [36, 18]
     overview, is_valid = map_rasters.read_window(info, info.levels[1], (0, 0, 18, 9), (9, 18))
@@ -325,8 +325,8 @@ def test_pds3_is_read_with_its_frame_and_scaling(tmp_path: Path) -> None:
     path.write_bytes(label.encode() + stored)
     raster = open_layer(path)
     assert raster.read_info().frame.body.name == "Mars"
-    assert find_value(raster, 123, 44) == pytest.approx(VALUES[13, 12], abs=5)
-    assert find_value(raster, -5, -85) == pytest.approx(VALUES[0, 35], abs=5)
+    assert read_pixel_value(raster, 123, 44) == pytest.approx(VALUES[13, 12], abs=5)
+    assert read_pixel_value(raster, -5, -85) == pytest.approx(VALUES[0, 35], abs=5)
     # MOLA counts the offsets from another pixel than HiRISE, which GDAL does not know
     path.with_name("mola.img").write_bytes(label.replace("_OFFSET = 8.5", "_OFFSET = 9.5").encode() + stored)
     with pytest.raises(HvenError, match="beyond the pole"):

@@ -169,4 +169,4 @@ def test_codes_have_the_colours_of_their_stops(tmp_path: Path) -> None:
         dataset.write_colormap(1, {1: (9, 8, 7, 255), 4: (90, 80, 70, 255), 9: (19, 18, 17, 255)})
     assert draw_colours(path) == {(9, 8, 7, 255), (90, 80, 70, 255), (19, 18, 17, 255)}, "the palette of the file"
     layer = MapLayer(name="x", title="x", files={"": path.name}, colours=("missing.txt",), place=TextPlace())
-    assert LayerRaster(layer, path, path.parent).check_smoothness(), "coverages need no colours"
+    assert LayerRaster(layer, path, path.parent).is_interpolated(), "coverages need no colours"

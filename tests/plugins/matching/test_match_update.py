@@ -16,11 +16,11 @@ from hven.plugins.matching.match_options import Options
 from hven.plugins.matching.match_store import StoredMatch
 from hven.plugins.matching.match_update import CatalogueMatcher
 from hven.plugins.matching.pair_expressions import PairExpressions
-from hven.plugins.matching.pair_search import PairSearch, read_reference
-from hven.plugins.matching.row_digests import DIGEST_COLUMN, DigestReader, compute_row_digests
-from hven.plugins.matching.sky_cells import find_cells, find_circles_in_cells, find_touched_cells
+from hven.plugins.matching.pair_search import PairSearch, read_reference_stars
+from hven.plugins.matching.row_digests import DIGEST_COLUMN, RowDigestReader, compute_row_digests
+from hven.plugins.matching.sky_cells import find_circles_in_cells, find_position_cells, find_touched_cells
 from hven.plugins.matching.star_groups import find_star_groups
-from hven.plugins.matching.star_positions import build_vectors
+from hven.plugins.matching.star_positions import build_unit_vectors
 from hven.plugins.matching.zone_index import TooManyPairsError
 from plugins.matching.generated_stars import generate_pairs
 
@@ -67,7 +67,7 @@ def match_tables(first, second, options, stored=None):
     reader = CatalogueReader("gaia", options.catalogues["gaia"], run_query, keeps_motionless=True)
     columns = {"reference": reference_reader.columns, "gaia": reader.columns}
     expressions = PairExpressions("gaia", options.catalogues["gaia"], columns)
-    reference = read_reference(DigestReader(reference_reader), [reference_reader.longitude, DIGEST_COLUMN])
+    reference = read_reference_stars(RowDigestReader(reference_reader), [reference_reader.longitude, DIGEST_COLUMN])
     matcher = CatalogueMatcher(reader, expressions, options, run_query, lambda _: None)
     match, cell_digests = matcher.compute_match(reference, stored)
     digests = np.asarray(reference.rows[DIGEST_COLUMN.name])
@@ -224,7 +224,7 @@ def test_circles_touch_the_cells_of_all_positions_in_them():
     east = np.arctan2(
         np.sin(angles) * np.sin(distances) * np.cos(latitude), np.cos(distances) - np.sin(latitude) * sine
     )
-    cells = find_cells((longitudes + np.degrees(east)) % 360, np.degrees(np.arcsin(np.clip(sine, -1, 1))))
+    cells = find_position_cells((longitudes + np.degrees(east)) % 360, np.degrees(np.arcsin(np.clip(sine, -1, 1))))
     for number in range(count):
         circle = longitudes[[number]], latitudes[[number]], radii[[number]]
         touched = find_touched_cells(*circle)
@@ -271,7 +271,7 @@ def test_a_million_stars_in_an_arcsecond_are_too_many():
     with pytest.raises(DataError, match=r"sky\.second is too dense: at least [0-9,]+ pairs are within 2 arcsec"):
         match_tables(first, second, options)
     with pytest.raises(TooManyPairsError):
-        find_star_groups(build_vectors(ra, dec), 1.0)
+        find_star_groups(build_unit_vectors(ra, dec), 1.0)
     match, _ = match_tables(first.slice(0, 1), second.slice(0, 300), options)
     assert match.verdicts.mate_counts.tolist() == [int((match.pairs.separations <= 1).sum())]
     assert len(match.pairs.separations) == 300
@@ -280,4 +280,4 @@ def test_a_million_stars_in_an_arcsecond_are_too_many():
 def test_links_of_groups_are_bounded(monkeypatch):
     monkeypatch.setattr(star_groups, "MAX_LINKS", 10)
     with pytest.raises(TooManyPairsError):
-        find_star_groups(build_vectors(np.full(6, 10.0), np.zeros(6)), 1.0)
+        find_star_groups(build_unit_vectors(np.full(6, 10.0), np.zeros(6)), 1.0)

@@ -14,7 +14,7 @@ from hven.plugins.matching.match_verdicts import CandidatePairs, MatchRule, judg
 from hven.plugins.matching.star_groups import find_star_groups
 from hven.plugins.matching.star_positions import (
     StarPositions,
-    build_vectors,
+    build_unit_vectors,
     compute_coordinates,
     compute_separations,
 )
@@ -45,7 +45,7 @@ def test_rigorous_motion_agrees_with_astropy():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # ERFA finds stars of 10 arcsec/yr too fast
         expected = coordinates.apply_space_motion(new_obstime=Time(2016.0, format="jyear", scale="tcb"))
-    expected_vectors = build_vectors(np.asarray(expected.ra.deg), np.asarray(expected.dec.deg))
+    expected_vectors = build_unit_vectors(np.asarray(expected.ra.deg), np.asarray(expected.dec.deg))
     assert compute_separations(moved, expected_vectors).max() < 1e-4
 
 
@@ -75,7 +75,7 @@ def test_index_finds_all_pairs(seed, radius, latitude):
         for rows, places in index.iterate_pairs(longitudes[30:], latitudes[30:])
         for row, place in zip(rows, places, strict=True)
     ]
-    vectors = build_vectors(longitudes, latitudes)
+    vectors = build_unit_vectors(longitudes, latitudes)
     separations = np.array([compute_separations(vectors[:30], vectors[row : row + 1]) for row in range(30, 60)])
     expected = [(int(row), int(place)) for row, place in np.argwhere(separations <= radius)]
     assert sorted(pairs) == expected
@@ -90,7 +90,7 @@ def test_dense_stars_are_refused():
 def test_groups_are_chains():
     longitudes = np.array([0.0, 1.0, 2.0, 100.0, 359.9995, 50.0, 50.0001]) * 1.0
     longitudes[:3] = np.array([0.0, 2.0, 4.0]) / 3600
-    ids, sizes = find_star_groups(build_vectors(longitudes, np.zeros(7)), 2.5)
+    ids, sizes = find_star_groups(build_unit_vectors(longitudes, np.zeros(7)), 2.5)
     assert ids.tolist() == [1, 1, 1, 0, 1, 2, 2]
     assert sizes.tolist() == [4, 4, 4, 0, 4, 2, 2]
 
@@ -99,13 +99,13 @@ def test_groups_are_chains():
 @given(st.permutations(range(40)))
 def test_long_chain_is_one_group(order):
     longitudes = np.array(order) * 2.0 / 3600
-    assert set(find_star_groups(build_vectors(longitudes, np.zeros(40)), 2.5)[1]) == {40}
+    assert set(find_star_groups(build_unit_vectors(longitudes, np.zeros(40)), 2.5)[1]) == {40}
 
 
 def judge(pairs, count, *, best="mutual", radius=1.5, ambiguous=0.5):
     """Judge pairs of (object, candidate, separation)."""
     references, partners, separations = (np.array(column) for column in zip(*pairs, strict=True))
-    vectors = build_vectors(separations / 3600, np.zeros(len(pairs)))
+    vectors = build_unit_vectors(separations / 3600, np.zeros(len(pairs)))
     candidates = CandidatePairs(
         reference_rows=references,
         partner_ranks=partners,

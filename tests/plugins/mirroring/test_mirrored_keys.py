@@ -98,9 +98,9 @@ def test_what_is_mirrored_is_equal_key_by_key(tmp_path: Path) -> None:
     text = mirroring.write_mirror_descriptor(told, "https://hven.example", "psz2", sync_interval=None)
     copy = load_text("copy", text)
     for key in (*mirroring.COLLECTION_KEYS, *mirroring.RECORD_KEYS):
-        value = mirroring.find_key_value(origin, key)
+        value = mirroring.find_descriptor_key_value(origin, key)
         assert value, f"the descriptor of this test does not say {key}, and the key has no example"
-        assert mirroring.find_key_value(copy, key) == value, key
+        assert mirroring.find_descriptor_key_value(copy, key) == value, key
     assert copy.title.texts == {"en": "Clusters", "fr": "Amas"}
     for mine, theirs in zip([spec.table for spec in copy.tables], tables, strict=True):
         for key in (*mirroring.TABLE_KEYS, "keys", "indexes", "groups", "params", "enums", "frames"):

@@ -146,7 +146,7 @@ def test_a_message_that_is_no_longer_wanted_is_dropped(site: NotificationSite, m
     mail_server.answer = "451 later"
     site.announce("anna")
     site.deliver()
-    site.choice_store.choose_channel("anna", KIND, "none")
+    site.choice_store.store_channel_choice("anna", KIND, "none")
     mail_server.reset()
     site.make_due()
     site.deliver()
@@ -268,7 +268,7 @@ def test_old_events_and_messages_are_deleted(site: NotificationSite) -> None:
     site.announcer.execute(sa.update(notification_messages).values(ended=1.0))
     site.announce("anna")
     site.announcer.execute(sa.update(notification_events).where(notification_events.c.expanded == 0).values(at=1.0))
-    site.outbox.delete_old()
+    site.outbox.delete_old_messages()
     assert (site.list_messages(), site.outbox.list_new_events()) == ([], [])
 
 

@@ -24,9 +24,9 @@ from hven.plugins.operations.query_log import (
     SlowQueryLog,
     find_query_shape,
     group_queries,
-    mask_values,
-    read_running_queries,
-    write_running_queries,
+    mask_query_values,
+    read_running_slow_queries,
+    write_running_slow_queries,
 )
 from hven.plugins.operations.query_watch import QueryWatch
 from hven.query import run_query
@@ -58,7 +58,7 @@ tables:
       field: {{type: string}}
 """
 ROW_COUNT = 12_000
-WRITE_FILE = QueryWatch.write_file
+WRITE_FILE = QueryWatch.write_slow_queries_file
 ANNA = Principal(name="anna", groups=frozenset({"hesiod"}))
 
 
@@ -81,7 +81,8 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def site(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    monkeypatch.setattr(QueryWatch, "write_file", lambda _: None)  # the thread writes nothing while a test reads
+    # the thread writes nothing while a test reads
+    monkeypatch.setattr(QueryWatch, "write_slow_queries_file", lambda _: None)
     with Site(load_settings(directory)) as opened:
         for path in (directory / "var/operations").glob("*"):
             path.unlink()
@@ -197,17 +198,17 @@ def test_queries_that_run_are_told_until_they_end(site: Site) -> None:
     result = run_query("SELECT id, field FROM stars.main WHERE field < 'F9'", site=site)
     batches = result.iterate_batches()
     next(batches)
-    (entry,) = watch.list_slow_queries()
+    (entry,) = watch.list_running_slow_queries()
     assert entry["text"] == "SELECT id, field FROM stars.main WHERE field < 'F9'"
     WRITE_FILE(watch)
-    (told,) = read_running_queries(site.settings)
+    (told,) = read_running_slow_queries(site.settings)
     assert told["text"] == entry["text"]
     assert "running for" in run_hven("queries", "--site", site.settings.directory).stdout
     (path,) = (site.settings.var_directory / "operations").glob("running-*.json")
     os.utime(path, (0, 0))  # as a process leaves it that was killed
-    assert read_running_queries(site.settings) == []
+    assert read_running_slow_queries(site.settings) == []
     batches.close()
-    assert watch.list_slow_queries() == []
+    assert watch.list_running_slow_queries() == []
     WRITE_FILE(watch)
     assert not path.exists()
 
@@ -228,10 +229,10 @@ def test_a_fork_has_no_queries_of_its_parent(site: Site, monkeypatch: pytest.Mon
     result = run_query("SELECT id, field FROM stars.main WHERE field < 'F9'", site=site)
     batches = result.iterate_batches()
     next(batches)
-    assert len(watch.list_slow_queries()) == 1
+    assert len(watch.list_running_slow_queries()) == 1
     monkeypatch.setattr(query_watch._watcher, "_process_id", 1)
     query_watch._watcher.start_thread()
-    assert watch.list_slow_queries() == []
+    assert watch.list_running_slow_queries() == []
     batches.close()
 
 
@@ -249,7 +250,7 @@ def test_the_log_has_a_limit_and_survives_damage(site: Site, monkeypatch: pytest
     assert log.read_entries("2026-01-01T00:00:00.399") == entries[:1]
     monkeypatch.setattr(query_log.os, "open", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     log.append({"time": "2027", "text": "lost", "seconds": 1})
-    write_running_queries(site.settings, [{"time": "2027"}])
+    write_running_slow_queries(site.settings, [{"time": "2027"}])
     assert log.read_entries() == entries
 
 
@@ -263,14 +264,14 @@ def test_the_log_has_a_limit_and_survives_damage(site: Site, monkeypatch: pytest
     ],
 )
 def test_values_are_masked(text: str, masked: str) -> None:
-    assert mask_values(text) == masked
+    assert mask_query_values(text) == masked
 
 
 @given(st.text(alphabet="ab'12 ", max_size=12), st.floats(0, 1e12), st.integers(0, 10**9))
 def test_no_value_is_left(text: str, number: float, whole: int) -> None:
     quoted = text.replace("'", "''")
     query = f"SELECT x FROM t WHERE a = '{quoted}' AND b < {number!r} AND c IN ({whole},{whole})"
-    assert mask_values(query) == "SELECT x FROM t WHERE a = ? AND b < ? AND c IN (?,?)"
+    assert mask_query_values(query) == "SELECT x FROM t WHERE a = ? AND b < ? AND c IN (?,?)"
     assert find_query_shape(f"  {query}\n") == "SELECT x FROM t WHERE a = ? AND b < ? AND c IN (?,?)"
 
 

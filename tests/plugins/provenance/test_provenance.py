@@ -14,8 +14,8 @@ from hven.plugins.provenance.prov_records import ProvRecord, ProvRelation
 from hven.plugins.provenance.provenance_search import (
     MAX_MEMBERS,
     MAX_RECORDS,
+    ProvenanceSearchOptions,
     ProvStep,
-    SearchOptions,
     StepList,
     search_provenance,
 )
@@ -177,10 +177,10 @@ class EndlessSource:
 
 
 def test_endless_graph_is_bounded() -> None:
-    graph = search_provenance(EndlessSource(), ["1"], SearchOptions(depth=10**9), "x:")
+    graph = search_provenance(EndlessSource(), ["1"], ProvenanceSearchOptions(depth=10**9), "x:")
     assert len(graph.records) == MAX_RECORDS
     assert graph.left_out_count == MAX_RECORDS + 1
-    assert len(search_provenance(EndlessSource(), ["1"], SearchOptions(depth=3), "x:").records) == 15
+    assert len(search_provenance(EndlessSource(), ["1"], ProvenanceSearchOptions(depth=3), "x:").records) == 15
 
 
 def test_a_million_files(client: Client, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

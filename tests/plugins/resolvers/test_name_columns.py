@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from hven.model.table import Column, FrameRef, Table
+from hven.model.table import Column, ReferenceFrame, Table
 from hven.model.types import INT64, STRING
 from hven.plugins.resolvers.settings import NameResolverSettings
 from hven.query import resolver
@@ -24,7 +24,7 @@ def build_table(name: str, *columns: Column, frame: str = "", ra_ucd: str = "pos
         Column(name="ra", unit="deg", ucd=ra_ucd, frame="f" if frame else None),
         Column(name="dec", unit="deg", ucd="pos.eq.dec;meta.main"),
     )
-    frames = (FrameRef(id="f", kind="coosys", system=frame),) if frame else ()
+    frames = (ReferenceFrame(id="f", kind="coosys", system=frame),) if frame else ()
     return Table(schema="sky", name=name, columns=(*columns, *places), position=("ra", "dec"), frames=frames)
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from hven.ingest.api.runs import ingest_collection
 from hven.model.errors import OverloadedError, ParamError
-from hven.model.table import Column, FrameRef, Table
+from hven.model.table import Column, ReferenceFrame, Table
 from hven.model.types import STRING
 from hven.plugins.resolvers.settings import NameResolverSettings
 from hven.portal._explore import place_names
@@ -232,7 +232,7 @@ def test_positions_in_another_frame_are_refused(tmp_path: Path) -> None:
         Column(name="ra", unit="deg", frame="g"),
         Column(name="dec", unit="deg", frame="g"),
     )
-    given = local_table(columns=columns, frames=(FrameRef(id="g", kind="coosys", system="GALACTIC"),))
+    given = local_table(columns=columns, frames=(ReferenceFrame(id="g", kind="coosys", system="GALACTIC"),))
     with (
         small(tmp_path, (given, objects())) as site,
         pytest.raises(OverloadedError, match="its positions are in GALACTIC"),
@@ -255,7 +255,9 @@ def test_the_epoch_of_the_frame_is_that_of_the_position(tmp_path: Path) -> None:
         Column(name="ra", unit="deg", frame="g"),
         Column(name="dec", unit="deg", frame="g"),
     )
-    given = local_table(columns=columns, frames=(FrameRef(id="g", kind="coosys", system="ICRS", epoch="J2016.0"),))
+    given = local_table(
+        columns=columns, frames=(ReferenceFrame(id="g", kind="coosys", system="ICRS", epoch="J2016.0"),)
+    )
     with small(tmp_path, (given, objects())) as site:
         assert resolver.resolve_object_name("a1", site=site).epoch == 2016.0
 

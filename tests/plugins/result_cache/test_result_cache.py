@@ -17,7 +17,7 @@ from star_tables import TABLES, build_rows
 from hven import query
 from hven.app._server import create_application
 from hven.model.settings import Settings
-from hven.plugins.result_cache.result_cache import split_body
+from hven.plugins.result_cache.result_cache import split_body_at_request_infos
 from hven.plugins.result_cache.settings import CACHE_SECTION, ResultCacheSettings
 from hven.site import Site
 from hven.site.auth import Principal
@@ -251,5 +251,5 @@ def test_compressed_answers_are_right(client: Client) -> None:
 
 
 def test_bodies_that_state_the_request_elsewhere_are_not_split() -> None:
-    assert split_body(b"a,b\r\n1,2\r\n", "text/csv") == (b"a,b\r\n1,2\r\n",)
-    assert split_body(b"PAR1", "application/vnd.apache.parquet") is None
+    assert split_body_at_request_infos(b"a,b\r\n1,2\r\n", "text/csv") == (b"a,b\r\n1,2\r\n",)
+    assert split_body_at_request_infos(b"PAR1", "application/vnd.apache.parquet") is None

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from hven.model.errors import ParamError
 from hven.model.types import parse_type
-from hven.plugins.schema_life.described_columns import DataModel, DescribedColumn, name_type, write_type_name
+from hven.plugins.schema_life.described_columns import ComparedSchema, DescribedColumn, name_type, write_type_name
 from hven.plugins.schema_life.schema_comparison import (
     KINDS_BY_GROUPING,
     SchemaComparison,
@@ -19,8 +19,8 @@ from hven.plugins.schema_life.schema_comparison import (
 )
 
 
-def build_model(label: str, *columns: DescribedColumn) -> DataModel:
-    return DataModel(
+def build_model(label: str, *columns: DescribedColumn) -> ComparedSchema:
+    return ComparedSchema(
         label=label, columns=[column._replace(model=label) for column in columns], read_at=datetime.now(UTC)
     )
 

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from hven.model.errors import DataError, SourceError
 from hven.model.resource import CollectionSpec
 from hven.model.table import Column, Table, build_columns_from_arrow
-from hven.plugins.schema_life.delivery.byte_descriptions import write_aas_head
+from hven.plugins.schema_life.delivery.byte_descriptions import write_aas_table_header
 from hven.plugins.schema_life.delivery.cds_units import write_cds_unit
 from hven.plugins.schema_life.delivery.delivered_tables import DeliveredColumn, DeliveredTable, choose_labels
 from hven.plugins.schema_life.delivery.fixed_width_columns import create_fixed_width_column
@@ -60,7 +60,7 @@ def write_table(rows: pa.Table, columns: list[Column] | None = None, enums: dict
         delivered_columns.append(DeliveredColumn(column=column, label=label, cells=cells, unit=unit))
     delivered = DeliveredTable(table=table, columns=delivered_columns, row_count=rows.num_rows)
     out = io.BytesIO()
-    out.write(write_aas_head(COLLECTION, delivered, "t.txt").encode("ascii"))
+    out.write(write_aas_table_header(COLLECTION, delivered, "t.txt").encode("ascii"))
     for block in blocks:
         cells = [
             np.concatenate([column.cells.write_cells(chunk) for chunk in block[column.column.name].chunks])

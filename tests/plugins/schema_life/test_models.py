@@ -9,7 +9,7 @@ import pytest
 from schema_samples import FELIS, VOSI, VOTABLE, serve_documents, write_tap_schema
 
 from hven.model.errors import ForbiddenError, HvenError, SourceError, UsageError
-from hven.plugins.schema_life.conflict_notes import add_note, read_notes
+from hven.plugins.schema_life.conflict_notes import add_note, read_conflict_notes
 from hven.plugins.schema_life.model_addresses import OutsideModelCache, read_outside_model
 from hven.plugins.schema_life.model_documents import read_model_document, read_model_file
 from hven.plugins.schema_life.schema_comparison import compare_models
@@ -96,15 +96,15 @@ def test_copies_are_used_while_a_server_is_down(monkeypatch: pytest.MonkeyPatch)
 
 def test_notes(tmp_path: Path) -> None:
     path = tmp_path / "notes.txt"
-    assert read_notes(path) == {}
+    assert read_conflict_notes(path) == {}
     add_note(path, "0123456789ab", "agreed\nby all")
-    assert read_notes(path) == {"0123456789ab": "agreed by all"}
+    assert read_conflict_notes(path) == {"0123456789ab": "agreed by all"}
     for conflict_id, text in (("0123", "a"), ("0123456789ab", " "), ("# comment", "a")):
         with pytest.raises(UsageError):
             add_note(path, conflict_id, text)
     path.write_text("# ours\n\n0123456789ab fine\nwhat is this\n")
     with pytest.raises(HvenError, match=r"notes.txt:4: the line is not a note"):
-        read_notes(path)
+        read_conflict_notes(path)
 
 
 def test_getstar() -> None:

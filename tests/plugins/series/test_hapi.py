@@ -715,7 +715,7 @@ def test_bins_that_fit_no_array_and_names_that_others_have_are_told(tmp_path: Pa
         (warning,) = [one for one in ingest_collection(made, "x").warnings if "goes_xrs" in one]
     assert "goes.xrs already has a data set 'goes_xrs'" in warning
     assert "x.yaml:" in warning
-    (one,) = descriptor.find_table_key_conflicts([descriptor.load_descriptor(tmp_path / f"collections/{name}/{name}.yaml", found) for name in ("goes", "x")])  # fmt: skip
+    (one,) = descriptor.find_package_key_conflicts([descriptor.load_descriptor(tmp_path / f"collections/{name}/{name}.yaml", found) for name in ("goes", "x")])  # fmt: skip
     assert (one.place.file, one.message) == ("collections/x/x.yaml", "x.t: goes.xrs already has a data set 'goes_xrs'")
     # of rows that are spans, as rows of EPN-TAP may be
     text = "collection: x\ntitle: Days\ntables:\n  t:\n    source: {kind: parquet, files: ../../goes.parquet}\n    follow: true\n    links:\n      - series: goes_xr\n      - series: goes_xrs\n"
@@ -723,7 +723,7 @@ def test_bins_that_fit_no_array_and_names_that_others_have_are_told(tmp_path: Pa
     goes, days = (
         descriptor.load_descriptor(tmp_path / f"collections/{name}/{name}.yaml", found) for name in ("goes", "x")
     )
-    (one,) = descriptor.find_table_key_conflicts([days], [goes])
+    (one,) = descriptor.find_package_key_conflicts([days], [goes])
     assert one.message == "x.t.links: there is no data set 'goes_xr'"
     assert (one.place.file, one.place.line) == ("collections/x/x.yaml", 8)
     assert "goes_xrs" in one.remedy

@@ -36,8 +36,8 @@ from hven.plugins.hats.clusters import UnsupportedByClusterError
 from hven.plugins.spark import error_translation
 from hven.plugins.spark.cell_matches import (
     choose_cell_order,
-    find_cell_matches,
     find_largest_radius,
+    find_position_match_conditions,
     list_circle_cells,
 )
 from hven.plugins.spark.cluster import SparkCluster, SparkClusterFacts
@@ -381,7 +381,11 @@ UPLOAD = Table(
 )
 def test_each_row_in_memory_may_have_its_own_radius(condition, radius):
     text = f"SELECT a.id FROM sky.stars AS a JOIN TAP_UPLOAD.objects AS b ON {condition}"
-    matches = [*find_cell_matches(bind_query(parse_query(text), StaticTableCatalogue([STARS_TABLE, UPLOAD]))).values()]
+    matches = [
+        *find_position_match_conditions(
+            bind_query(parse_query(text), StaticTableCatalogue([STARS_TABLE, UPLOAD]))
+        ).values()
+    ]
     assert [match.radius for match in matches] == ([] if radius is None else [radius])
     if not matches:
         return

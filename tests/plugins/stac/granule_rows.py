@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from hven.model.table import Column, FrameRef, Table, set_column_epochs
+from hven.model.table import Column, ReferenceFrame, Table, set_column_epochs
 from hven.model.types import FLOAT64, INT32, INT64, STRING, parse_type
 
 ROWS = 200
@@ -38,7 +38,7 @@ def build_granule_table(schema: str) -> Table:
             name="epn_core",
             columns=tuple(columns),
             primary=("granule_uid",),
-            frames=(FrameRef(id="body", kind="coosys", system="BODY", refposition="Mars"),),
+            frames=(ReferenceFrame(id="body", kind="coosys", system="BODY", refposition="Mars"),),
             utype="ivo://ivoa.net/std/epntap#table-2.0",
         )
     )

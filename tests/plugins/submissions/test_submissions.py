@@ -234,7 +234,7 @@ def test_nothing_is_lost_if_the_publication_fails(
 
     with monkeypatch.context() as patch:
         patch.setattr(ClientPushStore, "compact_pieces", fail)
-        patch.setattr(submission_workflow, "write_submission", fail)
+        patch.setattr(submission_workflow, "update_submission", fail)
         assert anna.take(submission, "submit").status == 503
     assert query(client, "SELECT id FROM oidb.granules WHERE target_name = 'the'") == []
     folder = site.settings.collections_directory / "oidb" / "submitted" / str(submission["number"])

@@ -363,12 +363,12 @@ def test_months_missing_ahead_and_before_are_told(site: Site) -> None:
         _put(site, month)
     found = report(site, "2026-01", "2026-04", today=date(2026, 5, 6))
     assert found.months == ["2026-01", "2026-02", "2026-03", "2026-04"]
-    assert found.sum_by("month")[("2026-02",)]["requests"] == 3
+    assert found.sum_counts_by("month")[("2026-02",)]["requests"] == 3
     told = " ".join(found.notes)
     assert "2031-01: these months are in the future" in told
     assert "counting began in 2026-02" in told
     assert "nothing was counted in 2026-03" in told
-    assert "2031" not in json.dumps(usage_reports.to_report_values(found)["collections"])
+    assert "2031" not in json.dumps(usage_reports.usage_report_to_json(found)["collections"])
 
 
 @pytest.mark.parametrize(("since", "until"), [("2026-13", None), ("26-01", None), ("2026-05", "2026-04"), ("x' OR 1", None), (None, "2026-00")])  # fmt: skip

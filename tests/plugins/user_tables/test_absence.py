@@ -14,7 +14,7 @@ from hven.jobs._worker import run_next_job
 from hven.model import plugins
 from hven.model.errors import BindError
 from hven.model.settings import create_site_directory, load_settings
-from hven.plugins.user_tables.table_records import UserTableWriter
+from hven.plugins.user_tables.table_records import UserTableRecordWriter
 from hven.site import Site
 from hven.site.auth import Principal
 from hven.site.user_tables import delete_expired_user_tables
@@ -61,7 +61,7 @@ def test_tables_are_read_until_they_end_and_stay_away_when_the_package_is_back(d
         assert client.ask("PUT", "/tap/user_tables/mine", body=b"n\n8\n", headers=headers).status in {404, 405}
         assert "table-load-sync" not in client.get("/tap/capabilities").text
         assert count_rows(site, "anna") == count_rows(site, "bert") == 1
-        site.store.get_or_create(UserTableWriter).set_expiry("bert", "mine", "2026-01-01T00:00:00Z")
+        site.store.get_or_create(UserTableRecordWriter).set_expiry("bert", "mine", "2026-01-01T00:00:00Z")
         assert delete_expired_user_tables(site) == 1
     run_hven("user", "remove", "anna", "--site", directory)
     (directory / "hven.toml").write_text((directory / "hven.toml").read_text().replace("plugins = []\n", ""))

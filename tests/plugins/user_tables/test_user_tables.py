@@ -15,7 +15,7 @@ from star_tables import STARS, build_rows
 from hven.app._server import create_application
 from hven.model.settings import QueryLimits
 from hven.plugins.user_tables import table_writing
-from hven.plugins.user_tables.table_records import UserTableWriter
+from hven.plugins.user_tables.table_records import UserTableRecordWriter
 from hven.site import Site
 from hven.site.user_tables import delete_expired_user_tables
 from hven.testing.policies import build_odd_rows_hidden_policies
@@ -196,7 +196,7 @@ def test_it_goes_when_its_time_is_over(people: tuple[Person, Person, Person], st
     ((record, expires),) = star_site.store.user_tables.list_owner_tables("anna")
     wanted = datetime.now(UTC) + timedelta(days=30)
     assert abs(datetime.fromisoformat(expires) - wanted) < timedelta(minutes=1)
-    star_site.store.get_or_create(UserTableWriter).set_expiry("anna", record.table.name, "2026-01-01T00:00:00Z")
+    star_site.store.get_or_create(UserTableRecordWriter).set_expiry("anna", record.table.name, "2026-01-01T00:00:00Z")
     star_site._own_tables_by_owner.clear()
     assert anna.query("SELECT * FROM tap_user.list").status == 400
     assert delete_expired_user_tables(star_site) == 1

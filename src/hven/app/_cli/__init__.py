@@ -61,7 +61,7 @@ def _run_command(arguments: list[str]) -> int:
 
     usage_error: Any = typer.BadParameter.__mro__[2]  # ClickException, wherever this version of typer keeps it
     verb = _find_verb(arguments)
-    package = plugins.find_unused_package("verbs", verb)
+    package = plugins.find_disabled_package("verbs", verb)
     if package is not None:
         message = (
             f"`hven {verb}` belongs to the plug-in package {package}, but {plugins.SELECTION_VARIABLE} does not list "
@@ -70,7 +70,7 @@ def _run_command(arguments: list[str]) -> int:
         raise UsageError(message, remedy=f"add {package} to {plugins.SELECTION_VARIABLE}")
     try:
         command = _build_verb_command(verb)
-        _start_collector()
+        _start_garbage_collector()
         with command.make_context("hven", arguments) as context:
             context.command.invoke(context)
     except typer.Exit as exit_request:
@@ -83,7 +83,7 @@ def _run_command(arguments: list[str]) -> int:
     return 0
 
 
-def _start_collector() -> None:
+def _start_garbage_collector() -> None:
     """Start the garbage collector if `hven.app.main` stopped it; it does not search the modules that are loaded."""
     if not gc.isenabled():
         gc.freeze()

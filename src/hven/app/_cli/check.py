@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from hven.model.table import RowAccessPolicy
 
 # checks that many sites do not need: each is imported when it is run, because that takes half of the time of a check
-JOB_TYPE_CHECK = "hven.jobs.type_catalogue:find_unused_type_faults"
+JOB_TYPE_CHECK = "hven.jobs.type_catalogue:find_disabled_job_type_faults"
 STATE_CHECK = "hven.site.state_faults:find_state_faults"
 PUBLISHED_ROWS_CHECK = "hven.app._cli.published_checks:check_published_collections"
 
@@ -77,7 +77,7 @@ def check(
     if not plugin_faults:  # with a faulty plug-in, nothing else can be trusted
         findings.names = names
         if name is None:
-            _check_engines(site_settings, findings)
+            _check_plugin_packages(site_settings, findings)
     for collection_name in findings.names:
         _check_collection(site_settings, collection_name, findings)
     findings.faults += _find_site_faults(site_settings, name)
@@ -180,7 +180,7 @@ def _list_collection_names(settings: Settings, name: str | None) -> list[str]:
     return [name]
 
 
-def _check_engines(settings: Settings, findings: _CheckFindings) -> None:
+def _check_plugin_packages(settings: Settings, findings: _CheckFindings) -> None:
     for package in plugins.list_plugin_packages():
         for fact in plugins.find_package_faults(package, settings):
             if isinstance(fact, str):
@@ -227,17 +227,17 @@ def _find_faults_across_collections(
 ) -> Iterator[Fault]:
     """Yield faults that only show across collections: identifiers, paths, and the system state."""
     other_resources = []
-    if collection_name is not None and any(map(_has_site_wide_identifiers, resources)):
+    if collection_name is not None and any(map(_are_site_unique_identifiers_required, resources)):
         other_resources = _read_other_descriptors(settings, collection_name)
     yield from descriptor.find_identifier_conflicts(resources, settings, other_resources)
-    yield from descriptor.find_table_key_conflicts(resources, other_resources)
+    yield from descriptor.find_package_key_conflicts(resources, other_resources)
     if settings.var_directory.is_dir():
         for fault in resolve_name(STATE_CHECK)(settings):
             if collection_name is None or str(fault.place.file).endswith(f"/{collection_name}.yaml"):
                 yield fault
 
 
-def _has_site_wide_identifiers(resource: CollectionSpec) -> bool:
+def _are_site_unique_identifiers_required(resource: CollectionSpec) -> bool:
     """Return whether identifiers of a collection must differ from those of the others."""
     return resource.registration is not None or any(spec.span_places for spec in resource.tables)
 

@@ -43,7 +43,7 @@ def load_site_settings(context: typer.Context) -> Settings:
         The verb belongs to a plug-in package that the site leaves out.
     """
     settings = site_settings.load_settings(_find_site_directory(context.obj))
-    error = plugins.find_unused_plugin_error("verbs", context.info_name or "")
+    error = plugins.find_disabled_plugin_error("verbs", context.info_name or "")
     if error is not None:
         raise error
     return settings

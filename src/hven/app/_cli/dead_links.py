@@ -103,7 +103,7 @@ def check_collection_links(site: Site, collection_name: str) -> tuple[list[Fault
     """
     link_check = LinkCheckResults()
     for item, table_place in _list_tables_with_links(site, collection_name):
-        _record_table_links(site, item.table, table_place, link_check)
+        _record_table_link_targets(site, item.table, table_place, link_check)
     addresses = list(link_check.remote_addresses)
     if len(addresses) > MAX_REMOTE_ADDRESSES:
         addresses = random.sample(addresses, MAX_REMOTE_ADDRESSES)
@@ -150,7 +150,7 @@ def _build_dead_link_faults(link_check: LinkCheckResults) -> Iterator[Fault]:
         yield Fault(message=f"{text} ({row_word} {row_list})", place=place, remedy=remedy, severity=severity)
 
 
-def _record_table_links(site: Site, table: Table, table_place: TextPlace, link_check: LinkCheckResults) -> None:
+def _record_table_link_targets(site: Site, table: Table, table_place: TextPlace, link_check: LinkCheckResults) -> None:
     """List the links of all rows of a table, and record what they lead to."""
     published_state = site.get_published_state()
     places = []
@@ -179,7 +179,7 @@ def _record_table_links(site: Site, table: Table, table_place: TextPlace, link_c
         )
         seen_links: set[tuple[str, str, str]] = set()
         for row in rows.to_pylist():
-            _record_link(linked_table, row, seen_links, link_check)
+            _record_link_target(linked_table, row, seen_links, link_check)
 
 
 def _query_row_identifiers(site: Site, table: Table) -> list[str]:
@@ -197,7 +197,7 @@ def _query_row_identifiers(site: Site, table: Table) -> list[str]:
     return identifiers
 
 
-def _record_link(
+def _record_link_target(
     linked_table: _TableWithLinks,
     link_row: Mapping[str, Any],
     seen_links: set[tuple[str, str, str]],
@@ -237,7 +237,7 @@ def _record_link(
     seen_links.add((identifier, semantics, url))
     if url.startswith(linked_table.files_prefix):
         path = unquote(url.removeprefix(linked_table.files_prefix))
-        _record_linked_file(linked_table, path, place, identifier, link_check)
+        _record_linked_file_existence(linked_table, path, place, identifier, link_check)
     elif url.startswith(f"{linked_table.base_url}/"):
         return
     elif url.startswith(("http://", "https://")):
@@ -246,7 +246,7 @@ def _record_link(
         link_check.unchecked_count += 1
 
 
-def _record_linked_file(
+def _record_linked_file_existence(
     linked_table: _TableWithLinks, path: str, place: TextPlace, identifier: str, link_check: LinkCheckResults
 ) -> None:
     """Record whether a file of the collection exists to which a row leads."""

@@ -312,7 +312,7 @@ def remove(
         problems = site.engines.drop_snapshots(deleted_snapshots)
         if purge_data:
             delete_collection_sync_data(site, name)
-            _delete_product_files(site, name)
+            _delete_derived_files(site, name)
     if as_json:
         print_json({"removed": removed_tables, "purged": [snapshot.id for snapshot in deleted_snapshots]})
         return
@@ -327,7 +327,7 @@ def remove(
         print(f"the data is kept; to publish it again, run: {rollback_command}\nto delete it, run: {purge_command}")
 
 
-def _delete_product_files(site: Site, name: str) -> None:
+def _delete_derived_files(site: Site, name: str) -> None:
     """Delete the files that Hven and its plug-in packages have made of a collection."""
     var_directory = site.settings.var_directory
     (var_directory / "prepared" / name).unlink(missing_ok=True)  # marks of prepared files

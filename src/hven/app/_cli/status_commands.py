@@ -46,7 +46,7 @@ def status(context: typer.Context, as_json: Json = False) -> None:
     """Show what is published, how fresh it is, and what is wrong."""
     with open_site(context) as site:
         published_state = site.get_published_state()
-        tables = _list_published_table_facts(site)
+        tables = _published_tables_to_json(site)
         health = SiteHealthMonitor(site)
         engine_problems = [health.get_redactor().redact_text(problem) for problem in site.probe_engines()]
         site_status = health.get_status(wait_seconds=None)
@@ -146,7 +146,7 @@ def _get_table_kind(published_table: PublishedTable) -> str:
     return "table"
 
 
-def _list_published_table_facts(site: Site) -> list[dict[str, Any]]:
+def _published_tables_to_json(site: Site) -> list[dict[str, Any]]:
     published_tables = site.get_published_state().tables_by_name
     ordered_tables = sorted(published_tables.values(), key=lambda item: item.table.qualified_name)
     return [_published_table_to_json(item, published_tables) for item in ordered_tables]

@@ -1,6 +1,6 @@
 """Examples of the verbs: the help of a verb and the page of the command line show them.
 
-A plug-in package brings the examples of its verbs in its record (`Verb.examples`).
+A plug-in package brings the examples of its verbs in its record (`CommandLineVerb.examples`).
 """
 
 from __future__ import annotations

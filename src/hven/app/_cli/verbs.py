@@ -22,7 +22,7 @@ from hven.app._cli.verb_examples import VERB_EXAMPLES, format_verb_examples
 from hven.model import plugins
 
 if TYPE_CHECKING:
-    from hven.model.plugins import Verb
+    from hven.model.plugins import CommandLineVerb
 DEFAULT_HEADING = "Operate"  # of verbs whose record names neither a heading nor a verb that exists
 # heading of `hven --help` -> verb -> its module in this package
 VERBS_BY_HEADING = {
@@ -69,14 +69,14 @@ class HeadedVerbGroup(typer.core.TyperGroup):
         rows_by_heading: dict[str, list[tuple[str, str]]] = {heading: [] for heading in VERBS_BY_HEADING}
         for name in self.list_commands(ctx):
             help_text = self.commands[name].get_short_help_str(formatter.width - 6 - name_width)
-            rows_by_heading.setdefault(_find_heading(name), []).append((name.ljust(name_width), help_text))
+            rows_by_heading.setdefault(_find_help_heading(name), []).append((name.ljust(name_width), help_text))
         for heading, rows in rows_by_heading.items():
             if rows:
                 with formatter.section(heading):
                     formatter.write_dl(rows)
 
 
-def _find_heading(verb: str) -> str:
+def _find_help_heading(verb: str) -> str:
     """Return the heading below which ``hven --help`` lists a verb."""
     package_verbs = list_package_verbs()
     while verb in package_verbs:
@@ -160,7 +160,7 @@ def _list_builtin_verb_functions() -> dict[str, str]:
     return {name: f"{__package__}.{module}:{name}" for name, module in modules.items()}
 
 
-def list_package_verbs() -> dict[str, Verb]:
+def list_package_verbs() -> dict[str, CommandLineVerb]:
     """List the verbs of plug-in packages."""
     return {name: verb for package in plugins.list_plugin_packages() for name, verb in package.verbs.items()}
 

@@ -205,7 +205,7 @@ def _build_routing_application(
     for name, face_routes in routes_by_face.items():
         for route in face_routes:
             own_routes = [route]
-            slash_route = _build_slash_route(route)
+            slash_route = _build_trailing_slash_route(route)
             if slash_route is not None:
                 own_routes.append(slash_route)
             routes += own_routes
@@ -266,7 +266,7 @@ def _send_heartbeat(loop: asyncio.AbstractEventLoop) -> None:
     loop.call_later(child_processes.HEARTBEAT_INTERVAL_SECONDS, _send_heartbeat, loop)
 
 
-def _build_slash_route(route: BaseRoute) -> Route | None:
+def _build_trailing_slash_route(route: BaseRoute) -> Route | None:
     """Return the same route with a slash at the end of its path; None if the path cannot have one.
 
     Some clients request ``/tap/sync/``, and a redirect would lose the body of a POST.

@@ -41,7 +41,7 @@ class BufferedLogHandler(logging.StreamHandler["TextIO"]):
         super().flush()
 
 
-def strip_log_record_details() -> None:
+def skip_log_record_details() -> None:
     """Omit from log records the place in the code, the thread and the process.
 
     Hven's formats do not show them, and they take half of the time of a record. This is for processes that only serve

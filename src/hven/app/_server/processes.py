@@ -22,7 +22,7 @@ from granian.log import LogLevels
 
 from hven import formats
 from hven.app._server.application import ReloadingApplication
-from hven.app._server.logging_setup import LOGGING_CONFIG, strip_log_record_details
+from hven.app._server.logging_setup import LOGGING_CONFIG, skip_log_record_details
 from hven.app._server.worker_server import WorkerServer, is_first_worker, raise_connection_limit
 from hven.jobs import child_processes, job_supervisor, scheduler
 from hven.jobs.hang_detector import compute_load_factor
@@ -72,7 +72,7 @@ def create_worker_application() -> ASGIApp:
         The site cannot be opened any more; the log has the reason.
     """
     logging.config.dictConfig(LOGGING_CONFIG)
-    strip_log_record_details()
+    skip_log_record_details()
     sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
     _limit_malloc_arenas()
     memory_watchdog.end_process = _end_worker_over_memory_limit

@@ -187,7 +187,7 @@ class RequestMiddleware:
         exchange = _HttpExchange(
             request_id=_choose_request_id(headers_by_name.get(b"x-request-id")),
             usage=RequestUsage(),
-            is_signed=self._prepare_scope(scope),
+            is_signed=self._prepare_scope_and_remove_signature(scope),
             should_close=worker_load.should_close_connection(scope.get("client")),
         )
         scope["hven.request_id"] = exchange.request_id
@@ -239,7 +239,7 @@ class RequestMiddleware:
         logged_status = exchange.status or CLIENT_CLOSED_STATUS
         self._counters.count_request_end(scope["path"], logged_status, seconds, exchange.sent_bytes)
         if exchange.usage.face and not exchange.is_broken:
-            self._report_request(scope, exchange, headers_by_name)
+            self._notify_request_observers(scope, exchange, headers_by_name)
         if access.isEnabledFor(logging.INFO):
             _log_request(scope, exchange, seconds)
 
@@ -272,7 +272,7 @@ class RequestMiddleware:
             scope = rewriter.rewrite_request(scope)
         return scope
 
-    def _prepare_scope(self, scope: Scope) -> bool:
+    def _prepare_scope_and_remove_signature(self, scope: Scope) -> bool:
         """Set the limits of a request, and move its signature out of the address; return whether it has one."""
         scope[request_bodies.BODY_SLOTS_SCOPE_KEY] = self._bodies
         scope[request_bodies.HELD_SLOT_SCOPE_KEY] = []
@@ -305,7 +305,9 @@ class RequestMiddleware:
             headers += self._build_cors_headers(origin)
         return headers
 
-    def _report_request(self, scope: Scope, exchange: _HttpExchange, headers_by_name: Mapping[bytes, bytes]) -> None:
+    def _notify_request_observers(
+        self, scope: Scope, exchange: _HttpExchange, headers_by_name: Mapping[bytes, bytes]
+    ) -> None:
         """Report an answered request to the observers of plug-in packages."""
         if self._observers is None or not self._observers.has_observers:
             return

@@ -55,7 +55,7 @@ MIN_EXCESS_SHARE = 0.25  # and this part of its share more
 # --- refusing ---
 
 
-def _get_loop_round_start() -> float:
+def _get_loop_iteration_start_time() -> float:
     """Return the time at which the present round of the loop began: uvloop reads the clock once in each round."""
     return asyncio.get_running_loop().time()
 
@@ -72,7 +72,7 @@ class LoadShedder:
     def __init__(
         self,
         get_time: Callable[[], float] = time.monotonic,
-        get_loop_round_start: Callable[[], float] = _get_loop_round_start,
+        get_loop_round_start: Callable[[], float] = _get_loop_iteration_start_time,
     ) -> None:
         self._get_time = get_time
         self._get_round_start = get_loop_round_start

@@ -295,7 +295,7 @@ def _load_worker_application(
 
     After a crash of the worker before, the application is told so, and verifies what is published.
     """
-    _begin_worker_session(server_pid)
+    _move_worker_to_own_session(server_pid)
     heartbeat.assign_to_this_process()
     balancer.set_as_process_balancer()
     global _worker_number  # noqa: PLW0603  (a process is one worker)
@@ -306,7 +306,7 @@ def _load_worker_application(
     return application
 
 
-def _begin_worker_session(server_pid: int) -> None:
+def _move_worker_to_own_session(server_pid: int) -> None:
     """Put a worker into a session of its own, with a higher priority where the account may set it.
 
     Where Linux divides processor time by sessions (sched_autogroup), all workers together would get the share of one

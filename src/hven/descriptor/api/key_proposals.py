@@ -5,20 +5,20 @@ from __future__ import annotations
 from hven.descriptor._key_proposals import (
     ColumnGuess,
     InspectedSource,
-    SampledRange,
+    SampledValueRange,
     TableKeyProposal,
     quote_source_name,
 )
-from hven.descriptor._package_keys import load_table_keys
+from hven.descriptor._package_keys import load_package_table_keys
 from hven.descriptor._yaml_text import format_yaml_flow_value, format_yaml_scalar
 
 __all__ = [
     "ColumnGuess",
     "InspectedSource",
-    "SampledRange",
+    "SampledValueRange",
     "TableKeyProposal",
     "format_yaml_flow_value",
     "format_yaml_scalar",
-    "load_table_keys",
+    "load_package_table_keys",
     "quote_source_name",
 ]

@@ -49,7 +49,7 @@ def remove_empty_union_members(bound_query: BoundQuery, empty_table_numbers: fro
 
     if is_certainly_empty(bound_query.query, empty_table_numbers):
         return None
-    query = transform_tree(transform_tree(bound_query.query, change_node), _merge_select_layer)
+    query = transform_tree(transform_tree(bound_query.query, change_node), _merge_single_member_select)
     if query is bound_query.query:
         return bound_query
     table_names = set()
@@ -82,7 +82,7 @@ def _remove_union_members(union: SetOperation, empty_table_numbers: frozenset[in
     return union_node
 
 
-def _merge_select_layer(node: Any) -> Any:
+def _merge_single_member_select(node: Any) -> Any:
     """Merge a SELECT with the derived table that a union with one remaining member has become.
 
     ``SELECT x FROM (SELECT a AS x ..)`` becomes ``SELECT a AS x``.

@@ -165,7 +165,7 @@ def _collect_tables(from_item: FromItem, narrowable: NarrowableSelect, *, is_dir
     return frozenset()
 
 
-def bind_policy_condition(condition: Expr, table_number: int) -> Expr:
+def bind_policy_condition_to_table(condition: Expr, table_number: int) -> Expr:
     """Return a condition of `TableRef.where`, whose columns are those of table 0, over the columns of a reference.
 
     Parameters

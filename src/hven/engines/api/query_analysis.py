@@ -14,7 +14,7 @@ from hven.engines._query_analysis.empty_members import is_certainly_empty
 from hven.engines._query_analysis.narrowable_selects import (
     NarrowableSelect,
     analyse_select,
-    bind_policy_condition,
+    bind_policy_condition_to_table,
     match_indexed_position,
 )
 from hven.engines._query_analysis.query_flattening import flatten_query
@@ -28,7 +28,7 @@ __all__ = [
     "NarrowableSelect",
     "analyse_column_bounds",
     "analyse_select",
-    "bind_policy_condition",
+    "bind_policy_condition_to_table",
     "compile_constant",
     "flatten_query",
     "is_certainly_empty",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from hven.engines._key_matching import PrimaryKeyLookup, to_single_array
-from hven.engines._row_order import find_order_column, take_rows_in_order
+from hven.engines._key_matching import PrimaryKeyLookup, to_single_key_array
+from hven.engines._row_order import find_row_order_column, take_rows_in_order
 from hven.engines._row_preparation import (
     MAX_REPORTED_KEYS,
     MISSING_KEY,
@@ -23,7 +23,7 @@ __all__ = [
     "check_key_nulls",
     "compute_position_keys",
     "compute_stable_order",
-    "find_order_column",
+    "find_row_order_column",
     "take_rows_in_order",
-    "to_single_array",
+    "to_single_key_array",
 ]

@@ -309,14 +309,18 @@ class AccessPolicyPlan(DuckPlan, PlanWithPrerequisite):
             for name, part in subsets.items():
                 rows_by_table[name] = find_accessible_rows(self._engine, part, limits, set_running_execution)
         except EvaluationError:  # the error may come from a row that the query leaves out
-            return self._filtered_plan.execute_long(literal_values, relations, limits, set_running_execution)
+            return self._filtered_plan.execute_without_deferring(
+                literal_values, relations, limits, set_running_execution
+            )
         subsets_by_table = {name: replace(part, rows=rows_by_table[name].rows) for name, part in subsets.items()}
         try:
-            execution = self.execute_long(
+            execution = self.execute_without_deferring(
                 literal_values, {**relations, **subsets_by_table}, limits, set_running_execution
             )
         except ColumnsTooLargeError:
-            return self._filtered_plan.execute_long(literal_values, relations, limits, set_running_execution)
+            return self._filtered_plan.execute_without_deferring(
+                literal_values, relations, limits, set_running_execution
+            )
         self._indexed_rows.update(rows_by_table.values())
         return execution
 

@@ -106,9 +106,9 @@ class CandidateRowFinder:
         # conditions that a select around a derived table has used, which are found again inside of it
         used_conditions: set[tuple[int, int]] = set()
         for select in self._survey.selects:
-            self._add_select_indexes(select, used_conditions)
+            self._add_indexes_of_select(select, used_conditions)
 
-    def _add_select_indexes(self, select: Select, used_conditions: set[tuple[int, int]]) -> None:
+    def _add_indexes_of_select(self, select: Select, used_conditions: set[tuple[int, int]]) -> None:
         """Add the indexes and joins of one SELECT."""
         narrowable = analyse_select(select)
         self.table_refs.update(narrowable.table_refs)

@@ -167,7 +167,7 @@ class DuckDBDialect(mapping_functions.MappingDialect, ExactComparisonDialect, En
         **FUNCTION_TEMPLATES,
         "EXP": "exp({0})",
         "POWER": "pow({0}, {1})",
-        "ROW": ".write_row",
+        "ROW": ".write_row_constructor",
         "AVG": "avg({0})",
         "MIN": "min({0})",
         "MAX": "max({0})",
@@ -399,7 +399,7 @@ class DuckDBDialect(mapping_functions.MappingDialect, ExactComparisonDialect, En
         """Make a shape of an array of texts."""
         return self.write_cast(self.write_cast(numbers_sql, POLYGON), type_)
 
-    def write_joined_numbers(self, array_sql: str, type_: ColumnType) -> str:  # noqa: ARG002  (one signature for all)
+    def write_array_as_text(self, array_sql: str, type_: ColumnType) -> str:  # noqa: ARG002  (one signature for all)
         """Write an array as text."""
         return f"array_to_string(CAST({array_sql} AS VARCHAR[]), ' ')"
 

@@ -18,7 +18,7 @@ import pyarrow as pa
 from hven.engines import ExecutionLimits, MemoryRelation, Snapshot, StorageEngine
 from hven.engines._query_analysis.row_policies import write_policy_conditions
 from hven.engines._query_deadlines import DeadlineWatcher
-from hven.engines._row_preparation import replace_nan
+from hven.engines._row_preparation import replace_nan_with_null
 from hven.engines._snapshot_files import (
     TRANSIENT_ERRNOS,
     build_table_directory_name,
@@ -272,7 +272,7 @@ class DuckEngine(StorageEngine):
                 return RelationRows(selected_rows, is_reusable=False)
             if relation.is_reused:
                 return RelationRows(self._get_nan_free_rows(relation).rows, is_reusable=True)
-            return RelationRows(replace_nan_values(relation.rows), is_reusable=False)
+            return RelationRows(replace_table_nan_with_null(relation.rows), is_reusable=False)
         message = f"the embedded engine cannot read {relation.kind_name} tables in place"
         raise StorageError(message, remedy="serve this table with the engine 'postgres'")
 
@@ -280,7 +280,7 @@ class DuckEngine(StorageEngine):
         """Return rows in memory that can be read by row number (for plans)."""
         if relation.is_reused:
             return self._get_nan_free_rows(relation).readable_rows
-        return MemoryTableRows(relation.rows if relation.is_stored else replace_nan_values(relation.rows))
+        return MemoryTableRows(relation.rows if relation.is_stored else replace_table_nan_with_null(relation.rows))
 
     def _get_nan_free_rows(self, relation: MemoryRelation) -> NanFreeRows:
         """Return the cleaned form of rows that many queries read."""
@@ -288,7 +288,7 @@ class DuckEngine(StorageEngine):
         with self._lock:
             cleaned_table = self._cleaned_tables.get(number)
         if cleaned_table is None or cleaned_table.table() is not relation.rows:
-            rows = replace_nan_values(relation.rows)
+            rows = replace_table_nan_with_null(relation.rows)
             cleaned_tables = self._cleaned_tables
 
             def forget_table(table: object) -> None:
@@ -386,7 +386,7 @@ class DuckEngine(StorageEngine):
                 self._open_snapshots.popitem(last=False)
         return opened
 
-    def find_missing_file(self, snapshot: Snapshot) -> str | None:
+    def find_missing_or_resized_file(self, snapshot: Snapshot) -> str | None:
         """Return the file of a snapshot that is missing or has another size; None if all are as they were written."""
         why = self._find_snapshot_file_fault(self.directory / snapshot.path, snapshot.path)
         if self.file_faults.get(snapshot.path) != why:
@@ -432,9 +432,9 @@ class DuckEngine(StorageEngine):
                 self._open_snapshots.pop(path) for path in reasons_by_path if path in self._open_snapshots
             ]
         if refused_snapshots:
-            self._release_cursors()
+            self._release_cursor_snapshots()
 
-    def _release_cursors(self) -> None:
+    def _release_cursor_snapshots(self) -> None:
         for cursors in filter(None, (self._main_cursors, self._single_thread_cursors)):
             cursors.forget_snapshots()
         self.accessible_rows_cache = LruCache(self.access_cache_bytes)
@@ -447,7 +447,7 @@ class DuckEngine(StorageEngine):
                 del self._open_snapshots[path]
                 self._file_sizes.pop(path, None)
         if removed_paths:
-            self._release_cursors()
+            self._release_cursor_snapshots()
 
     def read_rows(self, snapshot: Snapshot, column_names: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
         """Yield all rows in stored order, as zero-copy views of the map."""
@@ -480,7 +480,7 @@ class DuckEngine(StorageEngine):
         path = self.directory / snapshot.path
         with self._lock:
             self._open_snapshots.pop(snapshot.path, None)
-        self._release_cursors()
+        self._release_cursor_snapshots()
         self._release_snapshot_lock(path)
         removed_path = path.with_name(f"{path.name}.staging")  # a half-removed snapshot must not look like a whole one
         try:
@@ -546,10 +546,10 @@ class DuckEngine(StorageEngine):
         shutil.rmtree(self._spill_directory, ignore_errors=True)
 
 
-def replace_nan_values(rows: pa.Table) -> pa.Table:
+def replace_table_nan_with_null(rows: pa.Table) -> pa.Table:
     """Return rows in memory with null for NaN, as in stored rows."""
     for number, column in enumerate(rows.columns):
-        cleaned_column = replace_nan(column)
+        cleaned_column = replace_nan_with_null(column)
         if cleaned_column is not column:
             rows = rows.set_column(number, rows.schema.field(number), cleaned_column)
     return rows

@@ -85,7 +85,7 @@ class ExactComparisonDialect(SqlDialect):
             return self._write_in_subquery(writer, node, node.choices)
         choices = node.choices
         is_float = _is_float(node.operand)
-        sampled_choices = choices.sample_literals if isinstance(choices, LiteralList) else choices
+        sampled_choices = choices.type_determining_literals if isinstance(choices, LiteralList) else choices
         sides = (node.operand, *sampled_choices)
         # DuckDB lets Arrow test such a list for a column of Arrow, and passes times before the year 1 as texts, which
         # Arrow refuses
@@ -123,7 +123,7 @@ class ExactComparisonDialect(SqlDialect):
             operand = self._write_double(operand, node.operand)
         return f"({operand} {word} {inner})"
 
-    def write_row(self, writer: SqlWriter, node: FunctionCall) -> str:
+    def write_row_constructor(self, writer: SqlWriter, node: FunctionCall) -> str:
         """Write several values that are compared as one."""
         values = [self._write_equality_operand(writer, arg) for arg in node.args]
         return f"row({', '.join(values)})"

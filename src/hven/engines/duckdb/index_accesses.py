@@ -21,7 +21,7 @@ from hven.engines._query_analysis.constants import (
 )
 from hven.engines._query_analysis.narrowable_selects import (
     NarrowableSelect,
-    bind_policy_condition,
+    bind_policy_condition_to_table,
     match_indexed_column,
 )
 from hven.engines._query_analysis.shape_conditions import (
@@ -379,7 +379,7 @@ def find_index_accesses(
     accesses_by_number: dict[int, list[IndexAccess]] = {}
     conditions = list(narrowable.conditions)
     for condition, number in narrowable.policy_conditions:
-        conditions.append((bind_policy_condition(condition, number), frozenset({number})))
+        conditions.append((bind_policy_condition_to_table(condition, number), frozenset({number})))
     for condition, leaves in conditions:
         for number in leaves & narrowable.table_refs.keys():
             if (id(condition), number) in used_conditions:

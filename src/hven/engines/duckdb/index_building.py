@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hven.engines._region_cells import cover_region_column, create_full_sky_caps
+from hven.engines._region_cells import cover_regions_with_cells, create_full_sky_caps
 from hven.engines._row_preparation import MAX_REPORTED_KEYS, build_duplicate_key_error, check_key_nulls
 from hven.engines.duckdb.snapshot_files import KeyIndexFiles, OpenSnapshot, RegionIndexFiles
 from hven.model.literal import hash_rows
@@ -85,7 +85,7 @@ def build_region_index(stored: OpenSnapshot, column_name: str, index_number: int
         batch_caps = caps[first_row : first_row + batch.num_rows]
         row_parts = [np.empty(0, row_type)]
         cell_parts = [np.empty(0, np.int64)]
-        for batch_rows, batch_cells in cover_region_column(batch.column(column_name), batch_caps):
+        for batch_rows, batch_cells in cover_regions_with_cells(batch.column(column_name), batch_caps):
             row_parts.append((first_row + batch_rows).astype(row_type))
             cell_parts.append(batch_cells)
         return np.concatenate(row_parts), np.concatenate(cell_parts)
@@ -95,7 +95,7 @@ def build_region_index(stored: OpenSnapshot, column_name: str, index_number: int
     rows = np.concatenate([piece_rows for piece_rows, _ in pieces])
     cells = np.concatenate([piece_cells for _, piece_cells in pieces])
     del pieces
-    files = RegionIndexFiles.from_number(column_name, len(cells), index_number)
+    files = RegionIndexFiles.from_index_number(column_name, len(cells), index_number)
     np.save(stored.path / str(files.caps), caps)
     bits = stored.manifest.rows.bit_length()
     if int(cells.max(initial=0)).bit_length() + bits > 63:
@@ -114,10 +114,10 @@ def build_region_index(stored: OpenSnapshot, column_name: str, index_number: int
 
 
 def _is_ascending(values: npt.NDArray[Any]) -> bool:
-    return all(bool((successors >= piece).all()) for piece, successors in _iterate_neighbours(values))
+    return all(bool((successors >= piece).all()) for piece, successors in _iterate_successor_pairs(values))
 
 
-def _iterate_neighbours(values: npt.NDArray[Any]) -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[Any]]]:
+def _iterate_successor_pairs(values: npt.NDArray[Any]) -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[Any]]]:
     """Yield pieces of an array, each with the values that follow its values."""
     for begin in range(0, max(len(values) - 1, 0), _BATCH_ROWS):
         successors = values[begin + 1 : begin + 1 + _BATCH_ROWS]
@@ -187,10 +187,10 @@ def check_primary_key(table: Table, stored: OpenSnapshot) -> None:
     names = list(table.primary)
     check_key_nulls(table, sum(stored.table.column(name).null_count for name in names))
     if not _has_unique_keys(stored, names):
-        raise_duplicate_keys(table, stored.table.select(names))
+        raise_if_duplicate_keys(table, stored.table.select(names))
 
 
-def raise_duplicate_keys(table: Table, rows: pa.Table) -> None:
+def raise_if_duplicate_keys(table: Table, rows: pa.Table) -> None:
     """Raise `DataError` if a primary key is in several rows; name the first such keys."""
     names = list(table.primary)
     with duckdb.connect(":memory:", config={"threads": 2}) as connection:
@@ -219,4 +219,4 @@ def _has_unique_keys(stored: OpenSnapshot, column_names: list[str]) -> bool:
             key_arrays.append(hashes)
     values = np.concatenate(key_arrays)
     values.sort()
-    return all(bool((successors != piece).all()) for piece, successors in _iterate_neighbours(values))
+    return all(bool((successors != piece).all()) for piece, successors in _iterate_successor_pairs(values))

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hven.engines._region_cells import cover_region_column, create_full_sky_caps
+from hven.engines._region_cells import cover_regions_with_cells, create_full_sky_caps
 from hven.engines.duckdb.index_building import build_key_index, build_region_index, view_stored_numbers
 from hven.engines.duckdb.row_renumbering import (
     BATCH_ENTRIES,
@@ -124,13 +124,13 @@ def merge_region_index(
     caps = create_full_sky_caps(len(new_values))
     row_parts = [np.empty(0, np.int64)]
     cell_parts = [np.empty(0, np.int64)]
-    for region_rows, region_cells in cover_region_column(new_values, caps):
+    for region_rows, region_cells in cover_regions_with_cells(new_values, caps):
         row_parts.append(region_rows)
         cell_parts.append(region_cells)
     rows = row_moves.added_row_numbers[np.concatenate(row_parts)]
     cells = np.concatenate(cell_parts)
     order = np.lexsort((rows, cells))
-    files = RegionIndexFiles.from_number(column_name, 0, index_number)
+    files = RegionIndexFiles.from_index_number(column_name, 0, index_number)
     np.save(stored.path / str(files.caps), merge_row_values(old_index.caps, row_moves, caps))
     count = merge_index_entries(
         IndexEntries(old_index.cells, old_index.rows),

@@ -128,12 +128,12 @@ def _match_equality(node: Expr) -> tuple[ColumnRef, Expr] | None:
     if not isinstance(node, Comparison) or node.op != "=":
         return None
     for column_side, value_side in ((node.left, node.right), (node.right, node.left)):
-        if isinstance(column_side, ColumnRef) and _find_literal(value_side) is not None:
+        if isinstance(column_side, ColumnRef) and _match_signed_literal(value_side) is not None:
             return column_side, value_side
     return None
 
 
-def _find_literal(node: Expr) -> Literal | None:
+def _match_signed_literal(node: Expr) -> Literal | None:
     """Return the literal that an expression is, with or without a sign; None if it is none."""
     inner = node.operand if isinstance(node, UnaryOperation) and node.op in "+-" else node
     return inner if type(inner) is Literal else None
@@ -286,8 +286,8 @@ def _find_common_type(operand: Expr, choices: Sequence[Expr]) -> ColumnType | No
     if operand.meta is None:
         return None
     types = set()
-    for choice in choices.sample_literals if isinstance(choices, LiteralList) else choices:
-        literal = _find_literal(choice)
+    for choice in choices.type_determining_literals if isinstance(choices, LiteralList) else choices:
+        literal = _match_signed_literal(choice)
         if literal is None:
             return None
         if literal.meta is not None and literal.value is not None:
@@ -369,11 +369,11 @@ def _find_places_of_texts(index: KeyIndex, texts: Sequence[Any]) -> Rows | None:
     if len(texts) <= MAX_SINGLE_SEARCHES:
         return _find_places_one_by_one(index, list(dict.fromkeys(texts)))
     if len(texts) <= MAX_SEARCHED_TEXTS:
-        return _search_texts(index, pa.array(texts, pa.string()).unique())
+        return _find_text_ranges_by_bisection(index, pa.array(texts, pa.string()).unique())
     return None
 
 
-def _search_texts(index: KeyIndex, texts: pa.Array) -> Rows:
+def _find_text_ranges_by_bisection(index: KeyIndex, texts: pa.Array) -> Rows:
     """Search all texts at once by bisection: one look at the index gives the middle of every remaining range."""
     bounds = []
     for compare in (pc.less, pc.less_equal):

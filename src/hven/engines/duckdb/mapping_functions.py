@@ -117,8 +117,8 @@ MAPPING_TEMPLATES: dict[str, str] = {
     "URL_PATH": "replace(url_encode({0}), '%2F', '/')",
     "FIRST_NOT_IN": ".write_first_not_in",
     "HIGHEST_NOT_IN": ".write_first_not_in",
-    "PRODUCT_SIZE": ".write_product_function",
-    "PRODUCT_MD5": ".write_product_function",
+    "PRODUCT_SIZE": ".write_product_file_function",
+    "PRODUCT_MD5": ".write_product_file_function",
     "ORIENTED": ".write_oriented_shape",
     "POLYGON_OF": ".write_polygon_of",
     "LONLAT_BOX": ".write_lonlat_box",
@@ -320,7 +320,7 @@ class MappingDialect:
             chosen_sql = f"list_extract({missing_sql}, 1)"
         return f"CAST({chosen_sql} AS {node.meta.type.duckdb})"
 
-    def write_product_function(self: Any, writer: Any, node: Any) -> str:
+    def write_product_file_function(self: Any, writer: Any, node: Any) -> str:
         """Write PRODUCT_SIZE or PRODUCT_MD5; the second argument is the descriptor's directory."""
         name = "hven_file_size" if node.name == "PRODUCT_SIZE" else "hven_file_md5"
         texts = [writer.write_expression(arg) for arg in node.args[:2]]

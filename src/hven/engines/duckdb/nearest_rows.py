@@ -328,7 +328,7 @@ def _match_window_pattern(
     equal_expressions: list[tuple[Expr, Expr]] = [(expressions.distance, step_difference)]
     key_ranges = []
     for test, _ in inner_select.conditions:
-        if _is_step_condition(test, free_slots):  # it leaves whole steps out
+        if _is_call_constant_comparison(test, free_slots):  # it leaves whole steps out
             equal_expressions.append((test.left, expressions.step))
         elif not _is_not_null_condition(test, column_name, inner_select, table_ref.number):
             key_range = find_key_access(test, inner_select, table_ref.number, free_slots)
@@ -448,7 +448,7 @@ def _split_constant_operations(
     return tuple(reversed(operations)), expression
 
 
-def _is_step_condition(condition: Expr, free_slots: frozenset[int]) -> TypeGuard[Comparison]:
+def _is_call_constant_comparison(condition: Expr, free_slots: frozenset[int]) -> TypeGuard[Comparison]:
     """Return whether a condition compares a computed value with a constant."""
     if not isinstance(condition, Comparison) or not isinstance(condition.left, FunctionCall):
         return False

@@ -190,7 +190,7 @@ class DuckExecution(TimedExecution):
         try:
             for name, rows in relations.items():
                 self._cursor.register_table(name, rows.get_table(), is_reusable=rows.is_reusable)
-            cursor_pool.udf_registry.define_named_functions(sql)
+            cursor_pool.udf_registry.define_functions_named_in_sql(sql)
         except BaseException:
             self.close()
             raise

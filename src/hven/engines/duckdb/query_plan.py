@@ -164,7 +164,7 @@ class DuckPlan(QueryPlan):
         if arrow_query is None and self._candidate_finder and self._engine.uses_indexes:
             return self._build_deferred_execution(literal_values, relations, limits)
         if arrow_query is None or not self._engine.uses_indexes:
-            return self.execute_long(literal_values, relations, limits)
+            return self.execute_without_deferring(literal_values, relations, limits)
         if self._is_indexed or isinstance(require_relation(relations, arrow_query.table_name), MemoryRelation):
             ready_execution = self._execute_with_arrow(arrow_query, literal_values, relations, limits, MAX_QUICK_ROWS)
             if ready_execution is not None:
@@ -175,9 +175,11 @@ class DuckPlan(QueryPlan):
     def _build_deferred_execution(
         self, literal_values: Values, relations: Mapping[str, Relation], limits: ExecutionLimits
     ) -> QueryExecution:
-        return DeferredExecution(self.schema, lambda begun: self.execute_long(literal_values, relations, limits, begun))
+        return DeferredExecution(
+            self.schema, lambda begun: self.execute_without_deferring(literal_values, relations, limits, begun)
+        )
 
-    def execute_long(
+    def execute_without_deferring(
         self,
         literal_values: Values,
         relations: Mapping[str, Relation],

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hven.engines._region_cells import compute_shape_cell_ranges, cover_region_column
+from hven.engines._region_cells import compute_shape_cell_ranges, cover_regions_with_cells
 from hven.model.sky import Circle, Moc, Point, healpix, sphere
 
 if TYPE_CHECKING:
@@ -147,4 +147,4 @@ class WidenedMoc:
         return int((ranges[:, 1] - ranges[:, 0]).sum()) >> 2 * (healpix.MAX_ORDER - order)
 
 
-__all__ = ["RegionIndex", "cover_region_column"]
+__all__ = ["RegionIndex", "cover_regions_with_cells"]

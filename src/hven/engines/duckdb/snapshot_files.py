@@ -93,7 +93,7 @@ class RegionIndexFiles:
     caps: str | None = None
 
     @classmethod
-    def from_number(cls, column_name: str, cell_count: int, index_number: int) -> RegionIndexFiles:
+    def from_index_number(cls, column_name: str, cell_count: int, index_number: int) -> RegionIndexFiles:
         """Return the files of the index with this number."""
         prefix = f"region{index_number:03d}"
         return cls(
@@ -198,7 +198,7 @@ def build_damaged_file_error(path: Path, reason: object) -> StorageError:
     return StorageError(message, remedy="ingest the collection again, or roll back to an older snapshot")
 
 
-def map_part_batches(path: Path) -> list[pa.RecordBatch]:
+def map_part_batches_into_memory(path: Path) -> list[pa.RecordBatch]:
     """Map a part, and return its batches."""
     try:
         # a map that Arrow opens stays alive as long as any of its buffers is used
@@ -411,7 +411,7 @@ class OpenSnapshot:
             all_batches: list[pa.RecordBatch] = []
             for name, rows, _ in self.manifest.parts:
                 path = self.path / name
-                part = map_part_batches(path)
+                part = map_part_batches_into_memory(path)
                 if sum(batch.num_rows for batch in part) != rows:
                     raise build_damaged_file_error(path, f"it does not have the expected {rows:,} rows")
                 all_batches += part
@@ -433,7 +433,7 @@ class OpenSnapshot:
         for file, name in self.part_names_by_inode.items():
             if file in excluded_files:
                 continue
-            for batch in map_part_batches(self.path / name):
+            for batch in map_part_batches_into_memory(self.path / name):
                 if batch.num_rows:
                     yield batch if column_names is None else batch.select(list(column_names))
 
@@ -515,7 +515,7 @@ class OpenSnapshot:
     @cached_property
     def cell_indexes(self) -> Rows:
         """HEALPix indexes (order 29) of the rows that have a position; index i is row i."""
-        return map_array_file(self.path / POSITION_FILE_NAME)
+        return map_array_file_into_memory(self.path / POSITION_FILE_NAME)
 
     def get_key_index(self, column_name: str) -> KeyIndex | None:
         """Return the index of a column, or None if there is none."""
@@ -528,8 +528,8 @@ class OpenSnapshot:
                 index = KeyIndex(
                     arrow_type=self.schema.field(column_number).type,
                     count=files.count,
-                    values=map_array_file(self.path / files.values) if files.values else None,
-                    rows=map_array_file(self.path / files.rows) if files.rows else None,
+                    values=map_array_file_into_memory(self.path / files.values) if files.values else None,
+                    rows=map_array_file_into_memory(self.path / files.rows) if files.rows else None,
                     get_text=partial(self.get_value, column_number=column_number),
                     get_texts=lambda rows: self.get_projection((column_name,)).take_rows(rows).column(0),
                 )
@@ -544,9 +544,9 @@ class OpenSnapshot:
             return index
         for files in self.manifest.regions:
             if files.column == column_name:
-                cells = map_array_file(self.path / files.cells)
-                rows = map_array_file(self.path / files.rows)
-                caps = map_array_file(self.path / files.caps) if files.caps is not None else None
+                cells = map_array_file_into_memory(self.path / files.cells)
+                rows = map_array_file_into_memory(self.path / files.rows)
+                caps = map_array_file_into_memory(self.path / files.caps) if files.caps is not None else None
                 index = RegionIndex.from_cells(cells, rows, caps)
                 self._region_indexes[column_name] = index
         return index
@@ -562,7 +562,7 @@ class OpenSnapshot:
     def get_projection(self, column_names: tuple[str, ...]) -> ColumnProjection:
         """Return these columns, in this order, for reading by row number."""
         projection = self._projections.get(column_names)
-        return projection or _add_projection(self, self._projections, column_names)
+        return projection or _cache_new_projection(self, self._projections, column_names)
 
 
 class MemoryTableRows:
@@ -580,7 +580,7 @@ class MemoryTableRows:
     def get_projection(self, column_names: tuple[str, ...]) -> ColumnProjection:
         """Return these columns, in this order, for reading by row number."""
         projection = self._projections.get(column_names)
-        return projection or _add_projection(self, self._projections, column_names)
+        return projection or _cache_new_projection(self, self._projections, column_names)
 
 
 OpenRows: TypeAlias = OpenSnapshot | MemoryTableRows
@@ -591,7 +591,7 @@ def _compute_batch_starts(batches: Sequence[pa.RecordBatch]) -> Rows:
     return np.array([0, *accumulate(batch.num_rows for batch in batches)], np.int64)
 
 
-def _add_projection(
+def _cache_new_projection(
     readable: OpenRows, cached_projections: dict[tuple[str, ...], ColumnProjection], column_names: tuple[str, ...]
 ) -> ColumnProjection:
     projection = ColumnProjection(readable, column_names)
@@ -660,7 +660,7 @@ class ColumnProjection:
         return self.take_ascending_rows(row_numbers[order]).take(pa.array(original_order))
 
 
-def map_array_file(path: Path) -> npt.NDArray[Any]:
+def map_array_file_into_memory(path: Path) -> npt.NDArray[Any]:
     """Map an array file, read-only."""
     try:
         mapped: npt.NDArray[Any] = np.load(path, mmap_mode="r")

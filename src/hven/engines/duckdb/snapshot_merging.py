@@ -19,13 +19,13 @@ import pyarrow as pa
 
 from hven.engines._file_staging import write_ipc_file
 from hven.engines._key_matching import PrimaryKeyLookup, group_batches_into_pages
-from hven.engines._region_cells import list_region_columns
-from hven.engines._row_order import build_sort_key_function, find_order_column
+from hven.engines._region_cells import list_indexed_region_columns
+from hven.engines._row_order import build_sort_key_function, find_row_order_column
 from hven.engines._row_preparation import MISSING_KEY, check_key_nulls
 from hven.engines._statistics import compute_coverage_cells, compute_coverage_moc
 from hven.engines._statistics_update import compute_statistics, update_statistics
 from hven.engines.duckdb.checksum_verification import check_files_undamaged
-from hven.engines.duckdb.index_building import check_primary_key, list_indexed_columns, raise_duplicate_keys
+from hven.engines.duckdb.index_building import check_primary_key, list_indexed_columns, raise_if_duplicate_keys
 from hven.engines.duckdb.index_merging import (
     MIN_ROWS_PER_CHANGE,
     merge_key_index,
@@ -38,7 +38,7 @@ from hven.engines.duckdb.snapshot_files import (
     MemoryTableRows,
     OpenSnapshot,
     SnapshotManifest,
-    map_part_batches,
+    map_part_batches_into_memory,
 )
 from hven.engines.duckdb.staging import DuckSnapshotStaging, compute_rows_per_part
 from hven.model.errors import UnmergeableSnapshotError
@@ -155,7 +155,7 @@ class SnapshotMergeStaging(DuckSnapshotStaging):
         check_key_nulls(self.table, sum(column.null_count for column in keys.columns))
         key_lookup = PrimaryKeyLookup(keys, self._key_names)
         if key_lookup.duplicate_count:
-            raise_duplicate_keys(self.table, keys)
+            raise_if_duplicate_keys(self.table, keys)
         replaced_keys = keys.cast(self._deleted_keys.schema)
         key_lookup = PrimaryKeyLookup(pa.concat_tables([replaced_keys, self._deleted_keys]), self._key_names)
         replaced = np.full(changes.num_rows, -1, np.int64)
@@ -224,7 +224,7 @@ class SnapshotMergeStaging(DuckSnapshotStaging):
     def _compute_row_sort_keys(self, row_numbers: Rows) -> Rows:
         """Return the sort keys of old rows, by number."""
         if self.table.position is None:
-            projection = self._base_snapshot.get_projection((find_order_column(self.table),))
+            projection = self._base_snapshot.get_projection((find_row_order_column(self.table),))
             return self._compute_batch_sort_keys(projection.take_rows(row_numbers))
         cells = self._base_snapshot.cell_indexes
         if not len(cells):
@@ -407,7 +407,7 @@ class SnapshotMergeStaging(DuckSnapshotStaging):
         )
         regions = tuple(
             merge_region_index(base, stored, moves, self._new_rows, column_name=column, index_number=number)
-            for number, column in enumerate(list_region_columns(table))
+            for number, column in enumerate(list_indexed_region_columns(table))
         )
         statistics, revised_rows = self._compute_statistics(stored)
         del self._new_rows
@@ -423,7 +423,7 @@ class SnapshotMergeStaging(DuckSnapshotStaging):
             statistics=statistics,
             coverage=_compute_merged_coverage(base, stored) if table.position else None,
             primary=tuple(table.primary),
-            order=find_order_column(table),
+            order=find_row_order_column(table),
             revised=revised_rows,
         )
 
@@ -492,7 +492,7 @@ class _SequentialRowReader:
     def _open_part(self, part_number: int) -> None:
         name, part_rows, _ = self._stored.manifest.parts[part_number]
         self._part_number = part_number
-        self._batches = map_part_batches(self._stored.path / name)
+        self._batches = map_part_batches_into_memory(self._stored.path / name)
         part_begin = self._part_ends[part_number] - part_rows
         self._starts = np.cumsum([part_begin, *(batch.num_rows for batch in self._batches)])
 
@@ -549,7 +549,7 @@ def _has_same_order(table: Table, base_snapshot: OpenSnapshot) -> bool:
 
     The manifest of an older snapshot does not tell its order, so its rows are read.
     """
-    order_column = find_order_column(table)
+    order_column = find_row_order_column(table)
     if base_snapshot.manifest.order is not None:
         return base_snapshot.manifest.order == order_column
     compute_keys = build_sort_key_function(table)

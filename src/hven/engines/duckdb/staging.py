@@ -16,8 +16,8 @@ import pyarrow as pa
 
 from hven.engines import Snapshot
 from hven.engines._file_staging import FileStaging, SortedRows, write_ipc_file
-from hven.engines._region_cells import list_region_columns
-from hven.engines._row_order import find_order_column, take_rows_in_order
+from hven.engines._region_cells import list_indexed_region_columns
+from hven.engines._row_order import find_row_order_column, take_rows_in_order
 from hven.engines._row_preparation import MISSING_KEY, compute_stable_order
 from hven.engines._snapshot_files import LOCK_FILE_NAME, compute_file_checksum, compute_text_checksum, sync_file
 from hven.engines._statistics import ColumnStatisticsCollector, compute_coverage_moc
@@ -73,7 +73,7 @@ class DuckSnapshotStaging(FileStaging):
         with self._abandon_on_error():
             self._write_sorted_parts()
             manifest = self._build_manifest()
-            checksum = self._make_durable(manifest)
+            checksum = self._sync_snapshot_to_disk(manifest)
         self._close()
         size = sum(item.stat().st_size for item in self.final_directory.iterdir())
         return Snapshot(
@@ -162,7 +162,7 @@ class DuckSnapshotStaging(FileStaging):
         check_primary_key(self.table, stored)
         indexed_columns = list_indexed_columns(self.table)
         keys = tuple(build_key_index(stored, column, number) for number, column in enumerate(indexed_columns))
-        region_columns = list_region_columns(self.table)
+        region_columns = list_indexed_region_columns(self.table)
         regions = tuple(build_region_index(stored, column, number) for number, column in enumerate(region_columns))
         coverage = None
         if self.table.position:
@@ -177,10 +177,10 @@ class DuckSnapshotStaging(FileStaging):
             statistics=self._statistics.build_statistics(),
             coverage=coverage,
             primary=tuple(self.table.primary),
-            order=find_order_column(self.table),
+            order=find_row_order_column(self.table),
         )
 
-    def _make_durable(self, manifest: SnapshotManifest) -> str:
+    def _sync_snapshot_to_disk(self, manifest: SnapshotManifest) -> str:
         """Make every file durable, then the names; return the checksum of the manifest.
 
         After this the snapshot survives a power failure.

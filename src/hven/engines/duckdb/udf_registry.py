@@ -37,10 +37,10 @@ class UdfRegistry:
         self._undefined: dict[str, EngineFunction | str] = {
             name: EngineFunction(*signature, UDFS[name]) for name, signature in UDF_SIGNATURES.items()
         }
-        self._undefined |= _name_macros(SQL_MACROS)
+        self._undefined |= _map_macro_names_to_statements(SQL_MACROS)
         self._has_package_functions = False
 
-    def define_named_functions(self, sql: str) -> None:
+    def define_functions_named_in_sql(self, sql: str) -> None:
         """Define the functions that SQL names, for all cursors of the instance; they are not stored."""
         with self._lock:
             for name in _NAME_PATTERN.findall(sql):
@@ -51,7 +51,7 @@ class UdfRegistry:
                     continue
                 if isinstance(definition, str):
                     _, _, macro_body = definition.partition("(")
-                    self.define_named_functions(macro_body)  # the functions that a macro names must exist
+                    self.define_functions_named_in_sql(macro_body)  # the functions that a macro names must exist
                     self._connection.execute(definition)
                 else:
                     argument_types: list[Any] = list(definition.argument_types)
@@ -66,7 +66,7 @@ class UdfRegistry:
         self._has_package_functions = True
         for package_functions in iterate_engine_functions(DuckDBDialect.name):
             self._undefined |= package_functions.functions
-            self._undefined |= _name_macros(package_functions.macros)
+            self._undefined |= _map_macro_names_to_statements(package_functions.macros)
 
 
 def has_parallel_functions(sql: str) -> bool:
@@ -81,7 +81,7 @@ def _list_parallel_functions() -> frozenset[str]:
     return frozenset(name for functions in package_functions for name in functions.parallel_functions)
 
 
-def _name_macros(statements: Iterable[str]) -> dict[str, str]:
+def _map_macro_names_to_statements(statements: Iterable[str]) -> dict[str, str]:
     """Return statements that define macros, by the names of the macros."""
     return {statement.partition("(")[0].split()[-1]: statement for statement in statements}
 
@@ -108,4 +108,4 @@ UDFS: dict[str, Callable[..., pa.Array]] = {
     **time_functions.TIME_FUNCTIONS,
 }
 _NAME_PATTERN = re.compile(r"hven_\w+")
-_OWN_NAMES = frozenset([*UDFS, *_name_macros(SQL_MACROS)])
+_OWN_NAMES = frozenset([*UDFS, *_map_macro_names_to_statements(SQL_MACROS)])

@@ -26,7 +26,7 @@ from hven.formats.media._product import (
 )
 from hven.formats.media._rasters import open_raster
 from hven.formats.media._remote_files import Place, RemotePath
-from hven.formats.media._sample_tables import open_sample_table
+from hven.formats.media._sample_tables import open_parquet_or_delimited_table
 from hven.formats.media._spectral_axes import convert_axis_times_to_mjd, convert_to_wavelengths
 from hven.model import plugins
 from hven.model.errors import SourceError, format_message
@@ -199,14 +199,14 @@ def open_product(
     if includes_rasters and _RASTER_NAME_PATTERN.fullmatch(name):
         opened_product = open_raster(path, name)
     if includes_text_tables and opened_product is None:
-        opened_product = open_sample_table(path, name)
+        opened_product = open_parquet_or_delimited_table(path, name)
     if opened_product is not None:
         return opened_product
     try:
         with path.open("rb") as file:
             signature = file.read(SIGNATURE_BYTES)
         if not signature:
-            raise _create_unknown_medium_error(format_message("{name} is empty", name))
+            raise _create_unknown_format_error(format_message("{name} is empty", name))
         medium = detect_product_file_format(name, signature)
         if medium is None:
             return _open_by_label(path, name, signature, reads_only_cards=reads_only_cards)
@@ -230,18 +230,18 @@ def _open_by_label(path: Place, name: str, signature: bytes, *, reads_only_cards
     """Open a file of no known medium by the label beside it."""
     label = _find_detached_label(path)
     if label is None:
-        raise _create_unused_medium_error(name, signature)
+        raise _create_unreadable_file_error(name, signature)
     product = open_product(label, reads_only_cards=reads_only_cards)
     other_files = [companion for companion in product.companion_files if companion != path]
     product.companion_files = (label, *other_files)
     return product
 
 
-def _create_unused_medium_error(name: str, signature: bytes) -> SourceError:
+def _create_unreadable_file_error(name: str, signature: bytes) -> SourceError:
     """Create the error for a file that no medium opens; it names the package that the settings leave out, if any."""
     message = format_message("Hven cannot read the format of {name}", name)
     extension = name.lower().rpartition(".")[2]
-    for package in plugins.list_unused_packages():
+    for package in plugins.list_disabled_packages():
         for files in package.files if package.media else ():
             begins_alike = files.leading_pattern and re.match(files.leading_pattern, signature)
             if begins_alike or extension in files.extensions:
@@ -249,10 +249,10 @@ def _create_unused_medium_error(name: str, signature: bytes) -> SourceError:
                     "the plug-in package {package} opens such files, but it is not enabled on this site", package.name
                 )
                 return SourceError(message, remedy=remedy)
-    return _create_unknown_medium_error(message)
+    return _create_unknown_format_error(message)
 
 
-def _create_unknown_medium_error(reason: TranslatableMessage) -> SourceError:
+def _create_unknown_format_error(reason: TranslatableMessage) -> SourceError:
     titles = ", ".join(medium.title for medium in list_product_file_formats().values())
     return SourceError(reason, remedy=format_message("convert the file to one of these formats: {kinds}", titles))
 

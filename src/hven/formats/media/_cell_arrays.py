@@ -68,7 +68,7 @@ class _ArrayColumnGroup(NamedTuple):
     shape: tuple[int, ...]  # of a row
 
 
-def with_cell_arrays(parts: Sequence[Part], cards: Sequence[HeaderCard]) -> tuple[Part, ...]:
+def add_cell_array_parts(parts: Sequence[Part], cards: Sequence[HeaderCard]) -> tuple[Part, ...]:
     """Add the arrays in the cells of each part before it.
 
     The axes of these arrays have times and frequencies, and the arrays have indices of their own

@@ -183,7 +183,7 @@ class TablePart:
     support_columns
         Names of the columns that describe the data, such as positions and modes of the instrument. Pictures and pages
         show the other columns first.
-    collect_sample_metadata
+    collect_time_series_metadata
         Collect the metadata of rows that are samples in time, or return None; None: there are no such metadata.
     """
 
@@ -199,7 +199,7 @@ class TablePart:
     has_truncated_times: Callable[[str], bool] = lambda _: False
     is_declared: bool = False
     support_columns: frozenset[str] = frozenset()
-    collect_sample_metadata: Callable[[], TimeSeriesMetadata | None] | None = None
+    collect_time_series_metadata: Callable[[], TimeSeriesMetadata | None] | None = None
 
     @property
     def role(self) -> str:

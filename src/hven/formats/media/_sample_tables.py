@@ -33,7 +33,7 @@ DELIMITERS = (";", ",", "\t", "|")
 _NUMBER_PATTERN = re.compile(rb"\s*[-+.\d][\d.eE+:TZ -]*\s*")
 
 
-def open_sample_table(path: Place, name: str) -> OpenProductFile | None:
+def open_parquet_or_delimited_table(path: Place, name: str) -> OpenProductFile | None:
     """Open a table in Parquet or delimited text.
 
     Parameters

@@ -154,7 +154,7 @@ def select_rows(table: TablePart, selection: CutoutSelection, cards: Sequence[He
         if interval is None:
             continue
         column, values = find_column(table, name)
-        wider_interval = _widen_by_rounding(interval)
+        wider_interval = _widen_by_rounding_error(interval)
         if column.type.is_array:
             selected_table = _select_array_elements(table, column, values, wider_interval)
         else:
@@ -165,7 +165,7 @@ def select_rows(table: TablePart, selection: CutoutSelection, cards: Sequence[He
     return table
 
 
-def _widen_by_rounding(interval: Interval) -> Interval:
+def _widen_by_rounding_error(interval: Interval) -> Interval:
     """Widen an interval by the rounding of its ends: 3 nm are not exactly 3e-9 m."""
     low, high = interval
     if np.isfinite(low):

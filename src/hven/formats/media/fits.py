@@ -32,7 +32,7 @@ from hven.formats.media import (
     convert_axis_times_to_mjd,
     convert_to_wavelengths,
 )
-from hven.formats.media._cell_arrays import with_cell_arrays
+from hven.formats.media._cell_arrays import add_cell_array_parts
 from hven.formats.media._fits_headers import (
     BLOCK_BYTES,
     FitsHeader,
@@ -152,7 +152,7 @@ def open_fits(file: Place) -> OpenProductFile:
                 cards = headers[0].cards
             else:
                 cards = _list_cards(hdus()[0].header)
-            all_parts = with_cell_arrays(parts, cards)
+            all_parts = add_cell_array_parts(parts, cards)
             return OpenProductFile(medium="fits", parts=all_parts, cards=cards, close=open_files.close)
         except BaseException:
             open_files.close()

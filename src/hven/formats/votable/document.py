@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from hven.formats import InfoElement, TableMetadata
-    from hven.model.table import Column, ColumnGroup, FrameRef
+    from hven.model.table import Column, ColumnGroup, ReferenceFrame
     from hven.model.types import ColumnType
 
 NAMESPACE_PREFIX = "http://www.ivoa.net/xml/VOTable/v"
@@ -243,7 +243,7 @@ def write_query_status(value: str, message: str | None = None) -> str:
 OK_STATUS = write_query_status("OK")
 
 
-def _write_frame(item: FrameRef, ident: str, version: str) -> str:
+def _write_frame(item: ReferenceFrame, ident: str, version: str) -> str:
     if item.kind == "timesys":
         # the schema requires both attributes, and both vocabularies have a term for unknown
         inner = write_xml_attribute("timeorigin", item.timeorigin)
@@ -257,20 +257,20 @@ def _write_frame(item: FrameRef, ident: str, version: str) -> str:
     return f"<COOSYS{write_xml_attribute('ID', ident)}{system}{inner}/>\n"
 
 
-def _translate_frame_system(item: FrameRef, version: str) -> str | None:
+def _translate_frame_system(item: ReferenceFrame, version: str) -> str | None:
     if version == LATEST_VERSION:
         return item.system
     return _VERSION_1_4_SYSTEMS.get(item.system or "", item.system)
 
 
-def _can_express_frame(item: FrameRef, version: str) -> bool:
+def _can_express_frame(item: ReferenceFrame, version: str) -> bool:
     """Return whether a version has an element for a frame: the systems of a COOSYS are a closed list in 1.4."""
     if item.kind == "timesys" or version == LATEST_VERSION:
         return True
     return _translate_frame_system(item, version) in {*_VERSION_1_4_ALLOWED_SYSTEMS, None}
 
 
-def choose_votable_version(frames: Sequence[FrameRef]) -> str:
+def choose_votable_version(frames: Sequence[ReferenceFrame]) -> str:
     """Choose the version that can express all frames in full: 1.4 has no refposition of a COOSYS."""
     for frame in frames:
         has_position = frame.kind != "timesys" and frame.refposition is not None
@@ -279,7 +279,7 @@ def choose_votable_version(frames: Sequence[FrameRef]) -> str:
     return DEFAULT_VERSION
 
 
-def _write_frame_group(item: FrameRef, idents: Sequence[str]) -> str:
+def _write_frame_group(item: ReferenceFrame, idents: Sequence[str]) -> str:
     """Write a frame of the sky or of a body as a GROUP that refers to the columns in this frame."""
     frame_values = {"CoordRefFrame": item.system, "ReferencePosition": item.refposition, "CoordEquinox": item.equinox}
     inner = ""
@@ -294,7 +294,7 @@ def _write_frame_group(item: FrameRef, idents: Sequence[str]) -> str:
     return f'<GROUP utype="stc:CatalogEntryLocation">{inner}</GROUP>\n'
 
 
-def _write_body_name_param(item: FrameRef) -> str:
+def _write_body_name_param(item: ReferenceFrame) -> str:
     """Write the name of the body of a frame as HiPS of bodies state it (hips_frame): ``mars``."""
     if item.system != _BODY_SYSTEM or not item.refposition:
         return ""
@@ -462,7 +462,7 @@ def _write_table_xml(
 
 
 def _write_frames(
-    frames: Sequence[FrameRef], all_ids: Collection[str], frame_ids: Sequence[str], version: str
+    frames: Sequence[ReferenceFrame], all_ids: Collection[str], frame_ids: Sequence[str], version: str
 ) -> tuple[str, dict[str, str]]:
     """Write the COOSYS and TIMESYS elements of frames, and return the XML IDs of those that the version can express."""
     ids_by_frame: dict[str, str] = {}

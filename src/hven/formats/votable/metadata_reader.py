@@ -1,6 +1,6 @@
 """Convert the metadata elements of VOTable to our model.
 
-FIELD -> Column, GROUP -> Group, COOSYS and TIMESYS -> FrameRef, INFO, PARAM, LINK.
+FIELD -> Column, GROUP -> Group, COOSYS and TIMESYS -> ReferenceFrame, INFO, PARAM, LINK.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from hven.formats.votable.document import assign_xml_ids
 from hven.formats.votable.nonstandard_types import FOREIGN_INTEGERS
 from hven.model import literal
 from hven.model.errors import SourceError
-from hven.model.table import HIDDEN_DISPLAY, Column, ColumnGroup, FrameRef, TableConstant, deduplicate_names
+from hven.model.table import HIDDEN_DISPLAY, Column, ColumnGroup, ReferenceFrame, TableConstant, deduplicate_names
 from hven.model.types import SCALAR_TYPES_BY_DATATYPE, ColumnType, parse_type
 
 if TYPE_CHECKING:
@@ -246,10 +246,10 @@ def read_info(element: Any) -> InfoElement:
     )
 
 
-def read_frame(element: Any) -> FrameRef:
+def read_frame(element: Any) -> ReferenceFrame:
     """Read a COOSYS or TIMESYS."""
     kind = read_local_name(element).lower()
-    return FrameRef(
+    return ReferenceFrame(
         id=element.get("ID") or "",
         kind=kind,
         system=_read_attribute(element, "system"),
@@ -280,7 +280,7 @@ def read_param(element: Any, frames: Iterable[str], enums: dict[str, Mapping[str
 def read_group(element: Any, names_by_id: Mapping[str, str], number: int) -> ColumnGroup | None:
     """Read a GROUP of FIELDrefs and PARAMrefs, with those of the GROUPs in it; None if it refers to nothing."""
     roles: dict[str, str] = {}
-    for ref in _list_grouped_elements(element, "FIELDref", "PARAMref"):
+    for ref in _list_elements_including_groups(element, "FIELDref", "PARAMref"):
         name = names_by_id.get(ref.get("ref") or "")
         if name is None:
             continue
@@ -358,12 +358,12 @@ def read_table_metadata(table: Any, ancestors: list[Any]) -> TableMetadata:
 def _list_elements_within(places: Iterable[Any], *names: str) -> list[Any]:
     elements = []
     for place in places:
-        elements += _list_grouped_elements(place, *names)
+        elements += _list_elements_including_groups(place, *names)
     return elements
 
 
-def _list_grouped_elements(element: Any, *names: str) -> list[Any]:
+def _list_elements_including_groups(element: Any, *names: str) -> list[Any]:
     matching_elements = list_children(element, *names)
     for inner in list_children(element, "GROUP", "DEFINITIONS"):
-        matching_elements += _list_grouped_elements(inner, *names)
+        matching_elements += _list_elements_including_groups(inner, *names)
     return matching_elements

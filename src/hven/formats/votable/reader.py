@@ -146,7 +146,7 @@ class _VotableDocument:
             kind, element = event
             name = metadata_reader.read_local_name(element)
             if kind == "rows":
-                if self._is_requested(requested_table):
+                if self._is_current_table_requested(requested_table):
                     self._check_serialization(element)
                     if requested_table is not None or self._is_in_results_resource() or not self._has_no_rows(element):
                         self._table_resource = self._find_innermost_resource()
@@ -155,7 +155,7 @@ class _VotableDocument:
             elif name == "TABLE" and kind == "end":
                 table_name = element.get("name") or element.get("ID")
                 table_names.append(table_name or str(self._table_number))
-                if fallback_metadata is None and self._is_requested(requested_table, has_rows=False):
+                if fallback_metadata is None and self._is_current_table_requested(requested_table, has_rows=False):
                     fallback_metadata = self._read_metadata(element)
                 element.clear()
         if fallback_metadata is not None:
@@ -207,7 +207,7 @@ class _VotableDocument:
             )
         return SourceError("the document has no TABLE")
 
-    def _is_requested(self, requested_table: int | str | None, *, has_rows: bool = True) -> bool:
+    def _is_current_table_requested(self, requested_table: int | str | None, *, has_rows: bool = True) -> bool:
         """Return whether the table that is open (or, without rows, has just ended) is the requested one."""
         if requested_table is None:
             return not has_rows or "meta" not in self._list_resource_types()
@@ -312,7 +312,7 @@ class _VotableDocument:
         """
         while True:
             for kind, element in self._parser.read_events():
-                self._record_event(kind, element)
+                self._record_open_elements(kind, element)
                 name = metadata_reader.read_local_name(element)
                 if (
                     kind == "start"
@@ -376,7 +376,7 @@ class _VotableDocument:
         except etree.XMLSyntaxError as error:
             raise _create_xml_error(error) from error
 
-    def _record_event(self, event_kind: str, element: Any) -> None:
+    def _record_open_elements(self, event_kind: str, element: Any) -> None:
         """Update the list of open elements, and note errors wherever they stand."""
         name = metadata_reader.read_local_name(element)
         if event_kind == "start":
@@ -444,7 +444,7 @@ class _VotableDocument:
     def _is_self_closed(self, element: Any) -> bool:
         """Return whether the tag was ``<TABLEDATA/>``, whose end has been read already."""
         for kind, event_element in self._parser.read_events():
-            self._record_event(kind, event_element)
+            self._record_open_elements(kind, event_element)
             if event_element is element and kind == "end":
                 return True
         return False

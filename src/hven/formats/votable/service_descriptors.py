@@ -202,7 +202,7 @@ def _write_cached_input(service_parameter: ServiceParameter, field_id: str | Non
     return text
 
 
-def _write_param_start(param: Param) -> tuple[str, str]:
+def _write_param_attributes_and_description(param: Param) -> tuple[str, str]:
     """Write the attributes and the description of a parameter, which are the same wherever it is used."""
     cached_entry = _param_xml_cache.get(id(param))
     if cached_entry is not None and cached_entry[0] is param:
@@ -230,7 +230,7 @@ def _write_param_start(param: Param) -> tuple[str, str]:
 
 def _write_input_param(service_parameter: ServiceParameter, field_id: str | None) -> str:
     param = service_parameter.param
-    attributes_xml, inner = _write_param_start(param)
+    attributes_xml, inner = _write_param_attributes_and_description(param)
     low = _join_template(service_parameter.low)
     high = _join_template(service_parameter.high)
     bounds = ""

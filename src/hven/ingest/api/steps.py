@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from hven.ingest._ingest_steps import IngestStep
+from hven.ingest._ingest_steps import PluginIngestStep
 
-__all__ = ["IngestStep"]
+__all__ = ["PluginIngestStep"]

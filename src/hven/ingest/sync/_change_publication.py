@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from hven.ingest._table_loader import LoadedTable
     from hven.model.resource import CollectionSpec, TableSpec
     from hven.site import Site
-    from hven.site.api.store_tables import PendingWrite
+    from hven.site.api.store_tables import PendingPackageWrite
     from hven.site.store import Lease
 
 
@@ -65,7 +65,7 @@ def publish_collection_change(
     lease: Lease,
     change: CollectionChange,
     *,
-    pending_writes: Sequence[PendingWrite] = (),
+    pending_writes: Sequence[PendingPackageWrite] = (),
 ) -> None:
     """Publish a change, and record how the run ended.
 

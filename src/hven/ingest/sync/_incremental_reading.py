@@ -21,7 +21,7 @@ from hven.ingest._read_ahead import ReadAheadIterator
 from hven.ingest.sync._ledger_comparison import MIN_MAPPED_ROWS_LIMIT
 from hven.ingest.sync._page_cache import SourceWrapper
 from hven.ingest.sync._watermark import compute_start_watermark
-from hven.ingest.watermarks import WatermarkTracker, unpack_watermark
+from hven.ingest.watermarks import WatermarkTracker, watermark_from_json
 from hven.sources import (
     BlockChecksumSource,
     ChangeFeedSource,
@@ -207,7 +207,7 @@ class IncrementalSourceReader:
             The watermark went backwards.
         """
         for entry in self._watermarked_entries:
-            last_watermark = unpack_watermark(self.old_state.watermark.get(str(entry)))
+            last_watermark = watermark_from_json(self.old_state.watermark.get(str(entry)))
             largest = self.watermark_tracker.largest_by_entry.get(entry)
             if largest is None:
                 raise FullReadNeededError(
@@ -254,7 +254,7 @@ class IncrementalSourceReader:
             if policy.watermark is not None and last_watermark is not None and not reads_everything:
                 watermark_column = policy.watermark[0]
                 if isinstance(source, IncrementalSource) and source.can_filter_by(watermark_column):
-                    start = compute_start_watermark(unpack_watermark(last_watermark), policy, entry)
+                    start = compute_start_watermark(watermark_from_json(last_watermark), policy, entry)
                     return self._read_since_watermark(entry_number, entry, source, watermark_column, start)
         self._descriptions.append("everything")
         return self._cache_pages(entry_number, entry, entry.source, "everything")
@@ -301,7 +301,7 @@ class IncrementalSourceReader:
     def _restore_last_watermark(self, entry_number: int) -> None:
         """Begin with the watermark of the last run, which only newer rows raise."""
         old_watermark = self.old_state.watermark[str(entry_number)]
-        self.watermark_tracker.largest_by_entry[entry_number] = unpack_watermark(old_watermark)
+        self.watermark_tracker.largest_by_entry[entry_number] = watermark_from_json(old_watermark)
 
     # --- files -------------------------------------------------------------------------------------------------
 

@@ -117,7 +117,7 @@ def trace_key_to_inputs(  # noqa: PLR0911
         or not _is_computed_row_by_row(parsed, bound)
     ):
         return None
-    from_tables = _list_from_tables(body.source)
+    from_tables = _list_from_clause_tables(body.source)
     if from_tables is None or len(written_body.items) != len(body.items) or len(body.items) != len(bound.columns):
         return None
     names = {number: table for number, table, _ in from_tables}
@@ -127,7 +127,7 @@ def trace_key_to_inputs(  # noqa: PLR0911
     tables_by_name = map_tables_by_name(tables)
     always_equal, equal_if_joined = _find_equal_columns(body)
     non_null_tables = {number for number, _, is_optional in from_tables if not is_optional}
-    grouping_columns = {_get_column_place(item) for item in body.group_by}
+    grouping_columns = {_get_source_and_column_name(item) for item in body.group_by}
     item_numbers = {column.name.lower(): number for number, column in enumerate(bound.columns)}
     input_columns: dict[str, dict[str, str]] = {}
     conditions: list[Expr] = []
@@ -138,7 +138,7 @@ def trace_key_to_inputs(  # noqa: PLR0911
         item, written_item = body.items[item_number], written_body.items[item_number]
         if not isinstance(item, SelectItem) or not isinstance(written_item, SelectItem):
             continue
-        place = _get_column_place(item.expr)
+        place = _get_source_and_column_name(item.expr)
         if place is None or place[0] not in non_null_tables or (body.group_by and place not in grouping_columns):
             continue
         tied_places = [*sorted(_find_identifying_columns(place, always_equal, equal_if_joined)), place]
@@ -196,7 +196,7 @@ def _find_query_column(spec: TableSpec, column: str) -> str:
     return ""
 
 
-def _list_from_tables(node: object, is_optional: bool = False) -> list[tuple[int, str, bool]] | None:
+def _list_from_clause_tables(node: object, is_optional: bool = False) -> list[tuple[int, str, bool]] | None:
     """List the tables of FROM: number, name, and whether an outer join may make their columns null.
 
     None if FROM has anything else.
@@ -206,15 +206,15 @@ def _list_from_tables(node: object, is_optional: bool = False) -> list[tuple[int
             return None
         return [(node.number, node.table.qualified_name, is_optional)]
     if isinstance(node, Join) and node.kind in {"INNER", "LEFT", "CROSS"} and not node.natural and not node.using:
-        left_tables = _list_from_tables(node.left, is_optional)
-        right_tables = _list_from_tables(node.right, is_optional or node.kind == "LEFT")
+        left_tables = _list_from_clause_tables(node.left, is_optional)
+        right_tables = _list_from_clause_tables(node.right, is_optional or node.kind == "LEFT")
         if left_tables is None or right_tables is None:
             return None
         return left_tables + right_tables
     return None
 
 
-def _get_column_place(node: object) -> Place | None:
+def _get_source_and_column_name(node: object) -> Place | None:
     if isinstance(node, ColumnRef) and node.column is not None:
         return (node.source, node.column.name.lower())
     return None
@@ -241,7 +241,7 @@ def _find_equal_columns(body: Select) -> tuple[dict[Place, set[Place]], list[tup
         if node.kind != "LEFT":
             conditions.append(node.on)
             continue
-        right_tables = {number for number, _, _ in _list_from_tables(node.right) or ()}
+        right_tables = {number for number, _, _ in _list_from_clause_tables(node.right) or ()}
         for first_column, second_column in _iterate_column_equalities(node.on):
             is_first_right = first_column[0] in right_tables
             is_second_right = second_column[0] in right_tables
@@ -275,7 +275,7 @@ def _iterate_column_equalities(condition: Expr | None) -> Iterator[tuple[Place, 
     """Yield the pairs of columns that a condition requires to be equal."""
     for node in split_conjuncts(condition):
         if isinstance(node, Comparison) and node.op == "=":
-            first_column = _get_column_place(node.left)
-            second_column = _get_column_place(node.right)
+            first_column = _get_source_and_column_name(node.left)
+            second_column = _get_source_and_column_name(node.right)
             if first_column is not None and second_column is not None:
                 yield first_column, second_column

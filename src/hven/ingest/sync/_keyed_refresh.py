@@ -88,7 +88,7 @@ def find_changed_inputs(
     has_same_inputs = bool(inputs) and read_tables == {name.lower() for name in inputs}
     if not has_same_inputs or provenance.get("hashes") != dict(resource.hashes):
         return False
-    current_snapshots = {name: record.id for name, record in staged_site.list_future_records().items()}
+    current_snapshots = {name: record.id for name, record in staged_site.map_records_after_publication().items()}
     for input_state in list_input_states(base_record):
         if all(current_snapshots.get(name) == snapshot for name, snapshot in input_state.items()):
             return True
@@ -137,7 +137,7 @@ def plan_keyed_refresh(
     inputs = base_record.provenance["inputs"]
     if any(name not in changes or changes[name][0] != inputs[name] for name in changed_inputs):
         return None
-    tables = [record.table for record in staged_site.list_future_records().values()]
+    tables = [record.table for record in staged_site.map_records_after_publication().values()]
     traced_query = trace_key_to_inputs(spec, base_record.table, tables, changed_inputs)
     if traced_query is None:
         return None

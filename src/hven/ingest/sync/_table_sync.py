@@ -268,7 +268,7 @@ class SyncRunContext:
         for table, record in site.store.read_published_records()[1].items():
             if record.collection != run.resource.name or record.id in damaged_ids:
                 continue
-            if site.engines.find_missing_file(record.snapshot) is None:
+            if site.engines.find_missing_or_resized_file(record.snapshot) is None:
                 base_records[table] = record
         return base_records
 

@@ -25,7 +25,7 @@ from hven.model.settings._site_file import (
     load_settings,
 )
 from hven.model.settings._site_settings import JOB_TYPES_DIRECTORY, Settings
-from hven.model.settings._validation import collect_setting_docs, iterate_site_specific_settings, parse_byte_size
+from hven.model.settings._validation import collect_setting_docs, iterate_location_specific_settings, parse_byte_size
 
 __all__ = [
     "JOB_TYPES_DIRECTORY",
@@ -49,7 +49,7 @@ __all__ = [
     "find_exposed_files",
     "find_missing_portal_items",
     "find_unavailable_section_faults",
-    "iterate_site_specific_settings",
+    "iterate_location_specific_settings",
     "load_settings",
     "parse_byte_size",
     "resolve_secret",

@@ -65,7 +65,7 @@ def build_setting_metadata(
     return metadata | {"is_section_name": is_section_name}
 
 
-def has_section_name(settings_class: Any) -> bool:
+def has_named_entries(settings_class: Any) -> bool:
     """Return whether entries of a section have names of their own, as in ``[readers.NAME]``."""
     if not is_dataclass(settings_class):
         return False

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 from hven.model import plugins
 from hven.model.errors import DescriptorError, Fault, TextPlace, UserError, find_close_match, suggest_spelling
 from hven.model.settings._secrets import resolve_secret
-from hven.model.settings._sections import has_section_name
+from hven.model.settings._sections import has_named_entries
 from hven.model.settings._site_settings import Settings
 from hven.model.settings._validation import (
     build_settings_file_model,
+    collect_disabled_package_settings,
     collect_setting_metadata,
     collect_settings_sections,
-    collect_unused_settings,
     list_plugin_settings_sections,
     parse_byte_size,
     validate_settings,
@@ -102,7 +102,7 @@ def load_settings(directory: Path, environment: Mapping[str, str] | None = None)
     faults: list[Fault] = []
     text, data = _parse_settings_file(file, faults)
     plugins.select_plugin_packages(_read_plugin_selection(data))  # before engines are asked for their settings
-    _remove_unused_settings(data)
+    _remove_disabled_package_settings(data)
     _parse_byte_sizes_in_settings(data)
     overrides = _read_environment_settings(environment, faults)
     faults += _find_settings_faults(data, text)
@@ -149,18 +149,18 @@ def _read_plugin_selection(data: Mapping[str, Any]) -> list[str] | None:
     return None
 
 
-def _find_unused_settings(data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _find_disabled_package_settings(data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield the settings of packages that the site does not use, sections or ``section.setting``, and the packages."""
-    for key, package in collect_unused_settings().items():
+    for key, package in collect_disabled_package_settings().items():
         section, _, name = key.partition(".")
         holder = data.get(section)
         if holder is not None and (not name or (isinstance(holder, dict) and name in holder)):
             yield key, package
 
 
-def _remove_unused_settings(data: dict[str, Any]) -> None:
+def _remove_disabled_package_settings(data: dict[str, Any]) -> None:
     """Remove settings of packages that the site does not use: they do not stop it, and ``hven check`` reports them."""
-    for key, _ in list(_find_unused_settings(data)):
+    for key, _ in list(_find_disabled_package_settings(data)):
         section, _, name = key.partition(".")
         if not name:
             del data[section]
@@ -174,16 +174,16 @@ def _parse_byte_sizes_in_settings(data: dict[str, Any]) -> None:
         holder = data.get(section) if section else data
         if not metadata["size"] or not isinstance(holder, dict):
             continue
-        tables = holder.values() if section in _list_named_sections() else (holder,)
+        tables = holder.values() if section in _list_sections_with_named_entries() else (holder,)
         for table in tables:
             if isinstance(table, dict) and name in table:
                 table[name] = parse_byte_size(table[name])
 
 
-def _list_named_sections() -> set[str]:
+def _list_sections_with_named_entries() -> set[str]:
     """Return the sections whose entries have names of their own, as in ``[readers.NAME]``."""
     sections = collect_settings_sections().items()
-    return {name for name, section in sections if has_section_name(section.settings_class)}
+    return {name for name, section in sections if has_named_entries(section.settings_class)}
 
 
 def _find_invalid_keys(data: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -201,7 +201,7 @@ def _find_invalid_keys(data: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _explain_validation_error(item: Any) -> tuple[str, str]:
     """Return the dotted key of one of pydantic's errors, and a message for the operator."""
-    named_sections = _list_named_sections()
+    named_sections = _list_sections_with_named_entries()
     # a name in a map is its own place
     steps = [step for step in item["loc"] if isinstance(step, int | str) and step != "[key]"]
     key = ".".join(str(step) for step in steps)
@@ -419,11 +419,11 @@ def find_unavailable_section_faults(settings: Settings) -> list[Fault]:
             plugins.require_modules("it", *section.required_modules)
         except UserError as error:
             faults.append(_build_settings_fault(file_text, section.name, error.message, error.remedy))
-    for key, package in _find_unused_settings(tomllib.loads(file_text)):
+    for key, package in _find_disabled_package_settings(tomllib.loads(file_text)):
         message = f"the setting belongs to the plug-in package {package}, but `plugins` does not list this package"
         remedy = f"add {package!r} to `plugins`, or remove the setting"
         faults.append(_build_settings_fault(file_text, key, message, remedy, severity="warning"))
-    unused_error = plugins.find_unused_plugin_error("engines", settings.engine)
+    unused_error = plugins.find_disabled_plugin_error("engines", settings.engine)
     if unused_error is not None:
         faults.append(_build_settings_fault(file_text, "engine", unused_error.message, unused_error.remedy))
     return faults

@@ -12,7 +12,7 @@ from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin, get_type_hints
 
 from hven.model import plugins
-from hven.model.settings._sections import SettingsSection, build_setting_metadata, has_section_name
+from hven.model.settings._sections import SettingsSection, build_setting_metadata, has_named_entries
 from hven.model.settings._setting_examples import SECTION_EXAMPLES
 from hven.model.settings._site_settings import Settings
 
@@ -68,7 +68,7 @@ def list_plugin_settings_sections() -> tuple[SettingsSection, ...]:
     return (*engine_sections, *(section for _, section in plugins.iterate_package_objects("settings")))
 
 
-def collect_unused_settings() -> dict[str, str]:
+def collect_disabled_package_settings() -> dict[str, str]:
     """Return the sections and settings of packages that the settings leave out.
 
     Returns
@@ -77,7 +77,7 @@ def collect_unused_settings() -> dict[str, str]:
         Name of the package by the section, or by ``section.setting`` of a part.
     """
     packages_by_key = {}
-    for package in plugins.list_unused_packages():
+    for package in plugins.list_disabled_packages():
         for _, section in plugins.iterate_package_objects("settings", [package]):
             if section.part:
                 keys = [f"{section.name}.{item.name}" for item in fields(section.settings_class)]
@@ -141,7 +141,7 @@ def collect_setting_docs() -> dict[str, str]:
     return {name: metadata["doc"] for name, metadata in collect_setting_metadata().items()}
 
 
-def iterate_site_specific_settings(settings: Settings) -> Iterator[tuple[str, Any, str]]:
+def iterate_location_specific_settings(settings: Settings) -> Iterator[tuple[str, Any, str]]:
     """List what is set and belongs to one place.
 
     Parameters
@@ -154,13 +154,15 @@ def iterate_site_specific_settings(settings: Settings) -> Iterator[tuple[str, An
     name, value, effect
         The setting, its value, and what it would do in another place.
     """
-    yield from _iterate_placed_values(Settings, settings, "")
+    yield from _iterate_location_specific_values(Settings, settings, "")
     for key, section in collect_settings_sections().items():
         holder = settings.brought.get(key, getattr(settings, key, None))
-        yield from _iterate_placed_values(section.settings_class, holder, f"{section.name}.")
+        yield from _iterate_location_specific_values(section.settings_class, holder, f"{section.name}.")
 
 
-def _iterate_placed_values(settings_class: Any, holder: object, prefix: str) -> Iterator[tuple[str, Any, str]]:
+def _iterate_location_specific_values(
+    settings_class: Any, holder: object, prefix: str
+) -> Iterator[tuple[str, Any, str]]:
     """List the settings of a dataclass that are set and belong to one place; a repeated section has none."""
     for item in fields(settings_class):
         effect = item.metadata.get("placed")
@@ -231,7 +233,7 @@ def _to_toml_type(hint: Any, setting_name: str) -> Any:
         return dict[inner[0], inner[1]]  # type: ignore[valid-type]
     if origin is not tuple:
         return hint
-    if has_section_name(inner[0]):
+    if has_named_entries(inner[0]):
         key = Annotated[str, StringConstraints(pattern=_NAME_PATTERN)]
         return dict[key, _build_section_model(f"{setting_name.capitalize()}Entry", inner[0])]  # type: ignore[misc]
     item_type: Any = inner[0]
@@ -274,7 +276,7 @@ def _build_section_values(section: SettingsSection, toml_values: Any) -> Any:
         own_values = {name: value for name, value in toml_values.items() if name in names}
         return section.settings_class(**_convert_lists_to_tuples(own_values))
     entries = toml_values
-    if has_section_name(section.settings_class):
+    if has_named_entries(section.settings_class):
         entries = [{"name": key, **item} for key, item in toml_values.items()]
     return tuple(section.settings_class(**_convert_lists_to_tuples(item)) for item in entries)
 

@@ -113,7 +113,7 @@ def merge_enclosed_faces(
         block_rows = row[block]
         edge, offsets = gather_element_indexes(edges, block_rows)
         x, y = np.repeat(middle[block], np.diff(offsets), axis=0).T
-        turns = _count_edge_turns(x, y, xy[edge], xy[after[edge]])
+        turns = _compute_edge_winding_numbers(x, y, xy[edge], xy[after[edge]])
         ring, _ = gather_element_indexes(ring_numbers, block_rows)
         ring_starts = compute_offsets(np.diff(ring_offsets)[ring])[:-1]
         winds = np.add.reduceat(turns, ring_starts) != 0
@@ -129,7 +129,7 @@ def merge_enclosed_faces(
     return shapely.unary_union(faces[:, None], axis=1)
 
 
-def _count_edge_turns(x: Numbers, y: Numbers, begin: Numbers, end: Numbers) -> Indexes:
+def _compute_edge_winding_numbers(x: Numbers, y: Numbers, begin: Numbers, end: Numbers) -> Indexes:
     """Count how each edge adds to the winding number of its point: 1, 0 or -1."""
     x1, y1 = begin.T
     x2, y2 = end.T

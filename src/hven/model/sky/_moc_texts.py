@@ -58,7 +58,7 @@ def _write_moc_text_block(ranges: Indexes, row: Indexes, orders: Indexes) -> pa.
     order = order[sort]
     low = low[sort]
     high = high[sort]
-    numbers, separators, place = _list_text_numbers(owner, order, low, high)
+    numbers, separators, place = _list_moc_text_numbers(owner, order, low, high)
     is_last_of_row = np.append(owner[1:] != owner[:-1], True)[: len(owner)]
     last = place[1:][is_last_of_row] - 1
     width = np.ones(len(numbers), np.int64)
@@ -76,7 +76,9 @@ def _write_moc_text_block(ranges: Indexes, row: Indexes, orders: Indexes) -> pa.
     return pa.StringArray.from_buffers(len(orders), pa.py_buffer(offsets), pa.py_buffer(text))
 
 
-def _list_text_numbers(owner: Indexes, order: Indexes, low: Indexes, high: Indexes) -> tuple[Indexes, Bytes, Indexes]:
+def _list_moc_text_numbers(
+    owner: Indexes, order: Indexes, low: Indexes, high: Indexes
+) -> tuple[Indexes, Bytes, Indexes]:
     """List the numbers of texts with the separator behind each, and where the numbers of each range begin.
 
     The numbers are orders, first cells of ranges, and cells.

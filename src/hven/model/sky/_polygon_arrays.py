@@ -318,7 +318,7 @@ def sum_union_areas(
     _, rings = build_rings(starts, numbers, ~is_circle)
     area[~is_circle] = rings.area
     xyz[~is_circle] = rings.mean_directions
-    reach[~is_circle] = np.where(rings.is_capped, rings.max_vertex_distances, np.inf)
+    reach[~is_circle] = np.where(rings.is_within_cap, rings.max_vertex_distances, np.inf)
     rows = compute_offsets(np.bincount(union_number))
     later = rows[1:][union_number] - np.arange(len(union_number)) - 1  # parts of the same union after each part
     first_part, number = compute_element_numbers(later)

@@ -170,7 +170,7 @@ class RegionColumn:
         has_corners = np.diff(first) > 0
         rings = first[np.append(True, has_corners)]
         polygons = cls(pairs[:, 0], pairs[:, 1], rings, np.arange(len(rings)), compute_offsets(has_corners))
-        return polygons.open_rings().orient_to_smaller_side()
+        return polygons.remove_closing_vertices().orient_to_smaller_side()
 
     @classmethod
     def from_geoarrow(cls, array: Any) -> Self:
@@ -215,7 +215,7 @@ class RegionColumn:
             lon = pairs[:, 0]
             lat = pairs[:, 1]
         rows, parts, rings = offsets
-        return cls(lon, lat, rings, parts, rows).open_rings()
+        return cls(lon, lat, rings, parts, rows).remove_closing_vertices()
 
     @classmethod
     def from_wkb(cls, wkb_values: Any) -> Self:
@@ -291,7 +291,7 @@ class RegionColumn:
         no_elements = np.zeros(1, np.int64)
         return cls(np.empty(0), np.empty(0), no_elements, no_elements, np.zeros(count + 1, np.int64))
 
-    def open_rings(self) -> Self:
+    def remove_closing_vertices(self) -> Self:
         """Remove the vertices that close rings.
 
         Returns
@@ -742,19 +742,19 @@ class RegionColumn:
         ring_part = compute_row_indexes(self.parts)
         part_row = compute_row_indexes(self.rows)
         row = part_row[ring_part[rings.owner]]
-        low, width = rings.longitude_ranges
+        low, width = rings.edge_longitude_ranges
         gap_begin, gap_size = find_largest_circle_gaps(low, width, row, len(self))
         has_rings = np.zeros(len(self), np.bool_)
         has_rings[row] = True
         has_gap = has_rings & (gap_size > 1e-12)
         bounds[0, has_gap] = wrap_longitudes(gap_begin + gap_size)[has_gap]
         bounds[1, has_gap] = gap_begin[has_gap]
-        south, north = rings.latitude_ranges
+        south, north = rings.edge_latitude_ranges
         np.minimum.at(bounds[2], row, south)
         np.maximum.at(bounds[3], row, north)
         # a part contains a pole that is to the left of all its rings
         has_outline = np.diff(self.parts) > 0
-        touched = np.logical_or.reduceat(rings.touches_pole, rings.first)
+        touched = np.logical_or.reduceat(rings.edge_touches_pole, rings.first)
         for pole, flags in enumerate((rings.has_south_pole, rings.has_north_pole)):
             first_rings = self.parts[:-1][has_outline]
             poles[pole, has_outline] = np.logical_and.reduceat(flags & ~touched, first_rings)

@@ -285,7 +285,7 @@ def _build_regions_of_one_kind(shapes: Sequence[Any]) -> Regions:
         rings = compute_offsets([len(shapes[number].lons) for number in dali])
         ring_numbers = np.arange(len(rings))
         dali_regions = Regions(lon, lat, rings, ring_numbers, ring_numbers)
-        reversed_regions = dali_regions.open_rings().reverse_rings()
+        reversed_regions = dali_regions.remove_closing_vertices().reverse_rings()
         regions = regions.replace_rows(np.array(dali, np.int64), reversed_regions)
     return regions
 

@@ -61,28 +61,36 @@ _EDGE_FIELDS = frozenset(
         "edge_end_vectors",
         "edge_normals",
         "has_edge_length",
-        "edge_turns",
-        "edge_poles",
-        "western_longitudes",
-        "eastern_longitudes",
+        "edge_longitude_changes",
+        "edge_pole_signs",
+        "edge_western_longitudes",
+        "edge_eastern_longitudes",
         "edge_lengths_radians",
     }
 )
 _RING_FIELDS = frozenset(
-    {"mean_directions", "max_vertex_distances", "signed_areas", "is_inside_left", "area", "is_capped", "has_north_pole"}
+    {
+        "mean_directions",
+        "max_vertex_distances",
+        "signed_areas",
+        "is_inside_left",
+        "area",
+        "is_within_cap",
+        "has_north_pole",
+    }
 )
 _POINT_TEST_FIELDS = frozenset(
     {
         "lon",
         "lat",
         "edge_normals",
-        "edge_turns",
-        "edge_poles",
-        "western_longitudes",
-        "eastern_longitudes",
+        "edge_longitude_changes",
+        "edge_pole_signs",
+        "edge_western_longitudes",
+        "edge_eastern_longitudes",
         "mean_directions",
         "max_vertex_distances",
-        "is_capped",
+        "is_within_cap",
         "has_north_pole",
     }
 )  # what the test of a point against a ring needs
@@ -137,12 +145,12 @@ class PolygonRings:
         return np.asarray(self.edge_normals.any(axis=1))
 
     @cached_property
-    def edge_turns(self) -> Numbers:
+    def edge_longitude_changes(self) -> Numbers:
         """How far each edge goes eastward, degrees."""
         return (self.lon[self.next] - self.lon + 180.0) % 360.0 - 180.0
 
     @cached_property
-    def edge_poles(self) -> Numbers:
+    def edge_pole_signs(self) -> Numbers:
         """Which edges have a corner at a pole: -1 at the south pole, 1 at the north pole, 0 at none."""
         next_lat = self.lat[self.next]
         highest_latitude = np.maximum(np.abs(self.lat), np.abs(next_lat))
@@ -194,7 +202,7 @@ class PolygonRings:
         return np.where(inner < 0.0, SKY_AREA_SQUARE_DEGREES + inner, np.abs(inner))
 
     @cached_property
-    def is_capped(self) -> Flags:
+    def is_within_cap(self) -> Flags:
         """Which rings have their whole inside within `max_vertex_distances` of their `mean_directions`."""
         is_small: Flags = self.max_vertex_distances < MAX_CAP_RADIUS_DEGREES
         if self._side == "smaller":
@@ -223,34 +231,34 @@ class PolygonRings:
     def has_south_pole(self) -> Flags:
         """Which rings have the south pole inside."""
         spans_zero = np.where(
-            self.western_longitudes <= self.eastern_longitudes,
-            self.western_longitudes <= 0.0,
-            self.eastern_longitudes > 0.0,
+            self.edge_western_longitudes <= self.edge_eastern_longitudes,
+            self.edge_western_longitudes <= 0.0,
+            self.edge_eastern_longitudes > 0.0,
         )
-        crosses_zero = spans_zero & (self.edge_turns != 0.0)  # longitude 0
+        crosses_zero = spans_zero & (self.edge_longitude_changes != 0.0)  # longitude 0
         inside: Flags = self.has_north_pole ^ np.bitwise_xor.reduceat(crosses_zero, self.first)
         return inside
 
     @cached_property
-    def touches_pole(self) -> Flags:
+    def edge_touches_pole(self) -> Flags:
         """Which edges touch a pole, where longitudes mean nothing; shape (v,)."""
-        low, high = self.latitude_ranges
+        low, high = self.edge_latitude_ranges
         return np.asarray(np.maximum(high, -low) > 90.0 - 1e-11)
 
     @property
-    def longitude_ranges(self) -> tuple[Numbers, Numbers]:
+    def edge_longitude_ranges(self) -> tuple[Numbers, Numbers]:
         """The first longitude of each edge and the width of its longitude range, degrees.
 
         An edge that touches a pole has the longitude of its lower end and the width 0.
         """
         lower = np.abs(self.lat) <= np.abs(self.lat[self.next])
         end = np.where(lower, self.lon, self.lon[self.next])
-        begin = np.where(self.touches_pole, end, self.western_longitudes)
-        width = np.where(self.touches_pole, 0.0, np.abs(self.edge_turns))
+        begin = np.where(self.edge_touches_pole, end, self.edge_western_longitudes)
+        width = np.where(self.edge_touches_pole, 0.0, np.abs(self.edge_longitude_changes))
         return begin, width
 
     @cached_property
-    def latitude_ranges(self) -> tuple[Numbers, Numbers]:
+    def edge_latitude_ranges(self) -> tuple[Numbers, Numbers]:
         """The lowest and the highest latitude of each edge, degrees."""
         next_lat = self.lat[self.next]
         low = np.minimum(self.lat, next_lat)
@@ -258,14 +266,14 @@ class PolygonRings:
         return find_latitude_extremes(self.edge_begin_vectors, self.edge_end_vectors, self.edge_normals, low, high)
 
     @cached_property
-    def western_longitudes(self) -> Numbers:
+    def edge_western_longitudes(self) -> Numbers:
         """The western longitude of each edge."""
-        return np.where(self.edge_turns >= 0.0, self.lon, self.lon[self.next])
+        return np.where(self.edge_longitude_changes >= 0.0, self.lon, self.lon[self.next])
 
     @cached_property
-    def eastern_longitudes(self) -> Numbers:
+    def edge_eastern_longitudes(self) -> Numbers:
         """The eastern longitude of each edge."""
-        return np.where(self.edge_turns >= 0.0, self.lon[self.next], self.lon)
+        return np.where(self.edge_longitude_changes >= 0.0, self.lon[self.next], self.lon)
 
     @cached_property
     def mean_directions(self) -> Numbers:
@@ -318,7 +326,7 @@ class PolygonRings:
             backward = ~self.is_inside_left
         else:
             points_away_from_mean = dot_vectors(integrals, self.mean_directions) < 0.0
-            backward = np.where(self.is_capped, points_away_from_mean, ~self.is_inside_left)
+            backward = np.where(self.is_within_cap, points_away_from_mean, ~self.is_inside_left)
         return np.where(backward[:, None], -integrals, integrals)
 
     @cached_property
@@ -415,7 +423,7 @@ class PolygonRings:
         """Return which rings have the north pole inside, from a point just left of the widest edge in longitude."""
         # the width counts at the edge's end nearer to a pole: at the pole itself longitudes mean nothing
         cos = np.cos(np.radians(self.lat))
-        abs_turn = np.abs(self.edge_turns)
+        abs_turn = np.abs(self.edge_longitude_changes)
         lower_cos = np.minimum(cos, cos[self.next])
         width = abs_turn * lower_cos + 1e-12 * abs_turn
         top = np.maximum.reduceat(width, self.first)
@@ -431,7 +439,7 @@ class PolygonRings:
         middle_height = dot_vectors(middle[self.owner], self.edge_normals)
         crossing = self._is_crossed_northward(lon[self.owner], middle_height)
         crossing[edges] = (
-            self.edge_turns[edges] < 0.0
+            self.edge_longitude_changes[edges] < 0.0
         )  # left of a westward edge is south of it: the meridian crosses it
         outer = np.bitwise_xor.reduceat(crossing, self.first)
         return outer ^ self.is_inside_left  # even: the pole is left of the edge, where the point is
@@ -442,7 +450,13 @@ class PolygonRings:
         `height` is the scalar product of the point and the edge's normal.
         """
         begin, end, turn, pole = (
-            side[edges] for side in (self.western_longitudes, self.eastern_longitudes, self.edge_turns, self.edge_poles)
+            side[edges]
+            for side in (
+                self.edge_western_longitudes,
+                self.edge_eastern_longitudes,
+                self.edge_longitude_changes,
+                self.edge_pole_signs,
+            )
         )
         after = lon >= begin
         before = lon < end
@@ -487,7 +501,7 @@ class PolygonRings:
         # a ring in a cap has nothing inside beyond the cap; the test there would go wrong at the antipode of a vertex,
         # where the sign of `height` is a rounding error
         mean_distances = np.degrees(measure_angles(xyz, self.mean_directions))
-        away: Flags = self.is_capped & (mean_distances > self.max_vertex_distances + 1e-9)
+        away: Flags = self.is_within_cap & (mean_distances > self.max_vertex_distances + 1e-9)
         contained: Flags = inside & ~away & np.isfinite(lon) & (np.abs(lat) <= 90.0)
         return contained
 
@@ -498,7 +512,7 @@ class PolygonRings:
         inside = np.zeros(len(lon), dtype=np.bool_)
         is_valid_position = np.isfinite(lon) & (np.abs(lat) <= 90.0)
         rows = np.flatnonzero(is_valid_position)
-        if self.is_capped[0]:  # most points need no more than this
+        if self.is_within_cap[0]:  # most points need no more than this
             mid_lon, mid_lat = to_lon_lat(self.mean_directions[0])
             radius = float(self.max_vertex_distances[0]) + 1e-9
             in_cap = is_point_in_circle(lon[rows], lat[rows], float(mid_lon), float(mid_lat), radius)
@@ -571,7 +585,7 @@ def rings_intersect(a: PolygonRings, b: PolygonRings) -> Flags:
     """Return for each row whether the rings have a position in common."""
     mean_distances = np.degrees(measure_angles(a.mean_directions, b.mean_directions))
     near = mean_distances <= a.max_vertex_distances + b.max_vertex_distances + 1e-9
-    rows = np.flatnonzero(near | ~a.is_capped | ~b.is_capped)
+    rows = np.flatnonzero(near | ~a.is_within_cap | ~b.is_within_cap)
     touches = np.zeros(len(near), dtype=np.bool_)
     for test in (_has_vertex_inside, lambda a, b: _has_vertex_inside(b, a), _has_crossing_edge):
         touches[rows] = test(a.take(rows), b.take(rows))
@@ -615,10 +629,10 @@ def _is_inside_ring(lon: Numbers, lat: Numbers, owner: Indexes, rings: PolygonRi
     mean_distances = np.degrees(measure_angles(xyz, rings.mean_directions[owner]))
     max_distances = (rings.max_vertex_distances + 1e-9)[owner]
     near = mean_distances <= max_distances
-    rows = np.flatnonzero(near | ~rings.is_capped[owner])
+    rows = np.flatnonzero(near | ~rings.is_within_cap[owner])
     # compute these once, before `take` copies them
     inside = np.zeros(len(owner), dtype=np.bool_)
-    _ = (rings.has_north_pole, rings.western_longitudes, rings.eastern_longitudes)
+    _ = (rings.has_north_pole, rings.edge_western_longitudes, rings.edge_eastern_longitudes)
     for block in split_into_blocks(rings.counts[owner[rows]], _BLOCK_PAIRS):
         part = rows[block]
         subset = rings.take(owner[part], _POINT_TEST_FIELDS)

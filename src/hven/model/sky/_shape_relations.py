@@ -85,7 +85,7 @@ def has_shape_inside(outer: Shape, inner: Shape) -> bool:
         return _is_at_point(inner, outer)
     if isinstance(outer, Circle):
         return _is_in_circle(inner, outer)
-    return _contains_in_area(outer, inner)
+    return _is_shape_in_area(outer, inner)
 
 
 def _is_at_point(shape: Shape, point: Point) -> bool:
@@ -106,7 +106,7 @@ def _is_in_circle(shape: Shape, circle: Circle) -> bool:
     return antipode_distance >= 180.0 - circle.radius - _TOUCH_TOLERANCE_DEGREES
 
 
-def _contains_in_area(outer: Shape, inner: Shape) -> bool:
+def _is_shape_in_area(outer: Shape, inner: Shape) -> bool:
     """Return whether a polygon or range contains a circle, polygon or range."""
     if isinstance(inner, Circle):
         if not bool(outer.contains(inner.lon, inner.lat)):

@@ -489,7 +489,7 @@ class Range(Shape):
         is_vertex_inside = self.contains(rings.lon, rings.lat)
         is_touching[rings.owner[is_vertex_inside]] = True
         distances, _ = self._compute_distances(*to_lon_lat(rings.mean_directions))
-        is_far = rings.is_capped & (distances > rings.max_vertex_distances + 4.0 * TOLERANCE_DEGREES)
+        is_far = rings.is_within_cap & (distances > rings.max_vertex_distances + 4.0 * TOLERANCE_DEGREES)
         rows = np.flatnonzero(~is_touching & ~is_far)
         middle = self.compute_middle()
         corner_lons, corner_lats = self.list_corners()
@@ -597,7 +597,7 @@ class ShapeUnion(Shape):
         for part in self.parts:
             if isinstance(part, Circle):
                 caps.append((*to_unit_vectors(part.lon, part.lat), part.radius))
-            elif isinstance(part, Polygon) and part.ring.is_capped[0]:
+            elif isinstance(part, Polygon) and part.ring.is_within_cap[0]:
                 caps.append((*part.ring.mean_directions[0], part.ring.max_vertex_distances[0]))
             else:
                 return False

@@ -47,7 +47,7 @@ STATUS_MISSING = "missing"
 STATUS_ELSEWHERE = "elsewhere"
 
 
-class ArchiveEntry(NamedTuple):
+class RequestedArchiveFile(NamedTuple):
     """A requested file.
 
     Attributes
@@ -87,7 +87,7 @@ class ArchivePlan:
     """
 
     context: ServiceContext
-    entries: Sequence[ArchiveEntry]
+    entries: Sequence[RequestedArchiveFile]
     total_bytes: int
     owner_collections: Sequence[str]
     has_remote_files: bool = False
@@ -186,13 +186,15 @@ def plan_archive(
     for file in file_by_address.values():
         if file is not None:
             paths_by_collection.setdefault(file[0], []).append(file[1])
-    planner = _ArchiveEntryPlanner(context, request, paths_by_collection)
-    entries = [ArchiveEntry(address, STATUS_MISSING, reason) for address, reason in missing_files]
+    planner = _RequestedFilePlanner(context, request, paths_by_collection)
+    entries = [RequestedArchiveFile(address, STATUS_MISSING, reason) for address, reason in missing_files]
     for address, file in file_by_address.items():
         if file is None:
-            entries.append(ArchiveEntry(address, STATUS_ELSEWHERE, "it belongs to another site; download it there"))
+            entries.append(
+                RequestedArchiveFile(address, STATUS_ELSEWHERE, "it belongs to another site; download it there")
+            )
         else:
-            entries.append(planner.plan_entry(address, *file))
+            entries.append(planner.plan_requested_file(address, *file))
     if planner.total_bytes > limits.archive_bytes:
         message = format_message(
             "the total size of these files is {size:,} bytes; an archive on this site may contain at most "
@@ -234,7 +236,7 @@ def _build_too_large_error(message: str) -> TooLargeError:
     return TooLargeError(message, remedy=remedy)
 
 
-class _ArchiveEntryPlanner:
+class _RequestedFilePlanner:
     """Plans the entries of an archive, and sums up their bytes.
 
     Parameters
@@ -262,17 +264,19 @@ class _ArchiveEntryPlanner:
                 self._found_by_collection[name] = collection_files.find_files(context, principal, name, paths)
         self.remote_states = _request_remote_file_states(context, self._found_by_collection)
 
-    def plan_entry(self, address: str, collection: str, path: str) -> ArchiveEntry:
+    def plan_requested_file(self, address: str, collection: str, path: str) -> RequestedArchiveFile:
         """Plan the entry of a file of this site."""
         found_files = self._found_by_collection.get(collection)
         if found_files is not None and path in found_files.refused:
-            return ArchiveEntry(address, STATUS_REFUSED, flatten_message(found_files.refused[path]))
+            return RequestedArchiveFile(address, STATUS_REFUSED, flatten_message(found_files.refused[path]))
         if found_files is None or path not in found_files.rows:
             reason = f"the collection {collection!r} has no file {path!r} here"
-            return ArchiveEntry(address, STATUS_MISSING, reason)
+            return RequestedArchiveFile(address, STATUS_MISSING, reason)
         row = found_files.rows[path]
         if find_file_root(path, row["roots"])[0].redirects_clients:
-            return ArchiveEntry(address, STATUS_ELSEWHERE, "it is on another server; download it from its address")
+            return RequestedArchiveFile(
+                address, STATUS_ELSEWHERE, "it is on another server; download it from its address"
+            )
         try:
             if (collection, path) in self.remote_states:
                 row = self.remote_states[collection, path]
@@ -281,7 +285,7 @@ class _ArchiveEntryPlanner:
             else:
                 collection_files.find_file_path(self._context.site.settings, row, self._checked_folders)
         except HvenError as error:
-            return ArchiveEntry(address, STATUS_MISSING, flatten_message(error))
+            return RequestedArchiveFile(address, STATUS_MISSING, flatten_message(error))
         safe_names = map(scripts.make_safe_name, (row["collection"], *path.split("/")))
         member = ArchiveMember(
             self._member_names.make_unique("/".join(safe_names)),
@@ -294,7 +298,7 @@ class _ArchiveEntryPlanner:
         )
         self.owner_collections.append(row["collection"])
         self.total_bytes += row["bytes"]
-        return ArchiveEntry(address, STATUS_HERE, "", member)
+        return RequestedArchiveFile(address, STATUS_HERE, "", member)
 
 
 def _request_remote_file_states(

@@ -133,7 +133,7 @@ def find_addressed_files(
     site_urls = _list_site_urls(request, context)
     match_list_address = _compile_address_pattern(site_urls, _DATALINK_PATH_PATTERN)
     match_file_address = _compile_address_pattern(site_urls, _FILE_PATH_PATTERN)
-    lists_by_table = _parse_list_addresses(addresses, match_list_address)
+    lists_by_table = _parse_datalink_addresses(addresses, match_list_address)
     list_addresses = {address for lists in lists_by_table.values() for _, address in lists}
     files_by_list: dict[str, list[str]] = {}
     missing_files: list[tuple[str, str]] = []
@@ -170,7 +170,7 @@ def find_addressed_files(
     return file_by_address, missing_files
 
 
-def _parse_list_addresses(
+def _parse_datalink_addresses(
     addresses: Iterable[str], match_list_address: Callable[[str], re.Match[str] | None]
 ) -> dict[str, list[tuple[str, str]]]:
     """Parse the addresses of lists of links: table -> identifiers, each with its address."""

@@ -237,11 +237,11 @@ def create_variable_table(
         support_columns=frozenset(
             variable.column_name for variable in variables if istp.is_support_variable(variable.attributes)
         ),
-        collect_sample_metadata=collect_metadata,
+        collect_time_series_metadata=collect_metadata,
     )
 
 
-def collect_sample_metadata(
+def collect_time_series_metadata(
     variables: Sequence[Variable], describe_axes: Callable[[Variable], tuple[ArrayAxisMetadata, ...]]
 ) -> TimeSeriesMetadata | None:
     """Collect the metadata of samples from variables with attributes of ISTP.

@@ -30,7 +30,7 @@ from hven.plugins.array_files import istp_attributes as istp
 from hven.plugins.array_files.array_variables import (
     MAX_CELL_BYTES,
     build_number_cells,
-    collect_sample_metadata,
+    collect_time_series_metadata,
     create_time_column,
     create_variable_table,
     describe_axis,
@@ -320,7 +320,7 @@ def _create_parts(variables_by_name: dict[str, _CdfVariable]) -> Iterator[Part]:
                 clock,
                 count,
                 time_cards=(HeaderCard("TIMESYS", "UTC"),),
-                collect_metadata=partial(collect_sample_metadata, column_variables, describe_axes),
+                collect_metadata=partial(collect_time_series_metadata, column_variables, describe_axes),
             )
             index += 1
     for variable in variables_by_name.values():

@@ -83,7 +83,7 @@ class BoundedCdfReader(cdflib.cdfread.CDF):  # type: ignore[misc]
         self.counted.remaining_reads = MAX_READS
 
     @cached_property
-    def record_places(self) -> dict[str, tuple[int, bool]]:
+    def variable_record_positions(self) -> dict[str, tuple[int, bool]]:
         """The place of the record of each variable, and whether it is a z variable.
 
         All are read once; cdflib goes through all records each time.
@@ -102,7 +102,7 @@ class BoundedCdfReader(cdflib.cdfread.CDF):  # type: ignore[misc]
 
     def _find_variable_record(self, variable: str) -> tuple[Any, bool]:
         """Find the record of a variable, and whether it is a z variable."""
-        place, is_z_variable = self.record_places[variable.strip().lower()]
+        place, is_z_variable = self.variable_record_positions[variable.strip().lower()]
         if place not in self.variable_records:
             self.variable_records[place] = self._read_vdr(place)
         return self.variable_records[place], is_z_variable

@@ -47,7 +47,7 @@ from hven.plugins.array_files import istp_attributes as istp
 from hven.plugins.array_files.array_variables import (
     MAX_CELL_BYTES,
     build_number_cells,
-    collect_sample_metadata,
+    collect_time_series_metadata,
     create_time_column,
     create_variable_table,
     describe_axis,
@@ -549,7 +549,7 @@ def _create_parts(variables_by_name: Mapping[str, _NetcdfVariable], index: int) 
         table_name = f"{group}/{dim}".lstrip("/")
         names = {variable.name for variable in members}
         describe_axes = partial(_describe_axes, variables_by_name=variables_by_name, member_names=names)
-        collect_metadata = partial(collect_sample_metadata, members, describe_axes)
+        collect_metadata = partial(collect_time_series_metadata, members, describe_axes)
         yield create_variable_table(members, index, table_name, count, collect_metadata=collect_metadata)
         index += 1
     for variable in variables_by_name.values():

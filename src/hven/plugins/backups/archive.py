@@ -31,7 +31,7 @@ import pyarrow as pa
 
 import hven
 from hven.model.errors import ConflictError, NotFoundError, StorageError
-from hven.plugins.backups.state_copies import StateCopies
+from hven.plugins.backups.state_copies import StateBackupAccess
 from hven.site.api.state_tables import STATE_FORMAT
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def write_backup(site: Site, path: Path, *, include_rows: bool = True) -> dict[s
     if path.exists():
         raise ConflictError(f"{path} already exists", remedy="give a different name, or move the file away")
     label = secrets.token_hex(6)
-    state_copies = site.store.get_or_create(StateCopies)
+    state_copies = site.store.get_or_create(StateBackupAccess)
     partial_path = path.with_name(f".{path.name}.{label}.part")
     try:
         with partial_path.open("xb") as file:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from hven.model.plugins import PluginPackage, Verb
+from hven.model.plugins import CommandLineVerb, PluginPackage
 
 PLUGIN = PluginPackage(
     name="backups",
     title="Write a whole site into one file, and restore it",
     verbs={
-        "backup": Verb(
+        "backup": CommandLineVerb(
             function="hven.plugins.backups.verbs:backup",
             after="move",
             examples=("hven backup /backups/mysite.tar", "hven backup /backups/mysite.tar --no-data --json"),
         ),
-        "restore": Verb(
+        "restore": CommandLineVerb(
             function="hven.plugins.backups.verbs:restore",
             after="backup",
             examples=(

@@ -19,7 +19,7 @@ from hven.model import settings as site_settings
 from hven.model.errors import ConflictError, HvenError, SourceError, StorageError, UserError
 from hven.model.settings import SECRETS_FILE
 from hven.plugins.backups.archive import ARCHIVE_FORMAT, CHECKSUMS_MEMBER, HEADER_MEMBER, ChecksumReader
-from hven.plugins.backups.state_copies import StateCopies
+from hven.plugins.backups.state_copies import StateBackupAccess
 from hven.site import Site
 from hven.site.api.state_tables import STATE_FORMAT, snapshot_record_from_row, user_table_record_from_row
 from hven.site.store import StateStore
@@ -247,7 +247,7 @@ def _list_restored_items(partial_directory: Path) -> list[Path]:
 
 def _write_local_setting_notices(settings: Settings) -> Iterator[str]:
     """List the settings of a restored hven.toml that belong to the place where the site was."""
-    for name, setting_value, reason in site_settings.iterate_site_specific_settings(settings):
+    for name, setting_value, reason in site_settings.iterate_location_specific_settings(settings):
         if isinstance(setting_value, tuple):
             value_text = ", ".join(setting_value)
         else:
@@ -279,11 +279,11 @@ class _SiteRestoration:
         settings = self._set_engine_in_settings_file(site_settings.load_settings(self.directory))
         data_directory = settings.data_directory
         with closing(StateStore(settings.var_directory, settings.store)) as store:
-            store.get_or_create(StateCopies).check_empty()
+            store.get_or_create(StateBackupAccess).check_empty()
         with Site(settings) as site:
             try:
                 self._restore_rows_and_jobs(site, data_directory)
-                site.store.get_or_create(StateCopies).import_rows(self.rows_by_table, self.restored_records)
+                site.store.get_or_create(StateBackupAccess).import_rows(self.rows_by_table, self.restored_records)
             except BaseException:
                 site.engines.drop_snapshots(record.snapshot for record in self.restored_records.values())
                 site.store.release_data_directory()

@@ -43,7 +43,7 @@ jobs, pointers, releases, schedules, snapshots = (
 )
 
 
-class StateCopies:
+class StateBackupAccess:
     """What backups read and write in a system state."""
 
     def __init__(self, database: StateDatabase) -> None:

@@ -272,7 +272,7 @@ def _describe_rows(basket_table: BasketTable, table_address: str, offset: int) -
     page = table_rows.fetch_page(search, basket_table.ticked_view.runner, offset=offset, limit=ROWS_PER_PAGE)
     column_headings = table_rows.build_column_headings(page, basket_table.view.table, labels=basket_table.view.labels)
     text_cells = table_rows.format_cells(page, basket_table.view.table, labels=basket_table.view.labels)
-    heading_row, cell_rows = table_rows.build_cell_rows(column_headings, text_cells, basket_table.ticked_view)
+    heading_row, cell_rows = table_rows.build_headings_and_cells(column_headings, text_cells, basket_table.ticked_view)
     lines = [
         {
             "key": KEY_SEPARATOR.join(line_by_key.get(key, (key,))),

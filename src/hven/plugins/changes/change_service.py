@@ -114,7 +114,7 @@ def build_change_feed_routes(context: ServiceContext) -> Sequence[Route]:
             result,
             (output_format, options),
             headers=headers,
-            infos=[*_list_infos(feed_request, row_count), *warnings],
+            infos=[*_list_info_elements(feed_request, row_count), *warnings],
             name=table.qualified_name,
         )
 
@@ -145,7 +145,7 @@ def _build_next_page_url(
     return f"{url}?{urlencode(query_params)}"
 
 
-def _list_infos(feed_request: change_feeds.ChangeFeedRequest, row_count: int) -> Iterator[InfoElement]:
+def _list_info_elements(feed_request: change_feeds.ChangeFeedRequest, row_count: int) -> Iterator[InfoElement]:
     yield InfoElement(
         name="snapshot",
         value=feed_request.format_state_name(feed_request.until),

@@ -161,7 +161,7 @@ def _iterate_entries(feed: NewsFeed, store: StateStore, feed_tables: Mapping[str
         changed_names = sorted(name for name in feed_tables if event.state.get(name) != previous_state.get(name))
         if not changed_names:
             continue
-        counts_by_table = _read_run_summary(store, event.run)
+        counts_by_table = _read_run_row_counts(store, event.run)
         shown_names = ", ".join(feed_tables[name].shown_name for name in changed_names)
         kept_names = [name for name in changed_names if name in previous_state and name in event.state]
         yield FeedEntry(
@@ -175,7 +175,7 @@ def _iterate_entries(feed: NewsFeed, store: StateStore, feed_tables: Mapping[str
         )
 
 
-def _read_run_summary(store: StateStore, run_id: str | None) -> Mapping[str, Any]:
+def _read_run_row_counts(store: StateStore, run_id: str | None) -> Mapping[str, Any]:
     """Return the counts of a run by table; empty if the publication is not from a run but from a restored backup."""
     if not run_id:
         return {}

@@ -54,13 +54,13 @@ def read_descriptor_texts(data: bytes, name: str, language: str) -> dict[Path, d
     DescriptorError
         It cannot be read.
     """
-    root = _parse_tree(_decode_page(data, name))
+    root = _parse_tree(_decode_yaml_file(data, name))
     tables = root.get("tables")  # type: ignore[call-overload]
     parent_paths: list[Path] = [()]
     if isinstance(tables, LocatedYamlMap):
         parent_paths += [("tables", str(key)) for key, table in tables.items() if isinstance(table, LocatedYamlMap)]
     return {
-        (*path, key): _read_language_texts(_find_value(root, path).get(key), language)
+        (*path, key): _read_language_texts(_find_value_at_path(root, path).get(key), language)
         for path in parent_paths
         for key in ("title", "description")
     }
@@ -92,11 +92,11 @@ def replace_descriptor_texts(data: bytes, name: str, texts: Mapping[Path, Mappin
     DescriptorError
         The file cannot be read.
     """
-    page = _decode_page(data, name)
+    page = _decode_yaml_file(data, name)
     for path, new_texts in texts.items():
         nonempty_texts = {text_language: text.strip() for text_language, text in new_texts.items() if text.strip()}
         original_tree = _parse_tree(page)
-        if _read_language_texts(_find_value(original_tree, path), language) == nonempty_texts:
+        if _read_language_texts(_find_value_at_path(original_tree, path), language) == nonempty_texts:
             continue
         for may_fold in (True, False):
             text = _write_changed_text(page, original_tree, path, nonempty_texts, language, may_fold=may_fold)
@@ -125,7 +125,7 @@ def replace_descriptor_texts(data: bytes, name: str, texts: Mapping[Path, Mappin
     return byte_order_mark + page.text.encode().replace(b"\n", line_ending)
 
 
-def _decode_page(data: bytes, name: str) -> YamlFileText:
+def _decode_yaml_file(data: bytes, name: str) -> YamlFileText:
     faults: list[Fault] = []
     page = decode_yaml_file(data, name, faults)
     if page is None:
@@ -143,7 +143,7 @@ def _parse_tree(page: YamlFileText) -> LocatedYamlMap:
     return tree
 
 
-def _find_value(tree: Any, path: Sequence[str]) -> Any:
+def _find_value_at_path(tree: Any, path: Sequence[str]) -> Any:
     for key in path:
         tree = tree.get(key) if isinstance(tree, LocatedYamlMap) else None  # type: ignore[call-overload]
     return tree
@@ -180,7 +180,7 @@ def _is_expected_change(
     if (
         faults
         or not isinstance(changed_tree, LocatedYamlMap)
-        or _read_language_texts(_find_value(changed_tree, path), language) != dict(new_texts)
+        or _read_language_texts(_find_value_at_path(changed_tree, path), language) != dict(new_texts)
     ):
         return False
     comparable_trees = [_to_comparable_tree(tree) for tree in (original_tree, changed_tree)]
@@ -195,7 +195,7 @@ def _write_changed_text(
     page: YamlFileText, tree: LocatedYamlMap, path: Path, new_texts: Mapping[str, str], language: str, *, may_fold: bool
 ) -> str | None:
     """Write a text in its place; None: it has no place there."""
-    parent_entries = _find_value(tree, path[:-1])
+    parent_entries = _find_value_at_path(tree, path[:-1])
     key = path[-1]
     if not isinstance(parent_entries, LocatedYamlMap) or not parent_entries:
         return None

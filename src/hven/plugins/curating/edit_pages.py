@@ -266,7 +266,7 @@ class _EditEndpoints:
             previews={},
             home=f"{page_context.base}/edit/home" if home else "",
             new=f"{page_context.base}/edit/news/{editable_texts.NEW_NAME}" if news else "",
-            news=editable_texts.list_news_titles(page_context) if news else [],
+            news=editable_texts.build_news_links(page_context) if news else [],
             collections=collection_entries,
             drafts=drafts,
         )
@@ -434,7 +434,7 @@ def _describe_text_part(
     text = texts.get(part.name, part.text)
     conflict_text = ""
     if _has_conflict(part, texts, bases):
-        conflict_text = file_history.compare_texts(part.text, text, part.file.name)
+        conflict_text = file_history.build_unified_diff(part.text, text, part.file.name)
     return TextPartDescription(
         name=part.name,
         kind=part.kind,

@@ -110,7 +110,7 @@ def list_editable_collections(page_context: PageContext) -> list[CollectionSpec]
 def build_home_text(page_context: PageContext) -> EditableText:
     """Return the text of the home page."""
     file = page_context.context.site.settings.directory / page_context.brand.text
-    subject = _build_store_subject(page_context.brand, HOME_NAME)
+    subject = _build_draft_subject(page_context.brand, HOME_NAME)
     markdown_parts = _read_markdown_parts(file, page_context)
     return EditableText(subject=subject, title="", edit_path="/edit/home", view_path="/", parts=markdown_parts)
 
@@ -119,7 +119,7 @@ def build_news_text(page_context: PageContext, name: str) -> EditableText:
     """Return a piece of news, an empty one for ``new``, or one that is gone but of which the user has a draft."""
     folder = page_context.context.site.settings.directory / page_context.brand.news
     file = folder / f"{name}.md"
-    subject = _build_store_subject(page_context.brand, f"news/{name}")
+    subject = _build_draft_subject(page_context.brand, f"news/{name}")
     has_valid_name = NEWS_FILE_PATTERN.fullmatch(file.name) is not None
     if name != NEW_NAME and not (has_valid_name and file.is_file()):
         drafts = page_context.context.site.store.get_or_create(DraftStore)
@@ -305,7 +305,7 @@ def assign_news_file(text: EditableText, new_texts: Mapping[str, str], day: str)
     )
 
 
-def list_news_titles(page_context: PageContext) -> list[dict[str, object]]:
+def build_news_links(page_context: PageContext) -> list[dict[str, object]]:
     """List the news of this portal."""
     root = page_context.context.site.settings.directory
     notes = NOTE_CACHE.list_news(root / page_context.brand.news, root, page_context.language)
@@ -315,7 +315,7 @@ def list_news_titles(page_context: PageContext) -> list[dict[str, object]]:
     ]
 
 
-def _build_store_subject(brand: PortalBrand, name: str) -> str:
+def _build_draft_subject(brand: PortalBrand, name: str) -> str:
     return f"{brand.portal}:{name}"
 
 

@@ -138,7 +138,7 @@ def list_file_changes(path: Path, root: Path) -> list[FileChange]:
     return changes[:MAX_SHOWN_CHANGES]
 
 
-def compare_texts(before: str, after: str, name: str) -> str:
+def build_unified_diff(before: str, after: str, name: str) -> str:
     """Compare two texts by lines, as a unified diff, in limited time."""
     old = before.splitlines()
     new = after.splitlines()
@@ -211,7 +211,7 @@ def _build_history_path(path: Path, root: Path) -> Path:
 def _append_history(path: Path, before: bytes | None, after: bytes | None, root: Path, *, account: str) -> int:
     """Append a change to the history of a file; return the earlier size of the history."""
     old, new = ((data or b"").decode("utf-8", "replace") for data in (before, after))
-    text = compare_texts(old, new, _build_relative_name(path, root))
+    text = build_unified_diff(old, new, _build_relative_name(path, root))
     history_file = _build_history_path(path, root)
     history_file.parent.mkdir(parents=True, exist_ok=True)
     with history_file.open("ab") as file:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hven.model.plugins import PluginPackage, StoreTables
+from hven.model.plugins import PackageStateTables, PluginPackage
 
 PLUGIN = PluginPackage(
     name="curating",
@@ -10,6 +10,6 @@ PLUGIN = PluginPackage(
     pages="hven.plugins.curating.edit_pages:PAGES",
     scripts="hven.plugins.curating:scripts",
     translations="hven.plugins.curating:texts",
-    store_tables=StoreTables(names=("drafts",), definitions="hven.plugins.curating.draft_store:TABLES"),
+    store_tables=PackageStateTables(names=("drafts",), definitions="hven.plugins.curating.draft_store:TABLES"),
     account_removers=("hven.plugins.curating.draft_store:remove_account_drafts",),
 )

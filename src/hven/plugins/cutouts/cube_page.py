@@ -83,7 +83,7 @@ def render_cube_page(request: Request, context: ServiceContext, file_facts: Mapp
     page_context = build_page_context(request, context)
     file = describe_requested_file(page_context)
     path = quote(file.path)
-    pictures = plugins.find_file_pictures()
+    pictures = plugins.find_file_picture_addresses()
     preview = ""
     if pictures is not None:
         preview = f"{file.collection.url}/{pictures.picture.replace('{path}', path)}"

@@ -116,7 +116,7 @@ def read_cube_data(
 ) -> tuple[bytes | dict[str, Any], dict[str, str]]:
     """Read a tile, a spectrum or the description of a file, and the headers that belong to it."""
     held_pixels = dict(_parse_axis_pixel(text) for text in parse_value(params, AT_PARAM))
-    with rotations.open_product_with_rotated_copies(original_file) as product:
+    with rotations.open_product_with_transposed_copies(original_file) as product:
         part = parse_value(params, PART_PARAM)
         depth_axis = parse_value(params, THROUGH_PARAM)
         cube_view = cube.build_cube_view(product, part, depth_axis, held_pixels)

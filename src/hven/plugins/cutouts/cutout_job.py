@@ -50,7 +50,7 @@ def run_cutout_job(work: RunningJob) -> None:
             read_tables = [f"{original_file.collection}.files"]
             if table_name:
                 read_tables.append(table_name)
-            work.record_tables(read_tables)
+            work.record_result_tables(read_tables)
             are_all_public = are_all_public and original_file.is_public
             product, cutout = cutouts.open_cutout(original_file, cutout_request, (row_identifier,))
         except HvenError as error:
@@ -74,7 +74,7 @@ def run_cutout_job(work: RunningJob) -> None:
         archive_name = f"{result_name}_{cutouts.make_file_stem(original_file.name)}.fits"
         cuts.append((work.results[-1]["file"], archive_name))
     if are_all_public and not failure_count:  # an error may reveal rows that only this reader may see
-        work.mark_public()
+        work.mark_results_public()
     if archive_kind:
         _write_cutout_archive(work, archive_kind, cuts)
 

@@ -348,7 +348,7 @@ def open_cutout(
     product, cut
         Open file, which the caller must close, and the cut; None if the selection is empty in this file.
     """
-    product = rotations.open_product_with_rotated_copies(original_file)
+    product = rotations.open_product_with_transposed_copies(original_file)
     try:
         cutout = cut_product(
             product,

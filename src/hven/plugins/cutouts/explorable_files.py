@@ -72,7 +72,7 @@ def compute_explorable_mask(context: ServiceContext, file_addresses: Sequence[st
     verdicts
         One for each address, in the same order.
     """
-    verdict_cache: LruCache[bool] = context.site.get_or_create(_create_verdict_cache)
+    verdict_cache: LruCache[bool] = context.site.get_or_create(_create_cube_check_cache)
     version = context.site.get_published_state().version
     requested_files = [_parse_file_address(address) for address in file_addresses]
     unknown_paths: dict[str, list[str]] = {}
@@ -101,7 +101,7 @@ def _parse_file_address(address: str | None) -> tuple[str, str] | None:
     return unquote(address_match["collection"]), unquote(address_match["path"])
 
 
-def _create_verdict_cache() -> LruCache[bool]:
+def _create_cube_check_cache() -> LruCache[bool]:
     return LruCache(MAX_CACHED_VERDICTS)
 
 

@@ -19,5 +19,5 @@ PLUGIN = PluginPackage(
     file_preparations={"spectra": "hven.plugins.cutouts.rotations:SPECTRA"},
     collection_folders=("cubes",),
     used_keys=("prepare.spectra", "registry.services.sia-cutouts"),
-    file_services={"soda": "hven.plugins.cutouts.result_links:build_result_link"},
+    file_services={"soda": "hven.plugins.cutouts.result_links:build_cutout_service_link"},
 )

@@ -10,7 +10,7 @@ from hven.model.table import (
     ServiceDescriptor,
     ServiceParameter,
     TemplateExpression,
-    write_target_column,
+    write_target_column_reference,
 )
 from hven.plugins.cutouts import cutout_params
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from hven.model.table import Table
 
 
-def build_result_link(table: Table) -> LinkTemplate | None:
+def build_cutout_service_link(table: Table) -> LinkTemplate | None:
     """Describe the cut-out service of a row's file; pyvo looks for it beside the service of links."""
     if table.identifier_column is None:
         return None
-    row_identifier = TemplateExpression(write_target_column(table.identifier_column.name))
+    row_identifier = TemplateExpression(write_target_column_reference(table.identifier_column.name))
     service = ServiceDescriptor(
         address=(SITE_URL_EXPRESSION, "/soda/sync"),
         inputs=(

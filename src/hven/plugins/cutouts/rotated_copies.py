@@ -1,4 +1,4 @@
-"""Write rotated copies of cubes: the same numbers with another axis fastest, as NPY, so that a spectrum lies together.
+"""Write transposed copies of cubes: the same values with another axis fastest, as NPY: a spectrum lies together.
 
 Readers use a copy instead of the file where that takes less time.
 """
@@ -55,7 +55,7 @@ def _find_stored_type(array: ArrayPart) -> np.dtype[Any]:
     return np.dtype(read(first_pixel).dtype)
 
 
-def write_rotated_copy(
+def write_transposed_copy(
     array: ArrayPart,
     axis: int,
     copy_path: Path,
@@ -207,13 +207,13 @@ def redirect_reads_to_copies(product: OpenProductFile, copies: Mapping[tuple[int
         for (index, axis), copy_path in copies.items():
             if index == part.index and isinstance(part, ArrayPart):
                 with suppress(OSError, ValueError):
-                    part = _with_rotated_copy(part, axis, copy_path, product)  # noqa: PLW2901
+                    part = _with_transposed_copy(part, axis, copy_path, product)  # noqa: PLW2901
         parts.append(part)
     product.parts = tuple(parts)
     return product
 
 
-def _with_rotated_copy(array: ArrayPart, axis: int, copy_path: Path, product: OpenProductFile) -> ArrayPart:
+def _with_transposed_copy(array: ArrayPart, axis: int, copy_path: Path, product: OpenProductFile) -> ArrayPart:
     file = copy_path.open("rb", buffering=0)
     close = product.close
 

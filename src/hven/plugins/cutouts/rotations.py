@@ -1,4 +1,4 @@
-"""Create, use and remove rotated copies of cubes, from which spectra are read in one piece.
+"""Create, use and remove transposed copies of cubes, from which spectra are read in one piece.
 
 A copy is made on request, serves all readers of the file, and is removed when the file changes.
 
@@ -45,7 +45,7 @@ _COPY_NAME_PATTERN = re.compile(r"(\d+)-(\d+)\.npy")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RotatedCopiesResult:
+class TransposedCopiesResult:
     """Copies of a file.
 
     Attributes
@@ -60,8 +60,8 @@ class RotatedCopiesResult:
     bytes: int
 
 
-def open_product_with_rotated_copies(original_file: collection_files.OriginalFile) -> OpenProductFile:
-    """Open a file so that its rotated copies are read where that needs fewer bytes.
+def open_product_with_transposed_copies(original_file: collection_files.OriginalFile) -> OpenProductFile:
+    """Open a file so that its transposed copies are read where that needs fewer bytes.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ def open_product_with_rotated_copies(original_file: collection_files.OriginalFil
     return product
 
 
-def choose_arrays_to_rotate(
+def choose_arrays_to_transpose(
     product: OpenProductFile, part: str | None = None, depth_axis: int | None = None
 ) -> tuple[list[ArrayPart], int]:
     """Choose the arrays of which copies are made: a cube, and arrays that belong to it, such as its errors.
@@ -122,7 +122,7 @@ def choose_arrays_to_rotate(
     return [array for array in related_arrays if all(array.shape)], cube_view.depth_axis
 
 
-def create_rotated_copies(
+def create_transposed_copies(
     context: ServiceContext,
     principal: Principal,
     collection: str,
@@ -131,7 +131,7 @@ def create_rotated_copies(
     part: str | None = None,
     depth_axis: int | None = None,
     progress: ProgressMonitor = ProgressMonitor(),  # noqa: B008  (it is frozen)
-) -> RotatedCopiesResult:
+) -> TransposedCopiesResult:
     """Create the missing copies of a cube; each copy is complete or does not exist.
 
     Parameters
@@ -141,7 +141,7 @@ def create_rotated_copies(
     collection, path
         Collection of the file, and its path there.
     part, depth_axis
-        As for `choose_arrays_to_rotate`.
+        As for `choose_arrays_to_transpose`.
     progress
         Receives the progress, and says whether the call is cancelled.
 
@@ -157,7 +157,7 @@ def create_rotated_copies(
     """
     original_file = collection_files.find_file_and_log_access(context, principal, collection, path)
     with open_product(original_file.path, original_file.name) as product:
-        arrays, axis = choose_arrays_to_rotate(product, part, depth_axis)
+        arrays, axis = choose_arrays_to_transpose(product, part, depth_axis)
         copies = [(array, _build_copy_path(original_file, array, axis)) for array in arrays]
         missing_copies = [(array, copy_path) for array, copy_path in copies if not copy_path.exists()]
         sizes = [rotated_copies.estimate_copy_bytes(array) for array, _ in missing_copies]
@@ -179,7 +179,7 @@ def create_rotated_copies(
                 progress.on_progress((written_bytes + share * size) / total_bytes)
 
             copy_progress = ProgressMonitor(report_share, progress.is_cancelled)
-            rotated_copies.write_rotated_copy(array, axis, copy_path, copy_progress)
+            rotated_copies.write_transposed_copy(array, axis, copy_path, copy_progress)
             written_bytes += size
     try:
         # if the file was changed meanwhile, the copies may mix two states
@@ -189,7 +189,7 @@ def create_rotated_copies(
             copy_path.unlink(missing_ok=True)
         raise
     part_names = tuple(array.name or str(array.index) for array in arrays)
-    return RotatedCopiesResult(parts=part_names, bytes=total_bytes)
+    return TransposedCopiesResult(parts=part_names, bytes=total_bytes)
 
 
 def _build_copy_path(original_file: collection_files.OriginalFile, array: ArrayPart, axis: int) -> Path:
@@ -206,7 +206,7 @@ def estimate_copy_bytes(original_file: collection_files.OriginalFile) -> int:
     """
     try:
         with open_product(original_file.path, original_file.name) as product:
-            arrays, axis = choose_arrays_to_rotate(product)
+            arrays, axis = choose_arrays_to_transpose(product)
             if all(_build_copy_path(original_file, array, axis).exists() for array in arrays):
                 return 0
             return sum(map(rotated_copies.estimate_copy_bytes, arrays))
@@ -228,13 +228,13 @@ def remove_stale_copies(context: ServiceContext, collection: str) -> None:
     for copies_directory in list(collection_directory.iterdir()):
         if not _STATE_PATTERN.fullmatch(copies_directory.name):
             continue
-        if not _is_current(context, collection, copies_directory):
+        if not _has_current_copies(context, collection, copies_directory):
             shutil.rmtree(copies_directory, ignore_errors=True)
         for leftover in list_abandoned_files(copies_directory):
             leftover.unlink(missing_ok=True)
 
 
-def _is_current(context: ServiceContext, collection: str, copies_directory: Path) -> bool:
+def _has_current_copies(context: ServiceContext, collection: str, copies_directory: Path) -> bool:
     """Check whether a directory holds copies of the current state of its file."""
     try:
         path = os.fsdecode((copies_directory / ORIGINAL_PATH_FILE).read_bytes())
@@ -260,7 +260,7 @@ def _create_input_describer(*_: object) -> Callable[[str, str], str | None]:
 
 def _prepare_file(file: FileToPrepare, report: FilePreparationReport) -> bool:
     with suppress(NoCubeError):
-        rotation = create_rotated_copies(
+        rotation = create_transposed_copies(
             file.context,
             file.principal,
             file.found_files.collection,
@@ -284,10 +284,10 @@ SPECTRA = FilePreparation(
 __all__ = [
     "SPECTRA",
     "NoCubeError",
-    "RotatedCopiesResult",
-    "choose_arrays_to_rotate",
-    "create_rotated_copies",
+    "TransposedCopiesResult",
+    "choose_arrays_to_transpose",
+    "create_transposed_copies",
     "estimate_copy_bytes",
-    "open_product_with_rotated_copies",
+    "open_product_with_transposed_copies",
     "remove_stale_copies",
 ]

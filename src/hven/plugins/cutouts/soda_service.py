@@ -19,7 +19,7 @@ from hven.model.table import (
     ServiceParameter,
     TemplateExpression,
     find_file_root,
-    write_target_column,
+    write_target_column_reference,
 )
 from hven.plugins.cutouts import cutout_params, cutouts
 from hven.query.query_queue import QueryQueue
@@ -188,7 +188,7 @@ def _with_file_bounds(service_input: ServiceParameter, fitted_input: ServicePara
 @lru_cache(maxsize=256)
 def _build_soda_inputs(identifier_column: str, table_name: str) -> tuple[tuple[ServiceParameter, ...], ...]:
     """Return the parameters of any file, those of a row of a table, and these for several cuts."""
-    row_identifier = TemplateExpression(write_target_column(identifier_column))
+    row_identifier = TemplateExpression(write_target_column_reference(identifier_column))
     fixed_values: dict[str, Template] = {"ID": (row_identifier,), "TABLE": (table_name,)}
     file_inputs = tuple(ServiceParameter(param=param) for param in cutouts.CUTOUT_PARAMS)
     row_inputs = tuple(

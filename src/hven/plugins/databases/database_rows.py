@@ -160,10 +160,10 @@ class DatabaseSource(WatermarkSource):
                     f"{self.source_name} has no column {name!r}",
                     remedy=f"choose one of its columns: {', '.join(list(self._columns)[:12])}",
                 )
-        portions = self._split_keys(key_columns, keys.select(list(key_columns)))
+        portions = self._iterate_key_conditions(key_columns, keys.select(list(key_columns)))
         return self._copy_source(portions=portions)
 
-    def _split_keys(self, columns: Sequence[str], keys: pa.Table) -> Iterator[SqlCondition]:
+    def _iterate_key_conditions(self, columns: Sequence[str], keys: pa.Table) -> Iterator[SqlCondition]:
         """Split keys into portions; keys with nulls have conditions of their own."""
         if not keys.num_rows:
             return

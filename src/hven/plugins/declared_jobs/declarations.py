@@ -345,7 +345,7 @@ def _build_job_type(
             memory_limit_bytes=sizes["memory"],
             disk_limit_bytes=sizes["disk"] or DEFAULT_DISK_BYTES,
             process_limit=limits.get("processes", DEFAULT_PROCESS_LIMIT),
-            lock=_parse_lock(fields, faults),
+            lock=_parse_environment_lock(fields, faults),
         )
     elif "command" in fields:
         runner = _build_program_runner(fields, params, files, limits, sizes=sizes, settings=settings, faults=faults)
@@ -491,7 +491,7 @@ def _parse_size_limit(text: LocatedYamlScalar | None, key_path: str, faults: Fau
     return None
 
 
-def _parse_lock(fields: LocatedKeyValues, faults: FaultCollector) -> str:
+def _parse_environment_lock(fields: LocatedKeyValues, faults: FaultCollector) -> str:
     if "lock" not in fields:
         return ""
     text = str(fields["lock"])
@@ -535,7 +535,7 @@ def _build_program_runner(
         memory_limit_bytes=sizes["memory"],
         disk_limit_bytes=sizes["disk"] or DEFAULT_DISK_BYTES,
         process_limit=limits.get("processes", DEFAULT_PROCESS_LIMIT),
-        lock=_parse_lock(fields, faults),
+        lock=_parse_environment_lock(fields, faults),
     )
 
 

@@ -294,7 +294,7 @@ class ElasticSource(PagedJsonSource, WatermarkSource):
                 body["pit"] = {"id": point, "keep_alive": KEEP_ALIVE}
                 data, answer = self._request_hits(f"{self.service.url}/_search", body, number)
                 point = answer.get("pit_id", point)
-                last = _find_last_sort(data)
+                last = _find_last_sort_values(data)
                 if last is None:
                     return
                 body |= {"search_after": last, "track_total_hits": False}
@@ -317,7 +317,7 @@ class ElasticSource(PagedJsonSource, WatermarkSource):
                 number += 1
                 data, answer = self._request_hits(url, body, number)
                 scroll = str(answer.get("_scroll_id", scroll))
-                if _find_last_sort(data) is None:
+                if _find_last_sort_values(data) is None:
                     return
                 yield JsonPage(name=f"page {number}", data=data)
                 url = f"{self.service.url}/_search/scroll"
@@ -407,7 +407,7 @@ def _build_cell_leaf(name: str, pointer: str, arrow_type: pa.DataType) -> JsonLe
     return JsonLeafColumn(name=name, pointer=pointer, leaf_kind=LEAF_CELL, arrow_type=arrow_type)
 
 
-def _find_last_sort(data: bytes) -> list[Any] | None:
+def _find_last_sort_values(data: bytes) -> list[Any] | None:
     """Find the sort values of the last hit of a page; None: there is no hit."""
     at = data.rfind(b'"sort"')
     if at >= 0:
@@ -426,7 +426,7 @@ def _find_last_sort(data: bytes) -> list[Any] | None:
 def _load_query(query_option: str | dict[str, Any] | None, directory: Path) -> tuple[dict[str, Any], str]:
     """Load the query, and the address that a file of a script has beside it (empty: none)."""
     if isinstance(query_option, str):
-        query = _parse_query(_read_query(query_option, directory), query_option)
+        query = _parse_query(_read_query_file(query_option, directory), query_option)
     else:
         query = query_option or {}
     if not isinstance(query, dict):
@@ -446,7 +446,7 @@ def _load_query(query_option: str | dict[str, Any] | None, directory: Path) -> t
     return dict(query), address
 
 
-def _read_query(name: str, directory: Path) -> str:
+def _read_query_file(name: str, directory: Path) -> str:
     path = directory / name
     try:
         return path.read_text(encoding="utf-8")

@@ -196,7 +196,7 @@ class OaiHarvest:
         )
         repository = _OaiRepository(url, service, self._budget)
         incoming = self.directory / "incoming"
-        with service.keep_connections():
+        with service.keep_connections_open():
             repository.identify()
             begun = repository.response_time or datetime.now(UTC)
             is_full_harvest = harvest_state is None or repository.forgets_deletions

@@ -140,7 +140,7 @@ class StacSource(PagedJsonSource, WatermarkSource):
         return [str(collection_entry.get("id")) for collection_entry in collection_list]
 
     @property
-    def _has_filters(self) -> bool:
+    def _has_filter_support(self) -> bool:
         conformance_classes = self._landing_page.get("conformsTo") or ()
         return any(str(name).rstrip("/").endswith(CQL2_CONFORMANCE) for name in conformance_classes)
 
@@ -167,7 +167,7 @@ class StacSource(PagedJsonSource, WatermarkSource):
             search["datetime"] = time
         filters = [condition for condition in (options.filter, self._watermark_filter) if condition]
         if filters:
-            if not self._has_filters:
+            if not self._has_filter_support:
                 raise SourceError(
                     f"{self.source_name} does not accept filters: its conformance classes do not include CQL2",
                     remedy="leave out `filter`, and choose rows with `where`",
@@ -184,7 +184,7 @@ class StacSource(PagedJsonSource, WatermarkSource):
     # --- pages ---------------------------------------------------------------------------------------------------
 
     def _request_pages(self, resume_token: str | None = None) -> Generator[JsonPage, None, None]:
-        unknown = self._explain_unknown_collection()
+        unknown = self._find_unknown_collection()
         if unknown:
             raise SourceError(f"{self.source_name} has no collection {unknown[0]}", remedy=unknown[1])
         search = self._build_search()
@@ -201,9 +201,7 @@ class StacSource(PagedJsonSource, WatermarkSource):
                 request = self._build_linked_request(link, search)
             data, answer = self._request(*request, headers=_find_link_headers(link or {}))
             page = JsonPage(name=f"page {number:,}", data=data)
-            document = self._cut_records_out_of_page(
-                page, "is not a feature collection", "report this to its operators"
-            )
+            document = self._split_page_at_records(page, "is not a feature collection", "report this to its operators")
             if number == 1:
                 self._stated_count = _find_stated_count(document)
             link = next(iter(_list_links(document, "next")), None)
@@ -232,7 +230,7 @@ class StacSource(PagedJsonSource, WatermarkSource):
             body = {**search, **body}
         return "POST", link["href"], body
 
-    def _explain_unknown_collection(self) -> tuple[str, str] | None:
+    def _find_unknown_collection(self) -> tuple[str, str] | None:
         """Find a collection that the API does not have: its search would find nothing, without an error."""
         if not self.options.collections:
             return None
@@ -252,7 +250,7 @@ class StacSource(PagedJsonSource, WatermarkSource):
 
     def _parse_watermark(self, expression: str) -> Watermark | None:
         is_time = expression == "properties.datetime"
-        takes_filters = self._has_filters and not isinstance(self.options.filter, dict)
+        takes_filters = self._has_filter_support and not isinstance(self.options.filter, dict)
         can_be_sent = is_time or takes_filters
         is_time_taken = is_time and bool(self.options.datetime)
         if expression not in UPDATE_TIME_FIELDS or not can_be_sent or is_time_taken:

@@ -86,7 +86,7 @@ def read_table_set_description(request: TableDescriptionRequest) -> TableSetDesc
         raise SourceError(
             f"the file is not JSON: {error}", place=TextPlace(file=request.path.name, line=error.lineno)
         ) from error
-    links = [link for link in _list_maps(collection, "links") if isinstance(link.get("href"), str)]
+    links = [link for link in _list_json_objects(collection, "links") if isinstance(link.get("href"), str)]
     source_keys = _build_item_source_options(str(collection.get("id", "")), links, request)
     module: Any = plugins.load_plugin("sources", source_keys["kind"])
     options = module.Options.model_validate({key: value for key, value in source_keys.items() if key != "kind"})
@@ -110,19 +110,19 @@ def read_table_set_description(request: TableDescriptionRequest) -> TableSetDesc
         tables=[table],
         title=title,
         description=description,
-        collection_keys=_read_collection_keys(collection, links),
+        collection_keys=_build_collection_metadata(collection, links),
     )
 
 
-def _list_maps(parent: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
+def _list_json_objects(parent: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
     """Return the maps of a list; other entries are ignored."""
     return [entry for entry in parent.get(key) or () if isinstance(entry, dict)]
 
 
-def _read_collection_keys(collection: Mapping[str, Any], links: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _build_collection_metadata(collection: Mapping[str, Any], links: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Read creators, licence, subjects, instruments and the like."""
     collection_keys: dict[str, Any] = {}
-    providers = [provider for provider in _list_maps(collection, "providers") if provider.get("name")]
+    providers = [provider for provider in _list_json_objects(collection, "providers") if provider.get("name")]
     creators = [provider for provider in providers if "producer" in (provider.get("roles") or ())]
     creators = creators or providers[:1]
     if creators:
@@ -211,7 +211,7 @@ def _describe_column(column: Column, collection: Mapping[str, Any]) -> Column:
     if column.name == "bbox":  # whole numbers in the first items are no promise
         column = column.copy_with(type=parse_type("float64[*]"))
     names = {column.name, column.name.removeprefix("properties.")}
-    for table_column in _list_maps(collection, "table:columns"):
+    for table_column in _list_json_objects(collection, "table:columns"):
         if table_column.get("name") in names:
             return column.copy_with(description=table_column.get("description"))
     meaning, unit, ucd = PROPERTY_MEANINGS.get(column.name, ("", "", ""))

@@ -231,7 +231,7 @@ class _DescriptorDrafter:
         if self._table is not None:
             options = _with_table_option(kind, options, self._table)
         if self._standard is not None:
-            _check_mapped_kind(kind)
+            _check_mappable_kind(kind)
         drafter = TableDrafter(
             name=self._name,
             kind=kind,
@@ -287,7 +287,7 @@ class _DescriptorDrafter:
         """Guess the kind of a file, and add the options that only this kind has."""
         if kind is None:
             kind = _guess_file_kind(source_file)
-        file_option = file_kinds.find_file_option(kind)
+        file_option = file_kinds.find_file_option_name(kind)
         if file_option != "files":
             return kind, {file_option: options["files"]}
         if kind == "csv":
@@ -327,7 +327,7 @@ class _DescriptorDrafter:
         return table_descriptions.read_table_description_file(request)
 
 
-def _check_mapped_kind(kind: str) -> None:
+def _check_mappable_kind(kind: str) -> None:
     """Check that tables of a kind of source can be mapped to a standard."""
     database = file_kinds.find_database_signature(kind)
     if database is not None and database.copying_kind:
@@ -341,7 +341,7 @@ def _guess_file_kind(source_file: Path) -> str:
     """Guess the kind of source by the first bytes of a file, else by its name, else by its ending."""
     detected_kind = file_kinds.detect_file_kind(source_file)
     kind = detected_kind or file_kinds.find_file_kind_by_name(source_file.name)
-    package = file_kinds.find_unused_package_of_file(source_file.name)
+    package = file_kinds.find_disabled_package_of_file(source_file.name)
     if kind and (package is None or detected_kind != "csv"):  # all text begins like csv
         return kind
     if source_file.name.lower().endswith(remote_stores.ARCHIVE_EXTENSIONS):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hven.model.plugins import PluginPackage, Verb
+from hven.model.plugins import CommandLineVerb, PluginPackage
 
 PLUGIN = PluginPackage(
     name="drafts",
@@ -12,7 +12,7 @@ PLUGIN = PluginPackage(
         "vizier": "hven.plugins.drafts.descriptions.vizier",
     },
     verbs={
-        "new": Verb(
+        "new": CommandLineVerb(
             function="hven.plugins.drafts.new_verb:new",
             after="init",
             examples=(

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from hven.descriptor.api.key_proposals import ColumnGuess
     from hven.formats import TableMetadata
-    from hven.model.table import Column, ColumnGroup, FrameRef
+    from hven.model.table import Column, ColumnGroup, ReferenceFrame
 
 FRAME_KEYS = ("kind", "system", "epoch", "equinox", "refposition", "timescale", "timeorigin")
 LOW_RANK = 30  # rank of columns that only programs need
@@ -30,7 +30,7 @@ class SourceMetadata:
         self._table_metadata = table_metadata
         self._names = {guess.source: guess.column.name for guess in guesses}
         used_frames = {guess.column.frame for guess in guesses}
-        frames: Sequence[FrameRef] = ()
+        frames: Sequence[ReferenceFrame] = ()
         if table_metadata is not None:
             frames = table_metadata.frames
         self._frames = {frame.id: frame for frame in frames if frame.id in used_frames}
@@ -124,7 +124,7 @@ def _normalize_unit(text: str) -> str | None:
         return None
 
 
-def _describe_frame(frame: FrameRef) -> dict[str, Any]:
+def _describe_frame(frame: ReferenceFrame) -> dict[str, Any]:
     attributes = {key: getattr(frame, key) for key in FRAME_KEYS}
     return {key: value for key, value in attributes.items() if value and (key, value) != ("kind", "coosys")}
 

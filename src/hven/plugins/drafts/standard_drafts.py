@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from hven.model.settings import Settings
     from hven.plugins.drafts.source_facts import SourceColumn
     from hven.plugins.drafts.source_metadata import SourceMetadata
-    from hven.sources import FeatureSource
+    from hven.sources import GeoFeatureSource
 
 PROPOSERS_BY_STANDARD = {"epn-tap": propose_epn_tap_mapping, "obscore": propose_obscore_mapping}
 MIN_REQUIRED_COLUMNS = 4  # required columns by their own names that show a table of the standard
@@ -85,7 +85,7 @@ class StandardTableDraft:
     source_text: str = ""
     image_coverage: str | None = None
     source_metadata: SourceMetadata | None = None
-    feature_source: FeatureSource | None = None
+    feature_source: GeoFeatureSource | None = None
     credits: Mapping[str, str] = field(default_factory=dict)
     is_by_catalogue_builder: bool = False
     created: str = field(default_factory=lambda: datetime.now(UTC).date().isoformat())
@@ -149,11 +149,11 @@ class StandardTableDraft:
         return {name: values.filter(complete_row_mask) for name, values in self.sample.items()}
 
     def _propose_access_to_features(
-        self, proposal: MappingProposal, feature_source: FeatureSource, table: Mapping[str, Any]
+        self, proposal: MappingProposal, feature_source: GeoFeatureSource, table: Mapping[str, Any]
     ) -> None:
         """Propose the row itself for the file of the row."""
         table_name = f"{self.name}.{self.find_table_name(table)}"
-        proposal.settings |= feature_source.propose_access(table_name)
+        proposal.settings |= feature_source.propose_file_access_columns(table_name)
         proposal.used_sources.update(guess.source for guess in self.own_columns)
         proposal.missing_values.pop("access_url", None)
 

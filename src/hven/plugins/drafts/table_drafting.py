@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from hven.descriptor.api.hfc_columns import HFC_COLUMN_NAMES
-from hven.descriptor.api.key_proposals import ColumnGuess, InspectedSource, load_table_keys, quote_source_name
+from hven.descriptor.api.key_proposals import ColumnGuess, InspectedSource, load_package_table_keys, quote_source_name
 from hven.engines import load_engine_record
 from hven.model import LruCache, ReadDeviation, add_deviation, plugins
 from hven.model.errors import SourceError, UserError
@@ -45,7 +45,7 @@ from hven.plugins.drafts.table_selection import choose_source_table
 from hven.sources import (
     CreditedSource,
     DoubtfulTypesSource,
-    FeatureSource,
+    GeoFeatureSource,
     GuessedOptionsSource,
     MetadataSource,
     RejectedRow,
@@ -144,7 +144,7 @@ class TableDrafter:
     def write_descriptor(self) -> str:
         """Write the descriptor of the table as it is."""
         key, key_reason = self._find_key_and_reason()
-        position, body_position = self._find_positions()
+        position, body_position = self._find_position_columns()
         if body_position is not None:
             self._notes.append(write_body_position_note(body_position))
         if "cc" in {guess.column.name for guess in self._guesses}:
@@ -183,7 +183,7 @@ class TableDrafter:
         key, _ = self._find_key_and_reason()
         if self._row_count <= 1:
             key = ()
-        position, body_position = self._find_positions()
+        position, body_position = self._find_position_columns()
         position = position or body_position
         position_guesses = None
         if position is not None:
@@ -193,7 +193,7 @@ class TableDrafter:
         self._write_package_key_lines()
         title, description = self._read_title_and_description()
         source_metadata = feature_source = None
-        if isinstance(self._source, FeatureSource):
+        if isinstance(self._source, GeoFeatureSource):
             feature_source = self._source
             source_metadata = self._read_source_metadata()
         source_texts = [re.sub(r"[_\W\d]+", " ", text or "") for text in (self._origin, title, self._name, description)]
@@ -378,7 +378,7 @@ class TableDrafter:
             self._options = {**self._options, "key": key_guess.source}
         return [key_guess]
 
-    def _find_positions(self) -> tuple[tuple[str, str] | None, tuple[str, str] | None]:
+    def _find_position_columns(self) -> tuple[tuple[str, str] | None, tuple[str, str] | None]:
         """Find the columns of the position on the sky; if there are none, those of a position on a body."""
         position = source_credits.find_position_columns(self._credited, self._guesses)
         if self._image_coverage is not None:
@@ -416,7 +416,7 @@ class TableDrafter:
             samples_by_name=self._samples_by_name,
         )
         lines: list[str] = []
-        for key in load_table_keys().values():
+        for key in load_package_table_keys().values():
             if key.propose is not None:
                 proposal = key.propose(inspected_source)
                 lines += proposal.lines

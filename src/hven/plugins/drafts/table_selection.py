@@ -148,7 +148,7 @@ def _is_readable_extension(extension: str) -> bool:
     if extension in remote_stores.ARCHIVE_EXTENSIONS:
         return True
     kind = file_kinds.find_file_kind_by_name(f"a{extension}") if extension else None
-    return kind is not None and file_kinds.find_file_option(kind) == "files"  # other kinds read a single file
+    return kind is not None and file_kinds.find_file_option_name(kind) == "files"  # other kinds read a single file
 
 
 def _walk_visible_files(folder: Path) -> Iterator[Path]:

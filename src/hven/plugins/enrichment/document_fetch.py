@@ -164,7 +164,7 @@ def fetch_documents(store: DocumentStore, fetcher: DocumentFetcher) -> Iterator[
     with ExitStack() as stack:
         if fetcher.service is not None:
             fetcher.service.check_address()
-            stack.enter_context(fetcher.service.keep_connections())
+            stack.enter_context(fetcher.service.keep_connections_open())
         pool = ThreadPoolExecutor(fetcher.options.at_once, thread_name_prefix="documents")
         stack.callback(pool.shutdown, wait=True, cancel_futures=True)
         run = _DocumentFetchRun(store, fetcher, pool)

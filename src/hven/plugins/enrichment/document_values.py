@@ -1,4 +1,4 @@
-"""Extract the values of columns from documents of any form (`hven.sources.api.documents.DocumentForm`)."""
+"""Extract the values of columns from documents of any form (`hven.sources.api.documents.DocumentFormat`)."""
 
 from __future__ import annotations
 

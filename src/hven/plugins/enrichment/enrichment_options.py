@@ -17,13 +17,13 @@ URL_HOST_PATTERN = re.compile(r"https?://[^/{}?#]+/")
 _BRACE_LIST_PATTERN = re.compile(r"\{([^{}]*,[^{}]*)\}")
 
 
-def _wrap_key(value: object) -> object:
+def _wrap_key_in_mapping(value: object) -> object:
     if isinstance(value, str | list):
         return {"key": value}
     return value
 
 
-def _expand_keys(value: object) -> object:
+def _expand_key_braces(value: object) -> object:
     if not isinstance(value, str):
         return value
     match = _BRACE_LIST_PATTERN.search(value)
@@ -39,7 +39,7 @@ class DocumentColumn(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    key: Annotated[list[str], BeforeValidator(_expand_keys, json_schema_input_type=str | list[str])] = Field(
+    key: Annotated[list[str], BeforeValidator(_expand_key_braces, json_schema_input_type=str | list[str])] = Field(
         min_length=1,
         description=(
             "Keyword in the header or label (without the word HIERARCH), path in the record (`a.b.0`, or `a/b/@c` in "
@@ -145,7 +145,10 @@ class DocumentEnrichmentOptions(BaseModel):
     )
     columns: dict[
         str,
-        Annotated[DocumentColumn, BeforeValidator(_wrap_key, json_schema_input_type=DocumentColumn | str | list[str])],
+        Annotated[
+            DocumentColumn,
+            BeforeValidator(_wrap_key_in_mapping, json_schema_input_type=DocumentColumn | str | list[str]),
+        ],
     ] = Field(
         min_length=1,
         description=(
@@ -199,7 +202,7 @@ class DocumentEnrichmentOptions(BaseModel):
         form_names = list_form_names()
         if name in form_names:
             return name
-        package = plugins.find_unused_package("documents", name)
+        package = plugins.find_disabled_package("documents", name)
         if package is not None:
             raise ValueError(
                 f"{name!r} belongs to the plug-in package {package}, but `plugins` does not list this package"

@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 from hven.sources import fits_headers
-from hven.sources.api.documents import DocumentForm, InvalidDocumentError, is_web_page
+from hven.sources.api.documents import DocumentFormat, InvalidDocumentError, is_web_page
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -92,4 +92,4 @@ def _convert_line_to_card(line: str) -> str | None:
     return f"HIERARCH {key} = {value_text}"
 
 
-DOCUMENT = DocumentForm(create_lookup=_create_header_lookup)
+DOCUMENT = DocumentFormat(create_lookup=_create_header_lookup)

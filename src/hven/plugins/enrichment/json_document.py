@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from hven.sources.api.documents import DocumentForm, InvalidDocumentError, is_web_page
+from hven.sources.api.documents import DocumentFormat, InvalidDocumentError, is_web_page
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -38,4 +38,4 @@ def _create_json_lookup(body: bytes, keys: Collection[str]) -> Callable[[str], o
     return find_value
 
 
-DOCUMENT = DocumentForm(create_lookup=_create_json_lookup)
+DOCUMENT = DocumentFormat(create_lookup=_create_json_lookup)

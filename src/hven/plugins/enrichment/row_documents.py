@@ -147,14 +147,14 @@ class RowDocuments:
         batch
             Rows of the source, with the columns of `DocumentEnrichmentOptions.required_columns`.
         """
-        names, moments = self._read_names_and_moments(batch)
+        names, moments = self._read_document_ids_and_times(batch)
         addresses = self._build_addresses(batch)
         requests = zip(names, moments, addresses, strict=True)
         self.store.add_document_requests(
             (name, moment, address) for name, moment, address in requests if name and address
         )
 
-    def _read_names_and_moments(self, batch: pa.RecordBatch) -> tuple[list[Any], list[Any]]:
+    def _read_document_ids_and_times(self, batch: pa.RecordBatch) -> tuple[list[Any], list[Any]]:
         """Read the name of the document of each row, and how new it is; None: the source does not tell."""
         names = _to_texts(batch.column(self.options.id))
         if self.options.modified:
@@ -205,11 +205,11 @@ class RowDocuments:
         self._has_begun = True
         service = None
         if self.options.url is not None:
-            service = self._build_service(self.options.url)
+            service = self._build_service_client(self.options.url)
         fetcher = DocumentFetcher(service=service, options=self.options, context=self.context, columns=self._specs)
         yield from fetch_documents(self.store, fetcher)
 
-    def _build_service(self, url: str) -> ServiceClient:
+    def _build_service_client(self, url: str) -> ServiceClient:
         options = self.options
         secret = resolve_token_or_login(options.token, options.login, self.context)
         host = URL_HOST_PATTERN.match(url)
@@ -230,7 +230,7 @@ class RowDocuments:
         columns
             By name, Arrow arrays of shape (rows,).
         """
-        names, moments = self._read_names_and_moments(batch)
+        names, moments = self._read_document_ids_and_times(batch)
         requested_names = {name for name in names if name}
         facts_by_id = self.store.find_document_records(list(requested_names))
         stored_values = {name: facts[3:] for name, facts in facts_by_id.items() if facts[2] is not None}

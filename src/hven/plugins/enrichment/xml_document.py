@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from lxml import etree
 
-from hven.sources.api.documents import DocumentForm, InvalidDocumentError, is_web_page
+from hven.sources.api.documents import DocumentFormat, InvalidDocumentError, is_web_page
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -54,4 +54,4 @@ def _check_query_status(root: Any) -> None:
             )
 
 
-DOCUMENT = DocumentForm(create_lookup=_create_xml_lookup)
+DOCUMENT = DocumentFormat(create_lookup=_create_xml_lookup)

@@ -21,5 +21,5 @@ def remove_account_contributions(site: Site, account: str) -> None:
     account
         Name of the account.
     """
-    site.store.get_or_create(EntryStore).remove_author(account)
-    site.store.get_or_create(CommentStore).remove_author(account)
+    site.store.get_or_create(EntryStore).remove_author_data(account)
+    site.store.get_or_create(CommentStore).remove_author_data(account)

@@ -35,9 +35,9 @@ from hven.plugins.entries.contribution_requests import (
     PRIVATE_HEADERS,
     ContributionRequest,
     build_table_link,
-    check_row_visible,
     find_visible_table,
     read_contribution,
+    read_visible_row,
 )
 from hven.plugins.entries.entry_keys import COMMENTS_KEY, CommentRules, is_listed
 from hven.portal.api.pages import (
@@ -134,7 +134,7 @@ def list_shown_comments(table_view: TableView, page_context: PageContext, row_ke
         Key of the row as JSON text.
     """
     try:
-        row_key = check_row_visible(page_context, table_view.table, row_key)[0]
+        row_key = read_visible_row(page_context, table_view.table, row_key)[0]
     except NotFoundError:
         return []
     store = page_context.context.site.store.get_or_create(CommentStore)
@@ -183,7 +183,7 @@ class _CommentEndpoints:
             raise UnauthenticatedError("only users with an account can write comments", remedy="log in at /login")
         contribution = await read_contribution(page_context)
         if contribution.read_text("number"):
-            return await anyio.to_thread.run_sync(view.decide, contribution)
+            return await anyio.to_thread.run_sync(view.decide_on_comment, contribution)
         return await anyio.to_thread.run_sync(view.write_comment, contribution)
 
     async def send_feed(self, request: Request) -> Response:
@@ -270,7 +270,7 @@ class _CommentView:
             "actions": self.list_actions(comment),
         }
 
-    def list_visible(self, comments: Sequence[RowComment]) -> list[RowComment]:
+    def list_visible_comments(self, comments: Sequence[RowComment]) -> list[RowComment]:
         """List the comments whose rows the user sees."""
         keys = list(dict.fromkeys(comment.row_key for comment in comments))
         if not keys:
@@ -285,9 +285,9 @@ class _CommentView:
         row_values: Mapping[str, str] = {}
         name = self.table.qualified_name
         if row_key:
-            row_key, row_values = check_row_visible(self.page_context, self.table, row_key)
+            row_key, row_values = read_visible_row(self.page_context, self.table, row_key)
         wanted_key = row_key or None
-        shown_comments = self.list_visible(self.store.list_comments(name, row_key=wanted_key))
+        shown_comments = self.list_visible_comments(self.store.list_comments(name, row_key=wanted_key))
         own_comments: list[RowComment] = []
         waiting: list[RowComment] = []
         if self.principal.name is not None:
@@ -325,7 +325,7 @@ class _CommentView:
 
     def write_comment(self, contribution: ContributionRequest) -> PageContent:
         """Store a comment or a report of the user."""
-        row_key, row_values = check_row_visible(self.page_context, self.table, contribution.read_text("row"))
+        row_key, row_values = read_visible_row(self.page_context, self.table, contribution.read_text("row"))
         if not self.can_write():
             message = format_message("your account may not comment on rows of {table}", self.table.qualified_name)
             raise ForbiddenError(message, remedy="ask the curators of the collection to add you to `authors`")
@@ -357,7 +357,7 @@ class _CommentView:
         )
         return self.answer_change(comment, contribution, status=201)
 
-    def decide(self, contribution: ContributionRequest) -> PageContent:
+    def decide_on_comment(self, contribution: ContributionRequest) -> PageContent:
         """Store the decision of a moderator, or take back a comment of the user."""
         number_text = contribution.read_text("number")
         comment = None
@@ -392,7 +392,7 @@ class _CommentView:
 
     def write_feed(self) -> str:
         """Write the accepted comments on rows that the reader sees as Atom (RFC 4287)."""
-        comments = self.list_visible(self.store.list_comments(self.table.qualified_name))[:FEED_COMMENTS]
+        comments = self.list_visible_comments(self.store.list_comments(self.table.qualified_name))[:FEED_COMMENTS]
         name = self.table.qualified_name
         authority = self.page_context.context.site.settings.find_collection_authority(self.table.schema)
         feed_name = f"ivo://{authority}/comments/{name}"

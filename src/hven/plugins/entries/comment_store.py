@@ -175,7 +175,7 @@ class CommentStore:
                 notify_accounts(connection, _build_event(COMMENT_DECIDED_KIND, (comment.author,), message, comment))
         return decided_comment
 
-    def remove_author(self, account: str) -> None:
+    def remove_author_data(self, account: str) -> None:
         """Delete an account's comments that nobody has read, and its name in others."""
         with self._database.begin_write() as connection:
             if not sa.inspect(connection).has_table(row_comments.name):

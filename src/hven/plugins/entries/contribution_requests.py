@@ -73,7 +73,7 @@ async def read_contribution(page_context: PageContext) -> ContributionRequest:
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     try:
         if media_type == "application/json":
-            document = _parse_document(await services.read_body(request, MAX_REQUEST_BYTES))
+            document = _parse_json_object(await services.read_body(request, MAX_REQUEST_BYTES))
             values = document.pop("values", None)
             if values is not None and not isinstance(values, dict):
                 raise ParamError("`values` is not an object", remedy="send an object with columns and their values")
@@ -102,7 +102,7 @@ async def read_contribution(page_context: PageContext) -> ContributionRequest:
     return ContributionRequest(texts=texts, values=values or None, is_json=is_json)
 
 
-def _parse_document(body: bytes) -> dict[str, Any]:
+def _parse_json_object(body: bytes) -> dict[str, Any]:
     try:
         document = orjson.loads(body)
     except ValueError as error:
@@ -134,7 +134,7 @@ def find_visible_table(page_context: PageContext, name: str) -> Table:
     raise NotFoundError(message, remedy="see the collections on the first page")
 
 
-def check_row_visible(page_context: PageContext, table: Table, row_key: str) -> tuple[str, dict[str, str]]:
+def read_visible_row(page_context: PageContext, table: Table, row_key: str) -> tuple[str, dict[str, str]]:
     """Check that a user sees a row, and return its key and its values.
 
     Parameters

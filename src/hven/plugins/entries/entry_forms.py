@@ -137,14 +137,19 @@ def build_entry_fields(spec: TableSpec, options: Options, table: Table, wording:
         published_column = published_columns.get(name)
         if published_column is None:
             plain_field = EntryField(
-                name=name, type=column_type, kind=_choose_kind(column_type), label=name, is_key=is_key, required=is_key
+                name=name,
+                type=column_type,
+                kind=_choose_field_kind(column_type),
+                label=name,
+                is_key=is_key,
+                required=is_key,
             )
             entry_fields.append(plain_field)
             continue
         choices = {}
         if column_type.can_be_choice and published_column.enum:
             choices = dict(wording.find_code_words(published_column))
-        kind = "choice" if choices else _choose_kind(column_type, published_column.ucd or "")
+        kind = "choice" if choices else _choose_field_kind(column_type, published_column.ucd or "")
         entry_fields.append(
             EntryField(
                 name=name,
@@ -159,13 +164,13 @@ def build_entry_fields(spec: TableSpec, options: Options, table: Table, wording:
                 choices=choices,
                 is_key=is_key,
                 is_published=name not in masked_names,
-                role=_find_role(published_column, table),
+                role=_find_name_or_position_role(published_column, table),
             )
         )
     return entry_fields
 
 
-def _find_role(column: Column, table: Table) -> str:
+def _find_name_or_position_role(column: Column, table: Table) -> str:
     """Return what a column says of an object: its name, or a coordinate (ICRS, degrees); empty: something else."""
     ucd = (column.ucd or "").lower()
     if column.type.is_string and ucd.startswith("meta.id"):
@@ -177,7 +182,7 @@ def _find_role(column: Column, table: Table) -> str:
     return {"pos.eq.ra": LONGITUDE_ROLE, "pos.eq.dec": LATITUDE_ROLE}.get(ucd_word, "")
 
 
-def _choose_kind(column_type: ColumnType, ucd: str = "") -> str:
+def _choose_field_kind(column_type: ColumnType, ucd: str = "") -> str:
     if column_type.is_boolean:
         return "flag"
     if column_type.is_timestamp:

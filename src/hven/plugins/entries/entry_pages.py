@@ -27,9 +27,9 @@ from hven.plugins.entries.contribution_requests import (
     PRIVATE_HEADERS,
     ContributionRequest,
     build_table_link,
-    check_row_visible,
     find_visible_table,
     read_contribution,
+    read_visible_row,
 )
 from hven.plugins.entries.entry_forms import (
     LATITUDE_ROLE,
@@ -44,10 +44,10 @@ from hven.plugins.entries.entry_store import ENTRY_STATES, LIST_PAGE_ENTRIES, SU
 from hven.plugins.entries.entry_workflow import (
     SAVE,
     SUBMIT,
+    EntryStepRequest,
     EntryTable,
     EntryWorkflow,
     RuleFindingsError,
-    StepRequest,
     find_entry_table,
 )
 from hven.portal.api.pages import (
@@ -192,9 +192,9 @@ def build_entry_routes(context: ServiceContext) -> Sequence[Route]:
     endpoints = _EntryEndpoints(context)
     return [
         Route("/entries", build_page_endpoint(endpoints.show_overview, context), methods=["GET"]),
-        Route("/entries/{table}", build_page_endpoint(endpoints.show_table, context), methods=["GET"]),
+        Route("/entries/{table}", build_page_endpoint(endpoints.show_entry_list, context), methods=["GET"]),
         Route("/entries/{table}", build_page_endpoint(endpoints.create_entry, context), methods=["POST"]),
-        Route("/entries/{table}/new", build_page_endpoint(endpoints.show_form, context), methods=["GET"]),
+        Route("/entries/{table}/new", build_page_endpoint(endpoints.show_new_entry_form, context), methods=["GET"]),
         Route("/entries/{table}/{number:int}", build_page_endpoint(endpoints.show_entry, context), methods=["GET"]),
         Route("/entries/{table}/{number:int}", build_page_endpoint(endpoints.change_entry, context), methods=["POST"]),
     ]
@@ -210,7 +210,7 @@ class _EntryEndpoints:
         return await anyio.to_thread.run_sync(self._build_overview, page_context)
 
     def _build_overview(self, page_context: PageContext) -> PageContent:
-        _check_account(page_context)
+        _check_logged_in(page_context)
         entry_tables = []
         for table in page_context.catalogue.iterate_tables():
             entry_table = find_entry_table(self.site, table)
@@ -237,17 +237,17 @@ class _EntryEndpoints:
         json_content = {"tables": names, "waiting": page.waiting, "entries": page.listed}
         return PageContent(page=page, json_content=json_content, headers=PRIVATE_HEADERS)
 
-    async def show_table(self, page_context: PageContext) -> PageContent:
-        return await anyio.to_thread.run_sync(self._build_list, page_context)
+    async def show_entry_list(self, page_context: PageContext) -> PageContent:
+        return await anyio.to_thread.run_sync(self._build_entry_list, page_context)
 
-    def _build_list(self, page_context: PageContext) -> PageContent:
+    def _build_entry_list(self, page_context: PageContext) -> PageContent:
         entry_view = _EntryView(self.site, page_context)
         entry_view.workflow.check_submitter()
         parameters = page_context.request.query_params
         state = parameters.get("state", "")
         row_key = parameters.get("row", "")
         if row_key:
-            row_key = check_row_visible(page_context, entry_view.entry_table.table, row_key)[0]
+            row_key = read_visible_row(page_context, entry_view.entry_table.table, row_key)[0]
         before_number = read_whole_number_parameter(page_context, "before", 0, MAX_NUMBER) or None
         is_moderator = entry_view.entry_table.can_moderate(page_context.principal)
         listed = entry_view.workflow.store.list_entries(
@@ -286,17 +286,17 @@ class _EntryEndpoints:
         }
         return PageContent(page=page, json_content=json_content, headers=PRIVATE_HEADERS)
 
-    async def show_form(self, page_context: PageContext) -> PageContent:
-        return await anyio.to_thread.run_sync(self._build_new_form, page_context)
+    async def show_new_entry_form(self, page_context: PageContext) -> PageContent:
+        return await anyio.to_thread.run_sync(self._build_new_entry_form, page_context)
 
-    def _build_new_form(self, page_context: PageContext) -> PageContent:
+    def _build_new_entry_form(self, page_context: PageContext) -> PageContent:
         entry_view = _EntryView(self.site, page_context)
         entry_view.workflow.check_submitter()
         parameters = page_context.request.query_params
         row_key = parameters.get("row", "")
         values: dict[str, Any] = {name: parameters[name] for name in entry_view.field_names if name in parameters}
         if row_key:
-            row_key = check_row_visible(page_context, entry_view.entry_table.table, row_key)[0]
+            row_key = read_visible_row(page_context, entry_view.entry_table.table, row_key)[0]
             values = {**entry_view.workflow.read_row(row_key)[0], **values}
         return entry_view.build_page(None, row_key=row_key, values=values)
 
@@ -309,7 +309,7 @@ class _EntryEndpoints:
     def _create_entry(self, entry_view: _EntryView, contribution: ContributionRequest) -> PageContent:
         row_key = contribution.read_text("row")
         if row_key:
-            row_key = check_row_visible(entry_view.page_context, entry_view.entry_table.table, row_key)[0]
+            row_key = read_visible_row(entry_view.page_context, entry_view.entry_table.table, row_key)[0]
         action = contribution.read_text("action") or SAVE
         if action == RESOLVE:
             return entry_view.resolve_position(None, row_key, contribution)
@@ -321,7 +321,7 @@ class _EntryEndpoints:
             return entry_view.build_page(None, row_key=row_key, values=contribution.values or {}, error=error)
         entry, is_new = entry_view.workflow.create_entry(values, row_key, contribution.read_text("token"))
         if action == SUBMIT and is_new:
-            request = StepRequest(action=SUBMIT, reason=contribution.read_text("reason"), etag=entry.etag)
+            request = EntryStepRequest(action=SUBMIT, reason=contribution.read_text("reason"), etag=entry.etag)
             return entry_view.take_step(entry, request, contribution, is_new=True)
         return entry_view.answer_change(entry, contribution, is_new=is_new)
 
@@ -349,7 +349,7 @@ class _EntryEndpoints:
             values = entry_view.read_values(contribution) if action in {SAVE, SUBMIT} else None
         except EntryValuesError as error:
             return entry_view.build_page(entry, values=contribution.values or {}, error=error)
-        request = StepRequest(
+        request = EntryStepRequest(
             action=action, values=values, reason=contribution.read_text("reason"), etag=contribution.read_text("etag")
         )
         return entry_view.take_step(entry, request, contribution)
@@ -393,8 +393,8 @@ class _EntryView:
         self, entry: TableEntry | None, row_key: str, contribution: ContributionRequest
     ) -> PageContent:
         """Show the form with the position of the object that it names; nothing is stored."""
-        values = self._write_texts(contribution.values or {})
-        names_by_role = self._find_roles()
+        values = self._format_field_texts(contribution.values or {})
+        names_by_role = self._map_roles_to_fields()
         error: HvenError | None = None
         try:
             object_name = values.get(names_by_role[NAME_ROLE], "")
@@ -409,11 +409,11 @@ class _EntryView:
             error = resolver_error
         return self.build_page(entry, row_key=row_key, values=values, error=error)
 
-    def _find_roles(self) -> dict[str, str]:
+    def _map_roles_to_fields(self) -> dict[str, str]:
         return {entry_field.role: entry_field.name for entry_field in reversed(self.fields) if entry_field.role}
 
     def take_step(
-        self, entry: TableEntry, request: StepRequest, contribution: ContributionRequest, *, is_new: bool = False
+        self, entry: TableEntry, request: EntryStepRequest, contribution: ContributionRequest, *, is_new: bool = False
     ) -> PageContent:
         """Take a step; if it fails, show the entry as it is then, with what is wrong."""
         try:
@@ -431,10 +431,10 @@ class _EntryView:
         headers = {**PRIVATE_HEADERS, "etag": f'"{entry.etag}"'}
         if is_new:
             headers["location"] = address
-        content = self._describe(entry)
+        content = self._build_entry_json(entry)
         return PageContent(json_content=content, status=201 if is_new else 200, headers=headers)
 
-    def _describe(self, entry: TableEntry) -> dict[str, Any]:
+    def _build_entry_json(self, entry: TableEntry) -> dict[str, Any]:
         steps = self.workflow.store.list_steps(entry.number)
         names = ("at", "by", "action", "state", "reason")
         return {
@@ -474,12 +474,12 @@ class _EntryView:
         base_values = None
         entry_values: Mapping[str, Any] = {}
         if entry is not None:
-            document = self._describe(entry)
+            document = self._build_entry_json(entry)
             row_key = entry.row_key
             actions = document["actions"]
             headers["etag"] = f'"{entry.etag}"'
             entry_values = entry.row_values
-            base_values = None if entry.base_values is None else self._write_texts(entry.base_values)
+            base_values = None if entry.base_values is None else self._format_field_texts(entry.base_values)
         faults = error.faults if isinstance(error, EntryValuesError) else {}
         findings = error.findings if isinstance(error, RuleFindingsError) else []
         page = EntryPage(
@@ -488,14 +488,14 @@ class _EntryView:
             form_url=self.list_url if entry is None else f"{self.list_url}/{entry.number}",
             entry=None if entry is None else document,
             fields=self._list_shown_fields(entry, row_key),
-            values=self._write_texts(entry_values) | self._write_texts(values or {}),
+            values=self._format_field_texts(entry_values) | self._format_field_texts(values or {}),
             base_values=base_values,
             actions=actions,
             steps=document.get("steps", ()),
             row=row_key,
             row_url=f"{self.table_link.url}?{urlencode({'_row': row_key})}" if row_key else "",
             token=secrets.token_hex(16),
-            can_resolve=len(self._find_roles()) == ROLE_COUNT and can_resolve_names(self._site.settings),
+            can_resolve=len(self._map_roles_to_fields()) == ROLE_COUNT and can_resolve_names(self._site.settings),
             problem="" if error is None else translate(error.message),
             remedy="" if error is None else translate(error.remedy),
             findings=findings,
@@ -512,14 +512,14 @@ class _EntryView:
     def _list_shown_fields(self, entry: TableEntry | None, row_key: str) -> list[EntryField]:
         """List the fields of a form: of a new row all, of a correction those that the user may change."""
         if entry is None and row_key:
-            shown_names = self.workflow.list_changeable_names()
+            shown_names = self.workflow.list_changeable_columns()
         elif entry is not None and entry.base_values is not None:
             shown_names = set(entry.base_values)
         else:
             shown_names = set(self.field_names)
         return [entry_field for entry_field in self.fields if entry_field.name in shown_names]
 
-    def _write_texts(self, values: Mapping[str, Any]) -> dict[str, str]:
+    def _format_field_texts(self, values: Mapping[str, Any]) -> dict[str, str]:
         """Write values as texts of the form; names of form fields have no case."""
         names = {name.upper(): name for name in self.field_names}
         texts = {}
@@ -533,7 +533,7 @@ class _EntryView:
         return texts
 
 
-def _check_account(page_context: PageContext) -> None:
+def _check_logged_in(page_context: PageContext) -> None:
     if page_context.principal.name is None:
         raise UnauthenticatedError("this page needs a login", remedy="log in at /login")
 

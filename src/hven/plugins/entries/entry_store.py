@@ -235,7 +235,7 @@ class EntryStore:
         with self._database.begin_write() as connection:
             return write_step(connection, entry, step)
 
-    def remove_author(self, account: str) -> None:
+    def remove_author_data(self, account: str) -> None:
         """Delete an account's drafts, and its name in other entries and steps."""
         with self._database.begin_write() as connection:
             if not sa.inspect(connection).has_table(entries.name):

@@ -160,7 +160,7 @@ def find_entry_table(site: Site, table: Table) -> EntryTable | None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StepRequest:
+class EntryStepRequest:
     """The request of a user to take a step.
 
     Attributes
@@ -282,7 +282,7 @@ class EntryWorkflow:
         entry = TableEntry(table=self._entry_table.name, author=self._account, row_values=values, token=token)
         if row_key:
             base_values, base_state = self.read_row(row_key)
-            own_names = self.list_changeable_names()
+            own_names = self.list_changeable_columns()
             shown_values = {name: value for name, value in base_values.items() if name in own_names}
             self._check_changed_columns(values, shown_values)
             entry = replace(
@@ -294,7 +294,7 @@ class EntryWorkflow:
             )
         return self.store.add_entry(entry, EntryStep(by=self._account, action=SAVE, state=DRAFT))
 
-    def list_changeable_names(self) -> set[str]:
+    def list_changeable_columns(self) -> set[str]:
         """List the columns that the user may read and change in existing rows."""
         is_moderator = self._entry_table.can_moderate(self._principal)
         return {entry_field.name for entry_field in self._fields if is_moderator or entry_field.is_published}
@@ -312,7 +312,7 @@ class EntryWorkflow:
                 message = format_message("the value of {name!r} identifies the row, so it never changes", name)
                 raise ParamError(message, remedy="enter a new row")
 
-    def take_step(self, entry: TableEntry, request: StepRequest) -> TableEntry:
+    def take_step(self, entry: TableEntry, request: EntryStepRequest) -> TableEntry:
         """Take a step of an entry, and return the changed entry.
 
         Parameters
@@ -366,7 +366,7 @@ class EntryWorkflow:
             return self._restore_row(entry, step)
         return self.store.add_step(entry, step)
 
-    def _save_or_submit(self, entry: TableEntry, request: StepRequest, step: EntryStep) -> TableEntry:
+    def _save_or_submit(self, entry: TableEntry, request: EntryStepRequest, step: EntryStep) -> TableEntry:
         values = dict(entry.row_values)
         if request.values is not None:
             values |= request.values

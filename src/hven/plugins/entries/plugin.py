@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hven.model.plugins import PluginPackage, StoreTables
+from hven.model.plugins import PackageStateTables, PluginPackage
 
 PLUGIN = PluginPackage(
     name="entries",
@@ -17,7 +17,7 @@ PLUGIN = PluginPackage(
         "entries": "hven.plugins.entries.entry_keys:ENTRIES",
         "comments": "hven.plugins.entries.entry_keys:COMMENTS",
     },
-    store_tables=StoreTables(
+    store_tables=PackageStateTables(
         names=("entries", "entry_events", "row_comments"), definitions="hven.plugins.entries.store_tables:TABLES"
     ),
     event_kinds={

@@ -10,7 +10,7 @@ from hven.plugins.entries import comment_pages, entry_pages
 from hven.plugins.entries.entry_keys import COMMENTS_KEY, ENTRIES_KEY
 from hven.plugins.entries.entry_workflow import find_entry_table
 from hven.portal.api.pages import PortalPages, load_page_translations
-from hven.portal.api.table_links import TableLink, TableLinks
+from hven.portal.api.table_links import TableLink, TableLinkKind
 from hven.portal.api.table_pages import TablePageExtension
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def _list_links(table: Table, page_context: PageContext) -> list[TableLink]:
     return links
 
 
-def _compute_table_value(table_view: TableView, page_context: PageContext) -> dict[str, Any]:
+def _build_table_page_data(table_view: TableView, page_context: PageContext) -> dict[str, Any]:
     """Compute what the page of a table shows: links, and the comments on the row that its address names."""
     row_key = table_view.search.row
     row_query = f"?{urlencode({'row': row_key})}" if row_key else ""
@@ -78,8 +78,8 @@ PAGES = PortalPages(
     parts={"menu": "menu_link.html", "table.overview": "table_part.html", "table.row": "row_part.html"},
     compute_frame_value=_has_entry_tables,
 )
-TABLE_PAGES = TablePageExtension(compute_value=_compute_table_value)
-ENTRY_LINKS = TableLinks(
+TABLE_PAGES = TablePageExtension(compute_value=_build_table_page_data)
+ENTRY_LINKS = TableLinkKind(
     name="entries",
     title="Take part",
     list_links=_list_links,

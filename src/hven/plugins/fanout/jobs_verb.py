@@ -98,9 +98,9 @@ def run_job(
     """
     with _open_client(context, url, token_file, account) as client:
         job_type = find_job_type(client, type_name)
-        values, files = _read_parameters(job_type, params or [])
+        values, files = _parse_parameter_words(job_type, params or [])
         if rows is not None:
-            _add_rows(job_type, rows, values, files)
+            _add_list_rows(job_type, rows, values, files)
         job_id = client.create_job(type_name, values, files)
     if is_detached:
         print(f"{type_name}/{job_id}")
@@ -271,7 +271,9 @@ def _read_token(token_file: Path | None) -> str:
     return token
 
 
-def _read_parameters(job_type: JobTypeSummary, words: Sequence[str]) -> tuple[list[tuple[str, str]], dict[str, Path]]:
+def _parse_parameter_words(
+    job_type: JobTypeSummary, words: Sequence[str]
+) -> tuple[list[tuple[str, str]], dict[str, Path]]:
     """Read the parameters of a command line. Names may be in lower case."""
     names = {name.upper(): name for name in (*job_type.param_names, *job_type.file_names)}
     values: list[tuple[str, str]] = []
@@ -291,7 +293,7 @@ def _read_parameters(job_type: JobTypeSummary, words: Sequence[str]) -> tuple[li
     return values, files
 
 
-def _add_rows(job_type: JobTypeSummary, rows: str, values: list[tuple[str, str]], files: dict[str, Path]) -> None:
+def _add_list_rows(job_type: JobTypeSummary, rows: str, values: list[tuple[str, str]], files: dict[str, Path]) -> None:
     """Add the rows of a list: lines of text as LIST, and tables as TABLE."""
     if TABLE_PARAMETER not in job_type.file_names:
         raise UsageError(

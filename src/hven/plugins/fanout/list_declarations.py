@@ -138,8 +138,8 @@ def _build_list_type(
             fields.place,
             "give the file a different name",
         )
-    columns, patterns = _parse_values(fields, "rows", faults)
-    params, param_patterns = _parse_values(fields, "params", faults)
+    columns, patterns = _parse_single_value_parameters(fields, "rows", faults)
+    params, param_patterns = _parse_single_value_parameters(fields, "params", faults)
     for name in sorted({LIST_PARAMETER, TABLE_PARAMETER, *columns} & params.keys()):
         faults.add_error(f"params.{name}: the list has {name} already", fields.places["params"], "rename it")
     steps: list[ListStep] = []
@@ -188,7 +188,7 @@ def _build_list_type(
     )
 
 
-def _parse_values(
+def _parse_single_value_parameters(
     fields: LocatedKeyValues, key: str, faults: FaultCollector
 ) -> tuple[dict[str, Param], dict[str, re.Pattern[str]]]:
     """Read the columns of the rows, or the parameters of the list: each has one value, which is no file."""
@@ -225,7 +225,7 @@ def _build_step(
         return None
     step_params = {param.name: param for param in job_type.params}
     sent = _parse_sent_parameters(section, key_path, step_params, known_params, faults)
-    after_steps, is_any_enough, stops_list = _parse_condition(section, key_path, earlier_steps, faults)
+    after_steps, is_any_enough, stops_list = _parse_step_condition(section, key_path, earlier_steps, faults)
     files = {}
     for part_name, text in section.get("files", {}).items():
         reference = _parse_result_reference(text, f"{key_path}.files.{part_name}", after_steps, faults)
@@ -312,7 +312,7 @@ def _find_step_type(
     return job_type
 
 
-def _parse_condition(
+def _parse_step_condition(
     section: LocatedKeyValues, key_path: str, earlier_steps: Sequence[ListStep], faults: FaultCollector
 ) -> tuple[tuple[str, ...], bool, bool]:
     """Read after which steps a step begins, whether one completed job is enough, and if a failure ends the list."""

@@ -163,7 +163,7 @@ class ListRowsPage(JobListRows):
 
 
 @dataclass(frozen=True, kw_only=True)
-class _OpenList:
+class _OpenListJob:
     """A list job with the function of its type and its rows."""
 
     service: JobService
@@ -202,7 +202,7 @@ class _OpenList:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ListPages:
+class ListPageEndpoints:
     """The answers of the pages of lists; all but `answer_form` take some time, and run in threads."""
 
     context: ServiceContext
@@ -228,12 +228,16 @@ class ListPages:
             shown_rows=f"{url}/rows?{request.url.query}",
         )
         frame = build_page_frame(request, self.context)
-        return self._answer(request, render_page(page, frame), build_page_security_headers(allow_inline_styles=True))
+        return self._build_html_response(
+            request, render_page(page, frame), build_page_security_headers(allow_inline_styles=True)
+        )
 
     def send_rows(self, request: Request) -> Response:
         """Send the shown rows by themselves; status 304 if they have not changed."""
         part = self._describe_rows(request, self._open_list(request))
-        return self._answer(request, render_page_part(part, build_page_frame(request, self.context).said).encode(), {})
+        return self._build_html_response(
+            request, render_page_part(part, build_page_frame(request, self.context).said).encode(), {}
+        )
 
     def send_archive(self, request: Request) -> Response:
         """Send the results of all rows as one TAR archive."""
@@ -267,7 +271,7 @@ class ListPages:
             visitor=compute_visitor_hash(request.headers),
         )
 
-    def _open_list(self, request: Request, *, for_change: bool = False) -> _OpenList:
+    def _open_list(self, request: Request, *, for_change: bool = False) -> _OpenListJob:
         """Find a list with the rights of the user.
 
         Raises
@@ -282,7 +286,7 @@ class ListPages:
         job_type = type_catalogue.find_job_type(site.settings, job.type)
         if not isinstance(job_type.run, ListRunner):
             raise NotFoundError(f"the job {job.id} is not a list", remedy="see the list of your jobs at /jobs")
-        return _OpenList(
+        return _OpenListJob(
             service=service,
             job=job,
             runner=job_type.run,
@@ -290,7 +294,7 @@ class ListPages:
             rows=load_stored_rows(get_job_directory(site.settings, job.id)) or [],
         )
 
-    def _describe_rows(self, request: Request, open_list: _OpenList) -> JobListRows:
+    def _describe_rows(self, request: Request, open_list: _OpenListJob) -> JobListRows:
         job, runner = open_list.job, open_list.runner
         base = self._find_base(request)
         shown_phase = request.query_params.get("phase", "")
@@ -330,7 +334,7 @@ class ListPages:
             following=build_address(shown_phase, last) if last < len(numbers) else "",
         )
 
-    def _describe_row(self, number: int, open_list: _OpenList, base: str) -> RowEntry:
+    def _describe_row(self, number: int, open_list: _OpenListJob, base: str) -> RowEntry:
         steps: list[StepEntry | None] = []
         for step in open_list.runner.steps:
             job_id = open_list.find_last_job_id(step.name, number)
@@ -362,14 +366,14 @@ class ListPages:
             error=_shorten(job.error["message"], 200) if job.error else "",
         )
 
-    def _answer(self, request: Request, body: bytes, headers: Mapping[str, str]) -> Response:
+    def _build_html_response(self, request: Request, body: bytes, headers: Mapping[str, str]) -> Response:
         etag = services.compute_etag(body)
         all_headers = {"content-type": "text/html; charset=utf-8", **headers, **PRIVATE_HEADERS, "etag": etag}
         if services.is_unchanged(request, etag):
             return Response(status_code=304, headers=all_headers)
         return services.answer_with_body(request, body, all_headers)
 
-    def _write_archive(self, open_list: _OpenList) -> Iterator[bytes]:
+    def _write_archive(self, open_list: _OpenListJob) -> Iterator[bytes]:
         """Write the results of the list and of its rows, file by file; those that vanish meanwhile are left out."""
         settings = self.context.site.settings
         jobs = [("", open_list.job.id)]
@@ -408,7 +412,7 @@ class ListPages:
             return f"{base}/job-lists/{new_job.id}"
         return f"{base}/job-lists/{open_list.job.id}"
 
-    def _remove_rows(self, open_list: _OpenList, rows: Sequence[int]) -> None:
+    def _remove_rows(self, open_list: _OpenListJob, rows: Sequence[int]) -> None:
         """Destroy the jobs of rows; an unfinished list would create them again, so its jobs are only aborted."""
         if not rows:
             raise ParamError("no row is selected", name="ROW", remedy="tick the rows to remove")
@@ -423,7 +427,7 @@ class ListPages:
                 else:
                     service.destroy_job(job)
 
-    def _run_rows_again(self, open_list: _OpenList, rows: Sequence[int], requester: JobRequester) -> JobRecord:
+    def _run_rows_again(self, open_list: _OpenListJob, rows: Sequence[int], requester: JobRequester) -> JobRecord:
         """Create a list of some rows, or of those that failed, with the parameters of the old one."""
         numbers = sorted(set(rows) or {*open_list.select_rows("ERROR"), *open_list.select_rows("ABORTED")})
         if not numbers:
@@ -473,7 +477,7 @@ def _write_archive_member(name: str, path: Path) -> Iterator[bytes]:
 
 def build_routes(context: ServiceContext) -> Sequence[Route]:
     """Route the page of a list, its rows by themselves, and the archive of its results."""
-    pages = ListPages(context=context)
+    pages = ListPageEndpoints(context=context)
     respond_to_error = build_error_responder(context)
 
     def build_route(path: str, answer: Callable[[Request], Response]) -> Route:

@@ -218,7 +218,7 @@ def _run_row_query(running_job: RunningJob, schema: RowSchema, text: str) -> lis
         policies=policies,
     ) as result:
         running_job.set_stop_function(result.cancel)
-        running_job.record_tables(table.qualified_name for table in result.tables)
+        running_job.record_result_tables(table.qualified_name for table in result.tables)
         rows = result.read_table()
         if result.failure is not None:
             raise result.failure

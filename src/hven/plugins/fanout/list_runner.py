@@ -21,7 +21,7 @@ from hven.plugins.fanout import child_jobs
 from hven.plugins.fanout.child_jobs import ChildJob
 from hven.plugins.fanout.joined_table import JoinedTable, write_row_states
 from hven.plugins.fanout.list_rows import read_list_rows
-from hven.plugins.fanout.list_steps import DONE, FAILED, SKIPPED, find_last_jobs, plan_list, write_child_name
+from hven.plugins.fanout.list_steps import DONE, FAILED, SKIPPED, find_last_jobs, plan_list_jobs, write_child_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from hven.jobs import RunningJob
     from hven.model.params import Param
     from hven.plugins.fanout.list_rows import RowSchema
-    from hven.plugins.fanout.list_steps import DueJob, ListPlan, ListStep, StepJob
+    from hven.plugins.fanout.list_steps import DueJob, ListJobPlan, ListStep, StepJob
     from hven.site.store import JobRecord, JobStore
 
 MAX_OPEN_CHILDREN = 500  # jobs of a list that wait or run; the others are created later
@@ -83,7 +83,7 @@ class ListRunner:
         self._check_access(running_job)
         rows = self._load_rows(running_job)
         last_jobs = self._find_last_jobs(running_job)
-        plan = plan_list(self.steps, len(rows), last_jobs, retry_count=self.retry_count)
+        plan = plan_list_jobs(self.steps, len(rows), last_jobs, retry_count=self.retry_count)
         self._report_progress(running_job, plan, len(rows))
         if plan.stopping_job is not None:
             self._cancel_children(running_job, plan)
@@ -100,7 +100,7 @@ class ListRunner:
                 ]
                 child_jobs.add_child_jobs(running_job, children, running_limit=self.running_limit)
             pause_seconds = min(max(elapsed_seconds / 10, MIN_PAUSE_SECONDS), MAX_PAUSE_SECONDS)
-            running_job.wait_for_children(pause_seconds=pause_seconds)
+            running_job.suspend_until_children_end(pause_seconds=pause_seconds)
             return
         self._write_results(running_job, rows, last_jobs)
         if not plan.outcome_counts.get(DONE):
@@ -171,7 +171,7 @@ class ListRunner:
             used_job_ids=[job.id for job in previous_jobs if job.phase == "COMPLETED"],
         )
 
-    def _cancel_children(self, running_job: RunningJob, plan: ListPlan) -> None:
+    def _cancel_children(self, running_job: RunningJob, plan: ListJobPlan) -> None:
         now = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
         for job_id in plan.open_ids:
             running_job.site.store.jobs.update_job(
@@ -186,7 +186,7 @@ class ListRunner:
 
     # --- results ---------------------------------------------------------------------------------------------
 
-    def _report_progress(self, running_job: RunningJob, plan: ListPlan, row_count: int) -> None:
+    def _report_progress(self, running_job: RunningJob, plan: ListJobPlan, row_count: int) -> None:
         settled_count = sum(plan.outcome_counts.get(outcome, 0) for outcome in (DONE, FAILED, SKIPPED))
         share = round(settled_count / (row_count * len(self.steps)), 4)
         note = f"{len(plan.failed_rows):,} of {row_count:,} rows have failed" if plan.failed_rows else None

@@ -62,7 +62,7 @@ class DueJob(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ListPlan:
+class ListJobPlan:
     """What a list has done, and what is due.
 
     Attributes
@@ -129,9 +129,9 @@ def find_last_jobs(job_refs: Iterable[JobRef]) -> dict[tuple[str, int], StepJob]
     return last_jobs
 
 
-def plan_list(
+def plan_list_jobs(
     steps: Sequence[ListStep], row_count: int, last_jobs: Mapping[tuple[str, int], StepJob], *, retry_count: int
-) -> ListPlan:
+) -> ListJobPlan:
     """Find out which jobs of a list are due.
 
     Parameters
@@ -170,7 +170,7 @@ def plan_list(
         if FAILED in outcomes.values():
             failed_rows.append(row)
         outcome_counts.update(outcomes.values())
-    return ListPlan(
+    return ListJobPlan(
         due_jobs=due_jobs,
         open_ids=open_ids,
         outcome_counts=outcome_counts,

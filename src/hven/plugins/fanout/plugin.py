@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hven.model.plugins import PluginPackage, Verb
+from hven.model.plugins import CommandLineVerb, PluginPackage
 
 PLUGIN = PluginPackage(
     name="fanout",
@@ -10,7 +10,7 @@ PLUGIN = PluginPackage(
     uses=("declared_jobs",),
     job_providers=("hven.plugins.fanout.list_declarations:LIST_TYPES",),
     verbs={
-        "jobs": Verb(
+        "jobs": CommandLineVerb(
             function="hven.plugins.fanout.jobs_verb:jobs",
             after="query",
             examples=(

@@ -76,7 +76,7 @@ PICTURE_HEADERS = {"x-content-type-options": "nosniff", "content-security-policy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TableLine:
+class TableResultLine:
     """The line of a table.
 
     Attributes
@@ -162,8 +162,8 @@ class GlobalSearchPage(TemplateContext):
     faults: Sequence[SearchFault]
     examples: Sequence[Mapping[str, object]]
     asked: bool
-    lines: Sequence[TableLine]
-    folded: Sequence[TableLine]
+    lines: Sequence[TableResultLine]
+    folded: Sequence[TableResultLine]
     total: int
     missing: int
     waiting: bool
@@ -190,7 +190,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         return await anyio.to_thread.run_sync(_search_one_table, page_context)
 
     async def show_places(page_context: PageContext) -> PageContent:
-        return await anyio.to_thread.run_sync(_search_row_places, page_context)
+        return await anyio.to_thread.run_sync(_search_positions_for_map, page_context)
 
     async def list_values(page_context: PageContext) -> PageContent:
         return await anyio.to_thread.run_sync(_list_completions, page_context)
@@ -317,7 +317,7 @@ def _build_search_page(page_context: PageContext) -> PageContent:
     examples = []
     answer = None
     if has_conditions:
-        answer = global_search_rows.merge_rows(
+        answer = global_search_rows.merge_result_rows(
             list(results_by_key.values()), kind, STANDARD_FILES[kind], page_context, is_single_table=is_single_table
         )
     else:
@@ -454,12 +454,12 @@ def _search_one_table(page_context: PageContext) -> PageContent:
         )
 
     (target_result,) = global_search.query_searchable_tables([target], query_one, timeout_seconds=seconds + 1)
-    answer = global_search_rows.merge_rows([target_result], kind, STANDARD_FILES[kind], page_context)
+    answer = global_search_rows.merge_result_rows([target_result], kind, STANDARD_FILES[kind], page_context)
     line = _describe_table_outcome(target_result, page_context, search, kind)
     return PageContent(json_content={**record_to_dict(line), "answer": answer})
 
 
-def _search_row_places(page_context: PageContext) -> PageContent:
+def _search_positions_for_map(page_context: PageContext) -> PageContent:
     """Query all tables for the positions of their rows, for the map."""
     kind = _read_standard_kind(page_context)
     runner = build_query_runner(page_context)
@@ -516,7 +516,7 @@ def _list_completions(page_context: PageContext) -> PageContent:
 
 def _describe_table_outcome(
     target_result: TableQueryOutcome, page_context: PageContext, search: TableSearch, kind: str
-) -> TableLine:
+) -> TableResultLine:
     """Describe the result of one table for the page."""
     target = target_result.target
     if target.table is not None:
@@ -525,7 +525,7 @@ def _describe_table_outcome(
         own_parameters = [(TABLE_PARAMETER, target.key), (WAIT_PARAMETER, "1")]
         rows_query = urlencode([*search.list_parameters(), *own_parameters])
         rows_url = f"{page_context.base}/search/{kind}?{rows_query}"
-    return TableLine(
+    return TableResultLine(
         key=target.key,
         title=target.title,
         table=target.name,

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 PICTURE_COLUMN = "thumbnail_url"
 
 
-def merge_rows(
+def merge_result_rows(
     target_results: Sequence[TableQueryOutcome],
     kind: str,
     standard: str,

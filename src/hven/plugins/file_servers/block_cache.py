@@ -160,7 +160,7 @@ class RemoteBlockCache:
     ) -> Iterator[bytes]:
         """Yield up to `span_bytes` bytes at each of some offsets, in a thread, while later blocks are fetched."""
         spans = [(offset, min(offset + span_bytes, file.bytes)) for offset in offsets]
-        runs = _group_blocks(spans)
+        runs = _group_spans_into_block_runs(spans)
         block_count = sum(last - first + 1 for first, last in runs)
         is_sparse = block_count * BLOCK_BYTES > SPARSE_READ_FACTOR * span_bytes * len(spans)
         if is_sparse and len(runs) > BLOCKS_PER_REQUEST:
@@ -171,7 +171,7 @@ class RemoteBlockCache:
                     yielded_count += 1
                 return
             spans = spans[yielded_count:]
-            runs = _group_blocks(spans)
+            runs = _group_spans_into_block_runs(spans)
         if len(spans) > MIN_SPANS_PER_BLOCK * block_count:
             read_part = self._create_block_reader(file)
         else:
@@ -548,7 +548,7 @@ def _make_root_key(root: FileRoot) -> str:
     return "\0".join([root.address, *options])
 
 
-def _group_blocks(spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+def _group_spans_into_block_runs(spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
     """Group the blocks of spans into runs, each with its first and last block, as single requests fetch them."""
     blocks = {block for begin, end in spans for block in range(begin // BLOCK_BYTES, -(-end // BLOCK_BYTES))}
     runs: list[tuple[int, int]] = []

@@ -69,7 +69,7 @@ class FsspecStore:
     def fetch_facts(self, path: str) -> RemoteFileFacts:
         """Request size, time and version."""
         try:
-            return _parse_info(self._filesystem.info(f"{self._root}/{path}"))
+            return _parse_file_info(self._filesystem.info(f"{self._root}/{path}"))
         except Exception as error:  # each store has its own errors
             raise _translate_error(error) from error
 
@@ -109,12 +109,13 @@ class FsspecStore:
             except Exception as error:
                 raise _translate_error(error) from error
             facts_by_path |= {
-                name.removeprefix(self._root).lstrip("/"): _parse_info(info) for name, info in infos_by_name.items()
+                name.removeprefix(self._root).lstrip("/"): _parse_file_info(info)
+                for name, info in infos_by_name.items()
             }
         yield from select_files(facts_by_path, patterns, ignore_patterns)
 
 
-def _parse_info(info: Mapping[str, Any]) -> RemoteFileFacts:
+def _parse_file_info(info: Mapping[str, Any]) -> RemoteFileFacts:
     """Read the facts that a file system states; each system has words of its own."""
     moment = next(
         (info[key] for key in ("LastModified", "mtime", "updated", "last_modified", "created") if info.get(key)), None

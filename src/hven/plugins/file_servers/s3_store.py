@@ -125,7 +125,7 @@ class S3Store(WebStore):
             for entry in page.iterfind("{*}Contents"):
                 path = plain(entry.findtext("{*}Key") or "")
                 if path.startswith(self._prefix) and not path.endswith("/"):  # which stands for a directory
-                    yield path[len(self._prefix) :], _parse_entry(entry)
+                    yield path[len(self._prefix) :], _parse_file_entry(entry)
             continuation_token = page.findtext("{*}NextContinuationToken") or None
 
     def _is_below_root(self, url: str) -> bool:
@@ -137,7 +137,7 @@ class S3Store(WebStore):
         return True
 
 
-def _parse_entry(entry: object) -> RemoteFileFacts:
+def _parse_file_entry(entry: object) -> RemoteFileFacts:
     """Read an entry of a list; times have whole seconds, as those of the file itself."""
     tags = ("Size", "LastModified", "ETag")
     size, moment, tag = (entry.findtext(f"{{*}}{name}") or "" for name in tags)  # type: ignore[attr-defined]

@@ -261,7 +261,7 @@ class TableTiling:
     def _write_layout(self, file: Path) -> None:
         """Count the rows of cells, divide the table by the counts, and write the result to a file."""
         max_rows = self._max_partition_rows
-        order, starts, counts = self._count_rows(max_rows)
+        order, starts, counts = self._count_rows_per_cell(max_rows)
         count_sums = np.cumsum(counts)
         cumulated_counts = np.concatenate([[0], count_sums]).astype(np.int64)
 
@@ -299,7 +299,7 @@ class TableTiling:
         )
         file.write_bytes(body.getvalue())
 
-    def _count_rows(self, max_rows: int) -> tuple[int, Ranges, Ranges]:
+    def _count_rows_per_cell(self, max_rows: int) -> tuple[int, Ranges, Ranges]:
         """Count the rows of cells: of one order, then of finer ones where there are few cells, or many rows.
 
         Returns
@@ -314,10 +314,10 @@ class TableTiling:
             starts, counts = self._read_row_cells()
         else:
             order = FIRST_ORDER
-            starts, counts = self._count_by_cell(order)
+            starts, counts = self._count_rows_at_order(order)
             while 0 < len(starts) <= MIN_COUNTED_CELLS and order < MAX_ORDER - ORDER_STEP:
                 order += ORDER_STEP
-                starts, counts = self._count_by_cell(order)
+                starts, counts = self._count_rows_at_order(order)
         finest_order = order
         while finest_order < MAX_ORDER:
             is_full = counts > max_rows
@@ -327,7 +327,7 @@ class TableTiling:
             finest_order = min(finest_order + ORDER_STEP, MAX_ORDER)
             full_starts = starts[is_full]
             full_ranges = np.stack([full_starts, full_starts + cell_count], axis=1)
-            finer_starts, finer_counts = self._count_by_cell(finest_order, healpix.merge_ranges(full_ranges))
+            finer_starts, finer_counts = self._count_rows_at_order(finest_order, healpix.merge_ranges(full_ranges))
             starts = np.concatenate([starts[~is_full], finer_starts])
             counts = np.concatenate([counts[~is_full], finer_counts])
         sorted_indexes = np.argsort(starts)
@@ -337,10 +337,10 @@ class TableTiling:
         """Choose the order of the map of positions, so that it has not too many cells; and its cells with rows."""
         max_cells = int(np.clip(self.snapshot.rows // 512, *MAP_CELL_LIMITS))
         order = min(counted_order, MAX_MAP_ORDER)
-        cells = _drop_repeated(starts >> 2 * (29 - order))
+        cells = _drop_repeated_cells(starts >> 2 * (29 - order))
         while len(cells) > max_cells and order:
             order -= 1
-            cells = _drop_repeated(starts >> 2 * (29 - order))
+            cells = _drop_repeated_cells(starts >> 2 * (29 - order))
         return order, cells
 
     def _read_row_cells(self) -> tuple[Ranges, Ranges]:
@@ -356,7 +356,7 @@ class TableTiling:
         cells: Ranges = healpix.compute_cell_indexes(29, lon, lat)
         return cells
 
-    def _count_by_cell(self, order: int, ranges: Ranges | None = None) -> tuple[Ranges, Ranges]:
+    def _count_rows_at_order(self, order: int, ranges: Ranges | None = None) -> tuple[Ranges, Ranges]:
         items = f"IVO_HEALPIX_INDEX({order}, {{lon}}, {{lat}}) AS c, COUNT(*) AS n"
         rows = self._query_in_pieces(f"SELECT {items} FROM {{table}} WHERE", " GROUP BY 1", ranges=ranges, order=order)
         cells = np.asarray(rows["c"], np.int64)
@@ -652,7 +652,7 @@ class TableTiling:
         return body.getvalue()
 
 
-def _drop_repeated(cells: Ranges) -> Ranges:
+def _drop_repeated_cells(cells: Ranges) -> Ranges:
     """Return each number of an ascending array once."""
     if not len(cells):
         return cells

@@ -172,7 +172,9 @@ async def _answer_rows(
         infos=warnings,
         name=table.name,
         base_url=services.get_base_url(request, context.site.settings),
-        constants=_fill_constants(endpoint, published_state.tables_by_name[table.qualified_name], context.site),
+        constants=_fill_constant_templates(
+            endpoint, published_state.tables_by_name[table.qualified_name], context.site
+        ),
     )
 
 
@@ -347,7 +349,7 @@ def _compute_unit_factor(endpoint_param: EndpointParameter) -> float:
     return units.compute_unit_factor(endpoint_param.param.unit, endpoint_param.unit)
 
 
-def _fill_constants(
+def _fill_constant_templates(
     endpoint: TableEndpoint, published_table: PublishedTable, site: Site
 ) -> tuple[tuple[Column, object], ...]:
     """Fill the PARAMs of the answer."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hven.model.plugins import PluginPackage, Verb
+from hven.model.plugins import CommandLineVerb, PluginPackage
 
 PLUGIN = PluginPackage(
     name="hips",
@@ -11,7 +11,7 @@ PLUGIN = PluginPackage(
     protocols={"hips": "hven.plugins.hips.hips_service"},
     jobs={"hips": "hven.plugins.hips.survey_job"},
     verbs={
-        "hips": Verb(
+        "hips": CommandLineVerb(
             function="hven.plugins.hips.survey_verb:hips",
             after="prepare",
             examples=(

@@ -227,7 +227,7 @@ def build_hips_survey(
             remedy=format_message("install Hipsgen; on Debian, run `apt-get install aladin`"),
         )
     settings = context.site.settings
-    files, inaccessible_files = _open_images(context, principal, collection, patterns)
+    files, inaccessible_files = _find_accessible_images(context, principal, collection, patterns)
     properties = _build_properties(context, collection, title)
     collection_directory = settings.var_directory / "hips" / collection
     work_directory = _create_work_directory(collection_directory, survey_name)
@@ -251,7 +251,7 @@ def build_hips_survey(
                 built_survey.tiles,
             )
         _write_survey_record(work_directory, result, inaccessible_files)
-        _publish_directory(collection_directory, survey_name, work_directory)
+        _publish_survey_directory(collection_directory, survey_name, work_directory)
     except BaseException:
         shutil.rmtree(work_directory, ignore_errors=True)
         raise
@@ -260,7 +260,7 @@ def build_hips_survey(
     return survey
 
 
-def _open_images(
+def _find_accessible_images(
     context: ServiceContext, principal: Principal, collection: str, patterns: Sequence[str]
 ) -> tuple[list[tuple[Place, str]], dict[str, str]]:
     """Open the images of a collection.
@@ -374,7 +374,7 @@ def _create_work_directory(directory: Path, name: str) -> Path:
     return work_directory
 
 
-def _publish_directory(directory: Path, name: str, work_directory: Path) -> None:
+def _publish_survey_directory(directory: Path, name: str, work_directory: Path) -> None:
     """Replace the HiPS of a name atomically, and remove the earlier one."""
     final_directory = work_directory.rename(directory / f"{name}.{secrets.token_hex(6)}")
     earlier_directory = None
@@ -414,7 +414,7 @@ def _run_hipsgen(
     ]
     if order is not None:
         command.append(f"hips_order={order}")
-    exit_code = _run_and_report([*command, "INDEX", "TILES", "PNG"], work_directory, log_file, progress)
+    exit_code = _run_hipsgen_process([*command, "INDEX", "TILES", "PNG"], work_directory, log_file, progress)
     properties_file = result_directory / "properties"
     if exit_code or not properties_file.is_file() or not any(result_directory.glob("Norder*/*/*.png")):
         log_text = re.sub(r"\x1b\[\d+m", "", log_file.read_text(errors="replace"))
@@ -476,7 +476,9 @@ def _link_images(files: Sequence[tuple[Place, str]], image_directory: Path) -> t
     return used_images, omitted_images
 
 
-def _run_and_report(command: Sequence[str], work_directory: Path, log_file: Path, progress: ProgressMonitor) -> int:
+def _run_hipsgen_process(
+    command: Sequence[str], work_directory: Path, log_file: Path, progress: ProgressMonitor
+) -> int:
     """Run Hipsgen, report its progress from its log, and return its exit code."""
     with log_file.open("wb") as log:
         process = subprocess.Popen(  # noqa: S603  (no shell; fixed arguments, and paths of this program)

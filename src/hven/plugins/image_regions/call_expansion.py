@@ -23,7 +23,7 @@ _MATRIX_INDEXES = ("1_1", "1_2", "2_1", "2_2")
 _SCALE_CARDS = (*(f"{kind}{pair}" for kind in ("CD", "PC") for pair in _MATRIX_INDEXES), "CDELT1", "CDELT2", "CROTA2")
 
 
-def add_directory(context: DescriptorCallContext) -> Expr | None:
+def add_directory_argument(context: DescriptorCallContext) -> Expr | None:
     """Add the directory from which relative paths start, unless the call has one."""
     call = context.call
     if len(call.args) > 2 and isinstance(call.args[-1], Literal):
@@ -47,7 +47,7 @@ def expand_footprint_call(context: DescriptorCallContext) -> Expr | None:
         if column is None:
             raise AssertionError
         polygon = FunctionCall("CONTOUR_POLYGON", (column, Literal("largest")), text_offset=call.text_offset)
-        view = Literal("body" if context.is_on_body else "sky")
+        view = Literal("body" if context.is_table_on_body else "sky")
         return FunctionCall("ORIENTED", (polygon, view), text_offset=call.text_offset)
     required_columns = {name: find_column(name) for name in _REQUIRED_CARDS}
     for name in ("NAXIS1", "NAXIS2"):

@@ -17,7 +17,7 @@ from hven.model.sky.api.ring_geometry import find_outline_rings
 from hven.plugins.image_regions.chain_steps import view_chain_digits
 from hven.plugins.image_regions.contour_regions import MAX_CONTOUR_PIXELS
 from hven.plugins.image_regions.pixel_corners import trace_pixel_outlines
-from hven.plugins.image_regions.pixel_runs import fill_walks
+from hven.plugins.image_regions.pixel_runs import fill_closed_pixel_walks
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -118,7 +118,7 @@ def _trace_walk_areas(
     row = np.repeat(np.arange(len(closed_walks)), pixel_counts[closed_walks])
     walk_x = (x - np.repeat(low_x, pixel_counts))[inside] + 1
     walk_y = (y - np.repeat(low_y, pixel_counts))[inside] + 1
-    outline = trace_pixel_outlines(fill_walks(row, walk_x, walk_y))
+    outline = trace_pixel_outlines(fill_closed_pixel_walks(row, walk_x, walk_y))
     after = outline.after.copy()
     root, rank = find_outline_rings(after, outline.twin, outline.level)
     edge_areas = outline.x * outline.y[after] - outline.y * outline.x[after]

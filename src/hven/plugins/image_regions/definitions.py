@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import partial
 
 from hven.adql.signatures import define_function
-from hven.plugins.image_regions.call_expansion import add_directory, expand_footprint_call
+from hven.plugins.image_regions.call_expansion import add_directory_argument, expand_footprint_call
 from hven.plugins.image_regions.chain_steps import parse_chain_step_table
 from hven.plugins.image_regions.function_sql import (
     BOUND_SIDES,
@@ -221,7 +221,7 @@ MASK_CONTOUR = _define_mapping_function(
     ),
     example="CONTOUR_FAULT(MASK_CONTOUR('no/such.fits', 1), 'name') is 'no_file'",
     sql={"duckdb": write_mask_contour},
-    expand_call=add_directory,
+    expand_call=add_directory_argument,
 )
 
 CONTOUR_POLYGON = _define_mapping_function(

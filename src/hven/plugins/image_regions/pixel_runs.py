@@ -103,7 +103,7 @@ def compute_pixel_keys(row: Whole, y: Whole, x: Whole) -> Whole:
     return ((row << COORDINATE_BITS | y) << COORDINATE_BITS) | x
 
 
-def fill_walks(row: Whole, x: Whole, y: Whole) -> PixelRuns:
+def fill_closed_pixel_walks(row: Whole, x: Whole, y: Whole) -> PixelRuns:
     """Fill closed walks over pixels: the pixels of the walk, and those inside it.
 
     Parameters

@@ -12,7 +12,7 @@ from hven.plugins.image_regions import map_wraparound
 from hven.plugins.image_regions.contour_regions import MAX_CONTOUR_PIXELS, ContourFaultRecorder, ContourRegions
 from hven.plugins.image_regions.disc_image import DiscImage, select_images
 from hven.plugins.image_regions.outlines import OutlinedRegions, join_outlined_regions, trace_pixel_regions
-from hven.plugins.image_regions.pixel_runs import COORDINATE_BITS, KEYS_PER_LINE, PixelRuns, fill_walks
+from hven.plugins.image_regions.pixel_runs import COORDINATE_BITS, KEYS_PER_LINE, PixelRuns, fill_closed_pixel_walks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,7 +85,7 @@ def build_regions_from_walks(
             high = [values[fine] for values in high]
         if not len(row_indexes):
             return []
-        runs = fill_walks(row, x - low[0][row] + 1, y - low[1][row] + 1)
+        runs = fill_closed_pixel_walks(row, x - low[0][row] + 1, y - low[1][row] + 1)
         left_pixels = low[0] - 1
         below = low[1] - 1
         is_inside = np.ones(len(row_indexes), np.bool_)

@@ -146,7 +146,7 @@ def find_expected_revision(hdu: OifitsHdu, version: int) -> int:
     return OIFITS_1 if hdu.kind in TABLES_OF_OIFITS_2 else version
 
 
-def find_wrong_errors(hdu: OifitsHdu, name: str) -> Any:
+def find_invalid_uncertainties(hdu: OifitsHdu, name: str) -> Any:
     """Find the errors without a flag that are neither positive nor NaN: a mask of the cells.
 
     Parameters
@@ -156,7 +156,7 @@ def find_wrong_errors(hdu: OifitsHdu, name: str) -> Any:
     name
         A column of errors.
     """
-    errors, flags = hdu.find_values(name), hdu.find_values("FLAG")
+    errors, flags = hdu.find_column_values(name), hdu.find_column_values("FLAG")
     with np.errstate(invalid="ignore"):
         wrong_cells = ~(np.isnan(errors) | (np.isfinite(errors) & (errors > 0)))
     if flags is not None and flags.shape == errors.shape:
@@ -196,7 +196,7 @@ class _FileCheck:
         )
         self.report.findings.append(finding)
 
-    def _add_rows(self, rule: str, hdu: OifitsHdu, member: str, mask: Any, message: str) -> None:
+    def _add_row_finding(self, rule: str, hdu: OifitsHdu, member: str, mask: Any, message: str) -> None:
         """Add a finding if a mask names any row."""
         if mask.any():
             self.add_finding(rule, hdu, member, message=message, rows=mask)
@@ -209,7 +209,7 @@ class _FileCheck:
 
     def check_file(self, hdus: Sequence[OifitsHdu], version: int) -> None:
         """Check all tables of a file."""
-        content = hdus[0].find_text("CONTENT") or ""
+        content = hdus[0].find_keyword_text("CONTENT") or ""
         self.report.version = version or (OIFITS_2 if content == "OIFITS2" else OIFITS_1)
         standard_tables = build_standard_tables(self.report.version)
         tables = [hdu for hdu in hdus[1:] if hdu.kind in standard_tables]
@@ -242,7 +242,7 @@ class _FileCheck:
         tables_by_name: dict[str, OifitsHdu] = {}
         unique_rule = f"{key}_UNIQ"
         for hdu in tables:
-            name = hdu.find_text(key)
+            name = hdu.find_keyword_text(key)
             if hdu.kind != kind or name is None:
                 continue
             first_hdu = tables_by_name.setdefault(name, hdu)
@@ -279,9 +279,9 @@ class _FileCheck:
                 message = f"{value} lies outside {MIN_MJD} to {MAX_MJD}"
                 self.add_finding("GENERIC_MJD_RANGE", primary, key, message=message)
         data_tables = [hdu for hdu in tables if hdu.kind in DATA_TABLES]
-        array_names = {hdu.find_text("ARRNAME") for hdu in data_tables} - {None}
-        instrument = primary.find_text("INSTRUME") or "\0"
-        mode_names = {hdu.find_text("INSNAME") or "" for hdu in data_tables}
+        array_names = {hdu.find_keyword_text("ARRNAME") for hdu in data_tables} - {None}
+        instrument = primary.find_keyword_text("INSTRUME") or "\0"
+        mode_names = {hdu.find_keyword_text("INSNAME") or "" for hdu in data_tables}
         is_one_instrument = len(mode_names) < 2 or all(name.startswith(instrument) for name in mode_names)
         target_count = 0 if self.target_ids is None else len(np.unique(self.target_ids))
         keys: list[str] = []
@@ -294,7 +294,7 @@ class _FileCheck:
         if keys:
             keys += _MULTIPLE_KEYWORDS
         for key in keys:
-            text = primary.find_text(key)
+            text = primary.find_keyword_text(key)
             if text is not None and not text.startswith("MULTI"):
                 message = f"{key} = {text!r:.80}, but the file has several observations: write MULTI"
                 self.add_finding("MAIN_HEADER_TYPE_MULTI", primary, key, message=message)
@@ -318,7 +318,7 @@ class _FileCheck:
             ("INSNAME", self.wavelengths, "INSNAME_REF"),
             ("CORRNAME", self.correlations, "CORRNAME_REF"),
         ):
-            table_name = hdu.find_text(key) if key in standard.keywords else None
+            table_name = hdu.find_keyword_text(key) if key in standard.keywords else None
             is_missing_reported = not tables and (key == "INSNAME" or (key == "ARRNAME" and self._is_version_2))
             if table_name is not None and table_name not in tables and not is_missing_reported:
                 message = f"{key} = {table_name!r:.80}, but the file has no table of this name"
@@ -359,9 +359,9 @@ class _FileCheck:
 
     def _count_channels(self, hdu: OifitsHdu) -> int | None:
         """Return the number of channels of a table; None: it is unknown."""
-        mode_names = [hdu.find_text("INSNAME") or ""]
-        if hdu.kind == "OI_INSPOL" and hdu.find_values("INSNAME") is not None:
-            mode_names = list(hdu.find_values("INSNAME"))
+        mode_names = [hdu.find_keyword_text("INSNAME") or ""]
+        if hdu.kind == "OI_INSPOL" and hdu.find_column_values("INSNAME") is not None:
+            mode_names = list(hdu.find_column_values("INSNAME"))
         counts = {self.wavelengths[name].row_count for name in mode_names if name in self.wavelengths}
         return counts.pop() if len(counts) == 1 else None
 
@@ -402,7 +402,7 @@ class _FileCheck:
             with np.errstate(invalid="ignore"):
                 mask = ~(np.isnan(values) | (np.isfinite(values) & (values > 0)))
             message = f"values of column {name} are not finite and positive"
-            self._add_rows("GENERIC_COL_VAL_POSITIVE", hdu, name, mask, message)
+            self._add_row_finding("GENERIC_COL_VAL_POSITIVE", hdu, name, mask, message)
 
     def _add_choice_finding(
         self, hdu: OifitsHdu, column: OifitsColumn, standard_column: StandardField, mask: Any
@@ -415,7 +415,7 @@ class _FileCheck:
     def _check_unit(self, hdu: OifitsHdu, column: OifitsColumn, standard_column: StandardField) -> None:
         unit, expected_unit, name = column.unit, standard_column.unit, standard_column.name
         if expected_unit == "any":
-            is_flux = hdu.find_text("CALSTAT") == "C" or hdu.find_text("AMPTYP") == "correlated flux"
+            is_flux = hdu.find_keyword_text("CALSTAT") == "C" or hdu.find_keyword_text("AMPTYP") == "correlated flux"
             if is_flux and not unit:
                 self.add_finding("GENERIC_COL_UNIT_EXIST", hdu, name, message=f"column {name} states no unit")
         elif expected_unit and not unit:
@@ -434,51 +434,51 @@ class _FileCheck:
             self._check_stations(hdu)
             self._check_array_position(hdu)
         elif hdu.kind == "OI_WAVELENGTH":
-            waves = hdu.find_values("EFF_WAVE")
+            waves = hdu.find_column_values("EFF_WAVE")
             if waves is not None:
                 mask = (waves[:, 0] < MIN_WAVELENGTH) | (waves[:, 0] > MAX_WAVELENGTH)
                 message = "wavelengths lie outside 0.1 to 20 micrometres"
-                self._add_rows("OI_WAVELENGTH_EFF_WAVE", hdu, "EFF_WAVE", mask, message)
+                self._add_row_finding("OI_WAVELENGTH_EFF_WAVE", hdu, "EFF_WAVE", mask, message)
         elif hdu.kind == "OI_CORR":
             self._check_correlations(hdu)
         elif hdu.kind == "OI_INSPOL":
             self._check_references(hdu)
             self._check_polarisation(hdu)
         else:
-            self._check_data(hdu)
+            self._check_data_table(hdu)
 
     def _check_targets(self, hdu: OifitsHdu) -> None:
         if not hdu.row_count:
             self.add_finding("OI_TARGET_TARGET_EXIST", hdu, message="the table has no target")
             return
-        ra, dec = hdu.find_values("RAEP0"), hdu.find_values("DECEP0")
+        ra, dec = hdu.find_column_values("RAEP0"), hdu.find_column_values("DECEP0")
         if ra is not None and dec is not None:
             ra, dec = ra[:, 0], dec[:, 0]
             mask = np.isnan(ra) | np.isnan(dec)
-            self._add_rows("OI_TARGET_COORD_EXIST", hdu, "RAEP0", mask, "targets have no coordinates")
+            self._add_row_finding("OI_TARGET_COORD_EXIST", hdu, "RAEP0", mask, "targets have no coordinates")
             mask = (np.abs(ra) < 1e-9) & (np.abs(dec) < 1e-9)
-            self._add_rows("OI_TARGET_COORD", hdu, "RAEP0", mask, "the coordinates of targets are 0, 0")
-        names = hdu.find_values("TARGET")
+            self._add_row_finding("OI_TARGET_COORD", hdu, "RAEP0", mask, "the coordinates of targets are 0, 0")
+        names = hdu.find_column_values("TARGET")
         if names is not None:
-            self._add_rows("OI_TARGET_TARGET", hdu, "TARGET", names == "", "targets have no name")
-            self._add_repeated("OI_TARGET_TARGET_UNIQ", hdu, "TARGET", names)
+            self._add_row_finding("OI_TARGET_TARGET", hdu, "TARGET", names == "", "targets have no name")
+            self._add_repeated_value_finding("OI_TARGET_TARGET_UNIQ", hdu, "TARGET", names)
         ids = _list_integers(hdu, "TARGET_ID")
         if ids is not None:
-            self._add_rows("OI_TARGET_TARGETID_MIN", hdu, "TARGET_ID", ids < 1, "numbers of targets are below 1")
-            self._add_repeated("OI_TARGET_TARGETID_UNIQ", hdu, "TARGET_ID", ids)
+            self._add_row_finding("OI_TARGET_TARGETID_MIN", hdu, "TARGET_ID", ids < 1, "numbers of targets are below 1")
+            self._add_repeated_value_finding("OI_TARGET_TARGETID_UNIQ", hdu, "TARGET_ID", ids)
 
     def _check_stations(self, hdu: OifitsHdu) -> None:
-        names = hdu.find_values("STA_NAME")
+        names = hdu.find_column_values("STA_NAME")
         if names is not None:
-            self._add_rows("OI_ARRAY_STA_NAME", hdu, "STA_NAME", names == "", "stations have no name")
-            self._add_repeated("OI_ARRAY_STA_NAME_UNIQ", hdu, "STA_NAME", names)
+            self._add_row_finding("OI_ARRAY_STA_NAME", hdu, "STA_NAME", names == "", "stations have no name")
+            self._add_repeated_value_finding("OI_ARRAY_STA_NAME_UNIQ", hdu, "STA_NAME", names)
         indices = _list_integers(hdu, "STA_INDEX")
         if indices is not None:
             message = "numbers of stations are below 1"
-            self._add_rows("OI_ARRAY_STA_INDEX_MIN", hdu, "STA_INDEX", indices < 1, message)
-            self._add_repeated("OI_ARRAY_STA_INDEX_UNIQ", hdu, "STA_INDEX", indices)
+            self._add_row_finding("OI_ARRAY_STA_INDEX_MIN", hdu, "STA_INDEX", indices < 1, message)
+            self._add_repeated_value_finding("OI_ARRAY_STA_INDEX_UNIQ", hdu, "STA_INDEX", indices)
 
-    def _add_repeated(self, rule: str, hdu: OifitsHdu, member: str, values: Any) -> None:
+    def _add_repeated_value_finding(self, rule: str, hdu: OifitsHdu, member: str, values: Any) -> None:
         """Report values that other rows have, too; blank texts do not count."""
         unique_values, counts = np.unique(values, return_counts=True)
         repeated = [value for value, count in zip(unique_values, counts, strict=True) if count > 1 and value != ""]
@@ -490,12 +490,12 @@ class _FileCheck:
     def _check_array_position(self, hdu: OifitsHdu) -> None:
         values = [hdu.header.card_values.get(key) for key in ("ARRAYX", "ARRAYY", "ARRAYZ")]
         position = [float(value) for value in values if isinstance(value, int | float)]
-        if (hdu.find_text("FRAME") or "").upper() != "GEOCENTRIC" or len(position) < 3:
+        if (hdu.find_keyword_text("FRAME") or "").upper() != "GEOCENTRIC" or len(position) < 3:
             return
         if np.linalg.norm(position) > EARTH_RADIUS:
             return
         text = ", ".join(f"{value:g}" for value in position)
-        array_name = hdu.find_text("ARRNAME") or ""
+        array_name = hdu.find_keyword_text("ARRNAME") or ""
         known_name = next((name for name in ARRAY_POSITIONS if array_name.startswith(name)), "")
         if known_name:
             message = f"the array lies at {text}; {known_name} stands elsewhere"
@@ -509,21 +509,21 @@ class _FileCheck:
         if first is None or second is None:
             return
         size = hdu.header.read_integer("NDATA")
-        self._add_rows("OI_CORR_IINDEX_MIN", hdu, "IINDX", first < 1, "indices are below 1")
-        self._add_rows("OI_CORR_JINDEX_SUP", hdu, "JINDX", second <= first, "JINDX is not larger than IINDX")
+        self._add_row_finding("OI_CORR_IINDEX_MIN", hdu, "IINDX", first < 1, "indices are below 1")
+        self._add_row_finding("OI_CORR_JINDEX_SUP", hdu, "JINDX", second <= first, "JINDX is not larger than IINDX")
         mask = (first > size) | (second > size)
-        self._add_rows("OI_CORR_IJINDEX_MAX", hdu, "JINDX", mask, f"indices are larger than NDATA = {size}")
+        self._add_row_finding("OI_CORR_IJINDEX_MAX", hdu, "JINDX", mask, f"indices are larger than NDATA = {size}")
 
     def _check_polarisation(self, hdu: OifitsHdu) -> None:
-        mode_names = hdu.find_values("INSNAME")
+        mode_names = hdu.find_column_values("INSNAME")
         if mode_names is not None and self.wavelengths:
             mask = ~np.isin(mode_names, list(self.wavelengths))
             message = "the column names tables OI_WAVELENGTH that the file does not have"
-            self._add_rows("GENERIC_COL_VAL_ACCEPTED_STR", hdu, "INSNAME", mask, message)
-        begin, end = hdu.find_values("MJD_OBS"), hdu.find_values("MJD_END")
+            self._add_row_finding("GENERIC_COL_VAL_ACCEPTED_STR", hdu, "INSNAME", mask, message)
+        begin, end = hdu.find_column_values("MJD_OBS"), hdu.find_column_values("MJD_END")
         if begin is not None and end is not None:
             mask = begin[:, 0] > end[:, 0]
-            self._add_rows("OI_INSPOL_MJD_DIFF", hdu, "MJD_OBS", mask, "MJD_OBS is after MJD_END")
+            self._add_row_finding("OI_INSPOL_MJD_DIFF", hdu, "MJD_OBS", mask, "MJD_OBS is after MJD_END")
 
     def _check_references(self, hdu: OifitsHdu) -> None:
         """Check the numbers of targets and stations in a table."""
@@ -531,36 +531,36 @@ class _FileCheck:
         if ids is not None and self.target_ids is not None:
             mask = ~np.isin(ids, self.target_ids) & (ids != UNDEFINED_INTEGER)
             message = "the column has numbers that OI_TARGET does not have"
-            self._add_rows("GENERIC_COL_VAL_ACCEPTED_INT", hdu, "TARGET_ID", mask, message)
-        array_table = self.arrays.get(hdu.find_text("ARRNAME") or "\0")
-        stations = hdu.find_values("STA_INDEX")
+            self._add_row_finding("GENERIC_COL_VAL_ACCEPTED_INT", hdu, "TARGET_ID", mask, message)
+        array_table = self.arrays.get(hdu.find_keyword_text("ARRNAME") or "\0")
+        stations = hdu.find_column_values("STA_INDEX")
         if stations is not None and array_table is not None:
             known_stations = _list_integers(array_table, "STA_INDEX")
             if known_stations is not None:
                 mask = (~np.isin(stations, known_stations) & (stations != UNDEFINED_INTEGER)).any(axis=1)
                 message = f"the column has numbers that {array_table.label} does not have"
-                self._add_rows("GENERIC_COL_VAL_ACCEPTED_INT", hdu, "STA_INDEX", mask, message)
+                self._add_row_finding("GENERIC_COL_VAL_ACCEPTED_INT", hdu, "STA_INDEX", mask, message)
 
-    def _check_data(self, hdu: OifitsHdu) -> None:
+    def _check_data_table(self, hdu: OifitsHdu) -> None:
         self._check_references(hdu)
         self._check_date(hdu)
-        times = hdu.find_values("MJD")
+        times = hdu.find_column_values("MJD")
         if times is not None:
             mask = (times[:, 0] < MIN_MJD) | (times[:, 0] > MAX_MJD)
             message = f"times lie outside {MIN_MJD} to {MAX_MJD}"
-            self._add_rows("GENERIC_MJD_RANGE", hdu, "MJD", mask, message)
-        stations = hdu.find_values("STA_INDEX")
+            self._add_row_finding("GENERIC_MJD_RANGE", hdu, "MJD", mask, message)
+        stations = hdu.find_column_values("STA_INDEX")
         if stations is not None and stations.shape[1] > 1:
             ordered = np.sort(stations, axis=1)
             mask = (ordered[:, 1:] == ordered[:, :-1]).any(axis=1)
             message = "rows have the same station twice"
-            self._add_rows("GENERIC_STA_INDEX_UNIQ", hdu, "STA_INDEX", mask, message)
+            self._add_row_finding("GENERIC_STA_INDEX_UNIQ", hdu, "STA_INDEX", mask, message)
         for name in hdu.columns:
-            errors = hdu.find_values(name) if name.endswith("ERR") else None
+            errors = hdu.find_column_values(name) if name.endswith("ERR") else None
             if errors is not None and errors.dtype.kind == "f":
-                wrong_cells = find_wrong_errors(hdu, name)
+                wrong_cells = find_invalid_uncertainties(hdu, name)
                 message = f"{int(wrong_cells.sum())} values of column {name} without a flag are not positive"
-                self._add_rows("GENERIC_COL_ERR_FIX", hdu, name, wrong_cells.any(axis=1), message)
+                self._add_row_finding("GENERIC_COL_ERR_FIX", hdu, name, wrong_cells.any(axis=1), message)
 
     def _check_date(self, hdu: OifitsHdu) -> None:
         text = hdu.header.card_values.get("DATE-OBS")
@@ -581,7 +581,7 @@ class _FileCheck:
     def _check_inspol_names(self, inspol_tables: Sequence[OifitsHdu]) -> None:
         first_tables: dict[str, OifitsHdu] = {}
         for hdu in inspol_tables:
-            mode_names = hdu.find_values("INSNAME")
+            mode_names = hdu.find_column_values("INSNAME")
             for name in () if mode_names is None else np.unique(mode_names):
                 first_hdu = first_tables.setdefault(str(name), hdu)
                 if first_hdu is not hdu:
@@ -591,20 +591,20 @@ class _FileCheck:
     def _check_inspol_times(self, tables: Sequence[OifitsHdu]) -> None:
         """Check that the polarisation of a mode is known at the times of its data."""
         for inspol in tables:
-            columns = [inspol.find_values(name) for name in ("INSNAME", "MJD_OBS", "MJD_END")]
+            columns = [inspol.find_column_values(name) for name in ("INSNAME", "MJD_OBS", "MJD_END")]
             if inspol.kind != "OI_INSPOL" or any(column is None for column in columns):
                 continue
             mode_names, begin, end = columns
             for hdu in tables:
-                times = hdu.find_values("MJD")
-                is_same_mode = mode_names == (hdu.find_text("INSNAME") or "\0")
+                times = hdu.find_column_values("MJD")
+                is_same_mode = mode_names == (hdu.find_keyword_text("INSNAME") or "\0")
                 if hdu.kind not in DATA_TABLES or times is None or not is_same_mode.any():
                     continue
                 is_covered = np.zeros(len(times), np.bool_)
                 for first_time, last_time in zip(begin[is_same_mode, 0], end[is_same_mode, 0], strict=True):
                     is_covered |= (times[:, 0] >= first_time) & (times[:, 0] <= last_time)
                 message = f"{inspol.label} says nothing of these times"
-                self._add_rows("OI_INSPOL_MJD_RANGE", hdu, "MJD", ~is_covered, message)
+                self._add_row_finding("OI_INSPOL_MJD_RANGE", hdu, "MJD", ~is_covered, message)
 
     def _check_correlation_indices(self, tables: Sequence[OifitsHdu]) -> None:
         """Check the indices of correlations of all data that share an OI_CORR."""
@@ -613,7 +613,7 @@ class _FileCheck:
             names = [name for name in hdu.columns if name.startswith("CORRINDX_")]
             if hdu.kind not in DATA_TABLES or not names:
                 continue
-            correlation_name = hdu.find_text("CORRNAME")
+            correlation_name = hdu.find_keyword_text("CORRNAME")
             if correlation_name is None:
                 for name in names:
                     message = f"the table has {name}, but names no OI_CORR"
@@ -628,8 +628,10 @@ class _FileCheck:
         indices = _list_integers(hdu, name)
         if indices is None:
             return
-        self._add_rows("GENERIC_CORRINDX_MIN", hdu, name, indices < 1, "indices are below 1")
-        self._add_rows("GENERIC_CORRINDX_MAX", hdu, name, indices > size, f"indices are larger than NDATA = {size}")
+        self._add_row_finding("GENERIC_CORRINDX_MIN", hdu, name, indices < 1, "indices are below 1")
+        self._add_row_finding(
+            "GENERIC_CORRINDX_MAX", hdu, name, indices > size, f"indices are larger than NDATA = {size}"
+        )
         channel_count = self._count_channels(hdu) or 1
         ranges = indices.astype(np.int64)[:, np.newaxis] + np.arange(channel_count)
         values, first_places = np.unique(ranges, return_index=True)
@@ -637,13 +639,13 @@ class _FileCheck:
         is_repeated[first_places] = False
         is_used = np.isin(ranges, list(used_indices)) if used_indices else np.zeros(ranges.shape, np.bool_)
         mask = (is_repeated.reshape(ranges.shape) | is_used).any(axis=1)
-        self._add_rows("GENERIC_CORRINDX_UNIQ", hdu, name, mask, "other values have the same indices")
+        self._add_row_finding("GENERIC_CORRINDX_UNIQ", hdu, name, mask, "other values have the same indices")
         used_indices.update(values.tolist())
 
 
 def _list_integers(hdu: OifitsHdu, name: str) -> Any:
     """Return the first value of each cell of a column of whole numbers; None: there are none."""
-    values = hdu.find_values(name)
+    values = hdu.find_column_values(name)
     if values is None or values.dtype.kind != "i":
         return None
     return values[:, 0]

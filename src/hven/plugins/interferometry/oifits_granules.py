@@ -507,7 +507,7 @@ class _GranuleBuilder:
         if evening is not None:
             night_text = str(np.datetime64("1858-11-17") + evening)
         row: dict[str, Any] = {
-            **_describe_targets(target_ids, targets),
+            **_build_target_values(target_ids, targets),
             "night": night_text,
             "t_min": first,
             "t_max": last,
@@ -661,7 +661,7 @@ def _compute_resolving_power(spectral_columns: Sequence[dict[str, Any]]) -> floa
     return None
 
 
-def _describe_targets(target_ids: Sequence[int], targets: Sequence[_OifitsTarget]) -> dict[str, Any]:
+def _build_target_values(target_ids: Sequence[int], targets: Sequence[_OifitsTarget]) -> dict[str, Any]:
     """Describe the targets of a granule: a single one has a number and a place."""
     names = dict.fromkeys(target.name for target in targets)
     row: dict[str, Any] = {

@@ -15,7 +15,7 @@ from hven.plugins.interferometry.oifits_checker import (
     ARRAY_POSITIONS,
     check_oifits_file,
     find_expected_revision,
-    find_wrong_errors,
+    find_invalid_uncertainties,
 )
 from hven.plugins.interferometry.oifits_rules import OIFITS_RULES
 from hven.plugins.interferometry.oifits_tables import GZIP_MAGIC, read_oifits_tables
@@ -63,12 +63,12 @@ def write_repaired_file(path: Path, target: Path) -> list[str]:
         if finding.rule == "GENERIC_OIREV_FIX":
             _replace_card(content, hdu, "OI_REVN", str(find_expected_revision(hdu, report.version)))
         elif finding.rule == "OI_ARRAY_XYZ_FIX":
-            array_name = hdu.find_text("ARRNAME") or ""
+            array_name = hdu.find_keyword_text("ARRNAME") or ""
             position = next(place for name, place in ARRAY_POSITIONS.items() if array_name.startswith(name))
             for key, value in zip(_POSITION_KEYS, position, strict=True):
                 _replace_card(content, hdu, key, repr(value))
         else:
-            _remove_wrong_errors(content, hdu, finding.member)
+            _replace_invalid_uncertainties(content, hdu, finding.member)
         for key in _CHECKSUM_KEYS:
             _replace_card(content, hdu, key, "")
     target.write_bytes(content)
@@ -83,7 +83,7 @@ def _replace_card(content: bytearray, hdu: OifitsHdu, key: str, value: str) -> N
             content[start : start + CARD_BYTES] = text.ljust(CARD_BYTES).encode()
 
 
-def _remove_wrong_errors(content: bytearray, hdu: OifitsHdu, name: str) -> None:
+def _replace_invalid_uncertainties(content: bytearray, hdu: OifitsHdu, name: str) -> None:
     """Write NaN in place of errors that are not positive."""
     column = hdu.columns[name]
     row_bytes = hdu.header.read_integer("NAXIS1")
@@ -95,4 +95,4 @@ def _remove_wrong_errors(content: bytearray, hdu: OifitsHdu, name: str) -> None:
         hdu.data_offset + column.offset,
         (row_bytes, value_type.itemsize),
     )
-    cells[find_wrong_errors(hdu, name)] = np.nan
+    cells[find_invalid_uncertainties(hdu, name)] = np.nan

@@ -101,12 +101,12 @@ class OifitsHdu:
         """Its name and number, for reports."""
         return f"{self.header.name or 'HDU'}#{self.header.index}"
 
-    def find_text(self, key: str) -> str | None:
+    def find_keyword_text(self, key: str) -> str | None:
         """Return a keyword as text, which may be blank; None: it is missing."""
         value = self.header.card_values.get(key)
         return None if value is None else str(value).strip()
 
-    def find_values(self, name: str) -> Any:
+    def find_column_values(self, name: str) -> Any:
         """Return the values of a column; None: it is missing, or cannot be read."""
         column = self.columns.get(name)
         return None if column is None else column.values

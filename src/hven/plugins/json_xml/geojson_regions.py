@@ -144,7 +144,7 @@ def geometries_to_regions(
         `bad` marks the texts that are no geometry; None: there are none. Lines and collections are null without being
         bad. `holes` is the number of rings that are left out, since a region has no holes.
     """
-    parts = _extract_parts(texts, connection)
+    parts = _extract_geometry_parts(texts, connection)
     rows = len(texts)
     kinds = parts.column("kind").combine_chunks()
     bad = np.zeros(rows, bool)
@@ -181,7 +181,7 @@ def boxes_to_regions(boxes: pa.Array, frames: GeometryFrames | None = None) -> p
     return pa.array(texts, pa.string())
 
 
-def _extract_parts(texts: pa.Array, connection: duckdb.DuckDBPyConnection) -> pa.Table:
+def _extract_geometry_parts(texts: pa.Array, connection: duckdb.DuckDBPyConnection) -> pa.Table:
     connection.register("geometries", pa.table({"g": texts}))
     try:
         return connection.execute(_GEOMETRY_PARTS_SQL).to_arrow_table()
@@ -225,7 +225,7 @@ def _write_points(array: Any, row_count: int, frames: GeometryFrames | None) -> 
     bad[owner[wrong]] = True
     pairs = np.stack([lon % 360.0, lat], axis=1).ravel()
     texts = _write_shape_texts("point", np.nan_to_num(pairs), np.arange(len(lon) + 1) * 2)
-    return _join_by_row(texts, owner, ~bad, row_count), bad
+    return _join_texts_by_row(texts, owner, ~bad, row_count), bad
 
 
 def _write_polygons(
@@ -254,7 +254,7 @@ def _write_polygons(
     vertices = _RingVertices(lon[at], lat[at], ring, len(outer))
     np.logical_or.at(bad, row[ring[wrong[at]]], True)
     boxes, is_wide_box = _find_wide_boxes(vertices)
-    vertices = vertices.drop_repeated()
+    vertices = vertices.drop_repeated_vertices()
     thin = (vertices.count_distinct_places() < 3) & ~is_wide_box
     bad[row[thin]] = True
     order = _order_vertices(vertices)
@@ -263,7 +263,7 @@ def _write_polygons(
     polygon_texts = _write_shape_texts("polygon", np.nan_to_num(pairs), bounds * 2)
     texts = np.asarray(polygon_texts, object)
     texts[is_wide_box] = _write_ranges(boxes[is_wide_box])
-    return _join_by_row(pa.array(texts, pa.string()), row, ~bad, row_count), bad, holes
+    return _join_texts_by_row(pa.array(texts, pa.string()), row, ~bad, row_count), bad, holes
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -297,7 +297,7 @@ class _RingVertices:
         successors[ends] = starts
         return successors
 
-    def drop_repeated(self) -> _RingVertices:
+    def drop_repeated_vertices(self) -> _RingVertices:
         """Drop each vertex that repeats the one before it, as the one that closes a ring does."""
         successors = self.find_successors()
         next_x = self.x[successors]
@@ -398,7 +398,7 @@ def _join_texts(texts: pa.Array, bounds: Any) -> pa.Array:
     return pc.binary_join(lists, " ")
 
 
-def _join_by_row(texts: pa.Array, owner: Any, is_good: Any, row_count: int) -> pa.Array:
+def _join_texts_by_row(texts: pa.Array, owner: Any, is_good: Any, row_count: int) -> pa.Array:
     """Join the parts of each row's region; null without any."""
     bounds = _compute_part_offsets(np.bincount(owner, minlength=row_count))
     has_region = pa.array((np.diff(bounds) > 0) & is_good)

@@ -79,7 +79,7 @@ class ParsedRecords:
         kind = DeviationKind.GEOMETRY
         self.deviations.append(ReadDeviation(kind=kind, column=column_name, message=message, count=count))
 
-    def find_parts(self) -> npt.NDArray[np.int64]:
+    def find_chunk_indexes(self) -> npt.NDArray[np.int64]:
         """Find the index of the part from which each row is."""
         sizes = [len(part.texts) for _, part in self.record_group]
         part_indexes: npt.NDArray[np.int64] = np.repeat(np.arange(len(sizes)), sizes)[self.good_indexes]
@@ -129,7 +129,7 @@ class JsonRecordReader:
     ) -> None:
         self._connection.close()
 
-    def _find_cursor(self) -> duckdb.DuckDBPyConnection:
+    def _get_thread_cursor(self) -> duckdb.DuckDBPyConnection:
         cursor = self._local.cursor
         if cursor is None:
             cursor = self._local.cursor = self._connection.cursor()
@@ -189,7 +189,7 @@ class JsonRecordReader:
         return _drop_records(texts, good_indexes, is_bad, rejects, DUPLICATE_KEY_REASON, _list_duplicate_keys)
 
     def _query_records(self, sql: str, texts: pa.Array) -> pa.Table:
-        cursor = self._find_cursor()
+        cursor = self._get_thread_cursor()
         cursor.register("records", pa.table({"j": texts}))
         try:
             return cursor.execute(sql).to_arrow_table()
@@ -261,19 +261,19 @@ class JsonRecordReader:
         if leaf.leaf_kind == LEAF_TEXT:
             return replace_null_words(cells, words), None
         if leaf.leaf_kind == LEAF_CELL:
-            return _convert_texts(cells, kind, words)
+            return _parse_text_values(cells, kind, words)
         if leaf.leaf_kind == LEAF_LIST:
-            lists = self._transform_arrays(cells, '["VARCHAR"]')
-            built_lists, bad = self._convert_elements(lists, lists.values, kind, words)
+            lists = self._parse_json_arrays(cells, '["VARCHAR"]')
+            built_lists, bad = self._parse_list_elements(lists, lists.values, kind, words)
             if frames is not None and pa.types.is_floating(kind):
                 built_lists = frames.convert_bounding_boxes(built_lists)
             return built_lists, bad
-        objects = self._transform_arrays(cells, '["JSON"]')
+        objects = self._parse_json_arrays(cells, '["JSON"]')
         pointer = _quote_sql_text(leaf.inner_pointer)
         inner_values = self._query_values(f"SELECT json_extract_string(j, {pointer}) AS v FROM records", objects.values)
-        return self._convert_elements(objects, inner_values, kind, words)
+        return self._parse_list_elements(objects, inner_values, kind, words)
 
-    def _transform_arrays(self, cells: pa.Array, json_structure: str) -> Any:
+    def _parse_json_arrays(self, cells: pa.Array, json_structure: str) -> Any:
         """Convert JSON arrays to lists; a single value becomes a list of one, as Elasticsearch means it."""
         if pc.all(pc.starts_with(cells, "["), min_count=0).as_py():
             sql = f"SELECT json_transform(j, '{json_structure}') AS v FROM records"
@@ -285,12 +285,12 @@ class JsonRecordReader:
             )
         return _drop_unused_values(self._query_values(sql, cells))
 
-    def _convert_elements(
+    def _parse_list_elements(
         self, json_lists: Any, values: Any, arrow_type: pa.DataType, null_words: Sequence[str]
     ) -> tuple[pa.Array, pa.Array | None]:
         """Convert the elements of lists, which `values` holds as texts; mark the lists with a bad element."""
         offsets = json_lists.offsets
-        array, bad = _convert_texts(values, arrow_type, null_words)
+        array, bad = _parse_text_values(values, arrow_type, null_words)
         lists = pa.ListArray.from_arrays(offsets, array, mask=pc.is_null(json_lists))
         if bad is None:
             return lists, None
@@ -308,7 +308,7 @@ class JsonRecordReader:
         has_own_crs = any(b'"crs"' in part.data for _, part in parsed_records.record_group)
         if not has_own_crs and not any(document_crs):
             return None
-        names = pa.array(document_crs, pa.string()).take(pa.array(parsed_records.find_parts()))
+        names = pa.array(document_crs, pa.string()).take(pa.array(parsed_records.find_chunk_indexes()))
         if has_own_crs:
             record_pointer = leaf.pointer.rpartition("/")[0]
             pointers = [
@@ -333,12 +333,12 @@ class JsonRecordReader:
         frames: GeometryFrames | None,
     ) -> tuple[pa.Array, pa.Array | None]:
         cells = cells_by_pointer[leaf.pointer]
-        shapes, bad, holes = geometries_to_regions(cells, self._find_cursor(), frames)
+        shapes, bad, holes = geometries_to_regions(cells, self._get_thread_cursor(), frames)
         if holes:
             message = "polygons have holes, which a region cannot have; the holes are filled"
             parsed_records.add_geometry_deviation(leaf.name, message)
         if leaf.bbox_pointer is not None and shapes.null_count:
-            box_lists = self._transform_arrays(cells_by_pointer[leaf.bbox_pointer], '["DOUBLE"]')
+            box_lists = self._parse_json_arrays(cells_by_pointer[leaf.bbox_pointer], '["DOUBLE"]')
             boxes = boxes_to_regions(box_lists, frames)
             missing = pc.is_null(cells)
             if bad is not None:
@@ -371,7 +371,7 @@ def _drop_records(  # noqa: PLR0917  (two calls)
     return texts.filter(pa.array(~is_bad)), good_indexes[~is_bad]
 
 
-def _convert_texts(
+def _parse_text_values(
     texts: pa.Array, arrow_type: pa.DataType, null_words: Sequence[str]
 ) -> tuple[pa.Array, pa.Array | None]:
     if pa.types.is_string(arrow_type):

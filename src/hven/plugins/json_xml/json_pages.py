@@ -175,7 +175,7 @@ class PagedJsonSource(JsonSource):
         detail = f"{self._describe_request()}: {self._record_count:,} records"
         return [InputVersion(name=self.options.url, bytes=self._budget.byte_count, detail=detail)]
 
-    def _start_run(self) -> None:
+    def _reset_run_counters(self) -> None:
         self._budget.reset()
         self._record_count = 0
         self._stated_count = None
@@ -200,13 +200,13 @@ class PagedJsonSource(JsonSource):
         resume_token
             The token of the last page that was read; None: begin with the first page.
         """
-        self._start_run()
+        self._reset_run_counters()
         names = resolve_column_names(column_names, self._list_column_names(), self._title)
         place = None
         if resume_token:
             self._record_count, place = json.loads(resume_token)
         with (
-            self.service.keep_connections(),
+            self.service.keep_connections_open(),
             closing(self._read_pages_ahead(None, place)) as pages,
             self._build_reader(names) as reader,
         ):
@@ -222,8 +222,8 @@ class PagedJsonSource(JsonSource):
         self._require_stated_record_count()
 
     def _read_records(self, row_limit: int | None) -> Iterator[tuple[JsonPage, JsonRecordChunk]]:
-        self._start_run()
-        with self.service.keep_connections(), closing(self._read_pages_ahead(row_limit, None)) as pages:
+        self._reset_run_counters()
+        with self.service.keep_connections_open(), closing(self._read_pages_ahead(row_limit, None)) as pages:
             for page in pages:
                 for part in self._assign_record_numbers(page):
                     yield page, part
@@ -240,7 +240,7 @@ class PagedJsonSource(JsonSource):
             return page.records
         return read_records(page, JsonRecordLayout(FORM_LIST, self._records_path))
 
-    def _cut_records_out_of_page(self, page: JsonPage, complaint: str, remedy: str) -> Any:
+    def _split_page_at_records(self, page: JsonPage, complaint: str, remedy: str) -> Any:
         """Find the records of a page, and return the document around them.
 
         Pages with many records are scanned only once.
@@ -292,7 +292,7 @@ class PagedJsonSource(JsonSource):
     def _sampled_structure(self) -> tuple[JsonNodeSummary, bool]:
         node = JsonNodeSummary()
         remaining_bytes = SAMPLE_BYTES
-        with self.service.keep_connections(), closing(self._request_pages()) as pages:
+        with self.service.keep_connections_open(), closing(self._request_pages()) as pages:
             for page in pages:
                 for part in self._list_page_records(page):
                     for text in part.texts:

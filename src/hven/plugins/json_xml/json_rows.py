@@ -122,7 +122,10 @@ class JsonSource(ABC):
         """Yield rows; small files share a batch."""
         names = resolve_column_names(column_names, self._list_column_names(), self._title)
         # groups must end before their reader: DuckDB waits for ever if a connection is closed while a query runs
-        with self._build_reader(names) as reader, contextlib.closing(self._parse_groups(reader, row_limit)) as groups:
+        with (
+            self._build_reader(names) as reader,
+            contextlib.closing(self._parse_record_groups(reader, row_limit)) as groups,
+        ):
             batches = (self._report_and_build_batch(parsed, names) for parsed in groups)
             yield from split_batches(batches, self.context.batch_row_limit, row_limit)
 
@@ -142,7 +145,9 @@ class JsonSource(ABC):
         """Return the frame that a document states for all its geometries."""
         return None
 
-    def _parse_groups(self, reader: JsonRecordReader, row_limit: int | None) -> Generator[ParsedRecords, None, None]:
+    def _parse_record_groups(
+        self, reader: JsonRecordReader, row_limit: int | None
+    ) -> Generator[ParsedRecords, None, None]:
         """Parse groups of records on all cores, in order, with few of them in memory."""
         workers = min(os.cpu_count() or 1, 4) if row_limit is None else 1
         queue: deque[Future[ParsedRecords]] = deque()
@@ -188,7 +193,7 @@ class JsonSource(ABC):
         batch = build_source_batch(data_names, dict(parsed_records.arrays), len(numbers), row_numbers, None)
         if len(data_names) == len(column_names):
             return batch
-        part_of_row = pa.array(parsed_records.find_parts())
+        part_of_row = pa.array(parsed_records.find_chunk_indexes())
         arrays = dict(zip(batch.schema.names, batch.columns, strict=True))
         for name in column_names:
             if name in FILE_FACT_COLUMNS:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from hven.model.plugins import PluginPackage, Verb
+from hven.model.plugins import CommandLineVerb, PluginPackage
 
 PLUGIN = PluginPackage(
     name="lint",
     title="Validate TAP, EPN-TAP, ObsCore and HAPI services as their clients see them",
     verbs={
-        "lint": Verb(
+        "lint": CommandLineVerb(
             function="hven.plugins.lint.verb:lint",
             after="verify",
             examples=(

@@ -32,7 +32,7 @@ def compare_answers(old: HttpAnswer, new: HttpAnswer) -> str:
         return f"status {new.status} instead of {old.status}"
     if old.status >= 400 or old.body == new.body:
         return ""
-    old_table, new_table = _read_table(old.body), _read_table(new.body)
+    old_table, new_table = _parse_votable_table(old.body), _parse_votable_table(new.body)
     if old_table is not None and new_table is not None:
         return compare_tables(old_table, new_table)
     if (old_table is None) != (new_table is None):
@@ -50,7 +50,7 @@ def _compare_documents(old: HttpAnswer, new: HttpAnswer) -> str:
     return f"other content: {len(new.body):,} bytes instead of {len(old.body):,}"
 
 
-def _read_table(body: bytes) -> pa.Table | None:
+def _parse_votable_table(body: bytes) -> pa.Table | None:
     """Read a VOTable; return None for other documents."""
     if b"VOTABLE" not in body[:2000]:
         return None
@@ -76,22 +76,22 @@ def compare_tables(old: pa.Table, new: pa.Table) -> str:
     old_names, new_names = ({name.lower(): name for name in table.column_names} for table in (old, new))
     missing, added = old_names.keys() - new_names.keys(), new_names.keys() - old_names.keys()
     if missing:
-        return f"without the columns {_list_names(missing)}"
+        return f"without the columns {_join_names(missing)}"
     if old.num_rows != new.num_rows:
         return f"{new.num_rows:,} rows instead of {old.num_rows:,}"
     common = sorted(old_names)
     pairs = [(old.column(old_names[name]), new.column(new_names[name])) for name in common]
     differing = [name for name, (first, second) in zip(common, pairs, strict=True) if _count_differences(first, second)]
     if differing:
-        return f"other values in the columns {_list_names(differing)}"
-    if common and not added and Counter(_list_rows(pairs, 0)) != Counter(_list_rows(pairs, 1)):
+        return f"other values in the columns {_join_names(differing)}"
+    if common and not added and Counter(_list_comparable_rows(pairs, 0)) != Counter(_list_comparable_rows(pairs, 1)):
         return "the same values in other rows"
     if added:
-        return f"additional columns {_list_names(added)}"
+        return f"additional columns {_join_names(added)}"
     return ""
 
 
-def _list_names(names: object) -> str:
+def _join_names(names: object) -> str:
     ordered = sorted(names)  # type: ignore[call-overload]
     suffix = f" and {len(ordered) - SHOWN_NAMES} more" if len(ordered) > SHOWN_NAMES else ""
     return ", ".join(ordered[:SHOWN_NAMES]) + suffix
@@ -99,32 +99,32 @@ def _list_names(names: object) -> str:
 
 def _count_differences(first: pa.ChunkedArray, second: pa.ChunkedArray) -> int:
     """Count the values of two columns that differ, in any order of the rows."""
-    texts = _write_values(first, second)
+    texts = _format_comparable_values(first, second)
     return (Counter(texts[0]) - Counter(texts[1])).total()
 
 
-def _list_rows(pairs: list[tuple[pa.ChunkedArray, pa.ChunkedArray]], side: int) -> list[tuple[str, ...]]:
-    columns = [_write_values(*pair)[side] for pair in pairs]
+def _list_comparable_rows(pairs: list[tuple[pa.ChunkedArray, pa.ChunkedArray]], side: int) -> list[tuple[str, ...]]:
+    columns = [_format_comparable_values(*pair)[side] for pair in pairs]
     return list(zip(*columns, strict=True))
 
 
-def _write_values(first: pa.ChunkedArray, second: pa.ChunkedArray) -> tuple[list[str], list[str]]:
+def _format_comparable_values(first: pa.ChunkedArray, second: pa.ChunkedArray) -> tuple[list[str], list[str]]:
     """Write the values of two columns as texts that are equal if the values agree."""
     has_numbers = all(
         pa.types.is_floating(column.type) or pa.types.is_integer(column.type) for column in (first, second)
     )
     if not has_numbers:
-        return _write_texts(first), _write_texts(second)
+        return _format_text_values(first), _format_text_values(second)
     has_float32 = any(pa.types.is_float32(column.type) for column in (first, second))
     digits = FLOAT32_DIGITS if has_float32 else FLOAT64_DIGITS
-    return _write_numbers(first, digits), _write_numbers(second, digits)
+    return _format_number_values(first, digits), _format_number_values(second, digits)
 
 
-def _write_texts(column: pa.ChunkedArray) -> list[str]:
+def _format_text_values(column: pa.ChunkedArray) -> list[str]:
     return ["" if value is None else str(value).strip() for value in column.to_pylist()]
 
 
-def _write_numbers(column: pa.ChunkedArray, digits: int) -> list[str]:
+def _format_number_values(column: pa.ChunkedArray, digits: int) -> list[str]:
     values = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
     return [f"{value:.{digits}g}" for value in np.asarray(values, dtype=np.float64) + 0.0]
 

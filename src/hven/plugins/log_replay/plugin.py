@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from hven.model.plugins import PluginPackage, Verb
+from hven.model.plugins import CommandLineVerb, PluginPackage
 
 PLUGIN = PluginPackage(
     name="log_replay",
     title="Compare a service with the one that it replaces, by the requests in a log",
     verbs={
-        "replay": Verb(
+        "replay": CommandLineVerb(
             function="hven.plugins.log_replay.replay_verb:repeat_logged_requests",
             after="check",
             examples=(

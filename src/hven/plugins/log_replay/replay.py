@@ -89,7 +89,7 @@ class ReplayReport:
         }
 
 
-def collect_requests(
+def collect_distinct_requests(
     path: Path, *, prefix: str, request_limit: int
 ) -> tuple[list[tuple[LoggedRequest, int]], Counter[str]]:
     """Collect the different requests of a log.
@@ -173,10 +173,10 @@ class LogReplay:
         now = time.monotonic()
         time.sleep(max(self._next_time - now, 0.0))
         self._next_time = max(self._next_time, now) + self._interval_seconds
-        new_answer, new_seconds = self._send(self._new_url, target)
+        new_answer, new_seconds = self._send_request(self._new_url, target)
         old_seconds: float | None = None
         if self._old_url:
-            old_answer, old_seconds = self._send(self._old_url, target)
+            old_answer, old_seconds = self._send_request(self._old_url, target)
             difference = _compare_or_explain(old_answer, new_answer)
         elif isinstance(new_answer, str):
             difference = f"no answer: {new_answer}"
@@ -190,7 +190,7 @@ class LogReplay:
             old_seconds=None if old_seconds is None else round(old_seconds, 3),
         )
 
-    def _send(self, base_url: str, target: str) -> tuple[HttpAnswer | str, float]:
+    def _send_request(self, base_url: str, target: str) -> tuple[HttpAnswer | str, float]:
         """Send a request; return the answer, or why there is none, and the seconds that it took."""
         start = time.monotonic()
         url = base_url + target
@@ -242,9 +242,9 @@ def repeat_log(
     log_replay
         Sends the requests.
     prefix, request_limit
-        As for `collect_requests`.
+        As for `collect_distinct_requests`.
     report_progress
         As for `LogReplay.repeat_requests`.
     """
-    requests, unrepeatable = collect_requests(path, prefix=prefix, request_limit=request_limit)
+    requests, unrepeatable = collect_distinct_requests(path, prefix=prefix, request_limit=request_limit)
     return ReplayReport(requests=log_replay.repeat_requests(requests, report_progress), unrepeatable=unrepeatable)

@@ -48,16 +48,16 @@ def write_report_page(report: ReplayReport, *, log_name: str, new_url: str, old_
     parts = [
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Replay of requests</title>',
         f"<style>{STYLE}</style></head><body><h1>Replay of requests</h1>",
-        _write_table((), facts),
+        _write_html_table((), facts),
     ]
     if report.unrepeatable:
         rows = [(reason, f"{count:,}") for reason, count in report.unrepeatable.most_common()]
-        parts.append("<h2>Not repeated</h2>" + _write_table(("Reason", "Requests"), rows))
+        parts.append("<h2>Not repeated</h2>" + _write_html_table(("Reason", "Requests"), rows))
     parts.append("<h2>Differences</h2>")
     if differences:
         shown = differences[:MAX_SHOWN_DIFFERENCES]
         cells = [(request.target, f"{request.count:,}", request.difference) for request in shown]
-        parts.append(_write_table(("Request", "Times", "New answer"), cells))
+        parts.append(_write_html_table(("Request", "Times", "New answer"), cells))
         if len(differences) > len(shown):
             parts.append(f"<p>{len(differences) - len(shown):,} more differences are not shown.</p>")
     else:
@@ -66,7 +66,7 @@ def write_report_page(report: ReplayReport, *, log_name: str, new_url: str, old_
     return "".join(parts)
 
 
-def _write_table(headings: Sequence[str], rows: Sequence[tuple[str, ...]]) -> str:
+def _write_html_table(headings: Sequence[str], rows: Sequence[tuple[str, ...]]) -> str:
     head = ""
     if headings:
         head = "<tr>" + "".join(f"<th>{escape(heading)}</th>" for heading in headings) + "</tr>"

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from hven.model.resource import CollectionSpec
-    from hven.plugins.maps.frames import Body
+    from hven.plugins.maps.frames import CelestialBody
     from hven.plugins.maps.map_drawing import LayerRaster
     from hven.plugins.maps.map_rasters import RasterInfo
 
@@ -110,25 +110,27 @@ def _describe_matrix_set(matrix_set: TileMatrixSet) -> dict[str, Any]:
     }
 
 
-def list_reached_sets(info: RasterInfo) -> list[TileMatrixSet]:
+def list_reached_matrix_sets(info: RasterInfo) -> list[TileMatrixSet]:
     """List the tile matrix sets that show something of a raster."""
     _, south, _, north = info.lon_lat_bounds
     is_reached = {"north_polar": north > POLAR_CAP_LATITUDE_DEG, "south_polar": south < -POLAR_CAP_LATITUDE_DEG}
     return [item for item in list_tile_matrix_sets(info.frame.body) if is_reached.get(item.frame.kind, True)]
 
 
-def _describe_layer(item: tuple[CollectionSpec, LayerRaster, RasterInfo], body: Body, base_url: str) -> dict[str, Any]:
+def _describe_layer(
+    item: tuple[CollectionSpec, LayerRaster, RasterInfo], body: CelestialBody, base_url: str
+) -> dict[str, Any]:
     resource, raster, info = item
     layer = raster.layer
     name, collection = quote(layer.name), quote(resource.name)
     tiles_url = f"{base_url}/wmts/{collection}/1.0.0/{name}/default"
-    reached_sets = list_reached_sets(info)
+    reached_sets = list_reached_matrix_sets(info)
     value_url = f"{base_url}/maps/{quote(body.name)}/value?layer={collection}/{name}&lon={{lon}}&lat={{lat}}"
     licence_name = layer.licence or resource.licence
     licence = None
     if licence_name:
         licence = {"name": licence_name, "url": layer.licence_url or resource.licence_url or ""}
-    colours = None if info.shows_colours else raster.read_colours()
+    colours = None if info.shows_colours else raster.build_colour_scale()
     has_legend = bool(layer.legend) or colours is not None
     return {
         "id": f"{resource.name}/{layer.name}",
@@ -150,7 +152,7 @@ def _describe_layer(item: tuple[CollectionSpec, LayerRaster, RasterInfo], body: 
         "unit": layer.unit,
         "quantity": str(layer.quantity),
         "range": None if colours is None else [colours.values[0], colours.values[-1]],
-        "colours": None if colours is None else colours.list_stops(),
+        "colours": None if colours is None else colours.list_colour_stops(),
         "legend_url": build_legend_url(f"{base_url}/wms/{collection}", layer.name) if has_legend else None,
         "has_own_legend": bool(layer.legend),
         "attribution": str(layer.attribution or resource.publisher or ""),
@@ -180,7 +182,7 @@ def build_legend_url(wms_url: str, layer_name: str) -> str:
     return f"{wms_url}?{parameters}"
 
 
-def find_raster(
+def find_raster_and_details(
     rasters: Sequence[tuple[CollectionSpec, LayerRaster]], body_name: str, layer_id: str
 ) -> tuple[LayerRaster, Mapping[str, Any]]:
     """Find a layer of a body by its id, with what a value at a place tells besides the value.

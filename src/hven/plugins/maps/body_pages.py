@@ -86,18 +86,18 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     """Route the pages of bodies."""
 
     async def show_bodies(page_context: PageContext) -> PageContent:
-        document = await anyio.to_thread.run_sync(_build_document, page_context, "build_body_list")
-        bodies = await anyio.to_thread.run_sync(_add_pictures, document["bodies"], page_context)
+        document = await anyio.to_thread.run_sync(_build_map_document, page_context, "build_body_list")
+        bodies = await anyio.to_thread.run_sync(_add_picture_urls, document["bodies"], page_context)
         return PageContent(page=BodyListPage(bodies=bodies), json_content=document)
 
     async def show_body(page_context: PageContext) -> PageContent:
         body_name = page_context.request.path_params["body"]
-        document = await anyio.to_thread.run_sync(_build_document, page_context, "build_body_document", body_name)
+        document = await anyio.to_thread.run_sync(_build_map_document, page_context, "build_body_document", body_name)
         return PageContent(page=_build_body_page(document, page_context), json_content=document)
 
     async def answer_places(page_context: PageContext) -> PageContent:
         body_name = page_context.request.path_params["body"]
-        return PageContent(json_content=await anyio.to_thread.run_sync(_find_places, page_context, body_name))
+        return PageContent(json_content=await anyio.to_thread.run_sync(_find_names_and_tables, page_context, body_name))
 
     return [
         Route("/maps", build_page_endpoint(show_bodies, context)),
@@ -106,7 +106,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     ]
 
 
-def _build_document(page_context: PageContext, function_name: str, *arguments: str) -> dict[str, Any]:
+def _build_map_document(page_context: PageContext, function_name: str, *arguments: str) -> dict[str, Any]:
     """Build a document of the layers that the reader may see, in the language and with the addresses of the page."""
     purpose = "the pages of maps"
     access = plugins.import_hven_module("hven.plugins.maps.layer_access", purpose)
@@ -121,11 +121,11 @@ def _build_document(page_context: PageContext, function_name: str, *arguments: s
     return document
 
 
-def _add_pictures(bodies: Sequence[Mapping[str, Any]], page_context: PageContext) -> list[dict[str, Any]]:
+def _add_picture_urls(bodies: Sequence[Mapping[str, Any]], page_context: PageContext) -> list[dict[str, Any]]:
     """Add the address of a picture to each body: its first layer from far away."""
     pictured_bodies = []
     for body in bodies:
-        document = _build_document(page_context, "build_body_document", body["body"])
+        document = _build_map_document(page_context, "build_body_document", body["body"])
         layer, radius = document["layers"][0], document["radii_m"]["sphere"]
         frame = document["frame"].removesuffix("00") + "65"  # orthographic, above longitude 0
         parameters = _build_wms_parameters(frame, (-radius, -radius, radius, radius), (GLOBE_PIXELS, GLOBE_PIXELS))
@@ -166,15 +166,15 @@ def _build_body_page(document: Mapping[str, Any], page_context: PageContext) -> 
     )
 
 
-def _find_places(page_context: PageContext, body_name: str) -> dict[str, object]:
+def _find_names_and_tables(page_context: PageContext, body_name: str) -> dict[str, object]:
     runner = build_query_runner(page_context)
     return {
-        "names": _list_names(page_context, body_name, runner),
-        "tables": _list_tables(page_context, body_name, runner),
+        "names": _list_gazetteer_names(page_context, body_name, runner),
+        "tables": _list_body_tables(page_context, body_name, runner),
     }
 
 
-def _list_names(page_context: PageContext, body_name: str, runner: QueryRunner) -> list[list[object]]:
+def _list_gazetteer_names(page_context: PageContext, body_name: str, runner: QueryRunner) -> list[list[object]]:
     """List the names of a body with longitude, latitude and size in km, the largest first."""
     names: list[list[object]] = []
     for gazetteer in list_gazetteers(page_context.catalogue.iterate_tables(), runner):
@@ -201,7 +201,7 @@ def _list_names(page_context: PageContext, body_name: str, runner: QueryRunner) 
     return sorted(names, key=lambda item: -float(str(item[3])))
 
 
-def _list_tables(page_context: PageContext, body_name: str, runner: QueryRunner) -> list[dict[str, object]]:
+def _list_body_tables(page_context: PageContext, body_name: str, runner: QueryRunner) -> list[dict[str, object]]:
     """List the tables that have rows on a body."""
     tables: list[dict[str, object]] = []
     for table in page_context.catalogue.iterate_tables():

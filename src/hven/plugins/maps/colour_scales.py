@@ -60,18 +60,18 @@ class ColourScale:
         np.clip(positions, 0, TABLE_COLOURS - 1, out=positions)
         positions += 0.5
         # a colour is looked up as one number
-        colours = _build_table(self).view(np.uint32)[:, 0].take(positions.astype(np.intp))
+        colours = _build_colour_table(self).view(np.uint32)[:, 0].take(positions.astype(np.intp))
         colours[~is_valid] = 0
         return colours.view(np.uint8).reshape(*values.shape, 4)
 
-    def list_stops(self) -> list[tuple[str, float]]:
+    def list_colour_stops(self) -> list[tuple[str, float]]:
         """List the stops with their values, as colours of CSS: ``#rrggbb``, or ``#rrggbbaa`` if translucent."""
         names = ["#" + bytes(colour[: 3 if colour[3] == 255 else 4]).hex() for colour in self.colours]
         return list(zip(names, self.values, strict=True))
 
 
 @lru_cache(maxsize=100)
-def _build_table(scale: ColourScale) -> NDArray[np.uint8]:
+def _build_colour_table(scale: ColourScale) -> NDArray[np.uint8]:
     """Build the table of colours between the first and the last stop."""
     positions = np.linspace(scale.values[0], scale.values[-1], TABLE_COLOURS)
     channels = [np.interp(positions, scale.values, channel) for channel in zip(*scale.colours, strict=True)]
@@ -115,10 +115,10 @@ def read_colour_scale(
             )
         with path.open(encoding="utf-8", errors="replace") as file:
             lines = file.read(MAX_FILE_BYTES).splitlines()
-    return _parse_stops(lines, raster_range, value_range)
+    return _parse_colour_stops(lines, raster_range, value_range)
 
 
-def _parse_stops(
+def _parse_colour_stops(
     lines: Sequence[str], raster_range: tuple[float, float], value_range: tuple[float, float] | None
 ) -> ColourScale:
     """Parse lines ``value red green blue [opacity]`` or ``value name``; 50% is the middle of the raster's range."""

@@ -48,7 +48,7 @@ _FITS_PROJECTIONS = {
 MISSING_VALUE = -3.0e38  # of pixels without data, where the raster has none
 
 
-def list_formats() -> tuple[str, ...]:
+def list_coverage_media_types() -> tuple[str, ...]:
     """List the media types in which values are available."""
     return TIFF_TYPE, GRID_TYPE, FITS_TYPE
 
@@ -63,7 +63,7 @@ def find_media_type(format_name: str) -> str:
     """
     media_type = _MEDIA_TYPES.get(format_name.lower())
     if media_type is None:
-        remedy = suggest_spelling(format_name, _MEDIA_TYPES) or f"use GeoTIFF, {', '.join(list_formats())}"
+        remedy = suggest_spelling(format_name, _MEDIA_TYPES) or f"use GeoTIFF, {', '.join(list_coverage_media_types())}"
         message = f"coverages are not available in the format {format_name[:60]!r}"
         raise ParamError(message, name="FORMAT", remedy=remedy)
     return media_type

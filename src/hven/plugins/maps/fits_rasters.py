@@ -17,7 +17,7 @@ from rasterio.enums import ColorInterp, MaskFlags
 
 from hven.formats.media.api import find_body_ctype_code
 from hven.model.errors import ParamError, SourceError
-from hven.plugins.maps.frames import AUTHORITY, Body, Frame, find_body
+from hven.plugins.maps.frames import AUTHORITY, CelestialBody, Frame, find_body
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,17 +50,17 @@ class FitsImage:
         self._path = path
         try:
             with fits.open(path, memmap=True) as files:
-                image = self._find_image(files, variable)
+                image = self._find_image_hdu(files, variable)
                 self._header, self._start = image.header, image.fileinfo()["datLoc"]
             self._stored_type = np.dtype(_TYPES_BY_BITPIX[self._header["BITPIX"]])
         except (OSError, ValueError, KeyError) as error:
             raise SourceError(f"the FITS file {path.name} cannot be read: {error}", remedy="correct the file") from None
-        self._steps = self._read_steps()
+        self._steps = self._read_pixel_scales()
         self._flips_columns = self._steps[0] < 0
         sizes = [self._header[f"NAXIS{axis}"] for axis in range(1, self._header["NAXIS"] + 1)]
         self.width, self.height, self.count = sizes[0], sizes[1], math.prod(sizes[2:])
         if path.stat().st_size < self._start + math.prod(sizes) * self._stored_type.itemsize:
-            raise self._build_length_error()
+            raise self._build_truncation_error()
         self.dtypes = (self._stored_type.newbyteorder("=").name,) * self.count
         self.scales = (float(self._header.get("BSCALE", 1)),) * self.count
         self.offsets = (float(self._header.get("BZERO", 0)),) * self.count
@@ -69,8 +69,11 @@ class FitsImage:
         self.colorinterp = (ColorInterp.gray,) * self.count
         self.transform = Affine.identity()
 
-    def _read_steps(self) -> tuple[float, float]:
-        """Read the degrees from one column, and from one row, to the next, from CDELT or CD; `locate` finds errors."""
+    def _read_pixel_scales(self) -> tuple[float, float]:
+        """Read the degrees from one column, and from one row, to the next, from CDELT or CD.
+
+        `find_frame_and_set_transform` finds errors.
+        """
         try:
             matrix = self._build_wcs().pixel_scale_matrix
         except (WcsError, ValueError, KeyError, TypeError):
@@ -82,12 +85,12 @@ class FitsImage:
             warnings.simplefilter("ignore", FITSFixedWarning)
             return WCS(self._header, naxis=2)
 
-    def _build_length_error(self) -> SourceError:
+    def _build_truncation_error(self) -> SourceError:
         return SourceError(
             f"the FITS file {self._path.name} is shorter than its header says", remedy="restore the file"
         )
 
-    def _find_image(self, files: Sequence[Any], variable: str) -> Any:
+    def _find_image_hdu(self, files: Sequence[Any], variable: str) -> Any:
         """Find the extension with a name, or the first one with an image.
 
         Raises
@@ -107,7 +110,7 @@ class FitsImage:
             raise SourceError(message, remedy="uncompress it, for example with funpack")
         return images[0]
 
-    def locate(self, frame: Frame | None, body: Body | None) -> Frame:
+    def find_frame_and_set_transform(self, frame: Frame | None, body: CelestialBody | None) -> Frame:
         """Find the frame, and set the transformation from pixels, which astropy must find right.
 
         Parameters
@@ -132,7 +135,7 @@ class FitsImage:
             body = body or self._find_body()
             suffixes = _SUFFIXES_BY_PROJECTION[projection]
             frames = [body.get_frame(suffix) for suffix in suffixes]
-            self._require_centric_latitudes(body)
+            self._require_planetocentric_latitudes(body)
         known_letters = find_body_ctype_code(frames[0].body.name)
         if letters != known_letters and letters not in GENERAL_BODY_LETTERS:
             message = f"CTYPE1 of {self._path.name} is {kind!r}, but a map of {frames[0].body.name} begins with "
@@ -140,7 +143,7 @@ class FitsImage:
         try:
             for candidate in frames:
                 self.transform = self._compute_transform(candidate)
-                if self._check_wcs(candidate):
+                if self._is_transform_confirmed_by_wcs(candidate):
                     return candidate
         except (WcsError, ValueError, KeyError, TypeError) as error:
             message = f"the WCS of {self._path.name} cannot be read: {error}"
@@ -149,14 +152,14 @@ class FitsImage:
         message = f"the WCS of {self._path.name} does not give the places of {names}"
         raise ParamError(message, name="frame", remedy="correct the header, or resample the image to such a frame")
 
-    def _find_body(self) -> Body:
+    def _find_body(self) -> CelestialBody:
         try:
             return find_body(str(self._header.get("OBJECT", "")))
         except ParamError:
             message = f"the header of {self._path.name} does not name a body in OBJECT"
             raise ParamError(message, name="body", remedy="write `body`, for example Mars") from None
 
-    def _require_centric_latitudes(self, body: Body) -> None:
+    def _require_planetocentric_latitudes(self, body: CelestialBody) -> None:
         """Refuse latitudes that may be planetographic."""
         name, radii = str(self._header.get("WCSNAME", "")).upper(), [self._header.get(f"{a}_RADIUS") for a in "AC"]
         is_sphere = None not in radii and radii[0] == radii[1]
@@ -177,7 +180,7 @@ class FitsImage:
             left += units[0] * self.width
         return Affine(abs(units[0]), 0, left, 0, -units[1], bottom + units[1] * self.height)
 
-    def _check_wcs(self, frame: Frame) -> bool:
+    def _is_transform_confirmed_by_wcs(self, frame: Frame) -> bool:
         """Compare the places of some pixels with those that astropy finds."""
         columns, rows = (grid.ravel() for grid in np.meshgrid(*[np.linspace(0.03, 0.97, 7)] * 2))
         columns, rows = columns * self.width, rows * self.height
@@ -221,7 +224,7 @@ class FitsImage:
                     position = ((band - 1) * self.height + self.height - 1 - row) * self.width + first
                     file.seek(self._start + position * self._stored_type.itemsize)
                     if file.readinto(row_values.data) != row_values.nbytes:
-                        raise self._build_length_error()
+                        raise self._build_truncation_error()
         return values[..., columns - first].astype(self.dtypes[0])
 
     def close(self) -> None:

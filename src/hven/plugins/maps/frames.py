@@ -83,7 +83,7 @@ _SUFFIXES_BY_OLDER_SUFFIX: Mapping[int, int] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Body:
+class CelestialBody:
     """A body with frames.
 
     Attributes
@@ -140,7 +140,7 @@ class Frame:
     """
 
     name: str
-    body: Body
+    body: CelestialBody
     crs: pyproj.CRS
     kind: FrameKind
     has_ographic_latitudes: bool = False
@@ -289,7 +289,7 @@ def map_body_numbers() -> Mapping[str, int]:
     return {info.name.partition(" (")[0]: int(info.code) // 100 for info in crs_infos if int(info.code) % 100 == 0}
 
 
-def find_body(name: str) -> Body:
+def find_body(name: str) -> CelestialBody:
     """Find a body by its name.
 
     Parameters
@@ -311,7 +311,7 @@ def find_body(name: str) -> Body:
 
 
 @lru_cache(maxsize=200)
-def get_body_by_number(number: int) -> Body:
+def get_body_by_number(number: int) -> CelestialBody:
     """Return a body by its number.
 
     Parameters
@@ -329,7 +329,7 @@ def get_body_by_number(number: int) -> Body:
         raise ParamError(f"there is no body {number} with frames of the IAU", name="CRS", remedy=SPELLINGS_TEXT)
     crs = _find_crs(number * 100 + 1) or _find_crs(number * 100 + 2) or sphere
     ellipsoid = crs.ellipsoid or sphere.ellipsoid
-    return Body(
+    return CelestialBody(
         name=sphere.name.partition(" (")[0],
         number=number,
         radius_m=sphere.ellipsoid.semi_major_metre,
@@ -409,7 +409,7 @@ def _build_frame(name: str, number: int, suffix: int) -> Frame:
     )
 
 
-def identify_frame(wkt: str, body: Body | None) -> Frame:
+def identify_frame(wkt: str, body: CelestialBody | None) -> Frame:
     """Identify the frame of a file from its WKT.
 
     Parameters
@@ -450,7 +450,7 @@ def identify_frame(wkt: str, body: Body | None) -> Frame:
     return _match_frame(crs, body)
 
 
-def _guess_body(crs: pyproj.CRS) -> Body | None:
+def _guess_body(crs: pyproj.CRS) -> CelestialBody | None:
     """Find the body whose name is in the names of a system."""
     geodetic_crs = crs.geodetic_crs
     names = [crs.name]
@@ -463,12 +463,12 @@ def _guess_body(crs: pyproj.CRS) -> Body | None:
     return None
 
 
-def _match_frame(crs: pyproj.CRS, body: Body) -> Frame:
+def _match_frame(crs: pyproj.CRS, body: CelestialBody) -> Frame:
     """Find the numbered frame that equals a system on a sphere; otherwise, build a frame without a number."""
-    definition = _write_definition(crs)
+    definition = _list_projection_parameters(crs)
     for suffix in (0, *range(10, 95, 5)):
         frame = body.get_frame(suffix)
-        if _write_definition(frame.crs) == definition or (suffix == 0 and crs.is_geographic):
+        if _list_projection_parameters(frame.crs) == definition or (suffix == 0 and crs.is_geographic):
             return frame
     kind: FrameKind = "projected"
     if "+proj=eqc" in definition:
@@ -478,7 +478,7 @@ def _match_frame(crs: pyproj.CRS, body: Body) -> Frame:
         return Frame(name="", body=body, crs=pyproj.CRS(crs.to_proj4()), kind=kind)
 
 
-def _write_definition(crs: pyproj.CRS) -> frozenset[str]:
+def _list_projection_parameters(crs: pyproj.CRS) -> frozenset[str]:
     """Write what defines a projection, without what does not matter."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)

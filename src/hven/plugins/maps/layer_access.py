@@ -107,8 +107,11 @@ def find_layer_rasters(
 
 def _choose_raster(layer: MapLayer, values: DimensionValues) -> tuple[str, MapLayer]:
     """Return the path of the raster of a time and wavelength, and the layer with the number of its band."""
-    time = _choose_value(layer.times, values.time, normalize_layer_time(values.time), "TIME") or layer.default_time
-    wavelength = _choose_value(
+    time = (
+        _choose_dimension_value(layer.times, values.time, normalize_layer_time(values.time), "TIME")
+        or layer.default_time
+    )
+    wavelength = _choose_dimension_value(
         layer.wavelengths, values.wavelength, format_wavelength(values.wavelength), "DIM_WAVELENGTH"
     )
     wavelength = wavelength or layer.default_wavelength
@@ -118,7 +121,7 @@ def _choose_raster(layer: MapLayer, values: DimensionValues) -> tuple[str, MapLa
     return layer.files[file_value], layer
 
 
-def _choose_value(known_values: Sequence[str], text: str, value: str | None, parameter: str) -> str:
+def _choose_dimension_value(known_values: Sequence[str], text: str, value: str | None, parameter: str) -> str:
     """Choose a value of a dimension; empty: the default, or the layer has no such dimension.
 
     Raises

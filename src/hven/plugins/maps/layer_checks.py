@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from hven.model.errors import Fault, HvenError
 from hven.plugins.maps.frames import find_frame
-from hven.plugins.maps.legend_pictures import read_legend
+from hven.plugins.maps.legend_pictures import read_or_draw_legend
 from hven.plugins.maps.map_drawing import LayerRaster
 from hven.plugins.maps.map_layers import ALIASES_KEY, LAYERS_KEY, OVERVIEWS_FOLDER
 from hven.plugins.maps.map_rasters import has_enough_overviews
@@ -37,8 +37,8 @@ def find_layer_faults(resource: CollectionSpec, settings: Settings) -> Iterator[
             try:
                 info = raster.read_info()
                 if not info.shows_colours:
-                    raster.read_colours()
-                read_legend(raster)
+                    raster.build_colour_scale()
+                read_or_draw_legend(raster)
                 if not has_enough_overviews(info):
                     message = f"layers.{layer.name}: {path.name} has {info.width:,} x {info.height:,} pixels and no "
                     message += "overviews, so maps of large areas take long"

@@ -134,7 +134,7 @@ def _read_layers(key_value: CollectionKeyValue) -> tuple[MapLayer, ...]:
             message = f"{layer_path}: a layer's name is part of addresses"
             key_value.faults.add_error(message, name.place, "use only letters, digits, '_', '.' and '-'")
             continue
-        layer = _LayerReader(layer_path, fields, key_value).read_layer(str(name))
+        layer = _LayerReader(layer_path, fields, key_value).read_map_layer(str(name))
         if layer is not None:
             layers.append(layer)
     return tuple(layers)
@@ -148,7 +148,7 @@ class _LayerReader:
         self._fields = fields
         self._faults = key_value.faults
 
-    def read_layer(self, name: str) -> MapLayer | None:
+    def read_map_layer(self, name: str) -> MapLayer | None:
         dimensions = self._read_dimensions()
         if dimensions is None:
             return None
@@ -162,13 +162,13 @@ class _LayerReader:
             quantity=self._read_text("quantity"),
             body=self._read_text("body"),
             frame=self._read_text("frame"),
-            bounds=self._read_numbers("bounds", 4),
+            bounds=self._read_ordered_numbers("bounds", 4),
             kind=self._fields.get("kind", "overlay"),
             variable=self._read_text("variable"),
             band=self._fields.get("band"),
             missing_value=None if missing_value is None else float(missing_value),
             colours=tuple(str(text) for text in self._fields.get("colours", ())),
-            value_range=self._read_numbers("range", 2),
+            value_range=self._read_ordered_numbers("range", 2),
             unit=self._read_text("unit"),
             legend=self._read_text("legend"),
             is_smooth=self._fields.get("smooth"),
@@ -186,10 +186,12 @@ class _LayerReader:
     def _read_dimensions(self) -> dict[str, Any] | None:
         """Read the rasters by time or wavelength, and the bands by the other one; None after an error."""
         values_by_dimension = {
-            "time": self._read_values(
+            "time": self._read_dimension_values(
                 "times", normalize_layer_time, "a time such as 2010-01-31 or 2010-01-31T12:00:00"
             ),
-            "wavelength": self._read_values("wavelengths", format_wavelength, "a number of micrometres, such as 1.08"),
+            "wavelength": self._read_dimension_values(
+                "wavelengths", format_wavelength, "a number of micrometres, such as 1.08"
+            ),
         }
         bands_by_dimension: dict[str, dict[str, int]] = {}
         files_by_dimension: dict[str, dict[str, str]] = {}
@@ -220,7 +222,9 @@ class _LayerReader:
             dimensions["bands"] = bands
         return dimensions
 
-    def _read_values(self, key: str, format_value: Callable[[str], str | None], remedy: str) -> dict[str, str]:
+    def _read_dimension_values(
+        self, key: str, format_value: Callable[[str], str | None], remedy: str
+    ) -> dict[str, str]:
         """Read what a key has for the values of a dimension, in their order."""
         texts = {}
         for name, text in self._fields.get(key, {}).items():
@@ -234,7 +238,7 @@ class _LayerReader:
             return dict(sorted(texts.items(), key=lambda item: float(item[0])))
         return dict(sorted(texts.items()))
 
-    def _read_numbers(self, key: str, count: int) -> Any:
+    def _read_ordered_numbers(self, key: str, count: int) -> Any:
         """Read numbers of which each is smaller than the one in the second half that belongs to it."""
         if key not in self._fields:
             return None
@@ -300,7 +304,7 @@ def format_layer_time(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
-def _find_faults(resource: CollectionSpec, settings: Settings) -> Iterable[Fault]:
+def _find_layer_faults(resource: CollectionSpec, settings: Settings) -> Iterable[Fault]:
     """Find faults of layers that need their rasters; the libraries for these are imported now."""
     try:
         checks = plugins.import_hven_module(CHECKS_MODULE, "the key `layers`")
@@ -319,7 +323,7 @@ LAYERS = CollectionKey(
     ),
     convert_value=_read_layers,
     previous_key="files",
-    find_faults=_find_faults,
+    find_faults=_find_layer_faults,
     reference_sections=(
         KeyReferenceSection(
             "layer",

@@ -29,7 +29,7 @@ class LegendPicture:
     height: int
 
 
-def read_legend(raster: LayerRaster) -> LegendPicture | None:
+def read_or_draw_legend(raster: LayerRaster) -> LegendPicture | None:
     """Read or draw the legend of a layer; None: the layer is a picture without a legend.
 
     Raises
@@ -38,24 +38,24 @@ def read_legend(raster: LayerRaster) -> LegendPicture | None:
         The centre's own legend cannot be read.
     """
     if raster.layer.legend:
-        return _read_own_legend(raster)
+        return _read_legend_file(raster)
     if raster.read_info().shows_colours:
         return None
-    return LegendPicture(_draw_strip(raster), STRIP_WIDTH, STRIP_HEIGHT + TEXT_HEIGHT)
+    return LegendPicture(_draw_colour_strip(raster), STRIP_WIDTH, STRIP_HEIGHT + TEXT_HEIGHT)
 
 
 def measure_legend(raster: LayerRaster) -> tuple[int, int] | None:
     """Measure the width and height of the legend of a layer in pixels; None: it has none, or it cannot be read."""
     if raster.layer.legend:
         try:
-            picture = _read_own_legend(raster)
+            picture = _read_legend_file(raster)
         except SourceError:
             return None
         return picture.width, picture.height
     return None if raster.read_info().shows_colours else (STRIP_WIDTH, STRIP_HEIGHT + TEXT_HEIGHT)
 
 
-def _read_own_legend(raster: LayerRaster) -> LegendPicture:
+def _read_legend_file(raster: LayerRaster) -> LegendPicture:
     name = raster.layer.legend
     path = (raster.directory / name).resolve()
     remedy = "write the path of a PNG, from the folder of the descriptor"
@@ -75,9 +75,9 @@ def _read_own_legend(raster: LayerRaster) -> LegendPicture:
     return LegendPicture(body, width, height)
 
 
-def _draw_strip(raster: LayerRaster) -> bytes:
+def _draw_colour_strip(raster: LayerRaster) -> bytes:
     """Draw the colours of a layer from its lowest to its highest value, with these values and the unit."""
-    scale = raster.read_colours()
+    scale = raster.build_colour_scale()
     values = np.linspace(scale.values[0], scale.values[-1], STRIP_WIDTH)[np.newaxis, :].repeat(STRIP_HEIGHT, 0)
     picture = Image.new("RGBA", (STRIP_WIDTH, STRIP_HEIGHT + TEXT_HEIGHT), "white")
     picture.alpha_composite(Image.fromarray(scale.find_colours(values, np.ones(values.shape, dtype=bool))))

@@ -51,7 +51,7 @@ class LayerRaster:
         """Read what is told by the raster."""
         return read_raster_info(self.layer, self.path, self.overviews_directory)
 
-    def read_colours(self) -> ColourScale:
+    def build_colour_scale(self) -> ColourScale:
         """Read the colours of its values."""
         info = self.read_info()
         if info.palette and not self.layer.colours:
@@ -63,12 +63,12 @@ class LayerRaster:
             return scale
         return replace(scale, are_codes=info.codes <= set(scale.values))
 
-    def check_smoothness(self) -> bool:
+    def is_interpolated(self) -> bool:
         """Check whether values between pixels are interpolated: as the layer says, or unless they are codes."""
         if self.layer.is_smooth is not None or self.read_info().shows_colours:
             return self.layer.is_smooth is not False
         try:
-            return not self.read_colours().are_codes
+            return not self.build_colour_scale().are_codes
         except SourceError:  # values do not depend on colours that cannot be read
             return True
 
@@ -106,7 +106,7 @@ def draw_map(rasters: Sequence[LayerRaster], view: MapView, *, background: tuple
     view.check_size()
     picture = Image.new("RGBA", (view.width, view.height), (0, 0, 0, 0) if background is None else (*background, 255))
     for raster in rasters:
-        require_body(raster.read_info(), view.frame)
+        require_same_body(raster.read_info(), view.frame)
         colours = _draw_layer(raster, view)
         if colours.shape[2] == 3 or colours[..., 3].min() == 255:
             picture = Image.fromarray(colours)
@@ -118,16 +118,16 @@ def draw_map(rasters: Sequence[LayerRaster], view: MapView, *, background: tuple
 def _draw_layer(raster: LayerRaster, view: MapView) -> NDArray[np.uint8]:
     """Find the colours of pixels, with their opacities unless all are opaque."""
     info = raster.read_info()
-    values, is_valid = sample_view(info, view, is_smooth=raster.check_smoothness())
+    values, is_valid = sample_view(info, view, is_smooth=raster.is_interpolated())
     if not info.shows_colours:
-        return raster.read_colours().find_colours(values[0], is_valid)
+        return raster.build_colour_scale().find_colours(values[0], is_valid)
     colours = (np.moveaxis(values, 0, 2) + 0.5).astype(np.uint8)  # rounds
     if is_valid.all():
         return colours
     return np.dstack([colours, np.where(is_valid, 255, 0).astype(np.uint8)])
 
 
-def require_body(info: RasterInfo, frame: Frame) -> None:
+def require_same_body(info: RasterInfo, frame: Frame) -> None:
     """Refuse frames of other bodies.
 
     Raises
@@ -141,7 +141,7 @@ def require_body(info: RasterInfo, frame: Frame) -> None:
         raise ParamError(message, name="CRS", remedy=remedy)
 
 
-def require_values(raster: LayerRaster, parameter: str, remedy: str) -> None:
+def require_value_layer(raster: LayerRaster, parameter: str, remedy: str) -> None:
     """Refuse layers of pictures, whose pixels have colours instead of values.
 
     Raises
@@ -200,7 +200,7 @@ def _encode_png(pixels: NDArray[np.uint8]) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
 
 
-def find_value(raster: LayerRaster, lon: float, lat: float) -> float | None:
+def read_pixel_value(raster: LayerRaster, lon: float, lat: float) -> float | None:
     """Find the value of the pixel at a place.
 
     Returns

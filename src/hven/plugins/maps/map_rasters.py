@@ -18,7 +18,7 @@ from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
 from hven.model.errors import ParamError, SourceError
-from hven.plugins.maps.frames import Body, Frame, find_body, find_frame, identify_frame
+from hven.plugins.maps.frames import CelestialBody, Frame, find_body, find_frame, identify_frame
 from hven.plugins.maps.raster_files import check_netcdf_axes, open_raster
 
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ class _DatasetPool:
     @contextmanager
     def open_level(self, info: RasterInfo, level: RasterLevel) -> Iterator[Any]:
         with rasterio.Env(**GDAL_OPTIONS):
-            dataset = self._take_dataset(info, level)
+            dataset = self._take_idle_dataset(info, level)
             dataset = dataset or open_raster(level.path, level.variable, level.overview)
             yield dataset
             with self._lock:
@@ -179,7 +179,7 @@ class _DatasetPool:
             for _, _, surplus_dataset in surplus:
                 surplus_dataset.close()
 
-    def _take_dataset(self, info: RasterInfo, level: RasterLevel) -> Any:
+    def _take_idle_dataset(self, info: RasterInfo, level: RasterLevel) -> Any:
         """Take a dataset of a level; those of an earlier state of the file are closed."""
         with self._lock:
             datasets = [item for item in self._idle_datasets if item[0].path == info.path]
@@ -215,11 +215,11 @@ def read_raster_info(layer: MapLayer, path: Path, overviews_directory: Path | No
     info = _read_raster_info(layer, path, file_state, None)
     if overviews_directory is None or has_enough_overviews(info):
         return info
-    overviews_path = overviews_directory / name_overviews_file(layer, path)
+    overviews_path = overviews_directory / build_overviews_file_name(layer, path)
     return _read_raster_info(layer, path, file_state, overviews_path) if overviews_path.is_file() else info
 
 
-def name_overviews_file(layer: MapLayer, path: Path) -> str:
+def build_overviews_file_name(layer: MapLayer, path: Path) -> str:
     """Name the file with the overviews of a raster in its present state, for layers that show it in the same way."""
     file_stat = path.stat()
     state = (
@@ -241,7 +241,7 @@ def _read_raster_info(
 ) -> RasterInfo:
     body = find_body(layer.body) if layer.body else None
     with rasterio.Env(**GDAL_OPTIONS), open_raster(path, layer.variable) as dataset:
-        frame, transform = _locate_raster(layer, path, dataset, body)
+        frame, transform = _find_frame_and_transform(layer, path, dataset, body)
         if transform.b or transform.d:
             raise SourceError(
                 f"the raster {path.name} is rotated",
@@ -255,7 +255,7 @@ def _read_raster_info(
                 name="band",
                 remedy=f"write a band from 1 to {dataset.count}",
             )
-        levels = _list_levels(layer, path, dataset, bands, overviews_path)
+        levels = _list_raster_levels(layer, path, dataset, bands, overviews_path)
         info = RasterInfo(
             path=path,
             frame=frame,
@@ -288,7 +288,9 @@ def _read_raster_info(
     return info
 
 
-def _locate_raster(layer: MapLayer, path: Path, dataset: Any, body: Body | None) -> tuple[Frame, Affine]:
+def _find_frame_and_transform(
+    layer: MapLayer, path: Path, dataset: Any, body: CelestialBody | None
+) -> tuple[Frame, Affine]:
     """Find the frame of a raster, and the transformation from its columns and rows to coordinates.
 
     Raises
@@ -302,7 +304,7 @@ def _locate_raster(layer: MapLayer, path: Path, dataset: Any, body: Body | None)
         raise ParamError(message, name="frame", remedy="correct `frame` or `body`")
     if frame is None or layer.bounds is None:
         if dataset.driver == "FITS":
-            frame = dataset.locate(frame, body)
+            frame = dataset.find_frame_and_set_transform(frame, body)
         elif frame is None and dataset.crs is None:
             remedy = "write `frame`, for example IAU_2015:49900"
             raise ParamError(f"the raster {path.name} has no frame", name="frame", remedy=remedy)
@@ -317,11 +319,11 @@ def _locate_raster(layer: MapLayer, path: Path, dataset: Any, body: Body | None)
     if dataset.driver == "netCDF":
         check_netcdf_axes(dataset, path, frame)
     if frame.is_cylindrical:
-        _check_latitudes(path, frame, dataset)
+        _refuse_pixels_beyond_pole(path, frame, dataset)
     return frame, dataset.transform
 
 
-def _check_latitudes(path: Path, frame: Frame, dataset: Any) -> None:
+def _refuse_pixels_beyond_pole(path: Path, frame: Frame, dataset: Any) -> None:
     """Refuse rasters that reach beyond a pole: labels of PDS3 count pixels in two ways, and GDAL knows one.
 
     Raises
@@ -361,7 +363,7 @@ def _list_missing_values(layer: MapLayer, dataset: Any) -> tuple[float, ...]:
     return tuple(int(value) for value in values if value.is_integer())  # numpy compares these faster
 
 
-def _list_levels(
+def _list_raster_levels(
     layer: MapLayer, path: Path, dataset: Any, bands: tuple[int, ...], overviews_path: Path | None
 ) -> tuple[RasterLevel, ...]:
     """List the raster and its overviews, and those that Hven has made, which contain values."""

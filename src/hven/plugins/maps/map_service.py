@@ -186,7 +186,7 @@ class MapService:
             create_route(tile_path, self._answer_tile),
             create_route("/maps.json", self._answer_body_list, JSON_ERRORS),
             create_route("/maps/{body}.json", self._answer_body, JSON_ERRORS),
-            create_query_route("/maps/{body}/value", self._answer_value, JSON_ERRORS),
+            create_query_route("/maps/{body}/value", self._answer_pixel_value, JSON_ERRORS),
         ]
 
     async def _call_in_thread(self, call: Callable[[], Any]) -> Any:
@@ -205,7 +205,7 @@ class MapService:
             "map": self._draw_map,  # names of version 1.0
             "getcapabilities": self._write_capabilities,
             "capabilities": self._write_capabilities,
-            "getfeatureinfo": self._find_values,
+            "getfeatureinfo": self._answer_feature_info,
             "getlegendgraphic": self._draw_legend,
         }
         name = params.read_one("REQUEST") or ""
@@ -222,24 +222,28 @@ class MapService:
         return _load_module("layer_access").find_layer_rasters(self._context, principal, collection, names, values)
 
     def _draw_map(self, request: Request, params: RequestParams) -> tuple[bytes, str]:
-        return self._answer_view(request, params, "LAYERS", _load_module("wms_requests").answer_map)
+        return self._answer_map_request(request, params, "LAYERS", _load_module("wms_requests").answer_map)
 
-    def _find_values(self, request: Request, params: RequestParams) -> tuple[bytes, str]:
-        return self._answer_view(request, params, "QUERY_LAYERS", _load_module("wms_requests").answer_feature_info)
+    def _answer_feature_info(self, request: Request, params: RequestParams) -> tuple[bytes, str]:
+        return self._answer_map_request(
+            request, params, "QUERY_LAYERS", _load_module("wms_requests").answer_feature_info
+        )
 
-    def _answer_view(
+    def _answer_map_request(
         self, request: Request, params: RequestParams, layers_parameter: str, answer: Callable[..., tuple[bytes, str]]
     ) -> tuple[bytes, str]:
         """Answer a request about a map, whose layers are in a parameter."""
         requests, access = _load_module("wms_requests"), _load_module("layer_access")
         errors = ErrorCollector()
-        names: list[str] = errors.collect(lambda: requests.read_layer_names(params, layers_parameter), [])
-        rasters: list[Any] = errors.collect(lambda: self._find_rasters(request, names, _read_dimensions(params)), [])
-        errors.collect(lambda: requests.check_styles(params), None)
+        names: list[str] = errors.call_or_collect_error(lambda: requests.read_layer_names(params, layers_parameter), [])
+        rasters: list[Any] = errors.call_or_collect_error(
+            lambda: self._find_rasters(request, names, _read_dimensions(params)), []
+        )
+        errors.call_or_collect_error(lambda: requests.check_styles(params), None)
         if layers_parameter == "LAYERS":
-            errors.collect(lambda: requests.read_map_format(params), "")
+            errors.call_or_collect_error(lambda: requests.read_map_format(params), "")
         aliases = access.get_frame_aliases(self._context, request.path_params["collection"])
-        view = errors.collect(lambda: requests.read_view(params, aliases), None)
+        view = errors.call_or_collect_error(lambda: requests.read_map_view(params, aliases), None)
         errors.raise_errors()
         return answer(params, rasters, view)
 
@@ -262,7 +266,7 @@ class MapService:
         requests, access = _load_module("wms_requests"), _load_module("layer_access")
         collection = request.path_params["collection"]
         rasters = self._list_collection_rasters(request)
-        version = requests.choose_version(params)
+        version = requests.choose_wms_version(params)
         aliases = access.get_frame_aliases(self._context, collection)
         service_url = f"{self._get_base_url(request)}/wms/{collection}"
         body = requests.write_capabilities(rasters, service_url, version, aliases)
@@ -276,7 +280,7 @@ class MapService:
             message = f"there is no operation {operation[:60]!r}"
             raise ParamError(message, name="REQUEST", remedy="write REQUEST=GetCapabilities or REQUEST=GetTile")
         layer, set_name, tile = _load_module("wmts_requests").read_tile_parameters(params)
-        return await self._answer_with_tile(request, layer, set_name, tile)
+        return await self._draw_tile_response(request, layer, set_name, tile)
 
     async def _answer_tile_capabilities(self, request: Request) -> Response:
         def write_document() -> bytes:
@@ -290,9 +294,9 @@ class MapService:
     async def _answer_tile(self, request: Request) -> Response:
         values = request.path_params
         tile = values["level"], values["row"], values["column"]
-        return await self._answer_with_tile(request, values["layer"], values["set"], tile)
+        return await self._draw_tile_response(request, values["layer"], values["set"], tile)
 
-    async def _answer_with_tile(
+    async def _draw_tile_response(
         self, request: Request, layer: str, set_name: str, tile: tuple[int, int, int]
     ) -> Response:
         def draw_tile() -> bytes:
@@ -366,7 +370,7 @@ class MapService:
 
         return _answer_with_json(request, await self._call_in_thread(build_document))
 
-    async def _answer_value(self, request: Request, params: RequestParams) -> Response:
+    async def _answer_pixel_value(self, request: Request, params: RequestParams) -> Response:
         lon, lat = (_read_degrees(params, name) for name in ("LON", "LAT"))
         values = _read_dimensions(params)
         if abs(lat) > 90:
@@ -377,8 +381,8 @@ class MapService:
         def find_value() -> dict[str, Any]:
             rasters, body = self._list_rasters(request, values), request.path_params["body"]
             layer_id = params.read_one("LAYER") or ""
-            raster, details = _load_module("body_documents").find_raster(rasters, body, layer_id)
-            value = _load_module("map_drawing").find_value(raster, lon, lat)
+            raster, details = _load_module("body_documents").find_raster_and_details(rasters, body, layer_id)
+            value = _load_module("map_drawing").read_pixel_value(raster, lon, lat)
             time = values.time or raster.layer.default_time or None
             wavelength = values.wavelength or raster.layer.default_wavelength or None
             shown_wavelength = None if wavelength is None else float(wavelength)

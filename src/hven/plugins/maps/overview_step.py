@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from hven.ingest.api.steps import IngestStep
+from hven.ingest.api.steps import PluginIngestStep
 from hven.model import plugins
 from hven.model.errors import UserError
 from hven.plugins.maps.map_layers import LAYERS_KEY
@@ -26,7 +26,7 @@ def build_overviews_of_layers(site: Site, collection: str, *, shows_progress: bo
     module.build_missing_overviews(site, collection, shows_progress=shows_progress)
 
 
-STEP = IngestStep(
+STEP = PluginIngestStep(
     after_publication=build_overviews_of_layers,
     after_scheduled_sync=partial(build_overviews_of_layers, shows_progress=False),
 )

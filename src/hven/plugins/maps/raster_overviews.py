@@ -26,8 +26,8 @@ from hven.plugins.maps.map_layers import LAYERS_KEY, OVERVIEWS_FOLDER, Dimension
 from hven.plugins.maps.map_rasters import (
     GDAL_OPTIONS,
     RasterInfo,
+    build_overviews_file_name,
     has_enough_overviews,
-    name_overviews_file,
     read_window,
 )
 from hven.services.api.files import list_abandoned_files
@@ -73,10 +73,10 @@ def build_missing_overviews(site: Site, collection: str, *, shows_progress: bool
             for values in starmap(DimensionValues, product(layer.times or [""], layer.wavelengths or [""])):
                 try:
                     raster = find_layer_rasters(context, OWNER_PRINCIPAL, collection, [layer.name], values)[0]
-                    name = name_overviews_file(raster.layer, raster.path)
+                    name = build_overviews_file_name(raster.layer, raster.path)
                     wanted_names.add(name)
                     if not has_enough_overviews(raster.read_info()):
-                        check_disk_space(site, collection, _estimate_bytes(raster.read_info()), write_factor=2)
+                        check_disk_space(site, collection, _estimate_overview_bytes(raster.read_info()), write_factor=2)
                         build_overviews(raster, directory / name, progress_bar)
                 except (HvenError, OSError, rasterio.errors.RasterioError) as error:
                     is_complete = False
@@ -85,7 +85,7 @@ def build_missing_overviews(site: Site, collection: str, *, shows_progress: bool
         _remove_stale_files(directory, wanted_names if is_complete else None)
 
 
-def _estimate_bytes(info: RasterInfo) -> int:
+def _estimate_overview_bytes(info: RasterInfo) -> int:
     """Estimate the bytes of overviews that cannot be compressed: a third of those of the raster."""
     return info.width * info.height * len(info.bands) * np.dtype(info.data_type).itemsize // 3
 
@@ -113,7 +113,7 @@ def build_overviews(
     report_progress
         Called with the number of rows of the raster that are ready.
     """
-    info, is_smooth = raster.read_info(), raster.check_smoothness()
+    info, is_smooth = raster.read_info(), raster.is_interpolated()
     path.parent.mkdir(parents=True, exist_ok=True)
     width, height = -(-info.width // 2), -(-info.height // 2)
     chunk_rows = max(MAX_CHUNK_PIXELS // width // BLOCK_PIXELS, 1) * BLOCK_PIXELS
@@ -129,16 +129,16 @@ def build_overviews(
         chunk_paths.append(chunk_path)
         if not chunk_path.is_file():
             rows = min(chunk_rows, height - first_row)
-            with _create_file(chunk_path, info, (width, rows)) as dataset:
+            with _create_overview_file(chunk_path, info, (width, rows)) as dataset:
                 for row in range(0, rows, BLOCK_PIXELS):
-                    values, is_valid = _reduce_rows(
+                    values, is_valid = _compute_overview_rows(
                         info, first_row + row, min(BLOCK_PIXELS, rows - row), is_smooth=is_smooth
                     )
-                    _write_rows(dataset, info, values, is_valid, row)
+                    _write_overview_rows(dataset, info, values, is_valid, row)
                     report_rows(first_row + row + len(is_valid))
     report_rows(height, "finish")
     smaller_factors = [2**power for power in range(1, 20) if max(width, height) >> (power - 1) > BLOCK_PIXELS]
-    with _create_file(path, info, (width, height)) as dataset:
+    with _create_overview_file(path, info, (width, height)) as dataset:
         for chunk_path, first_row in zip(chunk_paths, range(0, height, chunk_rows), strict=True):
             with rasterio.open(chunk_path) as chunk:
                 for row in range(0, chunk.height, BLOCK_PIXELS):
@@ -146,14 +146,14 @@ def build_overviews(
                     is_valid = np.ones((window.height, width), dtype=bool)
                     if info.has_mask:
                         is_valid = chunk.dataset_mask(window=window) > 0
-                    _write_rows(dataset, info, chunk.read(window=window), is_valid, first_row + row)
+                    _write_overview_rows(dataset, info, chunk.read(window=window), is_valid, first_row + row)
         dataset.build_overviews(smaller_factors, Resampling.average if is_smooth else Resampling.nearest)
     for chunk_path in chunk_paths:
         chunk_path.unlink()
 
 
 @contextlib.contextmanager
-def _create_file(path: Path, info: RasterInfo, size: tuple[int, int]) -> Iterator[Any]:
+def _create_overview_file(path: Path, info: RasterInfo, size: tuple[int, int]) -> Iterator[Any]:
     """Create a file, which has its name when it is finished."""
     unfinished_path = path.with_name(f".{os.getpid()}-{path.name}")
     missing_value = next(iter(info.missing_values), np.nan if info.data_type.startswith("float") else None)
@@ -181,7 +181,7 @@ def _create_file(path: Path, info: RasterInfo, size: tuple[int, int]) -> Iterato
         unfinished_path.unlink(missing_ok=True)
 
 
-def _reduce_rows(
+def _compute_overview_rows(
     info: RasterInfo, first_row: int, row_count: int, *, is_smooth: bool
 ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     """Compute rows of the overview: means of the pixels with data, or every second pixel of codes."""
@@ -209,14 +209,14 @@ def _compute_means(values: NDArray[Any], is_valid: NDArray[np.bool_]) -> tuple[N
     kind = np.result_type(values.dtype, np.float32)
     sums, counts = np.where(is_valid, values, 0).astype(kind), is_valid.astype(kind)
     for axis in (-2, -1):
-        sums, counts = (_add_pairs(array, axis) for array in (sums, counts))
+        sums, counts = (_add_neighbour_pairs(array, axis) for array in (sums, counts))
     means = sums / np.maximum(counts, 1)
     if values.dtype.kind in "iu":
         means = np.rint(means)
     return means.astype(values.dtype), counts > 0
 
 
-def _add_pairs(array: NDArray[Any], axis: int) -> NDArray[Any]:
+def _add_neighbour_pairs(array: NDArray[Any], axis: int) -> NDArray[Any]:
     first, second = (array.take(range(start, array.shape[axis], 2), axis) for start in (0, 1))
     paired = [slice(None)] * array.ndim
     paired[axis] = slice(0, second.shape[axis])
@@ -224,7 +224,7 @@ def _add_pairs(array: NDArray[Any], axis: int) -> NDArray[Any]:
     return first
 
 
-def _write_rows(
+def _write_overview_rows(
     dataset: Any, info: RasterInfo, values: NDArray[Any], is_valid: NDArray[np.bool_], first_row: int
 ) -> None:
     """Write rows; pixels without data have the missing value, or are outside the mask."""

@@ -71,7 +71,7 @@ def sample_places(info: RasterInfo, lon: FloatArray, lat: FloatArray, *, is_smoo
     values, is_valid
         For each band and place; whether a place has data.
     """
-    return _sample(info, _locate_places(info, lon, lat), is_smooth=is_smooth)
+    return _sample_raster(info, _locate_places(info, lon, lat), is_smooth=is_smooth)
 
 
 def sample_view(info: RasterInfo, view: MapView, *, is_smooth: bool) -> Samples:
@@ -87,7 +87,7 @@ def sample_view(info: RasterInfo, view: MapView, *, is_smooth: bool) -> Samples:
     values, is_valid
         For each band, row and column; whether a pixel has data.
     """
-    return _sample(info, _locate_view(info, view), is_smooth=is_smooth)
+    return _sample_raster(info, _locate_view(info, view), is_smooth=is_smooth)
 
 
 def _convert_axes(
@@ -162,7 +162,7 @@ def _interpolate_nodes(nodes: FloatArray, step: int) -> FloatArray:
     return nodes
 
 
-def _sample(info: RasterInfo, places: RasterPlaces, *, is_smooth: bool) -> Samples:
+def _sample_raster(info: RasterInfo, places: RasterPlaces, *, is_smooth: bool) -> Samples:
     columns, rows = places.columns, places.rows
     is_shown = np.isfinite(columns) & np.isfinite(rows)
     if not is_shown.any():
@@ -188,13 +188,13 @@ def _sample(info: RasterInfo, places: RasterPlaces, *, is_smooth: bool) -> Sampl
         row_index = np.clip((places.rows + 0.5).astype(np.intp), 0, shape[0] - 1)
         column_index = np.clip((places.columns + 0.5).astype(np.intp), 0, shape[1] - 1)
         return values[:, row_index, column_index], is_shown & is_valid[row_index, column_index]
-    values, has_data = _interpolate(values, is_valid, places)
+    values, has_data = _interpolate_pixels(values, is_valid, places)
     return values, is_shown & has_data
 
 
 def _choose_window(info: RasterInfo, places: RasterPlaces) -> RasterWindow:
     """Choose the level of the raster, its part that has all places, and with how many pixels it is read."""
-    row_step, column_step = _measure_steps(places)
+    row_step, column_step = _measure_pixel_steps(places)
     level = info.levels[0]
     for smaller_level in info.levels[1:]:
         if info.width / smaller_level.width <= min(row_step, column_step) * 1.001:
@@ -211,9 +211,9 @@ def _choose_window(info: RasterInfo, places: RasterPlaces) -> RasterWindow:
     if surplus > 1:
         strides = [math.ceil(stride * math.sqrt(surplus)) for stride in strides]
     row_stride, column_stride = strides[0], min(strides[1], level.width)
-    top, bottom = _add_margins(ends[0], scales[0], row_stride, level.height)
+    top, bottom = _add_interpolation_margins(ends[0], scales[0], row_stride, level.height)
     limit = math.inf if info.is_whole_turn else level.width
-    left, right = _add_margins(ends[1], scales[1], column_stride, limit)
+    left, right = _add_interpolation_margins(ends[1], scales[1], column_stride, limit)
     if info.is_whole_turn and column_stride > 1:
         left, right = _move_ends_to_seam(left, right, column_stride, level.width)
     shape = -(-(bottom - top) // row_stride), -(-(right - left) // column_stride)
@@ -230,7 +230,7 @@ def _move_ends_to_seam(left: int, right: int, stride: int, turn: int) -> tuple[i
     return left, left + count * stride
 
 
-def _add_margins(ends: tuple[float, float], scale: float, stride: int, size: float) -> tuple[int, int]:
+def _add_interpolation_margins(ends: tuple[float, float], scale: float, stride: int, size: float) -> tuple[int, int]:
     """Find the first and last pixel that interpolation needs; around a body, there are pixels beyond all ends."""
     first, last = math.floor(ends[0] * scale) - stride - 1, math.ceil(ends[1] * scale) + stride + 1
     if math.isinf(size):
@@ -238,14 +238,16 @@ def _add_margins(ends: tuple[float, float], scale: float, stride: int, size: flo
     return max(first, 0), max(min(last, int(size)), max(first, 0) + 1)
 
 
-def _measure_steps(places: RasterPlaces) -> tuple[float, float]:
+def _measure_pixel_steps(places: RasterPlaces) -> tuple[float, float]:
     """Measure the distances in a raster of neighbours in a column and in a row of a map; the medians."""
     steps = []
     for axis in (0, 1):
         if places.is_separable:
             distances = np.abs(np.diff((places.rows, places.columns)[axis], axis=axis))
         else:
-            distances = np.hypot(*(_compute_differences(array, axis) for array in (places.rows, places.columns)))
+            distances = np.hypot(
+                *(_compute_neighbour_differences(array, axis) for array in (places.rows, places.columns))
+            )
         distances = distances[np.isfinite(distances)]
         steps.append(float(np.median(distances)) if distances.size else 1.0)
     if places.is_separable:
@@ -253,7 +255,7 @@ def _measure_steps(places: RasterPlaces) -> tuple[float, float]:
     return min(steps), min(steps)
 
 
-def _compute_differences(array: FloatArray, axis: int) -> FloatArray:
+def _compute_neighbour_differences(array: FloatArray, axis: int) -> FloatArray:
     """Compute the differences of some neighbours along an axis."""
     step = 8 if min(array.shape) > 16 else 1
     if axis == 0:
@@ -263,7 +265,7 @@ def _compute_differences(array: FloatArray, axis: int) -> FloatArray:
     return second - first
 
 
-def _interpolate(values: NDArray[Any], is_valid: NDArray[np.bool_], places: RasterPlaces) -> Samples:
+def _interpolate_pixels(values: NDArray[Any], is_valid: NDArray[np.bool_], places: RasterPlaces) -> Samples:
     """Interpolate linearly between the pixels around places; those without data do not count."""
     # the bands of a pixel are beside each other, and are copied together
     pixels = np.stack(list(values), 2).astype(np.result_type(values.dtype, np.float32))
@@ -274,7 +276,7 @@ def _interpolate(values: NDArray[Any], is_valid: NDArray[np.bool_], places: Rast
     if places.is_separable:
         pixels = _interpolate_axis(_interpolate_axis(pixels, places.rows[:, 0], 0), places.columns[0], 1)
     else:
-        pixels = _interpolate_planes(pixels, places)
+        pixels = _interpolate_bilinearly(pixels, places)
     if not has_gaps:
         return np.moveaxis(pixels, 2, 0), np.ones(pixels.shape[:2], dtype=bool)
     weights = pixels[..., -1:]
@@ -291,10 +293,10 @@ def _interpolate_axis(pixels: NDArray[Any], positions: FloatArray, axis: int) ->
     # numpy needs less time for long rows than for the few bands of a pixel
     first, second = (array.reshape(len(array), -1) for array in (low_pixels, next_pixels))
     plane_weights = weights[:, np.newaxis] if axis == 0 else weights.repeat(pixels.shape[2])
-    return _combine(first, second, plane_weights).reshape(low_pixels.shape)
+    return _combine_arrays_by_weight(first, second, plane_weights).reshape(low_pixels.shape)
 
 
-def _interpolate_planes(pixels: NDArray[Any], places: RasterPlaces) -> NDArray[Any]:
+def _interpolate_bilinearly(pixels: NDArray[Any], places: RasterPlaces) -> NDArray[Any]:
     """Interpolate linearly between the four pixels around each place."""
     if min(pixels.shape[:2]) < 2:
         pixels = np.pad(pixels, ((0, 1), (0, 1), (0, 0)), mode="edge")
@@ -310,12 +312,13 @@ def _interpolate_planes(pixels: NDArray[Any], places: RasterPlaces) -> NDArray[A
     rows -= top
     weights = [np.clip(axis, 0, 1)[..., np.newaxis] for axis in (columns, rows)]
     upper, lower = (
-        _combine(pixels[step:].take(indices, 0), pixels[step + 1 :].take(indices, 0), weights[0]) for step in (0, width)
+        _combine_arrays_by_weight(pixels[step:].take(indices, 0), pixels[step + 1 :].take(indices, 0), weights[0])
+        for step in (0, width)
     )
-    return _combine(upper, lower, weights[1])
+    return _combine_arrays_by_weight(upper, lower, weights[1])
 
 
-def _combine(first: NDArray[Any], second: NDArray[Any], weights: NDArray[Any]) -> NDArray[Any]:
+def _combine_arrays_by_weight(first: NDArray[Any], second: NDArray[Any], weights: NDArray[Any]) -> NDArray[Any]:
     """Combine two arrays by the weights of the second one, which is overwritten."""
     second -= first
     second *= weights

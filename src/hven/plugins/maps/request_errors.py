@@ -26,7 +26,7 @@ class ErrorCollector:
     def __init__(self) -> None:
         self._errors: list[ParamError] = []
 
-    def collect(self, read: Callable[[], Value], default: Value) -> Value:
+    def call_or_collect_error(self, read: Callable[[], Value], default: Value) -> Value:
         """Return what a function reads, or a default in case of an error, which is kept."""
         try:
             return read()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from hven.model.errors import ParamError, suggest_spelling
 
 if TYPE_CHECKING:
-    from hven.plugins.maps.frames import Body, Frame
+    from hven.plugins.maps.frames import CelestialBody, Frame
 
 TILE_PIXELS = 256
 MAX_LEVEL = 18
@@ -51,13 +51,13 @@ class TileMatrixSet:
         return left, top - size, left + size, top
 
 
-def list_tile_matrix_sets(body: Body) -> list[TileMatrixSet]:
+def list_tile_matrix_sets(body: CelestialBody) -> list[TileMatrixSet]:
     """List the sets of a body."""
     name = body.name.replace(" ", "")
     return [TileMatrixSet(f"{name}{ending}", body.get_frame(suffix)) for ending, suffix in _SUFFIXES_BY_SET.items()]
 
 
-def find_tile_matrix_set(body: Body, name: str) -> TileMatrixSet:
+def find_tile_matrix_set(body: CelestialBody, name: str) -> TileMatrixSet:
     """Find a set of a body by its name.
 
     Raises

@@ -15,11 +15,11 @@ import numpy as np
 
 from hven.formats import escape_xml, quote_attribute
 from hven.model.errors import ParamError
-from hven.plugins.maps.coverage_files import MISSING_VALUE, find_media_type, list_formats, write_coverage
+from hven.plugins.maps.coverage_files import MISSING_VALUE, find_media_type, list_coverage_media_types, write_coverage
 from hven.plugins.maps.frames import AUTHORITY
-from hven.plugins.maps.map_drawing import find_request_frame, require_body, require_values
+from hven.plugins.maps.map_drawing import find_request_frame, require_same_body, require_value_layer
 from hven.plugins.maps.map_views import MapView
-from hven.plugins.maps.wcs_requests import SUFFIXES, list_value_infos
+from hven.plugins.maps.wcs_requests import SUFFIXES, list_rasters_with_values
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -54,7 +54,7 @@ EDGE_POINTS = 33  # along each side of a box whose ends in another frame are fou
 
 
 @dataclass(frozen=True, slots=True)
-class Subset:
+class AxisSubset:
     """What a request takes of an axis; a place has equal ends."""
 
     axis: str
@@ -86,8 +86,8 @@ def answer_coverage(params: RequestParams, raster: LayerRaster, aliases: Mapping
         The values in the format that is requested.
     """
     info = raster.read_info()
-    require_values(raster, "COVERAGEID", "request a map of the layer by WMS")
-    media_type = find_media_type(params.read_one("FORMAT") or list_formats()[0])
+    require_value_layer(raster, "COVERAGEID", "request a map of the layer by WMS")
+    media_type = find_media_type(params.read_one("FORMAT") or list_coverage_media_types()[0])
     if params.read_one("MEDIATYPE"):
         message = "Hven returns a coverage as one file, and not as parts with GML"
         raise ParamError(message, name="MEDIATYPE", remedy="leave out MEDIATYPE")
@@ -98,7 +98,7 @@ def answer_coverage(params: RequestParams, raster: LayerRaster, aliases: Mapping
         remedy = "request a smaller box, or fewer pixels with SCALESIZE"
         raise ParamError(error.message, name="SCALESIZE", remedy=remedy) from None
     is_nearest = _NEAREST_PATTERN.search(params.read_one("INTERPOLATION") or "") is not None
-    is_smooth = raster.check_smoothness() and not is_nearest
+    is_smooth = raster.is_interpolated() and not is_nearest
     return write_coverage(raster, view, media_type, is_smooth=is_smooth), media_type
 
 
@@ -115,11 +115,11 @@ def _read_view(params: RequestParams, native: MapView, aliases: Mapping[str, str
         frame = _find_frame(frame_names.pop(), "SUBSETTINGCRS", native, aliases)
     output_name = params.read_one("OUTPUTCRS")
     output_frame = _find_frame(output_name, "OUTPUTCRS", native, aliases) if output_name else frame
-    whole = _change_frame(native, frame)
-    view = _cut_box(whole, subsets)
+    whole = _transform_view_to_frame(native, frame)
+    view = _cut_view_to_subsets(whole, subsets)
     if frame.crs == native.frame.crs:
-        view = _move_ends_to_pixels(native, view)
-    return _change_frame(view, output_frame)
+        view = _align_view_to_pixels(native, view)
+    return _transform_view_to_frame(view, output_frame)
 
 
 def _find_frame(text: str, name: str, native: MapView, aliases: Mapping[str, str]) -> Frame:
@@ -133,7 +133,7 @@ def _find_frame(text: str, name: str, native: MapView, aliases: Mapping[str, str
     return frame
 
 
-def _parse_subset(text: str) -> Subset:
+def _parse_subset(text: str) -> AxisSubset:
     """Parse ``Lat(10,20)``, ``Lat(10)`` or ``Lat,http://www.opengis.net/def/crs/IAU/2015/49900(10,*)``."""
     match = _SUBSET_PATTERN.fullmatch(text)
     if match is None:
@@ -149,7 +149,7 @@ def _parse_subset(text: str) -> Subset:
     if not low <= high:
         message = f"SUBSET={text[:80]} does not describe an interval"
         raise ParamError(message, name="SUBSET", remedy="write two numbers, the lower one first, such as Lat(10,20)")
-    return Subset(axis, frame_name or "", low, high)
+    return AxisSubset(axis, frame_name or "", low, high)
 
 
 def _find_axis(label: str, frame: Frame) -> int:
@@ -165,7 +165,7 @@ def _find_axis(label: str, frame: Frame) -> int:
     return names.index(name.upper())
 
 
-def _cut_box(whole: MapView, subsets: Sequence[Subset]) -> MapView:
+def _cut_view_to_subsets(whole: MapView, subsets: Sequence[AxisSubset]) -> MapView:
     """Cut a box out of the coverage; the ends may be outside, but not both on the same side."""
     ends = [[whole.bounds[0], whole.bounds[2]], [whole.bounds[1], whole.bounds[3]]]
     sizes, known_axes = [whole.width, whole.height], set[int]()
@@ -189,7 +189,7 @@ def _cut_box(whole: MapView, subsets: Sequence[Subset]) -> MapView:
     return MapView(frame=whole.frame, bounds=bounds, width=sizes[0], height=sizes[1])
 
 
-def _move_ends_to_pixels(native: MapView, view: MapView) -> MapView:
+def _align_view_to_pixels(native: MapView, view: MapView) -> MapView:
     """Move the ends to those of pixels of the coverage, so that no value is interpolated."""
     ends, sizes = [], []
     for axis, size in enumerate((native.width, native.height)):
@@ -206,7 +206,7 @@ def _move_ends_to_pixels(native: MapView, view: MapView) -> MapView:
     return replace(view, bounds=bounds, width=sizes[0], height=sizes[1])
 
 
-def _change_frame(view: MapView, frame: Frame) -> MapView:
+def _transform_view_to_frame(view: MapView, frame: Frame) -> MapView:
     """Find the box in another frame that contains a box, with pixels of the same size in metres."""
     if frame.crs == view.frame.crs:
         return replace(view, frame=frame)
@@ -286,13 +286,13 @@ def write_exception(message: str, code: str, locator: str) -> bytes:
 
 def write_capabilities(rasters: Sequence[tuple[CollectionSpec, LayerRaster]], service_url: str) -> bytes:
     """Write the capabilities of the layers of a collection that have values."""
-    resource, infos = rasters[0][0], list_value_infos(rasters)
+    resource, infos = rasters[0][0], list_rasters_with_values(rasters)
     operations = "".join(
         f'<ows:Operation name="{name}"><ows:DCP><ows:HTTP><ows:Get xlink:href={quote_attribute(f"{service_url}?")}/>'
         "</ows:HTTP></ows:DCP></ows:Operation>"
         for name in ("GetCapabilities", "DescribeCoverage", "GetCoverage")
     )
-    formats = "".join(f"<wcs:formatSupported>{name}</wcs:formatSupported>" for name in list_formats())
+    formats = "".join(f"<wcs:formatSupported>{name}</wcs:formatSupported>" for name in list_coverage_media_types())
     frames: dict[str, None] = {}
     for _, info in infos:
         body = info.frame.body
@@ -309,7 +309,7 @@ def write_capabilities(rasters: Sequence[tuple[CollectionSpec, LayerRaster]], se
         "</ows:ServiceProvider>"
         f"<ows:OperationsMetadata>{operations}</ows:OperationsMetadata><wcs:ServiceMetadata>{formats}"
         f"<wcs:Extension><crs:CrsMetadata>{supported}</crs:CrsMetadata></wcs:Extension></wcs:ServiceMetadata>"
-        f"<wcs:Contents>{''.join(_write_summary(raster, info) for raster, info in infos)}</wcs:Contents>"
+        f"<wcs:Contents>{''.join(_write_coverage_summary(raster, info) for raster, info in infos)}</wcs:Contents>"
         "</wcs:Capabilities>\n"
     ).encode()
 
@@ -322,7 +322,7 @@ def _write_corners(grid: MapView) -> tuple[str, str]:
     return lower, upper
 
 
-def _write_summary(raster: LayerRaster, info: RasterInfo) -> str:
+def _write_coverage_summary(raster: LayerRaster, info: RasterInfo) -> str:
     grid = build_native_grid(info)
     lower, upper = _write_corners(grid)
     return (
@@ -337,17 +337,19 @@ def _write_summary(raster: LayerRaster, info: RasterInfo) -> str:
 def describe_coverages(rasters: Sequence[tuple[CollectionSpec, LayerRaster]]) -> bytes:
     """Describe layers that have values."""
     for _, raster in rasters:
-        require_values(raster, "COVERAGEID", "request a map of the layer by WMS")
-    descriptions = "".join(_write_description(raster, info) for raster, info in list_value_infos(rasters))
+        require_value_layer(raster, "COVERAGEID", "request a map of the layer by WMS")
+    descriptions = "".join(
+        _write_coverage_description(raster, info) for raster, info in list_rasters_with_values(rasters)
+    )
     return (
         f'<?xml version="1.0" encoding="UTF-8"?>\n<wcs:CoverageDescriptions {NAMESPACES}>{descriptions}'
         "</wcs:CoverageDescriptions>\n"
     ).encode()
 
 
-def _write_description(raster: LayerRaster, info: RasterInfo) -> str:
+def _write_coverage_description(raster: LayerRaster, info: RasterInfo) -> str:
     layer, grid = raster.layer, build_native_grid(info)
-    require_body(info, grid.frame)
+    require_same_body(info, grid.frame)
     frame, name = grid.frame, escape_xml(layer.name)
     frame_attribute = f'srsName="{frame.ogc_uri}"'
     west, south, east, north = grid.bounds
@@ -375,6 +377,6 @@ def _write_description(raster: LayerRaster, info: RasterInfo) -> str:
         f'<swe:nilValue reason="http://www.opengis.net/def/nil/OGC/0/missing">{MISSING_VALUE!r}</swe:nilValue>'
         f"</swe:NilValues></swe:nilValues><swe:uom code={quote_attribute(unit_code)}/></swe:Quantity></swe:field>"
         f"</swe:DataRecord></gmlcov:rangeType><wcs:ServiceParameters><wcs:CoverageSubtype>{COVERAGE_TYPE}"
-        f"</wcs:CoverageSubtype><wcs:nativeFormat>{list_formats()[0]}</wcs:nativeFormat></wcs:ServiceParameters>"
+        f"</wcs:CoverageSubtype><wcs:nativeFormat>{list_coverage_media_types()[0]}</wcs:nativeFormat></wcs:ServiceParameters>"
         "</wcs:CoverageDescription>"
     )

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from hven.formats import escape_xml, quote_attribute
 from hven.model.errors import ParamError
 from hven.plugins.maps.body_documents import read_layer_infos
-from hven.plugins.maps.coverage_files import MISSING_VALUE, find_media_type, list_formats, write_coverage
-from hven.plugins.maps.map_drawing import find_request_frame, require_body, require_values
+from hven.plugins.maps.coverage_files import MISSING_VALUE, find_media_type, list_coverage_media_types, write_coverage
+from hven.plugins.maps.map_drawing import find_request_frame, require_same_body, require_value_layer
 from hven.plugins.maps.map_views import MapView
 from hven.plugins.maps.wms_requests import read_box, read_size
 
@@ -29,7 +29,7 @@ NAMESPACES = (
 SUFFIXES = (0, 10, 15, 30, 35)  # of the frames that GeoTIFF can keep: planetocentric, on the sphere
 
 
-def list_value_infos(
+def list_rasters_with_values(
     rasters: Sequence[tuple[CollectionSpec, LayerRaster]],
 ) -> list[tuple[LayerRaster, RasterInfo]]:
     """List the layers that have values, and not colours."""
@@ -45,11 +45,11 @@ def answer_coverage(params: RequestParams, raster: LayerRaster, aliases: Mapping
         The values in the format that is requested.
     """
     info = raster.read_info()
-    require_values(raster, "COVERAGE", "request a map of the layer by WMS")
+    require_value_layer(raster, "COVERAGE", "request a map of the layer by WMS")
     media_type = find_media_type(params.read_one("FORMAT") or "GeoTIFF")
     view = _read_view(params, aliases, info)
-    require_body(info, view.frame)
-    is_smooth = raster.check_smoothness() and params.read_one("INTERPOLATION") != "nearest neighbor"
+    require_same_body(info, view.frame)
+    is_smooth = raster.is_interpolated() and params.read_one("INTERPOLATION") != "nearest neighbor"
     return write_coverage(raster, view, media_type, is_smooth=is_smooth), media_type
 
 
@@ -67,7 +67,8 @@ def _read_view(params: RequestParams, aliases: Mapping[str, str], info: RasterIn
     bounds = read_box(params.read_one("BBOX") or "", frame, is_axis_order_kept=False)
     if params.read_one("RESX"):
         sizes = [
-            (bounds[2 + axis] - bounds[axis]) / _read_step(params, name) for axis, name in enumerate(("RESX", "RESY"))
+            (bounds[2 + axis] - bounds[axis]) / _read_pixel_size(params, name)
+            for axis, name in enumerate(("RESX", "RESY"))
         ]
         width, height = (max(round(min(size, 1e9)), 1) for size in sizes)
     else:
@@ -77,7 +78,7 @@ def _read_view(params: RequestParams, aliases: Mapping[str, str], info: RasterIn
     return view
 
 
-def _read_step(params: RequestParams, name: str) -> float:
+def _read_pixel_size(params: RequestParams, name: str) -> float:
     try:
         step = float(params.read_one(name) or "")
     except ValueError:
@@ -112,8 +113,8 @@ def write_capabilities(rasters: Sequence[tuple[CollectionSpec, LayerRaster]], se
         for name in ("GetCapabilities", "DescribeCoverage", "GetCoverage")
     )
     briefs = "".join(
-        f"<CoverageOfferingBrief>{_write_names(raster, info)}</CoverageOfferingBrief>"
-        for raster, info in list_value_infos(rasters)
+        f"<CoverageOfferingBrief>{_write_name_and_envelope(raster, info)}</CoverageOfferingBrief>"
+        for raster, info in list_rasters_with_values(rasters)
     )
     return (
         f'<?xml version="1.0" encoding="UTF-8"?>\n<WCS_Capabilities {NAMESPACES} version="{VERSION}"><Service>'
@@ -127,14 +128,16 @@ def write_capabilities(rasters: Sequence[tuple[CollectionSpec, LayerRaster]], se
 
 def describe_coverages(rasters: Sequence[tuple[CollectionSpec, LayerRaster]], aliases: Mapping[str, str]) -> bytes:
     """Describe the layers of a collection that have values."""
-    offerings = "".join(_write_offering(raster, info, aliases) for raster, info in list_value_infos(rasters))
+    offerings = "".join(
+        _write_coverage_offering(raster, info, aliases) for raster, info in list_rasters_with_values(rasters)
+    )
     return (
         f'<?xml version="1.0" encoding="UTF-8"?>\n<CoverageDescription {NAMESPACES} version="{VERSION}">'
         f"{offerings}</CoverageDescription>\n"
     ).encode()
 
 
-def _write_names(raster: LayerRaster, info: RasterInfo) -> str:
+def _write_name_and_envelope(raster: LayerRaster, info: RasterInfo) -> str:
     west, south, east, north = info.lon_lat_bounds
     return (
         f"<name>{escape_xml(raster.layer.name)}</name><label>{escape_xml(str(raster.layer.title))}</label>"
@@ -143,16 +146,16 @@ def _write_names(raster: LayerRaster, info: RasterInfo) -> str:
     )
 
 
-def _write_offering(raster: LayerRaster, info: RasterInfo, aliases: Mapping[str, str]) -> str:
+def _write_coverage_offering(raster: LayerRaster, info: RasterInfo, aliases: Mapping[str, str]) -> str:
     layer, body = raster.layer, info.frame.body
     west, south, east, north = info.lon_lat_bounds
     steps = (east - west) / info.width, (north - south) / info.height
     names = [body.get_frame(suffix).name for suffix in SUFFIXES]
     names += [alias for alias in aliases if find_request_frame(alias, aliases).body.number == body.number]
-    formats = "".join(f"<formats>{name}</formats>" for name in ("GeoTIFF", *list_formats()[1:]))
+    formats = "".join(f"<formats>{name}</formats>" for name in ("GeoTIFF", *list_coverage_media_types()[1:]))
     frames = "".join(f"<requestResponseCRSs>{escape_xml(name)}</requestResponseCRSs>" for name in names)
     return (
-        f"<CoverageOffering>{_write_names(raster, info)}<domainSet><spatialDomain>"
+        f"<CoverageOffering>{_write_name_and_envelope(raster, info)}<domainSet><spatialDomain>"
         f'<gml:Envelope srsName="{body.get_frame(0).name}"><gml:pos>{west} {south}</gml:pos>'
         f"<gml:pos>{east} {north}</gml:pos></gml:Envelope>"
         f'<gml:RectifiedGrid dimension="2" srsName="{body.get_frame(0).name}"><gml:limits><gml:GridEnvelope>'

@@ -11,15 +11,15 @@ import orjson
 from hven.formats import escape_xml, quote_attribute
 from hven.model.errors import ParamError, suggest_spelling
 from hven.plugins.maps.body_documents import build_legend_url, read_layer_infos
-from hven.plugins.maps.legend_pictures import measure_legend, read_legend
+from hven.plugins.maps.legend_pictures import measure_legend, read_or_draw_legend
 from hven.plugins.maps.map_drawing import (
     FORMATS,
     draw_map,
     encode_picture,
     find_request_frame,
-    find_value,
-    require_body,
-    require_values,
+    read_pixel_value,
+    require_same_body,
+    require_value_layer,
 )
 from hven.plugins.maps.map_views import MAX_SIDE_PIXELS, MapView
 
@@ -40,7 +40,7 @@ SERVED_SUFFIXES = (0, 1, 2, 10, 15, 30, 35, 65, 70)  # of the frames in the capa
 _COLOUR_PATTERN = re.compile(r"(?:0[xX]|#)?([0-9A-Fa-f]{6})")
 
 
-def choose_version(params: RequestParams) -> str:
+def choose_wms_version(params: RequestParams) -> str:
     """Choose the version of an answer: the one that is requested, or the nearest lower one (06-042, 6.2.4)."""
     version = params.read_one("VERSION") or params.read_one("WMTVER") or NEW_VERSION
     return NEW_VERSION if version >= NEW_VERSION else OLD_VERSION
@@ -75,7 +75,7 @@ def check_styles(params: RequestParams) -> None:
             raise ParamError(f"there is no style {style[:60]!r}", name="STYLES", remedy="leave STYLES empty")
 
 
-def read_view(params: RequestParams, aliases: Mapping[str, str]) -> MapView:
+def read_map_view(params: RequestParams, aliases: Mapping[str, str]) -> MapView:
     """Read the frame, box and size of a map.
 
     Raises
@@ -83,7 +83,7 @@ def read_view(params: RequestParams, aliases: Mapping[str, str]) -> MapView:
     ParamError
         One of them is missing or impossible.
     """
-    version = choose_version(params)
+    version = choose_wms_version(params)
     frame_parameter = "CRS" if version == NEW_VERSION else "SRS"
     frame_name = params.read_one(frame_parameter) or params.read_one("CRS") or params.read_one("SRS")
     if not frame_name:
@@ -186,18 +186,18 @@ def answer_feature_info(params: RequestParams, rasters: Sequence[LayerRaster], v
         raise ParamError(
             f"values are not available in the format {media_type[:60]!r}", name="INFO_FORMAT", remedy=remedy
         )
-    is_new = choose_version(params) == NEW_VERSION
-    column, row = (_read_pixel(params, name) for name in (("I", "J") if is_new else ("X", "Y")))
+    is_new = choose_wms_version(params) == NEW_VERSION
+    column, row = (_read_pixel_index(params, name) for name in (("I", "J") if is_new else ("X", "Y")))
     if column >= view.width or row >= view.height:
         message = f"the pixel ({column}, {row}) is outside the map, which has {view.width} x {view.height} pixels"
         raise ParamError(message, name="I", remedy="count pixels from 0, beginning at the upper left corner")
     for raster in rasters:
         info = raster.read_info()
-        require_body(info, view.frame)
-        require_values(raster, "QUERY_LAYERS", "query layers with values")
+        require_same_body(info, view.frame)
+        require_value_layer(raster, "QUERY_LAYERS", "query layers with values")
     lon, lat = view.locate_pixel(column, row)
     is_on_body = math.isfinite(lon) and math.isfinite(lat)
-    values = [find_value(raster, lon, lat) if is_on_body else None for raster in rasters]
+    values = [read_pixel_value(raster, lon, lat) if is_on_body else None for raster in rasters]
     if media_type == "application/json":
         entries = [
             {"layer": raster.layer.name, "value": value, "unit": raster.layer.unit}
@@ -212,7 +212,7 @@ def answer_feature_info(params: RequestParams, rasters: Sequence[LayerRaster], v
     return "\n".join([*lines, ""]).encode(), media_type
 
 
-def _read_pixel(params: RequestParams, name: str) -> int:
+def _read_pixel_index(params: RequestParams, name: str) -> int:
     text = params.read_one(name) or ""
     if not re.fullmatch(r"[0-9]{1,9}", text):
         message = f"{name} must be the number of a pixel, not {text[:40]!r}"
@@ -230,7 +230,7 @@ def answer_legend(params: RequestParams, raster: LayerRaster) -> tuple[bytes, st
     """
     if (params.read_one("FORMAT") or "image/png").lower() != "image/png":
         raise ParamError("legends are only available as PNG", name="FORMAT", remedy="write FORMAT=image/png")
-    legend = read_legend(raster)
+    legend = read_or_draw_legend(raster)
     if legend is None:
         message = f"the layer {raster.layer.name!r} is a picture without a legend"
         raise ParamError(message, name="LAYER", remedy="request legends of layers with values")
@@ -307,7 +307,7 @@ def _write_layer(
     for alias in aliases:
         frame = find_request_frame(alias, aliases)
         if frame.body.number == body.number:
-            require_body(info, frame)
+            require_same_body(info, frame)
             frames[alias] = frame
     is_new = version == NEW_VERSION
     tag = "CRS" if is_new else "SRS"

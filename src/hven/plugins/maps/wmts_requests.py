@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from hven.formats import escape_xml, quote_attribute
 from hven.model.errors import ParamError
-from hven.plugins.maps.body_documents import list_reached_sets, read_layer_infos
+from hven.plugins.maps.body_documents import list_reached_matrix_sets, read_layer_infos
 from hven.plugins.maps.tile_matrix_sets import MAX_LEVEL, TILE_PIXELS, TileMatrixSet
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def write_capabilities(rasters: Sequence[tuple[CollectionSpec, LayerRaster]], se
     matrix_sets: dict[str, TileMatrixSet] = {}
     layers = ""
     for _, raster, info in read_layer_infos(rasters):
-        reached_sets = list_reached_sets(info)
+        reached_sets = list_reached_matrix_sets(info)
         matrix_sets |= {matrix_set.name: matrix_set for matrix_set in reached_sets}
         layers += _write_layer(raster, info, reached_sets, service_url)
     operations = "".join(

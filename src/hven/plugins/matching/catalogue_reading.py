@@ -11,7 +11,7 @@ import pyarrow as pa
 from hven.adql import quote_adql_name
 from hven.model.errors import SourceError
 from hven.model.units import compute_unit_factor
-from hven.plugins.matching.match_options import write_table_name
+from hven.plugins.matching.match_options import quote_dotted_table_name
 from hven.plugins.matching.pair_expressions import find_column, to_floats
 from hven.plugins.matching.star_positions import StarPositions
 
@@ -126,14 +126,14 @@ class CatalogueReader:
 
     def __post_init__(self) -> None:
         options = self.options
-        answer = self.run_query(f"SELECT TOP 0 * FROM {write_table_name(options.table)}")
+        answer = self.run_query(f"SELECT TOP 0 * FROM {quote_dotted_table_name(options.table)}")
         self.columns = answer.columns
         for _ in answer:  # a query that is not read to its end stays open
             pass
         self.id = self.require_column("id", options.id, ID_UCD)
         self.longitude = self.require_column("ra", options.ra, LONGITUDE_UCD)
         self.latitude = self.require_column("dec", options.dec, LATITUDE_UCD)
-        self.motions = self._find_motions()
+        self.motions = self._find_motion_columns()
         if isinstance(options.epoch, str):
             self.epoch = self._find_named_column(options.epoch)
             if not (self.epoch.type.is_numeric or self.epoch.type.is_timestamp):
@@ -156,7 +156,7 @@ class CatalogueReader:
             needed.append(self.epoch)
         names = dict.fromkeys(column.name for column in needed)
         selection = ", ".join(quote_adql_name(name) for name in names)
-        for batch in self.run_query(f"SELECT {selection} FROM {self._write_source()}"):
+        for batch in self.run_query(f"SELECT {selection} FROM {self._write_table_and_condition()}"):
             yield StarBatch(ids=batch.column(self.id.name), positions=self._build_positions(batch), rows=batch)
 
     def find_epoch_range(self) -> tuple[float, float]:
@@ -170,7 +170,7 @@ class CatalogueReader:
         if self.epoch is None:
             return float(self.options.epoch), float(self.options.epoch)
         name = quote_adql_name(self.epoch.name)
-        query = f"SELECT MIN({name}) AS first_epoch, MAX({name}) AS last_epoch FROM {self._write_source()}"
+        query = f"SELECT MIN({name}) AS first_epoch, MAX({name}) AS last_epoch FROM {self._write_table_and_condition()}"
         batches = list(self.run_query(query))
         bounds = np.concatenate(
             [self._to_years(column) for batch in batches for column in batch.columns] or [np.full(2, np.nan)]
@@ -180,8 +180,8 @@ class CatalogueReader:
             return 2000.0, 2000.0
         return float(bounds[0]), float(bounds[-1])
 
-    def _write_source(self) -> str:
-        table = write_table_name(self.options.table)
+    def _write_table_and_condition(self) -> str:
+        table = quote_dotted_table_name(self.options.table)
         return table if self.options.where is None else f"{table} WHERE ({self.options.where})"
 
     def list_name_columns(self, names: Sequence[str]) -> list[Column]:
@@ -229,7 +229,7 @@ class CatalogueReader:
         SourceError
             There is no such column.
         """
-        column = self._find_named_column(name) if name is not None else self._find_by_ucd(ucd)
+        column = self._find_named_column(name) if name is not None else self._find_column_by_ucd(ucd)
         if column is None:
             raise SourceError(
                 f"no column of {self.options.table} has the UCD {ucd}",
@@ -237,16 +237,16 @@ class CatalogueReader:
             )
         return column
 
-    def _find_by_ucd(self, ucd: str) -> Column | None:
+    def _find_column_by_ucd(self, ucd: str) -> Column | None:
         return next((column for column in self.columns if (column.ucd or "").lower() == ucd), None)
 
-    def _find_motions(self) -> tuple[Column, Column] | None:
+    def _find_motion_columns(self) -> tuple[Column, Column] | None:
         found: list[Column | None] = []
         for name, ucd in zip((self.options.pmra, self.options.pmdec), MOTION_UCDS, strict=True):
             if isinstance(name, str):
                 found.append(self._find_named_column(name))
             else:
-                found.append(None if name is False else self._find_by_ucd(ucd))
+                found.append(None if name is False else self._find_column_by_ucd(ucd))
         first, second = found
         if first is None or second is None:
             if first is not second:

@@ -24,10 +24,10 @@ from hven.plugins.matching.identity_rules import (
 )
 from hven.plugins.matching.loaded_stars import LoadedStars
 from hven.plugins.matching.match_source import report_star_counts
-from hven.plugins.matching.pair_search import PairSearch, collect_reference, read_reference
-from hven.plugins.matching.person_decisions import read_decisions
+from hven.plugins.matching.pair_search import PairSearch, collect_reference_stars, read_reference_stars
+from hven.plugins.matching.person_decisions import read_person_decisions
 from hven.plugins.matching.star_positions import compute_separations
-from hven.plugins.matching.target_names import encode_keys, join_codes, normalize_target_names, split_names
+from hven.plugins.matching.target_names import encode_keys, find_equal_code_pairs, normalize_target_names, split_names
 from hven.sources import FILE_FACT_COLUMNS, ROW_NUMBER_COLUMN, InputVersion, SourceContext, SourceKindTraits
 from hven.sources.api.rows import build_source_batch, limit_rows, resolve_column_names
 
@@ -86,7 +86,7 @@ def open(options: Options, context: SourceContext) -> Source:  # noqa: A001  (th
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FoundObjects:
+class CatalogueObjects:
     """The objects of a catalogue, and the candidates among them."""
 
     stars: ReferenceStars
@@ -148,23 +148,25 @@ class IdentifySource:
         return None
 
     def _build_rows(self) -> pa.Table:
-        targets = read_reference(self._targets, [self._name_column])
+        targets = read_reference_stars(self._targets, [self._name_column])
         report_star_counts(self.context, self._targets)
-        objects, candidates, decisions = self._decide(targets)
+        objects, candidates, decisions = self._decide_identities(targets)
         for reader in self._readers.values():
             report_star_counts(self.context, reader)
         arrays = _build_candidate_arrays(objects, candidates)
         if self.options.rows == "candidates":
-            return self._build_log(targets, candidates, decisions, arrays)
+            return self._build_candidate_log(targets, candidates, decisions, arrays)
         rows = self._build_identities(targets, decisions, arrays)
         whole_keys = normalize_target_names(targets.rows.column(self._name_column.name).combine_chunks())
         rows = self._apply_decisions(rows, targets, whole_keys, objects)
-        self._report_confidences(rows["ident_confidence"], "confidences of {count:,} targets: {text}")
+        self._report_confidence_counts(rows["ident_confidence"], "confidences of {count:,} targets: {text}")
         if self.options.calibrate:
             self._report_chance_identifications(targets)
         return rows
 
-    def _decide(self, targets: ReferenceStars) -> tuple[dict[str, FoundObjects], IdentityCandidates, IdentityDecisions]:
+    def _decide_identities(
+        self, targets: ReferenceStars
+    ) -> tuple[dict[str, CatalogueObjects], IdentityCandidates, IdentityDecisions]:
         """Find the candidates of all targets, and apply the rules."""
         target_names, target_rows = split_names(
             targets.rows.column(self._name_column.name).combine_chunks(), self._name_column
@@ -187,12 +189,14 @@ class IdentifySource:
         latitudes = targets.positions.latitudes
         moved_latitudes = latitudes - np.copysign(MOVED_ARCMIN / 60, latitudes)
         moved = replace(targets, positions=replace(targets.positions, latitudes=moved_latitudes))
-        _, _, decisions = self._decide(moved)
+        _, _, decisions = self._decide_identities(moved)
         confidences = pa.array([rule.confidence for rule in RULES]).take(pa.array(decisions.rules))
         text = f"confidences of {{count:,}} targets if their places are moved by {MOVED_ARCMIN:g} arcmin: {{text}}"
-        self._report_confidences(pa.chunked_array([confidences]), text)
+        self._report_confidence_counts(pa.chunked_array([confidences]), text)
 
-    def _find_objects(self, name: str, targets: ReferenceStars, target_names: tuple[pa.Array, Rows]) -> FoundObjects:
+    def _find_objects(
+        self, name: str, targets: ReferenceStars, target_names: tuple[pa.Array, Rows]
+    ) -> CatalogueObjects:
         """Read a catalogue, and find the objects with the name or near the place of each target."""
         reader, name_columns = self._readers[name], self._name_columns[name]
         target_keys, key_targets = target_names
@@ -208,11 +212,11 @@ class IdentifySource:
                     named_parts.append((batch.ids.take(pa.array(rows[is_known])), codes[is_known]))
                 yield batch
 
-        stars = collect_reference(reader, read_names(), name_columns[:1])
+        stars = collect_reference_stars(reader, read_names(), name_columns[:1])
         named_ids = pa.chunked_array([ids for ids, _ in named_parts], stars.ids.type)
         named_stars = np.asarray(pc.index_in(named_ids, value_set=stars.ids), np.int64)
         named_codes = np.concatenate([codes for _, codes in named_parts] or [np.empty(0, np.int64)])
-        key_rows, name_rows = join_codes(encode_keys(target_keys, known_keys), named_codes)
+        key_rows, name_rows = find_equal_code_pairs(encode_keys(target_keys, known_keys), named_codes)
         name_pairs = np.stack([key_targets[key_rows], named_stars[name_rows]], axis=1)
         search = PairSearch(
             stars, LoadedStars(self._targets, targets), self.options.radius, motion="rigorous", common_epoch=None
@@ -232,7 +236,7 @@ class IdentifySource:
         main_names = stars.rows.column(name_columns[0].name).combine_chunks()
         if not name_columns[0].type.is_string:
             main_names = pc.list_element(main_names, 0)
-        return FoundObjects(
+        return CatalogueObjects(
             stars=stars,
             main_names=main_names.cast(pa.string()),
             target_rows=target_rows,
@@ -268,9 +272,9 @@ class IdentifySource:
             "ident_conflict_main": arrays["candidate_main"].take(conflicting),
             "ident_conflict_sep": arrays["separation"].take(conflicting),
         }
-        return self._build_table(values)
+        return self._build_output_table(values)
 
-    def _build_log(
+    def _build_candidate_log(
         self,
         targets: ReferenceStars,
         candidates: IdentityCandidates,
@@ -293,10 +297,10 @@ class IdentifySource:
             "agreement": pa.array(CANDIDATE_TEXTS).take(pa.array(decisions.classes[order])),
             "is_identified": pa.array(decisions.chosen[candidates.target_rows[order]] == order),
         }
-        return self._build_table(values)
+        return self._build_output_table(values)
 
     def _apply_decisions(
-        self, rows: pa.Table, targets: ReferenceStars, target_keys: pa.Array, objects: Mapping[str, FoundObjects]
+        self, rows: pa.Table, targets: ReferenceStars, target_keys: pa.Array, objects: Mapping[str, CatalogueObjects]
     ) -> pa.Table:
         """Replace what the rules found by what people decided."""
         overrides = self.options.overrides
@@ -304,7 +308,7 @@ class IdentifySource:
             return rows
         all_targets = np.arange(len(targets.ids))
         vectors = targets.positions.compute_vectors(all_targets, targets.positions.epochs)
-        decided = read_decisions(overrides, self._run_query, target_keys, vectors, self.options.radius)
+        decided = read_person_decisions(overrides, self._run_query, target_keys, vectors, self.options.radius)
         target_rows = np.flatnonzero(decided.decision_rows >= 0)
         decision_rows = pa.array(decided.decision_rows[target_rows])
         texts = {
@@ -333,14 +337,14 @@ class IdentifySource:
         values = {name: rows.column(name).combine_chunks() for name in rows.column_names}
         for name, array in replacements.items():
             values[name] = pc.replace_with_mask(values[name], is_decided, array.cast(values[name].type))
-        return self._build_table(values)
+        return self._build_output_table(values)
 
     def _find_decided_objects(
         self,
         texts: Mapping[str, pa.Array],
         target_rows: Rows,
         targets: ReferenceStars,
-        objects: Mapping[str, FoundObjects],
+        objects: Mapping[str, CatalogueObjects],
     ) -> tuple[pa.Array, Floats]:
         """Find the main names and the distances of the objects in decisions; report those that no catalogue has."""
         main_names = pa.nulls(len(target_rows), pa.string())
@@ -360,11 +364,11 @@ class IdentifySource:
             )
         return main_names, separations
 
-    def _build_table(self, values: Mapping[str, pa.Array]) -> pa.Table:
+    def _build_output_table(self, values: Mapping[str, pa.Array]) -> pa.Table:
         schema = pa.schema([pa.field(column.name, column.type.arrow) for column in self._columns])
         return pa.table([values[field.name].cast(field.type) for field in schema], schema=schema)
 
-    def _report_confidences(self, confidences: pa.ChunkedArray, text: str) -> None:
+    def _report_confidence_counts(self, confidences: pa.ChunkedArray, text: str) -> None:
         if self.context.on_notice is None or not len(confidences):
             return
         counts = {item["values"]: item["counts"] for item in pc.value_counts(confidences).to_pylist()}
@@ -372,7 +376,9 @@ class IdentifySource:
         self.context.on_notice(text.format(count=len(confidences), text=count_text))
 
 
-def _build_candidate_arrays(objects: Mapping[str, FoundObjects], candidates: IdentityCandidates) -> dict[str, pa.Array]:
+def _build_candidate_arrays(
+    objects: Mapping[str, CatalogueObjects], candidates: IdentityCandidates
+) -> dict[str, pa.Array]:
     ids, main_names = [], []
     for item in objects.values():
         star_rows = pa.array(item.star_rows)

@@ -152,7 +152,7 @@ def decide_identities(
         NEIGHBOUR,
     )
     order = np.lexsort((candidates.star_rows, separations, candidates.catalogues, classes, targets))
-    best = _find_firsts(targets, order, target_count)
+    best = _find_first_candidates(targets, order, target_count)
     has_best = best >= 0
     best_class = np.where(has_best, classes[best] if len(classes) else 0, 0)
     best_catalogue = np.where(has_best, candidates.catalogues[best] if len(classes) else 0, -1)
@@ -193,11 +193,11 @@ def decide_identities(
     )
     is_conflict = np.isin(rules, (ELSEWHERE, CONTRADICTION))
     named_elsewhere = order[classes[order] == NAME_ELSEWHERE]
-    conflicting = np.where(is_conflict, _find_firsts(targets, named_elsewhere, target_count), -1)
+    conflicting = np.where(is_conflict, _find_first_candidates(targets, named_elsewhere, target_count), -1)
     chosen = np.where((rules >= AGREEMENT) & (rules <= OTHER_AT_PLACE), best, -1)
     by_distance = np.lexsort((separations, targets))
     is_other = is_near & is_in_catalogue & (np.arange(len(targets)) != chosen[targets])
-    others = _find_firsts(targets, by_distance[is_other[by_distance]], target_count)
+    others = _find_first_candidates(targets, by_distance[is_other[by_distance]], target_count)
     second_separations = np.full(target_count, np.nan)
     second_separations[others >= 0] = separations[others[others >= 0]]
     return IdentityDecisions(
@@ -210,7 +210,7 @@ def decide_identities(
     )
 
 
-def _find_firsts(targets: Rows, order: Rows, target_count: int) -> Rows:
+def _find_first_candidates(targets: Rows, order: Rows, target_count: int) -> Rows:
     """Return the first candidate of each target in an order; -1: it has none."""
     firsts = np.full(target_count, -1)
     firsts[targets[order[::-1]]] = order[::-1]  # of several values for a place, numpy keeps the last

@@ -51,14 +51,16 @@ def _build_limit_query_tree(table: Table, *, limit_names: tuple[str, ...]) -> Qu
     """
     id_name = table.primary[0]
     shown_names = (id_name, *(table.position or ()), *PAIR_NAMES)
-    unfit = SelectItem(_build_pair_condition(limit_names), Ident("is_unfit"))
+    unfit = SelectItem(_build_outside_limits_flag(limit_names), Ident("is_unfit"))
     region = _build_region_condition(table, 1 + len(limit_names))
-    fit_pairs = Select((*_list_items(shown_names), unfit), build_table_ref(table), where=region)
+    fit_pairs = Select((*_build_select_items(shown_names), unfit), build_table_ref(table), where=region)
     ranks = (
-        SelectItem(_build_rank(id_name, "candidate_id"), Ident("object_rank")),
-        SelectItem(_build_rank("candidate_id", id_name), Ident("partner_rank")),
+        SelectItem(_build_rank_expression(id_name, "candidate_id"), Ident("object_rank")),
+        SelectItem(_build_rank_expression("candidate_id", id_name), Ident("partner_rank")),
     )
-    ranked_pairs = Select((*_list_items((*shown_names, "is_unfit")), *ranks), _build_derived_table(fit_pairs, "fit"))
+    ranked_pairs = Select(
+        (*_build_select_items((*shown_names, "is_unfit")), *ranks), _build_derived_table(fit_pairs, "fit")
+    )
     is_mutual = Conjunction(
         (
             _build_equality("is_unfit", Literal(0)),
@@ -66,21 +68,21 @@ def _build_limit_query_tree(table: Table, *, limit_names: tuple[str, ...]) -> Qu
             _build_equality("partner_rank", Literal(1)),
         )
     )
-    mutual = SelectItem(_build_case(is_mutual, 1, 0), Ident("is_mutual"))
-    judged_pairs = Select((*_list_items(shown_names), mutual), _build_derived_table(ranked_pairs, "ranked"))
+    mutual = SelectItem(_build_case_expression(is_mutual, 1, 0), Ident("is_mutual"))
+    judged_pairs = Select((*_build_select_items(shown_names), mutual), _build_derived_table(ranked_pairs, "ranked"))
     change = SelectItem(
-        _build_case(_build_equality("is_mutual", Literal(1)), "gains", "loses"), Ident("partner_change")
+        _build_case_expression(_build_equality("is_mutual", Literal(1)), "gains", "loses"), Ident("partner_change")
     )
-    was_partner = _build_case(_build_equality("is_partner", Literal("true")), 1, 0)
+    was_partner = _build_case_expression(_build_equality("is_partner", Literal("true")), 1, 0)
     changed_pairs = Select(
-        (*_list_items(shown_names), change),
+        (*_build_select_items(shown_names), change),
         _build_derived_table(judged_pairs, "judged"),
         where=Comparison("<>", build_column_ref("is_mutual"), was_partner),
     )
-    return Query(changed_pairs, _list_order(("catalogue", id_name, "candidate_id")))
+    return Query(changed_pairs, _build_order_items(("catalogue", id_name, "candidate_id")))
 
 
-def _build_pair_condition(limit_names: Sequence[str]) -> Expr:
+def _build_outside_limits_flag(limit_names: Sequence[str]) -> Expr:
     """Build an expression that is 0 for pairs within the limits, and 1 for others."""
     conditions: list[Expr] = [
         NullPredicate(build_column_ref("score"), negated=True),
@@ -89,7 +91,7 @@ def _build_pair_condition(limit_names: Sequence[str]) -> Expr:
     for slot, name in enumerate(limit_names, 1):
         difference = FunctionCall("ABS", (build_column_ref(name),))
         conditions.append(Comparison("<=", difference, Literal(0.0, slot=slot)))
-    return _build_case(Conjunction(tuple(conditions)), 0, 1)
+    return _build_case_expression(Conjunction(tuple(conditions)), 0, 1)
 
 
 def _build_region_condition(table: Table, first_slot: int) -> Expr:
@@ -101,14 +103,14 @@ def _build_region_condition(table: Table, first_slot: int) -> Expr:
     )
 
 
-def _build_rank(owner_name: str, tie_name: str) -> Expr:
+def _build_rank_expression(owner_name: str, tie_name: str) -> Expr:
     """Build the rank of a pair among those of an object or a candidate."""
     partition = (build_column_ref("catalogue"), build_column_ref(owner_name))
-    order = _list_order(("is_unfit", "score", tie_name))
+    order = _build_order_items(("is_unfit", "score", tie_name))
     return WindowExpression(FunctionCall("ROW_NUMBER"), partition, order)
 
 
-def _build_case(condition: Expr, result: float | str, otherwise: float | str) -> Expr:
+def _build_case_expression(condition: Expr, result: float | str, otherwise: float | str) -> Expr:
     return CaseExpression(None, ((condition, Literal(result)),), Literal(otherwise))
 
 
@@ -120,11 +122,11 @@ def _build_equality(name: str, value: Literal) -> Expr:
     return Comparison("=", build_column_ref(name), value)
 
 
-def _list_items(names: Iterable[str]) -> tuple[SelectItem, ...]:
+def _build_select_items(names: Iterable[str]) -> tuple[SelectItem, ...]:
     return tuple(SelectItem(build_column_ref(name)) for name in names)
 
 
-def _list_order(names: Iterable[str]) -> tuple[OrderItem, ...]:
+def _build_order_items(names: Iterable[str]) -> tuple[OrderItem, ...]:
     return tuple(OrderItem(build_column_ref(name)) for name in names)
 
 

@@ -159,7 +159,7 @@ def build_partner_arrays(
     return arrays
 
 
-def build_log_texts(flags_by_catalogue: Mapping[str, npt.NDArray[np.int64]]) -> pa.Array:
+def build_flag_reason_texts(flags_by_catalogue: Mapping[str, npt.NDArray[np.int64]]) -> pa.Array:
     """Write the reasons of all flags of each object.
 
     Parameters

@@ -281,7 +281,7 @@ def check_catalogue_names(names: Iterable[str]) -> None:
         lower_names.add(name.lower())
 
 
-def write_table_name(table: str) -> str:
+def quote_dotted_table_name(table: str) -> str:
     """Write the name of a table as ADQL.
 
     Parameters
@@ -316,4 +316,4 @@ def list_table_queries(members: Iterable[Any]) -> list[str]:
         Values of a descriptor, which may have faults.
     """
     tables = [str(member["table"]) for member in members if isinstance(member, dict) and "table" in member]
-    return [f"SELECT * FROM {write_table_name(table)}" for table in tables]
+    return [f"SELECT * FROM {quote_dotted_table_name(table)}" for table in tables]

@@ -12,7 +12,7 @@ from hven.model.errors import DataError, SourceError
 from hven.plugins.matching.catalogue_reading import CatalogueReader
 from hven.plugins.matching.match_columns import (
     build_candidate_arrays,
-    build_log_texts,
+    build_flag_reason_texts,
     build_partner_arrays,
     list_candidate_columns,
     list_object_columns,
@@ -21,8 +21,8 @@ from hven.plugins.matching.match_options import REFERENCE_NAME, Options, list_ma
 from hven.plugins.matching.match_store import MatchStore
 from hven.plugins.matching.match_update import CatalogueMatcher
 from hven.plugins.matching.pair_expressions import PairExpressions
-from hven.plugins.matching.pair_search import read_reference
-from hven.plugins.matching.row_digests import DIGEST_COLUMN, DigestReader
+from hven.plugins.matching.pair_search import read_reference_stars
+from hven.plugins.matching.row_digests import DIGEST_COLUMN, RowDigestReader
 from hven.plugins.matching.star_groups import find_star_groups
 from hven.plugins.matching.zone_index import TooManyPairsError
 from hven.sources import FILE_FACT_COLUMNS, ROW_NUMBER_COLUMN, InputVersion, SourceContext, SourceKindTraits
@@ -130,7 +130,7 @@ class MatchSource:
         own_columns = (*self._reference.shown_columns, self._reference.longitude, self._reference.latitude)
         shown_columns = {column.name: column for column in own_columns}
         columns = [*{**shown_columns, **read_columns}.values(), DIGEST_COLUMN]
-        reference = read_reference(DigestReader(self._reference), columns)
+        reference = read_reference_stars(RowDigestReader(self._reference), columns)
         report_star_counts(self.context, self._reference)
         if self.options.rows == "objects":
             yield self._build_objects(reference)
@@ -182,7 +182,7 @@ class MatchSource:
                 group_sizes = np.maximum(group_sizes, mate_counts)
         arrays["XMATCH_MAIN_FLAG"] = pa.array(main_flags)
         arrays["XMATCH_ALL_FLAG"] = pa.array(all_flags)
-        arrays["XMATCH_LOG"] = build_log_texts(flags_by_catalogue)
+        arrays["XMATCH_LOG"] = build_flag_reason_texts(flags_by_catalogue)
         arrays["GroupID"] = pa.array(group_ids, mask=group_ids == 0)
         arrays["GroupSize"] = pa.array(group_sizes, mask=group_sizes == 0)
         schema = self._schema

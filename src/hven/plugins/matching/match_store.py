@@ -107,11 +107,11 @@ class MatchStore:
             return
         root = context.cache_directory / STORE_DIRECTORY
         for name in options.catalogues:
-            key = _build_key(options, name, readers)
+            key = _build_match_key(options, name, readers)
             self._directories[name] = root / hashlib.sha256(key.encode()).hexdigest()[:32]
         for directory in root.glob("*"):
             if directory not in self._directories.values():
-                self._release_directory(directory)
+                self._release_stored_match(directory)
 
     def load_match(self, catalogue: str) -> StoredMatch | None:
         """Load the last match of a catalogue with the same options; None: there is none.
@@ -129,7 +129,7 @@ class MatchStore:
             run_name = (directory / "run").read_text(encoding="utf-8")
         except (OSError, pa.ArrowInvalid):
             return None
-        self._mark_directory(catalogue)
+        self._mark_match_in_use(catalogue)
         columns = {name: pairs.column(name).combine_chunks() for name in pairs.column_names}
         arrays = {name: np.asarray(array) for name, array in columns.items() if name.startswith(("pair.", "value."))}
         names = [name.removeprefix("row.") for name in columns if name.startswith("row.")]
@@ -201,15 +201,15 @@ class MatchStore:
                 (unfinished / "run").write_text(self._run_name, encoding="utf-8")
                 shutil.rmtree(directory / "match", ignore_errors=True)
                 unfinished.rename(directory / "match")
-            self._mark_directory(catalogue)
+            self._mark_match_in_use(catalogue)
 
-    def _mark_directory(self, catalogue: str) -> None:
+    def _mark_match_in_use(self, catalogue: str) -> None:
         """Note that the table uses a stored match."""
         user_file = self._directories[catalogue] / "tables" / self._table_name
         user_file.parent.mkdir(exist_ok=True)
         user_file.touch()
 
-    def _release_directory(self, directory: Path) -> None:
+    def _release_stored_match(self, directory: Path) -> None:
         """Note that the table doesn't use a stored match, and remove it if no other table does."""
         user_file = directory / "tables" / self._table_name
         if not user_file.exists():
@@ -219,7 +219,7 @@ class MatchStore:
             shutil.rmtree(directory, ignore_errors=True)
 
 
-def _build_key(options: Options, catalogue: str, readers: Mapping[str, CatalogueReader]) -> str:
+def _build_match_key(options: Options, catalogue: str, readers: Mapping[str, CatalogueReader]) -> str:
     """Write everything except the rows that the pairs of a catalogue depend on."""
     columns = {
         name: [(column.name, str(column.type), column.unit, column.ucd) for column in readers[name].columns]

@@ -12,8 +12,8 @@ from hven.model.errors import DataError, ParamError, SourceError
 from hven.plugins.matching.catalogue_reading import CatalogueReader
 from hven.plugins.matching.loaded_stars import LoadedStars
 from hven.plugins.matching.match_options import MAX_RADIUS_ARCSEC, CatalogueOptions
-from hven.plugins.matching.pair_search import PairSearch, read_reference
-from hven.plugins.matching.star_positions import ARCSEC_PER_RADIAN, build_vectors, compute_coordinates
+from hven.plugins.matching.pair_search import PairSearch, read_reference_stars
+from hven.plugins.matching.star_positions import ARCSEC_PER_RADIAN, build_unit_vectors, compute_coordinates
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -133,15 +133,15 @@ def run_match_trial(
         There are too many stars or pairs.
     """
     shift_arcsec = max(MIN_SHIFT_ARCSEC, SHIFT_PER_REACH * reach_arcsec)
-    _, stars = _read_stars("first", reference_options, region, run_query)
+    _, stars = _read_region_stars("first", reference_options, region, run_query)
     reader = CatalogueReader("second", catalogue_options, run_query, keeps_motionless=True)
     first_epoch, last_epoch = reader.find_epoch_range()
     margin_arcsec = _measure_largest_motion(stars, first_epoch, last_epoch) + shift_arcsec + reach_arcsec
     wide_region = replace(region, radius=min(region.radius + margin_arcsec / 3600, 180.0))
-    reader, candidates = _read_stars("second", catalogue_options, wide_region, run_query)
+    reader, candidates = _read_region_stars("second", catalogue_options, wide_region, run_query)
     catalogue = LoadedStars(reader, candidates)
     edges = np.round(np.linspace(0, reach_arcsec, BIN_COUNT + 1), 9)
-    rows, separations = _find_separations(stars, catalogue, reach_arcsec)
+    rows, separations = _find_pair_separations(stars, catalogue, reach_arcsec)
     order = np.lexsort((separations, rows))
     sorted_rows, sorted_separations = rows[order], separations[order]
     is_first = np.concatenate([[True], sorted_rows[1:] != sorted_rows[:-1]])[: len(order)]
@@ -150,7 +150,7 @@ def run_match_trial(
     for number in range(SHIFT_COUNT):
         angle = 2 * np.pi * number / SHIFT_COUNT
         shifted = replace(stars, positions=_move_positions(stars.positions, shift_arcsec, angle))
-        chance_pairs += np.histogram(_find_separations(shifted, catalogue, reach_arcsec)[1], edges)[0]
+        chance_pairs += np.histogram(_find_pair_separations(shifted, catalogue, reach_arcsec)[1], edges)[0]
     return MatchTrial(
         object_count=len(stars.ids),
         candidate_count=len(candidates.ids),
@@ -162,7 +162,7 @@ def run_match_trial(
     )
 
 
-def _read_stars(
+def _read_region_stars(
     name: str, options: CatalogueOptions, region: TrialRegion, run_query: SourceQueryRunner
 ) -> tuple[CatalogueReader, ReferenceStars]:
     """Read the stars of a region."""
@@ -178,7 +178,7 @@ def _read_stars(
     circle = ", ".join(repr(value) for value in (region.ra, region.dec, region.radius))
     condition = f"1 = CONTAINS(POINT({', '.join(coordinates)}), CIRCLE({circle}))"
     reader.options = options.model_copy(update={"where": condition})
-    stars = read_reference(reader, [])
+    stars = read_reference_stars(reader, [])
     if len(stars.ids) > MAX_STARS:
         raise ParamError(
             f"more than {MAX_STARS:,} stars of {options.table} are in the region",
@@ -188,7 +188,7 @@ def _read_stars(
     return reader, stars
 
 
-def _find_separations(stars: ReferenceStars, catalogue: LoadedStars, reach_arcsec: float) -> tuple[Counts, Floats]:
+def _find_pair_separations(stars: ReferenceStars, catalogue: LoadedStars, reach_arcsec: float) -> tuple[Counts, Floats]:
     """Find the objects and the separations of all pairs."""
     search = PairSearch(
         stars,
@@ -215,7 +215,7 @@ def _measure_largest_motion(stars: ReferenceStars, first_epoch: float, last_epoc
 
 def _move_positions(positions: StarPositions, shift_arcsec: float, angle: float) -> StarPositions:
     """Move all stars by the same distance, in a direction relative to east."""
-    vectors = build_vectors(positions.longitudes, positions.latitudes)
+    vectors = build_unit_vectors(positions.longitudes, positions.latitudes)
     longitude = np.radians(positions.longitudes)
     east = np.stack([-np.sin(longitude), np.cos(longitude), np.zeros(len(longitude))], axis=1)
     north = np.cross(vectors, east)

@@ -19,7 +19,7 @@ from hven.plugins.matching.pair_search import (
     build_density_error,
     rank_candidate_ids,
 )
-from hven.plugins.matching.row_digests import CELL_COLUMN, DIGEST_COLUMN, DigestReader
+from hven.plugins.matching.row_digests import CELL_COLUMN, DIGEST_COLUMN, RowDigestReader
 from hven.plugins.matching.sky_cells import UNKNOWN_CELL, find_circles_in_cells, find_touched_cells
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class CatalogueMatcher:
         match, cell_digests
             The match does not depend on `stored`.
         """
-        survey = DigestReader(self.reader)
+        survey = RowDigestReader(self.reader)
         if stored is None:
             pairs, values = self._find_pairs(reference, survey)
             self.report_star_counts(self.reader)
@@ -88,7 +88,9 @@ class CatalogueMatcher:
                 pass
             self.report_star_counts(self.reader)
             pairs, values = self._update_pairs(reference, stored, survey)
-        match = CatalogueMatch(pairs=pairs, verdicts=self._judge(pairs, values, len(reference.ids)), values=values)
+        match = CatalogueMatch(
+            pairs=pairs, verdicts=self._judge_candidate_pairs(pairs, values, len(reference.ids)), values=values
+        )
         return match, survey.cell_digests
 
     @property
@@ -101,7 +103,7 @@ class CatalogueMatcher:
         catalogue = self.options.catalogues[self.reader.name]
         return catalogue.radius + catalogue.mates
 
-    def _find_pairs(self, reference: ReferenceStars, reader: DigestReader) -> ValuedPairs:
+    def _find_pairs(self, reference: ReferenceStars, reader: RowDigestReader) -> ValuedPairs:
         """Find the pairs of some stars of the reference and some cells of the catalogue."""
         search = PairSearch(
             reference, reader, self._reach_arcsec, motion=self.options.motion, common_epoch=self.options.epoch
@@ -116,7 +118,7 @@ class CatalogueMatcher:
             arrays[f"{owner}.{column_name}"] = array if places is None else array.take(places)
         return pairs, self.expressions.evaluate(arrays, pairs.separations, self.run_query)
 
-    def _update_pairs(self, reference: ReferenceStars, stored: StoredMatch, survey: DigestReader) -> ValuedPairs:
+    def _update_pairs(self, reference: ReferenceStars, stored: StoredMatch, survey: RowDigestReader) -> ValuedPairs:
         """Keep the pairs of unchanged stars, and find those of changed stars and changed cells."""
         changed_cells = survey.cell_digests != stored.cell_digests
         changed_cells[UNKNOWN_CELL] = False
@@ -142,10 +144,10 @@ class CatalogueMatcher:
         for rows, cells_to_read in ((near_rows, changed_cells), (changed_rows, near_cells & ~changed_cells)):
             if len(rows) and cells_to_read.any():
                 pairs, values = self._find_pairs(
-                    reference.select_stars(rows), DigestReader(self.reader, kept_cells=cells_to_read)
+                    reference.select_stars(rows), RowDigestReader(self.reader, kept_cells=cells_to_read)
                 )
                 parts.append((replace(pairs, reference_rows=rows[pairs.reference_rows]), values))
-        return self._combine_parts(parts)
+        return self._combine_pair_chunks(parts)
 
     def _compute_reaches(self, reference: ReferenceStars, largest_speed: float) -> Floats:
         """Compute how far the candidates of each star can be from its position in the table, in arcseconds."""
@@ -160,7 +162,7 @@ class CatalogueMatcher:
         reaches: Floats = self._reach_arcsec + safety * (reference.positions.compute_speeds() * years + margin)
         return reaches
 
-    def _combine_parts(self, parts: Sequence[ValuedPairs]) -> ValuedPairs:
+    def _combine_pair_chunks(self, parts: Sequence[ValuedPairs]) -> ValuedPairs:
         found = [pairs for pairs, _ in parts]
         pair_count = sum(len(pairs.separations) for pairs in found)
         if pair_count > MAX_PAIRS:
@@ -181,7 +183,9 @@ class CatalogueMatcher:
         values = {name: np.concatenate([values[name] for _, values in parts])[order] for name in parts[0][1]}
         return pairs.select_pairs(order), values
 
-    def _judge(self, pairs: FoundPairs, values: dict[str, Floats], reference_count: int) -> MatchVerdicts:
+    def _judge_candidate_pairs(
+        self, pairs: FoundPairs, values: dict[str, Floats], reference_count: int
+    ) -> MatchVerdicts:
         catalogue = self.options.catalogues[self.reader.name]
         candidates = CandidatePairs(
             reference_rows=pairs.reference_rows,

@@ -171,13 +171,13 @@ def judge_pairs(pairs: CandidatePairs, rule: MatchRule, reference_count: int) ->
     has_partner = np.zeros(reference_count, bool)
     has_partner[has_candidate] = is_partner[shown]
     flags = np.zeros(reference_count, np.int64)
-    flags[has_candidate] = _classify_first_pairs(pairs, rule, shown, (by_reference, by_partner))
+    flags[has_candidate] = _compute_first_pair_flags(pairs, rule, shown, (by_reference, by_partner))
     flags[has_candidate & ~has_partner] = BETTER_ELSEWHERE
     flags[pairs.reference_rows[shown[~near[shown]]]] = TOO_FAR
     second_separations = np.full(reference_count, np.nan)
     second_separations[has_candidate] = np.fmin(
-        _measure_seconds(pairs.partner_vectors, shown, by_reference.rivals[shown]),
-        _measure_seconds(pairs.reference_vectors, shown, by_partner.rivals[shown]),
+        _measure_rival_separations(pairs.partner_vectors, shown, by_reference.rivals[shown]),
+        _measure_rival_separations(pairs.reference_vectors, shown, by_partner.rivals[shown]),
     )
     mates = pairs.reference_rows[pairs.separations <= rule.mates_radius_arcsec]
     return MatchVerdicts(
@@ -220,7 +220,7 @@ def _rank_pairs(groups: Rows, pairs: CandidatePairs, others: Rows, considered: M
     return PairRanks(ranks, rivals)
 
 
-def _classify_first_pairs(
+def _compute_first_pair_flags(
     pairs: CandidatePairs, rule: MatchRule, shown: Rows, ranks: tuple[PairRanks, PairRanks]
 ) -> Rows:
     """Return the bit of each best pair; as in SearchCal, the first reason counts."""
@@ -238,7 +238,7 @@ def _classify_first_pairs(
     return flags
 
 
-def _measure_seconds(vectors: Floats, firsts: Rows, seconds: Rows) -> Floats:
+def _measure_rival_separations(vectors: Floats, firsts: Rows, seconds: Rows) -> Floats:
     separations = np.full(len(firsts), np.nan)
     known = seconds >= 0
     separations[known] = compute_separations(vectors[firsts[known]], vectors[seconds[known]])

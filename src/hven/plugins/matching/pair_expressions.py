@@ -84,7 +84,7 @@ class PairExpressions:
         if self.is_separation_only:
             return
         arrays = {f"{owner}.{name}": pa.array([], column.type.arrow) for owner, name, column in self.list_columns()}
-        for _ in run_query(self._query, self._build_upload(arrays, np.empty(0))):  # reading to the end closes it
+        for _ in run_query(self._query, self._build_upload_tables(arrays, np.empty(0))):  # reading to the end closes it
             pass
 
     def list_columns(self) -> list[tuple[str, str, Column]]:
@@ -114,7 +114,7 @@ class PairExpressions:
         if self.is_separation_only:
             return {"score": separations}
         values = {name: np.full(len(separations), np.nan) for name in self._item_names}
-        for batch in run_query(self._query, self._build_upload(arrays, separations)):
+        for batch in run_query(self._query, self._build_upload_tables(arrays, separations)):
             rows = np.asarray(batch.column(NUMBER))
             for name in self._item_names:
                 values[name][rows] = to_floats(batch.column(name))
@@ -122,7 +122,9 @@ class PairExpressions:
             _apply_sigma_limit(values, self._sigma_options)
         return values
 
-    def _build_upload(self, arrays: Mapping[str, pa.Array], separations: Floats) -> dict[str, tuple[Table, pa.Table]]:
+    def _build_upload_tables(
+        self, arrays: Mapping[str, pa.Array], separations: Floats
+    ) -> dict[str, tuple[Table, pa.Table]]:
         rows = pa.table({NUMBER: np.arange(len(separations)), SEPARATION: separations, **arrays})
         described = [
             Column(name=f"{owner}.{name}", type=column.type, unit=column.unit)

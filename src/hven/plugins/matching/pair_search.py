@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from hven.model.errors import DataError
 from hven.plugins.matching.star_positions import (
     StarPositions,
-    build_vectors,
+    build_unit_vectors,
     compute_coordinates,
     compute_separations,
 )
@@ -112,7 +112,7 @@ class FoundPairs:
         )
 
 
-def read_reference(reader: StarReader, further_columns: Sequence[Column]) -> ReferenceStars:
+def read_reference_stars(reader: StarReader, further_columns: Sequence[Column]) -> ReferenceStars:
     """Read the reference, and sort it by id.
 
     Parameters
@@ -127,10 +127,10 @@ def read_reference(reader: StarReader, further_columns: Sequence[Column]) -> Ref
     DataError
         An id is missing, or not unique.
     """
-    return collect_reference(reader, reader.read_batches(further_columns), further_columns)
+    return collect_reference_stars(reader, reader.read_batches(further_columns), further_columns)
 
 
-def collect_reference(
+def collect_reference_stars(
     reader: StarReader, batches: Iterable[StarBatch], further_columns: Sequence[Column]
 ) -> ReferenceStars:
     """Collect the rows of a catalogue, and sort them by id.
@@ -269,7 +269,7 @@ class PairSearch:
                 rows_before += batch.rows.num_rows
         except TooManyPairsError as error:
             raise build_density_error(reader, error.pair_count, self._reach_arcsec) from None
-        return self._combine_parts(parts, further_columns)
+        return self._combine_pair_chunks(parts, further_columns)
 
     def _find_batch_pairs(
         self, batch: StarBatch, rows_before: int
@@ -278,7 +278,7 @@ class PairSearch:
         known_rows = np.flatnonzero(np.isfinite(positions.longitudes))
         if self._common_epoch is None:
             epochs = positions.epochs
-            vectors = build_vectors(positions.longitudes, positions.latitudes)
+            vectors = build_unit_vectors(positions.longitudes, positions.latitudes)
             longitudes, latitudes = positions.longitudes[known_rows], positions.latitudes[known_rows]
         else:
             epochs = np.full(len(positions.epochs), self._common_epoch)
@@ -302,7 +302,7 @@ class PairSearch:
                     batch.rows.take(pa.array(kept)),
                 )
 
-    def _combine_parts(
+    def _combine_pair_chunks(
         self,
         parts: Sequence[tuple[Rows, Rows, Floats, Floats, Floats, pa.RecordBatch]],
         further_columns: Sequence[Column],

@@ -44,7 +44,7 @@ def list_partner_changes(
                 )
             records.append(state[table])
         changes, _ = change_sets.compare_snapshot_records(site, *records)
-    rows = list(_list_rows(changes))
+    rows = list(_iterate_changed_objects(changes))
     if as_json:
         print_json([dict(zip(("change", "id", "catalogues"), row, strict=True)) for row in rows])
         return
@@ -54,7 +54,7 @@ def list_partner_changes(
     print_table(HEADINGS, [[change, _format_key(key), ", ".join(names)] for change, key, names in rows])
 
 
-def _list_rows(changes: pa.Table) -> Iterator[tuple[str, dict[str, Any], list[str]]]:
+def _iterate_changed_objects(changes: pa.Table) -> Iterator[tuple[str, dict[str, Any], list[str]]]:
     """Yield the change, the key and the catalogues of each object."""
     key_names = [
         name

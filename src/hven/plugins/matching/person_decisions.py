@@ -11,10 +11,10 @@ import pyarrow.compute as pc
 
 from hven.adql import quote_adql_name
 from hven.model.errors import DataError
-from hven.plugins.matching.match_options import write_table_name
+from hven.plugins.matching.match_options import quote_dotted_table_name
 from hven.plugins.matching.pair_expressions import to_floats
-from hven.plugins.matching.star_positions import build_vectors, compute_separations
-from hven.plugins.matching.target_names import encode_keys, join_codes, normalize_target_names
+from hven.plugins.matching.star_positions import build_unit_vectors, compute_separations
+from hven.plugins.matching.target_names import encode_keys, find_equal_code_pairs, normalize_target_names
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -44,7 +44,7 @@ class PersonDecisions:
     decision_rows: Rows
 
 
-def read_decisions(
+def read_person_decisions(
     options: OverrideOptions, run_query: SourceQueryRunner, target_keys: pa.Array, places: Floats, radius_arcsec: float
 ) -> PersonDecisions:
     """Read the decisions, and find the one about each target.
@@ -69,7 +69,7 @@ def read_decisions(
     """
     items = ", ".join(f"{quote_adql_name(getattr(options, key))} AS {quote_adql_name(key)}" for key in COLUMN_KEYS)
     order = ", ".join(quote_adql_name(key) for key in ("name", "catalogue", "id"))
-    answer = run_query(f"SELECT {items} FROM {write_table_name(options.table)} ORDER BY {order}")
+    answer = run_query(f"SELECT {items} FROM {quote_dotted_table_name(options.table)} ORDER BY {order}")
     batches = list(answer)
     schema = pa.schema([pa.field(column.name, column.type.arrow) for column in answer.columns])
     rows = pa.Table.from_batches(batches) if batches else schema.empty_table()
@@ -84,10 +84,12 @@ def read_decisions(
             )
     decision_keys = normalize_target_names(columns["name"])
     known_keys = decision_keys.unique().drop_null()
-    decisions, targets = join_codes(encode_keys(decision_keys, known_keys), encode_keys(target_keys, known_keys))
+    decisions, targets = find_equal_code_pairs(
+        encode_keys(decision_keys, known_keys), encode_keys(target_keys, known_keys)
+    )
     ra, dec = to_floats(columns["ra"]), to_floats(columns["dec"])
     has_any_place = np.isnan(ra) | np.isnan(dec)
-    separations = compute_separations(build_vectors(ra, dec)[decisions], places[targets])
+    separations = compute_separations(build_unit_vectors(ra, dec)[decisions], places[targets])
     fits = has_any_place[decisions] | (separations <= radius_arcsec)
     nearest_last = np.lexsort((decisions, separations))[::-1]
     nearest_last = nearest_last[fits[nearest_last]]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hven.model.plugins import PluginPackage, Verb
+from hven.model.plugins import CommandLineVerb, PluginPackage
 
 PLUGIN = PluginPackage(
     name="matching",
@@ -19,7 +19,7 @@ PLUGIN = PluginPackage(
         "match": "hven.plugins.matching.match_source",
     },
     verbs={
-        "partners": Verb(
+        "partners": CommandLineVerb(
             function="hven.plugins.matching.partners_verb:list_partner_changes",
             after="diff",
             examples=("hven partners jsdc.matched 2026-11-12", "hven partners jsdc.matched R1 R2 --json"),

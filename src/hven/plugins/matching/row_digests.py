@@ -13,7 +13,7 @@ from hven.model.literal import hash_rows
 from hven.model.table import Column
 from hven.model.types import INT64
 from hven.plugins.matching.catalogue_reading import StarBatch
-from hven.plugins.matching.sky_cells import CELL_COUNT, find_cells
+from hven.plugins.matching.sky_cells import CELL_COUNT, find_position_cells
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     Digests = npt.NDArray[np.uint64]
     Masks = npt.NDArray[np.bool_]
 
-# columns that a `DigestReader` adds; no table has columns with such names
+# columns that a `RowDigestReader` adds; no table has columns with such names
 CELL_COLUMN = Column(name="cell of the sky", type=INT64)
 DIGEST_COLUMN = Column(name="digest of the row", type=INT64)
 _GOLDEN_RATIO = np.uint64(0x9E3779B97F4A7C15)
@@ -34,7 +34,7 @@ _NULL_DIGEST = np.uint64(0xD1B54A32D192ED03)
 
 
 @dataclass(slots=True)
-class DigestReader:
+class RowDigestReader:
     """Reads a catalogue with the cell and the digest of each row, and adds the digests of each cell.
 
     Parameters
@@ -75,7 +75,7 @@ class DigestReader:
         for batch in self.reader.read_batches(own_columns):
             positions, rows = batch.positions, batch.rows
             digests = compute_row_digests(rows)
-            cells = find_cells(positions.longitudes, positions.latitudes)
+            cells = find_position_cells(positions.longitudes, positions.latitudes)
             np.add.at(self.cell_digests, cells, digests)
             if len(cells):
                 self.largest_speed = max(self.largest_speed, float(positions.compute_speeds().max()))

@@ -25,7 +25,7 @@ CELL_COUNT = UNKNOWN_CELL + 1
 _MARGIN_DEGREES = 1e-6
 
 
-def find_cells(longitudes: Floats, latitudes: Floats) -> Rows:
+def find_position_cells(longitudes: Floats, latitudes: Floats) -> Rows:
     """Return the number of the cell of each position.
 
     Parameters
@@ -34,8 +34,8 @@ def find_cells(longitudes: Floats, latitudes: Floats) -> Rows:
         Degrees, shape (n,); longitudes from 0 to 360. NaN: unknown.
     """
     is_known = np.isfinite(longitudes) & np.isfinite(latitudes)
-    bands = _find_bands(np.where(is_known, latitudes, 0.0))
-    cells = _FIRST_CELLS[bands] + _find_parts(np.where(is_known, longitudes, 0.0), bands)
+    bands = _find_latitude_bands(np.where(is_known, latitudes, 0.0))
+    cells = _FIRST_CELLS[bands] + _find_cells_in_bands(np.where(is_known, longitudes, 0.0), bands)
     return np.where(is_known, cells, UNKNOWN_CELL)
 
 
@@ -79,7 +79,7 @@ def _iterate_cell_ranges(
     known = np.flatnonzero(np.isfinite(longitudes) & np.isfinite(latitudes))
     longitudes, latitudes = longitudes[known], latitudes[known]
     radii = radii_arcsec[known] / 3600 + _MARGIN_DEGREES
-    first_bands, last_bands = _find_bands(latitudes - radii), _find_bands(latitudes + radii)
+    first_bands, last_bands = _find_latitude_bands(latitudes - radii), _find_latitude_bands(latitudes + radii)
     with np.errstate(invalid="ignore", divide="ignore"):
         widths = np.degrees(np.arcsin(np.sin(np.radians(radii)) / np.cos(np.radians(latitudes)))) + _MARGIN_DEGREES
     is_round = (np.abs(latitudes) + radii + _MARGIN_DEGREES >= 90) | np.isnan(widths) | (widths >= 180)
@@ -96,17 +96,17 @@ def _iterate_cell_ranges(
             firsts = _FIRST_CELLS[bands[rows]]
             yield (
                 known[rows],
-                firsts + _find_parts(begins[rows], bands[rows]),
-                firsts + _find_parts(ends[rows], bands[rows]),
+                firsts + _find_cells_in_bands(begins[rows], bands[rows]),
+                firsts + _find_cells_in_bands(ends[rows], bands[rows]),
             )
 
 
-def _find_bands(latitudes: Floats) -> Rows:
+def _find_latitude_bands(latitudes: Floats) -> Rows:
     bands: Rows = np.clip(np.floor((latitudes + 90) / BAND_DEGREES), 0, BAND_COUNT - 1).astype(np.int64)
     return bands
 
 
-def _find_parts(longitudes: Floats, bands: Rows) -> Rows:
+def _find_cells_in_bands(longitudes: Floats, bands: Rows) -> Rows:
     counts = _CELLS_OF_BANDS[bands]
     parts: Rows = np.clip(np.floor(longitudes / 360 * counts), 0, counts - 1).astype(np.int64)
     return parts

@@ -77,14 +77,16 @@ class StarPositions:
         latitude_motions = self.latitude_motions[rows] / MAS_PER_DEGREE
         if motion == "linear":
             cosines = np.cos(np.radians(latitudes))
-            return build_vectors(longitudes + years * longitude_motions / cosines, latitudes + years * latitude_motions)
-        vectors = build_vectors(longitudes, latitudes)
+            return build_unit_vectors(
+                longitudes + years * longitude_motions / cosines, latitudes + years * latitude_motions
+            )
+        vectors = build_unit_vectors(longitudes, latitudes)
         moves = np.flatnonzero((years != 0) & ((longitude_motions != 0) | (latitude_motions != 0)))
         if len(moves):
             longitude, latitude = np.radians(longitudes[moves]), np.radians(latitudes[moves])
             east = np.stack([-np.sin(longitude), np.cos(longitude), np.zeros(len(moves))], axis=1)
             north_latitudes = np.degrees(latitude) + 90
-            north = build_vectors(longitudes[moves], north_latitudes)
+            north = build_unit_vectors(longitudes[moves], north_latitudes)
             along_east = np.radians(years[moves] * longitude_motions[moves])
             along_north = np.radians(years[moves] * latitude_motions[moves])
             displaced = vectors[moves] + along_east[:, None] * east + along_north[:, None] * north
@@ -103,7 +105,7 @@ class StarPositions:
         return speeds
 
 
-def build_vectors(longitudes: Floats, latitudes: Floats) -> Floats:
+def build_unit_vectors(longitudes: Floats, latitudes: Floats) -> Floats:
     """Build unit vectors.
 
     Parameters

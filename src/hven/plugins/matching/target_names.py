@@ -106,7 +106,7 @@ def encode_keys(keys: pa.Array, known_keys: pa.Array) -> Rows:
     return np.where(np.asarray(keys.is_null()), -1, np.asarray(codes)).astype(np.int64)
 
 
-def join_codes(first: Rows, second: Rows) -> tuple[Rows, Rows]:
+def find_equal_code_pairs(first: Rows, second: Rows) -> tuple[Rows, Rows]:
     """Find all pairs of equal codes.
 
     Parameters

@@ -124,7 +124,7 @@ class MatchTrialPage(TemplateContext):
     limits: tuple[float, float]
 
 
-class TrialAnswer:
+class TrialQueryAnswer:
     """The rows of a query with the metadata of their columns, as sources read them."""
 
     def __init__(self, result: QueryResult) -> None:
@@ -160,7 +160,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         bars: Sequence[TrialBar] = ()
         chosen: Mapping[str, float] = {}
         if trial is not None:
-            bars, chosen = _build_bars(trial, fields, page_context)
+            bars, chosen = _build_histogram_bars(trial, fields, page_context)
         page = MatchTrialPage(
             tables=sorted(tables),
             fields=fields,
@@ -184,7 +184,7 @@ def _run_trial(
     running_queries: RunningQueries,
 ) -> tuple[MatchTrial, str]:
     """Run the trial that the form describes; return it with the lines for a descriptor."""
-    first, second = (_build_options(fields, name, tables) for name in ("first", "second"))
+    first, second = (_build_catalogue_options(fields, name, tables) for name in ("first", "second"))
     region = TrialRegion(
         ra=_read_number(fields, "ra", 0, 360),
         dec=_read_number(fields, "dec", -90, 90),
@@ -195,17 +195,17 @@ def _run_trial(
     runner = build_query_runner(page_context).with_start_callback(running_queries.add_query)
     with ExitStack() as stack, apply_deadline(MAX_TRIAL_SECONDS, MAX_TRIAL_SECONDS):
 
-        def run_query(text: str, uploads: object = None) -> TrialAnswer:
+        def run_query(text: str, uploads: object = None) -> TrialQueryAnswer:
             del uploads  # a trial has no conditions
             result = runner.run_query(text, row_limit=MAX_STARS + 1, timeout_seconds=MAX_TRIAL_SECONDS)
-            return TrialAnswer(stack.enter_context(result))
+            return TrialQueryAnswer(stack.enter_context(result))
 
         query_runner: SourceQueryRunner = run_query
         trial = run_match_trial(first, second, region, reach, query_runner)
-    return trial, _write_lines(first, second, radius, _find_id_name(tables[first.table]))
+    return trial, _write_match_descriptor(first, second, radius, _find_id_column_name(tables[first.table]))
 
 
-def _build_options(fields: Mapping[str, str], name: str, tables: Mapping[str, Table]) -> CatalogueOptions:
+def _build_catalogue_options(fields: Mapping[str, str], name: str, tables: Mapping[str, Table]) -> CatalogueOptions:
     """Build the options of a table: its columns are named where their UCDs don't say what they are."""
     table = tables.get(fields[name])
     if table is None:
@@ -244,7 +244,7 @@ def _read_number(fields: Mapping[str, str], name: str, low: float, high: float) 
     return value
 
 
-def _build_bars(
+def _build_histogram_bars(
     trial: MatchTrial, fields: Mapping[str, str], page_context: PageContext
 ) -> tuple[Sequence[TrialBar], Mapping[str, float]]:
     """Build the bars of the histogram, and the facts of the chosen radius, which is moved to the edge of a bar."""
@@ -270,12 +270,12 @@ def _build_bars(
     return bars, bars[chosen_count - 1].facts
 
 
-def _find_id_name(table: Table) -> str:
+def _find_id_column_name(table: Table) -> str:
     names = [column.name for column in table.columns if (column.ucd or "").lower() == ID_UCD]
     return next(iter((*names, *table.primary)), "id")
 
 
-def _write_lines(first: CatalogueOptions, second: CatalogueOptions, radius: float, id_name: str) -> str:
+def _write_match_descriptor(first: CatalogueOptions, second: CatalogueOptions, radius: float, id_name: str) -> str:
     """Write the table of a descriptor that matches the two tables."""
     name = second.table.rpartition(".")[2].lower()
     if name == REFERENCE_NAME:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hven.plugins.matching.star_positions import build_vectors, compute_separations
+from hven.plugins.matching.star_positions import build_unit_vectors, compute_separations
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,7 +67,7 @@ class ZoneIndex:
         keys = self._compute_zones(latitudes) * KEY_DEGREES_PER_ZONE + longitudes
         self._order: Rows = np.argsort(keys, kind="stable")
         self._keys = keys[self._order]
-        self._vectors = build_vectors(longitudes[self._order], latitudes[self._order])
+        self._vectors = build_unit_vectors(longitudes[self._order], latitudes[self._order])
 
     def iterate_pairs(self, longitudes: Floats, latitudes: Floats) -> Iterator[tuple[Rows, Rows]]:
         """Yield the pairs of given positions with those in the index, in chunks.
@@ -90,7 +90,7 @@ class ZoneIndex:
         zones = self._compute_zones(latitudes)
         order = np.argsort(zones * KEY_DEGREES_PER_ZONE + longitudes, kind="stable")
         zones, longitudes, latitudes = zones[order], longitudes[order], latitudes[order]
-        vectors = build_vectors(longitudes, latitudes)
+        vectors = build_unit_vectors(longitudes, latitudes)
         widths = self._compute_window_widths(latitudes)
         windows = []
         for low, high in _split_windows(longitudes, widths):

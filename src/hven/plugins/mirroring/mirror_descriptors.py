@@ -99,13 +99,13 @@ def write_public_descriptor(
     metadata = metadata or public_metadata.PublicMetadata()
     visible_tables = [_remove_hidden_columns(table) for table in tables]
     own_tables = [table for table in visible_tables if table.schema == resource.name]
-    collection_values = {key: find_key_value(resource, key) for key in COLLECTION_KEYS}
+    collection_values = {key: find_descriptor_key_value(resource, key) for key in COLLECTION_KEYS}
     collection_values = {key: value for key, value in collection_values.items() if value not in (None, ())}
     collection_values.setdefault("reference_url", f"{url}/collections/{resource.name}")
     body: dict[str, Any] = {"collection": resource.name}
     body |= {name: _to_yaml_value(value) for name, value in collection_values.items()}
     for key, record_keys in RECORD_KEYS.items():
-        records = find_key_value(resource, key)
+        records = find_descriptor_key_value(resource, key)
         if records:
             body[key] = [_select_nondefault_attributes(record, record_keys) for record in records]
     table_descriptions = _describe_tables(own_tables, url, metadata)
@@ -117,7 +117,7 @@ def write_public_descriptor(
     return f"{MIRROR_FILE_MARK}{url}/collections/{resource.name}\n{_write_yaml(body)}"
 
 
-def find_key_value(resource: CollectionSpec, key: str) -> Any:
+def find_descriptor_key_value(resource: CollectionSpec, key: str) -> Any:
     """Return the value that a collection has for a key of its descriptor.
 
     Parameters
@@ -265,7 +265,7 @@ def _copy_remote_tables(
         else:
             descriptions[key] = _copy_table_description(foreign_table, url, f"{name}.{key}")
     for key, description in descriptions.items():
-        known_table = _build_known_table(name, key, description)
+        known_table = _build_table_from_description(name, key, description)
         description.update(remote_reader.read_flags_and_observations(known_table, tables[key]))
         known_tables.append(known_table)
     if not known_tables:
@@ -341,7 +341,7 @@ def _remove_hidden_columns(table: Table) -> Table:
     return table.copy_with(columns=columns)
 
 
-def _build_known_table(schema: str, name: str, description: Mapping[str, Any]) -> Table:
+def _build_table_from_description(schema: str, name: str, description: Mapping[str, Any]) -> Table:
     """Build a table with as much as expressions over it must know."""
     columns = []
     for key, column_keys in description["columns"].items():

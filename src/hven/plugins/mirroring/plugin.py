@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hven.model.plugins import PluginPackage, Verb
+from hven.model.plugins import CommandLineVerb, PluginPackage
 
 PLUGIN = PluginPackage(
     name="mirroring",
@@ -11,7 +11,7 @@ PLUGIN = PluginPackage(
     sources={"hven": "hven.plugins.mirroring.source"},
     protocols={"descriptors": "hven.plugins.mirroring.service"},
     verbs={
-        "mirror": Verb(
+        "mirror": CommandLineVerb(
             function="hven.plugins.mirroring.verb:mirror",
             after="sync",
             examples=(

@@ -59,19 +59,19 @@ class AccountChoices:
     channels: Mapping[str, str] = field(default_factory=dict)
     digests: Mapping[str, str] = field(default_factory=dict)
 
-    def find_channel(self, kind: str) -> str:
+    def find_reachable_channel(self, kind: str) -> str:
         """Return the channel by which events of a kind can reach the account now."""
         channel = self.channels.get(kind, NONE)
         is_reachable = {MAIL: bool(self.address) and self.confirmed, WEBHOOK: bool(self.webhook) and not self.problem}
         return channel if is_reachable.get(channel) else NONE
 
-    def sign(self, store: StateStore, *words: str) -> str:
+    def sign_words(self, store: StateStore, *words: str) -> str:
         """Sign words for this account, in letters for addresses."""
         return self._compute_digest(store, *words).hex()[:40]
 
-    def is_signed(self, store: StateStore, signature: str, *words: str) -> bool:
+    def is_signature_valid(self, store: StateStore, signature: str, *words: str) -> bool:
         """Return whether a signature belongs to some words; the comparison takes the same time either way."""
-        return hmac.compare_digest(self.sign(store, *words).encode(), signature.encode("utf-8", "replace"))
+        return hmac.compare_digest(self.sign_words(store, *words).encode(), signature.encode("utf-8", "replace"))
 
     def build_webhook_secret(self, store: StateStore) -> str:
         """Build the secret with which Hven signs calls of the webhook."""
@@ -122,7 +122,7 @@ class ChoiceStore:
                 connection.execute(sa.update(notification_choices).where(is_own).values(_choices_to_row(choices)))
         return choices
 
-    def choose_channel(self, account: str, kind: str, channel: str) -> None:
+    def store_channel_choice(self, account: str, kind: str, channel: str) -> None:
         """Choose the channel of a kind of events for an account."""
         self.change_choices(account, lambda old: replace(old, channels={**old.channels, kind: channel}))
 

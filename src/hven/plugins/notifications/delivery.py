@@ -20,7 +20,7 @@ from hven.jobs.api.mail import SecretRedactor, send_mail
 from hven.model import plugins
 from hven.model.errors import HvenError, UserError, format_message
 from hven.plugins.notifications.choice_store import MAIL, WEBHOOK, ChoiceStore
-from hven.plugins.notifications.digests import find_digest_day, list_due_digests
+from hven.plugins.notifications.digests import find_digest_day, list_due_digest_kinds
 from hven.plugins.notifications.event_kinds import load_event_kinds
 from hven.plugins.notifications.message_texts import MessageWriter
 from hven.plugins.notifications.outbox import CONFIRMATION_KIND, DROPPED, FAILED, SENT, Outbox
@@ -66,9 +66,9 @@ class NotificationDelivery:
     def run(self) -> None:
         """Do all that is due."""
         self.write_digests()
-        self.expand_events()
+        self.create_event_messages()
         self.send_messages()
-        self._outbox.delete_old()
+        self._outbox.delete_old_messages()
 
     def write_digests(self) -> None:
         """Write the digests of today that do not exist yet."""
@@ -79,22 +79,22 @@ class NotificationDelivery:
             if principal is None:  # it was removed while the site did not use this package
                 self._choice_store.remove_account(choices.account)
                 continue
-            for kind in list_due_digests(choices, day):
+            for kind in list_due_digest_kinds(choices, day):
                 write_digest = plugins.load_named_object(kinds[kind].digest_writer, f"the kind of events {kind}")
                 lines = write_digest(self._site, principal)
                 message = format_message("{title}: {day}", format_message(kinds[kind].title), day)
                 event = SiteEvent(kind=kind, accounts=(choices.account,), message=message, path=kinds[kind].path)
-                self._outbox.add_digest(choices, event, lines, day)
+                self._outbox.add_digest_message(choices, event, lines, day)
 
-    def expand_events(self) -> None:
+    def create_event_messages(self) -> None:
         """Write the messages of new events, to the accounts that want them and may get them."""
         all_choices = self._choice_store.list_choices()
         for event in self._outbox.list_new_events():
             channels = [
-                (choices.account, choices.find_channel(event.kind))
+                (choices.account, choices.find_reachable_channel(event.kind))
                 for choices in all_choices
-                if choices.find_channel(event.kind) in self._settings.channels
-                and self._rights.is_concerned(choices.account, event.accounts, event.table_name)
+                if choices.find_reachable_channel(event.kind) in self._settings.channels
+                and self._rights.can_receive_event(choices.account, event.accounts, event.table_name)
             ]
             self._outbox.add_messages(event, channels)
 
@@ -103,13 +103,13 @@ class NotificationDelivery:
         for message in self._outbox.list_due_messages(self._settings.channels):
             if len(self._failed_targets) > MAX_FAILED_TARGETS:
                 return  # the others are still due; this process must not take hours
-            if self._outbox.count_recent() >= self._settings.per_hour:
+            if self._outbox.count_recent_messages() >= self._settings.per_hour:
                 self._outbox.hold_messages(POSTPONE_SECONDS)
                 return
             target = MAIL if message.channel == MAIL else message.account
             if target in self._failed_targets:
                 continue
-            if self._outbox.count_recent(message.account) >= self._settings.per_account:
+            if self._outbox.count_recent_messages(message.account) >= self._settings.per_account:
                 self._outbox.hold_messages(POSTPONE_SECONDS, account=message.account)
                 self._failed_targets.add(message.account)
                 continue
@@ -136,7 +136,7 @@ class NotificationDelivery:
         event = message.event
         if event.kind == CONFIRMATION_KIND:
             return bool(choices.address) and self._rights.find_principal(message.account) is not None
-        return choices.find_channel(event.kind) == message.channel and self._rights.is_concerned(
+        return choices.find_reachable_channel(event.kind) == message.channel and self._rights.can_receive_event(
             message.account, event.accounts, event.table_name
         )
 
@@ -147,7 +147,7 @@ class NotificationDelivery:
             text = text.replace(webhook_path, "/..")
         reason = self._redactor.redact_text(" ".join(text.split()))[:300]
         log.warning("the message %s to %s failed: %s", message.number, message.account, reason)
-        if is_permanent(error):
+        if is_permanent_delivery_error(error):
             self._outbox.end_message(message, FAILED, reason)
             is_given_up = True
         else:
@@ -160,7 +160,7 @@ class NotificationDelivery:
 
     def _call_webhook(self, message: OutboxMessage, choices: AccountChoices) -> None:
         """POST a document to a webhook, signed as `standard-webhooks` 1 describes it; redirects are not followed."""
-        body = json.dumps(self._writer.build_document(message, choices), ensure_ascii=False).encode()
+        body = json.dumps(self._writer.build_webhook_document(message, choices), ensure_ascii=False).encode()
         timestamp = f"{time.time():.0f}"
         secret = choices.build_webhook_secret(self._site.store)
         headers = {
@@ -170,14 +170,14 @@ class NotificationDelivery:
             "webhook-timestamp": timestamp,
             "webhook-signature": sign_webhook(secret, message.message_id, timestamp, body),
         }
-        answer = _send_within_time(choices.webhook, body, headers, allow_private=self._settings.private_webhooks)
+        answer = _send_post_within_time(choices.webhook, body, headers, allow_private=self._settings.private_webhooks)
         if answer.status == 410:  # the receiver no longer exists, as standard-webhooks defines
             raise PermanentDeliveryError("the webhook returned status 410")
         if not 200 <= answer.status < 300:
             raise UserError(f"the webhook returned status {answer.status}")
 
 
-def _send_within_time(
+def _send_post_within_time(
     url: str, body: bytes, headers: Mapping[str, str], *, allow_private: bool
 ) -> http_client.HttpAnswer:
     """POST a document in a thread: a receiver may send one byte of its answer now and then, for ever."""
@@ -222,7 +222,7 @@ def send_notifications(settings: Settings) -> None:
         NotificationDelivery(site).run()
 
 
-def is_permanent(error: Exception) -> bool:
+def is_permanent_delivery_error(error: Exception) -> bool:
     """Return whether the same message would fail again.
 
     Parameters

@@ -21,7 +21,7 @@ def find_digest_day(now: datetime | None = None) -> str:
     return datetime.fromtimestamp(shifted, UTC).date().isoformat()
 
 
-def list_due_digests(choices: AccountChoices, day: str) -> list[str]:
+def list_due_digest_kinds(choices: AccountChoices, day: str) -> list[str]:
     """List the kinds of events of which a digest is due for an account.
 
     Parameters
@@ -35,5 +35,7 @@ def list_due_digests(choices: AccountChoices, day: str) -> list[str]:
     return [
         kind
         for kind, event_kind in kinds.items()
-        if event_kind.digest_writer and choices.find_channel(kind) != NONE and choices.digests.get(kind, "") < day
+        if event_kind.digest_writer
+        and choices.find_reachable_channel(kind) != NONE
+        and choices.digests.get(kind, "") < day
     ]

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from hven.model import plugins
 from hven.plugins.notifications.choice_store import ChoiceStore
-from hven.plugins.notifications.digests import find_digest_day, list_due_digests
-from hven.plugins.notifications.outbox import FAILED, Outbox, insert_event, is_wanted
+from hven.plugins.notifications.digests import find_digest_day, list_due_digest_kinds
+from hven.plugins.notifications.outbox import FAILED, Outbox, insert_event, is_event_kind_wanted
 from hven.plugins.notifications.settings import get_notification_settings
 from hven.plugins.notifications.store_tables import notification_messages
 
@@ -30,7 +30,7 @@ class NotificationService:
 
     def record_event(self, connection: sa.Connection, event: SiteEvent) -> None:
         """Record an event, if any account wants events of its kind."""
-        if is_wanted(connection, event.kind):
+        if is_event_kind_wanted(connection, event.kind):
             insert_event(connection, event)
 
     def is_delivery_due(self, settings: Settings, store: StateStore) -> bool:
@@ -42,7 +42,7 @@ class NotificationService:
             return True
         day = find_digest_day()
         all_choices = store.get_or_create(ChoiceStore).list_choices()
-        return any(list_due_digests(choices, day) for choices in all_choices)
+        return any(list_due_digest_kinds(choices, day) for choices in all_choices)
 
     def send_due_events(self, settings: Settings) -> None:
         """Deliver all that is due."""

@@ -11,7 +11,7 @@ from typing import Any
 MAX_SUBJECT_CHARACTERS = 200
 
 
-class _AddressListHeader(UnstructuredHeader):
+class _UnfoldedHeader(UnstructuredHeader):
     """A header with an address, which may not be folded: programs read it as it is."""
 
     def fold(self, *, policy: Any) -> str:
@@ -21,7 +21,7 @@ class _AddressListHeader(UnstructuredHeader):
 
 def _create_mail_policy() -> Any:
     header_registry = HeaderRegistry()
-    header_class: Any = _AddressListHeader
+    header_class: Any = _UnfoldedHeader
     header_registry.map_to_type("list-unsubscribe", header_class)
     return SMTP.clone(header_factory=header_registry)
 

@@ -44,7 +44,7 @@ class MessageWriter:
         word
             The kind of event, or the address.
         """
-        signature = choices.sign(self._site.store, action, word)
+        signature = choices.sign_words(self._site.store, action, word)
         query = urlencode({"account": choices.account, "word": word, "signature": signature})
         return f"{self._settings.site_url}{PAGE_PATH}/{action}?{query}"
 
@@ -59,11 +59,11 @@ class MessageWriter:
             What the account chose.
         """
         kind = message.event.kind
-        text = self._translate(message, choices)
+        text = self._translate_message_text(message, choices)
         site_name = self._settings.title or self._settings.name
         mail = create_mail(self._settings.alerts.mail_from or "", choices.address, f"[{site_name}] {text}")
         mail["Message-ID"] = f"<{message.message_id}@{(self._settings.alerts.mail_from or '').rpartition('@')[2]}>"
-        lines = [text, "", *self._list_lines(message)]
+        lines = [text, "", *self._list_message_lines(message)]
         if kind == CONFIRMATION_KIND:
             lines += [self.build_signed_url(choices, "confirm", choices.address)]
         elif message.event.path:
@@ -73,11 +73,11 @@ class MessageWriter:
             mail["List-Unsubscribe"] = f"<{unsubscribe_url}>"
             if unsubscribe_url.startswith("https:"):  # RFC 8058, section 3.1
                 mail["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
-            lines += ["", "-- ", *self._list_footer(choices, kind, unsubscribe_url)]
+            lines += ["", "-- ", *self._list_footer_lines(choices, kind, unsubscribe_url)]
         mail.set_content("\n".join(lines) + "\n", charset="utf-8")
         return mail
 
-    def _list_footer(self, choices: AccountChoices, kind: str, unsubscribe_url: str) -> list[str]:
+    def _list_footer_lines(self, choices: AccountChoices, kind: str, unsubscribe_url: str) -> list[str]:
         translate = get_message_translator(choices.language)
         titles = load_page_translations(choices.language)
         title = load_event_kinds()[kind].title if kind in load_event_kinds() else kind
@@ -88,7 +88,7 @@ class MessageWriter:
             translate(format_message("All your choices: {url}", site_url)),
         ]
 
-    def build_document(self, message: OutboxMessage, choices: AccountChoices) -> dict[str, Any]:
+    def build_webhook_document(self, message: OutboxMessage, choices: AccountChoices) -> dict[str, Any]:
         """Build the JSON document for a webhook.
 
         Parameters
@@ -104,16 +104,16 @@ class MessageWriter:
             "timestamp": datetime.fromtimestamp(event.at, UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
             "data": {
                 "account": choices.account,
-                "message": self._translate(message, choices),
-                "lines": self._list_lines(message),
+                "message": self._translate_message_text(message, choices),
+                "lines": self._list_message_lines(message),
                 "url": f"{self._settings.site_url}{event.path}" if event.path else "",
             },
         }
 
-    def _translate(self, message: OutboxMessage, choices: AccountChoices) -> str:
+    def _translate_message_text(self, message: OutboxMessage, choices: AccountChoices) -> str:
         text = get_message_translator(choices.language)(message.event.message)
         return " ".join(self._redactor.redact_text(text).split())
 
-    def _list_lines(self, message: OutboxMessage) -> list[str]:
+    def _list_message_lines(self, message: OutboxMessage) -> list[str]:
         lines = [" ".join(line.split())[:MAX_LINE_CHARACTERS] for line in message.event.lines[:MAX_LINES]]
         return [self._redactor.redact_text(line) for line in lines]

@@ -166,7 +166,7 @@ class Outbox:
         is_due = (columns.state == WAITING) & (columns.due <= time.time())
         return self.list_messages(is_due, columns.channel.in_(enabled_channels))
 
-    def count_recent(self, account: str = "", kind: str = "", seconds: float = HOUR_SECONDS) -> int:
+    def count_recent_messages(self, account: str = "", kind: str = "", seconds: float = HOUR_SECONDS) -> int:
         """Count the messages that were sent in the last time, or for a kind of events those that were written."""
         columns = notification_messages.c
         since = time.time() - seconds
@@ -193,7 +193,7 @@ class Outbox:
 
     def end_message(self, message: OutboxMessage, state: str, error: str = "") -> None:
         """Record how a message ended."""
-        self._update(message.number, state=state, ended=time.time(), error=error)
+        self._update_message(message.number, state=state, ended=time.time(), error=error)
 
     def retry_message(self, message: OutboxMessage, error: str) -> bool:
         """Record that an attempt failed, and return whether it was the last one."""
@@ -202,7 +202,7 @@ class Outbox:
             self.end_message(message, FAILED, error)
             return True
         pause_seconds = min(FIRST_RETRY_SECONDS * 2.0 ** (attempts - 1), MAX_RETRY_SECONDS)
-        self._update(message.number, due=time.time() + pause_seconds, error=error)
+        self._update_message(message.number, due=time.time() + pause_seconds, error=error)
         return False
 
     def hold_messages(self, seconds: float, account: str = "", channel: str = "") -> None:
@@ -217,12 +217,12 @@ class Outbox:
         with self._database.begin_write() as connection:
             connection.execute(update.values(due=now + seconds))
 
-    def _update(self, number: int, **values: Any) -> None:
+    def _update_message(self, number: int, **values: Any) -> None:
         update = sa.update(notification_messages).where(notification_messages.c.number == number)
         with self._database.begin_write() as connection:
             connection.execute(update.values(**values))
 
-    def delete_old(self) -> None:
+    def delete_old_messages(self) -> None:
         """Delete what ended long ago, and new events that are too old."""
         now = time.time()
         columns = notification_messages.c
@@ -234,7 +234,7 @@ class Outbox:
             connection.execute(sa.delete(notification_messages).where(is_old))
             connection.execute(sa.delete(notification_events).where(is_unused | is_late))
 
-    def add_digest(self, choices: AccountChoices, event: SiteEvent, lines: Sequence[str], day: str) -> None:
+    def add_digest_message(self, choices: AccountChoices, event: SiteEvent, lines: Sequence[str], day: str) -> None:
         """Write the digest of a day for an account, once; without lines, only record that there is none.
 
         Parameters
@@ -258,16 +258,16 @@ class Outbox:
             connection.execute(sa.update(notification_choices).where(is_own).values(digests=new_text))
             if lines:
                 number = insert_event(connection, event, lines, is_expanded=True)
-                insert_message(connection, number, choices.account, choices.find_channel(event.kind))
+                insert_message(connection, number, choices.account, choices.find_reachable_channel(event.kind))
 
-    def add_confirmation(self, event: SiteEvent) -> None:
+    def add_confirmation_mail(self, event: SiteEvent) -> None:
         """Write the mail with which an account confirms its address."""
         (account,) = event.accounts
         with self._database.begin_write() as connection:
             insert_message(connection, insert_event(connection, event, is_expanded=True), account, MAIL)
 
 
-def is_wanted(connection: sa.Connection, kind: str) -> bool:
+def is_event_kind_wanted(connection: sa.Connection, kind: str) -> bool:
     """Return whether any account has chosen a channel for a kind of events."""
     names_kind = notification_choices.c.channels.contains(f"{json.dumps(kind)}: ", autoescape=True)
     query = sa.select(sa.literal(1)).select_from(notification_choices).where(names_kind).limit(1)

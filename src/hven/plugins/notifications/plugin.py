@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from hven.model.plugins import PluginPackage, StoreTables, Verb
+from hven.model.plugins import CommandLineVerb, PackageStateTables, PluginPackage
 
 PLUGIN = PluginPackage(
     name="notifications",
     title="Tell accounts what happened, by mail or webhook",
     settings={"notifications": "hven.plugins.notifications.settings:NOTIFICATIONS_SECTION"},
     checks=("hven.plugins.notifications.settings:find_settings_faults",),
-    store_tables=StoreTables(
+    store_tables=PackageStateTables(
         names=("notification_choices", "notification_events", "notification_messages"),
         definitions="hven.plugins.notifications.store_tables:TABLES",
     ),
@@ -19,7 +19,7 @@ PLUGIN = PluginPackage(
     pages="hven.plugins.notifications.portal_pages:PAGES",
     translations="hven.plugins.notifications:texts",
     verbs={
-        "messages": Verb(
+        "messages": CommandLineVerb(
             function="hven.plugins.notifications.verbs:notifications",
             after="alerts",
             examples=(

@@ -50,7 +50,7 @@ UNSUBSCRIBE, CONFIRM = "unsubscribe", "confirm"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ChoicesPage(TemplateContext):
+class NotificationChoicesPage(TemplateContext):
     """The page of an account's choices.
 
     Attributes
@@ -119,7 +119,7 @@ class _ChoicePages:
     # --- the page of an account -------------------------------------------------------------------------------
 
     async def show_choices(self, page_context: PageContext) -> PageContent:
-        return await anyio.to_thread.run_sync(self._build_page, page_context)
+        return await anyio.to_thread.run_sync(self._build_choices_page, page_context)
 
     async def change_choices(self, page_context: PageContext) -> PageContent:
         self._find_account(page_context)
@@ -140,12 +140,12 @@ class _ChoicePages:
             )
         return principal.name
 
-    def _build_page(self, page_context: PageContext, error: HvenError | None = None) -> PageContent:
+    def _build_choices_page(self, page_context: PageContext, error: HvenError | None = None) -> PageContent:
         account = self._find_account(page_context)
         choices = self._choice_store.find_choices(account) or AccountChoices(account=account)
         translate = page_context.translator
         can_see_secret = bool(choices.webhook) and TOKEN_SCOPE_GROUPS["read"] not in page_context.principal.groups
-        page = ChoicesPage(
+        page = NotificationChoicesPage(
             choices=choices,
             kinds={name: kind.title for name, kind in sorted(load_event_kinds().items())},
             channels=get_notification_settings(self._site.settings).channels,
@@ -185,9 +185,9 @@ class _ChoicePages:
         try:
             self._save_choices(account, page_context.language, params)
         except HvenError as error:
-            return self._build_page(page_context, error)
+            return self._build_choices_page(page_context, error)
         if is_json_requested(page_context.request):
-            return self._build_page(page_context)
+            return self._build_choices_page(page_context)
         return build_redirect(f"{page_context.base}{PAGE_PATH}")
 
     def _save_choices(self, account: str, language: str, params: RequestParams) -> None:
@@ -222,7 +222,7 @@ class _ChoicePages:
         if is_new_address:
             site_name = self._site.settings.title or self._site.settings.name
             message = format_message("confirm that {site} may send mail to this address", site_name)
-            self._outbox.add_confirmation(SiteEvent(kind=CONFIRMATION_KIND, accounts=(account,), message=message))
+            self._outbox.add_confirmation_mail(SiteEvent(kind=CONFIRMATION_KIND, accounts=(account,), message=message))
 
     def _check_webhook(self, url: str) -> None:
         is_private_allowed = get_notification_settings(self._site.settings).private_webhooks
@@ -233,7 +233,7 @@ class _ChoicePages:
         resolve_url(url, allow_private=is_private_allowed)
 
     def _check_confirmation_count(self, account: str) -> None:
-        count = self._outbox.count_recent(account, CONFIRMATION_KIND, DAY_SECONDS)
+        count = self._outbox.count_recent_messages(account, CONFIRMATION_KIND, DAY_SECONDS)
         if count >= MAX_CONFIRMATIONS_PER_DAY:
             message = format_message("you can enter at most {count} addresses in a day", MAX_CONFIRMATIONS_PER_DAY)
             raise TooManyRequestsError(message, remedy="try again tomorrow")
@@ -253,7 +253,7 @@ class _ChoicePages:
         account, word, signature = (request.query_params.get(name, "") for name in ("account", "word", "signature"))
         choices = self._choice_store.find_choices(account)
         is_valid = action in {UNSUBSCRIBE, CONFIRM} and choices is not None
-        if choices is None or not is_valid or not choices.is_signed(self._site.store, signature, action, word):
+        if choices is None or not is_valid or not choices.is_signature_valid(self._site.store, signature, action, word):
             raise ForbiddenError("this link is not valid", remedy="open /notifications, and make your choices there")
         if action == CONFIRM and word != choices.address:
             raise ForbiddenError("the account has another address by now", remedy="open the link of the last mail")
@@ -262,7 +262,7 @@ class _ChoicePages:
                 account, lambda old: replace(old, confirmed=old.confirmed or old.address == word)
             )
         elif should_act:
-            self._choice_store.choose_channel(account, word, NONE)
+            self._choice_store.store_channel_choice(account, word, NONE)
         kinds = load_event_kinds()
         page = SignedLinkPage(
             action=action,
@@ -273,7 +273,7 @@ class _ChoicePages:
         return PageContent(page=page, json_content=json_content, headers=PRIVATE_HEADERS)
 
 
-def _has_notifications(request: Request, context: ServiceContext) -> bool:
+def _has_choices_link(request: Request, context: ServiceContext) -> bool:
     """Return whether the header of pages links to the choices: for accounts, if the site has channels."""
     if context.identify_principal(request).name is None:
         return False
@@ -284,5 +284,5 @@ PAGES = PortalPages(
     build_routes=build_routes,
     template_directory=Path(__file__).parent / "pages",
     parts={"menu": "menu_link.html"},
-    compute_frame_value=_has_notifications,
+    compute_frame_value=_has_choices_link,
 )

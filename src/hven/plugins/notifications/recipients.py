@@ -39,7 +39,7 @@ class RecipientRights:
             lambda name: find_groups_and_aliases(self._site, name),
         )
 
-    def is_concerned(self, account: str, names: Collection[str], table_name: str) -> bool:
+    def can_receive_event(self, account: str, names: Collection[str], table_name: str) -> bool:
         """Return whether an event may reach an account.
 
         Parameters

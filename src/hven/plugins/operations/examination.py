@@ -63,10 +63,10 @@ class _CheckRun:
         self._check = check
         self._argument = argument
         self._findings: list[Finding] = []
-        self._thread = threading.Thread(target=self._run, name=f"check {check.name}", daemon=True)
+        self._thread = threading.Thread(target=self._run_check, name=f"check {check.name}", daemon=True)
         self._thread.start()
 
-    def _run(self) -> None:
+    def _run_check(self) -> None:
         check = self._check
         try:
             for finding in check.find(self._argument):

@@ -131,7 +131,9 @@ def write_morning_feed(days: Sequence[CollectionDay], title: str, base_url: str)
         f'<link rel="self" type="{ATOM_MEDIA_TYPE}" href={quote_attribute(feed_url)}/>',
     ]
     for day in days:
-        items = "".join(f"<li>{escape_xml(_join_line(line.text, line.command))}</li>" for line in day.lines)
+        items = "".join(
+            f"<li>{escape_xml(_format_line_with_command(line.text, line.command))}</li>" for line in day.lines
+        )
         page_url = f"{base_url}/morning"
         lines += [
             "<entry>",
@@ -145,5 +147,5 @@ def write_morning_feed(days: Sequence[CollectionDay], title: str, base_url: str)
     return "\n".join([*lines, "</feed>", ""])
 
 
-def _join_line(text: str, command: str) -> str:
+def _format_line_with_command(text: str, command: str) -> str:
     return f"{text} ({command})" if command else text

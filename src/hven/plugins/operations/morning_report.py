@@ -88,7 +88,7 @@ def list_collection_days(site: Site, names: Collection[str], day_count: int) -> 
     first_day = now.date() - timedelta(days=day_count - 1)
     redact = site.get_or_create(SiteHealthMonitor, site).get_redactor().redact_text
     slow_queries = SlowQueryLog(site.settings).read_entries(f"{first_day}")
-    present_lines = _find_present_lines(site)
+    present_lines = _find_current_problem_lines(site)
     collection_days = []
     for name, resource in sorted(site.get_published_state().resources.items()):
         if name not in names:
@@ -190,7 +190,7 @@ def _describe_slow_queries(entries: Sequence[Mapping[str, Any]], name: str) -> I
         yield MorningLine(kind="slow", text="; ".join([text, *advice]))
 
 
-def _find_present_lines(site: Site) -> dict[str, list[MorningLine]]:
+def _find_current_problem_lines(site: Site) -> dict[str, list[MorningLine]]:
     """Find what is wrong with collections now, by their names."""
     lines: dict[str, list[MorningLine]] = {}
     for collection in site.get_or_create(SiteHealthMonitor, site).get_status(wait_seconds=None).collections:

@@ -15,7 +15,7 @@ from starlette.routing import Route
 from hven.model.errors import ForbiddenError, UnauthenticatedError
 from hven.plugins.operations.examination import Examination, inspect_site
 from hven.plugins.operations.morning_page import build_morning_routes
-from hven.plugins.operations.query_log import QueryGroup, SlowQueryLog, group_queries, read_running_queries
+from hven.plugins.operations.query_log import QueryGroup, SlowQueryLog, group_queries, read_running_slow_queries
 from hven.portal.api.pages import PageContent, PageContext, PortalPages, TemplateContext, build_page_endpoint
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         examined, examination = site.get_or_create(ExaminationCache, site).get_examination()
         since = datetime.now(UTC) - timedelta(days=SHOWN_DAYS)
         groups = group_queries(SlowQueryLog(site.settings).read_entries(since.isoformat()))[:MAX_GROUPS]
-        running = read_running_queries(site.settings)
+        running = read_running_slow_queries(site.settings)
         page = OperationsPage(
             findings=examination.findings, examined=examined, running=running, groups=groups, days=SHOWN_DAYS
         )

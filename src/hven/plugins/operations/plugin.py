@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hven.model.plugins import PluginPackage, Verb
+from hven.model.plugins import CommandLineVerb, PluginPackage
 
 PLUGIN = PluginPackage(
     name="operations",
@@ -13,17 +13,17 @@ PLUGIN = PluginPackage(
     query_observers=("hven.plugins.operations.query_watch:QueryWatch",),
     event_kinds={"operations.morning": "hven.plugins.operations.event_kinds:MORNING"},
     verbs={
-        "doctor": Verb(
+        "doctor": CommandLineVerb(
             function="hven.plugins.operations.doctor_verb:run_doctor",
             after="status",
             examples=("hven doctor", "hven doctor --seconds 30 --json", "hven doctor --monitor"),
         ),
-        "queries": Verb(
+        "queries": CommandLineVerb(
             function="hven.plugins.operations.queries_verb:show_queries",
             after="doctor",
             examples=("hven queries", "hven queries --days 1 --limit 3 --plan", "hven queries --json"),
         ),
-        "alerts": Verb(
+        "alerts": CommandLineVerb(
             function="hven.plugins.operations.alert_rules:print_alert_rules",
             after="queries",
             examples=("hven alerts --job hven > hven-rules.yml",),

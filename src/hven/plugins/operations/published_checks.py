@@ -194,7 +194,7 @@ def _find_engine_problems(site: Site) -> Iterator[Finding]:
         yield Finding(harm="hint", subject="index", message=hint)
 
 
-def _find_leftovers(site: Site) -> Iterator[Finding]:
+def _find_leftover_snapshots(site: Site) -> Iterator[Finding]:
     """Report directories of snapshots that the system state does not know: a crashed run left them."""
     kept_paths = site.store.map_kept_snapshot_paths().get(EMBEDDED_ENGINE, set())
     directory = site.settings.data_directory / "snapshots"
@@ -227,7 +227,7 @@ PUBLISHED_CHECKS: tuple[SiteCheck[Site], ...] = (
     SiteCheck(name="collections", title="the state of the collections", find=_find_collection_problems),
     SiteCheck(name="servers", title="the state of the servers", find=_find_server_problems),
     SiteCheck(name="engines", title="the connection to the engines", find=_find_engine_problems),
-    SiteCheck(name="leftovers", title="the search for files of crashed runs", find=_find_leftovers),
+    SiteCheck(name="leftovers", title="the search for files of crashed runs", find=_find_leftover_snapshots),
 )
 
 

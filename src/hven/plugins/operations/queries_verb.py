@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hven.app.api import format_time, load_site_settings, print_json
-from hven.plugins.operations.query_log import QueryGroup, SlowQueryLog, group_queries, read_running_queries
+from hven.plugins.operations.query_log import QueryGroup, SlowQueryLog, group_queries, read_running_slow_queries
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,25 +32,25 @@ def show_queries(
     """
     settings = load_site_settings(context)
     since = (datetime.now(UTC) - timedelta(days=days)).isoformat(timespec="milliseconds")
-    running = read_running_queries(settings)
+    running = read_running_slow_queries(settings)
     groups = group_queries(SlowQueryLog(settings).read_entries(since))
     if as_json:
         print_json({"running": running, "slow": [group.to_json() for group in groups[:limit]]})
         return
     for entry in running:
-        print(f"running for {entry['seconds']:g} s ({_describe_user(entry)}): {_shorten(entry['text'])}")
+        print(f"running for {entry['seconds']:g} s ({_describe_user(entry)}): {_shorten_query_text(entry['text'])}")
     for group in groups[:limit]:
-        _print_group(group, has_plans=has_plans)
+        _print_query_group(group, has_plans=has_plans)
     if not groups and not running:
         print(f"no slow query in {days:g} days")
     elif len(groups) > limit:
         print(f"{len(groups) - limit} more kinds of queries; use --limit {len(groups)}")
 
 
-def _print_group(group: QueryGroup, *, has_plans: bool) -> None:
+def _print_query_group(group: QueryGroup, *, has_plans: bool) -> None:
     worst = group.worst
     users = ", ".join(f"{count} by {user}" for user, count in sorted(group.users.items()))
-    print(f"{group.count} x, {group.seconds:.1f} s in all ({users}): {_shorten(worst['text'])}")
+    print(f"{group.count} x, {group.seconds:.1f} s in all ({users}): {_shorten_query_text(worst['text'])}")
     outcome = worst.get("error") or f"{worst.get('rows', 0):,} rows"
     waited = f", of which {worst['waited']:.1f} s waiting" if worst.get("waited") else ""
     when = format_time(worst["time"])
@@ -67,6 +67,6 @@ def _describe_user(entry: Mapping[str, Any]) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def _shorten(text: str) -> str:
+def _shorten_query_text(text: str) -> str:
     text = " ".join(text.split())
     return text if len(text) <= SHOWN_TEXT_CHARACTERS else f"{text[: SHOWN_TEXT_CHARACTERS - 2]} .."

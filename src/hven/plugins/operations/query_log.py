@@ -47,7 +47,7 @@ _VALUE_PATTERN = re.compile(
 )
 
 
-def mask_values(text: str) -> str:
+def mask_query_values(text: str) -> str:
     """Replace the values and comments in a query by question marks.
 
     Parameters
@@ -60,7 +60,7 @@ def mask_values(text: str) -> str:
 
 def find_query_shape(text: str) -> str:
     """Return what queries have in common that differ only in values and blanks."""
-    return " ".join(mask_values(text).split())
+    return " ".join(mask_query_values(text).split())
 
 
 def find_current_service() -> str:
@@ -124,13 +124,13 @@ def describe_slow_query(
     }
     try:  # its tables may have been removed meanwhile
         relations = prepared.relations or planned.request.list_relations(prepared.bound_query)
-        entry["tables"] = {name: _count_rows(relation) for name, relation in relations.items()}
+        entry["tables"] = {name: _get_known_row_count(relation) for name, relation in relations.items()}
         entry["advice"] = list_index_advice(prepared.bound_query, relations)
-        if _is_public(planned):
+        if _is_public_query(planned):
             entry["reads"] = prepared.plan.describe_row_estimates(planned.literal_values, relations)
             entry["plan"] = prepared.plan.explain()[:MAX_PLAN_CHARACTERS]
         elif not prepared.hides_rows:
-            entry["plan"] = mask_values(prepared.plan.explain())[:MAX_PLAN_CHARACTERS]
+            entry["plan"] = mask_query_values(prepared.plan.explain())[:MAX_PLAN_CHARACTERS]
     except HvenError as error:
         entry["plan"] = f"it is unknown: {error.message}"
     return entry
@@ -143,7 +143,7 @@ def classify_user(principal: Principal, settings: Settings) -> str:
     return "anonymous" if principal.is_anonymous else "account"
 
 
-def _is_public(planned: PlannedQuery) -> bool:
+def _is_public_query(planned: PlannedQuery) -> bool:
     return planned.prepared.scope.is_public and not planned.request.uploads
 
 
@@ -153,10 +153,10 @@ def _get_query_text(planned: PlannedQuery) -> str:
         text = query if isinstance(query, str) else write_adql(query)
     except TypeError:  # a service has built a tree that has no text
         text = "a query of a service"
-    return text if _is_public(planned) else mask_values(text)
+    return text if _is_public_query(planned) else mask_query_values(text)
 
 
-def _count_rows(relation: Relation) -> int | None:
+def _get_known_row_count(relation: Relation) -> int | None:
     return relation.rows if isinstance(relation, Snapshot | LiveRelation) else None
 
 
@@ -204,11 +204,11 @@ class SlowQueryLog:
         """
         entries: deque[dict[str, Any]] = deque(maxlen=MAX_READ_ENTRIES)
         for name in (OLD_LOG_FILE, LOG_FILE):
-            entries.extend(_iterate_entries(self._directory / name, since))
+            entries.extend(_iterate_log_entries(self._directory / name, since))
         return sorted(entries, key=lambda entry: entry["time"], reverse=True)
 
 
-def _iterate_entries(path: Path, since: str) -> Iterator[dict[str, Any]]:
+def _iterate_log_entries(path: Path, since: str) -> Iterator[dict[str, Any]]:
     try:
         with path.open(encoding="utf-8", errors="replace") as file:
             for line in file:
@@ -221,7 +221,7 @@ def _iterate_entries(path: Path, since: str) -> Iterator[dict[str, Any]]:
         return
 
 
-def write_running_queries(settings: Settings, entries: Sequence[Mapping[str, Any]]) -> None:
+def write_running_slow_queries(settings: Settings, entries: Sequence[Mapping[str, Any]]) -> None:
     """Tell other processes which slow queries run in this one.
 
     Parameters
@@ -248,7 +248,7 @@ def write_running_queries(settings: Settings, entries: Sequence[Mapping[str, Any
                 other_path.unlink(missing_ok=True)
 
 
-def read_running_queries(settings: Settings) -> list[dict[str, Any]]:
+def read_running_slow_queries(settings: Settings) -> list[dict[str, Any]]:
     """Read the slow queries that run in any process of this machine, those that began first before the others."""
     entries: list[dict[str, Any]] = []
     for path in get_operations_directory(settings).glob(RUNNING_PATTERN):

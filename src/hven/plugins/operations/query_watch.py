@@ -16,7 +16,7 @@ from hven.plugins.operations.query_log import (
     describe_running_query,
     describe_slow_query,
     find_current_service,
-    write_running_queries,
+    write_running_slow_queries,
 )
 from hven.plugins.operations.settings import get_operations_settings
 from hven.query import QueryObserver
@@ -60,12 +60,12 @@ class QueryWatch(QueryObserver):
         if slow_seconds and duration_seconds >= slow_seconds:
             SlowQueryLog(settings).append(describe_slow_query(result, planned, settings, duration_seconds))
 
-    def discard_running(self) -> None:
+    def discard_running_queries(self) -> None:
         """Forget the queries of the process that this one was forked from."""
         self._running = {}
         self._has_file = False
 
-    def list_slow_queries(self) -> list[dict[str, Any]]:
+    def list_running_slow_queries(self) -> list[dict[str, Any]]:
         """List the queries of this process that run for longer than the setting `slow_seconds`."""
         settings = self._site.settings
         slow_seconds = get_operations_settings(settings).slow_seconds
@@ -77,11 +77,11 @@ class QueryWatch(QueryObserver):
                 entries.append({**entry, "seconds": round(running_seconds, 1)})
         return entries
 
-    def write_file(self) -> None:
+    def write_slow_queries_file(self) -> None:
         """Tell other processes which slow queries run; without any, remove the file."""
-        entries = self.list_slow_queries()
+        entries = self.list_running_slow_queries()
         if entries or self._has_file:
-            write_running_queries(self._site.settings, entries)
+            write_running_slow_queries(self._site.settings, entries)
         self._has_file = bool(entries)
 
     def sample_disk(self) -> None:
@@ -92,7 +92,7 @@ class QueryWatch(QueryObserver):
             record_disk_sample(settings)
 
 
-class _Watcher:
+class _QueryWatchThread:
     """The thread of this process that looks after the watches of all sites, of which tests open many."""
 
     def __init__(self) -> None:
@@ -110,7 +110,7 @@ class _Watcher:
             return
         self._process_id = os.getpid()
         for watch in list(self._watches):
-            watch.discard_running()
+            watch.discard_running_queries()
         threading.Thread(target=self._watch_queries, name="slow queries", daemon=True).start()
 
     def _watch_queries(self) -> None:
@@ -118,11 +118,11 @@ class _Watcher:
             time.sleep(WATCH_INTERVAL_SECONDS)
             for watch in list(self._watches):
                 try:
-                    watch.write_file()
+                    watch.write_slow_queries_file()
                     if tick % DISK_INTERVAL_TICKS == 0:
                         watch.sample_disk()
                 except Exception:
                     log.exception("slow queries could not be written")
 
 
-_watcher = _Watcher()
+_watcher = _QueryWatchThread()

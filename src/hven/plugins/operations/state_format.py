@@ -60,14 +60,16 @@ def read_state_format(settings: Settings) -> StateFormat:
         else:
             meta_values = _read_database_meta(address)
     except (exc.ArgumentError, exc.NoSuchModuleError):  # the error would quote the address, with its password
-        return _refuse(
+        return _build_unusable_state_format(
             "the address of the system state can't be used",
             "set `store` in hven.toml to sqlite:///path or postgresql+psycopg://user@host/database",
         )
     except (sqlite3.Error, exc.SQLAlchemyError, OSError, ImportError) as error:
         cause = error.orig if isinstance(error, exc.DBAPIError) else error
         reason = str(cause).strip().partition("\n")[0]
-        return _refuse(f"the system state cannot be read: {reason}", "check its server, or the permissions of var/")
+        return _build_unusable_state_format(
+            f"the system state cannot be read: {reason}", "check its server, or the permissions of var/"
+        )
     if meta_values is None:
         hint = Finding(
             harm="hint",
@@ -77,7 +79,7 @@ def read_state_format(settings: Settings) -> StateFormat:
             command="hven new NAME --from FILE",
         )
         return StateFormat(findings=[hint])
-    return _compare_formats(meta_values)
+    return _compare_state_formats(meta_values)
 
 
 def _read_sqlite_meta(path: Path) -> Mapping[str, str] | None:
@@ -103,7 +105,7 @@ def _read_database_meta(address: str) -> Mapping[str, str] | None:
         engine.dispose()
 
 
-def _compare_formats(meta_values: Mapping[str, str]) -> StateFormat:
+def _compare_state_formats(meta_values: Mapping[str, str]) -> StateFormat:
     """Compare the formats of a state, and of the tables of packages in it, with those of this Hven."""
     format_text = meta_values.get("format") or ""
     formats = {_SUBJECT: (int(format_text) if format_text.isdigit() else 0, STATE_FORMAT)}
@@ -116,7 +118,9 @@ def _compare_formats(meta_values: Mapping[str, str]) -> StateFormat:
     older = [f"{name} {stored} to {known}" for name, (stored, known) in formats.items() if stored < known]
     if newer:
         message = f"a newer Hven wrote the system state; its format is newer than that of this one: {', '.join(newer)}"
-        return _refuse(message, "run the newer Hven, or restore the backup made before the upgrade")
+        return _build_unusable_state_format(
+            message, "run the newer Hven, or restore the backup made before the upgrade"
+        )
     if older:
         upgrade = Finding(
             harm="warning",
@@ -130,5 +134,5 @@ def _compare_formats(meta_values: Mapping[str, str]) -> StateFormat:
     return StateFormat(can_open=True)
 
 
-def _refuse(message: str, remedy: str) -> StateFormat:
+def _build_unusable_state_format(message: str, remedy: str) -> StateFormat:
     return StateFormat(findings=[Finding(harm="critical", subject=_SUBJECT, message=message, remedy=remedy)])

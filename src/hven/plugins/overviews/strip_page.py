@@ -127,10 +127,10 @@ def build_first_overview_strip(table_view: TableView, page_context: PageContext)
             return None
         rows = table_view.runner.find_published_table(table_view.table).rows
         if is_immediate or (rows is not None and rows <= MAX_IMMEDIATE_ROWS):
-            return replace(build_overview_strip(table_view), rooms=_list_strip_parts(strip_layout))
+            return replace(build_overview_strip(table_view), rooms=_format_strip_part_names(strip_layout))
     except HvenError:
         return None  # the page works without the strip
-    return OverviewStrip(later=True, rooms=_list_strip_parts(strip_layout))
+    return OverviewStrip(later=True, rooms=_format_strip_part_names(strip_layout))
 
 
 def rank_plot_columns(table_view: TableView) -> list[str]:
@@ -145,7 +145,7 @@ def rank_plot_columns(table_view: TableView) -> list[str]:
     return names
 
 
-def _list_strip_parts(strip_layout: OverviewStripLayout) -> str:
+def _format_strip_part_names(strip_layout: OverviewStripLayout) -> str:
     """Return the names of the parts that the style sheet reserves space for."""
     names = []
     if strip_layout.time is not None:
@@ -230,7 +230,7 @@ def _draw_histogram_part(
         "name": name,
         "label": _label_bins(column, table_view),
         "unit": "" if column_bins.is_time else format_unit(scale.unit),
-        "title": table_view.labels.describe_column(column),
+        "title": table_view.labels.write_column_tooltip(column),
         "time": column_bins.is_time,
         "size": bin_count,
         "lows": column_bins.lows,

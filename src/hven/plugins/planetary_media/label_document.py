@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from hven.model.errors import SourceError, format_message
 from hven.plugins.planetary_media.pvl_labels import MAX_LABEL_BYTES, parse_pvl_label
-from hven.sources.api.documents import DocumentForm, InvalidDocumentError, is_web_page
+from hven.sources.api.documents import DocumentFormat, InvalidDocumentError, is_web_page
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -51,4 +51,4 @@ def _create_label_lookup(body: bytes, keywords: Collection[str]) -> Callable[[st
         raise InvalidDocumentError(error.message) from None
 
 
-DOCUMENT = DocumentForm(create_lookup=_create_label_lookup)
+DOCUMENT = DocumentFormat(create_lookup=_create_label_lookup)

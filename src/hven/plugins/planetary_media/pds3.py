@@ -195,7 +195,7 @@ def _require_sizes(values: list[Any], name: str, minimum: int = 1) -> list[int]:
     return [int(size) for size in values]
 
 
-def _describe_bands(label_object: PvlLabel, size: int) -> dict[str, Any]:
+def _build_band_axis_options(label_object: PvlLabel, size: int) -> dict[str, Any]:
     """Describe an axis of bands by its table; return nothing if there is none."""
     for _, group in [("", label_object), *label_object.find_objects("BAND_BIN")]:
         prefix = "BAND_BIN_" if group is label_object else ""
@@ -217,7 +217,7 @@ def _create_axes(names: list[str], sizes: list[int], label_object: PvlLabel) -> 
     axes = []
     for name, size in zip(names, sizes, strict=True):
         if name in {"BAND", "WAVELENGTH"}:
-            axis_properties = _describe_bands(label_object, size)
+            axis_properties = _build_band_axis_options(label_object, size)
         else:
             axis_properties = {"kind": _AXIS_KINDS.get(name, "")}
         axes.append(Axis(name=name, size=size, **axis_properties))

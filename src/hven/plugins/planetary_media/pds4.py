@@ -115,7 +115,7 @@ def open_pds4(file: Place) -> OpenProductFile:
             format_message("the label of {name} describes no image, cube or table", file.name),
             remedy=format_message("check whether the label describes a catalogue"),
         )
-    cards = tuple(_list_cards(root))
+    cards = tuple(_iterate_label_cards(root))
     companion_files = tuple(sorted(companion_paths))
     return OpenProductFile(medium="pds4", parts=tuple(parts), cards=cards, companion_files=companion_files)
 
@@ -142,7 +142,7 @@ def _parse_label(file: Place) -> Any:
     return root
 
 
-def _list_cards(root: Any) -> Iterator[HeaderCard]:
+def _iterate_label_cards(root: Any) -> Iterator[HeaderCard]:
     """Yield the leaves of the label outside its file areas as cards, by their own names and those of their parents."""
     for area in root:
         if area.tag.startswith("File_Area"):
@@ -212,7 +212,7 @@ def _create_array(element: Any, path: Place, index: int, root: Any, map_projecti
     value_type, read = create_window_reader(path, layout, scale)
     axes = []
     for name, size in zip(names, shape, strict=True):
-        axis_description = _describe_axis(name, size, root)
+        axis_description = _build_axis_options(name, size, root)
         axes.append(Axis(name=name, size=size, **axis_description))
     cards = []
     if map_projection and len(shape) >= 2:
@@ -247,7 +247,7 @@ def _find_array_role(title: str) -> str:
     return "data"
 
 
-def _describe_axis(name: str, size: int, root: Any) -> dict[str, Any]:
+def _build_axis_options(name: str, size: int, root: Any) -> dict[str, Any]:
     """Describe an axis; wavelengths of bands stand in a list of bins (Band_Bin), or are centres of spectra."""
     kind = _AXIS_KINDS.get(name.lower(), "")
     if kind != "spectral":

@@ -201,7 +201,7 @@ def _read_field_values(block: npt.NDArray[np.uint8], field: RecordField) -> pa.A
     cells = np.ascontiguousarray(cells)
     if field.kind in {"text", "integer", "real", "boolean", "time"}:
         texts = _decode_texts(cells.view(f"S{field.size}").ravel())
-        flat = parse_texts(texts, field)
+        flat = parse_field_texts(texts, field)
     else:
         flat = _decode_binary_numbers(cells, field)
     if field.item_count == 1:
@@ -244,7 +244,7 @@ def _decode_texts(cells: npt.NDArray[np.bytes_]) -> pa.Array:
         return pa.array(np.char.decode(cells, "latin-1"), pa.string())
 
 
-def parse_texts(texts: pa.Array, field: RecordField) -> pa.Array:
+def parse_field_texts(texts: pa.Array, field: RecordField) -> pa.Array:
     """Parse values that are written in characters.
 
     Parameters
@@ -376,7 +376,7 @@ def create_delimited_table(
                     if piece.num_rows:
                         arrays = []
                         for number, field in enumerate(fields):
-                            values = parse_texts(piece.column(number), field)
+                            values = parse_field_texts(piece.column(number), field)
                             arrays.append(values.cast(schema.types[number]))
                         yield pa.RecordBatch.from_arrays(arrays, schema=schema)
         except pa.ArrowInvalid as fault:

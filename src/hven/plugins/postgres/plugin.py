@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hven.model.plugins import PluginPackage, Verb
+from hven.model.plugins import CommandLineVerb, PluginPackage
 
 PLUGIN = PluginPackage(
     name="postgres",
@@ -14,12 +14,12 @@ PLUGIN = PluginPackage(
         "foreign": "hven.plugins.postgres.settings:FOREIGN_SECTION",
     },
     verbs={
-        "fdw": Verb(
+        "fdw": CommandLineVerb(
             function="hven.plugins.postgres.verbs:fdw",
             after="restore",
             examples=("hven fdw operations > operations.sql", "hven fdw operations --check --json", "hven fdw --apply"),
         ),
-        "adopt": Verb(
+        "adopt": CommandLineVerb(
             function="hven.plugins.postgres.verbs:adopt",
             after="fdw",
             examples=("hven adopt 3f2a9c1e", "hven adopt 3f2a9c1e --json"),

@@ -164,7 +164,7 @@ def has_informative_thumbnail(context: ServiceContext, principal: Principal, col
         file = collection_files.open_original_file(context, principal, files, path)
         look = with_credit_note(context, collection, THUMBNAIL_LOOK)
         key = make_picture_key([file], look)
-        verdict = context.site.get_or_create(_create_verdict_cache).find(key)
+        verdict = context.site.get_or_create(_create_contrast_verdict_cache).find(key)
         if verdict is None:
             picture = get_or_draw_picture(get_picture_store(context), key, [(file.path, file.name)], look)
             verdict = is_informative(context, key, picture)
@@ -185,7 +185,7 @@ def is_informative(context: ServiceContext, picture_key: str, picture: bytes) ->
     picture
         PNG.
     """
-    verdict_cache: LruCache[bool] = context.site.get_or_create(_create_verdict_cache)
+    verdict_cache: LruCache[bool] = context.site.get_or_create(_create_contrast_verdict_cache)
     verdict = verdict_cache.find(picture_key)
     if verdict is None:
         verdict = has_contrast(picture)
@@ -193,7 +193,7 @@ def is_informative(context: ServiceContext, picture_key: str, picture: bytes) ->
     return verdict
 
 
-def _create_verdict_cache() -> LruCache[bool]:
+def _create_contrast_verdict_cache() -> LruCache[bool]:
     return LruCache(MAX_CACHED_VERDICTS)
 
 

@@ -120,7 +120,7 @@ def build_preview_routes(context: ServiceContext) -> Sequence[Route]:
     async def answer_picture(request: Request) -> Response:
         params = await services.read_params(request, MAX_PARAMETER_BODY_BYTES)
         name = request.path_params["name"]
-        requested_look = _read_look(params)
+        requested_look = _read_picture_style(params)
         other_paths = parse_value(params, PICTURE_PARAMS[-1]) or ()
         paths = list(dict.fromkeys([request.path_params["path"], *other_paths]))
         max_files = MAX_CALIBRATOR_FILES if requested_look.show == "transfer" else MAX_FILES
@@ -191,7 +191,7 @@ def _respond_to_error(request: Request, error: Exception) -> Response:
     return Response(body, text_response.status_code, headers, "image/png")
 
 
-def _read_look(params: RequestParams) -> PictureStyle:
+def _read_picture_style(params: RequestParams) -> PictureStyle:
     """Read the look of a picture; what the request leaves open is chosen by the content of the file."""
     parsed_values = parse_values(params, PICTURE_PARAMS[:-1])
     percentile = parsed_values["PERCENTILE"]

@@ -29,7 +29,7 @@ FILL_COLOURS = {ENTITY: "#fffc87", ACTIVITY: "#9fb1fc", AGENT: "#fed37f"}  # tho
 
 
 @dataclass(frozen=True, slots=True)
-class _Line:
+class _RelationLine:
     """A relation as a line from the later record to the earlier one, by way of free places in columns between them."""
 
     relation: ProvRelation
@@ -126,15 +126,15 @@ def _list_drawn_relations(graph: ProvGraph) -> list[ProvRelation]:
     return [*relations, *plans]
 
 
-def _orient_line(relation: ProvRelation) -> _Line:
+def _orient_line(relation: ProvRelation) -> _RelationLine:
     """Return a relation as a line to the earlier record: rows are later than snapshots, tables than their states."""
     is_reverse = relation.kind == "specializationOf" or relation.target.startswith("row/")
     if is_reverse:
-        return _Line(relation, later=relation.target, earlier=relation.origin)
-    return _Line(relation, later=relation.origin, earlier=relation.target)
+        return _RelationLine(relation, later=relation.target, earlier=relation.origin)
+    return _RelationLine(relation, later=relation.origin, earlier=relation.target)
 
 
-def _assign_columns(ids: Sequence[str], lines: Sequence[_Line]) -> tuple[list[list[str]], list[_Line]]:
+def _assign_columns(ids: Sequence[str], lines: Sequence[_RelationLine]) -> tuple[list[list[str]], list[_RelationLine]]:
     """Assign records to columns, each to the right of all that are earlier; return the lines with their bends."""
     later_ids: dict[str, list[str]] = defaultdict(list)
     waiting_counts: dict[str, int] = dict.fromkeys(ids, 0)
@@ -166,7 +166,7 @@ def _assign_columns(ids: Sequence[str], lines: Sequence[_Line]) -> tuple[list[li
     return [column for column in columns if column], bent_lines
 
 
-def _order_columns(columns: list[list[str]], lines: Sequence[_Line]) -> None:
+def _order_columns(columns: list[list[str]], lines: Sequence[_RelationLine]) -> None:
     """Order each column by the mean place of the neighbours, so that few lines cross."""
     neighbours: dict[str, list[str]] = defaultdict(list)
     for line in lines:
@@ -175,23 +175,26 @@ def _order_columns(columns: list[list[str]], lines: Sequence[_Line]) -> None:
             neighbours[later].append(earlier)
     places: dict[str, float] = {}
     for column in columns:
-        places |= _compute_places(column)
+        places |= _compute_column_positions(column)
     for sweep in range(ORDERING_SWEEPS):
         for column in columns if sweep % 2 else reversed(columns):
-            means = {record_id: _compute_mean(neighbours[record_id], places, places[record_id]) for record_id in column}
+            means = {
+                record_id: _compute_mean_position(neighbours[record_id], places, places[record_id])
+                for record_id in column
+            }
             column.sort(key=means.__getitem__)
-            places |= _compute_places(column)
+            places |= _compute_column_positions(column)
 
 
-def _compute_places(column: Sequence[str]) -> dict[str, float]:
+def _compute_column_positions(column: Sequence[str]) -> dict[str, float]:
     return {record_id: number - len(column) / 2 for number, record_id in enumerate(column)}
 
 
-def _compute_mean(ids: Sequence[str], places: Mapping[str, float], default: float) -> float:
+def _compute_mean_position(ids: Sequence[str], places: Mapping[str, float], default: float) -> float:
     return sum(places[record_id] for record_id in ids) / len(ids) if ids else default
 
 
-def _draw_line(line: _Line, places: Mapping[str, tuple[float, float]], *, has_label: bool) -> str:
+def _draw_line(line: _RelationLine, places: Mapping[str, tuple[float, float]], *, has_label: bool) -> str:
     x, y = places[line.later]
     y += BOX_HEIGHT / 2
     path = f"M{x:g} {y:g}"

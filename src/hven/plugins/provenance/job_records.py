@@ -104,7 +104,7 @@ class JobRecords:
             for number, (name, _) in enumerate(job.parameters)
         ]
         table_names = dict.fromkeys([*job.progress.get(ACCESS_RULES_KEY, ()), *job.progress.get("tables", ())])
-        steps += [self._build_use(job, name) for name in table_names if name in self.reader_site.tables]
+        steps += [self._build_table_use_step(job, name) for name in table_names if name in self.reader_site.tables]
         related_ids = [job.parent, *job.depends_on] if job.parent else job.depends_on
         steps += [step_to_target("wasInformedBy", record_id, f"job/{related_id}") for related_id in related_ids]
         if job.owner:
@@ -113,7 +113,7 @@ class JobRecords:
             steps.append(step_to_target("wasAssociatedWith", record_id, f"owner/{job_id}", role="owner", plan=plan))
         return limit_steps(steps)
 
-    def _build_use(self, job: JobRecord, table_name: str) -> ProvStep:
+    def _build_table_use_step(self, job: JobRecord, table_name: str) -> ProvStep:
         """Build the use of a table, in the state that was published when the job began."""
         published = self.reader_site.tables[table_name]
         target = f"table/{table_name}"

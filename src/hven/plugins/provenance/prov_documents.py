@@ -49,7 +49,7 @@ def _collect_namespaces(graph: ProvGraph) -> dict[str, str]:
     return {ID_PREFIX: graph.namespace, **NAMESPACES}
 
 
-def _list_members(relation: ProvRelation) -> dict[str, str]:
+def _list_relation_members(relation: ProvRelation) -> dict[str, str]:
     """List the members of a relation by name, with its plan and time."""
     origin_name, target_name = RELATION_MEMBERS[relation.kind]
     members = {origin_name: write_qualified_id(relation.origin), target_name: write_qualified_id(relation.target)}
@@ -85,18 +85,18 @@ def write_prov_json(graph: ProvGraph, model: str) -> bytes:
     """
     document: dict[str, dict[str, Any]] = {"prefix": _collect_namespaces(graph)}
     for record in graph.records.values():
-        content = _group_values(record.list_attributes(model))
+        content = _group_attribute_values(record.list_attributes(model))
         times = {"prov:startTime": record.started, "prov:endTime": record.ended}
         content |= {name: time for name, time in times.items() if time}
         document.setdefault(record.kind, {})[write_qualified_id(record.id)] = content
     for number, relation in enumerate(graph.relations):
-        content = {f"prov:{name}": value for name, value in _list_members(relation).items()}
-        content |= _group_values(_list_relation_attributes(relation, model))
+        content = {f"prov:{name}": value for name, value in _list_relation_members(relation).items()}
+        content |= _group_attribute_values(_list_relation_attributes(relation, model))
         document.setdefault(relation.kind, {})[f"_:r{number}"] = content
     return orjson.dumps(document, option=orjson.OPT_INDENT_2)
 
 
-def _group_values(attributes: AttributeList) -> dict[str, Any]:
+def _group_attribute_values(attributes: AttributeList) -> dict[str, Any]:
     """Write attributes as members of PROV-JSON; an attribute with several values has a list."""
     values_by_name: dict[str, list[Any]] = {}
     for name, value in attributes:
@@ -122,7 +122,7 @@ def write_prov_jsonld(graph: ProvGraph, model: str) -> bytes:
         statement |= {name: time for name, time in times.items() if time}
         statements.append(statement | _write_jsonld_values(record.list_attributes(model)))
     for relation in graph.relations:
-        statement = {"@type": JSONLD_TYPES[relation.kind], **_list_members(relation)}
+        statement = {"@type": JSONLD_TYPES[relation.kind], **_list_relation_members(relation)}
         statements.append(statement | _write_jsonld_values(_list_relation_attributes(relation, model)))
     document = {"@context": [_collect_namespaces(graph), JSONLD_CONTEXT_URL], "@graph": statements}
     return orjson.dumps(document, option=orjson.OPT_INDENT_2)
@@ -159,7 +159,7 @@ def write_prov_n(graph: ProvGraph, model: str) -> bytes:
             arguments += [record.started or "-", record.ended or "-"]
         lines.append(_write_provn_line(record.kind, arguments, record.list_attributes(model)))
     for relation in graph.relations:
-        members = list(_list_members(relation).items())
+        members = list(_list_relation_members(relation).items())
         arguments = [name for _, name in members[:2]]
         optional_arguments = [name for _, name in members[2:]] or ["-"]
         optional_count = PROVN_ARGUMENTS.get(relation.kind, 0)
@@ -208,7 +208,7 @@ def write_prov_xml(graph: ProvGraph, model: str) -> bytes:
         identifier = quote_attribute(write_qualified_id(record.id))
         parts.append(f"<prov:{record.kind} prov:id={identifier}>{content}</prov:{record.kind}>")
     for relation in graph.relations:
-        content = "".join(_write_xml_member(name, value) for name, value in _list_members(relation).items())
+        content = "".join(_write_xml_member(name, value) for name, value in _list_relation_members(relation).items())
         content += _write_xml_attributes(_list_relation_attributes(relation, model))
         parts.append(f"<prov:{relation.kind}>{content}</prov:{relation.kind}>")
     return "\n".join([*parts, "</prov:document>\n"]).encode()

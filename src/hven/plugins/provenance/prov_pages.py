@@ -18,7 +18,7 @@ from hven.plugins.provenance.prov_records import quote_id
 from hven.plugins.provenance.reader_site import ReaderSite
 from hven.plugins.provenance.result_links import HAS_PROVENANCE
 from hven.plugins.provenance.row_records import write_key_text
-from hven.plugins.provenance.value_origins import explain_row
+from hven.plugins.provenance.value_origins import explain_row_origin
 from hven.portal.api.landing_pages import LandingPageExtension
 from hven.portal.api.page_rows import build_table_address, render_page_response
 from hven.portal.api.pages import PageContent, PortalPages, TemplateContext, build_page_context, build_page_endpoint
@@ -129,7 +129,7 @@ def _build_values_page(page_context: PageContext) -> PageContent:
             f"{table.qualified_name} has no row with this key", remedy="choose a row on the page of the table"
         )
     column_name = page_context.request.query_params.get(COLUMN_PARAMETER, "")
-    origin = explain_row(table_view, page, ReaderSite(page_context))
+    origin = explain_row_origin(table_view, page, ReaderSite(page_context))
     cells = format_cells(page, table, table_view.search.units, labels=table_view.labels)[0]
     values_address = build_values_address(page_context.base, table_view)
     values = []
@@ -235,7 +235,7 @@ def write_graph_page(request: Request, context: ServiceContext, content: Mapping
     return render_page_response(page_context, page)
 
 
-def _build_page_addresses(table_view: TableView, page_context: PageContext) -> dict[str, str]:
+def _build_provenance_addresses(table_view: TableView, page_context: PageContext) -> dict[str, str]:
     """Build the addresses of the graph of a table, and of the origins of the row that its page shows."""
     return {
         "graph": f"{page_context.base}/prov?ID={quote_id(f'table/{table_view.table.qualified_name}')}&DEPTH=ALL",
@@ -243,14 +243,14 @@ def _build_page_addresses(table_view: TableView, page_context: PageContext) -> d
     }
 
 
-def _build_landing_headers(page_context: PageContext, citation: CitationMetadata) -> dict[str, str]:
+def _build_provenance_link_header(page_context: PageContext, citation: CitationMetadata) -> dict[str, str]:
     """Build the header that leads programs from a collection to its provenance (PROV-AQ 2.1)."""
     url = f"{page_context.brand.root}/prov?ID={quote_id(f'collection/{citation.resource.name}')}"
     return {"link": f'<{url}>; rel="{HAS_PROVENANCE}"'}
 
 
-LANDING_PAGES = LandingPageExtension(build_headers=_build_landing_headers)
-TABLE_PAGE = TablePageExtension(compute_value=_build_page_addresses)
+LANDING_PAGES = LandingPageExtension(build_headers=_build_provenance_link_header)
+TABLE_PAGE = TablePageExtension(compute_value=_build_provenance_addresses)
 PAGES = PortalPages(
     build_routes=build_routes,
     template_directory=Path(__file__).parent / "pages",

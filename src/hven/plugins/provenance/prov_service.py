@@ -45,7 +45,7 @@ ALL_PARAMS = (*PROV_PARAMS, FORMAT_PARAM)
 JOB_KINDS = frozenset({"job", "result", "parameter", "owner"})
 
 
-def choose_format(response_format: str | None, accept: str) -> str:
+def choose_prov_format(response_format: str | None, accept: str) -> str:
     """Choose the format of an answer.
 
     Parameters
@@ -95,7 +95,7 @@ def build_prov_routes(context: ServiceContext) -> Sequence[Route]:
         write_page = context.find_page_writer(SERVICE_NAME, request, params)
         name = JSON_FORMAT
         if write_page is None:
-            name = choose_format(params.read_one("RESPONSEFORMAT"), request.headers.get("accept", ""))
+            name = choose_prov_format(params.read_one("RESPONSEFORMAT"), request.headers.get("accept", ""))
         graph, model = build_requested_graph(page_context, params)
         # everybody may know of the same tables; jobs have readers of their own
         kinds = {record_id.partition("/")[0] for record_id in graph.records}

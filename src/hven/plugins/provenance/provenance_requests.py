@@ -10,7 +10,12 @@ from hven.model.errors import ParamError
 from hven.model.params import Param
 from hven.plugins.provenance.job_records import JobRecords
 from hven.plugins.provenance.prov_records import ID_PREFIX, IVOA_MODEL, W3C_MODEL
-from hven.plugins.provenance.provenance_search import UNLIMITED_DEPTH, SearchOptions, StepList, search_provenance
+from hven.plugins.provenance.provenance_search import (
+    UNLIMITED_DEPTH,
+    ProvenanceSearchOptions,
+    StepList,
+    search_provenance,
+)
 from hven.plugins.provenance.reader_site import ReaderSite
 from hven.plugins.provenance.row_records import RowRecords
 from hven.plugins.provenance.site_records import SiteRecords
@@ -109,7 +114,7 @@ class ReaderProvenance:
         list_kind_steps = (self._forward_steps if is_forward else self._backward_steps).get(kind)
         return StepList() if list_kind_steps is None else list_kind_steps(name)
 
-    def list_all_ids(self) -> list[str]:
+    def list_start_ids(self) -> list[str]:
         """List the ids from which a graph of the whole site begins."""
         return [*(f"collection/{name}" for name in self.reader_site.collections), *self.site_records.releases]
 
@@ -168,7 +173,7 @@ def build_requested_graph(page_context: PageContext, params: RequestParams) -> t
         raise ParamError(f"ID occurs {len(texts)} times", name="ID", remedy=f"give at most {MAX_IDS} ids in a request")
     provenance = ReaderProvenance(page_context)
     default_depth = "1" if texts else ALL_DEPTHS
-    options = SearchOptions(
+    options = ProvenanceSearchOptions(
         depth=_parse_depth(given["DEPTH"] or default_depth),
         is_forward=given["DIRECTION"] == FORWARD_DIRECTION,
         has_agents=given["AGENTS"] == "1",
@@ -176,7 +181,7 @@ def build_requested_graph(page_context: PageContext, params: RequestParams) -> t
         has_descriptions=given["DESCRIPTIONS"] != "0",
         has_configuration=given["CONFIGURATION"] == "1",
     )
-    start_ids = [provenance.resolve_id(text) for text in texts] if texts else provenance.list_all_ids()
+    start_ids = [provenance.resolve_id(text) for text in texts] if texts else provenance.list_start_ids()
     graph = search_provenance(provenance, start_ids, options, provenance.reader_site.namespace)
     return graph, given["MODEL"]
 

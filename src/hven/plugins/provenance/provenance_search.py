@@ -47,7 +47,7 @@ class ProvenanceSource(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SearchOptions:
+class ProvenanceSearchOptions:
     """The parameters of ProvSAP.
 
     Attributes
@@ -86,7 +86,7 @@ class SearchOptions:
 class _ProvenanceSearch:
     """A search: the records and relations that it has found, and the records that it still has to follow."""
 
-    def __init__(self, source: ProvenanceSource, options: SearchOptions, start_ids: frozenset[str]) -> None:
+    def __init__(self, source: ProvenanceSource, options: ProvenanceSearchOptions, start_ids: frozenset[str]) -> None:
         self.source = source
         self.options = options
         self.start_ids = start_ids
@@ -132,7 +132,7 @@ class _ProvenanceSearch:
                     left_out_count += 1
                 elif self._add_record(step.neighbour):
                     self.relations[self._complete_relation(step.relation)] = None
-                    self._plan_visit(step.neighbour, next_cost, is_first=next_cost == cost)
+                    self._schedule_record_visit(step.neighbour, next_cost, is_first=next_cost == cost)
             if left_out_count:
                 self.left_out[record_id] = left_out_count
 
@@ -152,7 +152,7 @@ class _ProvenanceSearch:
             return int(relation.kind in COSTLY_FORWARD and step.neighbour == relation.origin)
         return int(relation.kind in COSTLY_BACKWARD and step.neighbour == relation.target)
 
-    def _plan_visit(self, record_id: str, cost: int, *, is_first: bool) -> None:
+    def _schedule_record_visit(self, record_id: str, cost: int, *, is_first: bool) -> None:
         if cost >= self._costs.get(record_id, UNLIMITED_DEPTH):
             return
         self._costs[record_id] = cost
@@ -182,7 +182,7 @@ class _ProvenanceSearch:
 
 
 def search_provenance(
-    source: ProvenanceSource, start_ids: Sequence[str], options: SearchOptions, namespace: str
+    source: ProvenanceSource, start_ids: Sequence[str], options: ProvenanceSearchOptions, namespace: str
 ) -> ProvGraph:
     """Search the provenance of records.
 

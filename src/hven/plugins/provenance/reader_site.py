@@ -145,7 +145,7 @@ class ReaderSite:
                 snapshots_by_input[input_id].append(snapshot_id)
         return snapshots_by_input
 
-    def is_whole(self, published: PublishedTable) -> bool:
+    def is_fully_visible(self, published: PublishedTable) -> bool:
         """Return whether the reader sees all rows and values of a table.
 
         Parameters
@@ -179,7 +179,7 @@ class ReaderSite:
                 run_id=published.run_id or "",
                 created=published.updated,
                 provenance=published.provenance,
-                is_whole=all(map(self.is_whole, published_tables)),
+                is_whole=all(map(self.is_fully_visible, published_tables)),
                 row_count=published.rows,
             )
         try:
@@ -195,7 +195,7 @@ class ReaderSite:
             run_id=record.run,
             created=record.created,
             provenance=record.provenance,
-            is_whole=self.is_whole(current_table),
+            is_whole=self.is_fully_visible(current_table),
             row_count=record.snapshot.rows,
         )
 

@@ -99,7 +99,7 @@ class RowRecords:
         if published is None or not published.table.primary or len(key_text) > MAX_KEY_CHARACTERS:
             return None
         table = published.table
-        key = _parse_key(table, key_text)
+        key = _key_text_to_json(table, key_text)
         page = fetch_row(TableSearch(table=table), self.runner, key)
         if not page.rows.num_rows:
             return None
@@ -224,12 +224,12 @@ class RowRecords:
                 continue
             texts = [dataset_id, match[2]] if column.type.is_string else [match[2]]
             for text in texts:
-                key = self._find_key(table, column.name, text, is_number=column.type.is_numeric)
+                key = self._find_row_key(table, column.name, text, is_number=column.type.is_numeric)
                 if key is not None:
                     return f"{table_name}/{write_key_text(table, key)}"
         return None
 
-    def _find_key(self, table: Table, column_name: str, text: str, *, is_number: bool) -> str | None:
+    def _find_row_key(self, table: Table, column_name: str, text: str, *, is_number: bool) -> str | None:
         """Return the key of the row with an identifier."""
         value: str | int = text
         if is_number:
@@ -245,7 +245,7 @@ class RowRecords:
         return format_keys(rows, table.primary)[0] if rows.num_rows else None
 
 
-def _parse_key(table: Table, key_text: str) -> str:
+def _key_text_to_json(table: Table, key_text: str) -> str:
     """Write the key of a row as addresses of pages have it: a list in JSON."""
     if len(table.primary) > 1:
         return key_text

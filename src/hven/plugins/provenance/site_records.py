@@ -138,10 +138,10 @@ class SiteRecords:
         record_id = f"collection/{name}"
         names = self.reader_site.tables_by_collection[name]
         members = limit_steps([step_to_target("hadMember", record_id, f"table/{table}") for table in names])
-        agents = self._list_attributions(record_id, self.reader_site.collections[name])
+        agents = self._list_attribution_steps(record_id, self.reader_site.collections[name])
         return StepList([*agents, *members.steps], members.left_out_count)
 
-    def _list_attributions(self, record_id: str, resource: CollectionSpec) -> list[ProvStep]:
+    def _list_attribution_steps(self, record_id: str, resource: CollectionSpec) -> list[ProvStep]:
         steps = [
             step_to_target("wasAttributedTo", record_id, f"person/{person.name}", role="creator")
             for person in resource.creators
@@ -213,7 +213,7 @@ class SiteRecords:
         record_id = f"table/{name}"
         steps = []
         if published.resource is not None:
-            steps += self._list_attributions(record_id, self._get_reader_resource(published.resource))
+            steps += self._list_attribution_steps(record_id, self._get_reader_resource(published.resource))
         if isinstance(published.relation, Snapshot):
             steps.append(step_to_origin("specializationOf", f"snapshot/{published.relation.id}", record_id))
             return StepList(steps)
@@ -256,12 +256,15 @@ class SiteRecords:
     def _list_snapshot_origins(self, snapshot_id: str) -> StepList:
         origin = self._get_origin(snapshot_id)
         record_id = f"snapshot/{snapshot_id}"
-        is_made_here = self._is_made_by_task(origin)
+        is_made_here = self._is_made_from_site_tables(origin)
         activity = f"task/{snapshot_id}" if is_made_here else f"run/{origin.run_id}"
         steps = [step_to_target("wasGeneratedBy", record_id, activity, role="rows", time=origin.created)]
         if not is_made_here:
             steps.append(step_to_target("wasDerivedFrom", record_id, f"source/{snapshot_id}"))
-        steps += [step_to_target("wasDerivedFrom", record_id, f"snapshot/{name}") for name in self._list_inputs(origin)]
+        steps += [
+            step_to_target("wasDerivedFrom", record_id, f"snapshot/{name}")
+            for name in self._list_input_snapshots(origin)
+        ]
         run = self.reader_site.find_run(origin.run_id)
         if run is not None and run.kind in CHANGE_RUN_KINDS:
             previous_id = self.reader_site.find_previous_snapshot(origin)
@@ -276,12 +279,12 @@ class SiteRecords:
             raise ParamError(f"there is no snapshot {snapshot_id!r:.80}", name="ID")
         return origin
 
-    def _list_inputs(self, origin: SnapshotOrigin) -> Iterable[str]:
+    def _list_input_snapshots(self, origin: SnapshotOrigin) -> Iterable[str]:
         """List the snapshots that a snapshot was made from, and of which the reader may know."""
         inputs: Mapping[str, str] = origin.provenance.get("inputs") or {}
         return [snapshot for table, snapshot in inputs.items() if table in self.reader_site.tables]
 
-    def _is_made_by_task(self, origin: SnapshotOrigin) -> bool:
+    def _is_made_from_site_tables(self, origin: SnapshotOrigin) -> bool:
         """Return whether a snapshot was made from other tables of the site alone."""
         spec = self.reader_site.find_table_spec(origin.table_name)
         if spec is None or not origin.provenance.get("inputs") or not spec.sources:
@@ -299,7 +302,7 @@ class SiteRecords:
                 steps.append(step_to_origin("hadMember", _write_release_id(published), record_id))
         for product_id in self.reader_site.snapshots_by_input.get(snapshot_id, ()):
             steps.append(step_to_origin("wasDerivedFrom", f"snapshot/{product_id}", record_id))
-            if self._is_made_by_task(self._get_origin(product_id)):
+            if self._is_made_from_site_tables(self._get_origin(product_id)):
                 steps.append(step_to_origin("used", f"task/{product_id}", record_id))
         return limit_steps(steps)
 
@@ -364,9 +367,9 @@ class SiteRecords:
         steps = [
             step_to_target("used", record_id, f"source/{origin.id}", role=origin.table_name)
             for origin in origins
-            if not self._is_made_by_task(origin)
+            if not self._is_made_from_site_tables(origin)
         ]
-        steps.append(self._link_to_software(record_id, origins[0]))
+        steps.append(self._build_software_step(record_id, origins[0]))
         run = self.reader_site.find_run(run_id)
         account = None if run is None else run.summary.get("by")
         if run is not None and account:
@@ -374,7 +377,7 @@ class SiteRecords:
             steps.append(step_to_target("wasAssociatedWith", record_id, target, role="operator"))
         return limit_steps(steps)
 
-    def _link_to_software(self, record_id: str, origin: SnapshotOrigin) -> ProvStep:
+    def _build_software_step(self, record_id: str, origin: SnapshotOrigin) -> ProvStep:
         software = str(origin.provenance.get("software", "hven")).replace(" ", "/")
         plan = f"descriptor/{origin.collection_name}/{compute_descriptor_digest(origin)}"
         target = f"software/{software}"
@@ -385,26 +388,26 @@ class SiteRecords:
         """Return whether a descriptor or software made a snapshot of which the reader knows."""
         if record_id not in self._run_plans:
             for snapshot_id in self.reader_site.tables_by_snapshot:
-                self._link_to_software("", self._get_origin(snapshot_id))
+                self._build_software_step("", self._get_origin(snapshot_id))
         return record_id in self._run_plans
 
     def _list_run_products(self, run_id: str) -> StepList:
         record_id = f"run/{run_id}"
         steps = []
         for snapshot_id in self.reader_site.list_run_snapshots(run_id):
-            if self._is_made_by_task(self._get_origin(snapshot_id)):
+            if self._is_made_from_site_tables(self._get_origin(snapshot_id)):
                 steps.append(step_to_origin("wasInformedBy", f"task/{snapshot_id}", record_id))
             else:
-                steps.append(self._build_generation(snapshot_id, record_id))
+                steps.append(self._build_generation_step(snapshot_id, record_id))
         return limit_steps(steps)
 
-    def _build_generation(self, snapshot_id: str, activity: str) -> ProvStep:
+    def _build_generation_step(self, snapshot_id: str, activity: str) -> ProvStep:
         created = self._get_origin(snapshot_id).created
         return step_to_origin("wasGeneratedBy", f"snapshot/{snapshot_id}", activity, role="rows", time=created)
 
     def _find_task(self, snapshot_id: str) -> ProvRecord | None:
         origin = self.reader_site.find_origin(snapshot_id)
-        if origin is None or not self._is_made_by_task(origin):
+        if origin is None or not self._is_made_from_site_tables(origin):
             return None
         spec = self.reader_site.find_table_spec(origin.table_name)
         kinds = [] if spec is None else list(dict.fromkeys(source.kind for source in spec.sources))
@@ -422,24 +425,24 @@ class SiteRecords:
     def _list_task_origins(self, snapshot_id: str) -> StepList:
         origin = self._get_origin(snapshot_id)
         record_id = f"task/{snapshot_id}"
-        inputs = self._list_inputs(origin)
+        inputs = self._list_input_snapshots(origin)
         steps = [
             step_to_target("used", record_id, f"snapshot/{name}", role=self._get_origin(name).table_name)
             for name in inputs
             if self.reader_site.find_origin(name) is not None
         ]
-        steps.append(self._link_to_software(record_id, origin))
+        steps.append(self._build_software_step(record_id, origin))
         steps.append(step_to_target("wasInformedBy", record_id, f"run/{origin.run_id}"))
         return limit_steps(steps)
 
     def _list_task_products(self, snapshot_id: str) -> StepList:
-        return StepList([self._build_generation(snapshot_id, f"task/{snapshot_id}")])
+        return StepList([self._build_generation_step(snapshot_id, f"task/{snapshot_id}")])
 
     # --- what runs read --------------------------------------------------------------------------------------
 
     def _find_source(self, snapshot_id: str) -> ProvRecord | None:
         origin = self.reader_site.find_origin(snapshot_id)
-        if origin is None or self._is_made_by_task(origin):
+        if origin is None or self._is_made_from_site_tables(origin):
             return None
         run = self.reader_site.find_run(origin.run_id)
         files = origin.files
@@ -447,7 +450,7 @@ class SiteRecords:
         if run is not None and run.kind == "push":
             return ProvRecord(id=record_id, kind=ENTITY, label="Rows that clients sent", ivoa_type="DatasetEntity")
         if len(files) == 1:
-            return _describe_file(record_id, files[0])
+            return _build_file_record(record_id, files[0])
         return ProvRecord(
             id=record_id,
             kind=ENTITY,
@@ -480,7 +483,7 @@ class SiteRecords:
             files = () if origin is None else origin.files
             self._file_facts[snapshot_id] = {write_public_name(str(facts["name"])): facts for facts in files}
         facts = self._file_facts[snapshot_id].get(file_name)
-        return None if facts is None else _describe_file(f"file/{name}", facts)
+        return None if facts is None else _build_file_record(f"file/{name}", facts)
 
     def _find_descriptor(self, name: str) -> ProvRecord | None:
         collection, _, digest = name.partition("/")
@@ -513,7 +516,7 @@ def compute_descriptor_digest(origin: SnapshotOrigin) -> str:
     return hashlib.sha256(repr(hashes).encode()).hexdigest()[:16]
 
 
-def _describe_file(record_id: str, facts: Mapping[str, Any]) -> ProvRecord:
+def _build_file_record(record_id: str, facts: Mapping[str, Any]) -> ProvRecord:
     name = write_public_name(str(facts["name"]))
     return ProvRecord(
         id=record_id,

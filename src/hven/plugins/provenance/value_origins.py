@@ -90,7 +90,7 @@ class RowOrigin:
     queries: Sequence[str]
 
 
-def explain_row(table_view: TableView, page: RowPage, reader_site: ReaderSite) -> RowOrigin:
+def explain_row_origin(table_view: TableView, page: RowPage, reader_site: ReaderSite) -> RowOrigin:
     """Explain where a row comes from.
 
     Parameters
@@ -107,7 +107,7 @@ def explain_row(table_view: TableView, page: RowPage, reader_site: ReaderSite) -
     origin = reader_site.find_origin(relation.id) if isinstance(relation, Snapshot) else None
     masks = collect_column_masks([table], reader_site.principal).get(table.qualified_name, {})
     spec = reader_site.find_table_spec(table.qualified_name if origin is None else origin.table_name)
-    context = _RuleContext(origin, spec, frozenset(name.lower() for name in masks))
+    context = _TableRules(origin, spec, frozenset(name.lower() for name in masks))
     values = {column.name: page.rows.column(number)[0].as_py() for number, column in enumerate(page.columns)}
     is_made_here = spec is not None and bool(spec.sources) and all(map(is_made_by_queries, spec.sources))
     row_file = None
@@ -129,7 +129,7 @@ def explain_row(table_view: TableView, page: RowPage, reader_site: ReaderSite) -
     )
 
 
-class _RuleContext:
+class _TableRules:
     """The rules of a table.
 
     Parameters
@@ -163,7 +163,7 @@ class _RuleContext:
         if name.lower() in self.hidden_names:
             return ValueOrigin(column=name, rule_kind=MASK_RULE)
         source_columns = self.origins_by_column.get(name, ())
-        rule_kind, rules = self._find_rules(name, source_columns, value)
+        rule_kind, rules = self._find_column_rules(name, source_columns, value)
         source_unit = ""
         if len(source_columns) == 1 and rule_kind in {COPY_RULE, "expression"}:
             source_unit = self.source_units.get(source_columns[0], "")
@@ -173,13 +173,13 @@ class _RuleContext:
             column=name,
             rule_kind=rule_kind,
             rules=[str(rule[:MAX_RULE_CHARACTERS]) for rule in rules],
-            helpers=self._list_helpers(rules),
+            helpers=self._list_helper_expressions(rules),
             source_columns=source_columns,
             source_unit=source_unit,
             unit=(column.unit or "") if source_unit else "",
         )
 
-    def _find_rules(self, name: str, source_columns: Sequence[str], value: object) -> tuple[str, list[str]]:
+    def _find_column_rules(self, name: str, source_columns: Sequence[str], value: object) -> tuple[str, list[str]]:
         """Find the kind of rule of a column, and the rules; of a column of flags, those that the row breaks."""
         if self.spec is None or not self.is_stored:
             return VIEW_RULE, []
@@ -204,7 +204,7 @@ class _RuleContext:
         broken_rules = [rule for rule in spec.rules if rule.name in broken_names]
         return [f"{rule.name}: {rule.message or rule.condition}" for rule in broken_rules]
 
-    def _list_helpers(self, rules: Sequence[str]) -> list[tuple[str, str]]:
+    def _list_helper_expressions(self, rules: Sequence[str]) -> list[tuple[str, str]]:
         """List the names of ``let`` that rules use, with their expressions, and those that these use."""
         if self.spec is None or not self.spec.let:
             return []

@@ -294,7 +294,7 @@ class _ClientRowWrite(ClientWrite):
 
     def _has_same_rows(self, pushed_rows: PushedRows, ids: Sequence[Any]) -> bool:
         """Return whether the rows of an earlier push equal the rows of this request."""
-        existing_rows, missing_mask = pushed_rows.find_rows(pushed_rows.build_key_table(ids))
+        existing_rows, missing_mask = pushed_rows.find_rows_by_key(pushed_rows.build_key_table(ids))
         if self.sent_rows is None or missing_mask.any():
             return False
         names = [name for name in self.sent_rows.column_names if name != pushed_rows.generated_id_column]
@@ -311,7 +311,7 @@ class _ClientRowWrite(ClientWrite):
             assert self.sent_rows is not None  # noqa: S101  (`read_request_body` saw to it)
             largest_id = statistics.get(pushed_rows.generated_id_column or "", {}).get("maximum")
             keys = pushed_rows.extract_row_keys(self.sent_rows, largest_id=largest_id, generate_missing=is_post)
-        existing_rows, missing_mask = pushed_rows.find_rows(keys)
+        existing_rows, missing_mask = pushed_rows.find_rows_by_key(keys)
         self._check_if_match(existing_rows, missing_mask)
         if is_post and not missing_mask.all():
             raise KeyTakenError(
@@ -432,7 +432,7 @@ def find_pushed_row_or_file(site: Site, table_name: str, key: Sequence[str]) -> 
         size_bytes = file_target.path.stat().st_size
         return {"path": path, "bytes": size_bytes, "sha256": file_target.digest}, file_target.digest
     pushed_rows = _open_pushed_rows(site, resource, spec.table.qualified_name)
-    existing_rows, missing_mask = pushed_rows.find_rows(pushed_rows.parse_key(key))
+    existing_rows, missing_mask = pushed_rows.find_rows_by_key(pushed_rows.parse_key(key))
     if missing_mask.any():
         raise NotFoundError(
             format_message("no client has sent a row with the key {key!r:.120}, or the row has been deleted", path)

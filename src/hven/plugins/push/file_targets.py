@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hven.ingest.api.steps import IngestStep
+from hven.ingest.api.steps import PluginIngestStep
 from hven.model.errors import StorageError
 from hven.plugins.push.push_store import ClientPushStore
 
@@ -200,4 +200,4 @@ def _sync_directory_to_disk(directory: Path) -> None:
         os.close(descriptor)
 
 
-STEP = IngestStep(before_run=roll_back_interrupted_file_pushes)
+STEP = PluginIngestStep(before_run=roll_back_interrupted_file_pushes)

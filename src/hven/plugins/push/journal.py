@@ -41,7 +41,7 @@ class PendingPushJournal:
             return self._pending[-1].run
         return self._push_store.find_state_name(self._table)
 
-    def list_pieces(self, since_state: str | None = None) -> Sequence[pa.Table] | None:
+    def list_journal_pieces(self, since_state: str | None = None) -> Sequence[pa.Table] | None:
         """Return the pieces since a state, the oldest first; None: the state is not known."""
         if since_state is not None:
             stored_pieces = self._push_store.read_pushed_pieces(self._table, since_state)

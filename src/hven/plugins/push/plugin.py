@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hven.model.plugins import PluginPackage, StoreTables
+from hven.model.plugins import PackageStateTables, PluginPackage
 
 PLUGIN = PluginPackage(
     name="push",
@@ -11,5 +11,5 @@ PLUGIN = PluginPackage(
     protocols={"push": "hven.plugins.push.service"},
     ingest_steps={"push": "hven.plugins.push.file_targets"},
     used_keys=("files.writers",),
-    store_tables=StoreTables(names=("pushes", "pushed"), definitions="hven.plugins.push.store_tables:TABLES"),
+    store_tables=PackageStateTables(names=("pushes", "pushed"), definitions="hven.plugins.push.store_tables:TABLES"),
 )

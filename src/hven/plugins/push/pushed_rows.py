@@ -78,7 +78,7 @@ class PushedRows:
         for key_column in table.primary:
             key_origins |= dict.fromkeys(origins_by_column[key_column])
         self.key = [name for name in key_origins if name in identity_columns]
-        self._pieces = [cast_to_declared_schema(piece, self._options) for piece in journal.list_pieces() or ()]
+        self._pieces = [cast_to_declared_schema(piece, self._options) for piece in journal.list_journal_pieces() or ()]
         self.largest_id = push_store.find_largest_key(spec.table.qualified_name)
 
     def merge_journal_pieces(self, pieces: Sequence[pa.Table], is_oldest: bool) -> pa.Table:
@@ -89,7 +89,7 @@ class PushedRows:
             return rows.filter(pc.invert(rows.column(DELETED_COLUMN)))
         return rows
 
-    def find_rows(self, keys: pa.Table) -> tuple[pa.Table, Any]:
+    def find_rows_by_key(self, keys: pa.Table) -> tuple[pa.Table, Any]:
         """Return the rows of some keys, in the order of the keys, and the mask of the keys without a row."""
         first_name = self.key[0]
         first_values = keys.column(first_name).combine_chunks()

@@ -160,7 +160,7 @@ class PushedRowSource:
         journal = self._journal
         if journal is None:
             return None
-        pieces = journal.list_pieces(since_state)
+        pieces = journal.list_journal_pieces(since_state)
         if pieces is None:
             return None
         key = list(self.context.key_columns)
@@ -180,7 +180,7 @@ class PushedRowSource:
         if self._rows is None:
             pieces: Iterable[pa.Table] = ()
             if self._journal is not None:
-                pieces = self._journal.list_pieces() or ()
+                pieces = self._journal.list_journal_pieces() or ()
             declared_pieces = [cast_to_declared_schema(piece, self.options) for piece in pieces]
             self._rows = merge_pieces(declared_pieces, self.context.key_columns, self.options.schema)
         return self._rows

@@ -177,7 +177,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     ]
 
 
-def _read_query(page_context: PageContext) -> str:
+def _read_query_text(page_context: PageContext) -> str:
     query_params = page_context.request.query_params
     text = query_params.get("QUERY") or query_params.get("query") or ""
     if len(text) > MAX_QUERY_CHARACTERS:
@@ -191,7 +191,7 @@ def _build_editor_page(page_context: PageContext, running_queries: RunningQuerie
 
     Otherwise the editor's script fetches the result.
     """
-    text = _read_query(page_context)
+    text = _read_query_text(page_context)
     should_wait = bool(page_context.request.query_params.get(WAIT_PARAMETER))
     must_have_answer = should_wait or is_json_requested(page_context.request)
     example_queries = site_package.list_example_queries(
@@ -233,7 +233,7 @@ def _build_editor_page(page_context: PageContext, running_queries: RunningQuerie
 def _build_answer_page(page_context: PageContext, running_queries: RunningQueries) -> PageContent:
     """Build the result as the page shows it, without the page: the editor's script puts it below the query."""
     try:
-        answer = _run_query(_require_query(page_context), page_context, running_queries)
+        answer = _run_query(_require_query_text(page_context), page_context, running_queries)
     except UserError as error:
         fault = _describe_fault(error, page_context)
         status = services.find_http_status(error)
@@ -257,7 +257,7 @@ def _describe_table(table: Table) -> dict[str, object]:
 
 def _check_query(page_context: PageContext, running_queries: RunningQueries) -> dict[str, Any]:  # noqa: ARG001
     """Check a query without running it; return its error and position, or its columns."""
-    text = _read_query(page_context)
+    text = _read_query_text(page_context)
     if not text:
         return {"fault": None, "columns": []}
     try:
@@ -296,7 +296,7 @@ def _list_completions(page_context: PageContext, running_queries: RunningQueries
 def _explain_query(page_context: PageContext, running_queries: RunningQueries) -> dict[str, Any]:  # noqa: ARG001
     """Return the plan of a query, with the number of rows that it would read."""
     plan = query.explain_query(
-        _require_query(page_context),
+        _require_query_text(page_context),
         page_context.principal,
         site=page_context.context.site,
         policies=page_context.context.policies,
@@ -304,8 +304,8 @@ def _explain_query(page_context: PageContext, running_queries: RunningQueries) -
     return {"plan": plan}
 
 
-def _require_query(page_context: PageContext) -> str:
-    text = _read_query(page_context)
+def _require_query_text(page_context: PageContext) -> str:
+    text = _read_query_text(page_context)
     if not text:
         raise ParamError(
             "the request contains no query", name="QUERY", remedy="write a query, or begin with an example"
@@ -314,7 +314,7 @@ def _require_query(page_context: PageContext) -> str:
 
 
 def _answer_rows(page_context: PageContext, running_queries: RunningQueries) -> QueryPreview:
-    return _run_query(_require_query(page_context), page_context, running_queries)
+    return _run_query(_require_query_text(page_context), page_context, running_queries)
 
 
 def _run_query(
@@ -366,5 +366,5 @@ def _build_answer_search(
     page_context: PageContext, running_queries: RunningQueries
 ) -> tuple[QueryAnswerSearch, AnswerQueryRunner]:
     return build_answer_search(
-        _require_query(page_context), build_query_runner(page_context), running_queries.add_query
+        _require_query_text(page_context), build_query_runner(page_context), running_queries.add_query
     )

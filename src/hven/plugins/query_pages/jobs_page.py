@@ -86,7 +86,7 @@ PAGE_HEADERS = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JobEntry:
+class JobListEntry:
     """A job in the list.
 
     Attributes
@@ -144,7 +144,7 @@ class JobDescription:
         First rows of its result; None if it has none.
     """
 
-    entry: JobEntry
+    entry: JobListEntry
     name: str
     uws: str
     query: str
@@ -185,7 +185,7 @@ class JobListPage(TemplateContext):
 
     template = "query_pages/jobs.html"
     who: str | None
-    jobs: Sequence[JobEntry]
+    jobs: Sequence[JobListEntry]
     older: str
     newest: str
     active: bool
@@ -284,7 +284,7 @@ class JobsPage:
             if cookie:
                 headers["set-cookie"] = cookie
         else:
-            name = self._change_job(request, action.lower(), form_params.read_one("JOB") or "")
+            name = self._cancel_or_delete_job(request, action.lower(), form_params.read_one("JOB") or "")
         base = find_portal_brand(request, self.context.site.settings).base
         next_address = f"{base}/jobs"
         if name:
@@ -359,7 +359,7 @@ class JobsPage:
                     return job.id
         return None
 
-    def _change_job(self, request: Request, action: str, name: str) -> str:
+    def _cancel_or_delete_job(self, request: Request, action: str, name: str) -> str:
         """Abort or delete a job, and return the id of the job to show then; empty: none."""
         requester = self._find_requester(request)
         if action not in {"abort", "delete"}:
@@ -444,7 +444,7 @@ class JobsPage:
         job_refs.sort(key=lambda ref: ref.created, reverse=True)
         return job_refs
 
-    def _describe_jobs(self, job_refs: Sequence[JobRef], requester: JobRequester, base: str) -> list[JobEntry]:
+    def _describe_jobs(self, job_refs: Sequence[JobRef], requester: JobRequester, base: str) -> list[JobListEntry]:
         """Describe jobs for the list; a job of rights that the user has lost shows no parameters."""
         entries = []
         for ref in job_refs:
@@ -455,7 +455,7 @@ class JobsPage:
                 entries.append(self._describe_job(job, base))
         return entries
 
-    def _describe_job(self, job: JobRecord, base: str) -> JobEntry:
+    def _describe_job(self, job: JobRecord, base: str) -> JobListEntry:
         """Describe a job for the list."""
         text = _find_job_parameter_value(job, "QUERY")
         if not text:
@@ -468,7 +468,7 @@ class JobsPage:
         percent = None
         if isinstance(share, int | float):
             percent = max(0, min(100, round(100 * share)))
-        return JobEntry(
+        return JobListEntry(
             id=job.id,
             type=job.type,
             what=" ".join(text.split())[:160] or job.type,

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from hven.model.plugins import PluginPackage, Verb
+from hven.model.plugins import CommandLineVerb, PluginPackage
 
 PLUGIN = PluginPackage(
     name="region_files",
     title="Convert files of contours and regions to formats of the Virtual Observatory",
     uses=("image_regions",),
     verbs={
-        "region": Verb(
+        "region": CommandLineVerb(
             function="hven.plugins.region_files.verb:region",
             after="resolve",
             examples=(

@@ -158,7 +158,7 @@ def _show_doi_metadata(
     *,
     as_json: bool,
 ) -> None:
-    stored_citation = site.store.get_or_create(CitationStore).find_citation(citation.resource.name, citation.label)
+    stored_citation = site.store.get_or_create(CitationStore).find_doi_record(citation.resource.name, citation.label)
     doi_name = stored_citation.doi if stored_citation else None
     if not doi_name:
         if get_doi_settings(site.settings).prefix:
@@ -196,7 +196,7 @@ def _build_release_arguments(citation: CitationMetadata) -> list[str]:
 
 
 def _write_datacite_file(site: Site, citation: CitationMetadata, output_file: Path) -> None:
-    stored_citation = site.store.get_or_create(CitationStore).find_citation(citation.resource.name, citation.label)
+    stored_citation = site.store.get_or_create(CitationStore).find_doi_record(citation.resource.name, citation.label)
     name = citation.doi
     if stored_citation and stored_citation.doi:
         name = stored_citation.doi

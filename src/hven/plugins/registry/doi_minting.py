@@ -125,7 +125,7 @@ class DataCiteClient:
             Attributes of the DOI at DataCite; None if the DOI exists already.
         """
         status, body = self._send_request("POST", "/dois", {**attributes, "doi": doi})
-        if status == 422 and "taken" in _read_errors(body):
+        if status == 422 and "taken" in _format_answer_errors(body):
             return None
         return self._read_attributes(status, body, "did not create the DOI")
 
@@ -184,14 +184,14 @@ class DataCiteClient:
             DataCite fails at the moment, or its answer cannot be understood.
         """
         if status in {200, 201}:
-            attributes = _find_member(_find_member(body, "data"), "attributes")
+            attributes = _get_json_member(_get_json_member(body, "data"), "attributes")
             if not isinstance(attributes, dict) or not isinstance(attributes.get("doi"), str):
                 raise ServiceError(
                     f"DataCite {failed_action}: this version of Hven does not understand the response",
                     remedy=f"check `endpoint` under [doi] ({self._base_url}); then {RETRY_REMEDY}",
                 )
             return attributes
-        error_text = _read_errors(body) or f"status {status}"
+        error_text = _format_answer_errors(body) or f"status {status}"
         if status == 401:
             raise UnauthenticatedError(
                 f"DataCite {failed_action}: the repository or the password is wrong ({error_text})",
@@ -215,16 +215,16 @@ class DataCiteClient:
         )
 
 
-def _find_member(json_value: Any, key: str) -> Any:
+def _get_json_member(json_value: Any, key: str) -> Any:
     """Find a member of a JSON object; None where the value is no object or has no such member."""
     if isinstance(json_value, dict):
         return json_value.get(key)
     return None
 
 
-def _read_errors(body: Any) -> str:
+def _format_answer_errors(body: Any) -> str:
     """Return the errors that an answer lists, as one text of at most 500 characters."""
-    error_list = _find_member(body, "errors")
+    error_list = _get_json_member(body, "errors")
     if not isinstance(error_list, list):
         return ""
     error_texts = []
@@ -332,12 +332,12 @@ def mint_doi(
         raise UserError(f"{citation_metadata.title!r}: {'; '.join(errors)}")
     service = DataCiteClient(settings)
     citation_store = store.get_or_create(CitationStore)
-    known_citation = citation_store.find_citation(citation_metadata.resource.name, citation_metadata.label)
+    known_citation = citation_store.find_doi_record(citation_metadata.resource.name, citation_metadata.label)
     if known_citation is not None and known_citation.doi is not None:
         doi = known_citation.doi
     else:
         doi = propose_doi(settings, citation_metadata, suffix)
-    citation = citation_store.reserve_doi(_create_citation(citation_metadata, doi))
+    citation = citation_store.reserve_doi(_create_doi_record(citation_metadata, doi))
     attributes = build_datacite_attributes(citation_metadata, doi)
     if target_state == "draft" and citation.state not in {"reserved", "draft"}:
         raise ConflictError(
@@ -346,7 +346,7 @@ def mint_doi(
         )
     if (citation.state, citation.told) == (target_state, attributes):
         return citation, "unchanged"
-    datacite_attributes, outcome = _send_attributes(service, citation, doi, attributes, target_state)
+    datacite_attributes, outcome = _create_or_update_doi(service, citation, doi, attributes, target_state)
     if str(datacite_attributes["doi"]).lower() != doi.lower():
         raise ServiceError(f"DataCite returned {datacite_attributes['doi']} instead of {doi}", remedy=RETRY_REMEDY)
     datacite_state = str(datacite_attributes.get("state", target_state))
@@ -363,7 +363,7 @@ def mint_doi(
     return citation_store.save_citation(changed_citation), outcome
 
 
-def _create_citation(citation_metadata: CitationMetadata, doi: str | None) -> DoiRecord:
+def _create_doi_record(citation_metadata: CitationMetadata, doi: str | None) -> DoiRecord:
     return DoiRecord(
         collection=citation_metadata.resource.name,
         label=citation_metadata.label,
@@ -372,7 +372,7 @@ def _create_citation(citation_metadata: CitationMetadata, doi: str | None) -> Do
     )
 
 
-def _send_attributes(
+def _create_or_update_doi(
     service: DataCiteClient, citation: DoiRecord, doi: str, attributes: Mapping[str, Any], target_state: str
 ) -> tuple[dict[str, Any], str]:
     """Create or update a DOI at DataCite.
@@ -451,7 +451,7 @@ def record_external_doi(store: StateStore, citation_metadata: CitationMetadata, 
     if doi is None:
         raise UserError(f"{text!r:.80} is not a DOI", remedy="write the DOI as 10.xxxx/..")
     citation_store = store.get_or_create(CitationStore)
-    citation = citation_store.reserve_doi(_create_citation(citation_metadata, doi))
+    citation = citation_store.reserve_doi(_create_doi_record(citation_metadata, doi))
     if (citation.doi or "").lower() != doi.lower():
         raise ConflictError(f"{citation_metadata.title!r} already has the DOI {citation.doi}")
     attributes = build_datacite_attributes(citation_metadata, doi)
@@ -476,8 +476,8 @@ def record_withdrawal(store: StateStore, citation_metadata: CitationMetadata, re
         Citation as stored.
     """
     citation_store = store.get_or_create(CitationStore)
-    known_citation = citation_store.find_citation(citation_metadata.resource.name, citation_metadata.label)
-    citation = known_citation or _create_citation(citation_metadata, citation_metadata.doi)
+    known_citation = citation_store.find_doi_record(citation_metadata.resource.name, citation_metadata.label)
+    citation = known_citation or _create_doi_record(citation_metadata, citation_metadata.doi)
     if (citation.state, citation.reason) == ("withdrawn", reason):  # the date of the first withdrawal stays
         return citation
     doi = citation.doi or citation_metadata.doi
@@ -516,7 +516,7 @@ def record_tombstone_citation(site: Site, collection: str) -> DoiRecord | None:
         return None
     # the DOI of a mirror leads to the original site
     is_mirror = bool(list_mirrored_site_addresses(citation_metadata.resource))
-    known_citation = site.store.get_or_create(CitationStore).find_citation(collection)
+    known_citation = site.store.get_or_create(CitationStore).find_doi_record(collection)
     if citation_metadata.doi is None or is_mirror or known_citation is not None:
         return None
     try:

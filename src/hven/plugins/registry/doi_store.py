@@ -25,7 +25,7 @@ class CitationStore:
     def __init__(self, database: StateDatabase) -> None:
         self._database = database
 
-    def find_citation(self, collection: str, label: str = "") -> DoiRecord | None:
+    def find_doi_record(self, collection: str, label: str = "") -> DoiRecord | None:
         """Return what is known of a collection or a release, or None.
 
         Parameters

@@ -96,7 +96,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     async def send_citation(request: Request) -> Response:
         page_context = build_page_context(request, context)
         kind = request.path_params["kind"]
-        body, tag = await anyio.to_thread.run_sync(_write_citation, page_context)
+        body, tag = await anyio.to_thread.run_sync(_write_citation_document, page_context)
         is_public = build_cache_control(page_context).startswith("public")
         cache_headers = services.build_cache_headers(tag, is_public=is_public)
         headers = {**cache_headers, "x-content-type-options": "nosniff", "access-control-allow-origin": "*"}
@@ -109,7 +109,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     ]
 
 
-def _write_citation(page_context: PageContext) -> tuple[bytes, str]:
+def _write_citation_document(page_context: PageContext) -> tuple[bytes, str]:
     kind = page_context.request.path_params["kind"]
     if kind not in CITATION_KINDS:
         message = format_message("there is no citation format {kind!r}", kind[:40])
@@ -125,7 +125,7 @@ def _write_citation(page_context: PageContext) -> tuple[bytes, str]:
             citation.resource, citation.address, label=citation.label, doi=citation.doi, year=citation.year
         )
     except NotFoundError:
-        stored_citation = page_context.context.site.identifiers.find_citation(name, label)
+        stored_citation = page_context.context.site.identifiers.find_doi_record(name, label)
         if stored_citation is None or not stored_citation.told or stored_citation.state in UNPUBLISHED_DOI_STATES:
             raise
         metadata = dict(stored_citation.told)
@@ -178,7 +178,7 @@ def build_tombstone(page_context: PageContext, name: str, label: str) -> PageCon
 
     None: nothing of that name was cited or withdrawn.
     """
-    stored_citation = page_context.context.site.identifiers.find_citation(name, label)
+    stored_citation = page_context.context.site.identifiers.find_doi_record(name, label)
     if stored_citation is None or not stored_citation.told or stored_citation.state in UNPUBLISHED_DOI_STATES:
         return None
     metadata: Mapping[str, Any] = stored_citation.told

@@ -309,7 +309,7 @@ def _parse_list_request(arguments: Mapping[str, str]) -> _OaiListRequest:
     since = arguments.get("from")
     until = arguments.get("until")
     for name, value in (("from", since), ("until", until)):
-        if value is not None and not _is_time(value):
+        if value is not None and not _is_oai_time(value):
             raise OaiError(
                 "badArgument", f"{name}={value[:40]!r} is not a time; write 2026-11-24 or 2026-11-24T01:02:03Z"
             )
@@ -340,7 +340,7 @@ def _complete_time(text: str | None, time_of_day: str) -> str | None:
     return text
 
 
-def _is_time(text: str) -> bool:
+def _is_oai_time(text: str) -> bool:
     if not re.fullmatch(f"{DAY_PATTERN}|{SECOND_PATTERN}", text, re.ASCII):
         return False
     try:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from hven.model.plugins import PluginPackage, StoreTables, Verb
+from hven.model.plugins import CommandLineVerb, PackageStateTables, PluginPackage
 
 PLUGIN = PluginPackage(
     name="registry",
     title="List the site in registries of the Virtual Observatory, and give DOIs to collections",
     protocols={"oai": "hven.plugins.registry.oai_service"},
-    store_tables=StoreTables(
+    store_tables=PackageStateTables(
         names=("citations", "registered", "registered_parts"), definitions="hven.plugins.registry.store_tables:TABLES"
     ),
     pages="hven.plugins.registry.landing_pages:PAGES",
@@ -17,7 +17,7 @@ PLUGIN = PluginPackage(
     ingest_steps={"registry": "hven.plugins.registry.removal_step"},
     settings={"doi": "hven.plugins.registry.settings:DOI_SECTION"},
     verbs={
-        "register": Verb(
+        "register": CommandLineVerb(
             function="hven.plugins.registry.register:register",
             after="remove",
             examples=(
@@ -29,7 +29,7 @@ PLUGIN = PluginPackage(
                 "hven register --hapi --line",
             ),
         ),
-        "doi": Verb(
+        "doi": CommandLineVerb(
             function="hven.plugins.registry.doi:doi",
             after="register",
             examples=(

@@ -94,7 +94,7 @@ class RegistryRecordStore:
             time_text = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
             change_time = max(time_text, last_change)  # times of changes never go back
             number = get_next_number(connection, registered)
-            removed_ids = _replace_part_digests(connection, records_by_part)
+            removed_ids = _replace_digests_and_list_ids(connection, records_by_part)
             for part, part_records in records_by_part.items():
                 _, new_records = part_records or ("", ())
                 for registry_record in new_records:
@@ -141,7 +141,7 @@ class RegistryRecordStore:
         query = query.where(*_build_time_conditions(changed_since, changed_until))
         with self._database.begin_read() as connection:
             if changed_since is not None and not after_number:
-                first_number = _find_first_number(connection, changed_since)
+                first_number = _find_first_changed_record_number(connection, changed_since)
                 if first_number is None:
                     return []
                 after_number = first_number - 1
@@ -171,7 +171,7 @@ class RegistryRecordStore:
             return connection.execute(sa.select(sa.func.min(registered.c.changed))).scalar()
 
 
-def _replace_part_digests(
+def _replace_digests_and_list_ids(
     connection: sa.Connection, records_by_part: Mapping[str, tuple[str, Sequence[RegistryRecord]] | None]
 ) -> dict[str, str]:
     """Replace the digests of parts; return the ids of their records that are not deleted, with their parts."""
@@ -196,7 +196,7 @@ def _build_selected_column(column: sa.Column[Any], omitted_columns: Collection[s
     return column
 
 
-def _find_first_number(connection: sa.Connection, changed_since: str) -> int | None:
+def _find_first_changed_record_number(connection: sa.Connection, changed_since: str) -> int | None:
     """Return the number of the first record that has changed since a time; None: no record has.
 
     Times of changes never go back, so the records that changed since stand together in the order of their numbers.

@@ -203,7 +203,7 @@ def _build_server_entry(site: Site, list_name: str) -> dict[str, Any]:
         if list_name == module.LIST_NAME:
             entry: dict[str, Any] = module.build_server_entry(site)
             return entry
-    unused_error = plugins.find_unused_plugin_error("protocols", list_name)
+    unused_error = plugins.find_disabled_plugin_error("protocols", list_name)
     if unused_error is not None:
         raise unused_error
     raise UserError(

@@ -104,12 +104,12 @@ class PublishingRegistry:
         """
         site = self._context.site
         published_state = site.get_published_state()
-        if self._is_current(published_state):
+        if self._are_records_current(published_state):
             return ()
         with self._lock:
             if self._last_state is None:  # other processes may have recorded a later state
                 published_state = site.refresh_published_state()
-            elif self._is_current(published_state):
+            elif self._are_records_current(published_state):
                 return ()
             claimed_ivoids: Sequence[str] = []
             changed_parts = self._build_changed_parts(published_state)
@@ -124,7 +124,7 @@ class PublishingRegistry:
                 self._last_state = (published_state.version, site.settings)
         return claimed_ivoids
 
-    def _is_current(self, published_state: PublishedState) -> bool:
+    def _are_records_current(self, published_state: PublishedState) -> bool:
         if self._last_state is None:
             return False
         version, settings = self._last_state
@@ -250,8 +250,8 @@ class _RegistryRecordBuilder:
         site_digest = _compute_digest(__version__, self._base, repr(relevant_settings), *sorted(context.faces))
         digests_by_collection = {}
         for name, schema in self.schemas.items():
-            if self._is_registration_published(name) and not self._has_unknown_records(schema):
-                digest_parts = self._list_digest_parts(schema)
+            if self._is_registration_published(name) and not self._is_schema_unreadable(schema):
+                digest_parts = self._list_digest_inputs(schema)
                 digests_by_collection[name] = _compute_digest(site_digest, *digest_parts)
         # the records of the site come first: of two records with the same id, the first is kept
         self.digests_by_part = {
@@ -263,7 +263,7 @@ class _RegistryRecordBuilder:
         resource = self._published_state.resources.get(collection)
         return resource is None or resource.registration is None or resource.registration.publish
 
-    def _list_digest_parts(self, schema: Schema) -> Iterator[str]:
+    def _list_digest_inputs(self, schema: Schema) -> Iterator[str]:
         resource = self._published_state.resources.get(schema.name)
         if resource is not None:
             yield repr(sorted(resource.hashes.items()))
@@ -274,7 +274,7 @@ class _RegistryRecordBuilder:
             item_facts = item and (item.run_id, item.updated, item.damaged_snapshot)
             yield repr((table.qualified_name, item_facts, table.policy is None, table.keys))
 
-    def _has_unknown_records(self, schema: Schema) -> bool:
+    def _is_schema_unreadable(self, schema: Schema) -> bool:
         """Return whether its records are not known now: its descriptor has faults, or its engine is unavailable."""
         if schema.name in self._unavailable_collections:
             return True
@@ -416,7 +416,7 @@ class _RegistryRecordBuilder:
         sample_place = None
         if item is not None:
             sample_place = coverage.find_sample_sky_circle(table, item)
-        capability = face.describe_capability(table, self._base, self._settings, sample_place=sample_place)
+        capability = face.build_table_capability(table, self._base, self._settings, sample_place=sample_place)
         configured_mirrors = self._settings.registry.mirrors.get(f"{table.qualified_name}.{face.name}", ())
         capability = replace(
             capability,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hven.ingest.api.steps import IngestStep
+from hven.ingest.api.steps import PluginIngestStep
 from hven.plugins.registry.doi_minting import record_tombstone_citation
 
-STEP = IngestStep(before_removal=record_tombstone_citation)
+STEP = PluginIngestStep(before_removal=record_tombstone_citation)

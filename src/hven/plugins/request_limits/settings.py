@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from hven.model.settings import Settings
 
 
-def _write_network(text: str) -> str:
+def _normalize_network(text: str) -> str:
     return str(ip_network(text))
 
 
@@ -30,7 +30,7 @@ class RequestLimit:
     )
     accounts: tuple[str, ...] = define_setting((), "names of accounts that the limits apply to")
     groups: tuple[str, ...] = define_setting((), "names of groups whose members the limits apply to")
-    networks: tuple[Annotated[str, AfterValidator(_write_network)], ...] = define_setting(
+    networks: tuple[Annotated[str, AfterValidator(_normalize_network)], ...] = define_setting(
         (), "addresses or networks that the limits apply to"
     )
     user_agents: tuple[str, ...] = define_setting(

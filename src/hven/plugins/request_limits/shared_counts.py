@@ -96,7 +96,7 @@ class SharedCounts:
         user
             Any text.
         """
-        if not self._join_server():
+        if not self._claim_process_cells():
             return None
         key = int.from_bytes(hashlib.blake2b(user.encode("utf-8", "replace"), digest_size=8).digest(), "little") or 1
         start = key % (SLOT_COUNT // SLOTS_PER_BUCKET) * SLOTS_PER_BUCKET
@@ -220,7 +220,7 @@ class SharedCounts:
 
         return min(idle_slots, key=get_rank, default=None)
 
-    def _join_server(self) -> bool:
+    def _claim_process_cells(self) -> bool:
         """Take a free cell of each slot, and return whether there was one; a fork does so once more."""
         if self._process_id == os.getpid():
             return self._own_offset >= 0

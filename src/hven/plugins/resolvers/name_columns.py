@@ -107,10 +107,10 @@ def has_observations(table: Table) -> bool:
 
 def find_objects_in_columns(request: NameRequest) -> Sequence[ResolvedName]:
     """Look up a name in tables of objects; of objects at the same place, the best one is returned."""
-    return list_named_places(request, in_observations=False)
+    return list_distinct_named_objects(request, in_observations=False)
 
 
-def list_named_places(request: NameRequest, *, in_observations: bool) -> list[ResolvedName]:
+def list_distinct_named_objects(request: NameRequest, *, in_observations: bool) -> list[ResolvedName]:
     """List the places that have a name: one of those that are close together.
 
     Parameters

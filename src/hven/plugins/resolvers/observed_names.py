@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from hven.model.errors import format_message
-from hven.plugins.resolvers.name_columns import list_named_places
+from hven.plugins.resolvers.name_columns import list_distinct_named_objects
 from hven.plugins.resolvers.settings import get_resolver_settings
 from hven.query.resolver import NameProvider, NameRequest, ResolvedName
 
@@ -18,7 +18,7 @@ MAX_CONFIDENCE = 0.7
 
 def find_observed_target(request: NameRequest) -> Sequence[ResolvedName]:
     """Look up a name; the target of observations at several places has none."""
-    places = list_named_places(request, in_observations=True)
+    places = list_distinct_named_objects(request, in_observations=True)
     if len(places) != 1:
         return ()
     return [replace(places[0], confidence=min(places[0].confidence, MAX_CONFIDENCE))]

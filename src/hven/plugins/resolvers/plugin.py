@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hven.model.plugins import PluginPackage, StoreTables, Verb
+from hven.model.plugins import CommandLineVerb, PackageStateTables, PluginPackage
 
 PLUGIN = PluginPackage(
     name="resolvers",
@@ -18,14 +18,14 @@ PLUGIN = PluginPackage(
     },
     protocols={"resolve": "hven.plugins.resolvers.resolve_service"},
     pages="hven.plugins.resolvers.resolve_page:PAGES",
-    store_tables=StoreTables(
+    store_tables=PackageStateTables(
         names=("resolver_names", "resolver_objects", "resolver_outages"),
         definitions="hven.plugins.resolvers.resolver_tables:TABLES",
     ),
     settings={"resolver": "hven.plugins.resolvers.settings:RESOLVER_SECTION"},
     translations="hven.plugins.resolvers:texts",
     verbs={
-        "resolve": Verb(
+        "resolve": CommandLineVerb(
             function="hven.plugins.resolvers.resolve_verb:resolve",
             after="explain",
             examples=("hven resolve 'M 31'", "hven resolve Sirius --json", "hven resolve --refresh 500"),

@@ -192,7 +192,7 @@ async def _answer_data(
     if _is_sesame_requested(params):
         body = write_sesame_xml(answers, has_targets=True, has_aliases=True)
         return services.answer_with_body(request, body, {**HEADERS, "content-type": XML_MEDIA_TYPE})
-    facts = [_describe_answer(answer) for answer in answers]
+    facts = [_answer_to_json(answer) for answer in answers]
     stable_facts = [{**fact, "age": None} for fact in facts]
     if _is_json_requested(request, params):
         etag = services.compute_etag("json", stable_facts)
@@ -213,7 +213,7 @@ async def _answer_data(
     return services.answer_with_etag(request, {**HEADERS, "etag": etag}, options["media_type"], body)
 
 
-def _describe_answer(answer: SesameAnswer) -> dict[str, Any]:
+def _answer_to_json(answer: SesameAnswer) -> dict[str, Any]:
     """Describe an answer for JSON."""
     if answer.resolved is None:
         return {"query": answer.name, "name": None, "note": answer.message or "unknown"}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hven.app.api import open_site, print_json
-from hven.plugins.resolvers.sesame import request_from_sesame
+from hven.plugins.resolvers.sesame import query_sesame_and_store
 from hven.plugins.resolvers.settings import get_resolver_settings
 from hven.plugins.resolvers.simbad_snapshot import get_simbad_snapshot
 from hven.query import resolver
@@ -81,7 +81,7 @@ def _refresh_objects(site: Site, count: int) -> dict[str, object]:
         for name in snapshot.list_old_names(settings.keep_days, count):
             name_key = resolver.normalize_object_name(name)
             request = resolver.NameRequest(name=name, name_key=name_key, site=site, policies=DEFAULT_POLICIES)
-            refreshed += bool(request_from_sesame(request))
+            refreshed += bool(query_sesame_and_store(request))
     return {"refreshed": refreshed, **snapshot.summarize()}
 
 

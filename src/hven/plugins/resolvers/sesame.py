@@ -36,7 +36,7 @@ NOTHING_FOUND_PATTERN = re.compile(
 _waiting_requests = threading.BoundedSemaphore(MAX_WAITING_REQUESTS)
 
 
-def query_sesame(request: NameRequest) -> Sequence[ResolvedName]:
+def find_stored_or_query_sesame(request: NameRequest) -> Sequence[ResolvedName]:
     """Find a name among the stored answers, or ask Sesame.
 
     Raises
@@ -48,16 +48,16 @@ def query_sesame(request: NameRequest) -> Sequence[ResolvedName]:
     stored = get_simbad_snapshot(request.site).find_object(request.name_key)
     if stored is not None and stored.age <= resolver_settings.keep_days * SECONDS_PER_DAY:
         return [stored]
-    return request_from_sesame(request)
+    return query_sesame_and_store(request)
 
 
-def request_from_sesame(request: NameRequest) -> Sequence[ResolvedName]:
+def query_sesame_and_store(request: NameRequest) -> Sequence[ResolvedName]:
     """Ask Sesame for a name, and store the answer.
 
     Raises
     ------
     HvenError
-        As in `query_sesame`.
+        As in `find_stored_or_query_sesame`.
     """
     snapshot = get_simbad_snapshot(request.site)
     if not _waiting_requests.acquire(blocking=False):
@@ -181,7 +181,7 @@ PROVIDER = NameProvider(
     offered=lambda settings: get_resolver_settings(settings).remote,
     place=lambda settings: format_message("SIMBAD through Sesame ({url})", get_resolver_settings(settings).url),
     remedy="set resolver.remote = true in hven.toml to allow requests to SIMBAD",
-    find=query_sesame,
+    find=find_stored_or_query_sesame,
     remote=True,
     max_cache_days=lambda settings: min(get_resolver_settings(settings).keep_days, MAX_CACHE_DAYS),
 )

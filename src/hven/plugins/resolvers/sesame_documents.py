@@ -59,7 +59,7 @@ def write_sesame_xml(answers: Sequence[SesameAnswer], *, has_targets: bool, has_
     for answer in answers:
         element = f'<Target option="S"><name>{escape_xml(answer.name)}</name>\n'
         lines.append(element if has_targets else f"<name>{escape_xml(answer.name)}</name>\n")
-        lines.append(_write_resolver(answer, has_aliases=has_aliases))
+        lines.append(_write_resolver_element(answer, has_aliases=has_aliases))
         if has_targets:
             lines.append("</Target>\n")
     lines.append("</Sesame>\n")
@@ -77,7 +77,7 @@ def write_sesame_error(message: str) -> bytes:
     return f"{XML_HEAD}<ERROR>{escape_xml(message)}</ERROR>\n</Sesame>\n".encode("utf-8", "replace")
 
 
-def _write_resolver(answer: SesameAnswer, *, has_aliases: bool) -> str:
+def _write_resolver_element(answer: SesameAnswer, *, has_aliases: bool) -> str:
     resolved = answer.resolved
     if resolved is None or resolved.position is None:
         info = escape_xml(answer.message or NOTHING_FOUND)
@@ -117,22 +117,22 @@ def write_sesame_text(answers: Sequence[SesameAnswer], *, has_aliases: bool) -> 
     lines = []
     for answer in answers:
         resolved = answer.resolved
-        lines.append(f"# {_flatten(answer.name)}\t#Q")
+        lines.append(f"# {_replace_whitespace_runs(answer.name)}\t#Q")
         if resolved is None or resolved.position is None:
-            lines.append(f"#!S=Hven: {_flatten(answer.message or NOTHING_FOUND)}")
+            lines.append(f"#!S=Hven: {_replace_whitespace_runs(answer.message or NOTHING_FOUND)}")
             continue
         lon, lat = resolved.position
-        lines.append(f"#=S={_flatten(resolved.source)}:    1")
+        lines.append(f"#=S={_replace_whitespace_runs(resolved.source)}:    1")
         if answer.message:
-            lines.append(f"#. {_flatten(answer.message)}")
+            lines.append(f"#. {_replace_whitespace_runs(answer.message)}")
         if resolved.kind:
-            lines.append(f"%C.0 {_flatten(resolved.kind)}")
+            lines.append(f"%C.0 {_replace_whitespace_runs(resolved.kind)}")
         lines.append(f"%J {lon:.8f} {lat:+.8f} = {format_sexagesimal(lon, lat)}")
         if resolved.proper_motion is not None:
             lines.append("%P {:g} {:g}".format(*resolved.proper_motion))
-        lines.append(f"%I.0 {_flatten(resolved.name)}")
+        lines.append(f"%I.0 {_replace_whitespace_runs(resolved.name)}")
         if has_aliases:
-            lines += [f"%I {_flatten(alias)}" for alias in resolved.ids]
+            lines += [f"%I {_replace_whitespace_runs(alias)}" for alias in resolved.ids]
     lines.append(f"#====Done ({datetime.now(UTC):%Y-%b-%d,%H:%M:%S}z)====\n")
     return "\n".join(lines).encode("utf-8", "replace")
 
@@ -177,13 +177,13 @@ def format_sexagesimal(lon: float, lat: float) -> str:
     hours = round(lon / 15 * 360_000) % (24 * 360_000)
     degrees = round(abs(lat) * 360_000)
     sign = "-" if lat < 0 else "+"
-    return f"{_format_units(hours)} {sign}{_format_units(degrees)}"
+    return f"{_format_sexagesimal_value(hours)} {sign}{_format_sexagesimal_value(degrees)}"
 
 
-def _format_units(hundredths: int) -> str:
+def _format_sexagesimal_value(hundredths: int) -> str:
     minutes, hundredths = divmod(hundredths, 6000)
     return f"{minutes // 60:02d}:{minutes % 60:02d}:{hundredths // 100:02d}.{hundredths % 100:02d}"
 
 
-def _flatten(text: str) -> str:
+def _replace_whitespace_runs(text: str) -> str:
     return " ".join(text.split())

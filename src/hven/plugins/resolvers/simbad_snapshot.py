@@ -36,7 +36,7 @@ def get_simbad_snapshot(site: Site) -> SimbadSnapshot:
     return snapshot
 
 
-def find_stored_object(request: NameRequest) -> Sequence[ResolvedName]:
+def find_stored_simbad_object(request: NameRequest) -> Sequence[ResolvedName]:
     """Look up a name among the stored objects, whatever their age."""
     snapshot = get_simbad_snapshot(request.site)
     resolved = snapshot.find_object(request.name_key)
@@ -55,5 +55,5 @@ PROVIDER = NameProvider(
     offered=lambda settings: get_resolver_settings(settings).remote,
     place=lambda _: format_message("earlier answers of SIMBAD"),
     remedy="",
-    find=find_stored_object,
+    find=find_stored_simbad_object,
 )

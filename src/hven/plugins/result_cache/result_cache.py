@@ -104,7 +104,7 @@ class ResultCache:
         build_response
             Builds the answer.
         """
-        key = self._find_key(request, params)
+        key = self._build_cache_key(request, params)
         if key is None:
             return await build_response()
         cached_answer = self._answers.find(key)
@@ -119,9 +119,9 @@ class ResultCache:
             self._context.site.counters.count_event(HITS_COUNTER)
             response.headers["cache-status"] = "hven; fwd=uri-miss; collapsed" if is_collapsed else "hven; hit"
             return response
-        return await self._build_and_keep(request, key, build_response)
+        return await self._build_and_store_answer(request, key, build_response)
 
-    async def _build_and_keep(
+    async def _build_and_store_answer(
         self, request: Request, key: Hashable, build_response: Callable[[], Awaitable[Response]]
     ) -> Response:
         self._context.site.counters.count_event(MISSES_COUNTER)
@@ -155,7 +155,7 @@ class ResultCache:
         response.headers["cache-status"] = "hven; fwd=uri-miss; stored" if is_stored else "hven; fwd=uri-miss"
         return response
 
-    def _find_key(self, request: Request, params: RequestParams) -> Hashable:
+    def _build_cache_key(self, request: Request, params: RequestParams) -> Hashable:
         """Return everything on which an answer depends; None: the answer is not kept."""
         usage = CURRENT_USAGE.get()
         if usage is None or request.method == "HEAD" or params.files:
@@ -163,7 +163,7 @@ class ResultCache:
         if usage.path.rstrip("/") != self._paths_by_face.get(usage.face):
             return None
         values = params.values
-        if usage.face == "tap" and not _is_repeatable_tap_request(values):
+        if usage.face == "tap" and not _is_cacheable_tap_request(values):
             return None
         if sum(len(value) for texts in values.values() for value in texts) > MAX_KEY_CHARACTERS:
             return None
@@ -194,7 +194,7 @@ class ResultCache:
         record_sent_data(answer=cached_answer)
         body_parts = cached_answer.body_parts
         if len(body_parts) > 1:
-            first, second = _write_changing_infos()
+            first, second = _write_request_info_elements()
             body_parts = (body_parts[0], first, body_parts[1], second, body_parts[2])
         return services.answer_with_body(request, b"".join(body_parts), headers)
 
@@ -208,18 +208,18 @@ class ResultCache:
             self._answers = LruCache(self._byte_limit)
         body_parts = None
         if body is not None and len(body) <= MAX_ANSWER_BYTES:
-            body_parts = split_body(body, headers.get("content-type", ""))
+            body_parts = split_body_at_request_infos(body, headers.get("content-type", ""))
         cached_answer = CachedAnswer(body_parts, headers, result.tables, result.row_count, result.row_limit)
         size = ENTRY_OVERHEAD_BYTES + len(repr(key)) + sum(map(len, body_parts or ()))
         self._answers.store(key, cached_answer, size)
         return body_parts is not None
 
 
-def _is_repeatable_tap_request(values: Mapping[str, tuple[str, ...]]) -> bool:
+def _is_cacheable_tap_request(values: Mapping[str, tuple[str, ...]]) -> bool:
     return values.keys() <= TAP_PARAMETERS and not has_object_name_call(" ".join(values.get("QUERY", ())))
 
 
-def _write_changing_infos() -> list[bytes]:
+def _write_request_info_elements() -> list[bytes]:
     """Write the INFO elements that state the request that is answered."""
     return [
         f'<INFO name="{info.name}" value={quote_attribute(info.value)}/>'.encode()
@@ -228,7 +228,7 @@ def _write_changing_infos() -> list[bytes]:
     ]
 
 
-def split_body(body: bytes, content_type: str) -> tuple[bytes, ...] | None:
+def split_body_at_request_infos(body: bytes, content_type: str) -> tuple[bytes, ...] | None:
     """Split the body of an answer where it states the present request.
 
     Parameters
@@ -245,7 +245,7 @@ def split_body(body: bytes, content_type: str) -> tuple[bytes, ...] | None:
     """
     if not content_type.startswith(TEXT_MEDIA_TYPES):
         return None
-    elements = _write_changing_infos()
+    elements = _write_request_info_elements()
     if len(elements) == len(CHANGING_INFO_NAMES) and all(body.count(element) == 1 for element in elements):
         before, _, rest = body.partition(elements[0])
         between, _, after = rest.partition(elements[1])

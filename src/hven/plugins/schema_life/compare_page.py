@@ -17,9 +17,9 @@ from hven.formats import MEDIA_TYPE_OPTION, select_format
 from hven.model.deadlines import apply_deadline
 from hven.model.errors import DataError, ParamError, UnauthenticatedError
 from hven.plugins.schema_life.comparison_tables import write_differences
-from hven.plugins.schema_life.conflict_notes import NOTES_FILE, read_notes
-from hven.plugins.schema_life.described_columns import DataModel, describe_all_models, describe_own_model
-from hven.plugins.schema_life.model_addresses import OutsideModelCache, is_outside_address
+from hven.plugins.schema_life.conflict_notes import NOTES_FILE, read_conflict_notes
+from hven.plugins.schema_life.described_columns import ComparedSchema, describe_all_models, describe_own_model
+from hven.plugins.schema_life.model_addresses import OutsideModelCache, is_model_address
 from hven.plugins.schema_life.schema_comparison import KINDS_BY_GROUPING, compare_models
 from hven.portal.api.pages import (
     PageContent,
@@ -90,9 +90,9 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
 
     async def run_comparison(page_context: PageContext) -> SchemaComparison:
         chosen_models = _list_chosen_models(page_context)
-        has_address = any(map(is_outside_address, chosen_models))
+        has_address = any(map(is_model_address, chosen_models))
         limiter = outside_limiter if has_address else own_limiter
-        return await anyio.to_thread.run_sync(_compare, page_context, chosen_models, limiter=limiter)
+        return await anyio.to_thread.run_sync(_compare_chosen_models, page_context, chosen_models, limiter=limiter)
 
     async def show_comparison(page_context: PageContext) -> PageContent:
         comparison = await run_comparison(page_context)
@@ -133,7 +133,7 @@ def _list_chosen_models(page_context: PageContext) -> list[str]:
     texts = page_context.request.query_params.getlist("model")
     names = [line.strip() for text in texts for line in text.splitlines()]
     chosen_models = list(dict.fromkeys(filter(None, names)))
-    addresses = [name for name in chosen_models if is_outside_address(name)]
+    addresses = [name for name in chosen_models if is_model_address(name)]
     if len(addresses) > MAX_OUTSIDE_MODELS or any(len(name) > MAX_ADDRESS_CHARACTERS for name in chosen_models):
         remedy = f"name at most {MAX_OUTSIDE_MODELS} addresses of at most {MAX_ADDRESS_CHARACTERS} characters"
         raise ParamError("there are too many or too long addresses", name="model", remedy=remedy)
@@ -143,22 +143,22 @@ def _list_chosen_models(page_context: PageContext) -> list[str]:
     return chosen_models
 
 
-def _compare(page_context: PageContext, chosen_models: Sequence[str]) -> SchemaComparison:
+def _compare_chosen_models(page_context: PageContext, chosen_models: Sequence[str]) -> SchemaComparison:
     """Compare models; without any, all collections that the user sees."""
     site = page_context.context.site
     cache = site.get_or_create(OutsideModelCache)
-    models: list[DataModel] = []
+    models: list[ComparedSchema] = []
     if not chosen_models:
         models = describe_all_models(page_context.catalogue)
     with apply_deadline(MAX_COMPARISON_SECONDS, MAX_COMPARISON_SECONDS):
         for name in chosen_models:
-            if is_outside_address(name):
+            if is_model_address(name):
                 models.append(cache.find_or_read_model(name, allow_private=site.settings.allow_private))
             else:
                 models.append(describe_own_model(name, page_context.catalogue))
     grouping = page_context.request.query_params.get("group", "name")
     try:
-        notes = read_notes(site.settings.directory / NOTES_FILE)
+        notes = read_conflict_notes(site.settings.directory / NOTES_FILE)
     except DataError as error:  # readers cannot mend the file, and hven compare reports it
         log.warning("the page of comparisons shows no notes: %s", error)
         notes = {}

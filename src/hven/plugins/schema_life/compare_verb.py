@@ -14,9 +14,9 @@ from hven.app.api import load_site_settings, open_site, print_json, print_table
 from hven.formats import select_format
 from hven.model.errors import NotFoundError, UsageError
 from hven.plugins.schema_life.comparison_tables import write_differences
-from hven.plugins.schema_life.conflict_notes import NOTES_FILE, add_note, read_notes
-from hven.plugins.schema_life.described_columns import DataModel, describe_own_model
-from hven.plugins.schema_life.model_addresses import is_outside_address, read_outside_model
+from hven.plugins.schema_life.conflict_notes import NOTES_FILE, add_note, read_conflict_notes
+from hven.plugins.schema_life.described_columns import ComparedSchema, describe_own_model
+from hven.plugins.schema_life.model_addresses import is_model_address, read_outside_model
 from hven.plugins.schema_life.model_documents import read_model_file
 from hven.plugins.schema_life.schema_comparison import (
     CONFLICT_KINDS,
@@ -84,7 +84,7 @@ def compare(
         if notes_file is None:
             raise UsageError("--accept needs a file for the note", remedy="give --notes FILE, or --site DIR")
         add_note(notes_file, accept, note)
-    notes = {} if notes_file is None else read_notes(notes_file)
+    notes = {} if notes_file is None else read_conflict_notes(notes_file)
     comparison = compare_models(read_models, grouping, notes)
     if as_json:
         print_json(comparison.to_json())
@@ -119,8 +119,8 @@ class _ModelReader:
             if context.obj is not None:  # --site names it
                 raise
 
-    def read_model(self, name: str) -> DataModel:
-        if is_outside_address(name):
+    def read_model(self, name: str) -> ComparedSchema:
+        if is_model_address(name):
             return read_outside_model(name, allow_private=True)  # the user typed it, so it may be in the institute
         if Path(name).is_file():
             return read_model_file(Path(name), self.settings)

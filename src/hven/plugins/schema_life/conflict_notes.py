@@ -16,7 +16,7 @@ MAX_NOTES_BYTES = 1 << 20
 _NOTE_PATTERN = re.compile(rf"([0-9a-f]{{{ID_CHARACTERS}}})\s+(\S.*)")
 
 
-def read_notes(path: Path) -> dict[str, str]:
+def read_conflict_notes(path: Path) -> dict[str, str]:
     """Read the notes by the ids of their conflicts; lines that begin with # are comments.
 
     Parameters

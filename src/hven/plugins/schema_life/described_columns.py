@@ -84,7 +84,7 @@ class DescribedColumn(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DataModel:
+class ComparedSchema:
     """A schema that is compared.
 
     Attributes
@@ -104,7 +104,7 @@ class DataModel:
     read_at: datetime
     fault: str = ""
 
-    def select_tables(self, pattern: str) -> DataModel:
+    def select_tables(self, pattern: str) -> ComparedSchema:
         """Keep the columns of some tables.
 
         Parameters
@@ -115,7 +115,7 @@ class DataModel:
         if not pattern:
             return self
         selected_columns = [column for column in self.columns if is_table_selected(column.table, pattern)]
-        return DataModel(label=self.label, columns=selected_columns, read_at=self.read_at, fault=self.fault)
+        return ComparedSchema(label=self.label, columns=selected_columns, read_at=self.read_at, fault=self.fault)
 
 
 def is_table_selected(table: str, pattern: str) -> bool:
@@ -214,7 +214,7 @@ def describe_columns(
     return described_columns
 
 
-def describe_tables(label: str, tables: Iterable[Table]) -> DataModel:
+def describe_tables(label: str, tables: Iterable[Table]) -> ComparedSchema:
     """Describe tables of this site as a schema.
 
     Parameters
@@ -227,10 +227,10 @@ def describe_tables(label: str, tables: Iterable[Table]) -> DataModel:
     columns = []
     for table in tables:
         columns += describe_columns(label, table.qualified_name, table.columns, table.enums)
-    return DataModel(label=label, columns=columns, read_at=datetime.now(UTC))
+    return ComparedSchema(label=label, columns=columns, read_at=datetime.now(UTC))
 
 
-def describe_own_model(name: str, catalogue: Catalogue) -> DataModel:
+def describe_own_model(name: str, catalogue: Catalogue) -> ComparedSchema:
     """Describe a collection of this site, or some of its tables.
 
     Parameters
@@ -259,7 +259,7 @@ def _is_table_of_model(table: Table, name: str) -> bool:
     return "." in name and is_table_selected(table.qualified_name, name)
 
 
-def describe_all_models(catalogue: Catalogue) -> list[DataModel]:
+def describe_all_models(catalogue: Catalogue) -> list[ComparedSchema]:
     """Describe each collection that a user sees as a schema.
 
     Parameters

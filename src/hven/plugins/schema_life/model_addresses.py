@@ -16,7 +16,7 @@ from hven.model import LruCache, split_address
 from hven.model.deadlines import CURRENT_DEADLINE
 from hven.model.errors import ForbiddenError, SourceError, TooLargeError, UserError
 from hven.plugins.schema_life.described_columns import (
-    DataModel,
+    ComparedSchema,
     DescribedColumn,
     is_table_selected,
     write_type_name,
@@ -37,7 +37,7 @@ _DOCUMENT_PATTERN = re.compile(r"\.(?:vot|votable|xml|ya?ml|vot\.gz)$", re.IGNOR
 _OWN_SCHEMAS = ("tap_schema", "tap_upload")  # of the service itself
 
 
-def is_outside_address(text: str) -> bool:
+def is_model_address(text: str) -> bool:
     """Return whether a text is an address of the web.
 
     Parameters
@@ -52,10 +52,10 @@ class OutsideModelCache:
     """Keep copies of schemas of other servers, which pages show while these servers do not answer."""
 
     def __init__(self) -> None:
-        self._copies: LruCache[DataModel] = LruCache(MAX_COPIED_COLUMNS)
+        self._copies: LruCache[ComparedSchema] = LruCache(MAX_COPIED_COLUMNS)
         self._lock = threading.Lock()  # one request at a time: a page cannot make this site flood others
 
-    def find_or_read_model(self, address: str, *, allow_private: bool) -> DataModel:
+    def find_or_read_model(self, address: str, *, allow_private: bool) -> ComparedSchema:
         """Return the schema at an address; the copy is at most `COPY_LIFETIME` old, or says why it is older.
 
         Parameters
@@ -84,7 +84,7 @@ class OutsideModelCache:
             return model
 
 
-def read_outside_model(address: str, *, allow_private: bool) -> DataModel:
+def read_outside_model(address: str, *, allow_private: bool) -> ComparedSchema:
     """Read the schema of a TAP service, or of a document on another server.
 
     Parameters
@@ -110,15 +110,15 @@ def read_outside_model(address: str, *, allow_private: bool) -> DataModel:
     except (ForbiddenError, TooLargeError):
         raise
     except UserError as error:
-        columns = _read_other_documents(service_url, url, address, error, allow_private=allow_private)
-    model = DataModel(label=address, columns=columns, read_at=datetime.now(UTC)).select_tables(pattern)
+        columns = _read_columns_without_tap_schema(service_url, url, address, error, allow_private=allow_private)
+    model = ComparedSchema(label=address, columns=columns, read_at=datetime.now(UTC)).select_tables(pattern)
     if not model.columns:
         remedy = "check the part of the address after #"
         raise SourceError(f"{url} describes no columns of tables {pattern or '*'}", remedy=remedy)
     return model
 
 
-def _read_other_documents(
+def _read_columns_without_tap_schema(
     service_url: str, url: str, label: str, schema_error: UserError, *, allow_private: bool
 ) -> list[DescribedColumn]:
     """Read the tables document of a service without TAP_SCHEMA, or else the document at the address itself."""
@@ -173,7 +173,7 @@ def _iterate_rows(data: bytes) -> Iterator[dict[str, Any]]:
     """Yield the rows of TAP_SCHEMA, which are metadata, by the names of the columns in lower case."""
     table_stream = read_votable(io.BytesIO(data))
     names = [column.name.lower() for column in table_stream.metadata.columns]
-    for batch in table_stream.read_untruncated_batches():
+    for batch in table_stream.read_batches_unless_truncated():
         for values in zip(*(array.to_pylist() for array in batch.columns), strict=True):
             yield dict(zip(names, values, strict=True))
 

@@ -16,7 +16,12 @@ from hven.descriptor.api.table_descriptions import SIGNATURE_BYTES, TableDescrip
 from hven.formats.votable import list_votable_tables, read_votable
 from hven.model import plugins
 from hven.model.errors import SourceError, TextPlace, UsageError
-from hven.plugins.schema_life.described_columns import DataModel, DescribedColumn, describe_columns, write_type_name
+from hven.plugins.schema_life.described_columns import (
+    ComparedSchema,
+    DescribedColumn,
+    describe_columns,
+    write_type_name,
+)
 from hven.sources import SourceContext
 
 if TYPE_CHECKING:
@@ -29,7 +34,7 @@ _VOSI_PATTERN = re.compile(rb"<(?:\w+:)?(?:tableset|tables)[\s>]", re.IGNORECASE
 _DESCRIPTOR_PATTERN = re.compile(rb"^collection\s*:", re.MULTILINE)
 
 
-def read_model_file(path: Path, settings: Settings | None) -> DataModel:
+def read_model_file(path: Path, settings: Settings | None) -> ComparedSchema:
     """Read a schema from a file.
 
     Parameters
@@ -63,7 +68,7 @@ def read_model_file(path: Path, settings: Settings | None) -> DataModel:
     return read_model_document(data, str(path), path)
 
 
-def _read_descriptor(path: Path, settings: Settings | None) -> DataModel:
+def _read_descriptor(path: Path, settings: Settings | None) -> ComparedSchema:
     if settings is None:
         raise UsageError(f"{path} is a descriptor, which belongs to a site", remedy="give --site DIR")
     columns: list[DescribedColumn] = []
@@ -76,10 +81,10 @@ def _read_descriptor(path: Path, settings: Settings | None) -> DataModel:
             place=TextPlace(file=str(path)),
             remedy="write `columns:`, or publish the collection and compare it by its name",
         )
-    return DataModel(label=str(path), columns=columns, read_at=datetime.now(UTC))
+    return ComparedSchema(label=str(path), columns=columns, read_at=datetime.now(UTC))
 
 
-def read_model_document(data: bytes, label: str, path: Path | None = None) -> DataModel:
+def read_model_document(data: bytes, label: str, path: Path | None = None) -> ComparedSchema:
     """Read a schema from the content of a document.
 
     Parameters
@@ -105,7 +110,7 @@ def read_model_document(data: bytes, label: str, path: Path | None = None) -> Da
         columns = _read_plugin_description(data, label, path)
     if not columns:
         raise SourceError(f"{label} describes no columns", remedy="give another document")
-    return DataModel(label=label, columns=columns, read_at=datetime.now(UTC))
+    return ComparedSchema(label=label, columns=columns, read_at=datetime.now(UTC))
 
 
 def _read_votable_columns(data: bytes, label: str) -> list[DescribedColumn]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hven.model.plugins import PluginPackage, Verb
+from hven.model.plugins import CommandLineVerb, PluginPackage
 
 PLUGIN = PluginPackage(
     name="schema_life",
@@ -10,7 +10,7 @@ PLUGIN = PluginPackage(
     pages="hven.plugins.schema_life.compare_page:PAGES",
     translations="hven.plugins.schema_life:texts",
     verbs={
-        "compare": Verb(
+        "compare": CommandLineVerb(
             function="hven.plugins.schema_life.compare_verb:compare",
             after="schema",
             examples=(
@@ -20,8 +20,8 @@ PLUGIN = PluginPackage(
                 "hven compare stars getstar.vot --accept 3f2a9c1e07bd --note 'degrees since 2012' --notes notes.txt",
             ),
         ),
-        "export": Verb(
-            function="hven.plugins.schema_life.delivery.export_verb:write_collection",
+        "export": CommandLineVerb(
+            function="hven.plugins.schema_life.delivery.export_verb:export_collection",
             after="query",
             examples=(
                 "hven export stars --to cds delivery/",

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from fractions import Fraction
 
-    from hven.plugins.schema_life.described_columns import DataModel, DescribedColumn
+    from hven.plugins.schema_life.described_columns import ComparedSchema, DescribedColumn
 
 # what columns are grouped by -> what may differ then
 KINDS_BY_GROUPING = {
@@ -115,7 +115,7 @@ class SchemaComparison:
         The groups by their keys.
     """
 
-    models: Sequence[DataModel]
+    models: Sequence[ComparedSchema]
     grouping: str
     groups: Sequence[ComparisonGroup] = field(default_factory=tuple)
 
@@ -175,7 +175,7 @@ def group_to_json(group: ComparisonGroup) -> dict[str, Any]:
 
 
 def compare_models(
-    models: Sequence[DataModel], grouping: str = "name", notes: Mapping[str, str] | None = None
+    models: Sequence[ComparedSchema], grouping: str = "name", notes: Mapping[str, str] | None = None
 ) -> SchemaComparison:
     """Group the columns of models, and find conflicts in each group.
 
@@ -321,7 +321,7 @@ def _group_contradicting_descriptions(columns: Sequence[DescribedColumn]) -> dic
             columns_by_text.setdefault(column.description, []).append(column)
     words_by_text = {}
     for text in list(columns_by_text)[:MAX_COMPARED_DESCRIPTIONS]:
-        words = _list_meaningful_words(text)
+        words = _extract_long_word_prefixes(text)
         if len(words) >= MIN_DESCRIPTION_WORDS:
             words_by_text[text] = words
     for first_words, second_words in combinations(words_by_text.values(), 2):
@@ -331,7 +331,7 @@ def _group_contradicting_descriptions(columns: Sequence[DescribedColumn]) -> dic
 
 
 @cache_results(20_000)
-def _list_meaningful_words(text: str) -> frozenset[str]:
+def _extract_long_word_prefixes(text: str) -> frozenset[str]:
     """Return the beginnings of the longer words of a text, by which it is compared."""
     return frozenset(_WORD_BEGINNING_PATTERN.findall(text.lower()))
 

@@ -28,7 +28,7 @@ from hven.model.sky import time_scales
 from hven.model.table import Column, ParameterBins, SeriesParameterSpec
 from hven.model.types import ColumnType
 from hven.plugins.series.reference_times import UNIX_EPOCH_DAYS, read_reference_time
-from hven.plugins.series.sample_records import SampledParameter, match_records_by_time, read_parameter
+from hven.plugins.series.sample_records import FileSampleParameter, match_records_by_time, read_parameter_samples
 from hven.plugins.series.sampled_variables import (
     SAMPLE_TYPES,
     ColumnStream,
@@ -39,7 +39,7 @@ from hven.plugins.series.sampled_variables import (
     create_sequential_reader,
     create_time_variable,
     find_element_type,
-    has_name,
+    is_part_named,
     list_columns,
     read_column,
 )
@@ -97,7 +97,7 @@ class _TimeConversion:
     reference_days: float | None = None  # the number that is 1970-01-01; None: the numbers count from another instant
     is_alone: bool = False  # nothing is added to the numbers
 
-    def convert_to_microseconds(self, cells: pa.Array) -> _CountedTimes:
+    def convert_to_microseconds(self, cells: pa.Array) -> _TimesWithNanoseconds:
         """Convert numbers to microseconds."""
         unit_microseconds = self.unit_microseconds
         is_missing = np.asarray(cells.is_null())
@@ -105,10 +105,10 @@ class _TimeConversion:
             counts = np.asarray(cells.fill_null(0)).astype(np.int64)
             if unit_microseconds < 1 and self.reference_days is None:  # as doubles they would lose digits
                 microseconds, nanoseconds = np.divmod(counts, 1000)
-                return _CountedTimes(microseconds, nanoseconds, is_missing)
+                return _TimesWithNanoseconds(microseconds, nanoseconds, is_missing)
             if unit_microseconds >= 1 and self.reference_days in {None, UNIX_EPOCH_DAYS["MJD"]}:
                 microseconds = (counts - int(self.reference_days or 0)) * int(unit_microseconds)
-                return _CountedTimes(microseconds, None, is_missing)
+                return _TimesWithNanoseconds(microseconds, None, is_missing)
         values = np.asarray(cells.cast(pa.float64()).fill_null(np.nan)) - (self.reference_days or 0.0)
         is_missing = ~(np.abs(values) * unit_microseconds <= MAX_DATED_MICROSECONDS)
         values = np.where(is_missing, 0.0, values)
@@ -116,24 +116,24 @@ class _TimeConversion:
         if self.reference_days is not None and self.is_alone and unit_microseconds == DAY_MICROSECONDS:
             rounding_microseconds = 1000  # a double of days since 4713 BC resolves 40 microseconds
         steps = np.round(values * (unit_microseconds / rounding_microseconds))
-        return _CountedTimes(steps.astype(np.int64) * rounding_microseconds, None, is_missing)
+        return _TimesWithNanoseconds(steps.astype(np.int64) * rounding_microseconds, None, is_missing)
 
 
-class _CountedTimes(NamedTuple):
+class _TimesWithNanoseconds(NamedTuple):
     """Microseconds, nanoseconds below them (None: unknown), and a mask of missing times."""
 
     microseconds: npt.NDArray[np.int64]
     nanoseconds: npt.NDArray[np.int64] | None
     is_missing: npt.NDArray[np.bool_]
 
-    def add(self, other: _CountedTimes) -> _CountedTimes:
+    def add(self, other: _TimesWithNanoseconds) -> _TimesWithNanoseconds:
         microseconds = self.microseconds + other.microseconds
         nanoseconds = self.nanoseconds
         if other.nanoseconds is not None:
             all_nanoseconds = other.nanoseconds if nanoseconds is None else other.nanoseconds + nanoseconds
             carried, nanoseconds = np.divmod(all_nanoseconds, 1000)
             microseconds = microseconds + carried
-        return _CountedTimes(microseconds, nanoseconds, self.is_missing | other.is_missing)
+        return _TimesWithNanoseconds(microseconds, nanoseconds, self.is_missing | other.is_missing)
 
 
 class WrongDataSetFileError(SourceError):
@@ -211,7 +211,7 @@ class FileTimeSamples:
             columns = self._clock.part.columns
             names = tuple(column.name for column in columns if column.name != self._clock.name)
         file_parameters = {key.casefold(): parameter for key, parameter in time_series.variables.items()}
-        self._parameters: dict[str, SampledParameter] = {}
+        self._parameters: dict[str, FileSampleParameter] = {}
         for parameter_name in names:
             file_parameter = file_parameters.get(parameter_name.casefold(), SeriesParameterSpec())
             parameter = self._create_parameter(parameter_name, file_parameter)
@@ -232,13 +232,13 @@ class FileTimeSamples:
         part_name, _, name_in_part = name.partition(".")
         for part, columns in self._columns_by_part:
             searched_names = [name]
-            if name_in_part and has_name(part, part_name):
+            if name_in_part and is_part_named(part, part_name):
                 searched_names.append(name_in_part)
             for searched_name in searched_names:
                 column = columns.get(searched_name.casefold())
                 if column is not None:
                     yield part, column
-                elif isinstance(part, ArrayPart) and has_name(part, searched_name):
+                elif isinstance(part, ArrayPart) and is_part_named(part, searched_name):
                     yield part, None
 
     @cached_property
@@ -247,7 +247,7 @@ class FileTimeSamples:
         preferred_part = self._time_series.part
         parts = list(self._product.parts)
         if preferred_part is not None:
-            parts.sort(key=lambda part: not has_name(part, preferred_part))
+            parts.sort(key=lambda part: not is_part_named(part, preferred_part))
         columns_by_part = []
         for part in parts:
             columns = {column.name.casefold(): column for column in reversed(list_columns(part))}
@@ -280,7 +280,7 @@ class FileTimeSamples:
         for part in self._product.parts:
             if not isinstance(part, TablePart):
                 continue
-            if preferred_part is not None and not has_name(part, preferred_part):
+            if preferred_part is not None and not is_part_named(part, preferred_part):
                 continue
             for column in part.columns:
                 if (column.ucd or "").startswith("time.epoch") or column.type.is_timestamp:
@@ -315,7 +315,7 @@ class FileTimeSamples:
             )
         return None
 
-    def _create_parameter(self, name: str, file_parameter: SeriesParameterSpec) -> SampledParameter | None:
+    def _create_parameter(self, name: str, file_parameter: SeriesParameterSpec) -> FileSampleParameter | None:
         """Create a parameter; return None if the file does not have it."""
         sampled_variables = []
         for source_number, source in enumerate(file_parameter.of or (name,)):
@@ -345,7 +345,7 @@ class FileTimeSamples:
             label=label,
         )
         bins = self._find_parameter_bins(name, sampled_variables, shape)
-        return SampledParameter(column, file_parameter, tuple(sampled_variables), bins)
+        return FileSampleParameter(column, file_parameter, tuple(sampled_variables), bins)
 
     def _find_source_time_variable(self, name: str) -> SampledVariable:
         """Find the variable with the times of a source of a parameter."""
@@ -620,7 +620,7 @@ class FileTimeSamples:
         micros = timestamps.cast(pa.int64())
         return np.asarray(micros.fill_null(MISSING_INSTANT), np.int64), nanos
 
-    def _create_added_time_reader(self, clock: SampledVariable) -> Callable[[int, int], _CountedTimes] | None:
+    def _create_added_time_reader(self, clock: SampledVariable) -> Callable[[int, int], _TimesWithNanoseconds] | None:
         """Create the reader of a variable that is added to the times, if there is one."""
         if self._time_series.clock.plus is None:
             return None
@@ -810,12 +810,12 @@ class FileTimeSamples:
                 end = min(end, begin + stream.unread_batch_rows)
             arrays = [pa.array(time_values[begin - first : end - first]).cast(time_type)]
             for parameter in parameters:
-                parameter_array = read_parameter(parameter, record_numbers, stream_readers, begin, end)
+                parameter_array = read_parameter_samples(parameter, record_numbers, stream_readers, begin, end)
                 arrays.append(parameter_array)
             yield pa.record_batch(arrays, schema=schema)
 
     def _open_column_streams(
-        self, parameters: Sequence[SampledParameter], first: int, last: int
+        self, parameters: Sequence[FileSampleParameter], first: int, last: int
     ) -> tuple[list[ColumnStream], dict[tuple[int, str], Read]]:
         """Open a stream for each part whose rows are samples in order; return the streams and readers of columns."""
         record_numbers = self.times.record_numbers

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hven.ingest.api.steps import IngestStep
+from hven.ingest.api.steps import PluginIngestStep
 from hven.model import plugins
 from hven.plugins.series.table_series import list_table_series
 
@@ -22,4 +22,4 @@ def build_pyramids_of_series(site: Site, collection: str) -> None:
         plugins.load_named_object(PYRAMID_BUILDER, "the step after a publication")(site, collection)
 
 
-STEP = IngestStep(after_publication=build_pyramids_of_series)
+STEP = PluginIngestStep(after_publication=build_pyramids_of_series)

@@ -206,7 +206,7 @@ class BinPyramidStore:
         while True:
             key, view, data_set = self._build_queue.get()
             try:
-                if self._build_missing(key, view, data_set):
+                if self._build_missing_pyramid(key, view, data_set):
                     self._requested_keys.discard(key)
             except Exception:
                 log.exception(
@@ -215,7 +215,7 @@ class BinPyramidStore:
             del view, data_set
             self._build_queue.task_done()
 
-    def _build_missing(self, pyramid_key: str, view: ReaderView, data_set: SampleDataSet) -> bool:
+    def _build_missing_pyramid(self, pyramid_key: str, view: ReaderView, data_set: SampleDataSet) -> bool:
         """Build the reductions of a data set, unless another process is building some.
 
         Returns
@@ -232,7 +232,7 @@ class BinPyramidStore:
             if (self._directory / pyramid_key / LEVELS_FILE).exists():
                 return True
             snapshot, _, series_key = pyramid_key.partition("-x-")
-            self._remove_stale(view, series_key)
+            self._remove_stale_pyramids(view, series_key)
             extent = find_time_extent(view, data_set)
             names = [parameter.name for parameter in data_set.numeric_parameters]
             if extent is None or not names:
@@ -266,7 +266,7 @@ class BinPyramidStore:
                 work_directory.replace(self._directory / pyramid_key)
             finally:
                 shutil.rmtree(work_directory, ignore_errors=True)
-            self._remove_stale(view)
+            self._remove_stale_pyramids(view)
         return True
 
     def _find_earlier_levels(
@@ -282,7 +282,7 @@ class BinPyramidStore:
                 return earlier_levels, changed_spans
         return None, ENTIRE_SPAN
 
-    def _remove_stale(self, view: ReaderView, kept_series: str = "-") -> None:
+    def _remove_stale_pyramids(self, view: ReaderView, kept_series: str = "-") -> None:
         """Remove incomplete pyramids, and those of states that are not served; keep those of `kept_series`."""
         relations = [table.relation for table in view.published_state.tables_by_name.values()]
         served_snapshots = {relation.id for relation in relations if isinstance(relation, Snapshot)}

@@ -428,7 +428,7 @@ class DataSetFiles:
         row = found_files.get_row(path)
         reader = (self.view.context, self.view.principal, self.table.schema)
         place = collection_files.open_file_place(*reader, row)
-        collection_files.check_companion_file_access(*reader, path, place)
+        collection_files.check_companions_and_list_etags(*reader, path, place)
         found_files.record_access("file taken", path)
         try:
             name = path.rpartition("/")[2]

@@ -89,7 +89,7 @@ def has_text_arrays(column_type: ColumnType) -> bool:
     return column_type.is_array and column_type.datatype in {"char", "unicodeChar"}
 
 
-def can_have_scale(column_type: ColumnType) -> bool:
+def can_have_plot_scale(column_type: ColumnType) -> bool:
     """Return whether values of a type can have a scale in plots: numbers can, and texts and times cannot.
 
     Parameters
@@ -145,7 +145,7 @@ def _build_number_parameter(
     if not column_type.scalar_type.rank:  # booleans
         integer_fill = "-1"
     elif column_type.scalar_type.hapi == "integer":
-        integer_fill = _choose_fill(column_type, statistics)
+        integer_fill = _choose_integer_fill(column_type, statistics)
     if integer_fill is not None:
         return SampleParameter(column=column, value_kind="integer", dimensions=dimensions, fill=integer_fill, bins=bins)
     if column_type.is_integer:
@@ -190,7 +190,7 @@ def _has_matching_bin_counts(bins: tuple[ParameterBins, ...], dimensions: tuple[
     return True
 
 
-def _choose_fill(column_type: ColumnType, statistics: Mapping[str, Any]) -> str | None:
+def _choose_integer_fill(column_type: ColumnType, statistics: Mapping[str, Any]) -> str | None:
     """Choose an integer for missing values that no value has.
 
     Return None if there is no such value; the values are then sent as doubles, which can hold all of them and NaN.

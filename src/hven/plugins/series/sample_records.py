@@ -25,7 +25,7 @@ _MAX_RECORD_GAP = 8192  # records between two that are needed, up to which all a
 
 
 @dataclass(frozen=True, slots=True)
-class SampledParameter:
+class FileSampleParameter:
     """A parameter of a data set, and the variables of the file that it consists of."""
 
     column: Column
@@ -46,8 +46,8 @@ class SampledParameter:
         return self.file_parameter.clocks[source_number]
 
 
-def read_parameter(
-    parameter: SampledParameter,
+def read_parameter_samples(
+    parameter: FileSampleParameter,
     record_numbers: RecordNumbers,
     stream_readers: Mapping[tuple[int, str], Read],
     begin: int,

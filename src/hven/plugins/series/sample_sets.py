@@ -535,7 +535,7 @@ def _read_sample_windows(
         batches: list[pa.RecordBatch] = []
         cell_count = 0
         for batch in view.read_batches(f"SELECT {columns} FROM {_write_from_clause(data_set, *bounds)}"):
-            batches.append(_convert_batch(batch, data_set.time, parameters))
+            batches.append(_convert_rows_to_samples(batch, data_set.time, parameters))
             cell_count += batch.num_rows * cells_per_row
             if cell_count > max_cells and high - low > 1:
                 break
@@ -561,7 +561,7 @@ def _read_sample_windows(
             step *= 2
 
 
-def _convert_batch(
+def _convert_rows_to_samples(
     batch: pa.RecordBatch, time: SampleParameter, parameters: Sequence[SampleParameter]
 ) -> pa.RecordBatch:
     """Convert the rows of a query to samples: times become microseconds since 1970."""

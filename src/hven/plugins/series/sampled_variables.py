@@ -43,7 +43,7 @@ def list_columns(part: Part) -> tuple[Column, ...]:
     return ()
 
 
-def has_name(part: Part, name: str) -> bool:
+def is_part_named(part: Part, name: str) -> bool:
     """Return whether a part has this name or index."""
     is_same_name = name.casefold() == part.name.casefold()
     return is_same_name or name == str(part.index)

@@ -22,7 +22,7 @@ from hven.model.table import (
 from hven.model.types import TIMESTAMP
 from hven.plugins.series.column_times import to_instant
 from hven.plugins.series.sample_files import write_data_set_file_condition
-from hven.plugins.series.table_series import list_spanned_ids, list_table_series
+from hven.plugins.series.table_series import list_spanned_data_set_ids, list_table_series
 from hven.plugins.series.time_texts import format_instant
 
 if TYPE_CHECKING:
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from hven.services.face import ServiceContext
 
 
-def has_data_sets(table: Table) -> bool:
+def has_data_sets_or_spans(table: Table) -> bool:
     """Return whether a table has data sets, or rows that are time spans of some."""
-    return bool(list_table_series(table) or list_spanned_ids(table))
+    return bool(list_table_series(table) or list_spanned_data_set_ids(table))
 
 
 def build_span_links(
@@ -85,7 +85,7 @@ def build_span_links(
         ServiceParameter(param=param, value=(param.default,) if param.default else ()) for param in extra_params
     ]
     span_links: list[LinkTemplate] = []
-    for series_id in list_spanned_ids(table):
+    for series_id in list_spanned_data_set_ids(table):
         series = series_by_id.get(series_id)
         if series is None:
             continue

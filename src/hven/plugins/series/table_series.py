@@ -38,7 +38,7 @@ def list_table_series(table: Table) -> tuple[TimeSeriesSpec, ...]:
     return table_series.series
 
 
-def list_spanned_ids(table: Table) -> tuple[str, ...]:
+def list_spanned_data_set_ids(table: Table) -> tuple[str, ...]:
     """List the ids of the data sets of which a row is a span.
 
     They are those that the table's links name, and its own whose samples are in its rows' files.

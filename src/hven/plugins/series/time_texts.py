@@ -220,7 +220,7 @@ def _write_date_and_clock(records: Any, instants: npt.NDArray[np.int64]) -> npt.
         day_microseconds = instants - first_day * DAY_MICROSECONDS
         seconds = day_microseconds // SECOND_MICROSECONDS
         seconds_of_day = seconds
-        for name, words in zip(("first", "last"), _encode_day_as_words(first_day), strict=True):
+        for name, words in zip(("first", "last"), _pack_date_text(first_day), strict=True):
             _write_field(records, name, words)
     else:
         day_microseconds = instants
@@ -232,7 +232,7 @@ def _write_date_and_clock(records: Any, instants: npt.NDArray[np.int64]) -> npt.
             day_indexes = days - first_day
         else:  # sorting takes less time than writing all days between
             distinct_days, day_indexes = np.unique(days, return_inverse=True)
-        for name, words in zip(("first", "last"), _encode_days_as_words(distinct_days), strict=True):
+        for name, words in zip(("first", "last"), _pack_date_texts(distinct_days), strict=True):
             _write_field(records, name, words[day_indexes])
     records["clock"] = _build_clock_text_table().take(seconds_of_day, mode="clip")  # "clip" skips the check of indexes
     return day_microseconds - seconds * SECOND_MICROSECONDS
@@ -262,11 +262,11 @@ def _write_fraction(
 
 
 @lru_cache(64)
-def _encode_day_as_words(day_number: int) -> tuple[npt.NDArray[np.uint64], ...]:
-    return _encode_days_as_words(np.array([day_number]))
+def _pack_date_text(day_number: int) -> tuple[npt.NDArray[np.uint64], ...]:
+    return _pack_date_texts(np.array([day_number]))
 
 
-def _encode_days_as_words(days: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.uint64], ...]:
+def _pack_date_texts(days: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.uint64], ...]:
     """Write days: the first 8 and the last 8 bytes of the date with its T."""
     dates = np.datetime_as_string(days.astype("datetime64[D]"), unit="D").astype("S10")
     date_bytes = np.char.add(dates, b"T").view(np.uint8)

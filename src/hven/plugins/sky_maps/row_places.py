@@ -162,7 +162,7 @@ def find_row_places_on_body(
         region_columns = _list_region_columns(search.table)
     else:
         region_columns = ()
-    mark_columns = _list_mark_columns(search.table, colour_column)
+    mark_columns = _list_name_and_colour_columns(search.table, colour_column)
     drawn_names = [column.name for column in (*region_columns, *mark_columns)]
     columns = list(dict.fromkeys([*bounds, *search.table.primary, *drawn_names]))
     rows = _fetch_rows(search, runner, columns, test, row_limit=MAX_INDIVIDUAL_ROWS)
@@ -170,8 +170,8 @@ def find_row_places_on_body(
     boxes = zip(*values, strict=True)
     shapes = tuple(" ".join(f"{float(value):.5g}" for value in box) for box in boxes)
     keys = format_keys(rows, search.table.primary)
-    outlines = _draw_outlines(rows, region_columns)
-    marks = _build_row_marks(rows, search.table, colour_column)
+    outlines = _build_region_outlines(rows, region_columns)
+    marks = _build_row_names_and_colours(rows, search.table, colour_column)
     return RowPlaces(total_rows=total, keys=keys, shapes=shapes, outlines=outlines, **marks)
 
 
@@ -203,13 +203,13 @@ def _build_map_view_condition(
     return parse_search(pairs, search.table).build_condition()
 
 
-def _list_mark_columns(table: Table, colour_column: Column | None) -> list[Column]:
+def _list_name_and_colour_columns(table: Table, colour_column: Column | None) -> list[Column]:
     """List the columns of the names and the colours of rows."""
     name_column = row_marks.find_name_column(table)
     return [column for column in (name_column, colour_column) if column is not None]
 
 
-def _build_row_marks(rows: Any, table: Table, colour_column: Column | None) -> dict[str, Any]:
+def _build_row_names_and_colours(rows: Any, table: Table, colour_column: Column | None) -> dict[str, Any]:
     """Return the names and the colours of rows."""
     name_column = row_marks.find_name_column(table)
     if colour_column is None:
@@ -232,7 +232,7 @@ def _list_region_columns(table: Table) -> tuple[Column, ...]:
     return tuple(region_columns)
 
 
-def _draw_outlines(rows: Any, columns: tuple[Column, ...]) -> tuple[list[list[float]], ...]:
+def _build_region_outlines(rows: Any, columns: tuple[Column, ...]) -> tuple[list[list[float]], ...]:
     """Draw regions on the map of a body."""
     if not columns or not rows.num_rows:
         return ()
@@ -380,7 +380,7 @@ def _fetch_individual_row_places(
 ) -> RowPlaces:
     longitude_name, latitude_name = (column.name for column in position_columns)
     region = find_footprint_column(search.table)
-    mark_names = [column.name for column in _list_mark_columns(search.table, colour_column)]
+    mark_names = [column.name for column in _list_name_and_colour_columns(search.table, colour_column)]
     names = [longitude_name, latitude_name, *search.table.primary, *mark_names]
     if region is not None and total_rows <= MAX_SHAPES:
         names.append(region.name)
@@ -400,7 +400,7 @@ def _fetch_individual_row_places(
         latitudes=latitudes,
         keys=keys,
         shapes=shapes,
-        **_build_row_marks(rows, search.table, colour_column),
+        **_build_row_names_and_colours(rows, search.table, colour_column),
     )
 
 
@@ -415,12 +415,12 @@ def _fetch_footprint_places(
     test = syntax_tree.join_conditions_with_and(test, has_footprint)
     count_query_where = search.build_count_query_where(test)
     total = runner.fetch_number(count_query_where, timeout_seconds=QUERY_TIMEOUT_SECONDS)
-    mark_names = (column.name for column in _list_mark_columns(search.table, colour_column))
+    mark_names = (column.name for column in _list_name_and_colour_columns(search.table, colour_column))
     columns = list(dict.fromkeys([region.name, *search.table.primary, *mark_names]))
     rows = _fetch_rows(search, runner, columns, test, row_limit=MAX_SHAPES)
     keys = format_keys(rows, search.table.primary)
     shapes = _format_regions(rows, region)
-    marks = _build_row_marks(rows, search.table, colour_column)
+    marks = _build_row_names_and_colours(rows, search.table, colour_column)
     return RowPlaces(total_rows=total, keys=keys, shapes=shapes, **marks)
 
 

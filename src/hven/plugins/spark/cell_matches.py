@@ -50,7 +50,7 @@ _RING_POINT_COUNT = 20
 
 
 @dataclass(frozen=True, slots=True)
-class CellPositionMatch:
+class PositionMatchCondition:
     """A condition that two positions are near.
 
     Attributes
@@ -115,19 +115,19 @@ def choose_cell_order(radius: float) -> int:
     return 0
 
 
-def find_cell_matches(bound_query: BoundQuery) -> dict[int, CellPositionMatch]:
+def find_position_match_conditions(bound_query: BoundQuery) -> dict[int, PositionMatchCondition]:
     """Find the matches of a query: id() of the comparison or call -> match.
 
     Each table reference is spread once.
     """
-    matches_by_id: dict[int, CellPositionMatch] = {}
+    matches_by_id: dict[int, PositionMatchCondition] = {}
     spread_numbers: set[int] = set()
     probe_names_by_table: dict[str, tuple[str, ...]] = {}
     for select in bound_query.survey.selects:
         narrowable = analyse_select(select)
         for condition, table_numbers in narrowable.conditions:
             for node_id, positions, radius in _iterate_distance_conditions(condition, bound_query.free_slots):
-                match = _build_cell_match(positions, radius, narrowable, table_numbers, bound_query)
+                match = _build_position_match(positions, radius, narrowable, table_numbers, bound_query)
                 if match is None or match.spread_table.number in spread_numbers:
                     continue
                 # A table has the cells of one other position at most.
@@ -157,13 +157,13 @@ def _iterate_distance_conditions(
         yield id(condition), (first_position, second_position), limit
 
 
-def _build_cell_match(
+def _build_position_match(
     positions: tuple[Position, Position],
     radius_expression: Expr,
     narrowable: NarrowableSelect,
     narrowed_numbers: frozenset[int],
     bound_query: BoundQuery,
-) -> CellPositionMatch | None:
+) -> PositionMatchCondition | None:
     """Build the match of two positions; None if neither table can be spread."""
     first_columns = match_column_pair(positions[0])
     second_columns = match_column_pair(positions[1])
@@ -175,7 +175,7 @@ def _build_cell_match(
         radius_column = narrowable.find_stored_column(radius_expression)
         if radius_column is None or radius_column.column is None:
             return None
-    best_match: CellPositionMatch | None = None
+    best_match: PositionMatchCondition | None = None
     best_score = -1
     for probe_columns, centre_columns in ((first_columns, second_columns), (second_columns, first_columns)):
         probe = _find_position_table(probe_columns, narrowable)
@@ -194,7 +194,7 @@ def _build_cell_match(
         score = 2 * is_indexed + is_in_memory
         if match_radius is not None and score > best_score:
             best_score = score
-            best_match = CellPositionMatch(
+            best_match = PositionMatchCondition(
                 probe_columns, spread, centre_columns, match_radius, is_indexed, probe.table.qualified_name
             )
     return best_match

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from hven.plugins.hats.clusters import Cluster
 
 
-def find_spark_opener(settings: Settings) -> Callable[[], Cluster] | None:
+def find_spark_cluster_opener(settings: Settings) -> Callable[[], Cluster] | None:
     """Return the function that opens the cluster that ``[hats]`` names; None if it names none."""
     spark_settings = get_spark_settings(settings)
     if spark_settings.spark is None:
@@ -31,4 +31,4 @@ def find_spark_opener(settings: Settings) -> Callable[[], Cluster] | None:
     return open_cluster
 
 
-CLUSTER = ClusterDefinition(setting="spark", find_opener=find_spark_opener)
+CLUSTER = ClusterDefinition(setting="spark", find_opener=find_spark_cluster_opener)

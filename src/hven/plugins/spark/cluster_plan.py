@@ -27,7 +27,7 @@ from hven.plugins.spark.cell_matches import (
     QUERY_NAME_MARK,
     SPREAD_CELL_COLUMN,
     SPREAD_SUFFIX,
-    CellPositionMatch,
+    PositionMatchCondition,
     choose_cell_order,
     find_largest_radius,
     list_circle_cells,
@@ -86,8 +86,8 @@ class SparkQuery:
     slots: tuple[int, ...]
     view_names: Mapping[str, str]
     cell_views: frozenset[str]
-    spread_matches: Mapping[str, CellPositionMatch]
-    probe_matches: Mapping[str, CellPositionMatch]
+    spread_matches: Mapping[str, PositionMatchCondition]
+    probe_matches: Mapping[str, PositionMatchCondition]
 
     @classmethod
     def from_bound_query(cls, bound_query: BoundQuery, dialect: SparkDialect) -> SparkQuery:
@@ -220,7 +220,9 @@ class SparkClusterPlan:
             match = spark_query.spread_matches.get(view_name)
             if qualified_name in files_by_table:
                 paths = files_by_table[qualified_name]
-                views[view_name] = self._build_stored_view(session, table, paths, leaf_paths.get(qualified_name, {}))
+                views[view_name] = self._build_stored_rows_relation(
+                    session, table, paths, leaf_paths.get(qualified_name, {})
+                )
                 if match is None:
                     continue
                 radius = match.compute_radius(literal_values)
@@ -242,7 +244,7 @@ class SparkClusterPlan:
             arguments[f"m{match.spread_table.number}"] = choose_cell_order(radius)
         return session.create_sql_relation(spark_query.sql, arguments, views)
 
-    def _build_stored_view(
+    def _build_stored_rows_relation(
         self, session: SparkConnectSession, table: Table, paths: Sequence[str], leaf_paths: Mapping[str, str]
     ) -> Any:
         """Build the relation of the rows of files, with the cells that the query reads."""
@@ -304,7 +306,7 @@ def _has_cell_column(paths: Sequence[str]) -> bool:
 
 
 def _assign_stored_rows_to_cells(
-    session: SparkConnectSession, stored_relation: Any, match: CellPositionMatch, radius: float
+    session: SparkConnectSession, stored_relation: Any, match: PositionMatchCondition, radius: float
 ) -> Any:
     """Spread stored rows over cells, on the workers."""
     lon, lat = _write_coordinate_sql(match.centre_columns)
@@ -318,7 +320,7 @@ def _assign_stored_rows_to_cells(
     )
 
 
-def _assign_memory_rows_to_cells(rows: pa.Table, match: CellPositionMatch, radii: Any) -> pa.Table:
+def _assign_memory_rows_to_cells(rows: pa.Table, match: PositionMatchCondition, radii: Any) -> pa.Table:
     """Spread rows in memory over cells."""
     lon, lat = (
         _to_double_array(rows.column(item.column.name)) for item in match.centre_columns if item.column is not None
@@ -336,7 +338,7 @@ def _write_coordinate_sql(position_columns: tuple[ColumnRef, ColumnRef]) -> list
 
 
 def _build_memory_rows(
-    table: Table, relations: Mapping[str, Relation], *, needs_cells: bool, probe_match: CellPositionMatch | None
+    table: Table, relations: Mapping[str, Relation], *, needs_cells: bool, probe_match: PositionMatchCondition | None
 ) -> pa.Table:
     """Return rows in memory with the types of Spark, and with the cells that the query reads."""
     relation = relations.get(table.qualified_name)

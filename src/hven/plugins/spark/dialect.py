@@ -74,7 +74,7 @@ def write_spark_type(arrow_type: pa.DataType) -> str:
     return type_name
 
 
-def _write_with_bound_name(value: str, name: str, expression: str) -> str:
+def _write_let_expression(value: str, name: str, expression: str) -> str:
     """Write an expression in which a name stands for a value that Spark computes once."""
     return f"get(transform(array({value}), {name} -> {expression}), 0)"
 
@@ -302,13 +302,13 @@ class SparkDialect(SparkShapeDialect):
             f"concat('the text has ', size(w), ' numbers, but such a shape has {size}')"
         )
         sized = f"CASE WHEN w IS NULL OR size(w) = {size} THEN w ELSE CAST({error_sql} AS ARRAY<STRING>) END"
-        return self.write_cast(_write_with_bound_name(numbers_sql, "w", sized), type_)
+        return self.write_cast(_write_let_expression(numbers_sql, "w", sized), type_)
 
     def write_computed_once(self, sql: str, write_value: Callable[[str], str], spark_type: str = "STRING") -> str:
         """Write SQL that contains an expression several times; Spark computes a long expression once."""
         if len(sql) <= MAX_REPEATED_CHARACTERS:
             return write_value(sql)
-        return _write_with_bound_name(f"CAST({sql} AS {spark_type})", "v", write_value("v"))
+        return _write_let_expression(f"CAST({sql} AS {spark_type})", "v", write_value("v"))
 
     def write_float_text(self, sql: str, type_: ColumnType) -> str:  # noqa: ARG002  (one signature for all)
         """Write a floating-point number as text, as the other engines do.
@@ -329,7 +329,7 @@ class SparkDialect(SparkShapeDialect):
             f" WHEN endswith({java_text}, 'E-4') THEN {decimal_template.format(java_text, 30)} ELSE {exponent_sql} END"
         )
 
-    def write_joined_numbers(self, array_sql: str, type_: ColumnType) -> str:
+    def write_array_as_text(self, array_sql: str, type_: ColumnType) -> str:
         """Write an array as text."""
         if type_.datatype in {"double", "float", "doubleComplex", "floatComplex"}:
             return (
@@ -355,7 +355,7 @@ class SparkDialect(SparkShapeDialect):
                 f"array_contains(transform(l, s -> s IS NULL), true) THEN array_join(l, '') END"
             )
             part_list = ", ".join(f"CAST({part} AS STRING)" for part in parts)
-            return _write_with_bound_name(f"array({part_list})", "l", joined)
+            return _write_let_expression(f"array({part_list})", "l", joined)
         size = " + ".join(f"octet_length({part})" for part in parts if part != "NULL") or "0"
         return f"CASE WHEN {size} > {self.max_text_bytes} THEN {self._write_too_long_error()} ELSE {plain_sql} END"
 
@@ -400,7 +400,7 @@ class SparkDialect(SparkShapeDialect):
         if is_short:
             return replace_sql
         argument_fields = ", ".join(f"'{key}', CAST({arg} AS STRING)" for key, arg in zip("abc", args, strict=True))
-        return _write_with_bound_name(f"named_struct({argument_fields})", "r", replace_sql)
+        return _write_let_expression(f"named_struct({argument_fields})", "r", replace_sql)
 
     def write_url_encode(self, writer: SqlWriter, node: FunctionCall) -> str:
         """Write URL_ENCODE as in RFC 3986; Java encodes for forms."""

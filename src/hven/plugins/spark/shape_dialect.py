@@ -19,8 +19,8 @@ from hven.plugins.spark.cell_matches import (
     QUERY_NAME_MARK,
     SPREAD_CELL_COLUMN,
     SPREAD_SUFFIX,
-    CellPositionMatch,
-    find_cell_matches,
+    PositionMatchCondition,
+    find_position_match_conditions,
 )
 
 if TYPE_CHECKING:
@@ -62,11 +62,11 @@ class SparkShapeDialect(EngineDialect):
             for node in walk_tree(bound_query.query)
             if isinstance(node, TableRef) and node.table is not None
         }
-        self._cell_matches = find_cell_matches(bound_query)
-        self.spread_matches: dict[int, CellPositionMatch] = {
+        self._cell_matches = find_position_match_conditions(bound_query)
+        self.spread_matches: dict[int, PositionMatchCondition] = {
             match.spread_table.number: match for match in self._cell_matches.values()
         }
-        self.probe_matches: dict[str, CellPositionMatch] = {}
+        self.probe_matches: dict[str, PositionMatchCondition] = {}
         for match in self.spread_matches.values():
             if match.is_indexed:
                 self._write_stored_cell(match.probe_columns[0])

@@ -303,13 +303,13 @@ def _describe_queryables(collection: ItemCollection) -> dict[str, Any]:
     for name, column in item_table.property_columns.items():
         if column.type.is_array and not column.type.is_string:
             continue
-        properties[name] = _describe_column(column)
+        properties[name] = _build_column_json_schema(column)
     if item_table.target_column is not None and item_table.is_epn:
         properties["ssys:targets"] = {"type": "array", "items": {"type": "string"}}
     return properties
 
 
-def _describe_column(column: Column) -> dict[str, Any]:
+def _build_column_json_schema(column: Column) -> dict[str, Any]:
     if is_time_column(column) and column.epoch is None:
         schema: dict[str, Any] = {"type": "string", "format": "date-time"}
     elif column.type.is_integer:

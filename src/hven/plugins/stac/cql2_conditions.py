@@ -230,12 +230,12 @@ class _FilterTranslator:
 
     def _translate_comparison(self, op: str, args: Sequence[Any], depth: int) -> Expr:
         left, right = _require_args(op, args, 2)
-        if _is_time(left):
+        if _is_time_literal(left):
             left, right = right, left
             op = _REVERSED_COMPARISONS.get(op, op)
         if isinstance(right, str) and find_time_columns(left, self.item_table) is not None:
             right = {"timestamp": right}  # clients often send plain texts
-        if _is_time(right):
+        if _is_time_literal(right):
             return self._compare_time(op, left, right)
         return Comparison(op, self._translate_value(left, depth), self._translate_value(right, depth))
 
@@ -344,7 +344,7 @@ def _build_call(op: str, values: Sequence[Expr]) -> Expr:
     return quotient
 
 
-def _is_time(node: object) -> bool:
+def _is_time_literal(node: object) -> bool:
     return isinstance(node, dict) and not {"timestamp", "date"}.isdisjoint(node)
 
 

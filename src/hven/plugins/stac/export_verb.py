@@ -12,7 +12,7 @@ import typer
 from hven.app.api import open_site
 from hven.model.errors import UsageError
 from hven.plugins.stac.collection_documents import build_collection_document, build_landing_page, build_link
-from hven.plugins.stac.feature_documents import encode_name
+from hven.plugins.stac.feature_documents import encode_xml_or_file_name
 from hven.plugins.stac.item_searches import MAX_LIMIT, ItemSearch, read_item_page
 from hven.plugins.stac.reader_catalogue import ReaderCatalogue
 from hven.services.face import ServiceContext
@@ -36,7 +36,7 @@ def describe_verbs() -> None:
 
 
 @STAC_VERBS.command("export")
-def write_catalogue(
+def export_stac_catalogue(
     context: typer.Context, directory: Annotated[Path, typer.Argument(help="Directory, which must be new or empty.")]
 ) -> None:
     """Write the public collections as a static catalogue."""
@@ -49,7 +49,7 @@ def write_catalogue(
         del landing_page["conformsTo"]
         links = [build_link("root", "./catalog.json"), build_link("self", f"{catalogue.root_url}")]
         for collection_id in catalogue.item_tables:
-            name = encode_name(collection_id)
+            name = encode_xml_or_file_name(collection_id)
             item_count = _write_collection(catalogue, catalogue.find_collection(collection_id), directory / name)
             links.append(build_link("child", f"./{name}/collection.json"))
             typer.echo(f"{collection_id}: {item_count:,} items")
@@ -66,7 +66,7 @@ def _write_collection(catalogue: ReaderCatalogue, collection: ItemCollection, di
         page = read_item_page(catalogue, search)
         for text in page.texts.to_pylist():
             item = orjson.loads(text)
-            file_name = f"{_write_file_name(item['id'])}.json"
+            file_name = f"{_build_item_file_name(item['id'])}.json"
             kept_links = [link for link in item["links"] if link["rel"] in {"related", "alternate", "self"}]
             for relation, address in ITEM_LINKS:
                 kept_links.append(build_link(relation, address))
@@ -82,9 +82,9 @@ def _write_collection(catalogue: ReaderCatalogue, collection: ItemCollection, di
     return len(item_links)
 
 
-def _write_file_name(item_id: str) -> str:
+def _build_item_file_name(item_id: str) -> str:
     """Return the name of the file of an item; that of a long id is a digest."""
-    name = encode_name(item_id)
+    name = encode_xml_or_file_name(item_id)
     if len(name) > MAX_NAME_CHARACTERS:
         return sha256(item_id.encode()).hexdigest()
     return name

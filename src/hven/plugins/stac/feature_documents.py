@@ -86,7 +86,7 @@ GML3 = GmlDialect(
 )
 
 
-def encode_name(text: str) -> str:
+def encode_xml_or_file_name(text: str) -> str:
     """Encode a text for names of files and of XML: _HH stands for characters that these cannot have.
 
     Parameters
@@ -109,11 +109,11 @@ def encode_feature_ids(ids: pa.Array, collection_id: str) -> pa.Array:
     """
     encoded = ids
     if pc.any(pc.match_substring_regex(ids, "[^A-Za-z0-9.-]")).as_py():
-        encoded = pa.array([encode_name(text) for text in ids.to_pylist()], pa.string())
+        encoded = pa.array([encode_xml_or_file_name(text) for text in ids.to_pylist()], pa.string())
     return literal.concat_text_columns(f"{collection_id}.", encoded)
 
 
-def write_element_name(column_name: str) -> str:
+def encode_xml_element_name(column_name: str) -> str:
     """Return the name of a column as a name of XML.
 
     Parameters
@@ -193,7 +193,7 @@ def write_gml_features(
     geometry_texts = write_gml_geometries(geometries, feature_ids, dialect, frame, is_latitude_first=is_latitude_first)
     parts.append(geometry_texts)
     for column in columns:
-        name = write_element_name(column.name)
+        name = encode_xml_element_name(column.name)
         values = literal.combine_chunks(rows.column(column.name))
         texts = escape_xml_texts(literal.format_dali_literals(values, column.type))
         element = pc.binary_join_element_wise(f"<f:{name}>", texts, f"</f:{name}>", "")

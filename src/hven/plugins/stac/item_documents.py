@@ -61,7 +61,7 @@ _JSON_NULL = literal.to_arrow_string_scalar("null")
 
 
 @dataclass(frozen=True)
-class ItemSelection:
+class ItemFieldSelection:
     """The members and properties that items have (Fields extension).
 
     Attributes
@@ -101,7 +101,7 @@ class ItemSelection:
         return not self.includes or not {name, full_name, "properties"}.isdisjoint(self.includes)
 
 
-def write_items(rows: pa.Table, collection: ItemCollection, base_url: str, selection: ItemSelection) -> pa.Array:
+def write_items(rows: pa.Table, collection: ItemCollection, base_url: str, selection: ItemFieldSelection) -> pa.Array:
     """Write rows as items.
 
     Parameters
@@ -128,7 +128,9 @@ def write_items(rows: pa.Table, collection: ItemCollection, base_url: str, selec
 class _ItemWriter:
     """Writes the rows of a page."""
 
-    def __init__(self, rows: pa.Table, collection: ItemCollection, base_url: str, selection: ItemSelection) -> None:
+    def __init__(
+        self, rows: pa.Table, collection: ItemCollection, base_url: str, selection: ItemFieldSelection
+    ) -> None:
         self.rows = rows
         self.collection = collection
         self.item_table = collection.item_table
@@ -217,12 +219,12 @@ class _ItemWriter:
         if codes is not None:
             add_property("proj:code", literal.quote_json_strings(codes))
             extensions.append((PROJECTION_SCHEMA, pc.is_valid(codes)))
-        self._add_common_texts(add_property, extensions)
-        for name, texts in self._write_columns().items():
+        self._add_common_metadata_texts(add_property, extensions)
+        for name, texts in self._write_property_cells().items():
             add_property(name, texts)
         return parts, extensions
 
-    def _write_columns(self) -> dict[str, pa.Array]:
+    def _write_property_cells(self) -> dict[str, pa.Array]:
         """Write the cells of all columns, by the names of the properties; columns of one type are written at once."""
         named_columns = {
             name: column
@@ -243,7 +245,7 @@ class _ItemWriter:
                 texts_by_name[name] = texts.slice(number * row_count, row_count)
         return {name: texts_by_name[name] for name in named_columns}
 
-    def _add_common_texts(
+    def _add_common_metadata_texts(
         self, add_property: Callable[[str, pa.Array], None], extensions: list[tuple[str, pa.Array]]
     ) -> None:
         is_epn = self.item_table.is_epn
@@ -292,7 +294,7 @@ class _ItemWriter:
     def _write_links(self, ids: pa.Array) -> pa.Array:
         root_url = f"{self.base_url}/stac"
         collection_url = f"{root_url}/collections/{quote(self.collection.id, safe='')}"
-        encoded_ids = encode_addresses(ids)
+        encoded_ids = encode_ids_for_urls(ids)
         table = self.item_table.table
         parts: list[pa.Array | str] = [
             _write_link("root", root_url, "application/json"),
@@ -313,7 +315,7 @@ class _ItemWriter:
         page_url = f"{self.base_url}/collections/{quote(table.schema, safe='')}/{quote(table.name, safe='')}"
         if table.primary == (self.item_table.id_column.name,):
             has_plain_ids = encoded_ids is ids
-            row_keys = ids if has_plain_ids else encode_addresses(literal.quote_json_strings(ids))
+            row_keys = ids if has_plain_ids else encode_ids_for_urls(literal.quote_json_strings(ids))
             quote_mark = "%22" if has_plain_ids else ""
             parts += [
                 f',{{"rel":"alternate","type":"text/html","href":"{page_url}?_row=%5B{quote_mark}',
@@ -388,7 +390,7 @@ def find_frame_code(body_name: str) -> str | None:
     return f"IAU_2015:{100 * int(body.ids[-1].split()[1])}"
 
 
-def encode_addresses(ids: pa.Array) -> pa.Array:
+def encode_ids_for_urls(ids: pa.Array) -> pa.Array:
     """Encode ids for addresses.
 
     Parameters

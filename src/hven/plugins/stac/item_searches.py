@@ -23,7 +23,7 @@ from hven.adql.syntax_tree import (
 )
 from hven.model.errors import ParamError
 from hven.plugins.stac.cql2_conditions import build_filter_condition, find_filter_column
-from hven.plugins.stac.item_documents import ItemSelection, write_items
+from hven.plugins.stac.item_documents import ItemFieldSelection, write_items
 from hven.plugins.stac.spatial_conditions import build_box_condition, build_geometry_condition
 from hven.plugins.stac.temporal_conditions import build_span_condition, find_time_columns
 
@@ -77,7 +77,7 @@ class ItemSearch:
     sort_keys: Sequence[tuple[str, bool]] = ()
     limit: int = DEFAULT_LIMIT
     token: str | None = None
-    selection: ItemSelection = field(default_factory=ItemSelection)
+    selection: ItemFieldSelection = field(default_factory=ItemFieldSelection)
 
     def build_condition(self, collection: ItemCollection) -> Expr | None:
         """Build the condition on the rows of a collection.
@@ -127,7 +127,7 @@ class ItemPage:
     total_count: int | None
 
 
-def encode_token(content: object) -> str:
+def encode_page_token(content: object) -> str:
     """Encode the place of a page.
 
     Parameters
@@ -138,13 +138,13 @@ def encode_token(content: object) -> str:
     return base64.urlsafe_b64encode(orjson.dumps(content)).decode().rstrip("=")
 
 
-def decode_token(token: str) -> list[Any]:
+def decode_page_token(token: str) -> list[Any]:
     """Decode the place of a page.
 
     Parameters
     ----------
     token
-        What `encode_token` returned.
+        What `encode_page_token` returned.
 
     Raises
     ------
@@ -186,7 +186,7 @@ def _read_page_by_id(catalogue: ReaderCatalogue, search: ItemSearch) -> ItemPage
     last_id: Any = None
     read_before = 0
     if search.token is not None:
-        content = decode_token(search.token)
+        content = decode_page_token(search.token)
         is_valid = len(content) == 3 and isinstance(content[0], str) and content[0] in search.collection_ids
         if not is_valid or not isinstance(content[2], int):
             remedy = "use the link `next` of a page"
@@ -214,11 +214,11 @@ def _read_page_by_id(catalogue: ReaderCatalogue, search: ItemSearch) -> ItemPage
         read_count = read_before + search.limit - missing_count
         if has_more:
             last_id = rows.column(item_table.id_column.name)[-1].as_py()
-            next_token = encode_token([collection_id, last_id, read_count])
+            next_token = encode_page_token([collection_id, last_id, read_count])
             break
         last_id = None
         if missing_count == 0 and number + 1 < len(search.collection_ids):
-            next_token = encode_token([search.collection_ids[number + 1], None, read_count])
+            next_token = encode_page_token([search.collection_ids[number + 1], None, read_count])
             break
     total_count: int | None = None
     if next_token is None:  # all items were read, in this page and those before it
@@ -239,7 +239,7 @@ def _read_sorted_page(catalogue: ReaderCatalogue, search: ItemSearch) -> ItemPag
     """Read the next rows of all collections in order, and merge them; the token has an offset for each collection."""
     offsets = [0] * len(search.collection_ids)
     if search.token is not None:
-        content = decode_token(search.token)
+        content = decode_page_token(search.token)
         if len(content) != len(offsets) or not all(
             isinstance(item, int) and 0 <= item <= MAX_OFFSET for item in content
         ):
@@ -286,7 +286,7 @@ def _read_sorted_page(catalogue: ReaderCatalogue, search: ItemSearch) -> ItemPag
     if any_more:
         numbers = keys_table.column("collection").take(chosen_indexes).to_numpy()
         next_offsets = [offset + int((numbers == number).sum()) for number, offset in enumerate(offsets)]
-        next_token = encode_token(next_offsets)
+        next_token = encode_page_token(next_offsets)
     total_count = None if any_more else sum(offsets) + len(chosen_indexes)
     return ItemPage(texts.take(chosen_indexes), next_token, total_count)
 

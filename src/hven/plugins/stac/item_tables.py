@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from hven.model.sky import bodies
-from hven.model.table import FrameRef, Table, find_begin_and_end_time_columns
+from hven.model.table import ReferenceFrame, Table, find_begin_and_end_time_columns
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -119,7 +119,7 @@ class ItemTable:
     @cached_property
     def body_name(self) -> str | None:
         """The body on which all positions are, by the frame of the columns; None if rows have different ones."""
-        frames: dict[str, FrameRef] = {frame.id: frame for frame in self.table.frames}
+        frames: dict[str, ReferenceFrame] = {frame.id: frame for frame in self.table.frames}
         for name in ("c1min", "s_region"):
             column = self.columns_by_name.get(name)
             frame = frames.get(column.frame or "") if column is not None else None

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from hven.model.plugins import PluginPackage, Verb
+from hven.model.plugins import CommandLineVerb, PluginPackage
 
 PLUGIN = PluginPackage(
     name="stac",
     title="Serve tables of EPN-TAP and ObsCore through STAC, OGC API Features and WFS",
     verbs={
-        "stac": Verb(
+        "stac": CommandLineVerb(
             function="hven.plugins.stac.export_verb:STAC_VERBS",
             after="export",
             examples=("hven stac export ./catalogue",),

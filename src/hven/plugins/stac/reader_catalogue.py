@@ -155,9 +155,9 @@ class ReaderCatalogue:
             remedy = suggest_spelling(collection_id, list(self.item_tables)) or "see /stac/collections"
             raise NotFoundError(f"there is no collection {collection_id!r:.80}", remedy=remedy)
         published = self.published_state.tables_by_name[collection_id]
-        ranges = self._find_ranges(item_table, published)
-        span = _find_span(item_table, ranges)
-        collection = ItemCollection(item_table, published, span, _find_box(item_table, ranges))
+        ranges = self._find_column_ranges(item_table, published)
+        span = _compute_item_time_span(item_table, ranges)
+        collection = ItemCollection(item_table, published, span, _compute_item_bounding_box(item_table, ranges))
         self._collections[collection_id] = collection
         return collection
 
@@ -182,7 +182,7 @@ class ReaderCatalogue:
         record_sent_data(answer=result)
         return result
 
-    def _find_ranges(self, item_table: ItemTable, published: PublishedTable) -> Mapping[str, tuple[Any, Any]]:
+    def _find_column_ranges(self, item_table: ItemTable, published: PublishedTable) -> Mapping[str, tuple[Any, Any]]:
         """Find the least and largest values of the columns of times and boxes, among the rows that the reader sees."""
         columns: list[Column] = [*(item_table.time_columns or ()), *(item_table.box_columns or ())]
         names = list(dict.fromkeys(column.name for column in columns))
@@ -195,11 +195,11 @@ class ReaderCatalogue:
         range_cache = self.site.get_or_create(ColumnRangeCache)
         ranges = range_cache.find(cache_key)
         if ranges is None:
-            ranges = self._query_ranges(item_table, names)
+            ranges = self._query_column_ranges(item_table, names)
             range_cache.store(cache_key, ranges)
         return ranges
 
-    def _query_ranges(self, item_table: ItemTable, names: list[str]) -> Mapping[str, tuple[Any, Any]]:
+    def _query_column_ranges(self, item_table: ItemTable, names: list[str]) -> Mapping[str, tuple[Any, Any]]:
         if not names:
             return {}
         calls = [FunctionCall(function, (build_column_ref(name),)) for name in names for function in ("MIN", "MAX")]
@@ -221,7 +221,7 @@ def _to_datetime(value: object, column: Column) -> datetime | None:
         return None
 
 
-def _find_span(item_table: ItemTable, ranges: Mapping[str, tuple[Any, Any]]) -> TimeSpan | None:
+def _compute_item_time_span(item_table: ItemTable, ranges: Mapping[str, tuple[Any, Any]]) -> TimeSpan | None:
     if item_table.time_columns is None:
         return None
     begin, end = item_table.time_columns
@@ -232,7 +232,9 @@ def _find_span(item_table: ItemTable, ranges: Mapping[str, tuple[Any, Any]]) -> 
     return TimeSpan(first or last, last or first)
 
 
-def _find_box(item_table: ItemTable, ranges: Mapping[str, tuple[Any, Any]]) -> tuple[float, float, float, float]:
+def _compute_item_bounding_box(
+    item_table: ItemTable, ranges: Mapping[str, tuple[Any, Any]]
+) -> tuple[float, float, float, float]:
     """Find the box of all items; longitudes on both sides of 180 degrees give all longitudes."""
     box = (-180.0, -90.0, 180.0, 90.0)
     if item_table.box_columns is None:

@@ -8,7 +8,7 @@ import orjson
 
 from hven.model.errors import ParamError, TooLargeError, format_message, suggest_spelling
 from hven.plugins.stac.cql2_conditions import parse_cql2_json, parse_cql2_text
-from hven.plugins.stac.item_documents import ItemSelection
+from hven.plugins.stac.item_documents import ItemFieldSelection
 from hven.plugins.stac.item_searches import DEFAULT_LIMIT, MAX_IDS, MAX_LIMIT, ItemSearch
 from hven.plugins.stac.spatial_conditions import parse_box
 from hven.plugins.stac.temporal_conditions import parse_time_span
@@ -86,15 +86,15 @@ def parse_get_search(
         except orjson.JSONDecodeError:
             raise ParamError("intersects is not JSON", name="intersects", remedy="send a geometry of GeoJSON") from None
     given.setdefault("filter-lang", "cql2-text")
-    search = build_search(given, collection_ids)
+    search = parse_json_search(given, collection_ids)
     if conditions:
         filters = [*conditions, *([search.filter] if search.filter is not None else [])]
         combined = filters[0] if len(filters) == 1 else {"op": "and", "args": filters}
-        return ItemSearch(**{**_list_members(search), "filter": combined})
+        return ItemSearch(**{**_item_search_to_dict(search), "filter": combined})
     return search
 
 
-def _list_members(search: ItemSearch) -> dict[str, Any]:
+def _item_search_to_dict(search: ItemSearch) -> dict[str, Any]:
     return {name: getattr(search, name) for name in ItemSearch.__dataclass_fields__}
 
 
@@ -115,7 +115,7 @@ def _parse_sort_word(word: str) -> dict[str, str]:
     return {"field": word.lstrip("+- "), "direction": direction}
 
 
-def build_search(given: Mapping[str, Any], collection_ids: Sequence[str]) -> ItemSearch:
+def parse_json_search(given: Mapping[str, Any], collection_ids: Sequence[str]) -> ItemSearch:
     """Build a search from the members of a JSON body.
 
     Parameters
@@ -160,7 +160,7 @@ def build_search(given: Mapping[str, Any], collection_ids: Sequence[str]) -> Ite
         sort_keys=_read_sort_keys(given.get("sortby")),
         limit=_read_limit(given.get("limit")),
         token=token if isinstance(token, str) and token else None,
-        selection=_read_selection(given.get("fields")),
+        selection=_read_field_selection(given.get("fields")),
     )
 
 
@@ -226,9 +226,9 @@ def _read_sort_keys(value: object) -> Sequence[tuple[str, bool]]:
     return keys
 
 
-def _read_selection(value: object) -> ItemSelection:
+def _read_field_selection(value: object) -> ItemFieldSelection:
     if not value:
-        return ItemSelection()
+        return ItemFieldSelection()
     if not isinstance(value, dict):
         raise ParamError("fields is not an object", name="fields", remedy='write {"include": [..], "exclude": [..]}')
-    return ItemSelection(tuple(_read_texts(value, "include")), tuple(_read_texts(value, "exclude")))
+    return ItemFieldSelection(tuple(_read_texts(value, "include")), tuple(_read_texts(value, "exclude")))

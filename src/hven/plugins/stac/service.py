@@ -17,7 +17,7 @@ from hven.plugins.stac import collection_documents as documents
 from hven.plugins.stac.item_searches import ItemPage, ItemSearch, read_item_page
 from hven.plugins.stac.item_tables import find_item_table
 from hven.plugins.stac.reader_catalogue import SERVICE_NAME, ReaderCatalogue
-from hven.plugins.stac.search_parameters import build_search, parse_get_search
+from hven.plugins.stac.search_parameters import parse_get_search, parse_json_search
 from hven.plugins.stac.wfs_service import build_wfs_routes
 from hven.services.api.threads import call_in_thread
 from hven.services.face import Capability, ServiceFace, UsageExample, wrap_endpoint_with_error_responses
@@ -134,7 +134,7 @@ def _build_page_links(
     catalogue: ReaderCatalogue, request: Request, page: ItemPage, body: dict[str, Any] | None
 ) -> list[dict[str, Any]]:
     """Build the links of a page; a body is that of a search by POST."""
-    url = f"{catalogue.base_url}{quote(_get_path(request))}"
+    url = f"{catalogue.base_url}{quote(_get_search_path(request))}"
     media_type = documents.GEOJSON_MEDIA_TYPE
     pairs = request.query_params.multi_items()
     self_url = f"{url}?{request.url.query}" if request.url.query else url
@@ -153,7 +153,7 @@ def _build_page_links(
     return links
 
 
-def _get_path(request: Request) -> str:
+def _get_search_path(request: Request) -> str:
     """Return the path below the address of the site or the portal."""
     collection_id = request.path_params.get("collection")
     if collection_id is None:
@@ -180,7 +180,7 @@ def _search_by_post(catalogue: ReaderCatalogue, request: Request, body: bytes) -
         raise ParamError(f"the body is not JSON: {error}", remedy="send the search as a JSON object") from None
     if not isinstance(given, dict):
         raise ParamError("the body is not a JSON object", remedy='send, for example, {"limit": 10}')
-    page = read_item_page(catalogue, build_search(given, list(catalogue.item_tables)))
+    page = read_item_page(catalogue, parse_json_search(given, list(catalogue.item_tables)))
     return _write_item_collection(page, _build_page_links(catalogue, request, page, given))
 
 

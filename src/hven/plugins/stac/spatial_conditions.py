@@ -184,7 +184,7 @@ def build_geometry_condition(geometry: object, item_table: ItemTable, operation:
         raise ParamError(message, name="filter", remedy="use s_intersects")
     parts = shapely.get_parts(shapely.get_parts(parsed))
     conditions = [
-        _build_footprint_condition(item_table, operation, _build_thin_shape(part))
+        _build_footprint_condition(item_table, operation, _build_point_or_line_shape(part))
         for part in parts[shapely.get_dimensions(parts) < 2]
     ]
     polygons = parts[shapely.get_dimensions(parts) == 2]
@@ -195,7 +195,7 @@ def build_geometry_condition(geometry: object, item_table: ItemTable, operation:
     return Conjunction(tuple(conditions)) if operation == "s_contains" else Disjunction(tuple(conditions))
 
 
-def _build_thin_shape(geometry: Any) -> _SearchShape:
+def _build_point_or_line_shape(geometry: Any) -> _SearchShape:
     """Build a point, or the segments of a line as polygons that are as thin as a hair."""
     import shapely  # noqa: PLC0415
 
@@ -219,7 +219,7 @@ def _build_polygon_conditions(polygons: Any, item_table: ItemTable, operation: s
     """
     import shapely  # noqa: PLC0415
 
-    box = _find_map_box(polygons)
+    box = _find_joined_box(polygons)
     if box is not None:
         return [build_box_condition(box, item_table, operation)]
     document = shapely.to_geojson(shapely.orient_polygons(shapely.multipolygons(polygons)))
@@ -247,7 +247,7 @@ def _build_polygon_conditions(polygons: Any, item_table: ItemTable, operation: s
     return conditions
 
 
-def _find_map_box(polygons: Any) -> Box | None:
+def _find_joined_box(polygons: Any) -> Box | None:
     """Return the box that polygons are together: one of them, or two that meet at 180 degrees; None for others."""
     import shapely  # noqa: PLC0415
 
@@ -267,10 +267,10 @@ def _list_region_shapes(regions: Regions) -> list[_SearchShape]:
     west, east, south, north = (numbers.tolist() for numbers in regions.compute_bounding_boxes())
     texts = region_files.write_region_texts(regions, "multishape").to_pylist()
     boxes = zip(west, south, east, north, strict=True)
-    return [_SearchShape(_build_polygon(text), box) for text, box in zip(texts, boxes, strict=True)]
+    return [_SearchShape(_build_polygon_expression(text), box) for text, box in zip(texts, boxes, strict=True)]
 
 
-def _build_polygon(text: str) -> Expr:
+def _build_polygon_expression(text: str) -> Expr:
     """Build the shape of a text; engines compare numbers faster than the texts of several polygons."""
     words = text.split()
     if words.count("polygon") > 1:

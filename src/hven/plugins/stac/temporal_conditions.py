@@ -216,7 +216,7 @@ def build_span_condition(
         is_true = collection_span is None or collection_span.is_overlapping(span)
         return TRUE_CONDITION if is_true else FALSE_CONDITION
     begin, end = item_table.time_columns
-    condition = _build_relation(operation, (begin, end), span)
+    condition = _build_temporal_predicate(operation, (begin, end), span)
     if operation == "t_intersects" and collection_span is not None and collection_span.is_overlapping(span):
         names = dict.fromkeys((begin.name, end.name))
         has_no_time = join_conditions_with_and(*(NullPredicate(build_column_ref(name)) for name in names))
@@ -225,18 +225,18 @@ def build_span_condition(
     return condition
 
 
-def _build_relation(operation: str, columns: tuple[Column, Column], span: TimeSpan) -> Expr:
+def _build_temporal_predicate(operation: str, columns: tuple[Column, Column], span: TimeSpan) -> Expr:
     """Build a temporal predicate; ends that are open are before or after all times."""
     begin, end = columns
     alternatives: list[Expr] = []
     for alternative in TEMPORAL_OPERATORS[operation].split("|"):
-        parts = [_compare_ends(text, begin, end, span) for text in alternative.split(",")]
+        parts = [_build_span_end_comparison(text, begin, end, span) for text in alternative.split(",")]
         joined = join_conditions_with_and(*parts)
         alternatives.append(joined if joined is not None else TRUE_CONDITION)
     return alternatives[0] if len(alternatives) == 1 else Disjunction(tuple(alternatives))
 
 
-def _compare_ends(text: str, begin: Column, end: Column, span: TimeSpan) -> Expr:
+def _build_span_end_comparison(text: str, begin: Column, end: Column, span: TimeSpan) -> Expr:
     own_word, op, other_word = text.split()
     column, other_column = (begin, end) if own_word == "s" else (end, begin)
     instant = span.begin if other_word == "a" else span.end
@@ -283,7 +283,7 @@ def build_temporal_condition(
     span = _read_temporal_value(second)
     if columns == item_table.time_columns:
         return build_span_condition(span, item_table, collection_span, operation)
-    return _build_relation(operation, columns, span)
+    return _build_temporal_predicate(operation, columns, span)
 
 
 def _read_temporal_value(node: dict[str, Any]) -> TimeSpan:

@@ -122,7 +122,7 @@ class _WfsFilterParser:
         if tag == "PropertyIsBetween" and len(literals) == 2:
             return {"op": "between", "args": [reference, *literals]}
         if tag == "PropertyIsLike" and len(literals) == 1:
-            pattern = _convert_pattern(str(literals[0]), element)
+            pattern = _convert_like_pattern(str(literals[0]), element)
             return {"op": "like", "args": [self._fold_case(element, value) for value in (reference, pattern)]}
         message = f"the filter has the element {tag}, which is unknown or incomplete"
         raise ParamError(message, name="FILTER", remedy="use comparisons, BBOX, And, Or, Not and ids")
@@ -162,7 +162,7 @@ class _WfsFilterParser:
         return {"op": "s_intersects", "args": [{"property": "geometry"}, {"bbox": self.orient_box(numbers, frame)}]}
 
 
-def _convert_pattern(text: str, element: ET.Element) -> str:
+def _convert_like_pattern(text: str, element: ET.Element) -> str:
     """Convert a pattern with its own wildcards to one with % and _."""
     if {"%", "_"} & set(text) - {element.get("wildCard"), element.get("singleChar")}:
         raise ParamError("PropertyIsLike has % or _ as plain characters, which is not supported", name="FILTER")

@@ -17,7 +17,7 @@ from hven.model.errors import HvenError, ParamError
 from hven.plugins.stac.cql2_conditions import find_filter_column
 from hven.plugins.stac.feature_documents import (
     GEOMETRY_ELEMENT,
-    write_element_name,
+    encode_xml_element_name,
     write_geojson_features,
     write_gml_features,
 )
@@ -75,13 +75,13 @@ class _WfsRequest:
         """Namespace of GML."""
         return GML2_NAMESPACE if self.is_first_version else GML32_NAMESPACE
 
-    def find_types(self) -> list[ItemCollection]:
+    def find_requested_feature_types(self) -> list[ItemCollection]:
         """Find the requested feature types."""
         names = self.params.read_one("TYPENAMES") or self.params.read_one("TYPENAME") or ""
         type_names = [name.rpartition(":")[2] for name in names.split(",") if name]
         return [self.catalogue.find_collection(name) for name in type_names]
 
-    def find_frame(self, collection: ItemCollection) -> tuple[str, bool]:
+    def find_answer_frame(self, collection: ItemCollection) -> tuple[str, bool]:
         """Return the name of the frame of the answer, and whether latitudes come first."""
         wanted_frame = self.params.read_one("SRSNAME") or ""
         code = find_frame_code(collection.item_table.body_name or "")
@@ -97,7 +97,7 @@ class _WfsRequest:
 
     def orient_box(self, collection: ItemCollection, numbers: Sequence[float], frame: str) -> list[float]:
         """Put a box into the order west, south, east, north."""
-        is_latitude_first = self.find_frame(collection)[1]
+        is_latitude_first = self.find_answer_frame(collection)[1]
         if frame:
             is_latitude_first = not self.is_first_version and "CRS84" not in frame.replace(":", "") and ":def:" in frame
         first, second, third, fourth = numbers
@@ -184,7 +184,7 @@ def _answer_operation(wfs_request: _WfsRequest) -> tuple[bytes, str]:
     return write(wfs_request)
 
 
-def _to_answer(xml: str) -> tuple[bytes, str]:
+def _build_xml_answer(xml: str) -> tuple[bytes, str]:
     return f"{_XML_HEAD}{xml}\n".encode(), XML_MEDIA_TYPE
 
 
@@ -193,7 +193,7 @@ def _write_capabilities(wfs_request: _WfsRequest) -> tuple[bytes, str]:
     collections = [catalogue.find_collection(collection_id) for collection_id in catalogue.item_tables]
     title = escape(catalogue.site.settings.title or catalogue.site.settings.name)
     if wfs_request.is_first_version:
-        return _to_answer(_write_first_capabilities(wfs_request, title, collections))
+        return _build_xml_answer(_write_wfs_1_0_capabilities(wfs_request, title, collections))
     types = "".join(_write_feature_type(wfs_request, collection) for collection in collections)
     url = quoteattr(f"{wfs_request.url}?")
     operations = "".join(
@@ -235,7 +235,7 @@ def _write_capabilities(wfs_request: _WfsRequest) -> tuple[bytes, str]:
             "Between",
         )
     )
-    return _to_answer(
+    return _build_xml_answer(
         '<wfs:WFS_Capabilities version="2.0.0" xmlns:wfs="http://www.opengis.net/wfs/2.0" '
         'xmlns:ows="http://www.opengis.net/ows/1.1" xmlns:fes="http://www.opengis.net/fes/2.0" '
         f'xmlns:gml="{GML32_NAMESPACE}" xmlns:xlink="http://www.w3.org/1999/xlink" '
@@ -264,7 +264,7 @@ def _write_feature_type(wfs_request: _WfsRequest, collection: ItemCollection) ->
     title = escape(collection.item_table.table.title or collection.id)
     frame = "<wfs:NoCRS/>"
     if collection.item_table.has_geometry:
-        default_frame, is_latitude_first = wfs_request.find_frame(collection)
+        default_frame, is_latitude_first = wfs_request.find_answer_frame(collection)
         frame = f"<wfs:DefaultCRS>{default_frame}</wfs:DefaultCRS>"
         if is_latitude_first:
             frame += f"<wfs:OtherCRS>{CRS84_URN}</wfs:OtherCRS>"
@@ -277,7 +277,7 @@ def _write_feature_type(wfs_request: _WfsRequest, collection: ItemCollection) ->
     )
 
 
-def _write_first_capabilities(wfs_request: _WfsRequest, title: str, collections: Sequence[ItemCollection]) -> str:
+def _write_wfs_1_0_capabilities(wfs_request: _WfsRequest, title: str, collections: Sequence[ItemCollection]) -> str:
     url = quoteattr(f"{wfs_request.url}?")
     formats_by_operation = {
         "GetCapabilities": "",
@@ -292,7 +292,7 @@ def _write_first_capabilities(wfs_request: _WfsRequest, title: str, collections:
     types = "".join(
         f"<FeatureType><Name>f:{collection.id}</Name>"
         f"<Title>{escape(collection.item_table.table.title or collection.id)}</Title>"
-        f"<SRS>{wfs_request.find_frame(collection)[0]}</SRS>"
+        f"<SRS>{wfs_request.find_answer_frame(collection)[0]}</SRS>"
         '<LatLongBoundingBox minx="{}" miny="{}" maxx="{}" maxy="{}"/></FeatureType>'.format(*collection.box)
         for collection in collections
     )
@@ -321,11 +321,13 @@ def _find_xml_type(column: Column) -> str:
 
 def _write_feature_schema(wfs_request: _WfsRequest) -> tuple[bytes, str]:
     catalogue = wfs_request.catalogue
-    collections = wfs_request.find_types() or [catalogue.find_collection(name) for name in catalogue.item_tables]
+    collections = wfs_request.find_requested_feature_types() or [
+        catalogue.find_collection(name) for name in catalogue.item_tables
+    ]
     parts = []
     for collection in collections:
         elements = "".join(
-            f'<xs:element name="{write_element_name(column.name)}" type="{_find_xml_type(column)}" minOccurs="0"/>'
+            f'<xs:element name="{encode_xml_element_name(column.name)}" type="{_find_xml_type(column)}" minOccurs="0"/>'
             for column in collection.item_table.columns_by_name.values()
         )
         parts.append(
@@ -339,7 +341,7 @@ def _write_feature_schema(wfs_request: _WfsRequest) -> tuple[bytes, str]:
     location = "http://schemas.opengis.net/gml/3.2.1/gml.xsd"
     if wfs_request.is_first_version:
         location = "http://schemas.opengis.net/gml/2.1.2/feature.xsd"
-    return _to_answer(
+    return _build_xml_answer(
         f'<xs:schema xmlns:xs="http://www.w3.org/2001/XMLSchema" xmlns:gml="{wfs_request.gml_namespace}" '
         f"xmlns:f={quoteattr(wfs_request.url)} targetNamespace={quoteattr(wfs_request.url)} "
         'elementFormDefault="qualified"><xs:import '
@@ -349,7 +351,7 @@ def _write_feature_schema(wfs_request: _WfsRequest) -> tuple[bytes, str]:
 
 def _list_stored_queries(wfs_request: _WfsRequest) -> tuple[bytes, str]:
     types = "".join(f"<ReturnFeatureType>f:{name}</ReturnFeatureType>" for name in wfs_request.catalogue.item_tables)
-    return _to_answer(
+    return _build_xml_answer(
         f'<ListStoredQueriesResponse xmlns="http://www.opengis.net/wfs/2.0" xmlns:f={quoteattr(wfs_request.url)}>'
         f'<StoredQuery id="{STORED_QUERY}"><Title>A feature by its id</Title>{types}</StoredQuery>'
         "</ListStoredQueriesResponse>"
@@ -357,7 +359,7 @@ def _list_stored_queries(wfs_request: _WfsRequest) -> tuple[bytes, str]:
 
 
 def _describe_stored_queries(_: _WfsRequest) -> tuple[bytes, str]:
-    return _to_answer(
+    return _build_xml_answer(
         '<DescribeStoredQueriesResponse xmlns="http://www.opengis.net/wfs/2.0" '
         'xmlns:xs="http://www.w3.org/2001/XMLSchema">'
         f'<StoredQueryDescription id="{STORED_QUERY}"><Title>A feature by its id</Title>'
@@ -394,7 +396,7 @@ def _write_features(wfs_request: _WfsRequest) -> tuple[bytes, str]:
         raise ParamError("the stored query is unknown", name="STOREDQUERY_ID", remedy=f"use {STORED_QUERY}")
     ids_text = params.read_one("ID" if is_single else "RESOURCEID") or params.read_one("FEATUREID")
     feature_ids = [text for text in (ids_text or "").split(",") if text]
-    collections = wfs_request.find_types()
+    collections = wfs_request.find_requested_feature_types()
     if not collections and feature_ids:
         name = next((name for name in wfs_request.catalogue.item_tables if feature_ids[0].startswith(f"{name}.")), "")
         collections = [wfs_request.catalogue.find_collection(name)]
@@ -416,8 +418,8 @@ def _write_features(wfs_request: _WfsRequest) -> tuple[bytes, str]:
     if is_single and len(page.texts):
         text: str = page.texts[0].as_py()
         namespaces = f' xmlns:f={quoteattr(wfs_request.url)} xmlns:gml="{wfs_request.gml_namespace}"'
-        return _to_answer(text.replace(f"<f:{collection.id}", f"<f:{collection.id}{namespaces}", 1))
-    return _to_answer(_write_gml_page(wfs_request, page))
+        return _build_xml_answer(text.replace(f"<f:{collection.id}", f"<f:{collection.id}{namespaces}", 1))
+    return _build_xml_answer(_write_gml_page(wfs_request, page))
 
 
 def _build_search(wfs_request: _WfsRequest, collection: ItemCollection, feature_ids: Sequence[str]) -> ItemSearch:
@@ -489,7 +491,7 @@ def _read_features(
     elif is_geojson:
         texts = write_geojson_features(rows.combine_chunks(), collection, columns)
     else:
-        frame, is_latitude_first = wfs_request.find_frame(collection)
+        frame, is_latitude_first = wfs_request.find_answer_frame(collection)
         texts = write_gml_features(
             rows.combine_chunks(), collection, columns, frame, is_latitude_first=is_latitude_first
         )

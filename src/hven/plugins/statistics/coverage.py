@@ -47,7 +47,7 @@ class BodyCoverageMap:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TimeCoverage:
+class TimeCoverageChart:
     """The rows in time: bars as a path in a box of `bars` by 20, with the first and the last day."""
 
     path: str
@@ -112,7 +112,7 @@ def _to_floats(values: pa.ChunkedArray) -> _Floats:
     return np.asarray(values.cast("float64").to_numpy(), np.float64)
 
 
-def draw_time_coverage(table: Table, runner: QueryRunner) -> TimeCoverage | None:
+def draw_time_coverage(table: Table, runner: QueryRunner) -> TimeCoverageChart | None:
     """Draw the begins of a table's rows; None if it has no times, or all are equal."""
     column, _ = find_begin_and_end_time_columns(table)
     if column is None:
@@ -129,7 +129,7 @@ def draw_time_coverage(table: Table, runner: QueryRunner) -> TimeCoverage | None
     max_count = max(time_histogram.counts)
     bars = [(at, max(20 * count / max_count, 0.8)) for at, count in enumerate(time_histogram.counts) if count]
     path = "".join(f"M{at} 20v-{height:.1f}h.8v{height:.1f}z" for at, height in bars)
-    return TimeCoverage(path=path, bars=len(time_histogram.counts), begin=str(ends[0]), end=str(ends[1]))
+    return TimeCoverageChart(path=path, bars=len(time_histogram.counts), begin=str(ends[0]), end=str(ends[1]))
 
 
 def _count_boxes_by_cell(west: _Floats, east: _Floats, south: _Floats, north: _Floats) -> _Floats:

@@ -26,7 +26,7 @@ from hven.portal.api.page_rows import build_query_runner, build_table_address
 from hven.portal.api.pages import PageContent, PageContext, PortalPages, TemplateContext, build_page_endpoint
 from hven.portal.api.table_pages import TablePageExtension
 from hven.portal.api.table_places import classify_table_map, list_base_maps
-from hven.portal.api.table_rows import VisibleRowCounter, find_row_noun, sum_amounts
+from hven.portal.api.table_rows import VisibleRowCounter, find_row_noun, sum_row_counts_by_noun
 from hven.services.source_dates import find_source_date
 from hven.site.auth import collect_row_filters
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from hven.model.resource import CollectionSpec
     from hven.model.table import Table
-    from hven.plugins.statistics.coverage import BodyCoverageMap, TimeCoverage
+    from hven.plugins.statistics.coverage import BodyCoverageMap, TimeCoverageChart
     from hven.portal.api.table_rows import QueryRunner
     from hven.services.face import ServiceContext
     from hven.services.file_rows import CountWithNoun
@@ -96,7 +96,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         page = StatisticsPage(
             collection=name,
             resource=page_context.published_state.resources[name],
-            amounts=sum_amounts(amount_facts),
+            amounts=sum_row_counts_by_noun(amount_facts),
             updated=updated,
             tables=table_statistics,
         )
@@ -198,7 +198,7 @@ class CoverageDrawings:
     sky: str = ""
     ground: BodyCoverageMap | None = None
     picture: Mapping[str, str] | None = None
-    line: TimeCoverage | None = None
+    line: TimeCoverageChart | None = None
 
 
 def draw_coverages(table: Table, runner: QueryRunner, page_context: PageContext) -> CoverageDrawings:

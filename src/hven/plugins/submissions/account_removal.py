@@ -21,5 +21,5 @@ def remove_account_submissions(site: Site, account: str) -> None:
     account
         Name of the account.
     """
-    for number in site.store.get_or_create(SubmissionStore).remove_author(account):
+    for number in site.store.get_or_create(SubmissionStore).remove_author_data(account):
         StagingArea(site, number).remove_all()

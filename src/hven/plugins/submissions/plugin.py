@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hven.model.plugins import PluginPackage, StoreTables
+from hven.model.plugins import PackageStateTables, PluginPackage
 
 PLUGIN = PluginPackage(
     name="submissions",
@@ -12,7 +12,7 @@ PLUGIN = PluginPackage(
     table_links=("hven.plugins.submissions.portal_pages:SUBMISSION_LINKS",),
     translations="hven.plugins.submissions:texts",
     table_keys={"submissions": "hven.plugins.submissions.submission_keys:SUBMISSIONS"},
-    store_tables=StoreTables(
+    store_tables=PackageStateTables(
         names=("submissions", "submission_files", "submission_rows"),
         definitions="hven.plugins.submissions.store_tables:TABLES",
     ),

@@ -9,7 +9,7 @@ from hven.plugins.submissions.submission_keys import SUBMISSIONS_KEY
 from hven.plugins.submissions.submission_pages import build_submission_routes, build_submissions_address
 from hven.plugins.submissions.submission_workflow import find_submission_table
 from hven.portal.api.pages import PortalPages, load_page_translations
-from hven.portal.api.table_links import TableLink, TableLinks
+from hven.portal.api.table_links import TableLink, TableLinkKind
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -45,7 +45,7 @@ PAGES = PortalPages(
     parts={"menu": "menu_link.html"},
     compute_frame_value=_has_submission_tables,
 )
-SUBMISSION_LINKS = TableLinks(
+SUBMISSION_LINKS = TableLinkKind(
     name="submissions",
     title="Submit",
     list_links=_list_links,

@@ -92,7 +92,7 @@ def list_staged_numbers(site: Site) -> list[int]:
     return [int(name) for name in names if name.isdigit()]
 
 
-def choose_file_name(name: str) -> str:
+def extract_file_base_name(name: str) -> str:
     """Return the name of a sent file without folders.
 
     Parameters
@@ -137,10 +137,10 @@ def unpack_sent_files(sent_files: Iterable[SentFile], byte_limit: int) -> Iterat
             if sent_file.name.lower().endswith(".zip"):
                 message = format_message("the archive {name!r:.120} is damaged", sent_file.name)
                 raise SourceError(message, remedy="create the archive again, and send all of it")
-            yield SentFile(choose_file_name(sent_file.name), sent_file.path)
+            yield SentFile(extract_file_base_name(sent_file.name), sent_file.path)
             continue
         for name, path in unpack_zip_archive(sent_file.path, byte_limit):
-            yield SentFile(choose_file_name(name), path)
+            yield SentFile(extract_file_base_name(name), path)
         sent_file.path.unlink()
 
 

@@ -23,7 +23,7 @@ from hven.plugins.entries.contribution_requests import (
     read_contribution,
 )
 from hven.plugins.entries.entry_forms import ColumnWording, EntryValuesError, build_entry_fields
-from hven.plugins.submissions.submission_requests import group_row_values, read_file_request
+from hven.plugins.submissions.submission_requests import group_row_values, read_file_upload_request
 from hven.plugins.submissions.submission_store import (
     SAVED,
     SUBMITTED,
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from hven.model.table import Table
     from hven.plugins.entries.contribution_requests import ContributionRequest
     from hven.plugins.entries.entry_forms import EntryField
-    from hven.plugins.submissions.submission_requests import FileRequest
+    from hven.plugins.submissions.submission_requests import FileUploadRequest
     from hven.plugins.submissions.submission_store import StagedFile, StagedRow, Submission
     from hven.plugins.submissions.submission_workflow import SubmissionTable
     from hven.portal.api.pages import PageContext
@@ -213,7 +213,7 @@ class _SubmissionEndpoints:
     async def create_submission(self, page_context: PageContext) -> PageContent:
         view = await anyio.to_thread.run_sync(_SubmissionView, self.site, page_context)
         view.workflow.check_submitter()
-        async with read_file_request(page_context) as file_request:
+        async with read_file_upload_request(page_context) as file_request:
             return await anyio.to_thread.run_sync(view.create_submission, file_request, limiter=self._file_limiter)
 
     async def show_submission(self, page_context: PageContext) -> PageContent:
@@ -226,7 +226,7 @@ class _SubmissionEndpoints:
     async def add_files(self, page_context: PageContext) -> PageContent:
         view = await anyio.to_thread.run_sync(_SubmissionView, self.site, page_context)
         submission = await anyio.to_thread.run_sync(view.find_submission)
-        async with read_file_request(page_context) as file_request:
+        async with read_file_upload_request(page_context) as file_request:
             return await anyio.to_thread.run_sync(view.add_files, submission, file_request, limiter=self._file_limiter)
 
     async def change_submission(self, page_context: PageContext) -> PageContent:
@@ -263,7 +263,7 @@ class _SubmissionView:
 
     # --- requests ---------------------------------------------------------------------------------------------------
 
-    def create_submission(self, file_request: FileRequest) -> PageContent:
+    def create_submission(self, file_request: FileUploadRequest) -> PageContent:
         submission, is_new = self.workflow.create_submission(file_request.texts["token"])
         if is_new and file_request.files:
             try:
@@ -272,7 +272,7 @@ class _SubmissionView:
                 return self.build_page(submission, error=error, is_new=True)
         return self.answer_change(submission, is_json=file_request.is_json, is_new=is_new)
 
-    def add_files(self, submission: Submission, file_request: FileRequest) -> PageContent:
+    def add_files(self, submission: Submission, file_request: FileUploadRequest) -> PageContent:
         # files are only added, so that a request without If-Match loses nothing
         if file_request.texts["etag"] not in {"", submission.etag}:
             return self.build_page(submission, error=build_changed_submission_error())
@@ -337,7 +337,9 @@ class _SubmissionView:
         if is_new:
             headers["location"] = address
         status = 201 if is_new else 200
-        return PageContent(json_content=self._describe(submission), status=status, headers=headers)
+        return PageContent(
+            json_content=self._describe_submission_with_files(submission), status=status, headers=headers
+        )
 
     def build_list(self) -> PageContent:
         """Build the list of a table's submissions, with the form of a new one."""
@@ -365,7 +367,7 @@ class _SubmissionView:
         }
         return PageContent(page=page, json_content=json_content, headers=PRIVATE_HEADERS)
 
-    def _describe(self, submission: Submission) -> dict[str, Any]:
+    def _describe_submission_with_files(self, submission: Submission) -> dict[str, Any]:
         files = self.workflow.store.list_files(submission.number)
         rows = self.workflow.store.list_rows(submission.number)
         report = dict(submission.report)
@@ -388,7 +390,7 @@ class _SubmissionView:
     ) -> PageContent:
         """Build the page of a submission."""
         translate = self.page_context.translator
-        document = self._describe(submission)
+        document = self._describe_submission_with_files(submission)
         form_url = f"{self.list_url}/{submission.number}"
         headers = {**PRIVATE_HEADERS, "etag": f'"{submission.etag}"'}
         if is_new:
@@ -397,7 +399,7 @@ class _SubmissionView:
         file_names = {file["number"]: file["name"] for file in document["files"]}
         grid_rows = []
         for row in document["rows"][first_row : first_row + GRID_ROWS]:
-            texts = {name: _write_text(value) for name, value in row["values"].items()}
+            texts = {name: _format_field_value(value) for name, value in row["values"].items()}
             grid_rows.append({"number": row["number"], "file": file_names.get(row["file"], ""), "texts": texts})
         has_more = len(document["rows"]) > first_row + GRID_ROWS
         fields = self.workflow.fields
@@ -450,7 +452,7 @@ def _describe_field(entry_field: EntryField) -> dict[str, Any]:
     return {name: getattr(entry_field, name) for name in names}
 
 
-def _write_text(value: object) -> str:
+def _format_field_value(value: object) -> str:
     if value is None:
         return ""
     if isinstance(value, bool):

@@ -34,7 +34,7 @@ _COPY_CHUNK_BYTES = 1 << 20
 
 
 @dataclass(slots=True)
-class FileRequest:
+class FileUploadRequest:
     """The files of a request, in a directory that exists as long as the request, and its other fields."""
 
     files: list[SentFile] = field(default_factory=list)
@@ -43,7 +43,7 @@ class FileRequest:
 
 
 @asynccontextmanager
-async def read_file_request(page_context: PageContext) -> AsyncIterator[FileRequest]:
+async def read_file_upload_request(page_context: PageContext) -> AsyncIterator[FileUploadRequest]:
     """Read a request that sends files: a form, the address of a file, or the file as the body.
 
     Parameters
@@ -70,7 +70,7 @@ async def read_file_request(page_context: PageContext) -> AsyncIterator[FileRequ
                 file_request = await _read_form(request, directory, settings.limits.upload)
             elif media_type in FORM_MEDIA_TYPES:
                 contribution = await read_contribution(page_context)
-                file_request = FileRequest(texts=dict(contribution.texts), is_json=contribution.is_json)
+                file_request = FileUploadRequest(texts=dict(contribution.texts), is_json=contribution.is_json)
             else:
                 file_request = await _read_body_file(request, directory, settings.limits.upload)
         except TooLargeError:
@@ -100,8 +100,8 @@ async def read_file_request(page_context: PageContext) -> AsyncIterator[FileRequ
         yield file_request
 
 
-async def _read_form(request: Request, directory: Path, byte_limit: int) -> FileRequest:
-    file_request = FileRequest()
+async def _read_form(request: Request, directory: Path, byte_limit: int) -> FileUploadRequest:
+    file_request = FileUploadRequest()
     chunks: AsyncGenerator[bytes, None] = services.read_chunks(request, byte_limit)
     parser = MultiPartParser(request.headers, chunks, max_files=MAX_SENT_FILES, max_part_size=MAX_FIELD_BYTES)
     try:
@@ -128,7 +128,7 @@ def _copy_upload(upload: UploadFile, path: Path) -> None:
             file.write(chunk)
 
 
-async def _read_body_file(request: Request, directory: Path, byte_limit: int) -> FileRequest:
+async def _read_body_file(request: Request, directory: Path, byte_limit: int) -> FileUploadRequest:
     name = request.query_params.get("filename", "")
     path = directory / "body"
     size = 0
@@ -136,7 +136,7 @@ async def _read_body_file(request: Request, directory: Path, byte_limit: int) ->
         async for chunk in services.read_chunks(request, byte_limit):
             size += len(chunk)
             await file.write(chunk)
-    file_request = FileRequest(is_json=True)
+    file_request = FileUploadRequest(is_json=True)
     if size:
         is_archive = "zip" in request.headers.get("content-type", "").lower()
         if not name and not is_archive:

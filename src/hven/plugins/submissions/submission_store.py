@@ -215,7 +215,7 @@ class SubmissionStore:
     ) -> Submission:
         """Add files with their rows, and return the changed submission."""
         with self._database.begin_write() as connection:
-            changed_submission = write_submission(connection, submission, {})
+            changed_submission = update_submission(connection, submission, {})
             file_number = get_next_number(connection, submission_files)
             row_number = get_next_number(connection, submission_rows)
             file_records: list[dict[str, Any]] = []
@@ -247,7 +247,7 @@ class SubmissionStore:
     def remove_files(self, submission: Submission, numbers: Collection[int]) -> Submission:
         """Remove files with their rows, and return the changed submission."""
         with self._database.begin_write() as connection:
-            changed_submission = write_submission(connection, submission, {})
+            changed_submission = update_submission(connection, submission, {})
             for table, column in ((submission_files, "number"), (submission_rows, "file")):
                 is_removed = (table.c.submission == submission.number) & table.c[column].in_(numbers)
                 connection.execute(sa.delete(table).where(is_removed))
@@ -261,14 +261,14 @@ class SubmissionStore:
     ) -> Submission:
         """Change attributes of a submission, and the values that the user entered in rows."""
         with self._database.begin_write() as connection:
-            changed_submission = write_submission(connection, submission, changes)
+            changed_submission = update_submission(connection, submission, changes)
             for number, values in (own_values or {}).items():
                 is_row = (submission_rows.c.number == number) & (submission_rows.c.submission == submission.number)
                 text = json.dumps(dict(values))
                 connection.execute(sa.update(submission_rows).where(is_row).values(own_values=text))
         return changed_submission
 
-    def remove_author(self, account: str) -> list[int]:
+    def remove_author_data(self, account: str) -> list[int]:
         """Delete the unpublished submissions of an account and its name elsewhere; return the numbers of the former."""
         with self._database.begin_write() as connection:
             if not sa.inspect(connection).has_table(submissions.name):
@@ -289,7 +289,7 @@ class SubmissionStore:
         return numbers
 
 
-def write_submission(connection: sa.Connection, submission: Submission, changes: Mapping[str, Any]) -> Submission:
+def update_submission(connection: sa.Connection, submission: Submission, changes: Mapping[str, Any]) -> Submission:
     """Write changes of a submission in the caller's transaction, and return the changed submission.
 
     Parameters

@@ -45,8 +45,8 @@ from hven.plugins.submissions.staging import (
     PublishedFolder,
     SentFile,
     StagingArea,
-    choose_file_name,
     compute_sha256,
+    extract_file_base_name,
     list_staged_numbers,
     unpack_sent_files,
 )
@@ -66,7 +66,7 @@ from hven.plugins.submissions.submission_store import (
     Submission,
     SubmissionStore,
     build_changed_submission_error,
-    write_submission,
+    update_submission,
 )
 from hven.query import run_query
 from hven.site.auth import OWNER_PRINCIPAL
@@ -195,7 +195,7 @@ def discard_expired_submissions(site: Site) -> None:
     """
     store = site.store.get_or_create(SubmissionStore)
     for submission in store.list_expired(format_current_time()):
-        step = _build_step("", DISCARD, "expired")
+        step = _build_history_step("", DISCARD, "expired")
         changes = {"state": DISCARDED, "steps": [*submission.steps, step]}
         try:
             store.change_submission(submission, changes)
@@ -222,7 +222,7 @@ def _find_folder(resource: CollectionSpec, rules: SubmissionRules, submission: S
     return resource.path.parent / rules.to / str(submission.number)
 
 
-def _build_step(by: str, action: str, reason: str) -> dict[str, str]:
+def _build_history_step(by: str, action: str, reason: str) -> dict[str, str]:
     return {"at": format_current_time(), "by": by, "action": action, "reason": reason}
 
 
@@ -303,7 +303,7 @@ class SubmissionWorkflow:
             table=self._submission_table.name,
             author=self._account,
             expires=_compute_expiry(),
-            steps=[_build_step(self._account, OPEN, "")],
+            steps=[_build_history_step(self._account, OPEN, "")],
             token=token,
         )
         return self.store.add_submission(submission)
@@ -344,7 +344,7 @@ class SubmissionWorkflow:
             message = format_message("your open submissions may have at most {most:,} bytes in total", quota)
             raise TooLargeError(message, remedy="save or discard some of them")
         digests = [compute_sha256(file.path) for file in unpacked_files]
-        known_places = self._find_known_contents(digests)
+        known_places = self._find_already_published_files(digests)
         known_places |= {file.sha256: format_message("this submission") for file in staged_files}
         area = StagingArea(self._site, submission.number)
         new_files = []
@@ -406,7 +406,7 @@ class SubmissionWorkflow:
                 faults |= error.faults
         return row_values, faults
 
-    def _find_known_contents(self, digests: Sequence[str]) -> dict[str, str]:
+    def _find_already_published_files(self, digests: Sequence[str]) -> dict[str, str]:
         """Find the contents that published rows have already, by their SHA-256; and where they are."""
         digest_column = self._rules.sha256
         if not self._has_columns(digest_column):
@@ -549,7 +549,7 @@ class SubmissionWorkflow:
         if action == SUBMIT and submission.state in {SUBMITTED, SAVED} and submission.author == self._account:
             return submission  # the request came twice
         self._require_action(submission, action)
-        step = _build_step(self._account, action, reason.strip())
+        step = _build_history_step(self._account, action, reason.strip())
         changes: dict[str, Any] = {"steps": [*submission.steps, step]}
         if action == REFUSE:
             if not step["reason"]:
@@ -604,7 +604,9 @@ class SubmissionWorkflow:
             release_dates: list[str] = []
             try:
                 self._push_rows(
-                    submission, rows, on_check=lambda staged: release_dates.extend(self._read_dates(staged, rows))
+                    submission,
+                    rows,
+                    on_check=lambda staged: release_dates.extend(self._read_release_dates(staged, rows)),
                 )
             except client_writes.RowsRefusedError as error:
                 findings = self._list_findings(error.report, preview)
@@ -615,7 +617,7 @@ class SubmissionWorkflow:
         else:
             obstacles.append(format_message("the submission has no rows to publish"))
         good_files = [file for file in files if file.state == GOOD_FILE]
-        known_places = self._find_known_contents([file.sha256 for file in good_files])
+        known_places = self._find_already_published_files([file.sha256 for file in good_files])
         for file in good_files:
             if file.sha256 in known_places:
                 message = format_message("{file:.80} is in the table by now: remove it", file.name)
@@ -679,7 +681,7 @@ class SubmissionWorkflow:
                 differences[name] = [None if old_value is None else str(old_value), new_value]
         return differences
 
-    def _read_dates(self, staged_site: StagedSite, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    def _read_release_dates(self, staged_site: StagedSite, rows: Sequence[Mapping[str, Any]]) -> list[str]:
         """Read the release dates of the rows, as they would be published, in the order of the rows."""
         spec = self._submission_table.spec
         digest_column = self._rules.sha256
@@ -752,7 +754,7 @@ class SubmissionWorkflow:
 
         def mark_as_saved(connection: sa.Connection, push: ClientPush) -> None:
             values = {**changes, "state": SAVED, "keys": list(push.answer["ids"])}
-            saved_submissions.append(write_submission(connection, submission, values))
+            saved_submissions.append(update_submission(connection, submission, values))
 
         try:
             for file in files:
@@ -780,7 +782,7 @@ def _choose_published_names(files: Iterable[StagedFile]) -> dict[int, str]:
     """Choose the names of files in their folder, by their numbers; equal names get a part of the SHA-256."""
     names: dict[int, str] = {}
     for file in files:
-        name = choose_file_name(file.name)
+        name = extract_file_base_name(file.name)
         if name in names.values():
             name = f"{file.sha256[:12]}-{name}"
         names[file.number] = name

@@ -152,7 +152,7 @@ class TapClient:
             try:
                 table_stream = _open_votable(file, batch_row_limit)
             except SourceError as error:
-                raise self._convert_answer_error(error) from error
+                raise self._classify_answer_error(error) from error
             yield table_stream
 
     def _retry_sync_or_async(self, operation: Callable[[bool], T], *, allow_jobs: bool) -> T:
@@ -170,7 +170,7 @@ class TapClient:
             read = _open_votable(file)
             batches = list(read.batches)
         except SourceError as error:
-            raise self._convert_answer_error(error) from error
+            raise self._classify_answer_error(error) from error
         if batches:
             schema = batches[0].schema
         else:
@@ -178,7 +178,7 @@ class TapClient:
         table = pa.Table.from_batches(batches, schema)
         return TapPage(head=read.metadata, table=table, overflow=has_overflow(read.metadata))
 
-    def _convert_answer_error(self, error: SourceError) -> SourceError:
+    def _classify_answer_error(self, error: SourceError) -> SourceError:
         """Classify a failed answer: its error, and whether to try again."""
         if isinstance(error, ErrorDocumentError):
             error_text = error.message.partition(": ")[2]
@@ -263,7 +263,7 @@ class TapClient:
             )
         error, text = _read_error_document(answer)
         if error is not None:
-            return self._convert_answer_error(error)
+            return self._classify_answer_error(error)
         status_text = f"returned status {answer.status}" + (f": {text}" if text else "")
         if answer.status >= 500:
             return BrokenAnswerError(f"the service {status_text}")

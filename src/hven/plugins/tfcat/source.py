@@ -20,7 +20,7 @@ from hven.formats import TableMetadata
 from hven.model import DeviationKind, ReadDeviation, units
 from hven.model.errors import SourceError, TextPlace
 from hven.model.sky import time_scales
-from hven.model.table import JD_EPOCH, Column, FrameRef, TableConstant, parse_column_lines
+from hven.model.table import JD_EPOCH, Column, ReferenceFrame, TableConstant, parse_column_lines
 from hven.model.types import parse_type
 from hven.plugins.json_xml.json_records import (
     FORM_LIST,
@@ -167,7 +167,7 @@ class TfcatSource(FileByFileSource):
         for name, field in self._fields.items():
             if field.get("values"):
                 enums[name] = _build_enum(field["values"])
-        time_system = FrameRef(
+        time_system = ReferenceFrame(
             id="time",
             kind="timesys",
             timescale="UTC",
@@ -185,7 +185,7 @@ class TfcatSource(FileByFileSource):
         """List the utypes of the columns that only serve to fill columns of a standard."""
         return frozenset({ID_UTYPE, DERIVED_UTYPE})
 
-    def propose_access(self, table_name: str) -> dict[str, tuple[str, str, str]]:
+    def propose_file_access_columns(self, table_name: str) -> dict[str, tuple[str, str, str]]:
         """Propose a query for the row itself, as TFCat, for the file of the row."""
         query = f"SELECT * FROM {table_name} WHERE granule_uid = '{{target.granule_uid}}'".replace(" ", "+")
         access_url = f"{{site.url}}/tap/sync?LANG=ADQL&RESPONSEFORMAT=tfcat&QUERY={query}"
@@ -201,14 +201,14 @@ class TfcatSource(FileByFileSource):
 
     @property
     def _first_document(self) -> _TfcatDocumentHead:
-        return self._find_document(self.files[0])
+        return self._get_document_head(self.files[0])
 
     @cached_property
     def _fields(self) -> dict[str, dict[str, Any]]:
         """The fields of the first files; fields of one name must have one type."""
         fields: dict[str, dict[str, Any]] = {}
         for file in self.files[:SAMPLED_FILES]:
-            for name, field in self._find_document(file).fields.items():
+            for name, field in self._get_document_head(file).fields.items():
                 first_field = fields.setdefault(name, field)
                 for key in ("datatype", "unit"):
                     if first_field.get(key) != field.get(key):
@@ -265,7 +265,7 @@ class TfcatSource(FileByFileSource):
             return "int64"
         return "string"
 
-    def _find_document(self, file: DataFile) -> _TfcatDocumentHead:
+    def _get_document_head(self, file: DataFile) -> _TfcatDocumentHead:
         if file.name not in self._documents:
             document = _read_document_head(file)
             if self._documents and document.crs != self._first_document.crs:
@@ -283,7 +283,7 @@ class TfcatSource(FileByFileSource):
     def _read_rows(
         self, file: DataFile, column_names: Sequence[str], file_column_names: Sequence[str], row_limit: int | None
     ) -> Iterator[pa.RecordBatch]:
-        document = self._find_document(file)
+        document = self._get_document_head(file)
         self._report_unread_fields(document, file)
         yielded_rows = 0
         for part in read_records(file, document.form):

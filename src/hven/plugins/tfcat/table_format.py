@@ -35,7 +35,7 @@ _SPECTRAL_TYPES = {"Hz": "frequency", "m": "wavelength"}
 _EMPTY_GEOMETRY = '{"type":"GeometryCollection","geometries":[]}'
 
 
-class _GeometrySource(NamedTuple):
+class _GeometryColumns(NamedTuple):
     """The columns that give features their geometries (one, four or none), and their crs."""
 
     geometry: int | None
@@ -117,12 +117,12 @@ def _parse_json_object_constant(metadata: TableMetadata, utype: str) -> dict[str
     return None
 
 
-def _find_geometry_source(metadata: TableMetadata) -> _GeometrySource:
+def _find_geometry_source(metadata: TableMetadata) -> _GeometryColumns:
     """Find the column of geometries, or the four columns of ranges."""
     geometry = _find_column(metadata.columns, GEOMETRY_UTYPE)
     crs = _parse_json_object_constant(metadata, tfcat_features.CRS_UTYPE)
     if geometry is not None and crs is not None:
-        return _GeometrySource(geometry, None, crs)
+        return _GeometryColumns(geometry, None, crs)
     names = [column.name.lower() for column in metadata.columns]
     for range_names in _RANGE_COLUMNS:
         if set(range_names) <= set(names):
@@ -140,8 +140,8 @@ def _find_geometry_source(metadata: TableMetadata) -> _GeometrySource:
                     if frame.id == time.frame:
                         position = frame.refposition
                         break
-                return _GeometrySource(None, box, _build_crs(scale, spectrum.unit, position))
-    return _GeometrySource(None, None, _build_crs("jd", "Hz", None))
+                return _GeometryColumns(None, box, _build_crs(scale, spectrum.unit, position))
+    return _GeometryColumns(None, None, _build_crs("jd", "Hz", None))
 
 
 def _build_crs(times: str, unit: str, position: str | None) -> dict[str, Any]:
@@ -180,7 +180,7 @@ def _write_features(
     columns: Sequence[Column],
     property_columns: Sequence[int],
     id_column: int | None,
-    geometry_source: _GeometrySource,
+    geometry_source: _GeometryColumns,
 ) -> pa.Array:
     property_texts: list[pa.Array | str] = []
     for number in property_columns:
@@ -199,7 +199,7 @@ def _write_features(
     if geometry_source.geometry is not None:
         geometry = part.column(geometry_source.geometry).cast(pa.string())
     elif geometry_source.box is not None:
-        bounds = [_convert_finite_numbers(part.column(number)) for number in geometry_source.box]
+        bounds = [_replace_nonfinite_by_null(part.column(number)) for number in geometry_source.box]
         geometry = _write_range_geometries(*bounds)
     else:
         geometry = pa.nulls(part.num_rows, pa.string())
@@ -216,7 +216,7 @@ def _write_features(
     )
 
 
-def _convert_finite_numbers(array: pa.Array) -> pa.Array:
+def _replace_nonfinite_by_null(array: pa.Array) -> pa.Array:
     values = array.cast(pa.float64())
     null_number = pa.scalar(None, pa.float64())
     return pc.if_else(pc.is_finite(values), values, null_number)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hven.model.plugins import PluginPackage, StoreTables, Verb
+from hven.model.plugins import CommandLineVerb, PackageStateTables, PluginPackage
 
 PLUGIN = PluginPackage(
     name="usage",
@@ -11,7 +11,7 @@ PLUGIN = PluginPackage(
     pages="hven.plugins.usage.usage_page:PAGES",
     translations="hven.plugins.usage:texts",
     verbs={
-        "report": Verb(
+        "report": CommandLineVerb(
             function="hven.plugins.usage.report_verb:report",
             after="status",
             examples=(
@@ -21,5 +21,5 @@ PLUGIN = PluginPackage(
             ),
         )
     },
-    store_tables=StoreTables(names=("uses",), definitions="hven.plugins.usage.usage_records:TABLES"),
+    store_tables=PackageStateTables(names=("uses",), definitions="hven.plugins.usage.usage_records:TABLES"),
 )

@@ -110,7 +110,7 @@ def _print_usage_report(
     if format_name == "csv":
         sys.stdout.write(usage_reports.write_csv(usage_report))
     elif format_name == "json":
-        print_json(usage_reports.to_report_values(usage_report))
+        print_json(usage_reports.usage_report_to_json(usage_report))
     elif format_name == "dsr":
         print_json(usage_reports.build_counter_dataset_report(usage_report, service_context))
     elif format_name == "dsr-tsv":
@@ -136,7 +136,7 @@ def _show_usage_sums(usage_report: usage_reports.UsageReport, grouping: list[str
     if "table" in keys or "service" in keys:  # sessions are counted only for collections as a whole
         del figures_by_heading["sessions"]
     rows = []
-    for group, sums in usage_report.sum_by(*keys).items():
+    for group, sums in usage_report.sum_counts_by(*keys).items():
         figures = [sums[figure] for figure in figures_by_heading.values()]
         rows.append([*(part or "(site)" for part in group), *figures, format_size(sums["bytes"])])
     print_table([*keys, *figures_by_heading, "bytes"], rows, title=f"{usage_report.since} to {usage_report.until}")

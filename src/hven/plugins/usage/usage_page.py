@@ -110,7 +110,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         report = read_report(page_context)
         return PageContent(
             page=_build_usage_page(report, page_context),
-            json_content=usage_reports.to_report_values(report),
+            json_content=usage_reports.usage_report_to_json(report),
             headers=PRIVATE_HEADERS,
         )
 
@@ -172,7 +172,7 @@ def _list_curated_collections(page_context: PageContext) -> set[str] | None:
 
 
 def _build_usage_page(report: usage_reports.UsageReport, page_context: PageContext) -> UsagePage:
-    sums_by_collection = report.sum_by("collection")
+    sums_by_collection = report.sum_counts_by("collection")
     names = sorted(sums_by_collection, key=lambda key: sums_by_collection[key]["bytes"], reverse=True)
     return UsagePage(
         report=report,
@@ -197,9 +197,9 @@ def _describe_collection_usage(
     def is_human_service_use(counts: Any) -> bool:
         return is_of_collection(counts) and not counts.table and counts.access != "robot"
 
-    monthly_sums = report.sum_by("month", "access", is_included=is_of_collection)
-    sums_by_access = report.sum_by("access", is_included=is_of_collection)
-    sums_by_service = report.sum_by("service", is_included=is_human_service_use)
+    monthly_sums = report.sum_counts_by("month", "access", is_included=is_of_collection)
+    sums_by_access = report.sum_counts_by("access", is_included=is_of_collection)
+    sums_by_service = report.sum_counts_by("service", is_included=is_human_service_use)
     requests_by_month = {}
     for month in months:
         regular = monthly_sums.get((month, "regular"), {}).get("requests", 0)

@@ -87,7 +87,7 @@ class UsageReport:
         """All months in order."""
         return list(_iterate_months(self.since, self.until))
 
-    def sum_by(
+    def sum_counts_by(
         self, *keys: str, is_included: Callable[[UsageKey], bool] = lambda _: True
     ) -> dict[tuple[str, ...], UsageCounts]:
         """Add up the counts by some of their keys.
@@ -213,7 +213,7 @@ def _select_uses_of_collections(
     return {key: values for key, values in uses.items() if key.collection in collections}
 
 
-def iterate_lines(report: UsageReport) -> Iterator[tuple[Any, ...]]:
+def iterate_report_rows(report: UsageReport) -> Iterator[tuple[Any, ...]]:
     """Yield all counts as lines: `REPORT_HEADINGS`, then their values.
 
     Lines without a service are those of whole collections.
@@ -237,11 +237,11 @@ def write_csv(report: UsageReport) -> str:
         CSV with headings.
     """
     csv_text = io.StringIO()
-    csv.writer(csv_text).writerows(iterate_lines(report))
+    csv.writer(csv_text).writerows(iterate_report_rows(report))
     return csv_text.getvalue()
 
 
-def to_report_values(report: UsageReport) -> dict[str, Any]:
+def usage_report_to_json(report: UsageReport) -> dict[str, Any]:
     """Return the sums for programs: of each collection by month and by service.
 
     Returns
@@ -249,14 +249,14 @@ def to_report_values(report: UsageReport) -> dict[str, Any]:
     report
         Plain values.
     """
-    site_sums = report.sum_by("service", "access", is_included=lambda usage_key: not usage_key.collection)
+    site_sums = report.sum_counts_by("service", "access", is_included=lambda usage_key: not usage_key.collection)
     return {
         "from": report.since,
         "to": report.until,
         "created": str(report.created_on),
         "notes": list(report.notes),
         "collections": {name: _describe_collection_sums(report, name) for name in report.collections},
-        "site": _group_sums(site_sums),
+        "site": _split_sums_by_first_key(site_sums),
     }
 
 
@@ -264,13 +264,13 @@ def _describe_collection_sums(report: UsageReport, collection: str) -> dict[str,
     def is_of_collection(usage_key: UsageKey) -> bool:
         return usage_key.collection == collection
 
-    sums_by_month = report.sum_by("month", "access", is_included=is_of_collection)
-    sums_by_service = report.sum_by("service", "access", is_included=is_of_collection)
-    sums_by_table = report.sum_by("table", "access", is_included=is_of_collection)
+    sums_by_month = report.sum_counts_by("month", "access", is_included=is_of_collection)
+    sums_by_service = report.sum_counts_by("service", "access", is_included=is_of_collection)
+    sums_by_table = report.sum_counts_by("table", "access", is_included=is_of_collection)
     return {
-        "months": _group_sums(sums_by_month),
-        "services": _group_sums(sums_by_service),
-        "tables": _group_sums(sums_by_table),
+        "months": _split_sums_by_first_key(sums_by_month),
+        "services": _split_sums_by_first_key(sums_by_service),
+        "tables": _split_sums_by_first_key(sums_by_table),
     }
 
 
@@ -402,7 +402,7 @@ def _iterate_datasets(
         def is_of_collection(usage_key: UsageKey, name: str = name) -> bool:
             return usage_key.collection == name
 
-        yield name, resources.get(name), report.sum_by("month", "access", is_included=is_of_collection)
+        yield name, resources.get(name), report.sum_counts_by("month", "access", is_included=is_of_collection)
 
 
 def _describe_dataset(collection: str, resource: CollectionSpec | None, context: ServiceContext) -> dict[str, Any]:
@@ -447,7 +447,7 @@ def _list_counter_exceptions(report: UsageReport) -> list[tuple[tuple[int, str],
     return []
 
 
-def _group_sums(sums: Mapping[tuple[str, ...], UsageCounts]) -> dict[str, dict[str, UsageCounts]]:
+def _split_sums_by_first_key(sums: Mapping[tuple[str, ...], UsageCounts]) -> dict[str, dict[str, UsageCounts]]:
     nested_sums: dict[str, dict[str, UsageCounts]] = {}
     for (first, second), values in sums.items():
         nested_sums.setdefault(first, {})[second] = values

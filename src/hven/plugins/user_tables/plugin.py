@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hven.model.plugins import PluginPackage, Verb
+from hven.model.plugins import CommandLineVerb, PluginPackage
 
 PLUGIN = PluginPackage(
     name="user_tables",
@@ -10,7 +10,7 @@ PLUGIN = PluginPackage(
     protocols={"user_tables": "hven.plugins.user_tables.tap_resources"},
     jobs={"table_update": "hven.plugins.user_tables.table_update"},
     verbs={
-        "tables": Verb(
+        "tables": CommandLineVerb(
             function="hven.plugins.user_tables.verbs:tables",
             group_help="Tables that readers store on this site.",
             after="referee",

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 retired, user_tables, users = (metadata.tables[name] for name in ("retired", "user_tables", "users"))
 
 
-class UserTableWriter:
+class UserTableRecordWriter:
     """Writes the records of users' tables.
 
     Parameters
@@ -50,11 +50,11 @@ class UserTableWriter:
             There are too many tables already.
         """
         with self._database.begin_read() as connection:
-            other_rows = _list_other_table_rows(connection, owner, table_name)
+            other_rows = _list_other_table_records(connection, owner, table_name)
         _check_table_count(other_rows, limits.user_tables)
         return sum(row.rows for row in other_rows)
 
-    def save_table(self, record: SnapshotRecord, expires: str, limits: QueryLimits) -> list[Snapshot]:
+    def save_table_record(self, record: SnapshotRecord, expires: str, limits: QueryLimits) -> list[Snapshot]:
         """Record a table of the user `record.table.owner`; it replaces one of the same name.
 
         Parameters
@@ -83,7 +83,7 @@ class UserTableWriter:
         with self._database.begin_write() as connection:
             if not connection.execute(sa.select(users.c.name).where(users.c.name == owner)).first():
                 raise UnauthenticatedError("the account no longer exists")
-            other_rows = _list_other_table_rows(connection, owner, name)
+            other_rows = _list_other_table_records(connection, owner, name)
             _check_table_count(other_rows, limits.user_tables)
             check_quota("rows", sum(row.rows for row in other_rows) + record.snapshot.rows, limits.user_rows)
             check_quota("bytes", sum(row.bytes for row in other_rows) + record.snapshot.bytes, limits.user_bytes)
@@ -157,7 +157,7 @@ def _build_user_table_condition(owner: str, table_name: str) -> sa.ColumnElement
     return sa.and_(user_tables.c.owner == owner, user_tables.c.name == table_name)
 
 
-def _list_other_table_rows(connection: sa.Connection, owner: str, table_name: str) -> list[Any]:
+def _list_other_table_records(connection: sa.Connection, owner: str, table_name: str) -> list[Any]:
     is_current = user_tables.c.expires > format_current_time()
     rows = connection.execute(sa.select(user_tables).where(user_tables.c.owner == owner, is_current))
     return [row for row in rows if row.name != table_name.lower()]

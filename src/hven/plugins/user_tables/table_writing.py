@@ -27,7 +27,7 @@ from hven.model.errors import (
     UnauthenticatedError,
     format_message,
 )
-from hven.plugins.user_tables.table_records import UserTableWriter, check_quota
+from hven.plugins.user_tables.table_records import UserTableRecordWriter, check_quota
 from hven.query import uploads
 from hven.site import USER_SCHEMA
 from hven.site.store import SnapshotRecord, format_current_time
@@ -128,7 +128,7 @@ def store_user_table(
     name = parse_user_table_name(name)
     with _lock_table(site, owner, name):
         limits = site.settings.limits
-        writer = site.store.get_or_create(UserTableWriter)
+        writer = site.store.get_or_create(UserTableRecordWriter)
         other_row_count = writer.count_rows_of_other_tables(owner, name, limits)
         if empty_table is not None:
             uploaded_table = empty_table
@@ -187,7 +187,7 @@ def append_user_table_rows(site: Site, principal: Principal, name: str, path: Pa
         record = find_user_table(site, principal, name)
         table = record.table
         limits = site.settings.limits
-        writer = site.store.get_or_create(UserTableWriter)
+        writer = site.store.get_or_create(UserTableRecordWriter)
         other_row_count = writer.count_rows_of_other_tables(owner, name, limits)
         stored_row_count = other_row_count + record.snapshot.rows
         uploaded_table, rows = _read_table_file(site, name, path, expected_columns=table.columns)
@@ -282,7 +282,7 @@ def delete_user_table(site: Site, principal: Principal, name: str) -> None:
     owner = require_owner(principal)
     name = parse_user_table_name(name)
     with _lock_table(site, owner, name):
-        site.store.get_or_create(UserTableWriter).delete_table(owner, name)
+        site.store.get_or_create(UserTableRecordWriter).delete_table(owner, name)
     time.sleep(PROPAGATION_SECONDS)
 
 
@@ -436,7 +436,9 @@ def _publish_table(site: Site, table: Table, batches: Iterator[pa.RecordBatch]) 
         with site.store.leases.hold_lease(
             "files", description="a change of a user's table", wait_seconds=LEASE_TIMEOUT_SECONDS
         ):
-            replaced_snapshots = site.store.get_or_create(UserTableWriter).save_table(record, expiry_text, limits)
+            replaced_snapshots = site.store.get_or_create(UserTableRecordWriter).save_table_record(
+                record, expiry_text, limits
+            )
             site.embedded_engine.note_published_snapshot(snapshot)
     except BaseException:
         site.embedded_engine.remove_snapshot(snapshot)

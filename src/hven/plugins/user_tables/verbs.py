@@ -9,7 +9,7 @@ import typer
 
 from hven.app.api import format_size, format_time, open_site, print_json, print_table
 from hven.model.errors import NotFoundError
-from hven.plugins.user_tables.table_records import UserTableWriter
+from hven.plugins.user_tables.table_records import UserTableRecordWriter
 from hven.plugins.user_tables.table_writing import parse_user_table_name
 from hven.site.user_tables import delete_expired_user_tables
 
@@ -91,7 +91,7 @@ def drop_user_table(context: typer.Context, owner: Owner, table_name: TableName)
     """Delete a table of a user."""
     with open_site(context) as site:
         record, _ = _find_user_table(site, owner, table_name)
-        site.store.get_or_create(UserTableWriter).delete_table(owner, record.table.name)
+        site.store.get_or_create(UserTableRecordWriter).delete_table(owner, record.table.name)
         delete_expired_user_tables(site)
     print(f"{record.table.qualified_name} of the user {owner!r} has been deleted")
 
@@ -111,7 +111,7 @@ def set_user_table_expiry(
     expiry_text = expiry_time.isoformat(timespec="microseconds").replace("+00:00", "Z")
     with open_site(context) as site:
         record, _ = _find_user_table(site, owner, table_name)
-        site.store.get_or_create(UserTableWriter).set_expiry(owner, record.table.name, expiry_text)
+        site.store.get_or_create(UserTableRecordWriter).set_expiry(owner, record.table.name, expiry_text)
     print(f"{record.table.qualified_name} of the user {owner!r} expires {format_time(expiry_text)}")
 
 

@@ -19,7 +19,7 @@ from hven.model.table import EPOCH_LABELS
 from hven.portal._explore.number_formatting import UnitScale, format_numbers
 from hven.portal._explore.reference_links import build_bibcode_address
 from hven.portal._explore.search_fields import build_unit_scale
-from hven.services.file_rows import classify_column
+from hven.services.file_rows import classify_column_display
 from hven.services.scripts import PLACEHOLDER_PATTERN
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ def _build_heading(column: Column, table: Table, chosen_unit: str | None, labels
     if labels is not None:
         code_words = labels.find_code_words(column)
         usual_scale = labels.find_unit_scale(column)
-        title = labels.describe_column(column)
+        title = labels.write_column_tooltip(column)
     else:
         code_words = table.enums.get(column.enum or "", {})
         usual_scale = UnitScale(unit=column.unit or "")
@@ -169,7 +169,7 @@ def _build_heading(column: Column, table: Table, chosen_unit: str | None, labels
     else:
         label = column.label or column.name
     numeric = column.type.is_numeric and not code_words
-    kind = "code" if code_words else classify_column(column, table)
+    kind = "code" if code_words else classify_column_display(column, table)
     return ColumnHeading(
         column=column,
         label=label,

@@ -17,7 +17,7 @@ from hven.portal._explore.cell_text import ADDRESS_PATTERN
 from hven.portal._explore.row_pages import format_keys
 from hven.portal._explore.search import TableSearch, build_column_ref
 from hven.portal._explore.time_ranges import find_time_range
-from hven.services.file_rows import classify_column
+from hven.services.file_rows import classify_column_display
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -182,7 +182,9 @@ def _choose_row_pictures(
     table: Table, runner: QueryRunner, is_allowed: Callable[[str], bool], is_informative: Callable[[str], bool]
 ) -> list[RowPicture]:
     """Find different, informative pictures of some rows."""
-    columns = [column for column in table.columns if not column.hidden and classify_column(column, table) == "picture"]
+    columns = [
+        column for column in table.columns if not column.hidden and classify_column_display(column, table) == "picture"
+    ]
     if not columns:
         return []
     name = columns[0].name

@@ -148,7 +148,7 @@ class ColumnLabels:
             or self._shorten_name(low, name, unit)
         )
 
-    def describe_column(self, column: Column, name: str = "") -> str:
+    def write_column_tooltip(self, column: Column, name: str = "") -> str:
         """Return the tooltip of a column: its name, if the label differs, and its description.
 
         `name` is the name of its field.
@@ -253,11 +253,11 @@ class ColumnLabels:
             shown_unit = unit
         if not column.unit or shown_unit == column.unit:
             return name
-        short = strip_unit(name, column.unit)
+        short = strip_unit_from_name(name, column.unit)
         same_stem = [
             other_column
             for other_column in self.table.columns
-            if not other_column.hidden and strip_unit(other_column.name, other_column.unit or "") == short
+            if not other_column.hidden and strip_unit_from_name(other_column.name, other_column.unit or "") == short
         ]
         taken_names = {short.lower(), f"{short.lower()}_"} & self._columns.keys()
         return name if taken_names or len(same_stem) > 1 else short
@@ -266,7 +266,7 @@ class ColumnLabels:
         return self.translations.get(text, text)
 
 
-def strip_unit(name: str, unit: str) -> str:
+def strip_unit_from_name(name: str, unit: str) -> str:
     """Remove the unit from the end of a name: ``size_kb`` of kbyte is ``size``, ``freq_hz_min`` of Hz is ``freq_min``.
 
     Parameters

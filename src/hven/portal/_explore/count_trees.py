@@ -300,7 +300,7 @@ def _count_rows_by_levels(
         return (CountTreeLeaf(table=table, row_count=None),)
     if not columns and known_row_count is not None and observation is None:
         return single_leaf
-    chosen_columns, groups = _choose_columns_and_groups(table, columns, runner, observation, max_branches)
+    chosen_columns, groups = _choose_columns_and_count_groups(table, columns, runner, observation, max_branches)
     texts = []
     for place, column in enumerate(chosen_columns):
         texts.append(_write_value_conditions(column, [group[place] for group in groups]))
@@ -311,7 +311,7 @@ def _count_rows_by_levels(
     return tuple(leaves)
 
 
-def _choose_columns_and_groups(
+def _choose_columns_and_count_groups(
     table: Table,
     columns: Sequence[Column],
     runner: QueryRunner,

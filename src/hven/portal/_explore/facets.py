@@ -313,11 +313,11 @@ def _count_values_of_columns(
         names = tuple(build_column_ref(column.name) for column in bundle)
         column_items = [syntax_tree.SelectItem(name) for name in names]
         select = syntax_tree.Select((*column_items, COUNT_ITEM), search.build_from_item(), where=where, group_by=names)
-        sampled_answer = _fetch_counts(search, syntax_tree.Query(select), where, runner, deadline)
+        sampled_answer = _fetch_exact_or_sampled_counts(search, syntax_tree.Query(select), where, runner, deadline)
         if sampled_answer is None:
             continue
         rows, share = sampled_answer
-        summed_columns = _sum_by_values(rows)
+        summed_columns = _sum_row_counts_by_column(rows)
         if share < 1.0 and _is_larger_sample_enough(summed_columns):
             with contextlib.suppress(TimeLimitError):
                 rows, share = runner.fetch_sample(
@@ -325,7 +325,7 @@ def _count_values_of_columns(
                     sample_rows=LARGE_SAMPLE_FACTOR * SAMPLE_ROWS,
                     timeout_seconds=max(deadline - time.monotonic(), 0.05),
                 )
-                summed_columns = _sum_by_values(rows)
+                summed_columns = _sum_row_counts_by_column(rows)
         for column, pairs in zip(bundle, summed_columns, strict=True):
             value_counts = _build_value_counts(column, _sort_value_counts(pairs), "", has_more=False)
             counts_by_column[column.name] = _estimate_value_counts(
@@ -334,10 +334,10 @@ def _count_values_of_columns(
     return counts_by_column
 
 
-def _sum_by_values(rows: pa.Table) -> list[list[tuple[Any, int]]]:
+def _sum_row_counts_by_column(rows: pa.Table) -> list[list[tuple[Any, int]]]:
     """Sum the row counts in the last column for each value of each other column; several columns may have one name."""
     *value_columns, row_counts = rows.columns
-    return [_sum_by_value(values, row_counts) for values in value_columns]
+    return [_sum_row_counts_by_value(values, row_counts) for values in value_columns]
 
 
 def _is_larger_sample_enough(summed_columns: Sequence[Sequence[tuple[Any, int]]]) -> bool:
@@ -346,7 +346,7 @@ def _is_larger_sample_enough(summed_columns: Sequence[Sequence[tuple[Any, int]]]
     return any(count * LARGE_SAMPLE_FACTOR >= MIN_SAMPLED_ROWS for count in counts)
 
 
-def _sum_by_value(values: pa.ChunkedArray, row_counts: pa.ChunkedArray) -> list[tuple[Any, int]]:
+def _sum_row_counts_by_value(values: pa.ChunkedArray, row_counts: pa.ChunkedArray) -> list[tuple[Any, int]]:
     """Sum the row counts of each value."""
     counted_values = pa.table([values, row_counts], names=["v", "n"])
     sums = counted_values.group_by("v").aggregate([("n", "sum")])
@@ -386,7 +386,7 @@ def _sort_value_counts(pairs: Iterable[tuple[Any, int]]) -> list[tuple[Any, int]
     return sorted(pairs, key=build_sort_key)
 
 
-def _fetch_counts(
+def _fetch_exact_or_sampled_counts(
     search: TableSearch,
     query: syntax_tree.Query,
     condition: syntax_tree.Expr | None,
@@ -470,7 +470,7 @@ def _count_column_values(
         max_values = max(shown_count, MAX_DISTINCT_VALUES) + 1
     count_query = _build_count_query(search, column, where, max_values)
     count_deadline = time.monotonic() + COUNT_TIMEOUT_SECONDS
-    sampled_answer = _fetch_counts(search, count_query, where, runner, count_deadline)
+    sampled_answer = _fetch_exact_or_sampled_counts(search, count_query, where, runner, count_deadline)
     if sampled_answer is None:
         return None
     rows, share = sampled_answer

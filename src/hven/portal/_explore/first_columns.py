@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from hven.model.table import find_begin_and_end_time_columns
 from hven.portal._explore import row_files
 from hven.portal._explore.map_frames import find_map_frame
-from hven.services.file_rows import classify_column, list_link_columns
+from hven.services.file_rows import classify_column_display, list_link_columns
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -52,7 +52,7 @@ def choose_initial_columns(
     shown_columns = [column for column in search.list_shown_columns() if column.name not in constant_names]
     if search.columns:
         return tuple(column.name for column in search.list_shown_columns())
-    pictures = [column for column in shown_columns if classify_column(column, table) == "picture"]
+    pictures = [column for column in shown_columns if classify_column_display(column, table) == "picture"]
     required_names = [column.name for column in pictures[:MAX_PICTURE_COLUMNS]]
     title_column = find_title_column(table)
     if title_column is not None:
@@ -64,7 +64,7 @@ def choose_initial_columns(
     all_names = [column.name for column in shown_columns]
     if observation is None and _count_columns_with_merged_ranges(all_names) <= MAX_INITIAL_COLUMNS:
         return tuple(dict.fromkeys([*chosen_names, *all_names]))
-    time_and_place_names = [*_find_time_columns(table), *_find_place_columns(table)]
+    time_and_place_names = [*_list_time_column_names(table), *_list_position_column_names(table)]
     chosen_names |= dict.fromkeys(name for name in time_and_place_names if name in all_names)
     link_columns = list_link_columns(table)
     size_column = row_files.find_size_column(table)
@@ -73,7 +73,7 @@ def choose_initial_columns(
     for column in sorted(shown_columns, key=lambda column: column.std):
         is_other_end = _derive_other_range_end(column.name) in chosen_names
         has_room = is_other_end or _count_columns_with_merged_ranges(chosen_names) < MAX_INITIAL_COLUMNS
-        if has_room and column.name not in files and not _is_technical(column, table):
+        if has_room and column.name not in files and not _is_technical_column(column, table):
             chosen_names[column.name] = None
     if observation is None and _count_columns_with_merged_ranges(chosen_names) < MAX_INITIAL_COLUMNS:
         link_names = [column.name for column in link_columns if column in shown_columns]
@@ -97,11 +97,11 @@ def _find_identifying_column_names(table: Table, observation: ObservationKeyColu
     return list(table.primary[:1]) or [column.name for column in table.columns if not column.hidden][:1]
 
 
-def _find_time_columns(table: Table) -> list[str]:
+def _list_time_column_names(table: Table) -> list[str]:
     return list(dict.fromkeys(column.name for column in find_begin_and_end_time_columns(table) if column is not None))
 
 
-def _find_place_columns(table: Table) -> list[str]:
+def _list_position_column_names(table: Table) -> list[str]:
     map_frame = find_map_frame(table)
     if map_frame is not None:
         west, south, east, north = map_frame.bounds
@@ -109,14 +109,14 @@ def _find_place_columns(table: Table) -> list[str]:
     return list(table.position or ())
 
 
-def _is_technical(column: Column, table: Table) -> bool:
+def _is_technical_column(column: Column, table: Table) -> bool:
     """Return whether a column is for programs, or repeats others: outlines, further names, links, file details."""
     ucd = (column.ucd or "").lower()
     is_identifier = ucd.startswith("meta.id") and not ucd.startswith(("meta.id;instr", "meta.id;src"))
     if column.std and (is_identifier or column.name in {"access_format", "granule_gid"}):
         return True
     is_outline = column.type.is_geometry or column.name.lower() == "s_region"
-    return is_outline or classify_column(column, table) == "link"
+    return is_outline or classify_column_display(column, table) == "link"
 
 
 def _count_columns_with_merged_ranges(column_names: Collection[str]) -> int:

@@ -19,7 +19,7 @@ from hven.portal._explore.row_pages import format_keys
 from hven.portal._explore.search import TableSearch, build_column_ref
 from hven.services.file_rows import (
     can_have_observation_columns,
-    classify_column,
+    classify_column_display,
     find_observation_columns,
     list_file_link_columns,
 )
@@ -81,7 +81,7 @@ def find_observation_key_columns(table: Table, runner: QueryRunner) -> Observati
     columns = {column.name.lower(): column for column in table.columns if not column.hidden}
     link = next(iter(list_file_link_columns(table)), None)
     size = row_files.find_size_column(table)
-    pictures = [column for column in columns.values() if classify_column(column, table) == "picture"]
+    pictures = [column for column in columns.values() if classify_column_display(column, table) == "picture"]
     picture = pictures[0] if pictures else None
     candidates = [columns[name] for name in FILE_WORD_COLUMNS if name in columns]
     word_columns = [column.name for column in candidates if column.type.is_string]

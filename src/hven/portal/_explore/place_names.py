@@ -182,7 +182,9 @@ def find_single_body(table: Table, pairs: Iterable[tuple[str, str]], runner: Que
     if not has_one_body or runner.has_hidden_rows(table):
         return ""
     column_ref = build_column_ref(column.name)
-    select = syntax_tree.Select((syntax_tree.SelectItem(column_ref),), _build_source(table), top=syntax_tree.Literal(1))
+    select = syntax_tree.Select(
+        (syntax_tree.SelectItem(column_ref),), _build_table_from_item(table), top=syntax_tree.Literal(1)
+    )
     rows = runner.fetch_table(syntax_tree.Query(select), timeout_seconds=QUERY_TIMEOUT_SECONDS)
     body_names = rows.column(0).to_pylist()
     if body_names and body_names[0] is not None:
@@ -288,7 +290,7 @@ def complete_place_name(
     else:
         names = []
     suggestions = _suggest_row_names(table, names, table.position, prefix, runner)
-    table_names = set(resolver.list_name_tables(runner.site.settings)) - {table.qualified_name.lower()}
+    table_names = set(resolver.list_object_name_tables(runner.site.settings)) - {table.qualified_name.lower()}
     for name_table in tables:
         if name_table.qualified_name.lower() in table_names and name_table.position is not None:
             name_columns = [column.name for column in _list_name_columns(name_table)]
@@ -508,7 +510,9 @@ def _fetch_rows(
     row_limit: int = MAX_SUGGESTIONS,
 ) -> pa.Table:
     items = tuple(syntax_tree.SelectItem(build_column_ref(name)) for name in dict.fromkeys(columns))
-    select = syntax_tree.Select(items, _build_source(table), where=condition, top=syntax_tree.Literal(row_limit))
+    select = syntax_tree.Select(
+        items, _build_table_from_item(table), where=condition, top=syntax_tree.Literal(row_limit)
+    )
     by_first_column = syntax_tree.OrderItem(build_column_ref(columns[0]))
     query = syntax_tree.Query(select, order_by=(by_first_column,))
     return runner.fetch_table(query, timeout_seconds=QUERY_TIMEOUT_SECONDS)
@@ -535,7 +539,7 @@ def _escape_like_pattern(text: str) -> str:
     return text.replace("%", "_")
 
 
-def _build_source(table: Table) -> syntax_tree.FromItem:
+def _build_table_from_item(table: Table) -> syntax_tree.FromItem:
     return TableSearch(table=table).build_from_item()
 
 

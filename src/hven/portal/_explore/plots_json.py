@@ -45,7 +45,10 @@ def histogram_to_json(
     labels
         Labels of the columns; None: columns have the names of the query.
     """
-    facts = {"column": column.name, **_label_axis(column, labels, None if histogram is None else histogram.scale)}
+    facts = {
+        "column": column.name,
+        **_build_axis_label_and_unit(column, labels, None if histogram is None else histogram.scale),
+    }
     if histogram is None:
         is_time = plots.is_plotted_as_julian_date(column)
         return {**facts, "counts": [], "missing": 0, "time": is_time}
@@ -65,7 +68,9 @@ def _find_epoch_offset(column: Column) -> float:
     return column.epoch or 0.0
 
 
-def _label_axis(column: Column, labels: ColumnLabels | None, unit_scale: UnitScale | None = None) -> dict[str, str]:
+def _build_axis_label_and_unit(
+    column: Column, labels: ColumnLabels | None, unit_scale: UnitScale | None = None
+) -> dict[str, str]:
     """Return the label and the unit of an axis; without `unit_scale`, the stored unit."""
     if unit_scale is None:
         unit = column.unit or ""
@@ -94,7 +99,7 @@ def axes_to_json(
     return [
         {
             "name": column.name,
-            **_label_axis(column, labels, axis_scale),
+            **_build_axis_label_and_unit(column, labels, axis_scale),
             "time": plots.is_plotted_as_julian_date(column),
         }
         for column, axis_scale in zip(columns, axis_scales, strict=True)

@@ -311,7 +311,7 @@ def find_range_pairs(columns: Sequence[Column]) -> list[tuple[str, Column, Colum
             stem = name.removesuffix(ending)
             last = columns_by_name.get(stem + other)
             has_stem = name.endswith(ending) and stem and stem not in columns_by_name
-            if not has_stem or last is None or not _is_ordered(column):
+            if not has_stem or last is None or not _has_ordered_values(column):
                 continue
             if last.type.is_numeric == column.type.is_numeric:
                 range_pairs.append((stem, column, last))
@@ -319,7 +319,7 @@ def find_range_pairs(columns: Sequence[Column]) -> list[tuple[str, Column, Colum
     return range_pairs
 
 
-def _is_ordered(column: Column) -> bool:
+def _has_ordered_values(column: Column) -> bool:
     return (column.type.is_numeric or column.type.is_timestamp) and not column.type.is_array
 
 

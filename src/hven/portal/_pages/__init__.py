@@ -17,12 +17,12 @@ from hven.portal._pages.assets import NO_COLOURS, find_asset_name, list_script_f
 from hven.portal._pages.brand import PortalBrand, find_portal_brand
 from hven.portal._pages.editing_rights import list_editing_rights
 from hven.portal._pages.package_pages import (
-    compute_frame_values,
+    compute_package_frame_values,
     find_page_address,
-    list_page_parts,
+    list_page_part_templates,
     load_package_pages,
 )
-from hven.portal._pages.package_scripts import find_package_asset, map_package_panes
+from hven.portal._pages.package_scripts import find_package_asset, map_pane_script_paths
 from hven.portal._pages.template_contexts import (
     ErrorPage,
     PageFrame,
@@ -89,7 +89,7 @@ def load_templates(language: str = "en") -> Environment:
 
     environment.globals["_"] = translate
     environment.globals["language"] = language
-    environment.globals["page_parts"] = list_page_parts
+    environment.globals["page_parts"] = list_page_part_templates
     environment.filters["thousands"] = format_thousands
     environment.filters["unit_text"] = format_unit_text
     environment.filters["ago"] = partial(format_elapsed_time, words=translations)
@@ -224,7 +224,7 @@ def build_page_frame(request: Request, context: ServiceContext, *, has_switches:
         browser_texts=dict(load_page_translations(language, "browser")),
         asset=build_asset_address,
         scripts=list_script_addresses,
-        package_panes={pane: f"{base}/assets/{file}" for pane, file in map_package_panes().items()},
+        package_panes={pane: f"{base}/assets/{file}" for pane, file in map_pane_script_paths().items()},
         switch=_build_query_suffix_without_switches(request) if has_switches else "",
         own_path=_build_login_return_path(request, context.site.settings, base),
         edits=list_editing_rights(principal, context, brand),
@@ -232,7 +232,7 @@ def build_page_frame(request: Request, context: ServiceContext, *, has_switches:
         word_search=find_page_address("word_search_path", base),
         query_editor=find_page_address("query_editor_path", base),
         job_list=find_page_address("job_list_path", base),
-        frame_values=compute_frame_values(request, context),
+        frame_values=compute_package_frame_values(request, context),
     )
 
 

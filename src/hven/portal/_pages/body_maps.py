@@ -38,7 +38,7 @@ def list_base_maps(body: str, directory: Path) -> list[dict[str, str]]:
     """
     base_maps: dict[str, dict[str, str]] = {}
     for folder in (directory / SITE_FOLDER, INSTALLED_DIRECTORY):
-        for path in sorted(folder.glob("*"), key=_rank_map) if folder.is_dir() and body else ():
+        for path in sorted(folder.glob("*"), key=_build_base_map_sort_key) if folder.is_dir() and body else ():
             name_match = _FILE_NAME_PATTERN.fullmatch(path.stem)
             if name_match is None or path.suffix.lower() not in PICTURE_MEDIA_TYPES:
                 continue
@@ -64,7 +64,7 @@ def has_installed_base_maps() -> bool:
     return any(path.suffix.lower() in PICTURE_MEDIA_TYPES for path in INSTALLED_DIRECTORY.glob("*"))
 
 
-def _rank_map(path: Path) -> tuple[int, str]:
+def _build_base_map_sort_key(path: Path) -> tuple[int, str]:
     kind = path.stem.rpartition("-")[2].lower()
     return PREFERRED_KINDS.index(kind) if kind in PREFERRED_KINDS else len(PREFERRED_KINDS), path.name
 

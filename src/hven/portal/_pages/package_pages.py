@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PagePlace:
+class PageExtensionPoint:
     """A place of a page where packages can add parts.
 
     Attributes
@@ -36,24 +36,26 @@ class PagePlace:
 
 
 PAGE_PLACES = {
-    "header": PagePlace(template="frame.html"),
-    "health.curators": PagePlace(template="health.html"),
-    "menu": PagePlace(template="frame.html"),
-    "home.search": PagePlace(template="home.html"),
-    "home.curators": PagePlace(template="home.html"),
-    "error.search": PagePlace(template="error.html", variables=("words",)),
-    "news.curators": PagePlace(template="news.html", variables=("one",)),
-    "collection.curators": PagePlace(template="collection.html", variables=("collection", "edit")),
-    "collection.links": PagePlace(template="collection.html", variables=("collection",)),
-    "collection.coverage": PagePlace(template="collection.html", variables=("seen",)),
-    "project.curators": PagePlace(template="project.html", variables=("one",)),
-    "table.trail": PagePlace(template="workspace.html", variables=("described", "kind", "state", "table_values")),
-    "table.downloads": PagePlace(template="workspace.html", variables=("below", "searched")),
-    "table.map": PagePlace(template="workspace.html", variables=("map", "has_map", "surveys", "taken")),
-    "table.overview": PagePlace(template="workspace.html", variables=("here", "state", "table_values")),
-    "table.row_values": PagePlace(template="workspace.html", variables=("table_values",)),
-    "table.ticks": PagePlace(template="workspace.html", variables=("below", "rows")),
-    "table.row": PagePlace(template="workspace.html", variables=("table_values",)),
+    "header": PageExtensionPoint(template="frame.html"),
+    "health.curators": PageExtensionPoint(template="health.html"),
+    "menu": PageExtensionPoint(template="frame.html"),
+    "home.search": PageExtensionPoint(template="home.html"),
+    "home.curators": PageExtensionPoint(template="home.html"),
+    "error.search": PageExtensionPoint(template="error.html", variables=("words",)),
+    "news.curators": PageExtensionPoint(template="news.html", variables=("one",)),
+    "collection.curators": PageExtensionPoint(template="collection.html", variables=("collection", "edit")),
+    "collection.links": PageExtensionPoint(template="collection.html", variables=("collection",)),
+    "collection.coverage": PageExtensionPoint(template="collection.html", variables=("seen",)),
+    "project.curators": PageExtensionPoint(template="project.html", variables=("one",)),
+    "table.trail": PageExtensionPoint(
+        template="workspace.html", variables=("described", "kind", "state", "table_values")
+    ),
+    "table.downloads": PageExtensionPoint(template="workspace.html", variables=("below", "searched")),
+    "table.map": PageExtensionPoint(template="workspace.html", variables=("map", "has_map", "surveys", "taken")),
+    "table.overview": PageExtensionPoint(template="workspace.html", variables=("here", "state", "table_values")),
+    "table.row_values": PageExtensionPoint(template="workspace.html", variables=("table_values",)),
+    "table.ticks": PageExtensionPoint(template="workspace.html", variables=("below", "rows")),
+    "table.row": PageExtensionPoint(template="workspace.html", variables=("table_values",)),
 }
 
 
@@ -121,7 +123,7 @@ def load_package_pages() -> Mapping[str, PortalPages]:
 
 
 @plugins.cache_until_selection
-def list_page_parts(place: str) -> tuple[str, ...]:
+def list_page_part_templates(place: str) -> tuple[str, ...]:
     """List the templates that packages add to a place of a page.
 
     Parameters
@@ -183,7 +185,7 @@ def find_page_address(path_field: str, base: str) -> str:
     return next((f"{base}{path}" for path in paths), "")
 
 
-def compute_frame_values(request: Request, context: ServiceContext) -> dict[str, object]:
+def compute_package_frame_values(request: Request, context: ServiceContext) -> dict[str, object]:
     """Compute the values that packages give to the frame of a page.
 
     Parameters

@@ -91,7 +91,7 @@ def find_package_asset(name: str) -> str:
 
 
 @plugins.cache_until_selection
-def map_package_panes() -> Mapping[str, str]:
+def map_pane_script_paths() -> Mapping[str, str]:
     """Map the panes of the packages in use to the paths of their modules below ``/assets``."""
     panes: dict[str, str] = {}
     for package, folder in load_script_folders().items():

@@ -106,7 +106,7 @@ class _AccessEndpoints:
             {
                 "name": table.qualified_name,
                 "rows": self.count_rows(table, principal),
-                "opens": _find_opening_time(table, principal),
+                "opens": _find_next_embargo_end(table, principal),
             }
             for table in visible_tables[:MAX_ENTRIES]
         ]
@@ -204,7 +204,7 @@ def _describe_grant(grant: AccessGrant) -> dict[str, object]:
     }
 
 
-def _find_opening_time(table: Table, principal: Principal) -> str | None:
+def _find_next_embargo_end(table: Table, principal: Principal) -> str | None:
     """Return when the next file of a table opens; the time of hidden rows is not shown."""
     if table.rights is None or table.policy is None or table.policy.rows is not None:
         return None

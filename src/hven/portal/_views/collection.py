@@ -27,7 +27,7 @@ from hven.portal._explore.time_ranges import find_time_range
 from hven.portal._pages import PageLink, TemplateContext
 from hven.portal._pages.editing_rights import can_edit_collection
 from hven.portal._views.citation import describe_citation, gather_citation_metadata
-from hven.portal._views.counts import VisibleRowCounter, sum_amounts
+from hven.portal._views.counts import VisibleRowCounter, sum_row_counts_by_noun
 from hven.portal._views.dataset_metadata import (
     build_schema_org_dataset,
     list_column_ranges,
@@ -45,7 +45,7 @@ from hven.portal._views.overview_pictures import summarize_collections_in_time
 from hven.portal._views.page_addresses import build_table_address
 from hven.portal._views.page_formats import PageContent, PageContext, build_page_endpoint, build_redirect
 from hven.portal._views.table_extensions import compute_overview_values
-from hven.portal._views.table_links import list_table_link_menus, load_table_links
+from hven.portal._views.table_links import list_table_link_menus, load_table_link_kinds
 from hven.portal._views.table_view import ConstantColumnSummary, build_query_runner, describe_constant_columns
 from hven.sources.kind_traits import list_mirrored_site_addresses
 
@@ -257,7 +257,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
 
     async def compute_state(page_context: PageContext) -> object:
         name = _read_collection_name(page_context)
-        stored_citation = await anyio.to_thread.run_sync(context.site.identifiers.find_citation, name)
+        stored_citation = await anyio.to_thread.run_sync(context.site.identifiers.find_doi_record, name)
         try:
             published_names = page_context.published_state.tables_by_name
             tables = page_context.find_collection().tables
@@ -504,7 +504,7 @@ def describe_collection(
     total_rows = sum(known_row_counts) if known_row_counts else None
     newest_update = max((table.updated for table in tables), default=None)
     service_kinds = dict.fromkeys(kind for table in tables for kind in table.kinds)
-    amounts = () if lines is None else sum_amounts(amount_facts)
+    amounts = () if lines is None else sum_row_counts_by_noun(amount_facts)
     return CollectionDescription(
         name=schema.name,
         resource=resource,
@@ -559,7 +559,7 @@ def _table_to_json(description: CollectionPageTable) -> dict[str, Any]:
         "rows": description.rows,
         "updated": description.updated,
         "services": service_links,
-        **{kind.name: package_links.get(kind.name, []) for kind in load_table_links()},
+        **{kind.name: package_links.get(kind.name, []) for kind in load_table_link_kinds()},
         "columns": columns,
     }
 
@@ -595,7 +595,7 @@ def _describe_table(
         rows=rows,
         lines=lines,
         observed=observed,
-        amounts=sum_amounts([(table, rows, observed, lines)]),
+        amounts=sum_row_counts_by_noun([(table, rows, observed, lines)]),
         updated=published_table.updated,
         ways=examples,
         forms=forms,

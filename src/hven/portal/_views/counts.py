@@ -121,7 +121,7 @@ def find_row_noun(table: Table, runner: QueryRunner) -> str:
     return file_rows.choose_row_noun(table, runner.find_published_table(table))
 
 
-def sum_amounts(tables: Iterable[tuple[Table, int | None, bool, int | None]]) -> tuple[CountWithNoun, ...]:
+def sum_row_counts_by_noun(tables: Iterable[tuple[Table, int | None, bool, int | None]]) -> tuple[CountWithNoun, ...]:
     """Add up the amounts of tables by noun; tables without a count are left out.
 
     Parameters

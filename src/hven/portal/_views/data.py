@@ -37,7 +37,7 @@ from hven.portal._views.table_view import (
     read_table_view,
 )
 from hven.services import datalinks
-from hven.services.file_rows import classify_column
+from hven.services.file_rows import classify_column_display
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -206,7 +206,7 @@ def _answer_count(table_view: TableView, page_context: PageContext) -> dict[str,
         "without": relaxed_searches,
         "asked": search_form.build_condition_chips(table_view.search, table_view.labels),
         "fields": search_form.describe_field_parts(table_view.search),
-        "place": search_form.describe_place_fields(table_view.search),
+        "place": search_form.build_position_search_fields(table_view.search),
         "every": str(table_view.search.every or ""),
         **line_view.count_rows(table_view),
     }
@@ -273,7 +273,7 @@ def _list_row_reference_links(
     translations = load_page_translations(page_context.language)
     links = []
     for at, column in enumerate(page.columns):
-        if classify_column(column, table_view.table) == "picture":
+        if classify_column_display(column, table_view.table) == "picture":
             continue
         value = page.rows.column(at)[0].as_py()
         for reference in list_reference_links([(column, value)]):

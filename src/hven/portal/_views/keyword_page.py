@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class KeywordPage(TemplateContext):
+class FitsHeaderPage(TemplateContext):
     """The page of the FITS headers of a file.
 
     Attributes
@@ -46,7 +46,7 @@ class KeywordPage(TemplateContext):
     rows: Sequence[Mapping[str, object]]
 
 
-def render_keyword_page(request: Request, context: ServiceContext, header_facts: Mapping[str, Any]) -> Response:
+def render_fits_header_page(request: Request, context: ServiceContext, header_facts: Mapping[str, Any]) -> Response:
     """Render the page of the headers.
 
     Parameters
@@ -60,5 +60,5 @@ def render_keyword_page(request: Request, context: ServiceContext, header_facts:
     file = describe_requested_file(page_context)
     filled_hdus = {row["hdu"] for row in header_facts["rows"] if row["keyword"] == "NAXIS" and row["number"]}
     address = f"{file.collection.url}/files/{quote(file.path)}"
-    page = KeywordPage(file=file, address=address, filled=filled_hdus, rows=header_facts["rows"])
+    page = FitsHeaderPage(file=file, address=address, filled=filled_hdus, rows=header_facts["rows"])
     return render_page_response(page_context, page)

@@ -58,7 +58,7 @@ class ServiceInput:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LinkService:
+class LinkedService:
     """A service that a link calls.
 
     Attributes
@@ -106,7 +106,7 @@ class LinkDescription:
     error: str | None
     picture: bool
     locked: bool
-    service: LinkService | None
+    service: LinkedService | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -240,7 +240,7 @@ def write_service_call_address(descriptor_xml: str) -> str:
     return f"{service.url}?{urlencode(input_values, quote_via=quote, safe=':/')}"
 
 
-def _parse_service_descriptor(descriptor_xml: str, site_origin: str) -> LinkService:
+def _parse_service_descriptor(descriptor_xml: str, site_origin: str) -> LinkedService:
     """Parse a service descriptor of this site for a form; forms are not sent to other sites."""
     root = etree.fromstring(descriptor_xml)
     params = {param.get("name"): param.get("value") for param in root.iterfind("PARAM")}
@@ -267,4 +267,4 @@ def _parse_service_descriptor(descriptor_xml: str, site_origin: str) -> LinkServ
     # forms of asynchronous services are for programs: a browser would show the job's document
     is_async = str(params.get("standardID")).endswith("#async-1.0")
     is_own = f"{address}/".startswith((f"{site_origin}/", "/")) and not is_async
-    return LinkService(url=address, here=is_own, example=params.get("exampleURL"), inputs=[*hidden, *inputs])
+    return LinkedService(url=address, here=is_own, example=params.get("exampleURL"), inputs=[*hidden, *inputs])

@@ -43,7 +43,7 @@ MAX_FORM_BYTES = 1024**2  # of a query
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ResultPage(TemplateContext):
+class CitedResultPage(TemplateContext):
     """The page of a cited result.
 
     Attributes
@@ -193,7 +193,7 @@ def _build_cited_result_page(page_context: PageContext, cited_result: CitedResul
     if isinstance(error, HvenError):
         comparison = {"error": error.message}
     cites = [write_dated_citation(resource, url) for resource in resources]
-    page = ResultPage(
+    page = CitedResultPage(
         found=_cited_result_to_json(cited_result),
         url=url,
         kept=snapshot_state.all_kept,

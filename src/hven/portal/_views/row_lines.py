@@ -11,7 +11,7 @@ from hven.portal._explore.cell_text import MAX_CELL_CHARACTERS, TextCell
 from hven.portal._explore.constant_columns import find_constant_columns
 from hven.portal._explore.first_columns import choose_initial_columns, find_searched_column_names, find_title_column
 from hven.portal._pages.texts import load_page_translations
-from hven.services.file_rows import classify_column
+from hven.services.file_rows import classify_column_display
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,7 +64,7 @@ class PageLineSearch:
         summarized_names = set(shown_columns) - unsummarized_names
         summarized_columns = {}
         for at, column in enumerate(page.columns):
-            is_text = column.type.is_string and classify_column(column, table_view.table) in {"text", "code"}
+            is_text = column.type.is_string and classify_column_display(column, table_view.table) in {"text", "code"}
             if column.name in summarized_names and is_text:
                 summarized_columns[at] = column.name
         line_files = observation_lines.list_observation_files(

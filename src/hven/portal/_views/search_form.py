@@ -22,7 +22,7 @@ from hven.portal._explore.search import (
     WORDS_PARAMETER,
     find_position_columns,
 )
-from hven.services.file_rows import classify_column
+from hven.services.file_rows import classify_column_display
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -109,7 +109,7 @@ class FormSection:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PlaceFields:
+class PositionSearchFields:
     """The fields of a place.
 
     Attributes
@@ -150,7 +150,7 @@ class SearchForm:
     fields: Sequence[SearchFormField]
     sections: Sequence[FormSection]
     words: str
-    place: PlaceFields | None
+    place: PositionSearchFields | None
     every: Mapping[str, object] | None
     faults: Mapping[str, SearchFault]
     kept: Sequence[tuple[str, str]]
@@ -208,7 +208,7 @@ def build_search_form(
         fields=form_fields,
         sections=_group_fields_by_section(form_fields, initial_names),
         words=search.words or dict(search.wrong).get(WORDS_PARAMETER, ""),
-        place=describe_place_fields(search),
+        place=build_position_search_fields(search),
         every=describe_cadence_fields(search, runner, labels),
         faults={fault.field: fault for fault in search.faults},
         kept=kept_parameters,
@@ -247,7 +247,7 @@ def _is_constant_field(form_field: FormField, constant_names: Collection[str], l
 
 def _is_picture_field(form_field: FormField, table: Table) -> bool:
     """Return whether a field is of picture addresses: only a descriptor puts these into a form."""
-    return classify_column(form_field.column, table) == "picture" and form_field.name not in table.form
+    return classify_column_display(form_field.column, table) == "picture" and form_field.name not in table.form
 
 
 def _find_choice_columns(table: Table, runner: QueryRunner | None) -> set[str]:
@@ -302,7 +302,7 @@ def describe_form_field(form_field: FormField, values: Sequence[str], labels: Co
         name=form_field.name,
         label=labels.label_field(form_field.name),
         unit=labels.find_unit_or_time_scale(column),
-        description=labels.describe_column(column, form_field.name),
+        description=labels.write_column_tooltip(column, form_field.name),
         kind=kind,
         low=parts.low,
         high=parts.high,
@@ -319,7 +319,7 @@ def describe_form_field(form_field: FormField, values: Sequence[str], labels: Co
     )
 
 
-def describe_place_fields(search: TableSearch) -> PlaceFields | None:
+def build_position_search_fields(search: TableSearch) -> PositionSearchFields | None:
     """Describe the fields of a place; None if the table has no positions."""
     has_footprints = any(column.name.lower() == "s_region" for column in search.table.columns)
     if find_position_columns(search.table) is None and not has_footprints:
@@ -333,13 +333,13 @@ def describe_place_fields(search: TableSearch) -> PlaceFields | None:
             centre = invalid_text
             radius = "1"
         number, _, unit = radius.strip().partition(" ")
-        return PlaceFields(centre=centre, size=number, unit=unit or "deg", body=has_body)
+        return PositionSearchFields(centre=centre, size=number, unit=unit or "deg", body=has_body)
     if search.near is None:
-        return PlaceFields(body=has_body)
+        return PositionSearchFields(body=has_body)
     circle = search.near
     number, unit = _format_radius(circle)
     position_text = f"{circle.longitude:.6g}, {circle.latitude:.6g}"
-    return PlaceFields(
+    return PositionSearchFields(
         centre=circle.name or f"{circle.longitude!r},{circle.latitude!r}",
         size=number,
         unit=unit,

@@ -51,7 +51,7 @@ def load_table_extensions() -> Mapping[str, TablePageExtension]:
     return dict(plugins.iterate_package_objects("table_pages"))
 
 
-def compute_table_values(table_view: TableView, page_context: PageContext) -> dict[str, object]:
+def compute_table_page_values(table_view: TableView, page_context: PageContext) -> dict[str, object]:
     """Compute the values that packages give to the page of a table, by the names of the packages."""
     return {
         package: extension.compute_value(table_view, page_context)
@@ -69,7 +69,7 @@ def compute_overview_values(table: Table, runner: QueryRunner, page_context: Pag
     }
 
 
-def list_table_parameters() -> tuple[str, ...]:
+def list_table_page_parameters() -> tuple[str, ...]:
     """List the parameters of the page of a table that only packages read."""
     return tuple(name for extension in load_table_extensions().values() for name in extension.parameters)
 

@@ -35,7 +35,7 @@ class TableLink:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TableLinks:
+class TableLinkKind:
     """Links of one kind, for all tables: the place of such a record is in `PluginPackage.table_links`.
 
     Attributes
@@ -69,12 +69,12 @@ class TableLinkMenu:
         At least one link.
     """
 
-    kind: TableLinks
+    kind: TableLinkKind
     links: Sequence[TableLink]
 
 
 @plugins.cache_until_selection
-def load_table_links() -> Sequence[TableLinks]:
+def load_table_link_kinds() -> Sequence[TableLinkKind]:
     """Load the links that the packages in use add; those that cannot be loaded are left out."""
     return [links for _, links in plugins.iterate_package_objects("table_links")]
 
@@ -82,7 +82,7 @@ def load_table_links() -> Sequence[TableLinks]:
 def list_table_link_menus(table: Table, page_context: PageContext) -> list[TableLinkMenu]:
     """List the links of a table, by kind; kinds without a link are left out."""
     menus = []
-    for kind in load_table_links():
+    for kind in load_table_link_kinds():
         links = kind.list_links(table, page_context)
         if links:
             menus.append(TableLinkMenu(kind=kind, links=links))

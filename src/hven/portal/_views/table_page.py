@@ -27,7 +27,7 @@ from hven.portal._explore.search_fields import list_display_units
 from hven.portal._explore.table_sentence import write_table_sentence
 from hven.portal._explore.table_standards import classify_table_standard
 from hven.portal._pages import SAMP_HUB_ORIGINS, SWITCH_PARAMETERS, TemplateContext
-from hven.portal._pages.package_pages import list_page_parts
+from hven.portal._pages.package_pages import list_page_part_templates
 from hven.portal._views.data import find_page_offset, list_choices_without_counts, read_whole_number_parameter
 from hven.portal._views.dataset_metadata import build_schema_org_table_dataset
 from hven.portal._views.downloads import describe_download_links
@@ -35,7 +35,11 @@ from hven.portal._views.page_addresses import build_table_address, build_table_p
 from hven.portal._views.page_formats import PageContent, PageContext, build_page_endpoint, build_redirect
 from hven.portal._views.row_lines import build_page_line_search
 from hven.portal._views.search_form import build_condition_chips, build_search_form, describe_relaxed_searches
-from hven.portal._views.table_extensions import choose_plot_columns, compute_table_values, list_table_parameters
+from hven.portal._views.table_extensions import (
+    choose_plot_columns,
+    compute_table_page_values,
+    list_table_page_parameters,
+)
 from hven.portal._views.table_links import list_table_link_menus
 from hven.portal._views.table_view import (
     AFTER_KEY_PARAMETER,
@@ -236,7 +240,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     async def show_workspace(page_context: PageContext) -> PageContent:
 
         def build_page() -> PageContent:
-            table_view = read_table_view(page_context, ignored_parameters=list_table_parameters())
+            table_view = read_table_view(page_context, ignored_parameters=list_table_page_parameters())
             return _build_table_page(table_view, page_context)
 
         return await anyio.to_thread.run_sync(build_page)
@@ -262,7 +266,7 @@ def build_map_header_options(settings: Settings) -> dict[str, Any]:
     return {"allow_inline_styles": True, "allow_workers": True, "connect_origins": SAMP_HUB_ORIGINS, "origins": origins}
 
 
-def _list_collection_surveys(collection: str, page_context: PageContext) -> list[str]:
+def _list_hips_survey_urls(collection: str, page_context: PageContext) -> list[str]:
     """List the public HiPS of a collection: maps fetch these without the user's credentials."""
     context = page_context.context
     return [url for face in context.faces.values() for url in face.list_surveys(context, collection, page_context.base)]
@@ -270,7 +274,7 @@ def _list_collection_surveys(collection: str, page_context: PageContext) -> list
 
 def _classify_map(table_view: TableView) -> str:
     """Return the kind of the map; an empty text if no row has a place on a body, or no package has maps."""
-    if not list_page_parts("table.map"):
+    if not list_page_part_templates("table.map"):
         return ""
     map_frame = find_map_frame(table_view.table)
     if map_frame is not None and has_only_nulls(map_frame.bounds, table_view.table, table_view.runner):
@@ -341,14 +345,14 @@ def _build_table_page(table_view: TableView, page_context: PageContext) -> PageC
     search_form = build_search_form(search, table_view.runner, table_view.labels)
     shown_headings = [column_headings[number] for number in shown_numbers]
     shown_cells = [[row[number] for number in shown_numbers] for row in cell_rows]
-    heading_row, joined_cells = build_cell_rows(shown_headings, shown_cells, table_view)
+    heading_row, joined_cells = build_headings_and_cells(shown_headings, shown_cells, table_view)
     relaxed_searches = []
     if total.rows == 0:
         relaxed_searches = describe_relaxed_searches(
             search, table_view.runner, table_view.labels, line_view.observation_key
         )
     site_surveys = page_context.context.site.settings.surveys
-    all_surveys = [*site_surveys, *_list_collection_surveys(collection, page_context)]
+    all_surveys = [*site_surveys, *_list_hips_survey_urls(collection, page_context)]
     table_address = _build_table_address(table_view, page_context)
     downloads = [
         (media_type, f"{table_address}/download?_as={name}")
@@ -371,7 +375,7 @@ def _build_table_page(table_view: TableView, page_context: PageContext) -> PageC
         row=_list_requested_row_cells(table_view),
         files=files.get("files"),
         of_rows=files.get("of_rows"),
-        ticks=_list_tick_keys(row_page.keys, files.get("files") or ()),
+        ticks=_build_checkbox_values(row_page.keys, files.get("files") or ()),
         other_lines=None if line_view.other_search is None else line_view.other_search.write_query_string(),
         each=search.each,
         pictured=any(heading.kind == "picture" for heading in column_headings),
@@ -401,7 +405,7 @@ def _build_table_page(table_view: TableView, page_context: PageContext) -> PageC
         taken=describe_download_links(table_view, page_context),
         panes=panes.list_panes(),
         links=list_table_link_menus(table_view.table, page_context),
-        table_values=compute_table_values(table_view, page_context),
+        table_values=compute_table_page_values(table_view, page_context),
         state_pairs=search.list_parameters(),
         choosable=_list_choosable_columns(table_view, shown_names, uninformative_names),
         raw=table_view.labels.is_raw,
@@ -484,7 +488,7 @@ def _build_table_address(table_view: TableView, page_context: PageContext) -> st
     return build_table_address(page_context.base, table_view.table)
 
 
-def _list_tick_keys(keys: Sequence[str], files: Sequence[Sequence[dict[str, Any]]]) -> dict[str, str]:
+def _build_checkbox_values(keys: Sequence[str], files: Sequence[Sequence[dict[str, Any]]]) -> dict[str, str]:
     """Return the keys that a tick selects, for each line.
 
     These are the key of the line and those of the other files of its observation.
@@ -517,13 +521,13 @@ def _list_choosable_columns(
             "units": list_display_units(column),
             "unit": units.get(name, usual_unit),
             "usual": usual_unit,
-            "title": table_view.labels.describe_column(column),
+            "title": table_view.labels.write_column_tooltip(column),
         }
         choosable_columns.append(choosable_column)
     return choosable_columns
 
 
-def build_cell_rows(
+def build_headings_and_cells(
     column_headings: Sequence[ColumnHeading], cell_rows: Sequence[Sequence[TextCell | None]], table_view: TableView
 ) -> tuple[list[SortableHeading], list[list[TextCell | None]]]:
     """Build the headings and cells of a page; the columns of a pair are joined.

@@ -116,7 +116,7 @@ def read_table_view(page_context: PageContext, *, ignored_parameters: Sequence[s
             table = candidate
             break
     wanted_state = query_params.get(STATE_PARAMETER, "")
-    if table is not None and wanted_state and wanted_state != _compute_table_state(page_context, table):
+    if table is not None and wanted_state and wanted_state != _compute_table_state_id(page_context, table):
         earlier_state = _find_earlier_state(page_context, table, wanted_state)
         is_state_lost = earlier_state is None
         page_context, table = earlier_state or (page_context, table)
@@ -135,7 +135,7 @@ def read_table_view(page_context: PageContext, *, ignored_parameters: Sequence[s
     pairs, parted = search_fields.join_form_field_parameters(pairs)
     table_view = build_table_view(page_context, table)
     search = parse_table_search(table_view, page_context, pairs)
-    state = _compute_table_state(page_context, table)
+    state = _compute_table_state_id(page_context, table)
     return replace(table_view, search=search, state=state, is_state_lost=is_state_lost, has_form_parts=parted)
 
 
@@ -191,7 +191,7 @@ def parse_table_search(
     return translate_search_faults(search, page_context)
 
 
-def _compute_table_state(page_context: PageContext, table: Table) -> str:
+def _compute_table_state_id(page_context: PageContext, table: Table) -> str:
     """Compute the state of a table from its snapshot, or from those of all tables that a view reads.
 
     It is the newest snapshot's id, with a digest of the others.
@@ -228,7 +228,7 @@ def _find_earlier_state(page_context: PageContext, table: Table, wanted_state: s
     catalogue = earlier_context.published_state.get_catalogue(page_context.principal, page_context.context.policies)
     tables_by_name = {candidate.qualified_name: candidate for candidate in catalogue.iterate_tables()}
     earlier_table = tables_by_name.get(table.qualified_name)
-    if earlier_table is None or _compute_table_state(earlier_context, earlier_table) != wanted_state:
+    if earlier_table is None or _compute_table_state_id(earlier_context, earlier_table) != wanted_state:
         return None
     return (earlier_context, earlier_table)
 

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from hven.portal._views.table_links import TableLink, TableLinks
+from hven.portal._views.table_links import TableLink, TableLinkKind
 
-__all__ = ["TableLink", "TableLinks"]
+__all__ = ["TableLink", "TableLinkKind"]

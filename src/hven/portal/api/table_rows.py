@@ -9,12 +9,12 @@ from hven.portal._explore.page_queries import QUERY_TIMEOUT_SECONDS, QueryRunner
 from hven.portal._explore.row_files import MAX_ROW_KEYS, select_rows_by_key
 from hven.portal._explore.row_pages import MAX_KEY_CHARACTERS, count_rows, fetch_page, fetch_row, format_keys
 from hven.portal._explore.search import TableSearch
-from hven.portal._views.counts import VisibleRowCounter, find_row_noun, sum_amounts
+from hven.portal._views.counts import VisibleRowCounter, find_row_noun, sum_row_counts_by_noun
 from hven.portal._views.data import build_table_data_endpoint
 from hven.portal._views.page_addresses import build_table_path
 from hven.portal._views.row_lines import build_page_line_search
 from hven.portal._views.search_form import build_condition_chips
-from hven.portal._views.table_page import build_cell_rows
+from hven.portal._views.table_page import build_headings_and_cells
 from hven.portal._views.table_view import (
     TableView,
     build_table_view,
@@ -33,9 +33,9 @@ __all__ = [
     "TableView",
     "TextCell",
     "VisibleRowCounter",
-    "build_cell_rows",
     "build_column_headings",
     "build_condition_chips",
+    "build_headings_and_cells",
     "build_page_line_search",
     "build_table_data_endpoint",
     "build_table_path",
@@ -53,5 +53,5 @@ __all__ = [
     "parse_table_search",
     "read_table_view",
     "select_rows_by_key",
-    "sum_amounts",
+    "sum_row_counts_by_noun",
 ]

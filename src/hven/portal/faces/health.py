@@ -66,7 +66,7 @@ class HealthPage(TemplateContext):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HealthFoot(HealthPage):
+class HealthFooter(HealthPage):
     """The health of the site in the foot of pages.
 
     Attributes
@@ -177,7 +177,7 @@ class _HealthEndpoints:
         principal = self.context.identify_principal(request)
         body = await anyio.to_thread.run_sync(self.gather_health, principal)
         if answer_format == "foot":
-            foot = HealthFoot(health=body, reasons=STATE_REASONS, most=MAX_FOOT_REASONS)
+            foot = HealthFooter(health=body, reasons=STATE_REASONS, most=MAX_FOOT_REASONS)
             foot_html = render_page(foot, build_page_frame(request, self.context))
             headers = {**HEALTH_HEADERS, **build_page_security_headers()}
             return services.answer_with_body(request, foot_html, headers)

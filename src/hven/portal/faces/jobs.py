@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from hven.model.settings import Settings
 
 
-class LaterTypesRoute(BaseRoute):
+class DynamicJobTypeRoute(BaseRoute):
     """The addresses of job types that are declared after the start of the server."""
 
     def __init__(self, settings: Settings, build_type_routes: Callable[[str], Sequence[Route]]) -> None:
@@ -87,7 +87,7 @@ def build_routes(context: ServiceContext) -> Sequence[BaseRoute]:
     first_routes = [create_route("/jobs", list_types, build_error_responder(context))]
     for name in types:
         first_routes += build_type_routes(name)
-    return [*first_routes, LaterTypesRoute(settings, build_type_routes)]
+    return [*first_routes, DynamicJobTypeRoute(settings, build_type_routes)]
 
 
 def _describe_job_type(job_type: JobDefinition, url: str) -> dict[str, Any]:

@@ -40,7 +40,7 @@ from hven.site.auth.local import (
     TOKEN_SCOPE_GROUPS,
     LocalIdentityProvider,
     create_personal_token,
-    get_token_account,
+    get_account_claimed_by_token,
     parse_authorization,
     revoke_personal_token,
 )
@@ -110,7 +110,7 @@ class _LoginEndpoints:
                 check_token_only = partial(check_token, can_be_password=False)
             else:
                 check_token_only = check_token
-            account = claimed_name or get_token_account(token)
+            account = claimed_name or get_account_claimed_by_token(token)
             name, proof = await services.verify_proof(
                 request, self.site.store, account, check_token, verify_token=check_token_only, may_be_password=True
             )
@@ -137,7 +137,7 @@ class _LoginEndpoints:
         )
 
     async def create_token(self, request: Request) -> Response:
-        account, form_values = await self.require_account(request)
+        account, form_values = await self.require_account_and_form(request)
         try:
             days = float(form_values.get("days") or DEFAULT_TOKEN_DAYS)
         except ValueError:
@@ -158,7 +158,7 @@ class _LoginEndpoints:
         return self.render_login(request, made=token)
 
     async def revoke_token(self, request: Request) -> Response:
-        account, form_values = await self.require_account(request)
+        account, form_values = await self.require_account_and_form(request)
         token_id = form_values.get("id", "")
         revoke = partial(revoke_personal_token, self.site.store, token_id, revoked_by=account, account=account)
         await anyio.to_thread.run_sync(revoke)
@@ -168,7 +168,7 @@ class _LoginEndpoints:
 
     async def set_password(self, request: Request) -> Response:
         """Set a password, if the user knows the old one or the account's token; all other sessions end."""
-        account, form_values = await self.require_account(request)
+        account, form_values = await self.require_account_and_form(request)
         new_password = form_values.get("new", "").strip()
         try:
             if not self.site.settings.login.own_passwords:
@@ -198,7 +198,7 @@ class _LoginEndpoints:
             response.headers["set-cookie"] = self.build_login_cookie(request, proof)
         return response
 
-    async def require_account(self, request: Request) -> tuple[str, Mapping[str, str]]:
+    async def require_account_and_form(self, request: Request) -> tuple[str, Mapping[str, str]]:
         self.check_same_site(request)
         principal = self.context.identify_principal(request)
         if principal.name is None:

@@ -26,7 +26,7 @@ from hven.portal._views import (
     sitemap,
     table_page,
 )
-from hven.portal._views.keyword_page import render_keyword_page
+from hven.portal._views.keyword_page import render_fits_header_page
 from hven.portal._views.link_page import render_link_page
 from hven.portal._views.page_formats import send_not_found
 from hven.services.face import Capability, ServiceContext, ServiceFace
@@ -94,5 +94,5 @@ FACE = ServiceFace(
     applies=lambda _: True,
     build_routes=build_routes,
     list_capabilities=_list_capabilities,
-    page_writers=PageWriterMap({"datalink": render_link_page, "keywords": render_keyword_page}),
+    page_writers=PageWriterMap({"datalink": render_link_page, "keywords": render_fits_header_page}),
 )

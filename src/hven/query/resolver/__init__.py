@@ -20,7 +20,7 @@ from hven.query.resolver._providers import (
     UnresolvedNameError,
     can_resolve_names,
     complete_object_name,
-    list_name_tables,
+    list_object_name_tables,
     resolve_object_name,
     resolve_object_position,
 )
@@ -33,7 +33,7 @@ __all__ = [
     "UnresolvedNameError",
     "can_resolve_names",
     "complete_object_name",
-    "list_name_tables",
+    "list_object_name_tables",
     "normalize_object_name",
     "normalize_object_names",
     "resolve_object_name",

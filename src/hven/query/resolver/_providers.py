@@ -138,7 +138,7 @@ def _build_unknown_name_error(name: str, providers: Sequence[NameProvider], sett
             remedies.append(format_message("the site's operators can {remedy}", remedy))
     remedies += [
         format_message("the site's operators can {remedy}", format_message("add {name!r} to `plugins`", package.name))
-        for package in plugins.list_unused_packages()
+        for package in plugins.list_disabled_packages()
         if package.resolvers
     ]
     return UnresolvedNameError(
@@ -222,7 +222,7 @@ def complete_object_name(typed_text: str, max_names: int, settings: Settings) ->
     return [completion for provider in providers for completion in provider.complete(typed_text, max_names)]
 
 
-def list_name_tables(settings: Settings) -> list[str]:
+def list_object_name_tables(settings: Settings) -> list[str]:
     """List the tables of a site in which names of objects are looked up.
 
     Parameters

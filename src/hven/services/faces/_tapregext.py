@@ -119,15 +119,18 @@ def _write_adql_language_xml(settings: Settings, has_registry: bool) -> str:
         '<version ivo-id="ivo://ivoa.net/std/ADQL#v2.0">2.0</version>',
         '<version ivo-id="ivo://ivoa.net/std/ADQL#v2.1">2.1</version>',
         f"<description>{LANGUAGE_DESCRIPTION}</description>",
-        _write_features(f"{TAPREGEXT_ID}#features-adqlgeo", geometry_forms),
-        _write_features(f"{TAPREGEXT_ID}#features-udf", user_function_forms),
+        _write_language_features_xml(f"{TAPREGEXT_ID}#features-adqlgeo", geometry_forms),
+        _write_language_features_xml(f"{TAPREGEXT_ID}#features-udf", user_function_forms),
     ]
-    parts += [_write_features(feature_type, [(form, None) for form in forms]) for feature_type, forms in other_features]
+    parts += [
+        _write_language_features_xml(feature_type, [(form, None) for form in forms])
+        for feature_type, forms in other_features
+    ]
     parts.append("</language>")
     return "".join(parts)
 
 
-def _write_features(feature_type: str, forms: Iterable[tuple[str, str | None]]) -> str:
+def _write_language_features_xml(feature_type: str, forms: Iterable[tuple[str, str | None]]) -> str:
     elements = []
     for form, description in forms:
         content = f"<form>{escape_xml(form)}</form>"

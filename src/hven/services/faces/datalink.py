@@ -22,7 +22,7 @@ from hven.services.face import (
     ServiceFace,
     UsageExample,
     create_query_route,
-    describe_own_service,
+    write_own_service_descriptor,
 )
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def build_datalink_routes(context: ServiceContext) -> Sequence[Route]:
             link_rows = list_requested_links()
             limited_links, descriptors_xml = datalinks.extract_descriptors(_limit_links(link_rows, row_limit))
             if not row_identifiers:
-                descriptors_xml = (describe_own_service(FACE, FACE.build_url(table, base_url)),)
+                descriptors_xml = (write_own_service_descriptor(FACE, FACE.build_url(table, base_url)),)
             infos = (
                 InfoElement(name="standardID", value=DATALINK_STANDARD_ID),
                 *services.build_unused_parameter_warnings(params, DATALINK_PARAMS),

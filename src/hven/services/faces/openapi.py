@@ -148,7 +148,7 @@ def _describe_parameter(param: Param) -> dict[str, Any]:
 
 
 def _describe_param_schema(param: Param) -> dict[str, Any]:
-    schema_type = vosi.get_simple_type_name(param.type).replace("real", "number")
+    schema_type = vosi.get_vodataservice_type_name(param.type).replace("real", "number")
     python_type: type[Any] = {"integer": int, "number": float}.get(schema_type, str)
     schema: dict[str, Any] = {"type": schema_type}
     if schema_type == "integer":

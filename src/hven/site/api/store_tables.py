@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hven.site.store._database import StateDatabase, get_next_number
 from hven.site.store._leases import check_lease_held
-from hven.site.store._state_store import PendingWrite
+from hven.site.store._state_store import PendingPackageWrite
 from hven.site.store._table_definitions import StoreTableSet
 
-__all__ = ["PendingWrite", "StateDatabase", "StoreTableSet", "check_lease_held", "get_next_number"]
+__all__ = ["PendingPackageWrite", "StateDatabase", "StoreTableSet", "check_lease_held", "get_next_number"]

@@ -313,7 +313,7 @@ EVERY_ROW_CONDITION = Comparison(
 )
 
 
-def find_descriptor_condition(table: Table, principal: Principal) -> Expr | None:
+def find_descriptor_row_condition(table: Table, principal: Principal) -> Expr | None:
     """Return the condition that the descriptor's ``access:`` (`hven.adql.RowPolicy`) means for a user now.
 
     The site's owner sees every row.
@@ -493,7 +493,7 @@ def collect_row_filters(
     filters: dict[str, Expr] = {}
     for table in tables:
         conditions = [policy.find_row_condition(table, principal) for policy in policies]
-        conditions.append(find_descriptor_condition(table, principal))
+        conditions.append(find_descriptor_row_condition(table, principal))
         condition = None
         if conditions.count(None) < len(conditions):
             condition = join_conditions_with_and(*conditions)

@@ -118,7 +118,7 @@ def find_missing_rights(recorded_rights: Iterable[str], principal: Principal) ->
     return sorted(needed_rights - list_rights(principal))
 
 
-def check_access_to_stored(
+def check_access_to_stored_object(
     description: str,
     owner: str | None,
     recorded_rights: Collection[str],

@@ -61,7 +61,7 @@ class LocalIdentityProvider:
             proof = find_cookie_value(headers)
             if proof is None:
                 return None
-            return self._find_session_or_token(proof) or ANONYMOUS_PRINCIPAL
+            return self._find_principal_by_proof(proof) or ANONYMOUS_PRINCIPAL
         return self.verify_credentials(*parse_authorization(authorization))
 
     def identify_by_token(self, headers: Mapping[str, str]) -> Principal | None:
@@ -108,7 +108,7 @@ class LocalIdentityProvider:
         if account is None and secret.count(".") == 2:
             return self._verify_external_token(secret)
         if len(secret) <= MAX_SECRET_CHARACTERS:
-            principal = self._find_session_or_token(secret)
+            principal = self._find_principal_by_proof(secret)
             if principal is None:
                 holder = self._find_secret_holder(account, secret, can_be_password=can_be_password)
                 if holder is not None:
@@ -179,11 +179,11 @@ class LocalIdentityProvider:
         """
         principal = self.verify_credentials(account, secret, can_be_password=can_be_password)
         assert principal.name is not None  # noqa: S101
-        if self._find_session_or_token(secret):
+        if self._find_principal_by_proof(secret):
             return principal.name, secret
         return principal.name, self._store.sessions.begin_session(principal.name, SESSION_SECONDS)
 
-    def _find_session_or_token(self, proof: str) -> Principal | None:
+    def _find_principal_by_proof(self, proof: str) -> Principal | None:
         """Return the user of a session or a personal token, or None."""
         grant = self._store.grants.verify_proof("token", proof)
         if grant is not None:
@@ -314,7 +314,7 @@ def revoke_personal_token(store: StateStore, grant_id: str, *, revoked_by: str, 
     store.grants.revoke_grant(grant_id, actor=revoked_by)
 
 
-def get_token_account(token: str) -> str:
+def get_account_claimed_by_token(token: str) -> str:
     """Return the account that a token names, or the token's beginning: attempts are counted by it.
 
     Parameters
@@ -341,7 +341,7 @@ def get_claimed_account(authorization: str) -> str:
     except UnauthenticatedError:
         return ""
     if name is None:
-        return get_token_account(token)
+        return get_account_claimed_by_token(token)
     return name[:128]
 
 

@@ -523,16 +523,16 @@ class StateDatabase:
                 os.close(os.open(self._file, os.O_CREAT | os.O_RDWR, 0o644))
         with self._begin_exclusive_write() as connection:
             if sa.inspect(connection).has_table("meta"):
-                self._update_format(connection)
+                self._update_state_format(connection)
             else:
                 metadata.create_all(connection)
                 if read_meta_value(connection, "format") is None:
                     insert_meta_value(connection, "format", str(STATE_FORMAT))
                     insert_meta_value(connection, "version", "0")
                     insert_meta_value(connection, "jobs", "0")
-            self._update_packages(connection)
+            self._update_package_tables(connection)
 
-    def _update_packages(self, connection: sa.Connection) -> None:
+    def _update_package_tables(self, connection: sa.Connection) -> None:
         """Create or upgrade the tables of plug-in packages."""
         stored_values = read_package_values(connection)
         self._package_values = update_package_tables(connection, stored_values, self.display_address)
@@ -542,7 +542,7 @@ class StateDatabase:
             elif value != stored_values[key]:
                 update_meta_value(connection, key, value)
 
-    def _update_format(self, connection: sa.Connection) -> None:
+    def _update_state_format(self, connection: sa.Connection) -> None:
         format_text = read_meta_value(connection, "format")
         format_number = -1
         if format_text and format_text.isdigit():
@@ -593,7 +593,7 @@ class StateDatabase:
             message = f"the system state {self.display_address} is read-only"
             raise StorageUnavailableError(message, remedy=READ_ONLY_REMEDY)
         with self._begin_exclusive_write() as connection:
-            self._check_formats(self._read_meta_values(connection))
+            self._check_formats_unchanged(self._read_meta_values(connection))
             yield connection
 
     @contextmanager
@@ -627,7 +627,7 @@ class StateDatabase:
                 self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection,
             ):
                 meta_values = self._read_meta_values(connection, counter_name)
-        self._check_formats(meta_values)
+        self._check_formats_unchanged(meta_values)
         return int(meta_values[counter_name])
 
     def _read_meta_values(self, connection: sa.Connection, *keys: str) -> dict[str, str]:
@@ -635,7 +635,7 @@ class StateDatabase:
         query = sa.select(meta.c.key, meta.c.value).where(meta.c.key.in_(("format", *self._package_values, *keys)))
         return {row[0]: row[1] for row in connection.execute(query)}
 
-    def _check_formats(self, meta_values: Mapping[str, str]) -> None:
+    def _check_formats_unchanged(self, meta_values: Mapping[str, str]) -> None:
         """Check that no other process has changed the format of the state, or of the tables of a package."""
         format_text = meta_values.get("format")
         if format_text != str(STATE_FORMAT):
@@ -754,7 +754,7 @@ class StateDatabase:
         return StorageError(f"{state_label}: {reason}")
 
 
-def increment_version(connection: sa.Connection) -> int:
+def increment_state_version(connection: sa.Connection) -> int:
     """Increment the version of the state, so that every process reads it again; return the new version."""
     version_text = connection.execute(sa.select(meta.c.value).where(meta.c.key == "version")).scalar_one()
     version = int(version_text) + 1

@@ -61,7 +61,7 @@ class DeletionClock:
     def __init__(self, database: StateDatabase) -> None:
         self._database = database
 
-    def describe_leap(self) -> str | None:
+    def describe_clock_leap(self) -> str | None:
         """Describe a leap of the clock, if one was recorded and the clock is still ahead; None otherwise.
 
         This writes nothing to the store.
@@ -87,7 +87,7 @@ class DeletionClock:
         with self._database.begin_read() as connection:
             stored_time = _read_stored_time(connection)
             current_time = compute_trusted_clock_state(connection)
-        if stored_time is None or _is_record_due(stored_time, current_time):
+        if stored_time is None or _is_clock_record_due(stored_time, current_time):
             with self._database.begin_write() as connection:
                 current_time = compute_trusted_clock_state(connection)
                 connection.execute(sa.delete(meta).where(meta.c.key == TIME_META_KEY))
@@ -132,7 +132,7 @@ def format_timestamp(timestamp: float) -> str:
     return time_text.replace("+00:00", "Z")
 
 
-def _is_record_due(stored_time: TrustedClockState, current_time: TrustedClockState) -> bool:
+def _is_clock_record_due(stored_time: TrustedClockState, current_time: TrustedClockState) -> bool:
     if stored_time.leap_start != current_time.leap_start:
         return True
     return abs(current_time.last_clock_time - stored_time.last_clock_time) > RECORD_INTERVAL_SECONDS

@@ -504,7 +504,7 @@ class JobStore:
             if phase == "HELD" or row.depends_on == "[]":
                 is_waiting = sa.and_(job_columns.queue == row.queue, job_columns.phase == "QUEUED")
                 last_queued = connection.execute(sa.select(sa.func.max(job_columns.queued)).where(is_waiting)).scalar()
-                queued = _get_time_after(last_queued or "")
+                queued = _get_current_time_after(last_queued or "")
             connection.execute(sa.update(jobs).where(job_columns.id == job_id).values(phase=phase, queued=queued))
             if queued is None:
                 job_relations.resolve_dependencies(connection)
@@ -653,7 +653,7 @@ class JobStore:
             False: this process does not hold the job any more, and nothing was changed.
         """
         with self._database.begin_write() as connection:
-            end_time = _get_time_after(job.started or "")
+            end_time = _get_current_time_after(job.started or "")
             changes = _encode_json_columns({"ended": end_time, **extra_values, "phase": phase, "holder": None})
             update_result = connection.execute(
                 sa.update(jobs).where(_build_own_attempt_condition(job)).values(**changes)
@@ -699,7 +699,7 @@ class JobStore:
         jobs
             Jobs of all queues.
         """
-        query = sa.select(jobs).where(job_columns.phase == "EXECUTING", ~job_relations.is_suspended())
+        query = sa.select(jobs).where(job_columns.phase == "EXECUTING", ~job_relations.build_suspended_condition())
         with self._database.begin_read() as connection:
             return [_job_from_row(row) for row in connection.execute(query)]
 
@@ -899,7 +899,7 @@ def _find_full_types(connection: sa.Connection, limits_by_type: Mapping[str, int
     return [job_type for job_type, count in running_by_type.items() if count >= limits_by_type[job_type]]
 
 
-def _get_time_after(previous_time: str) -> str:
+def _get_current_time_after(previous_time: str) -> str:
     """Return the current time; after a clock was set back, the moment after `previous_time`."""
     current_time = format_current_time()
     if current_time > previous_time:
@@ -917,7 +917,7 @@ def _record_job_start(connection: sa.Connection) -> str:
     if last_start is None:
         last_start = connection.execute(sa.select(sa.func.max(job_columns.started))).scalar() or ""
         insert_meta_value(connection, LAST_START_KEY, last_start)
-    start_time = _get_time_after(last_start)
+    start_time = _get_current_time_after(last_start)
     update_meta_value(connection, LAST_START_KEY, start_time)
     return start_time
 

@@ -43,7 +43,7 @@ def resolve_dependencies(connection: sa.Connection) -> bool:
     changed = False
     while True:
         has_ended_jobs = False
-        resolvable_query = _build_resolvable_query(connection.dialect.name)
+        resolvable_query = _build_resolvable_dependencies_query(connection.dialect.name)
         dependency_texts = connection.execute(resolvable_query).scalars().all()
         dependencies_by_text: dict[str, list[str]] = {text: json.loads(text) for text in dependency_texts}
         phases = _find_phases(connection, set[str]().union(*dependencies_by_text.values()))
@@ -81,7 +81,7 @@ def _write_dependency_error_json(failed_dependency: str, failed_phase: str) -> s
     return json.dumps({"kind": "fatal", "message": message})
 
 
-def _build_resolvable_query(dialect: str) -> sa.TextClause:
+def _build_resolvable_dependencies_query(dialect: str) -> sa.TextClause:
     """Build the query for the dependencies of waiting jobs that can be resolved now.
 
     Dependencies can be resolved when one of their jobs has ended or is gone, or when they name no job.
@@ -155,7 +155,7 @@ def cancel_descendants(connection: sa.Connection, job_id: str) -> None:
 # --- jobs whose work is done by their children ---------------------------------------------------------------
 
 
-def is_suspended() -> sa.ColumnElement[bool]:
+def build_suspended_condition() -> sa.ColumnElement[bool]:
     """Build the condition that a job executes without a process, while its children work."""
     return sa.and_(jobs.c.phase == "EXECUTING", jobs.c.holder.like(f"{SUSPENDED_HOLDER_PREFIX}%"))
 
@@ -166,7 +166,7 @@ def find_due_parent(connection: sa.Connection) -> str | None:
     is_own_child = child.c.queue == sa.literal(CHILD_QUEUE_PREFIX) + jobs.c.id
     has_open_children = sa.exists().where(is_own_child, child.c.phase.in_(("QUEUED", "EXECUTING")))
     is_due = sa.or_(jobs.c.holder <= f"{SUSPENDED_HOLDER_PREFIX}{format_current_time()}", ~has_open_children)
-    due_query = sa.select(jobs.c.id).where(is_suspended(), is_due).order_by(jobs.c.holder).limit(1)
+    due_query = sa.select(jobs.c.id).where(build_suspended_condition(), is_due).order_by(jobs.c.holder).limit(1)
     parent_id: str | None = connection.execute(due_query).scalar()
     return parent_id
 

@@ -18,20 +18,20 @@ from hven.model.errors import StorageError, UserError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from hven.model.plugins import StoreTables
+    from hven.model.plugins import PackageStateTables
     from hven.site.store._table_definitions import StoreTableSet
 
 log = logging.getLogger("hven")
 PACKAGE_KEY_PREFIX = "package "  # of keys in `meta`; the name of the package follows
 
 
-def list_store_tables() -> dict[str, StoreTables]:
+def list_store_tables() -> dict[str, PackageStateTables]:
     """List the tables of the packages that this process uses, by the names of the packages."""
     packages = plugins.list_plugin_packages()
     return {package.name: package.store_tables for package in packages if package.store_tables is not None}
 
 
-def load_table_set(package_name: str, tables: StoreTables) -> StoreTableSet:
+def load_table_set(package_name: str, tables: PackageStateTables) -> StoreTableSet:
     """Load the definitions of the tables of a package."""
     table_set: StoreTableSet = plugins.load_named_object(tables.definitions, f"the plug-in package {package_name}")
     return table_set

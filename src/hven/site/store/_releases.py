@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from hven.model.errors import ConflictError, NotFoundError, UsageError
-from hven.site.store._database import format_current_time, increment_version, releases, snapshots
+from hven.site.store._database import format_current_time, increment_state_version, releases, snapshots
 from hven.site.store._snapshot_pointers import read_snapshot_pointers
 from hven.site.store._snapshots import SnapshotRecord, snapshot_record_from_row
 
@@ -114,7 +114,7 @@ class ReleaseStore:
                 values = {"collection": name, "label": label, "created": created, "description": description}
                 for table, snapshot in state.items():
                     connection.execute(sa.insert(releases).values(table_name=table, snapshot=snapshot, **values))
-            increment_version(connection)
+            increment_state_version(connection)
         return new_releases
 
     def list_releases(self, collection: str | None = None, label: str | None = None) -> list[Release]:
@@ -188,7 +188,7 @@ class ReleaseStore:
                     raise NotFoundError(f"{name} has no release {label!r:.60}", remedy=remedy)
             is_removed = sa.and_(releases.c.collection.in_(collection_names), releases.c.label == label)
             connection.execute(sa.delete(releases).where(is_removed))
-            increment_version(connection)
+            increment_state_version(connection)
         return [releases_by_collection[name] for name in collection_names]
 
     def _read_releases(self, connection: sa.Connection) -> list[Release]:

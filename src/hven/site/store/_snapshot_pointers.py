@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from hven.model.errors import ConflictError, NotFoundError
-from hven.site.store._database import events, format_current_time, increment_version, pointers, snapshots
+from hven.site.store._database import events, format_current_time, increment_state_version, pointers, snapshots
 from hven.site.store._snapshots import PublicationEvent, SnapshotRecord, snapshot_record_to_row
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def read_snapshot_pointers(connection: sa.Connection, collection: str) -> dict[s
     return {row.table_name: row.snapshot for row in rows}
 
 
-def update_records(connection: sa.Connection, records: Iterable[SnapshotRecord]) -> None:
+def rewrite_snapshot_records(connection: sa.Connection, records: Iterable[SnapshotRecord]) -> None:
     """Rewrite the stored records of snapshots."""
     for record in records:
         record_text = snapshot_record_to_row(record)["record"]
@@ -63,7 +63,7 @@ def move_snapshot_pointers(
     return record_publication_event(connection, collection, snapshots_by_table, action, run_id=run_id, event_time=since)
 
 
-def is_collection_held(connection: sa.Connection, collection: str) -> bool:
+def is_collection_held_by_rollback(connection: sa.Connection, collection: str) -> bool:
     """Return whether a rollback holds a collection."""
     query = sa.select(events.c.action).where(events.c.collection == collection)
     last_action = connection.execute(query.order_by(events.c.number.desc()).limit(1)).scalar()
@@ -89,7 +89,7 @@ def record_publication_event(
         "state": json.dumps(sorted_state),
     }
     connection.execute(sa.insert(events).values(values))
-    return increment_version(connection)
+    return increment_state_version(connection)
 
 
 def has_all_snapshots(connection: sa.Connection, state: Mapping[str, str]) -> bool:

@@ -19,7 +19,7 @@ from hven.site.store._database import (
     events,
     get_next_number,
     get_or_create_secret,
-    increment_version,
+    increment_state_version,
     insert_meta_value,
     is_state_required,
     mark_state_required,
@@ -70,7 +70,7 @@ SITE_SIGNING_META_KEY = "registry"  # key in `meta` of the secret of the site, n
 DATA_MARKER_FILE = ".hven-data"  # a file that names the store to which a directory belongs
 
 
-class PendingWrite(Protocol):
+class PendingPackageWrite(Protocol):
     """What a run writes into tables of a plug-in package, in the transaction that publishes its snapshots."""
 
     def insert(self, connection: sa.Connection) -> None:
@@ -429,7 +429,7 @@ class StateStore:
         *,
         run_id: str,
         amended_records: Iterable[SnapshotRecord] = (),
-        pending_writes: Iterable[PendingWrite] = (),
+        pending_writes: Iterable[PendingPackageWrite] = (),
         is_hold_kept: bool = False,
     ) -> int:
         """Publish several collections at one moment: derived collections together with their sources.
@@ -463,13 +463,13 @@ class StateStore:
                     leases.check_lease_held(connection, lease)
                 _insert_new_snapshots(connection, new_records)
                 state = {record.table.qualified_name: record.id for record in new_records}
-                is_held = is_hold_kept and pointer_moves.is_collection_held(connection, collection)
+                is_held = is_hold_kept and pointer_moves.is_collection_held_by_rollback(connection, collection)
                 version = pointer_moves.move_snapshot_pointers(connection, collection, state, "publish", run_id)
                 if is_held:
                     version = pointer_moves.record_publication_event(
                         connection, collection, state, "hold", run_id=run_id
                     )
-            pointer_moves.update_records(connection, amended_records)
+            pointer_moves.rewrite_snapshot_records(connection, amended_records)
             for pending_write in pending_writes:
                 pending_write.insert(connection)
         return version
@@ -483,8 +483,8 @@ class StateStore:
             Records of stored snapshots, with their present provenance.
         """
         with self._database.begin_write() as connection:
-            pointer_moves.update_records(connection, records)
-            increment_version(connection)
+            pointer_moves.rewrite_snapshot_records(connection, records)
+            increment_state_version(connection)
 
     def roll_back(self, collection_or_table: str, snapshot_or_run_id: str | None = None) -> dict[str, str]:
         """Roll back to an earlier state.
@@ -538,7 +538,7 @@ class StateStore:
             Whether a rollback held it.
         """
         with self._database.begin_write() as connection:
-            is_held = pointer_moves.is_collection_held(connection, collection)
+            is_held = pointer_moves.is_collection_held_by_rollback(connection, collection)
             if is_held:
                 state = pointer_moves.read_snapshot_pointers(connection, collection)
                 pointer_moves.record_publication_event(connection, collection, state, "resume", run_id=None)

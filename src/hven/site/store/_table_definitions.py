@@ -13,7 +13,7 @@ COLUMN_TYPES = {"text": sa.Text, "int": sa.Integer, "big": sa.BigInteger, "float
 
 
 class StoreTableSet:
-    """The tables of a plug-in package, as `hven.model.plugins.StoreTables` names them.
+    """The tables of a plug-in package, as `hven.model.plugins.PackageStateTables` names them.
 
     Parameters
     ----------

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from hven.site.store._database import (
     format_current_time,
-    increment_version,
+    increment_state_version,
     insert_meta_value,
     meta,
     read_meta_value,
@@ -120,7 +120,7 @@ class SnapshotVerificationStore:
                 connection.execute(sa.insert(verifications).values(values))
             insert_alerts(connection, new_alerts)
             if changed:
-                increment_version(connection)
+                increment_state_version(connection)
 
     def request_full_verification(self) -> None:
         """Request a verification of everything published as soon as possible: a process died of what it read."""
@@ -133,7 +133,7 @@ class SnapshotVerificationStore:
             connection.execute(sa.delete(meta).where(meta.c.key == REQUEST_META_KEY))
             insert_meta_value(connection, REQUEST_META_KEY, format_current_time())
 
-    def find_request_time(self) -> str:
+    def find_verification_request_time(self) -> str:
         """Return when a verification was last requested; empty: never.
 
         The result is also empty if the clock was ahead at that time: no verification would ever be newer.

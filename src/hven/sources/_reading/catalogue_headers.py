@@ -449,7 +449,7 @@ def _read_daophot_header(beginning: _FileBeginning, first_line: int) -> Catalogu
                 columns[label] = _build_column(label, unit=unit)
     ranges = _compute_daophot_ranges(groups)
     delimiter = UNIT_SEPARATOR
-    if not ranges or any(map(_has_wrong_daophot_length, lines)):
+    if not ranges or any(map(_has_misplaced_daophot_continuation, lines)):
         ranges = []
         delimiter = "whitespace"
     value_count = len(first_record.split())
@@ -493,7 +493,7 @@ def _count_apertures(lines: Sequence[str], group_count: int) -> int:
     return 1
 
 
-def _has_wrong_daophot_length(line: str) -> bool:
+def _has_misplaced_daophot_continuation(line: str) -> bool:
     """Check whether a line of DAOPHOT goes on in the next one, but not from its 80th character."""
     text = line.rstrip()
     return text.endswith("\\") and len(text) != _DAOPHOT_LINE_CHARACTERS

@@ -128,7 +128,7 @@ def parse_delimited_block(
     else:
         data = block.data
     column_names = list(column_names) or layout.names[:1]  # one column must count the rows
-    table_reader = _BlockReader(block, data, layout, column_names, file)
+    table_reader = _DelimitedBlockReader(block, data, layout, column_names, file)
     table = table_reader.read_table()
     ragged = table_reader.ragged
     if table is None:
@@ -154,7 +154,7 @@ def _map_to_block_positions(occurrences: Mapping[str, _Occurrence], positions: n
     return {name: (count, int(positions[first]), text) for name, (count, first, text) in occurrences.items()}
 
 
-class _BlockReader:
+class _DelimitedBlockReader:
     """Reads the table of a block; columns that the quick parser cannot read become texts.
 
     Attributes
@@ -237,7 +237,7 @@ class _ColumnConverter:
         Columns with values that do not fit: the mask of these, all cells as texts, and the reason.
     """
 
-    def __init__(self, data: bytes, layout: DelimitedLayout, reader: _BlockReader) -> None:
+    def __init__(self, data: bytes, layout: DelimitedLayout, reader: _DelimitedBlockReader) -> None:
         self.data = data
         self.layout = layout
         self.reader = reader

@@ -290,7 +290,7 @@ def detect_dialect(
         A name occurs twice, or a delimiter cuts nothing.
     """
     lines = _LineCursor(first_bytes)
-    lines.take_lines(skipped_lines)
+    lines.skip_and_return_last_line(skipped_lines)
     if delimiter is None:
         format_detection.refuse_other_text_format(*lines.peek_filled_line(file))
     if lines.peek_line().startswith("# %ECSV"):
@@ -362,7 +362,7 @@ def _detect_layout(
         rows = rows[1:]
     if has_names:
         start = lines.skip_blank_lines(comment_sign)
-    final_names, renamed_columns = _resolve_names(names, header_cells, width, rows, file=file)
+    final_names, renamed_columns = _resolve_column_names(names, header_cells, width, rows, file=file)
     columns_by_name = _describe_columns(final_names, head_comments.texts_by_number, unit_cells)
     columns_by_name |= _describe_commented_columns(final_names, head_comments.texts_by_name)
     return TextDialect(
@@ -438,7 +438,7 @@ def _read_head_comments(lines: _LineCursor, sign: str | None) -> _HeadComments:
         line = lines.peek_line()
         if line.strip() and not _is_comment(line, sign):
             break
-        lines.take_lines(1)
+        lines.skip_and_return_last_line(1)
         if sign:
             comments.add_line(line, sign)
     return comments
@@ -528,7 +528,7 @@ def _has_unit_record(
     return has_units
 
 
-def _resolve_names(
+def _resolve_column_names(
     names: Sequence[str] | None,
     header_cells: list[str] | None,
     width: int,
@@ -538,7 +538,7 @@ def _resolve_names(
 ) -> tuple[list[str], Sequence[tuple[str, str]]]:
     """Return the names of the columns, and each name of the header that had to change with its new one."""
     if names is None:
-        stated_names = _choose_names(header_cells, width, rows)
+        stated_names = _choose_column_names(header_cells, width, rows)
         distinct_names = rename_repeated_names(stated_names)
         return distinct_names, list_renamed_names(stated_names, distinct_names)
     if header_cells is not None and len(header_cells) != len(names):
@@ -632,7 +632,7 @@ def _parse_column_comment(name: str, text: str) -> Column:
     return Column(name=name, type=ColumnType("char", "*"), description=description, unit=unit)
 
 
-def _choose_names(header_cells: list[str] | None, width: int, records: Sequence[Sequence[str]]) -> list[str]:
+def _choose_column_names(header_cells: list[str] | None, width: int, records: Sequence[Sequence[str]]) -> list[str]:
     if header_cells is None:
         return [f"column_{number}" for number in range(1, width + 1)]
     names = [cell or f"column_{number}" for number, cell in enumerate(header_cells, 1)]
@@ -686,7 +686,7 @@ class _LineCursor:
         line = record_bytes.decode(errors="replace").partition("\n")[0]
         return line.rstrip("\r"), TextPlace(file=file, line=line_number)
 
-    def take_lines(self, line_count: int) -> str:
+    def skip_and_return_last_line(self, line_count: int) -> str:
         text = ""
         for _ in range(line_count):
             text = self.peek_line()
@@ -699,7 +699,7 @@ class _LineCursor:
         self.skip_blank_lines(comment)
         inside = False
         while self.has_more():
-            text = self.take_lines(1)
+            text = self.skip_and_return_last_line(1)
             inside = quote is not None and _has_open_quote(quote * inside + text, quote)
             if not inside:
                 break
@@ -710,7 +710,7 @@ class _LineCursor:
             line = self.peek_line()
             if line.strip() and not _is_comment(line, comment) and not RULE_LINE_PATTERN.fullmatch(line):
                 break
-            self.take_lines(1)
+            self.skip_and_return_last_line(1)
         return self.offset
 
     def sample_lines(self, line_count: int, tail_count: int) -> list[str]:
@@ -764,7 +764,7 @@ def _read_ecsv_header(lines: _LineCursor, file: str) -> TextDialect:
         ) from error
     if cut == " ":
         cut = WHITESPACE
-    names = split_fields([lines.take_lines(1)], cut, '"')[0]
+    names = split_fields([lines.skip_and_return_last_line(1)], cut, '"')[0]
     meta = head.get("meta")
     if isinstance(meta, list):  # !!omap
         meta = _merge_mappings(meta)
@@ -787,9 +787,9 @@ def _read_ecsv_header(lines: _LineCursor, file: str) -> TextDialect:
 def _read_ecsv_comments(lines: _LineCursor) -> str:
     """Read the YAML text that the comments of an ECSV header hold."""
     text = io.StringIO()
-    lines.take_lines(1)
+    lines.skip_and_return_last_line(1)
     while lines.has_more() and lines.peek_line().startswith("#"):
-        line = lines.take_lines(1).removeprefix("#")
+        line = lines.skip_and_return_last_line(1).removeprefix("#")
         text.write(line.removeprefix(" ") + "\n")
     return text.getvalue()
 

@@ -198,7 +198,7 @@ def _find_files(options: FileOptions, directory: Path, allowed_roots: Sequence[P
         fixed_path = _find_path_before_wildcard(pattern, directory)
         matched_files = _expand_pattern(pattern, directory)
         for ignored in options.ignore:
-            matched_files = _drop_ignored(matched_files, ignored, directory)
+            matched_files = _drop_ignored_files(matched_files, ignored, directory)
         _refuse_escaping_links(matched_files, (directory, *allowed_roots, fixed_path))
         files_by_path |= {matched_file.path: matched_file for matched_file in matched_files}
     if not files_by_path:
@@ -209,7 +209,7 @@ def _find_files(options: FileOptions, directory: Path, allowed_roots: Sequence[P
     return list(files_by_path.values())
 
 
-def _drop_ignored(files: Sequence[_ListedFile], pattern: str, directory: Path) -> list[_ListedFile]:
+def _drop_ignored_files(files: Sequence[_ListedFile], pattern: str, directory: Path) -> list[_ListedFile]:
     ignored_paths: set[str] = set()
     if "**" in pattern:
         ignored_paths = {os.fspath(path) for path in _list_glob_matches(pattern, directory)}
@@ -299,7 +299,7 @@ def _expand_pattern(pattern: str, directory: Path) -> list[_ListedFile]:
         relative = str(path.relative_to(anchor))
     try:
         # case matters on every system, so that a site can move; the order is that of the parts of the paths
-        matches = sorted(_scan_matching(anchor, relative), key=lambda match: match.path.replace("/", "\0"))
+        matches = sorted(_scan_matching_files(anchor, relative), key=lambda match: match.path.replace("/", "\0"))
     except (ValueError, NotImplementedError) as error:
         raise SourceError(
             f"the file pattern {pattern!r} cannot be used: {error}",
@@ -317,7 +317,7 @@ def _expand_pattern(pattern: str, directory: Path) -> list[_ListedFile]:
     return matches
 
 
-def _scan_matching(anchor: Path, pattern: str) -> Iterator[_ListedFile]:
+def _scan_matching_files(anchor: Path, pattern: str) -> Iterator[_ListedFile]:
     """Find the files that match a pattern; facts that a directory tells about its entries are not read again."""
     head, _, last = pattern.rpartition("/")
     if "**" in last or not any(sign in last for sign in "*?["):

@@ -170,7 +170,7 @@ def refuse_other_text_format(line: str, place: TextPlace) -> None:
         With what it looks like, and which kind reads it.
     """
     # a file of DaCHS may begin with an XML declaration or a comment
-    texts = [*_TEXT_FORMATS, *_list_package_formats()]
+    texts = [*_TEXT_FORMATS, *_list_package_text_formats()]
     if (place.file or "").endswith(".rd"):
         texts.insert(0, (_OPENING_TAG_PATTERN, *_DACHS_DESCRIPTOR))
     for pattern, format_name, remedy in texts:
@@ -182,7 +182,7 @@ def refuse_other_text_format(line: str, place: TextPlace) -> None:
             )
 
 
-def _list_package_formats() -> list[tuple[str, str, str]]:
+def _list_package_text_formats() -> list[tuple[str, str, str]]:
     """List the texts that other kinds read because of plug-in packages, as in `_TEXT_FORMATS`."""
     formats = []
     for signature in plugins.list_file_signatures():

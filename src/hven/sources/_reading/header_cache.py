@@ -171,7 +171,7 @@ def read_headers(
     remaining_files = iter(files)
     pace = _AdaptiveHeaderReader()
     while lot := list(islice(remaining_files, FILES_PER_LOOKUP)):
-        existing_files = pace.list_existing(lot, concurrency)
+        existing_files = pace.list_existing_files(lot, concurrency)
         if cache is not None:
             cached_headers = cache.find_headers(existing_files)
         else:
@@ -208,7 +208,7 @@ class _AdaptiveHeaderReader:
         """Whether reading waited longer than it computed."""
         return self.file_count >= FILES_BEFORE_DECISION and self.wall_seconds >= 2.0 * self.cpu_seconds
 
-    def list_existing(self, files: Sequence[DataFile], concurrency: int) -> list[DataFile]:
+    def list_existing_files(self, files: Sequence[DataFile], concurrency: int) -> list[DataFile]:
         """Read size and time of files; those of remote files in parallel."""
         if isinstance(files[0].product_path, Path):
             return [file for file in files if file.refresh_stat()]

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from hven.sources._reading.header_rows import HeaderSourceOptions
 
 
-class _VariableInfo(NamedTuple):
+class _ProductVariable(NamedTuple):
     """A variable; for media without variables, a part."""
 
     name: str
@@ -56,7 +56,7 @@ def _build_number_column(name: str, ucd: str | None, description: str, arrow_typ
     return Column(name=name, type=kind, ucd=ucd, description=description)
 
 
-class _ProductHeaderSource(FileHeaderSource):
+class _ProductMetadataSource(FileHeaderSource):
     """Rows from what the readers of media describe.
 
     Parameters
@@ -98,7 +98,7 @@ class _ProductHeaderSource(FileHeaderSource):
         return [product.find_part(self.part)]
 
 
-class ProductHeaderSource(_ProductHeaderSource):
+class ProductHeaderSource(_ProductMetadataSource):
     """One row for each file: its header, its label, its global attributes."""
 
     mode = "header"
@@ -112,7 +112,7 @@ class ProductHeaderSource(_ProductHeaderSource):
             return FileHeader([card_values], comments)
 
 
-class ProductImageSource(_ProductHeaderSource):
+class ProductImageSource(_ProductMetadataSource):
     """One row for each image and cube, with its sizes, its header, and what it covers."""
 
     mode = "images"
@@ -158,7 +158,7 @@ class ProductImageSource(_ProductHeaderSource):
             yield card_values | header | image_values
 
 
-class ProductVariableSource(_ProductHeaderSource):
+class ProductVariableSource(_ProductMetadataSource):
     """One row for each variable, with its attributes; of media without variables, for each part."""
 
     mode = "variables"
@@ -178,7 +178,7 @@ class ProductVariableSource(_ProductHeaderSource):
             yield _collect_card_values(variable.cards, comments, product.medium) | variable_values
 
 
-class ProductAttributeSource(_ProductHeaderSource):
+class ProductAttributeSource(_ProductMetadataSource):
     """One row for each card, keyword or attribute, so that all headers are one table to search."""
 
     mode = "cards"
@@ -257,16 +257,16 @@ class ProductTableSource(FileByFileSource):
             with self._open_product(self.files[0]) as product:
                 table = self._find_table(product, self.files[0])
                 self._column_list = list(table.columns)
-                self._report_unread(product, table)
+                self._report_unread_content(product, table)
         return self._column_list
 
     def describe_samples(self) -> TimeSeriesMetadata | None:
         """Return how the first file describes its samples in time; None: its rows are no samples."""
         with self._open_product(self.files[0]) as product:
             table = self._find_table(product, self.files[0])
-            if table.collect_sample_metadata is None:
+            if table.collect_time_series_metadata is None:
                 return None
-            return table.collect_sample_metadata()
+            return table.collect_time_series_metadata()
 
     @cached_property
     def _data_set(self) -> DataSetMetadata:
@@ -286,7 +286,7 @@ class ProductTableSource(FileByFileSource):
         """Return the name under which archives know these data."""
         return self._data_set.name
 
-    def _report_unread(self, product: OpenProductFile, table: TablePart) -> None:
+    def _report_unread_content(self, product: OpenProductFile, table: TablePart) -> None:
         """Report what is not read of the first file; other tables only where the descriptor chooses none."""
         file = self.files[0].name
         for deviation in product.deviations:
@@ -401,24 +401,24 @@ def list_product_tables(file: DataFile) -> tuple[list[tuple[int, str, int]], int
 
 
 def _has_time_samples(table: TablePart) -> bool:
-    return table.collect_sample_metadata is not None and table.collect_sample_metadata() is not None
+    return table.collect_time_series_metadata is not None and table.collect_time_series_metadata() is not None
 
 
-def _describe_parts(parts: Iterable[ArrayPart | TablePart]) -> Iterator[_VariableInfo]:
+def _describe_parts(parts: Iterable[ArrayPart | TablePart]) -> Iterator[_ProductVariable]:
     for part in parts:
         name = part.name or str(part.index)
         if isinstance(part, ArrayPart):
-            yield _VariableInfo(name, part.dtype.name, part.shape, part.cards)
+            yield _ProductVariable(name, part.dtype.name, part.shape, part.cards)
         else:
-            yield _VariableInfo(name, "table", (part.row_count,), part.cards)
+            yield _ProductVariable(name, "table", (part.row_count,), part.cards)
 
 
-def _describe_variables(product: OpenProductFile) -> Iterator[_VariableInfo]:
+def _describe_variables(product: OpenProductFile) -> Iterator[_ProductVariable]:
     if product.list_variables is None:
         yield from _describe_parts(product.parts)
         return
     for variable in product.list_variables():
-        yield _VariableInfo(variable.name, variable.type, variable.sizes, variable.cards)
+        yield _ProductVariable(variable.name, variable.type, variable.sizes, variable.cards)
 
 
 def _select_short_values(card_values: Mapping[str, Any]) -> dict[str, Any]:

@@ -128,7 +128,7 @@ def _find_bibcode(lines: list[str]) -> str | None:
     return None
 
 
-def _is_stated_file(name: str, stated_name: str) -> bool:
+def _is_file_named_in_readme(name: str, stated_name: str) -> bool:
     """Check whether a file is the one that a ReadMe names, perhaps with a pattern."""
     if stated_name == name or PurePath(name).match(stated_name):
         return True
@@ -139,7 +139,7 @@ def _is_stated_file(name: str, stated_name: str) -> bool:
 def find_record_count(readme: CatalogueReadMe, name: str) -> int | None:
     """Return the number of records that the ReadMe states for a file; None: it states none."""
     for file_pattern, count in readme.record_counts.items():
-        if _is_stated_file(name, file_pattern):
+        if _is_file_named_in_readme(name, file_pattern):
             return count
     return None
 
@@ -173,7 +173,7 @@ def find_table_fields(readme: CatalogueReadMe, name: str, readme_name: str) -> l
             remedy="describe the columns with `fields`",
         )
     for table_name, fields in readme.fields_by_table.items():
-        if _is_stated_file(name, table_name):
+        if _is_file_named_in_readme(name, table_name):
             return fields
     raise SourceError(
         f"the file contains no byte-by-byte description of {name!r}",

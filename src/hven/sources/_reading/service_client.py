@@ -387,7 +387,7 @@ class ServiceClient:
         time.sleep(duration_seconds)
 
     @contextmanager
-    def keep_connections(self) -> Iterator[None]:
+    def keep_connections_open(self) -> Iterator[None]:
         """Keep connections open between many requests."""
         with http_client.HttpConnections(self.timeout_seconds) as connections:
             self._connections = connections

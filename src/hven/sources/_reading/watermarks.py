@@ -169,7 +169,7 @@ def parse_watermark(expression: str, columns: Sequence[Column]) -> Watermark | N
         used_columns = {}
         try:
             tree = _resolve_names(tree, by_name, used_columns)
-            kind = _infer_kind(tree, by_name)
+            kind = _infer_value_kind(tree, by_name)
         except _InexpressibleError:
             return None
     if kind is None or not used_columns:
@@ -337,7 +337,7 @@ def _classify_type(column_type: ColumnType) -> str | None:
     return None
 
 
-def _infer_kind(node: Expr, columns: Mapping[str, Column]) -> str | None:
+def _infer_value_kind(node: Expr, columns: Mapping[str, Column]) -> str | None:
     """Infer the kind of an expression's value.
 
     Raises
@@ -355,7 +355,7 @@ def _infer_kind(node: Expr, columns: Mapping[str, Column]) -> str | None:
         case BinaryOperation(op=sign, left=left, right=right):
             return _infer_sum_kind(sign, (left, right), columns)
         case FunctionCall(args=args):
-            kinds = {_infer_kind(arg, columns) for arg in args}
+            kinds = {_infer_value_kind(arg, columns) for arg in args}
             if kinds == {KIND_WHOLE, KIND_NUMBER}:
                 return KIND_NUMBER
             if len(kinds) != 1:
@@ -371,7 +371,7 @@ def _infer_sum_kind(sign: str, terms: tuple[Expr, Expr], columns: Mapping[str, C
         is_single = isinstance(term, _SourceColumn) and str(columns[term.name].type) == "float32"
         if is_single or isinstance(term, FunctionCall):
             raise _InexpressibleError
-    kinds = {_infer_kind(term, columns) for term in terms}
+    kinds = {_infer_value_kind(term, columns) for term in terms}
     is_whole_division = sign == "/" and kinds == {KIND_WHOLE}  # 3 / 2 is 1 in one engine, and 1.5 in another
     if not kinds <= {KIND_WHOLE, KIND_NUMBER} or is_whole_division:
         raise _InexpressibleError

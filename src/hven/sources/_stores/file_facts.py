@@ -195,13 +195,17 @@ def build_unreachable_error() -> UpstreamError:
 def compile_glob(text: str) -> re.Pattern[str]:
     """Compile a pattern: ``*``, ``?``, ``[abc]`` within a name; ``**`` between slashes stands for any directories."""
     parts = [
-        (r"(?:[^/]+/)*" if part == "**" else "".join(map(_translate_sign, _PATTERN_SIGN_PATTERN.findall(part))) + "/")
+        (
+            r"(?:[^/]+/)*"
+            if part == "**"
+            else "".join(map(_translate_glob_token, _PATTERN_SIGN_PATTERN.findall(part))) + "/"
+        )
         for part in text.split("/")
     ]
     return re.compile("".join(parts).removesuffix("/") if parts[-1].endswith("/") else "".join(parts) + "[^/]+")
 
 
-def _translate_sign(text: str) -> str:
+def _translate_glob_token(text: str) -> str:
     if text in {"*", "?"}:
         return "[^/]*" if text == "*" else "[^/]"
     if len(text) > 1:  # [abc], [!a-f]

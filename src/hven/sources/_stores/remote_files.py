@@ -260,7 +260,7 @@ class _Archive:
                 else:
                     self._opened = _open_tar(file)
                 weakref.finalize(self, self._opened.close)
-                member_entries = _list_entries(self._opened)
+                member_entries = _list_archive_files(self._opened)
             except _ARCHIVE_ERRORS as error:
                 raise SourceError(
                     f"the file is not a readable archive: {error}",
@@ -330,7 +330,7 @@ class ArchiveMemberFile(_RemoteDataFile):
         return self._archive.open_member_bytes(path.removeprefix(f"{self._archive.name}/"))
 
 
-def _list_entries(archive: zipfile.ZipFile | tarfile.TarFile) -> list[tuple[str, Any]]:
+def _list_archive_files(archive: zipfile.ZipFile | tarfile.TarFile) -> list[tuple[str, Any]]:
     """List the files of an archive with their names; encrypted ones are left out."""
     if isinstance(archive, zipfile.ZipFile):
         files = [entry for entry in archive.infolist() if not entry.is_dir()]

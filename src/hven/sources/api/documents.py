@@ -17,7 +17,7 @@ class InvalidDocumentError(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DocumentForm:
+class DocumentFormat:
     """A form of documents, of which `enrich:` reads values: ``DOCUMENT`` of a module of the group `hven.documents`.
 
     Attributes

@@ -137,7 +137,7 @@ class FitsTableSource(FileByFileSource):
         spool: BinaryIO | None = None
         try:
             header = self._skip_to_table(stream, file.name)
-            fields_by_name = self._read_same_fields(header, file, file_column_names)
+            fields_by_name = self._read_and_check_fields(header, file, file_column_names)
             count = header.read_integer("NAXIS2")
             width = header.read_integer("NAXIS1")
             rows = count
@@ -185,7 +185,7 @@ class FitsTableSource(FileByFileSource):
             if spool:
                 spool.close()
 
-    def _read_same_fields(
+    def _read_and_check_fields(
         self, header: HduHeader, file: DataFile, file_column_names: Sequence[str]
     ) -> dict[str, FitsField]:
         """Read the columns of a file by name, and check that they are those of the first file."""
@@ -221,7 +221,9 @@ class FitsTableSource(FileByFileSource):
         for name in converter.column_names:
             values, bad, implied = converter.convert_column(name, row_bytes)
             if implied is not None:
-                deviation = converter.describe_implied_decimals(name, row_bytes, np.flatnonzero(implied), first_row)
+                deviation = converter.build_implied_decimals_deviation(
+                    name, row_bytes, np.flatnonzero(implied), first_row
+                )
                 self.context.report_deviation(deviation)
             null_words = list_null_words(self.nulls, name)
             arrays[name] = replace_null_markers(values, null_words)
@@ -294,7 +296,7 @@ class _BatchConverter:
             reason = INT64_REASON
         return RejectedRow(file=self.file.name, row=row_number, column=name, value=value, reason=reason)
 
-    def describe_implied_decimals(
+    def build_implied_decimals_deviation(
         self, name: str, row_bytes: np.ndarray, places: np.ndarray, first_row: int
     ) -> ReadDeviation:
         """Describe numbers without a decimal point."""

@@ -117,7 +117,7 @@ def _answer_rows_in_time_span(page_context: PageContext) -> PageContent:
     return PageContent(json_content=meanwhile_facts)
 
 
-def list_remote_keys(page_context: PageContext) -> list[str]:
+def list_remote_table_keys(page_context: PageContext) -> list[str]:
     """List the keys of the remote tables that a reader can query, as in ``_elsewhere``."""
     return [target.key for target, _ in _list_remote_tables(page_context)]
 

@@ -23,7 +23,7 @@ from hven.plugins.hats.engine.manifest import (
     ManifestFile,
     ManifestHead,
     RowGroupCollector,
-    compute_column_shares,
+    compute_column_byte_shares,
     list_range_columns,
 )
 
@@ -143,7 +143,7 @@ def build_foreign_manifest(
         schema=table.arrow_schema.serialize().to_pybytes().hex(),
         position=position,
         cell=cell_column or "",
-        shares=compute_column_shares(footers[:MAX_MEASURED_FOOTERS], leaf_paths),
+        shares=compute_column_byte_shares(footers[:MAX_MEASURED_FOOTERS], leaf_paths),
         statistics=statistics,
         coverage=_compute_partition_coverage(data_files),
         foreign=directory,
@@ -258,7 +258,7 @@ def _read_file_footer(reader: RowGroupReader, order: int, pixel: int, path: str)
     """Read the footer of a file."""
     try:
         size, stamp = reader.read_file_state(path)
-        footer = reader.get_footer(path, (size, stamp)).footer
+        footer = reader.get_value_index(path, (size, stamp)).footer
         return ForeignCatalogueFile(path, order, pixel, size, stamp, footer, footer.schema.to_arrow_schema())
     except (HvenError, OSError, pa.ArrowException) as error:
         reason = str(error)

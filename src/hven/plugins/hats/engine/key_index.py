@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from hven.engines.api.rows import MAX_REPORTED_KEYS, build_duplicate_key_error, check_key_nulls, to_single_array
+from hven.engines.api.rows import MAX_REPORTED_KEYS, build_duplicate_key_error, check_key_nulls, to_single_key_array
 from hven.model.literal import hash_rows
 from hven.plugins.hats import hats_layout
 
@@ -94,7 +94,7 @@ class PrimaryKeyCollector:
         if len(self._key_names) > 1:
             self._check_key_hashes(keys)
             return ""
-        column = to_single_array(keys.column(0))
+        column = to_single_key_array(keys.column(0))
         if pa.types.is_string(column.type):
             order = np.asarray(pc.array_sort_indices(column))
             sorted_values = column.take(pa.array(order))
@@ -126,7 +126,7 @@ class PrimaryKeyCollector:
             return
         repeated_places = np.flatnonzero(is_repeated)
         row_numbers = np.unique(row_order[np.concatenate([repeated_places, repeated_places + 1])])
-        raise_duplicate_keys(self._table, keys.take(pa.array(row_numbers)))
+        raise_if_duplicate_keys(self._table, keys.take(pa.array(row_numbers)))
 
     def _write_index(
         self, sorted_values: pa.Array, group_numbers: Any, row_groups: pa.Table, files: Sequence[ManifestFile]
@@ -175,7 +175,7 @@ class PrimaryKeyCollector:
             (folder / name).write_bytes(properties_text)
 
 
-def raise_duplicate_keys(table: Table, rows: pa.Table) -> None:
+def raise_if_duplicate_keys(table: Table, rows: pa.Table) -> None:
     """Raise an error if primary keys are repeated in some rows; the message names the first ones."""
     key_names = list(table.primary)
     counts = rows.group_by(key_names).aggregate([([], "count_all")])

@@ -495,7 +495,7 @@ class CatalogueManifest:
         return [(path, file_groups.tolist()) for path, file_groups in zip(paths, groups_by_file, strict=True)]
 
 
-def compute_column_shares(footers: Sequence[Any], leaf_paths: Mapping[str, str] | None = None) -> dict[str, float]:
+def compute_column_byte_shares(footers: Sequence[Any], leaf_paths: Mapping[str, str] | None = None) -> dict[str, float]:
     """Return the share of each column in the bytes of some files.
 
     Parameters

@@ -43,7 +43,7 @@ class NotInMemoryError(Exception):
     """The data is not in memory, and the caller does not want to wait."""
 
 
-class PlainValueIndex:
+class PlainValueOffsetIndex:
     """The places of the values in a file. Thread-safe: two threads find the same places.
 
     Parameters
@@ -92,7 +92,7 @@ class PlainValueIndex:
             offsets_by_group[group_number] = {name: begin for name, begin in all_offsets.items() if begin is not None}
         return offsets_by_group[group_number]
 
-    def get_cell_marks(self, file_descriptor: int, group_number: int, flags: int = 0) -> Rows | None:
+    def get_sampled_cells(self, file_descriptor: int, group_number: int, flags: int = 0) -> Rows | None:
         """Return every `MARK_STEP_ROWS`-th cell of a row group, and its last one.
 
         None if cells are not stored as in memory, or are not in order.
@@ -205,7 +205,7 @@ class RowsInCells(NamedTuple):
 
 def read_rows_in_cells(
     path: str,
-    value_index: PlainValueIndex,
+    value_index: PlainValueOffsetIndex,
     group_numbers: Sequence[int],
     schema: pa.Schema,
     cell_ranges: Rows,
@@ -252,7 +252,7 @@ def read_rows_in_cells(
             if not are_cached([name for name in schema.names if name not in plain_names]):
                 raise NotInMemoryError
         for group_place, group in enumerate(group_numbers):
-            marks = value_index.get_cell_marks(file, group, flags)
+            marks = value_index.get_sampled_cells(file, group, flags)
             first = value_index.find_value_offset(file, group, _CELL_FIELD, flags)
             if marks is None or first is None:
                 return None

@@ -101,13 +101,13 @@ class HatsPlan(QueryPlan):
     ) -> QueryExecution:
         """Run the query; see `hven.engines.QueryPlan.execute`."""
         if not self.is_quick:
-            return self._execute_long(literal_values, relations, limits)
+            return self._execute_from_storage(literal_values, relations, limits)
         known_selections: dict[str, TableSelection] = {}  # so that nothing is looked up twice
         memory_execution = self._execute_from_memory(literal_values, relations, limits, known_selections)
         if memory_execution is not None:
             return memory_execution
         return DeferredExecution(
-            self.schema, lambda _: self._execute_long(literal_values, relations, limits, known_selections)
+            self.schema, lambda _: self._execute_from_storage(literal_values, relations, limits, known_selections)
         )
 
     def _execute_from_memory(
@@ -138,7 +138,7 @@ class HatsPlan(QueryPlan):
             return None
         return self._embedded_plan.execute(literal_values, {name: MemoryRelation(rows, is_stored=True)}, limits)
 
-    def _execute_long(
+    def _execute_from_storage(
         self,
         literal_values: Values,
         relations: Mapping[str, Relation],

@@ -20,7 +20,7 @@ from hven.engines.api.query_analysis import (
     ColumnValueRange,
     analyse_column_bounds,
     analyse_select,
-    bind_policy_condition,
+    bind_policy_condition_to_table,
     parse_timestamp_microseconds,
 )
 from hven.plugins.hats.engine.nearby_conditions import match_nearby_condition
@@ -96,9 +96,9 @@ class ShapeRowGroupFilter:
 
     def find_shape_cells(self, context: RowGroupLookupContext) -> Rows | None:
         """Return the cells that the shape touches."""
-        return context.find_cells_once(self, lambda: self._cover_shape(context))
+        return context.find_cells_once(self, lambda: self._compute_shape_cells(context))
 
-    def _cover_shape(self, context: RowGroupLookupContext) -> Rows | None:
+    def _compute_shape_cells(self, context: RowGroupLookupContext) -> Rows | None:
         if context.manifest.head.position != self.columns:
             return None
         if self.required_one is not None and self.required_one(context.values) != 1:
@@ -192,7 +192,7 @@ class RangeRowGroupFilter:
 
 
 @dataclass(frozen=True, slots=True)
-class ListRowGroupFilter:
+class ValueListRowGroupFilter:
     """The value of a column is one of a list of constants."""
 
     column: Column
@@ -349,7 +349,7 @@ class RowGroupChooser:
             narrowable = analyse_select(select)
             self.table_refs.update(narrowable.table_refs)
             policy_conditions = [
-                (bind_policy_condition(condition, number), frozenset({number}))
+                (bind_policy_condition_to_table(condition, number), frozenset({number}))
                 for condition, number in narrowable.policy_conditions
             ]
             for condition, table_numbers in (*narrowable.conditions, *policy_conditions):
@@ -454,7 +454,7 @@ def _build_column_filter(
         return RangeRowGroupFilter(column_bounds.column, column_bounds.low, column_bounds.high)
     if column_bounds is None:
         return None
-    return ListRowGroupFilter(column_bounds.column, column_bounds.values)
+    return ValueListRowGroupFilter(column_bounds.column, column_bounds.values)
 
 
 def _find_table_column(narrowable: NarrowableSelect, table_number: int, expression: Expr) -> Column | None:

@@ -19,7 +19,12 @@ from hven.engines.api.snapshots import TRANSIENT_ERRNOS
 from hven.model import LruCache
 from hven.model.errors import StorageError, StorageUnavailableError, UpstreamError, format_message
 from hven.model.types import select_leaf_column
-from hven.plugins.hats.engine.plain_pages import NotInMemoryError, PlainValueIndex, read_rows_in_cells, take_column_rows
+from hven.plugins.hats.engine.plain_pages import (
+    NotInMemoryError,
+    PlainValueOffsetIndex,
+    read_rows_in_cells,
+    take_column_rows,
+)
 from hven.plugins.hats.hats_layout import is_web_address
 
 if TYPE_CHECKING:
@@ -66,7 +71,7 @@ class RowGroupReader:
 
     def __init__(self, web_hats_catalogues: WebCatalogueProtocol | None) -> None:
         self._web_catalogues = web_hats_catalogues
-        self._footer_cache: LruCache[tuple[tuple[int, str], PlainValueIndex]] = LruCache(FOOTER_CACHE_BYTES)
+        self._footer_cache: LruCache[tuple[tuple[int, str], PlainValueOffsetIndex]] = LruCache(FOOTER_CACHE_BYTES)
         self._column_cache: LruCache[pa.Array] = LruCache(COLUMN_CACHE_BYTES, COLUMN_CACHE_BYTES // 16)
         # Threads that wait for a web server do not block reads of local files.
         self._thread_pools = tuple(
@@ -96,7 +101,7 @@ class RowGroupReader:
             return self.web_hats_catalogues.open_file(path, size, change_stamp)
         return path
 
-    def get_footer(self, path: str, file_state: tuple[int, str]) -> PlainValueIndex:
+    def get_value_index(self, path: str, file_state: tuple[int, str]) -> PlainValueOffsetIndex:
         """Return the footer of a file in a state of `read_file_state`, and the places of its values.
 
         Raises
@@ -104,19 +109,19 @@ class RowGroupReader:
         UpstreamError, OSError, pyarrow.ArrowException
             The file cannot be read, or is no Parquet.
         """
-        cached = self._find_cached_footer(path, file_state)
+        cached = self._find_cached_value_index(path, file_state)
         if cached is not None:
             return cached
         source = self.get_arrow_source(path, *file_state)
         if source is not path:  # Arrow reads small files whole, and would not notice a server without ranges
             source.read(4)
-        value_index = PlainValueIndex(pq.read_metadata(source))
+        value_index = PlainValueOffsetIndex(pq.read_metadata(source))
         group_bytes = _FOOTER_COLUMN_BYTES * value_index.footer.num_columns + _CELL_MARKS_BYTES
         footer_bytes = group_bytes * value_index.footer.num_row_groups
         self._footer_cache.store(path, (file_state, value_index), footer_bytes)
         return value_index
 
-    def _find_cached_footer(self, path: str, file_state: tuple[int, str]) -> PlainValueIndex | None:
+    def _find_cached_value_index(self, path: str, file_state: tuple[int, str]) -> PlainValueOffsetIndex | None:
         cached = self._footer_cache.find(path)
         if cached is not None and cached[0] == file_state:
             return cached[1]
@@ -179,7 +184,7 @@ class RowGroupReader:
     def _read_file_row_groups(
         self, path: str, file_state: tuple[int, str], group_numbers: Sequence[int], column_paths: Sequence[str] | None
     ) -> pa.Table:
-        footer = self.get_footer(path, file_state).footer
+        footer = self.get_value_index(path, file_state).footer
         source = self.get_arrow_source(path, *file_state)
         # `pre_buffer` reads ranges together, but keeps every row group until the file is closed. Only web servers need
         # it.
@@ -269,11 +274,11 @@ class RowGroupReader:
         try:
             file_state = self._check_file_state(path, written_state)
             if is_cached_only:
-                value_index = self._find_cached_footer(path, file_state)
+                value_index = self._find_cached_value_index(path, file_state)
                 flags = READ_NOWAIT_FLAG
                 are_cached = partial(self._has_cached_columns, path, file_state, group_numbers)
             else:
-                value_index = self.get_footer(path, file_state)
+                value_index = self.get_value_index(path, file_state)
             if value_index is None:
                 return None
             rows_in_cells = read_rows_in_cells(

@@ -21,14 +21,14 @@ from hven.engines.api.rows import (
     cast_batch_to_schema,
     check_key_nulls,
     compute_stable_order,
-    find_order_column,
+    find_row_order_column,
     take_rows_in_order,
 )
 from hven.engines.api.snapshots import find_file_fault
 from hven.engines.api.statistics import compute_statistics, update_statistics
 from hven.model.errors import StorageError, UnmergeableSnapshotError
 from hven.plugins.hats import hats_layout
-from hven.plugins.hats.engine.key_index import raise_duplicate_keys
+from hven.plugins.hats.engine.key_index import raise_if_duplicate_keys
 from hven.plugins.hats.engine.staging import (
     CatalogueStaging,
     PlannedCatalogueFile,
@@ -84,7 +84,7 @@ class CatalogueMergeStaging(CatalogueStaging):
         added_keys = added_rows.select(self._key_names)
         check_key_nulls(self.table, sum(column.null_count for column in added_keys.columns))
         if PrimaryKeyLookup(added_keys, self._key_names).duplicate_count:
-            raise_duplicate_keys(self.table, added_keys)
+            raise_if_duplicate_keys(self.table, added_keys)
         all_keys = pa.concat_tables([added_keys.cast(self._deleted_keys.schema), self._deleted_keys])
         jobs = self._iterate_file_jobs(PrimaryKeyLookup(all_keys, self._key_names))
         head, groups = self._collect_manifest(run_jobs_in_order(jobs), None)
@@ -137,7 +137,7 @@ class CatalogueMergeStaging(CatalogueStaging):
             for part in self._plan_files_for_keys(keys[unassigned], max_rows, None, kept_cells):
                 begin, end = np.searchsorted(keys, [part.low, part.high]).tolist()
                 part_rows = added_rows.slice(begin, end - begin)
-                jobs.append((part.low, partial(self._write_part, part, part_rows, keys[begin:end])))
+                jobs.append((part.low, partial(self._write_planned_file, part, part_rows, keys[begin:end])))
         yield from (job for _, job in sorted(jobs, key=lambda numbered_job: numbered_job[0]))
         for file in unplaced_files:
             yield partial(
@@ -146,7 +146,7 @@ class CatalogueMergeStaging(CatalogueStaging):
         first_number = 1 + max([int(file.path[-13:-8]) for file in unplaced_files], default=-1)
         for number, rows in enumerate(self._iterate_unplaced_rows(), first_number):
             part = PlannedCatalogueFile(f"unplaced/part-{number:05d}.parquet", -1, -1, MISSING_KEY, MISSING_KEY)
-            yield partial(self._write_part, part, rows, None)
+            yield partial(self._write_planned_file, part, rows, None)
 
     def _find_file_key_bounds(self, files: list[ManifestFile]) -> list[tuple[int, int]]:
         """Return the range of keys of each file: that of its pixel, or up to the first key of the next file."""
@@ -177,7 +177,7 @@ class CatalogueMergeStaging(CatalogueStaging):
             kept_rows = kept_rows.filter(pa.array(~is_removed))
         if file.low >= MISSING_KEY:
             part = PlannedCatalogueFile(file.path, -1, -1, MISSING_KEY, MISSING_KEY)
-            return self._write_part(part, kept_rows, None) if kept_rows.num_rows else []
+            return self._write_planned_file(part, kept_rows, None) if kept_rows.num_rows else []
         kept_keys = self._compute_file_sort_keys(path, kept_rows)
         if self.table.position is not None:  # those are the keys of all rows of the file
             kept_keys = kept_keys[~is_removed]
@@ -251,7 +251,7 @@ def _check_mergeable(table: Table, base_manifest: CatalogueManifest) -> None:
         raise UnmergeableSnapshotError(
             f"{table.qualified_name}: the snapshot has different columns", remedy="stage all rows"
         )
-    if base_manifest.head.position != table.position or base_manifest.head.order != find_order_column(table):
+    if base_manifest.head.position != table.position or base_manifest.head.order != find_row_order_column(table):
         raise UnmergeableSnapshotError(
             f"{table.qualified_name}: the rows of the snapshot are in a different order", remedy="stage all rows"
         )

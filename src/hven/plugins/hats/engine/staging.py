@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hven.engines import Snapshot
-from hven.engines.api.rows import MISSING_KEY, compute_stable_order, find_order_column, take_rows_in_order
+from hven.engines.api.rows import MISSING_KEY, compute_stable_order, find_row_order_column, take_rows_in_order
 from hven.engines.api.snapshots import (
     LOCK_FILE_NAME,
     FileStaging,
@@ -46,7 +46,7 @@ from hven.plugins.hats.engine.manifest import (
     ManifestFile,
     ManifestHead,
     RowGroupCollector,
-    compute_column_shares,
+    compute_column_byte_shares,
     list_range_columns,
     write_manifest,
 )
@@ -120,7 +120,7 @@ class CatalogueStaging(FileStaging):
         self._check_open()
         with self._abandon_on_error():
             head, groups = self._write_files()
-            snapshot = self._make_durable(head, groups)
+            snapshot = self._sync_snapshot_to_disk(head, groups)
         self._close()
         return snapshot
 
@@ -137,7 +137,7 @@ class CatalogueStaging(FileStaging):
         self._check_open()
         with self._abandon_on_error():
             head, groups = build_foreign_manifest(self.table, directory, self._reader, column_names)
-            snapshot = self._make_durable(head, groups)
+            snapshot = self._sync_snapshot_to_disk(head, groups)
         self._close()
         return snapshot
 
@@ -182,13 +182,15 @@ class CatalogueStaging(FileStaging):
             yield partial(self._write_key_range, part)
         for number, rows in enumerate(self._iterate_unplaced_rows()):
             part = PlannedCatalogueFile(f"unplaced/part-{number:05d}.parquet", -1, -1, MISSING_KEY, MISSING_KEY)
-            yield partial(self._write_part, part, rows, None)
+            yield partial(self._write_planned_file, part, rows, None)
 
     def _write_key_range(self, part: PlannedCatalogueFile) -> list[WrittenCatalogueFile]:
         rows, keys = self._select_key_range(part.low, part.high)
-        return self._write_part(part, rows, keys)
+        return self._write_planned_file(part, rows, keys)
 
-    def _write_part(self, part: PlannedCatalogueFile, rows: pa.Table, keys: Rows | None) -> list[WrittenCatalogueFile]:
+    def _write_planned_file(
+        self, part: PlannedCatalogueFile, rows: pa.Table, keys: Rows | None
+    ) -> list[WrittenCatalogueFile]:
         return [self._write_partition_file(part, rows, keys)]
 
     def _select_key_range(self, low_key: int, high_key: int) -> tuple[pa.Table, Rows]:
@@ -277,9 +279,9 @@ class CatalogueStaging(FileStaging):
             files=tuple(files),
             schema=self._schema.serialize().to_pybytes().hex(),
             position=self.table.position,
-            order=find_order_column(self.table),
+            order=find_row_order_column(self.table),
             cell=cell_column or "",
-            shares=compute_column_shares(footers[:MAX_MEASURED_FOOTERS]),
+            shares=compute_column_byte_shares(footers[:MAX_MEASURED_FOOTERS]),
             primary=tuple(self.table.primary),
             index=index_column,
             coverage=sky_counts.compute_coverage() if has_position else None,
@@ -319,7 +321,7 @@ class CatalogueStaging(FileStaging):
             metadata_path = self._work_directory / hats_layout.METADATA_FILE
             pq.write_metadata(self._stored_schema, metadata_path, placed_footers)
 
-    def _make_durable(self, head: ManifestHead, groups: pa.Table) -> Snapshot:
+    def _sync_snapshot_to_disk(self, head: ManifestHead, groups: pa.Table) -> Snapshot:
         """Sync every file, and then the names: after this the snapshot survives a power failure."""
         manifest_text = write_manifest(self._work_directory / MANIFEST_FILE_NAME, head, groups)
         total_bytes = self._sync_files()

@@ -369,7 +369,7 @@ class HatsEngine(StorageEngine):
 
     # --- checks ----------------------------------------------------------------------------------------------
 
-    def find_missing_file(self, snapshot: Snapshot) -> str | None:
+    def find_missing_or_resized_file(self, snapshot: Snapshot) -> str | None:
         """Return the fault of a file of a snapshot that is missing or has another size; None if there is none."""
         try:
             manifest = self.open_manifest(snapshot)

@@ -312,7 +312,7 @@ class PostgresDialect(PostgresShapeDialect):
         """Write a floating-point number as text."""
         return f"hven_number(CAST({sql} AS {get_storage_type(type_)}))"
 
-    def write_joined_numbers(self, array_sql: str, type_: ColumnType) -> str:
+    def write_array_as_text(self, array_sql: str, type_: ColumnType) -> str:
         """Write an array as text."""
         if type_.datatype in {"double", "float"}:
             return (

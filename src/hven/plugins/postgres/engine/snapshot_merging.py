@@ -195,7 +195,7 @@ class TableMergeStaging(SharedTableStaging):
         removed_statistics = ColumnStatisticsCollector(self.table)
         column_list = ", ".join("o." + quote_identifier(name) for name in self._schema.names)
         cursor.execute(f"SELECT {column_list} FROM {self._quoted_base} AS o WHERE {self._removed_condition}")
-        self._removed_count = self._add_answer_statistics(cursor, removed_statistics)
+        self._removed_count = self._add_cursor_rows_to_statistics(cursor, removed_statistics)
         if self.table.position is not None:
             cell = f"o.{quote_identifier(CELL_COLUMN)} >> {2 * (29 - COVERAGE_ORDER)}"
             cursor.execute(
@@ -357,7 +357,7 @@ class TableMergeStaging(SharedTableStaging):
         if not base.statistics or change_count * MIN_ROWS_PER_CHANGE > base.rows:
             self._collector = ColumnStatisticsCollector(self.table)
             with self._select_columns(self._schema.names) as cursor:
-                self._add_answer_statistics(cursor, self._collector)
+                self._add_cursor_rows_to_statistics(cursor, self._collector)
             return
         witness_reader = StatisticsWitnessReader(self._engine, self.table, self._quoted_view, base, removed_statistics)
         row_counts = (base.rows, self._removed_count, self._added_count)
@@ -366,7 +366,7 @@ class TableMergeStaging(SharedTableStaging):
         )
         self._collector = _KnownStatisticsCollector(self.table, updated_statistics)
 
-    def _add_answer_statistics(self, cursor: Any, statistics: ColumnStatisticsCollector) -> int:
+    def _add_cursor_rows_to_statistics(self, cursor: Any, statistics: ColumnStatisticsCollector) -> int:
         """Add the rows of an answer to the statistics; return their number."""
         rows = 0
         for batch in open_batch_reader(cursor):

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hven.engines import Snapshot
-from hven.engines.api.region_cells import list_region_columns
+from hven.engines.api.region_cells import list_indexed_region_columns
 from hven.engines.api.rows import (
     MAX_REPORTED_KEYS,
     MISSING_KEY,
@@ -66,7 +66,7 @@ class PostgresSnapshotStaging:
         self._waiting_bytes = self._row_count = self._run_count = 0
         self._is_closed = False
         self._partitions = partitions.build_table_partitions(table, engine.schema, table_name)
-        self._region_column_names = list_region_columns(table)
+        self._region_column_names = list_indexed_region_columns(table)
         with (
             self._engine.write_pool.borrow_connection() as connection,
             self._translate_errors(),
@@ -379,7 +379,7 @@ def write_column_definitions(table: Table) -> str:
         definitions.append(f"{quote_identifier(column.name)} {storage_type}{collation}")
     if table.position is not None:
         definitions.append(f"{quote_identifier(CELL_COLUMN)} bigint")
-    cell_columns = [regions.name_cell_column(name) for name in list_region_columns(table)]
+    cell_columns = [regions.name_cell_column(name) for name in list_indexed_region_columns(table)]
     definitions += [f"{quote_identifier(cell_column)} bigint[]" for cell_column in cell_columns]
     return ", ".join(definitions)
 
@@ -394,7 +394,7 @@ def write_table_index_sql(table: Table, position_method: str) -> list[str]:
             index_texts.append(f"USING gist (spoint(radians({lon}), radians({lat})))")
         elif position_method == Q3C:
             index_texts.append(f"(q3c_ang2ipix({lon}, {lat}))")
-    for name in list_region_columns(table):
+    for name in list_indexed_region_columns(table):
         cell_column = quote_identifier(regions.name_cell_column(name))
         index_texts.append(f"USING gin ({cell_column}) WITH (fastupdate = off)")
     return list(dict.fromkeys(index_texts))
@@ -462,17 +462,19 @@ def flatten_complex_lists(column: pa.ListArray) -> pa.ListArray:
     size = column.type.value_type.list_size
     parts = column.flatten().flatten()
     counts = pc.fill_null(pc.multiply(pc.list_value_length(column), size), 0).to_numpy(zero_copy_only=False)
-    return _build_lists(counts, parts, column)
+    return _build_list_array(counts, parts, column)
 
 
 def fold_complex_lists(column: pa.ListArray, arrow_type: pa.DataType) -> pa.ListArray:
     """Fold lists of parts into lists of complex numbers."""
     size = arrow_type.value_type.list_size
     counts = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False) // size
-    return _build_lists(counts, pa.FixedSizeListArray.from_arrays(column.flatten(), type=arrow_type.value_type), column)
+    return _build_list_array(
+        counts, pa.FixedSizeListArray.from_arrays(column.flatten(), type=arrow_type.value_type), column
+    )
 
 
-def _build_lists(counts: np.ndarray[Any, Any], values: pa.Array, template: pa.ListArray) -> pa.ListArray:
+def _build_list_array(counts: np.ndarray[Any, Any], values: pa.Array, template: pa.ListArray) -> pa.ListArray:
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
     return pa.ListArray.from_arrays(pa.array(offsets), values, mask=template.is_null())
 

@@ -202,7 +202,7 @@ def create_table_curve(table_part: TablePart) -> Curve | None:  # noqa: C901, PL
         label = f"{ys[0].name} ({ys[0].unit})" if ys[0].unit else ys[0].name
     description = f"part {table_part.index} {table_part.name}".strip()
     if quality is not None and len(table[quality.name]) == len(values):
-        lines, flag_note = _remove_flagged(lines, table[quality.name] == 0, quality.name)
+        lines, flag_note = _remove_flagged_values(lines, table[quality.name] == 0, quality.name)
         description += flag_note
     if table_part.row_count > MAX_TABLE_ROWS:
         description += f", {len(values):,} of {table_part.row_count:,} rows"
@@ -213,7 +213,9 @@ def create_table_curve(table_part: TablePart) -> Curve | None:  # noqa: C901, PL
 
 def _find_common_scale_type(table_part: TablePart, columns: Sequence[Column]) -> str | None:
     """Return the scale that the file states for all of these columns; None if there is none."""
-    metadata = table_part.collect_sample_metadata() if table_part.collect_sample_metadata is not None else None
+    metadata = (
+        table_part.collect_time_series_metadata() if table_part.collect_time_series_metadata is not None else None
+    )
     if metadata is None:
         return None
     scale_types = {metadata.scale_types.get(column.name) for column in columns}
@@ -290,7 +292,7 @@ def _find_flag_column(candidates: Sequence[Column]) -> Column | None:
     return None
 
 
-def _remove_flagged(
+def _remove_flagged_values(
     lines: list[tuple[str, Numbers, Numbers | None]], is_good: npt.NDArray[np.bool_], quality_name: str
 ) -> tuple[list[tuple[str, Numbers, Numbers | None]], str]:
     """Remove flagged values, unless nearly all are; return also how many there are, in words."""

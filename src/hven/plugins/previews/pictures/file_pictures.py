@@ -156,7 +156,7 @@ def draw_product(product: OpenProductFile, look: PictureStyle, name: str) -> Ren
 def _draw_best_part(product: OpenProductFile, look: PictureStyle, name: str) -> RenderedPicture:
     if look.part is None and interferometry.is_oifits(product):
         facts = _map_card_values((*_list_target_cards(product), *product.cards))
-        title = build_title(facts, name)
+        title = build_picture_title(facts, name)
         sheet, description = interferometry.draw_oifits(product, look, title)
         return _encode_picture(sheet, description, look, title)
     parts: Sequence[Part] = sorted(product.parts, key=_rank_part)
@@ -174,7 +174,7 @@ def _draw_best_part(product: OpenProductFile, look: PictureStyle, name: str) -> 
 def _draw_part(product: OpenProductFile, part: Part, look: PictureStyle, name: str) -> RenderedPicture | None:
     """Draw a part; return None if it cannot be drawn."""
     facts = _map_card_values((*part.cards, *product.cards))
-    title = build_title(facts, name)
+    title = build_picture_title(facts, name)
     curve = None
     if isinstance(part, TablePart):
         curve = curves.create_table_curve(part)
@@ -255,7 +255,7 @@ def _map_card_values(cards: Sequence[HeaderCard]) -> dict[str, Any]:
     return values_by_keyword
 
 
-def build_title(facts: Mapping[str, Any], name: str) -> str:
+def build_picture_title(facts: Mapping[str, Any], name: str) -> str:
     """Build a title from a header: object, instrument, time; or else the name of the file."""
 
     def find_text(*keys: str) -> str:

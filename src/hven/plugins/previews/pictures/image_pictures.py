@@ -82,7 +82,9 @@ def read_drawn_values(
     polarization_axes = [axis_number for axis_number in long_axes if array.axes[axis_number].kind == "polarization"]
     depth_axes = [axis_number for axis_number in long_axes if axis_number not in polarization_axes]
     depth_axis = next(iter(depth_axes), None)
-    description_parts = [f"polarization {_describe_pixel(array, axis_number, 0)}" for axis_number in polarization_axes]
+    description_parts = [
+        f"polarization {_format_axis_value(array, axis_number, 0)}" for axis_number in polarization_axes
+    ]
     description_parts += [f"first of {array.axes[axis_number].size}" for axis_number in depth_axes[1:]]
     if depth_axis is None:
         values, is_complete = read_cell_means(array, *drawn_axes, fixed, cells)
@@ -93,7 +95,7 @@ def read_drawn_values(
     if look.plane is not None or _has_distinct_planes(array, depth_axis):
         plane = min(look.plane or _choose_plane(array, depth_axis, look), count) - 1
         values, _ = read_cell_means(array, *drawn_axes, {**fixed, depth_axis: plane}, cells)
-        value = _describe_pixel(array, depth_axis, plane)
+        value = _format_axis_value(array, depth_axis, plane)
         plane_text = f"plane {plane + 1} of {count}"
         if value:
             plane_text += f" ({value})"
@@ -154,7 +156,7 @@ def _choose_plane(array: ArrayPart, depth_axis: int, look: PictureStyle) -> int:
     return middle
 
 
-def _describe_pixel(array: ArrayPart, axis_number: int, pixel: int) -> str:
+def _format_axis_value(array: ArrayPart, axis_number: int, pixel: int) -> str:
     axis = array.axes[axis_number]
     values = read_axis_values(axis)
     if values is None or pixel >= len(values):
@@ -365,7 +367,7 @@ def draw_image(array: ArrayPart, look: PictureStyle, title: str, facts: Mapping[
         if image.getextrema()[3][0] == 255:
             image = image.convert("RGB")
         return encode_png(image, notes), description
-    sheet, frame = _create_canvas(look, float(limited))
+    sheet, frame = _create_image_canvas(look, float(limited))
     inner = frame.width, frame.height
     paper = Image.new("RGBA", inner, (236, 238, 241, 255))
     paper.alpha_composite(_scale_image(image, inner, is_number_map=is_number_map))
@@ -442,7 +444,7 @@ def format_number(value: float) -> str:
     return text.replace("-", MINUS_SIGN)
 
 
-def _create_canvas(look: PictureStyle, ratio: float) -> tuple[PictureCanvas, PlotFrame]:
+def _create_image_canvas(look: PictureStyle, ratio: float) -> tuple[PictureCanvas, PlotFrame]:
     """Create a canvas with the requested longer side, and a frame of the shape of the image."""
     letters = int(np.clip(look.size / 52, 9, 20))
     left = int(6.6 * letters)

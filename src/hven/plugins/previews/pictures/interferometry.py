@@ -87,23 +87,23 @@ def _read_columns(table: TablePart, names: Sequence[str] = _READ_COLUMNS) -> Ite
 def _read_wavelengths(product: OpenProductFile) -> dict[str, Numbers]:
     """Read the wavelengths of each instrument."""
     wavelengths_by_instrument = {}
-    for table in _find_tables(product, "OI_WAVELENGTH"):
+    for table in _find_tables_by_name(product, "OI_WAVELENGTH"):
         if table.row_count:
             arrays = [np.asarray(columns["EFF_WAVE"], np.float64) for columns in _read_columns(table)]
             wavelengths_by_instrument[_read_card_text(table, "INSNAME")] = np.concatenate(arrays)
     return wavelengths_by_instrument
 
 
-def read_points(product: OpenProductFile, pane_name: str) -> InterferometryPoints:
+def read_interferometry_points(product: OpenProductFile, pane_name: str) -> InterferometryPoints:
     """Read the measurements of a picture."""
     wavelengths_by_instrument = _read_wavelengths(product)
     point_arrays: list[tuple[Numbers, Numbers, Numbers, npt.NDArray[np.bool_]]] = []
-    for table in _find_tables(product, _PANE_TABLES[pane_name]):
+    for table in _find_tables_by_name(product, _PANE_TABLES[pane_name]):
         wavelengths = wavelengths_by_instrument.get(_read_card_text(table, "INSNAME"))
         if wavelengths is None or not table.row_count:
             continue
         wavelengths = np.asarray(wavelengths, np.float64)
-        point_arrays += [_compute_points(columns, wavelengths, pane_name) for columns in _read_columns(table)]
+        point_arrays += [_compute_pane_points(columns, wavelengths, pane_name) for columns in _read_columns(table)]
     if not point_arrays:
         return InterferometryPoints(np.empty(0), np.empty(0), np.empty(0), np.empty(0, np.bool_), 0)
     x, y, error, flag = (np.concatenate(arrays) for arrays in zip(*point_arrays, strict=True))
@@ -114,12 +114,12 @@ def read_points(product: OpenProductFile, pane_name: str) -> InterferometryPoint
     return InterferometryPoints(x[drawn], y[drawn], error[drawn], flag[drawn].astype(np.bool_), point_count)
 
 
-def _find_tables(product: OpenProductFile, name: str) -> list[TablePart]:
+def _find_tables_by_name(product: OpenProductFile, name: str) -> list[TablePart]:
     tables = [part for part in product.parts if isinstance(part, TablePart)]
     return [table for table in tables if table.name.upper() == name]
 
 
-def _compute_points(
+def _compute_pane_points(
     column_arrays: dict[str, Any], wavelengths: Numbers, pane_name: str
 ) -> tuple[Numbers, Numbers, Numbers, npt.NDArray[np.bool_]]:
     def read_channels(name: str) -> Numbers:
@@ -167,7 +167,7 @@ def _compute_points(
 def draw_oifits(product: OpenProductFile, look: PictureStyle, title: str) -> tuple[PictureCanvas, str]:
     """Draw an OIFITS file: one pane if it is requested or there are no axes, else all that have measurements."""
     pane_names = [look.show] if look.show in PANE_NAMES else list(PANE_NAMES)
-    points_by_pane = {pane_name: read_points(product, pane_name) for pane_name in pane_names}
+    points_by_pane = {pane_name: read_interferometry_points(product, pane_name) for pane_name in pane_names}
     panes = [pane_name for pane_name in pane_names if len(points_by_pane[pane_name].x)] or pane_names[:1]
     if not look.axes:
         panes = panes[:1]
@@ -300,7 +300,7 @@ class CalibratorMeasurements(NamedTuple):
 def _list_calibrator_names(product: OpenProductFile) -> dict[int, str]:
     """Return the targets by number; only the calibrators, where the file says which these are."""
     targets: dict[int, tuple[str, str]] = {}
-    for table in _find_tables(product, "OI_TARGET"):
+    for table in _find_tables_by_name(product, "OI_TARGET"):
         for column_arrays in _read_columns(table, ("TARGET_ID", "TARGET", "CATEGORY")):
             kinds = column_arrays.get("CATEGORY", [""] * len(column_arrays["TARGET_ID"]))
             for number, name, kind in zip(column_arrays["TARGET_ID"], column_arrays["TARGET"], kinds, strict=True):
@@ -325,7 +325,7 @@ def read_calibrators(
     wavelengths_by_instrument = _read_wavelengths(product)
     found_calibrators = []
     arrays: dict[str, dict[int, str]] = {}
-    for table in _find_tables(product, "OI_ARRAY"):
+    for table in _find_tables_by_name(product, "OI_ARRAY"):
         for column_arrays in _read_columns(table, ("STA_INDEX", "STA_NAME")):
             station_names = column_arrays["STA_NAME"].tolist()
             stations = dict(zip(column_arrays["STA_INDEX"].tolist(), station_names, strict=True))
@@ -340,13 +340,13 @@ def read_calibrators(
         times = [np.empty(0)]
         pairs = []
         values = [np.empty((4, 0))]
-        for table in _find_tables(product, _PANE_TABLES["vis2"]):
+        for table in _find_tables_by_name(product, _PANE_TABLES["vis2"]):
             wavelengths = wavelengths_by_instrument.get(_read_card_text(table, "INSNAME"))
             stations = arrays.get(_read_card_text(table, "ARRNAME"), {})
             if wavelengths is None:
                 continue
             for column_arrays in _read_columns(table):
-                x, y, error, flag = _compute_points(column_arrays, np.asarray(wavelengths, np.float64), "vis2")
+                x, y, error, flag = _compute_pane_points(column_arrays, np.asarray(wavelengths, np.float64), "vis2")
                 is_target = np.asarray(column_arrays["TARGET_ID"]) == number
                 if not len(x) or not is_target.any():
                     continue

@@ -109,13 +109,13 @@ def _write_explanation(column: DeliveredColumn, delivered_table: DeliveredTable,
         words.append(notes.add_note([f"{column.label} is the sum of these flags:", *bits]))
     if column.column.type.is_boolean:
         words.append(notes.add_note(["Truth values are", "0 = no", "1 = yes"]))
-    limits = _write_limits(column)
+    limits = _write_value_range(column)
     if column.cells.has_nulls:
         limits += "?"
     return " ".join(filter(None, [limits, *words]))
 
 
-def _write_limits(column: DeliveredColumn) -> str:
+def _write_value_range(column: DeliveredColumn) -> str:
     """Write the limits of numbers as ``[min/max]``, rounded outwards; empty if there are none."""
     low = column.cells.minimum
     high = column.cells.maximum
@@ -123,10 +123,10 @@ def _write_limits(column: DeliveredColumn) -> str:
         return ""
     if isinstance(low, int):
         return f"[{low}/{high}]"
-    return f"[{_round_outwards(low, math.floor)}/{_round_outwards(high, math.ceil)}]"
+    return f"[{_format_rounded_outwards(low, math.floor)}/{_format_rounded_outwards(high, math.ceil)}]"
 
 
-def _round_outwards(value: float, round_scaled: Callable[[float], int]) -> str:
+def _format_rounded_outwards(value: float, round_scaled: Callable[[float], int]) -> str:
     if value == 0:
         return "0"
     decimals = LIMIT_DIGITS - 1 - math.floor(math.log10(abs(value)))
@@ -168,7 +168,7 @@ def write_cds_readme(
     authors = ", ".join(person.name for person in resource.creators)
     first_author = to_ascii(resource.creators[0].name).partition(",")[0] if resource.creators else ""
     year = datetime.now(UTC).year
-    lines = [_write_head_line(resource, f"({first_author}+, {year})"), DOUBLE_RULE]
+    lines = [_write_readme_first_line(resource, f"({first_author}+, {year})"), DOUBLE_RULE]
     lines += _wrap_words(to_ascii(resource.title), "", "    ")
     lines += _wrap_words(to_ascii(authors) or "(authors)", "    ", "    ")
     lines += _wrap_words(to_ascii(resource.citation) or "<reference>", "    ", "    ")
@@ -193,7 +193,7 @@ def write_cds_readme(
     return "\n".join(lines) + "\n"
 
 
-def _write_head_line(resource: CollectionSpec, authors_and_year: str) -> str:
+def _write_readme_first_line(resource: CollectionSpec, authors_and_year: str) -> str:
     title = to_ascii(resource.short_name or resource.title).replace("\n", " ")
     title_width = LINE_CHARACTERS - len(authors_and_year) - 1
     return f"{title[:title_width]:{title_width}} {authors_and_year}"
@@ -216,7 +216,7 @@ def _write_file_summary(delivered_tables: Sequence[DeliveredTable], file_names: 
     yield RULE
 
 
-def write_aas_head(resource: CollectionSpec, delivered_table: DeliveredTable, file_name: str) -> str:
+def write_aas_table_header(resource: CollectionSpec, delivered_table: DeliveredTable, file_name: str) -> str:
     """Write what stands before the rows of a machine-readable table of AAS.
 
     Parameters

@@ -13,7 +13,7 @@ import typer
 
 from hven.app.api import open_site, print_json
 from hven.model.errors import NotFoundError, StorageError, UsageError
-from hven.plugins.schema_life.delivery.byte_descriptions import write_aas_head, write_cds_readme
+from hven.plugins.schema_life.delivery.byte_descriptions import write_aas_table_header, write_cds_readme
 from hven.plugins.schema_life.delivery.delivered_tables import TableExporter, select_delivered_tables
 from hven.plugins.schema_life.delivery.delivery_checks import list_delivery_faults
 from hven.site.auth import ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES, OWNER_PRINCIPAL
@@ -35,7 +35,7 @@ class DeliveryTarget(StrEnum):
     MRT = "mrt"
 
 
-def write_collection(
+def export_collection(
     context: typer.Context,
     *,
     name: Annotated[str, typer.Argument(metavar="NAME", help="A collection, or one table as schema.table.")],
@@ -145,7 +145,7 @@ def _write_files(
     for delivered_table, file_name in zip(delivered_tables, file_names, strict=True):
         with (directory / file_name).open("wb") as file:
             if target is DeliveryTarget.MRT:
-                file.write(write_aas_head(resource, delivered_table, file_name).encode("ascii"))
+                file.write(write_aas_table_header(resource, delivered_table, file_name).encode("ascii"))
             exporter.write_rows(delivered_table, file)
     if target is DeliveryTarget.CDS:
         readme = write_cds_readme(resource, delivered_tables, file_names)

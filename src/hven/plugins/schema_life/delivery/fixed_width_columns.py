@@ -198,7 +198,7 @@ class FloatColumn(FixedWidthColumn):
                 self._decimals += 1
                 self._has_exponents |= self._decimals > MAX_DECIMALS
 
-    def _write_shortest(self, values: pa.Array) -> pa.Array:
+    def _write_shortest_digits(self, values: pa.Array) -> pa.Array:
         """Write the shortest digits that give back the value, always with a point: without one, Fortran adds one."""
         is_missing = values.is_null(nan_is_null=True)
         texts = pc.if_else(is_missing, pa.scalar(None, pa.string()), values.cast(pa.string()))
@@ -209,7 +209,7 @@ class FloatColumn(FixedWidthColumn):
     def write_cells(self, values: pa.Array) -> Cells:
         """Write floating-point numbers."""
         if self.has_exponents:
-            return self._write_texts(self._write_shortest(values), is_right_aligned=True)
+            return self._write_texts(self._write_shortest_digits(values), is_right_aligned=True)
         nulls = _find_nulls(values)
         numbers = pc.fill_null(values, 0).to_numpy(zero_copy_only=False)
         numbers = np.where(nulls, numbers.dtype.type(0), numbers)

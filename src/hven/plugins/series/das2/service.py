@@ -28,7 +28,7 @@ from hven.plugins.series.das2 import stream_writing as streams
 from hven.plugins.series.das2.stream_writing import Das2PacketPlane, Das2StreamFormat, Segment
 from hven.plugins.series.reader_view import ReaderView
 from hven.plugins.series.sample_parameters import list_bin_centers
-from hven.plugins.series.span_links import build_span_links, has_data_sets
+from hven.plugins.series.span_links import build_span_links, has_data_sets_or_spans
 from hven.plugins.series.table_series import list_table_series
 from hven.plugins.series.time_texts import SECOND_MICROSECONDS, format_instant, parse_time_as_microseconds
 from hven.services.api.responses import answer_with_stream
@@ -250,7 +250,7 @@ def _build_source_template_values(das2_request: _Das2Request, data_set: SampleDa
         "email": contact_email or settings.contact_email or "",
         "source": f"{das2_request.url}/source/{path}.json",
         "server": f"{das2_request.url}/server?server=dataset&dataset={path}",
-        "data": {parameter.name: _describe_variable(parameter) for parameter in streamable},
+        "data": {parameter.name: _variable_to_json(parameter) for parameter in streamable},
         "flags": {parameter.name: {"value": parameter.name} for parameter in streamable},
     }
     if extent is not None:
@@ -280,7 +280,7 @@ def _build_source_template_values(das2_request: _Das2Request, data_set: SampleDa
     return source_values
 
 
-def _describe_variable(parameter: SampleParameter) -> dict[str, Any]:
+def _variable_to_json(parameter: SampleParameter) -> dict[str, Any]:
     return {
         "name": parameter.name,
         "label": parameter.column.label or parameter.name,
@@ -841,7 +841,7 @@ FACE = ServiceFace(
     title="das2",
     description="Time series as das2 2.2 streams, reduced to the requested resolution, for Autoplot, das2py and "
     "others.",
-    applies=has_data_sets,
+    applies=has_data_sets_or_spans,
     missing_requirement="time series (`series`)",
     list_usage_examples=_list_usage_examples,
     build_routes=build_das2_routes,

@@ -144,14 +144,14 @@ class Das2Source(TimeWindowSource):
         )
         columns = {TIME_COLUMN: time_column}
         for name, plane in self._variables.items():
-            columns[name] = self._describe_variable(name, plane)
+            columns[name] = self._build_variable_column(name, plane)
             if self.options.tags and plane.item_values:
                 tags_name = f"{name}_tags"
                 kind = parse_type("float64[*]")
                 columns[tags_name] = Column(name=tags_name, type=kind, description=plane.properties.get("yLabel"))
         return self._select_columns(columns, "variable")
 
-    def _describe_variable(self, name: str, plane: Das2PacketVariable) -> Column:
+    def _build_variable_column(self, name: str, plane: Das2PacketVariable) -> Column:
         kind = "float64"
         if plane.type.endswith("real4"):
             kind = "float32"

@@ -245,9 +245,9 @@ def _write_packets(segments: Iterable[Segment], stream_format: Das2StreamFormat)
                     packet_numbers[key] = number
                     item_sizes = [matrix.dtype.itemsize for matrix in matrices]
                     if stream_format.version == 2:
-                        body = _describe_packet(group, item_sizes, stream_format)
+                        body = _write_packet_type_xml(group, item_sizes, stream_format)
                     else:
-                        body = _describe_dataset(group, item_sizes, stream_format, number)
+                        body = _write_dataset_xml(group, item_sizes, stream_format, number)
                     chunk += _write_xml_packet("packet", body, stream_format.version, number)
                 chunk += _write_samples(times, matrices, packet_numbers[key], stream_format)
             yield chunk
@@ -390,7 +390,7 @@ def _format_axis_values(axis_values: Iterable[float], separator: str) -> str:
     return separator.join(f"{axis_value:.9g}" for axis_value in axis_values)
 
 
-def _describe_packet(
+def _write_packet_type_xml(
     planes: Sequence[Das2PacketPlane], item_sizes: Sequence[int], stream_format: Das2StreamFormat
 ) -> str:
     """Describe a packet type of version 2."""
@@ -426,7 +426,7 @@ def _describe_packet(
     return f"<packet>\n  <x {time_attributes}></x>\n{''.join(elements)}</packet>\n"
 
 
-def _describe_dataset(
+def _write_dataset_xml(
     planes: Sequence[Das2PacketPlane], item_sizes: Sequence[int], stream_format: Das2StreamFormat, number: int
 ) -> str:
     """Describe a dataset of das 3.0: time, the axis of the elements, and the variables.
@@ -456,7 +456,7 @@ def _describe_dataset(
 """
     ]
     if axis_values is not None:
-        elements.append(_describe_axis(planes[0], axis_values))
+        elements.append(_write_axis_xml(planes[0], axis_values))
     sized_planes = zip(planes, item_sizes, strict=True)
     for variable, group in groupby(sized_planes, lambda sized_plane: sized_plane[0].source or sized_plane[0].name):
         for index, (plane, item_size) in enumerate(group):
@@ -483,7 +483,7 @@ def _describe_dataset(
     return "".join(elements) + "</dataset>\n"
 
 
-def _describe_axis(plane: Das2PacketPlane, axis_values: Sequence[float]) -> str:
+def _write_axis_xml(plane: Das2PacketPlane, axis_values: Sequence[float]) -> str:
     """Describe the axis of the elements of a dataset of das 3.0."""
     name = quote_attribute(build_das2_identifier(plane.axis_name))
     properties_text = _write_properties({"label": plane.axis_name, "scaleType": plane.axis_scale_type}, 3)

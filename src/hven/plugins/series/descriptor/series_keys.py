@@ -37,7 +37,7 @@ class ArrayBinsSection(
     "scale of the axis in plots. Default: log if the highest centre is more than 30 times the lowest"
 
 
-class TimePartSection(DescriptorSection, short="of", name="part"):
+class AddedTimeVariableSection(DescriptorSection, short="of", name="part"):
     """A variable that Hven adds to the times in a file."""
 
     of: Required[Text]
@@ -68,7 +68,7 @@ class SampleTimeSection(
         "for samples in files: time scale of the clock. Default: the time scale at the end of 'since' or of the unit "
         "(for example 1993-01-01 TAI), or TIMESYS in FITS, or else UTC"
     )
-    plus: TimePartSection
+    plus: AddedTimeVariableSection
     (
         "for samples in files: a variable that Hven adds to the times, for example the fraction of a Julian day, or "
         "the milliseconds of the day"

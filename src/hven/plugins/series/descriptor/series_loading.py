@@ -21,7 +21,7 @@ from hven.model.table import (
     find_begin_and_end_time_columns,
     is_time_column,
 )
-from hven.plugins.series.sample_parameters import can_have_scale
+from hven.plugins.series.sample_parameters import can_have_plot_scale
 from hven.plugins.series.table_series import TableSeries, list_table_series
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def check_table_series(series_path: str, table: Table, faults: FaultCollector) -
                 faults.add_error(message, series.places["vectors"], f"write {count} components")
         for name in series.scale_types:
             column = columns_by_name.get(name)
-            if column is not None and not can_have_scale(column.type):
+            if column is not None and not can_have_plot_scale(column.type):
                 message = (
                     f"{series_path}.scale_types.{name}: {column.name} must contain numbers, but its "
                     f"type is {column.type}"

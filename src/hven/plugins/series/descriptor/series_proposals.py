@@ -18,7 +18,7 @@ from hven.descriptor.api.key_proposals import (
 )
 from hven.model import units
 from hven.model.literal import format_number
-from hven.plugins.series.sample_parameters import can_have_scale
+from hven.plugins.series.sample_parameters import can_have_plot_scale
 from hven.sources import TimeSamplesSource
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from hven.descriptor.api.key_proposals import ColumnGuess, InspectedSource, SampledRange
+    from hven.descriptor.api.key_proposals import ColumnGuess, InspectedSource, SampledValueRange
     from hven.model.table import ArrayAxisMetadata, TimeSeriesMetadata
 
 DAY_SECONDS = 86_400.0
@@ -79,7 +79,7 @@ def write_series_proposal(
     cadence = _estimate_cadence(times)
     if cadence:
         series_keys["cadence"] = cadence
-    bins = _describe_bins(sample_metadata, names)
+    bins = _propose_array_bins(sample_metadata, names)
     if bins:
         series_keys["bins"] = bins
     vectors = {names[name]: system for name, system in sample_metadata.systems.items() if name in names}
@@ -88,7 +88,7 @@ def write_series_proposal(
     scale_types = {
         guess.column.name: sample_metadata.scale_types[guess.source]
         for guess in guesses
-        if guess.source in sample_metadata.scale_types and can_have_scale(guess.column.type)
+        if guess.source in sample_metadata.scale_types and can_have_plot_scale(guess.column.type)
     }
     if scale_types:
         series_keys["scale_types"] = scale_types
@@ -119,20 +119,20 @@ def _list_parameter_columns(sample_metadata: TimeSeriesMetadata, names: Mapping[
     return columns
 
 
-def _describe_bins(sample_metadata: TimeSeriesMetadata, names: Mapping[str, str]) -> dict[str, Any]:
+def _propose_array_bins(sample_metadata: TimeSeriesMetadata, names: Mapping[str, str]) -> dict[str, Any]:
     """Describe the elements of each array: a map for its dimension, or a list of maps if it has several."""
     bins: dict[str, Any] = {}
     for name in sample_metadata.data:
         if name not in sample_metadata.axes or name not in names:
             continue
-        axes = [_describe_axis(axis, names) for axis in sample_metadata.axes[name]]
+        axes = [_propose_axis_bins(axis, names) for axis in sample_metadata.axes[name]]
         bins[names[name]] = axes
         if len(axes) == 1:
             bins[names[name]] = axes[0]
     return bins
 
 
-def _describe_axis(axis: ArrayAxisMetadata, names: Mapping[str, str]) -> dict[str, Any]:
+def _propose_axis_bins(axis: ArrayAxisMetadata, names: Mapping[str, str]) -> dict[str, Any]:
     values: str | list[float]
     if isinstance(axis.centers, str):
         values = names.get(axis.centers, axis.centers)
@@ -165,7 +165,7 @@ def _estimate_cadence(times: pa.Array) -> str:
 def write_outlier_notes(
     sample_metadata: TimeSeriesMetadata,
     guesses: Sequence[ColumnGuess],
-    samples_by_name: Mapping[str, SampledRange],
+    samples_by_name: Mapping[str, SampledValueRange],
 ) -> list[str]:
     """List columns with values outside of VALIDMIN to VALIDMAX of the source, and how such values become missing."""
     notes = []

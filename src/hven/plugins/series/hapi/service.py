@@ -24,7 +24,7 @@ from hven.model.params import Param
 from hven.plugins.series import sample_sets
 from hven.plugins.series.hapi import derived_sets as derived
 from hven.plugins.series.hapi.output_rows import OUTPUT_FORMATS
-from hven.plugins.series.span_links import build_span_links, has_data_sets
+from hven.plugins.series.span_links import build_span_links, has_data_sets_or_spans
 from hven.plugins.series.table_series import list_table_series
 from hven.plugins.series.time_texts import (
     SECOND_MICROSECONDS,
@@ -246,7 +246,7 @@ def _build_data_set_info(
     info: dict[str, Any] = {
         "parameters": descriptions,
         "startDate": _format_date(extent.start if extent else 0, time_length),
-        "stopDate": _format_date(_find_latest_request_time(data_set, extent), time_length),
+        "stopDate": _format_date(_find_latest_requestable_time(data_set, extent), time_length),
         "timeStampLocation": stamp_location,
         "unitsSchema": "vounits1.1",
         "resourceURL": f"{collection_url}#{quote(data_set.table.name)}",
@@ -260,7 +260,7 @@ def _build_data_set_info(
         info["cadence"] = format_duration(time_series.cadence)
     elif extent is not None:  # clients cannot estimate how much to request
         sample_span = extent.span * SAMPLE_RECORDS // max(extent.row_count, 1)
-        sample_stop = min(extent.start + max(sample_span, 1000), _find_latest_request_time(data_set, extent))
+        sample_stop = min(extent.start + max(sample_span, 1000), _find_latest_requestable_time(data_set, extent))
         info["sampleStartDate"] = _format_date(extent.start, time_length)
         info["sampleStopDate"] = _format_date(sample_stop, time_length)
     if data_set.stop_column in {parameter.name for parameter in parameters}:
@@ -287,7 +287,7 @@ def _describe_data_set_collection(data_set: SampleDataSet) -> dict[str, Any]:
     return {key: value for key, value in facts.items() if value}
 
 
-def _find_latest_request_time(data_set: SampleDataSet, extent: TimeExtent | None) -> int:
+def _find_latest_requestable_time(data_set: SampleDataSet, extent: TimeExtent | None) -> int:
     """Find the end of the time that may be requested; live data sets allow times after the last sample (3.8.1, 1405).
 
     Without a cadence, the end is the microsecond after the last sample. It is rounded up to a millisecond, so that
@@ -421,7 +421,7 @@ def _describe_data_sets_for_page(hapi_request: _HapiRequest) -> list[dict[str, A
         if extent is not None:
             example_span = min(extent.span, extent.span * EXAMPLE_SAMPLES // max(extent.row_count, 1))
             begin = _format_date(extent.stop - max(example_span, 1), time_length)
-            end = _format_date(_find_latest_request_time(data_set, extent), time_length)
+            end = _format_date(_find_latest_requestable_time(data_set, extent), time_length)
             item |= {"start": _format_date(extent.start, time_length), "stop": end, "from": begin, "to": end}
             item["example"] = urlencode({"dataset": data_set.id, "start": begin, "stop": end})
         page_items.append(item)
@@ -476,7 +476,7 @@ async def _answer_sample_data(hapi_request: _HapiRequest) -> Response:
 
 def _check_time_range(data_set: SampleDataSet, extent: TimeExtent, start: int, stop: int) -> None:
     """Check that a data set covers a time range, in nanoseconds."""
-    last = _find_latest_request_time(data_set, extent)
+    last = _find_latest_requestable_time(data_set, extent)
     if start < extent.start * 1000 or stop > last * 1000:
         first_date = _format_date(extent.start, data_set.time.byte_length)
         last_date = _format_date(last, data_set.time.byte_length)
@@ -592,7 +592,7 @@ FACE = ServiceFace(
     name="hapi",
     title="HAPI",
     description="Time series for heliophysics clients (HAPI 3.3).",
-    applies=has_data_sets,
+    applies=has_data_sets_or_spans,
     missing_requirement="time series (`series`)",
     list_usage_examples=_list_usage_examples,
     build_routes=build_hapi_routes,

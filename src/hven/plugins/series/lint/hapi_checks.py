@@ -454,11 +454,11 @@ def _find_parameter_faults(parameter: dict[str, Any]) -> Iterator[str]:
         yield "size"
     if units == "" or not isinstance(units, str | list | None):
         yield "units"
-    if "fill" not in parameter or not _is_valid_fill(parameter["fill"], kind):
+    if "fill" not in parameter or not _is_valid_fill_value(parameter["fill"], kind):
         yield "fill"
 
 
-def _is_valid_fill(fill: Any, kind: Any) -> bool:
+def _is_valid_fill_value(fill: Any, kind: Any) -> bool:
     if isinstance(fill, str) and kind in {"integer", "double"}:
         return _is_number_of_type(fill, kind)
     return isinstance(fill, str | None)

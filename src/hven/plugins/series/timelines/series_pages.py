@@ -2,7 +2,7 @@
 
 The extension point ``series.concurrent_rows`` is for packages that find rows of other tables in the span of a time
 line. A module of the point has two functions. ``build_routes(context)`` routes ``/meanwhile``, which the script of the
-page requests. ``list_remote_keys(page_context)`` lists the remote tables that the script can query one by one.
+page requests. ``list_remote_table_keys(page_context)`` lists the remote tables that the script can query one by one.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from urllib.parse import quote, urlencode
 
 from hven.model import plugins
 from hven.model.table import find_begin_and_end_time_columns
-from hven.plugins.series.table_series import list_spanned_ids, list_table_series
+from hven.plugins.series.table_series import list_spanned_data_set_ids, list_table_series
 from hven.plugins.series.time_texts import format_instant
 from hven.plugins.series.timelines.tile_preloading import list_tiles_to_preload
 from hven.portal.api.page_rows import build_table_address, render_page_response, to_unix_microseconds
 from hven.portal.api.pages import PortalPages, TemplateContext, build_error_responder, build_page_context
-from hven.portal.api.table_links import TableLink, TableLinks
+from hven.portal.api.table_links import TableLink, TableLinkKind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -140,7 +140,7 @@ def render_timeline_page(request: Request, context: ServiceContext, series_facts
         ends=ends,
         data=data,
         alone=not search_modules,
-        elsewhere=[key for module in search_modules for key in module.list_remote_keys(page_context)],
+        elsewhere=[key for module in search_modules for key in module.list_remote_table_keys(page_context)],
         last=_build_last_samples_address(series_facts),
         tiles=list_tiles_to_preload(series_facts, request.query_params, data),
     )
@@ -162,11 +162,11 @@ def _build_last_samples_address(series_facts: Mapping[str, Any]) -> str:
 
 def list_table_series_links(table: Table, page_context: PageContext) -> list[TableLink]:
     """List the data sets of a table, and those whose spans its rows are, with their pages."""
-    if not table.is_served_by(SERIES_FACE) or not (list_table_series(table) or list_spanned_ids(table)):
+    if not table.is_served_by(SERIES_FACE) or not (list_table_series(table) or list_spanned_data_set_ids(table)):
         return []
     series_tables = [table]
     own_ids = {series.id for series in list_table_series(table)}
-    if not own_ids.issuperset(list_spanned_ids(table)):
+    if not own_ids.issuperset(list_spanned_data_set_ids(table)):
         all_tables = page_context.catalogue.iterate_tables()
         series_tables += [other for other in all_tables if list_table_series(other) and other.is_served_by(SERIES_FACE)]
     titles_by_id = {}
@@ -174,7 +174,7 @@ def list_table_series_links(table: Table, page_context: PageContext) -> list[Tab
         table_title = other.title if len(list_table_series(other)) == 1 else ""
         for series in list_table_series(other):
             titles_by_id[series.id] = series.title or table_title or series.id
-    names = dict.fromkeys((*(series.id for series in list_table_series(table)), *list_spanned_ids(table)))
+    names = dict.fromkeys((*(series.id for series in list_table_series(table)), *list_spanned_data_set_ids(table)))
     return [
         TableLink(id=name, title=titles_by_id[name], url=f"{page_context.base}/series/{quote(name, safe='')}")
         for name in names
@@ -206,7 +206,7 @@ def build_concurrent_search_routes(context: ServiceContext) -> Sequence[Route]:
 
 
 PAGES = PortalPages(build_routes=build_concurrent_search_routes, template_directory=Path(__file__).parents[1] / "pages")
-SERIES_LINKS = TableLinks(
+SERIES_LINKS = TableLinkKind(
     name="series",
     title="Time series",
     list_links=list_table_series_links,

@@ -258,7 +258,7 @@ def _build_tile(
     if _is_spectrum(parameter):
         channel_parameter = None
         if parameter.element_count <= channels.MAX_CHANNELS:
-            channel_parameter = parameters_by_name.get(_find_channel_parameter(parameter) or "")
+            channel_parameter = parameters_by_name.get(_find_channel_parameter_name(parameter) or "")
         names = [parameter.name]
         if channel_parameter is not None:
             names.append(channel_parameter.name)
@@ -337,7 +337,7 @@ def _write_spectrum_tile(
     for indexes, bins in bin_chunks:
         has_samples[indexes] = True
         spectra = np.asarray(bins[f"{statistic} {parameter.name}"], dtype)
-        picture[indexes] = _group_channels(spectra, group_size, use_peaks=use_peaks)
+        picture[indexes] = _combine_channels(spectra, group_size, use_peaks=use_peaks)
         if channel_parameter is not None:
             centers[indexes] = _find_channel_centers_per_bin(bins, channel_parameter.name)
     headers = {"x-together": str(group_size)}
@@ -370,7 +370,7 @@ def _find_channel_centers_per_bin(bins: BinRecords, parameter_name: str) -> Numb
     return np.where(is_mixed, np.nan, mean)
 
 
-def _find_channel_parameter(parameter: SampleParameter) -> str | None:
+def _find_channel_parameter_name(parameter: SampleParameter) -> str | None:
     """Return the name of the parameter that has the channels of each sample."""
     if not parameter.bins or len(parameter.dimensions) != 1:
         return None
@@ -393,7 +393,7 @@ def _combine_bin_statistics(bins: BinRecords, parameter_name: str) -> Numbers:
     return np.stack(statistics, axis=2).reshape(len(bins), -1)
 
 
-def _group_channels(picture: Numbers, group_size: int, *, use_peaks: bool) -> Numbers:
+def _combine_channels(picture: Numbers, group_size: int, *, use_peaks: bool) -> Numbers:
     """Combine each `group_size` channels; the last group may have fewer."""
     if group_size == 1:
         return picture
