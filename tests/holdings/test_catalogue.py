@@ -59,4 +59,4 @@ def test_uploads_extend_a_copy():
     assert [found.qualified_name for found in more.find_tables_by_identifiers([Ident("new")])] == ["cat.new"]
     assert find("new") == []
     assert more.access_key != CATALOGUE.access_key
-    assert "TAP_UPLOAD.mine" in more.list_names()
+    assert "TAP_UPLOAD.mine" in more.list_table_names()

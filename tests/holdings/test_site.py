@@ -115,13 +115,13 @@ def test_a_description_is_seen_as_the_descriptor_says_it_now(site):
 
 
 def test_what_becomes_private_is_hidden_at_once(site):
-    assert "cat.stars" in site.get_published_state().get_catalogue().list_names()
+    assert "cat.stars" in site.get_published_state().get_catalogue().list_table_names()
     descriptor(site, DESCRIPTOR + "access: private\n")
     holdings = site.refresh_published_state()
-    assert "cat.stars" not in holdings.get_catalogue().list_names()
-    assert "cat.stars" in holdings.get_catalogue(OWNER_PRINCIPAL).list_names()
+    assert "cat.stars" not in holdings.get_catalogue().list_table_names()
+    assert "cat.stars" in holdings.get_catalogue(OWNER_PRINCIPAL).list_table_names()
     descriptor(site, DESCRIPTOR)
-    assert "cat.stars" in site.refresh_published_state().get_catalogue().list_names()
+    assert "cat.stars" in site.refresh_published_state().get_catalogue().list_table_names()
 
 
 def test_an_answer_from_tap_schema_is_remembered_for_those_alone_who_see_the_same(site):
@@ -155,17 +155,17 @@ def test_a_process_that_starts_with_a_faulty_descriptor_hides_what_may_be_privat
     descriptor(site, DESCRIPTOR + text + "nonsense: 1\n")
     with Site(site.settings) as other:
         found = other.get_published_state()
-        assert [name for name in found.get_catalogue().list_names() if not name.startswith("TAP_")] == names
+        assert [name for name in found.get_catalogue().list_table_names() if not name.startswith("TAP_")] == names
         assert found.problems
 
 
 def test_a_running_process_hides_what_a_faulty_descriptor_may_make_private(site):
     descriptor(site, DESCRIPTOR + "access: private\nnonsense: 1\n")
     found = site.refresh_published_state()
-    assert "cat.stars" not in found.get_catalogue().list_names()
+    assert "cat.stars" not in found.get_catalogue().list_table_names()
     assert "is closed to readers" in found.descriptor_faults["cat"]
     descriptor(site, DESCRIPTOR)
-    assert "cat.stars" in site.refresh_published_state().get_catalogue().list_names()
+    assert "cat.stars" in site.refresh_published_state().get_catalogue().list_table_names()
 
 
 def test_a_process_that_starts_with_a_faulty_descriptor_has_the_last_good_one(site):
@@ -357,8 +357,8 @@ def test_views_are_shown_with_the_columns_of_their_query(tmp_path):
         assert (kinds["cat.stars"], kinds["cat.bright"], kinds["cat.brighter"]) == ("table", "view", "view")
         descriptor(site, text.replace("    description: Stars\n", "    description: Stars\n    access: private\n"))
         holdings = site.refresh_published_state()
-        assert [name for name in holdings.get_catalogue().list_names() if name.startswith("cat.")] == []
-        assert "cat.brighter" in holdings.get_catalogue(OWNER_PRINCIPAL).list_names()
+        assert [name for name in holdings.get_catalogue().list_table_names() if name.startswith("cat.")] == []
+        assert "cat.brighter" in holdings.get_catalogue(OWNER_PRINCIPAL).list_table_names()
         descriptor(site, text.replace("SELECT id AS star", "SELECT idd AS star"))
         holdings = site.refresh_published_state()
         assert "cat.bright" not in holdings.tables_by_name
@@ -386,7 +386,7 @@ def test_a_view_is_hidden_from_whom_its_tables_are_hidden(tmp_path):
         assert holdings.tables_by_name["cat.brighter"].read_tables == ("cat.bright", "cat.stars")
         names = [
             name
-            for name in holdings.get_catalogue(ANONYMOUS_PRINCIPAL, policies).list_names()
+            for name in holdings.get_catalogue(ANONYMOUS_PRINCIPAL, policies).list_table_names()
             if name.startswith("cat.")
         ]
         assert names == []
@@ -443,7 +443,9 @@ def test_who_may_see_the_tables_sees_the_view(tmp_path):
         holdings = site.refresh_published_state()
 
         def list_visible_tables(who, policies=policies):
-            return [name for name in holdings.get_catalogue(who, policies).list_names() if name.startswith("cat.")]
+            return [
+                name for name in holdings.get_catalogue(who, policies).list_table_names() if name.startswith("cat.")
+            ]
 
         assert (
             list_visible_tables(ANONYMOUS_PRINCIPAL) == list_visible_tables(ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES) == []
@@ -471,7 +473,7 @@ def test_a_public_view_of_a_private_view_is_hidden(tmp_path):
         assert problem.startswith(
             "view cat.above: it is public, but readers do not see it, because cat.within is private"
         )
-        assert [name for name in holdings.get_catalogue().list_names() if name.startswith("cat.")] == [
+        assert [name for name in holdings.get_catalogue().list_table_names() if name.startswith("cat.")] == [
             "cat.stars",
             "cat.other",
         ]

@@ -76,7 +76,7 @@ def test_a_table_whose_rows_come_later_is_published_empty(tmp_path: Path, monkey
         report = ingest_collection(site, "night")
         assert {name: table.published for name, table in report.tables.items()} == {"night.lines": 0, "night.sums": 0}
         record = site.store.read_published_records()[1]["night.lines"]
-        assert site.store.syncs.load_state(record.id) is not None
+        assert site.store.syncs.load_sync_state(record.id) is not None
 
 
 def test_a_kind_checks_the_tables_over_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from example_plugins import clear_caches
 from hven.descriptor import _package_keys as package_keys
 from hven.descriptor import build_descriptor_json_schema, check_descriptor, load_descriptor
 from hven.descriptor._keys import CollectionSection
-from hven.descriptor.api.keys import CollectionKey
+from hven.descriptor.api.keys import CollectionDescriptorKey
 from hven.descriptor.value_schema import LOCAL_MARK, Text
 from hven.model import plugins
 from hven.model.errors import Fault
@@ -24,7 +24,7 @@ def convert_nights(value):
     return {str(name): str(observer) for name, observer in value.value.items()}
 
 
-NIGHTS = CollectionKey(
+NIGHTS = CollectionDescriptorKey(
     value_type=dict[str, Text],
     doc="observers of nights",
     convert_value=convert_nights,

@@ -95,7 +95,7 @@ def compute_column(headers, longitudes):
 
 
 class Provider:
-    def list_names(self, settings):
+    def list_type_names(self, settings):
         return ["watch"]
 
     def find_job_type(self, settings, type_name):

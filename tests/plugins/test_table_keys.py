@@ -24,7 +24,7 @@ from hven.site import Site
 PACKAGE = '''\
 """A package with a key of tables."""
 
-from hven.descriptor.api.keys import KeyReferenceSection, TableKey
+from hven.descriptor.api.keys import KeyReferenceSection, TableDescriptorKey
 from hven.descriptor.value_schema import Condition, DescriptorSection, Text
 from hven.model.errors import Fault
 from hven.model.plugins import PluginPackage
@@ -67,7 +67,7 @@ def find_conflicts(resources, other_resources):
             yield from (Fault(message=f"two plans {plan[0]}") for plan in spec.table.extensions["plans"] if plan[0] in names)
 
 
-PLANS = TableKey(
+PLANS = TableDescriptorKey(
     value_type=dict[str, PlanSection],
     doc="plans of observations, by their names",
     convert_value=convert_plans,

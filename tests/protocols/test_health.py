@@ -366,7 +366,7 @@ def test_a_look_costs_as_many_statements_however_many_files_were_read(site: Site
         "files": [[f"{number}.fits", 1, 2] for number in range(1000)],
     }
     record = site.store.read_published_records()[1]["seen.main"]
-    site.store.syncs.save_state(record.id, "seen.main", "seen", state)
+    site.store.syncs.save_sync_state(record.id, "seen.main", "seen", state)
     looker, asked, mine = health.SiteHealthMonitor(site), list[str](), threading.get_ident()
 
     def heard(_connection: object, _cursor: object, text: str, *_: object) -> None:
@@ -379,7 +379,7 @@ def test_a_look_costs_as_many_statements_however_many_files_were_read(site: Site
     assert again - first <= 7
     assert not [text for text in asked[first:] if "sync_state.state" in text or "snapshots.record" in text]
     assert {item.collection: item.modified for item in looker._build_status().collections}["seen"] == "7"
-    site.store.syncs.save_state(record.id, "seen.main", "seen", {**state, "watermark": {"0": 8}})
+    site.store.syncs.save_sync_state(record.id, "seen.main", "seen", {**state, "watermark": {"0": 8}})
     assert {item.collection: item.modified for item in looker._build_status().collections}["seen"] == "8"
     site.store.syncs.delete_states([record.id])
 

@@ -77,15 +77,15 @@ def test_a_site_may_be_private_where_nothing_is_said(tmp_path: Path) -> None:
         (folder / "dawn.yaml").write_text(text)
         ingest_collection(here, "dawn")
         here.refresh_published_state()
-        assert {"night.main", "dawn.main"} <= set(here.get_published_state().get_catalogue().list_names())
+        assert {"night.main", "dawn.main"} <= set(here.get_published_state().get_catalogue().list_table_names())
         (tmp_path / "hven.toml").write_text('name = "rights"\naccess = "private"\n')
     with Site(settings.load_settings(tmp_path)) as here:
-        known = set(here.get_published_state().get_catalogue().list_names())
+        known = set(here.get_published_state().get_catalogue().list_table_names())
         assert "night.main" in known
         assert "dawn.main" not in known
         (folder / "dawn.yaml").write_text(text.replace("title:", "access: public\ntitle:"))
         here.refresh_published_state()
-        assert "dawn.main" in here.get_published_state().get_catalogue().list_names()
+        assert "dawn.main" in here.get_published_state().get_catalogue().list_table_names()
 
 
 def test_release_dates_are_those_of_the_policy(tmp_path: Path) -> None:

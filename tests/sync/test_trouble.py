@@ -99,7 +99,7 @@ def test_a_file_that_looks_as_before(stars):
     os.utime(place / "a.csv", ns=(status.st_atime_ns, status.st_mtime_ns))
     assert not sync_collection(site, "stars").has_changes
     ((snapshot, state),) = read_sync_states(site, "stars").items()
-    site.store.syncs.save_state(snapshot, "stars.main", "stars", {**state, "full": "2026-01-01T00:00:00Z"})
+    site.store.syncs.save_sync_state(snapshot, "stars.main", "stars", {**state, "full": "2026-01-01T00:00:00Z"})
     change = sync_collection(site, "stars").changes["stars.main"]
     assert (change.changed, change.how) == (1, "everything")
 

@@ -209,7 +209,7 @@ class _EmptyTableCatalogue:
         """Return no table."""
         return []
 
-    def list_names(self) -> list[str]:
+    def list_table_names(self) -> list[str]:
         """Return no name."""
         return []
 
@@ -800,7 +800,7 @@ class QueryBinder(JoinBinder):
     def _raise_missing_table(self, node: TableRef) -> NoReturn:
         """Refuse an unknown table, and suggest the nearest name or the tables of its schema."""
         written_name = _join_name_parts(node.parts)
-        catalogue_names = list(self.catalogue.list_names())
+        catalogue_names = list(self.catalogue.list_table_names())
         cte_names = [name.name for name, *_ in self.ctes]
         remedy = suggest_nearest_name(written_name, [*catalogue_names, *cte_names], is_dotted=True)
         if not remedy and len(node.parts) == 1:
@@ -824,7 +824,7 @@ class QueryBinder(JoinBinder):
         if len(node.parts) != 2:
             return ""
         schema = node.parts[0].name.lower()
-        catalogue_names = self.catalogue.list_names()
+        catalogue_names = self.catalogue.list_table_names()
         schema_tables = [name for name in catalogue_names if name.partition(".")[0].lower() == schema]
         if not schema_tables:
             return ""
@@ -844,7 +844,7 @@ class QueryBinder(JoinBinder):
         """
         name = node.parts[-1].name
         upload_prefix = f"{UPLOAD_SCHEMA}."
-        catalogue_names = self.catalogue.list_names()
+        catalogue_names = self.catalogue.list_table_names()
         uploaded_names = [table_name for table_name in catalogue_names if table_name.upper().startswith(upload_prefix)]
         remedy: str = format_message(
             "write `UPLOAD={name},param:{name}` and send the table's file as the part {name!r}, or write "

@@ -32,7 +32,7 @@ class TableCatalogue(Protocol):
             The identifiers between the dots.
         """
 
-    def list_names(self) -> Iterable[str]:
+    def list_table_names(self) -> Iterable[str]:
         """List the qualified names of all tables, for "did you mean".
 
         Returns
@@ -90,7 +90,7 @@ class StaticTableCatalogue:
             matches = [table for table in matches if is_same_name(schema, table.schema)]
         return matches
 
-    def list_names(self) -> list[str]:
+    def list_table_names(self) -> list[str]:
         """List the qualified names of all tables."""
         return [table.qualified_name for table in self._tables]
 

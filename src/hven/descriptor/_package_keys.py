@@ -56,7 +56,7 @@ class KeyReferenceSection:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TableKeyValue:
+class TableDescriptorKeyValue:
     """The value that a table of a descriptor has for the key of a package.
 
     Attributes
@@ -84,7 +84,7 @@ class TableKeyValue:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TableKey(AddedKey):
+class TableDescriptorKey(AddedKey):
     """A key of tables that a plug-in package adds to descriptors.
 
     Attributes
@@ -111,7 +111,7 @@ class TableKey(AddedKey):
         Sections of the reference for the key and the records of its value.
     """
 
-    convert_value: Callable[[TableKeyValue], Any]
+    convert_value: Callable[[TableDescriptorKeyValue], Any]
     check_table: Callable[[str, Table, FaultCollector], None] = lambda *_: None
     list_indexed_columns: Callable[[Table], Iterable[str]] = lambda _: ()
     build_source_options: Callable[[str, Table], Mapping[str, Any]] = lambda *_: {}
@@ -145,7 +145,7 @@ class CollectionKeyValue:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CollectionKey(AddedKey):
+class CollectionDescriptorKey(AddedKey):
     """A key at the top of descriptors that a plug-in package adds.
 
     Attributes
@@ -165,7 +165,7 @@ class CollectionKey(AddedKey):
 
 
 @plugins.cache_until_selection
-def load_package_collection_keys() -> Mapping[str, CollectionKey]:
+def load_package_collection_keys() -> Mapping[str, CollectionDescriptorKey]:
     """Load the keys of collections that the plug-in packages in use add; a key that cannot be loaded is left out."""
     return dict(plugins.iterate_package_objects("collection_keys"))
 
@@ -200,7 +200,7 @@ def convert_package_collection_keys(
 
 
 @plugins.cache_until_selection
-def load_package_table_keys() -> Mapping[str, TableKey]:
+def load_package_table_keys() -> Mapping[str, TableDescriptorKey]:
     """Load the keys of tables that the plug-in packages in use add; a key that cannot be loaded is left out."""
     return dict(plugins.iterate_package_objects("table_keys"))
 

@@ -12,7 +12,7 @@ from hven.descriptor._column_expressions import iterate_column_references, parse
 from hven.descriptor._columns import build_columns, build_constant, check_column_name, check_column_references
 from hven.descriptor._embargo import build_undated_embargo_rule, read_embargo
 from hven.descriptor._keys import ASSIGNMENT_KEYS
-from hven.descriptor._package_keys import TableKeyValue, load_package_table_keys
+from hven.descriptor._package_keys import TableDescriptorKeyValue, load_package_table_keys
 from hven.descriptor._partitions import read_partition
 from hven.descriptor._position_names import warn_mismatched_position_columns
 from hven.descriptor._quality_flags import DEFAULT_COLUMN_KEYS, read_quality_flags
@@ -382,7 +382,7 @@ class _TableReader:
         extensions = {}
         for name, key in load_package_table_keys().items():
             if name in self._fields:
-                value = TableKeyValue(
+                value = TableDescriptorKeyValue(
                     table_name=str(self._name),
                     collection_context=self._collection_context,
                     key_path=f"{self._key_path}.{name}",

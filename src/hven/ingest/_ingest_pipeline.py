@@ -357,7 +357,9 @@ class CollectionRun:
         }
         if loader.watermark_tracker is not None:
             state.watermark = loader.watermark_tracker.watermarks_to_json()
-        self.site.store.syncs.save_state(snapshot_id, loader.table.qualified_name, self.resource.name, state.to_json())
+        self.site.store.syncs.save_sync_state(
+            snapshot_id, loader.table.qualified_name, self.resource.name, state.to_json()
+        )
 
     def _load_tables(self, specs: Sequence[TableSpec], loaded_tables: list[LoadedTable]) -> None:
         for spec in specs:

@@ -280,7 +280,7 @@ def load_sync_state(site: Site, snapshot: str) -> SyncState | None:
     state
         The state; None if there is none, or another version of Hven wrote it.
     """
-    document = site.store.syncs.load_state(snapshot)
+    document = site.store.syncs.load_sync_state(snapshot)
     try:
         if document is None:
             return None

@@ -25,7 +25,7 @@ class JobTypeProvider(Protocol):
         Settings of the site.
     """
 
-    def list_names(self, settings: Settings) -> Sequence[str]:
+    def list_type_names(self, settings: Settings) -> Sequence[str]:
         """List the names of the types, without reading what the site says of them.
 
         Returns
@@ -238,7 +238,7 @@ def find_disabled_job_type_faults(settings: Settings) -> Iterator[Fault]:
 
 
 def _list_type_names(settings: Settings) -> list[str]:
-    declared_names = [name for provider in _iterate_providers() for name in provider.list_names(settings)]
+    declared_names = [name for provider in _iterate_providers() for name in provider.list_type_names(settings)]
     return [*plugins.list_plugins("jobs"), *declared_names]
 
 
@@ -251,5 +251,5 @@ def _iterate_disabled_job_types(settings: Settings) -> Iterator[tuple[str, str]]
     """Yield the names of types that need packages which the site leaves out, and the names of these packages."""
     for package in plugins.list_disabled_packages():
         for provider in _iterate_providers([package]):
-            for type_name in provider.list_names(settings):
+            for type_name in provider.list_type_names(settings):
                 yield type_name, package.name

@@ -145,11 +145,12 @@ class PluginPackage:
         Functions for ``hven check``: ``check(settings) -> Iterator[Fault | str]``, faults of what the settings name;
         texts describe it.
     table_keys
-        Keys of tables that it adds to descriptors, each the place of a `hven.descriptor.api.keys.TableKey` as
+        Keys of tables that it adds to descriptors, each the place of a `hven.descriptor.api.keys.TableDescriptorKey` as
         ``module:name``.
     collection_keys
-        Keys at the top of descriptors that it adds, each the place of a `hven.descriptor.api.keys.CollectionKey` as
-        ``module:name``. Their values are in `hven.model.resource.CollectionSpec.extensions`.
+        Keys at the top of descriptors that it adds, each the place of a
+        `hven.descriptor.api.keys.CollectionDescriptorKey` as ``module:name``. Their values are in
+        `hven.model.resource.CollectionSpec.extensions`.
     source_keys
         Keys that it adds to sources in descriptors, whatever their kind, each the place of a
         `hven.sources.source_keys.SourceDescriptorKey` as ``module:name``. They add columns to the rows of a source.

@@ -200,7 +200,7 @@ def _count_refused_query(request: QueryRequest, error: HvenError, past_state: Pa
         schedule_memory_trim()
     if past_state is not None and isinstance(error, BindError):
         current_state = request.site.get_published_state()
-        current_names = current_state.get_catalogue(request.principal, request.policies).list_names()
+        current_names = current_state.get_catalogue(request.principal, request.policies).list_table_names()
         _check_tables_in_past_state(request, past_state, current_names, error)
 
 

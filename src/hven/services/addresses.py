@@ -280,7 +280,7 @@ def find_table(qualified_name: str, catalogue: Catalogue) -> Table:
     if len(tables) == 1:
         return tables[0]
     remedy = (
-        suggest_spelling(qualified_name, catalogue.list_names())
+        suggest_spelling(qualified_name, catalogue.list_table_names())
         or "see the list of tables on the first page of the site"
     )
     raise NotFoundError(f"there is no table {qualified_name!r} here", remedy=remedy)

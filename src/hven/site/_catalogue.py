@@ -77,7 +77,7 @@ class Catalogue:
         candidates = self._tables_by_lowercase_name.get(lowercase_names, [])
         return [table for table in candidates if _has_identifiers(table, parts)]
 
-    def list_names(self) -> list[str]:
+    def list_table_names(self) -> list[str]:
         """List the qualified names of all tables, for "did you mean"."""
         return [table.qualified_name for table in self.iterate_tables()]
 

@@ -175,7 +175,7 @@ class DirectoryFileSource(FilesAsRowsSource):
             facts: dict[str, pa.Array] = {}
             for name in names:
                 if name in FILE_FACT_COLUMNS:
-                    facts[name] = pa.array([file.find_fact(name) for file in part], find_file_fact_type(name))
+                    facts[name] = pa.array([file.find_file_fact(name) for file in part], find_file_fact_type(name))
             yield _build_batch([self._build_row(file) for file in part], names, begin, facts)
 
     def _build_row(self, file: DataFile) -> dict[str, object]:

@@ -65,4 +65,4 @@ def test_a_list_must_not_have_the_name_of_a_job_type(site: Site) -> None:
     assert "there is already a job type 'square', in jobs/square.yaml" in str(
         next(find_declaration_faults(site.settings))
     )
-    assert LIST_TYPES.list_names(site.settings) == ["square"]
+    assert LIST_TYPES.list_type_names(site.settings) == ["square"]

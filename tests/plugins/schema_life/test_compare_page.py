@@ -77,9 +77,9 @@ def test_addresses_inside_are_refused(client: Client, token: str) -> None:
 
 def test_addresses_outside(client: Client, site: Site, token: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with serve_documents({"/tap/sync": write_tap_schema()}) as url:
-        read = compare_page.OutsideModelCache.find_or_read_model
+        read = compare_page.ForeignSchemaCache.find_or_read_model
         monkeypatch.setattr(
-            compare_page.OutsideModelCache,
+            compare_page.ForeignSchemaCache,
             "find_or_read_model",
             lambda cache, address, allow_private: read(cache, address, allow_private=True),
         )

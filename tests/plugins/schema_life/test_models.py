@@ -10,7 +10,7 @@ from schema_samples import FELIS, VOSI, VOTABLE, serve_documents, write_tap_sche
 
 from hven.model.errors import ForbiddenError, HvenError, SourceError, UsageError
 from hven.plugins.schema_life.conflict_notes import add_note, read_conflict_notes
-from hven.plugins.schema_life.model_addresses import OutsideModelCache, read_outside_model
+from hven.plugins.schema_life.model_addresses import ForeignSchemaCache, read_foreign_schema
 from hven.plugins.schema_life.model_documents import read_model_document, read_model_file
 from hven.plugins.schema_life.schema_comparison import compare_models
 from shared import shared
@@ -61,29 +61,29 @@ def test_tap_services() -> None:
         expected = [("other.main.ra", "float64"), ("other.main.hip", "int32"), ("other.main.pm", "float32")]
         whole = [*expected, ("other.more.flux", "float64[]")]
         for address in (f"{url}/tap", f"{url}/tap/", f"{url}/tap/sync", f"{url}/tap#*"):
-            assert list_types(read_outside_model(address, allow_private=True)) == whole
-        assert list_types(read_outside_model(f"{url}/tap#other.MAIN", allow_private=True)) == expected
-        assert len(read_outside_model(f"{url}/old", allow_private=True).columns) == 3
-        assert len(read_outside_model(f"{url}/a.vot#one", allow_private=True).columns) == 3
-        assert len(read_outside_model(f"{url}/felis", allow_private=True).columns) == 2
+            assert list_types(read_foreign_schema(address, allow_private=True)) == whole
+        assert list_types(read_foreign_schema(f"{url}/tap#other.MAIN", allow_private=True)) == expected
+        assert len(read_foreign_schema(f"{url}/old", allow_private=True).columns) == 3
+        assert len(read_foreign_schema(f"{url}/a.vot#one", allow_private=True).columns) == 3
+        assert len(read_foreign_schema(f"{url}/felis", allow_private=True).columns) == 2
         with pytest.raises(SourceError, match="neither a TAP service nor another schema"):
-            read_outside_model(f"{url}/nothing", allow_private=True)
+            read_foreign_schema(f"{url}/nothing", allow_private=True)
         with pytest.raises(SourceError, match="no columns of tables nothing"):
-            read_outside_model(f"{url}/tap#nothing", allow_private=True)
+            read_foreign_schema(f"{url}/tap#nothing", allow_private=True)
         with pytest.raises(ForbiddenError):
-            read_outside_model(f"{url}/tap", allow_private=False)
+            read_foreign_schema(f"{url}/tap", allow_private=False)
 
 
 def test_integer_and_int4_are_no_difference() -> None:
     with serve_documents({"/tap/sync": write_tap_schema()}) as url:
-        service = read_outside_model(f"{url}/tap", allow_private=True)
+        service = read_foreign_schema(f"{url}/tap", allow_private=True)
     document = read_model_document(VOTABLE, "file")
     comparison = compare_models([service, document])
     assert [conflict.kind for group in comparison.groups for conflict in group.conflicts] == []
 
 
 def test_copies_are_used_while_a_server_is_down(monkeypatch: pytest.MonkeyPatch) -> None:
-    cache = OutsideModelCache()
+    cache = ForeignSchemaCache()
     with serve_documents({"/tap/sync": write_tap_schema()}) as url:
         first = cache.find_or_read_model(f"{url}/tap", allow_private=True)
         assert cache.find_or_read_model(f"{url}/tap", allow_private=True) is first

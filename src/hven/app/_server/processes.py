@@ -162,7 +162,7 @@ def serve_site(settings: Settings, *, host: str, port: int, workers: int) -> Non
     counters.create_counter_memory()
     prepare_request_observers()
     for gate in load_request_gates():
-        gate.prepare_processes()
+        gate.allocate_shared_memory()
     try:
         _preload_worker_modules(settings, store)
     finally:

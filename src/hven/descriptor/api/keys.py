@@ -6,26 +6,26 @@ from hven.descriptor._collection_context import CollectionContext
 from hven.descriptor._column_expressions import parse_written_expression
 from hven.descriptor._columns import build_constant
 from hven.descriptor._package_keys import (
-    CollectionKey,
+    CollectionDescriptorKey,
     CollectionKeyValue,
     KeyReferenceSection,
     QueryColumnFinder,
-    TableKey,
-    TableKeyValue,
+    TableDescriptorKey,
+    TableDescriptorKeyValue,
 )
 from hven.descriptor._row_links import LinkExpressionParser
 from hven.descriptor._sync_policies import Duration
 
 __all__ = [
     "CollectionContext",
-    "CollectionKey",
+    "CollectionDescriptorKey",
     "CollectionKeyValue",
     "Duration",
     "KeyReferenceSection",
     "LinkExpressionParser",
     "QueryColumnFinder",
-    "TableKey",
-    "TableKeyValue",
+    "TableDescriptorKey",
+    "TableDescriptorKeyValue",
     "build_constant",
     "parse_written_expression",
 ]

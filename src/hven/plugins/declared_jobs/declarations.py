@@ -212,7 +212,7 @@ class DeclaredJobTypes:
             return sorted(directory.glob("*.yaml"))
         return []
 
-    def list_names(self, settings: Settings) -> list[str]:
+    def list_type_names(self, settings: Settings) -> list[str]:
         """List the names of the files; see `hven.jobs.JobTypeProvider`."""
         return [path.stem for path in self._list_files(settings)]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from hven.descriptor.api.keys import KeyReferenceSection, TableKey
+from hven.descriptor.api.keys import KeyReferenceSection, TableDescriptorKey
 from hven.model.errors import Fault, TextPlace
 from hven.plugins.entries.entry_section_keys import CommentsSection, EntriesSection
 from hven.plugins.push.source import PUSH_SOURCE_KIND
@@ -13,7 +13,7 @@ from hven.plugins.push.source import PUSH_SOURCE_KIND
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-    from hven.descriptor.api.keys import QueryColumnFinder, TableKeyValue
+    from hven.descriptor.api.keys import QueryColumnFinder, TableDescriptorKeyValue
     from hven.descriptor.value_schema import FaultCollector
     from hven.model.resource import CollectionSpec
     from hven.model.table import Table
@@ -74,14 +74,14 @@ def _read_names(fields: Any, key: str) -> frozenset[str]:
     return frozenset(str(name) for name in fields.get(key, ()))
 
 
-def _read_entry_rules(key_value: TableKeyValue) -> EntryRules:
+def _read_entry_rules(key_value: TableDescriptorKeyValue) -> EntryRules:
     fields = key_value.value
     return EntryRules(
         submitters=_read_names(fields, "submitters"), are_warnings_blocking=fields.get("warnings") == "block"
     )
 
 
-def _read_comment_rules(key_value: TableKeyValue) -> CommentRules:
+def _read_comment_rules(key_value: TableDescriptorKeyValue) -> CommentRules:
     fields = key_value.value
     return CommentRules(
         authors=_read_names(fields, "authors"), moderators=_read_names(fields, "moderators"), place=fields.place
@@ -104,7 +104,7 @@ def _check_primary_key(key_path: str, table: Table, faults: FaultCollector) -> N
         faults.add_error(message, table.extensions[COMMENTS_KEY].place, "add `primary` to the table")
 
 
-ENTRIES = TableKey(
+ENTRIES = TableDescriptorKey(
     value_type=EntriesSection,
     doc="rows that users propose in forms, and that appear when a moderator accepts them",
     convert_value=_read_entry_rules,
@@ -115,7 +115,7 @@ ENTRIES = TableKey(
         KeyReferenceSection("entries", "entries", example="entries: {submitters: [observers], warnings: block}\n"),
     ),
 )
-COMMENTS = TableKey(
+COMMENTS = TableDescriptorKey(
     value_type=CommentsSection,
     doc="comments on rows and reports of errors, which appear when a moderator accepts them",
     convert_value=_read_comment_rules,

@@ -22,7 +22,7 @@ from hven.plugins.heritage.table_endpoints import EndpointParameter, TableEndpoi
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from hven.descriptor.api.keys import TableKeyValue
+    from hven.descriptor.api.keys import TableDescriptorKeyValue
     from hven.descriptor.value_schema import FaultCollector, LocatedKeyValues
     from hven.descriptor.written_yaml import LocatedYamlScalar
     from hven.model.resource import CollectionSpec
@@ -47,7 +47,7 @@ _KIND_BY_KEY = {
 }
 
 
-def read_endpoints(key_value: TableKeyValue) -> tuple[TableEndpoint, ...]:
+def read_endpoints(key_value: TableDescriptorKeyValue) -> tuple[TableEndpoint, ...]:
     """Read ``endpoints`` of a table."""
     endpoints = []
     for name, endpoint_fields in key_value.value.items():

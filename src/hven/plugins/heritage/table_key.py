@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from hven.descriptor.api.keys import TableKey
+from hven.descriptor.api.keys import TableDescriptorKey
 from hven.plugins.heritage.endpoint_checks import find_endpoint_faults
 from hven.plugins.heritage.endpoint_examples import ENDPOINT_SECTIONS
 from hven.plugins.heritage.endpoint_keys import EndpointSection
 from hven.plugins.heritage.endpoint_loading import find_endpoint_path_conflicts, read_endpoints
 
-ENDPOINTS = TableKey(
+ENDPOINTS = TableDescriptorKey(
     value_type=dict[str, EndpointSection],
     doc=(
         "addresses that the table had on another server, so that scripts and programs can still use them. Choose a "

@@ -94,7 +94,7 @@ class JsonPage:
     def read_to_end(self) -> None:
         """Do nothing: the whole page is in memory."""
 
-    def find_fact(self, name: str) -> object:  # noqa: ARG002  (of files)
+    def find_file_fact(self, name: str) -> object:  # noqa: ARG002  (of files)
         """Return None: pages are no files.
 
         Parameters

@@ -59,7 +59,7 @@ class JsonDocument(Protocol):
     def read_to_end(self) -> None:
         """Read what is left unread."""
 
-    def find_fact(self, name: str) -> object:
+    def find_file_fact(self, name: str) -> object:
         """Return a fact of a file (`hven.sources.FILE_FACT_COLUMNS`); None where there is none."""
 
 

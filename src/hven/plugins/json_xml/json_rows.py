@@ -197,7 +197,7 @@ class JsonSource(ABC):
         arrays = dict(zip(batch.schema.names, batch.columns, strict=True))
         for name in column_names:
             if name in FILE_FACT_COLUMNS:
-                facts = [file.find_fact(name) for file, _ in parsed_records.record_group]
+                facts = [file.find_file_fact(name) for file, _ in parsed_records.record_group]
                 arrays[name] = pa.array(facts, find_file_fact_type(name)).take(part_of_row)
         columns = [arrays[name] for name in column_names]
         return pa.RecordBatch.from_arrays(columns, names=list(column_names))

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from hven.descriptor.api.keys import CollectionKey, CollectionKeyValue, KeyReferenceSection
+from hven.descriptor.api.keys import CollectionDescriptorKey, CollectionKeyValue, KeyReferenceSection
 from hven.descriptor.value_schema import (
     DescriptorSection,
     LocatedKeyValues,
@@ -315,7 +315,7 @@ def _find_layer_faults(resource: CollectionSpec, settings: Settings) -> Iterable
     return faults
 
 
-LAYERS = CollectionKey(
+LAYERS = CollectionDescriptorKey(
     value_type=dict[str, LayerSection],
     doc=(
         "rasters of planets and moons that Hven serves as maps (WMS, WMTS, WCS). Choose a name for each "
@@ -366,7 +366,7 @@ def _read_frame_aliases(key_value: CollectionKeyValue) -> dict[str, str]:
     return {str(name).upper(): str(frame) for name, frame in key_value.value.items()}
 
 
-FRAME_ALIASES = CollectionKey(
+FRAME_ALIASES = CollectionDescriptorKey(
     value_type=dict[str, RetypedText],
     doc=(
         "what names of frames in old addresses mean, for example {CRS:84: IAU_2015:49900}. Without it, Hven refuses "

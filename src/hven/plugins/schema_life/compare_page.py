@@ -19,7 +19,7 @@ from hven.model.errors import DataError, ParamError, UnauthenticatedError
 from hven.plugins.schema_life.comparison_tables import write_differences
 from hven.plugins.schema_life.conflict_notes import NOTES_FILE, read_conflict_notes
 from hven.plugins.schema_life.described_columns import ComparedSchema, describe_all_models, describe_own_model
-from hven.plugins.schema_life.model_addresses import OutsideModelCache, is_model_address
+from hven.plugins.schema_life.model_addresses import ForeignSchemaCache, is_model_address
 from hven.plugins.schema_life.schema_comparison import KINDS_BY_GROUPING, compare_models
 from hven.portal.api.pages import (
     PageContent,
@@ -146,7 +146,7 @@ def _list_chosen_models(page_context: PageContext) -> list[str]:
 def _compare_chosen_models(page_context: PageContext, chosen_models: Sequence[str]) -> SchemaComparison:
     """Compare models; without any, all collections that the user sees."""
     site = page_context.context.site
-    cache = site.get_or_create(OutsideModelCache)
+    cache = site.get_or_create(ForeignSchemaCache)
     models: list[ComparedSchema] = []
     if not chosen_models:
         models = describe_all_models(page_context.catalogue)

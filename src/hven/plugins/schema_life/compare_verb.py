@@ -16,7 +16,7 @@ from hven.model.errors import NotFoundError, UsageError
 from hven.plugins.schema_life.comparison_tables import write_differences
 from hven.plugins.schema_life.conflict_notes import NOTES_FILE, add_note, read_conflict_notes
 from hven.plugins.schema_life.described_columns import ComparedSchema, describe_own_model
-from hven.plugins.schema_life.model_addresses import is_model_address, read_outside_model
+from hven.plugins.schema_life.model_addresses import is_model_address, read_foreign_schema
 from hven.plugins.schema_life.model_documents import read_model_file
 from hven.plugins.schema_life.schema_comparison import (
     CONFLICT_KINDS,
@@ -121,7 +121,7 @@ class _ModelReader:
 
     def read_model(self, name: str) -> ComparedSchema:
         if is_model_address(name):
-            return read_outside_model(name, allow_private=True)  # the user typed it, so it may be in the institute
+            return read_foreign_schema(name, allow_private=True)  # the user typed it, so it may be in the institute
         if Path(name).is_file():
             return read_model_file(Path(name), self.settings)
         try:

@@ -48,7 +48,7 @@ def is_model_address(text: str) -> bool:
     return text.lower().startswith(("http://", "https://"))
 
 
-class OutsideModelCache:
+class ForeignSchemaCache:
     """Keep copies of schemas of other servers, which pages show while these servers do not answer."""
 
     def __init__(self) -> None:
@@ -61,7 +61,7 @@ class OutsideModelCache:
         Parameters
         ----------
         address
-            As for `read_outside_model`.
+            As for `read_foreign_schema`.
         allow_private
             True allows addresses that are not on the public internet.
 
@@ -75,7 +75,7 @@ class OutsideModelCache:
             if copy is not None and datetime.now(UTC) - copy.read_at < COPY_LIFETIME:
                 return copy
             try:
-                model = read_outside_model(address, allow_private=allow_private)
+                model = read_foreign_schema(address, allow_private=allow_private)
             except UserError as error:
                 if copy is None:
                     raise
@@ -84,7 +84,7 @@ class OutsideModelCache:
             return model
 
 
-def read_outside_model(address: str, *, allow_private: bool) -> ComparedSchema:
+def read_foreign_schema(address: str, *, allow_private: bool) -> ComparedSchema:
     """Read the schema of a TAP service, or of a document on another server.
 
     Parameters

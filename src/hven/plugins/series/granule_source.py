@@ -118,7 +118,7 @@ class GranuleSource(FilesAsRowsSource):
             for file in files[begin : begin + step]:
                 row = self._build_row(file)
                 if row is not None:
-                    row |= {name: file.find_fact(name) for name in fact_types}
+                    row |= {name: file.find_file_fact(name) for name in fact_types}
                     row[ROW_NUMBER_COLUMN] = begin + 1 + len(rows)
                     rows.append(row)
             if rows:

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from hven.descriptor.api.keys import KeyReferenceSection, TableKey
+from hven.descriptor.api.keys import KeyReferenceSection, TableDescriptorKey
 from hven.model.errors import Fault
 from hven.plugins.push.source import PUSH_SOURCE_KIND
 from hven.plugins.submissions.submission_section_keys import SubmissionsSection
@@ -14,7 +14,7 @@ from hven.plugins.submissions.submission_section_keys import SubmissionsSection
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from hven.descriptor.api.keys import QueryColumnFinder, TableKeyValue
+    from hven.descriptor.api.keys import QueryColumnFinder, TableDescriptorKeyValue
     from hven.model.resource import CollectionSpec
 
 SUBMISSIONS_KEY = "submissions"
@@ -62,7 +62,7 @@ class SubmissionRules:
         return {self.path, self.sha256, self.version} - {""}
 
 
-def _read_submission_rules(key_value: TableKeyValue) -> SubmissionRules:
+def _read_submission_rules(key_value: TableDescriptorKeyValue) -> SubmissionRules:
     fields = dict(key_value.value)
     for name in ("path", "sha256", "to", "files", "profile", "errors", "warnings", "version"):
         if name in fields:
@@ -105,7 +105,7 @@ def _find_submission_faults(resource: CollectionSpec, _: QueryColumnFinder) -> I
                 yield Fault(message=message, place=spec.place, remedy=f"use one of {', '.join(map(str, columns))}")
 
 
-SUBMISSIONS = TableKey(
+SUBMISSIONS = TableDescriptorKey(
     value_type=SubmissionsSection,
     doc="files that users submit: Hven checks them, and users complete their rows",
     convert_value=_read_submission_rules,

@@ -303,7 +303,7 @@ def _list_capabilities(tap_url: str, context: ServiceContext) -> list[vosi.Capab
             security_methods=security_methods,
             description=_tapregext.describe_tap_limits(settings),
             attributes_xml='xmlns:tr="http://www.ivoa.net/xml/TAPRegExt/v1.0" xsi:type="tr:TableAccess"',
-            extension_xml=_tapregext.write_table_access_xml(settings, catalogue.list_names()),
+            extension_xml=_tapregext.write_table_access_xml(settings, catalogue.list_table_names()),
         ),
         *(capability for face in context.faces.values() for capability in face.list_tap_capabilities(context, tap_url)),
     ]

@@ -26,7 +26,7 @@ class SyncStateStore:
         self._database = database
         self._cached_watermarks: dict[tuple[str, str], tuple[str | None, list[Any]]] = {}
 
-    def load_state(self, snapshot_id: str) -> dict[str, Any] | None:
+    def load_sync_state(self, snapshot_id: str) -> dict[str, Any] | None:
         """Return the state that was stored for a snapshot; None: none was."""
         with self._database.begin_read() as connection:
             text = connection.execute(_build_state_query(snapshot_id)).scalar()
@@ -35,7 +35,7 @@ class SyncStateStore:
         state: dict[str, Any] = json.loads(text)
         return state
 
-    def save_state(self, snapshot_id: str, table: str, collection: str, state: Mapping[str, Any]) -> None:
+    def save_sync_state(self, snapshot_id: str, table: str, collection: str, state: Mapping[str, Any]) -> None:
         """Store what the next sync of a table must know if it begins at this snapshot."""
         values = {
             "table_name": table,

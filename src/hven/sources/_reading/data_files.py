@@ -255,7 +255,7 @@ class DataFile:
         with self.path.open("rb") as file:
             return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
-    def find_fact(self, name: str) -> object:
+    def find_file_fact(self, name: str) -> object:
         """Return a fact of the file as the value of a column.
 
         Parameters
@@ -572,7 +572,7 @@ def build_source_batch(
         elif name in FILE_FACT_COLUMNS:
             fact = None
             if file is not None:
-                fact = file.find_fact(name)
+                fact = file.find_file_fact(name)
             out.append(pa.repeat(pa.scalar(fact, find_file_fact_type(name)), row_count))
         else:
             out.append(arrays[name])

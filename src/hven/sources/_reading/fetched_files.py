@@ -58,11 +58,11 @@ class FetchedFile(DataFile):
         """Return the same file: within one run it is fetched once."""
         return self
 
-    def find_fact(self, name: str) -> object:
+    def find_file_fact(self, name: str) -> object:
         """Return a fact of the file as the value of a column."""
         if name == "file.url":
             return self.name
-        return super().find_fact(name)
+        return super().find_file_fact(name)
 
     @property
     def size(self) -> int:

@@ -279,7 +279,7 @@ class FileHeaderSource(FileSource):
                 headers: list[Any] = [row.get(FOOTPRINT_COLUMN, row) for _, _, row in rows]
                 arrays[name] = self._compute_package_column(name, headers)
             elif name in FILE_FACT_COLUMNS:
-                facts = [file.find_fact(name) for _, file, _ in rows]
+                facts = [file.find_file_fact(name) for _, file, _ in rows]
                 arrays[name] = pa.array(facts, find_file_fact_type(name))
             else:
                 arrays[name] = self._build_card_array(name, rows, rejects)

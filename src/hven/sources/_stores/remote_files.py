@@ -136,13 +136,13 @@ class _RemoteDataFile(DataFile):
         """Return size and time; a reader gets an error if they have changed by then."""
         return self.stat.st_size, self.stat.st_mtime_ns
 
-    def find_fact(self, name: str) -> object:
+    def find_file_fact(self, name: str) -> object:
         """Return a fact of the file, but no checksum, for which the whole file would be read."""
         if name in {"file.md5", "file.sha256"}:
             return None
         if name == "file.url":
             return self._url
-        return super().find_fact(name)
+        return super().find_file_fact(name)
 
     def copy_unread(self) -> DataFile:
         """Return the file itself."""

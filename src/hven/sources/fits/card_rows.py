@@ -58,7 +58,7 @@ class FitsCardSource(FitsHeaderSource):
         wanted_hdus = {str(hdu).lower() for hdu in self.hdus}
         for number, file in enumerate(self.files, 1):
             self.read_count = number
-            facts = {name: file.find_fact(name) for name in names if name in FILE_FACT_COLUMNS}
+            facts = {name: file.find_file_fact(name) for name in names if name in FILE_FACT_COLUMNS}
             try:
                 headers = self._read_hdu_headers(file)
             except SourceError as error:

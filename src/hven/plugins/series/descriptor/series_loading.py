@@ -27,7 +27,7 @@ from hven.plugins.series.table_series import TableSeries, list_table_series
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from hven.descriptor.api.keys import CollectionContext, TableKeyValue
+    from hven.descriptor.api.keys import CollectionContext, TableDescriptorKeyValue
     from hven.descriptor.value_schema import FaultCollector, LocatedKeyValues
     from hven.descriptor.written_yaml import LocatedYamlScalar
     from hven.model.resource import CollectionSpec
@@ -42,12 +42,12 @@ PLAIN_BINS_KEYS = ("name", "unit", "label", "description", "scale_type")
 GRANULE_SOURCE_KIND = "granules"
 
 
-def read_table_series(key_value: TableKeyValue) -> TableSeries:
+def read_table_series(key_value: TableDescriptorKeyValue) -> TableSeries:
     """Read ``series`` of a table."""
     return TableSeries(tuple(_iterate_written_series(key_value)))
 
 
-def _iterate_written_series(key_value: TableKeyValue) -> Iterator[TimeSeriesSpec]:
+def _iterate_written_series(key_value: TableDescriptorKeyValue) -> Iterator[TimeSeriesSpec]:
     collection_context, faults = key_value.collection_context, key_value.faults
     default_id = f"{collection_context.schema}_{key_value.table_name}"
     default_path = f"{collection_context.schema}/{key_value.table_name}"

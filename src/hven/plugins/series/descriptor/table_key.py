@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hven.descriptor.api.keys import TableKey
+from hven.descriptor.api.keys import TableDescriptorKey
 from hven.descriptor.value_schema import OneOrMore
 from hven.plugins.series.descriptor.series_examples import SERIES_SECTIONS
 from hven.plugins.series.descriptor.series_keys import TimeSeriesSection
@@ -15,7 +15,7 @@ from hven.plugins.series.descriptor.series_loading import (
 )
 from hven.plugins.series.descriptor.series_proposals import propose_series
 
-SERIES = TableKey(
+SERIES = TableDescriptorKey(
     value_type=OneOrMore[TimeSeriesSection],  # type: ignore[misc]  # a type as a value
     doc="HAPI and das2 data sets. Their samples are the rows of the table, or are in a file for each row",
     convert_value=read_table_series,
