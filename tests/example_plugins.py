@@ -26,7 +26,7 @@ def list_files(name: str) -> set[str]:
 
 def clear_caches() -> None:
     """Forget what was found among installed packages."""
-    plugins._selection.discard_results()
+    plugins._selection.discard_cached_results()
     for one in (
         plugins._map_plugin_packages,
         load_page_translations,

@@ -96,7 +96,7 @@ def test_a_site_without_packages_reports_that_nothing_opens_addresses(monkeypatc
 
     plugins.select_plugin_packages([])
     monkeypatch.setattr(plugins, "_import_builtin_records", lambda: ())
-    plugins._selection.discard_results()
+    plugins._selection.discard_cached_results()
     error = remote_stores.find_scheme_error("s3")
     assert error is not None
     assert (error.message, error.remedy) == (
