@@ -74,7 +74,7 @@ def test_a_fork_uses_what_was_built_and_no_connection_of_it(preloaded_site: Site
     assert not [name for name in list_open_files() if name.startswith(str(preloaded_site.settings.var_directory))]
 
     def run() -> None:
-        preloaded_site.start_watching()
+        preloaded_site.start_published_state_refresh()
         assert preloaded_site.get_published_state() is state
         assert count_rows(preloaded_site) == 3
         preloaded_site.close()
@@ -92,7 +92,7 @@ def test_a_fork_reads_what_has_changed(preloaded_site: Site, tmp_path: Path) -> 
             publish_rows(other, table, STARS.slice(0, 2))
 
     def run() -> None:
-        preloaded_site.start_watching()
+        preloaded_site.start_published_state_refresh()
         assert preloaded_site.get_published_state().tables_by_name["s.stars"].rows == 2
         assert count_rows(preloaded_site) == 2
         preloaded_site.close()
@@ -120,7 +120,7 @@ def test_a_model_opens_no_database_besides_the_store(tmp_path: Path) -> None:
             assert other_engine.opened == opened
 
             def run() -> None:
-                preloaded_site.start_watching()
+                preloaded_site.start_published_state_refresh()
                 assert preloaded_site.get_published_state() is not state, "another engine might have said more"
                 assert preloaded_site.get_published_state().version == state.version
                 assert count_rows(preloaded_site) == 2
@@ -139,7 +139,7 @@ def test_a_fork_that_cannot_read_the_store_does_not_start(preloaded_site: Site) 
 
     def run() -> None:
         with pytest.raises(StorageError, match="is missing"):
-            preloaded_site.start_watching()
+            preloaded_site.start_published_state_refresh()
 
     run_in_fork(run)
 
@@ -156,7 +156,7 @@ def test_only_the_first_process_prepares_what_all_use(preloaded_site: Site, monk
     preloaded_site.prepare_forks()
 
     def run(*, is_first_process: bool, expected: list[str]) -> None:
-        preloaded_site.start_watching(is_first_process=is_first_process)
+        preloaded_site.start_published_state_refresh(is_first_process=is_first_process)
         end = time.monotonic() + 60
         while called[-1:] != ["own"] and time.monotonic() < end:
             time.sleep(0.01)
@@ -174,7 +174,7 @@ def test_forks_count_in_rows_of_their_own(tmp_path: Path, monkeypatch: pytest.Mo
         preloaded_site.prepare_forks()
 
         def run() -> None:
-            preloaded_site.start_watching()
+            preloaded_site.start_published_state_refresh()
             preloaded_site.counters.count_query_start()
             preloaded_site.counters.count_query_end(10, 0.5, None)
 

@@ -223,7 +223,7 @@ class NightObserver(RequestObserver):
     told = []
 
     @staticmethod
-    def allocate_shared_memory():
+    def reserve_shared_memory():
         NightObserver.told.append("prepare")
 
     def start(self):

@@ -69,6 +69,6 @@ def test_pages_are_released_after_a_task_of_a_change_has_ended(tmp_path: Path, m
     monkeypatch.setattr(_site, "release_library_pages", lambda: events.append("release"))
     with Site(load_settings(tmp_path, {})) as site:
         site.add_change_task(lambda state: events.append(f"{len(state.tables_by_name)} tables"), name="count")
-        site.start_watching(is_first_process=True)
+        site.start_published_state_refresh(is_first_process=True)
         wait_until(lambda: len(events) == 2)
     assert events == ["0 tables", "release"]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CollectionContext:
+class InheritedCollectionKeys:
     """What a table takes from its collection.
 
     Attributes

@@ -15,7 +15,7 @@ from hven.model.errors import suggest_spelling
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from hven.descriptor._collection_context import CollectionContext
+    from hven.descriptor._collection_context import InheritedCollectionKeys
     from hven.descriptor.value_schema import FaultCollector
 
 TIME_COLUMN_PAIRS = (("t_min", "t_max"), ("time_min", "time_max"))  # of ObsCore and EPN-TAP, in days
@@ -29,7 +29,7 @@ def expand_derived_link(
     key_path: str,
     link_fields: LocatedKeyValues,
     column_names: Sequence[str] | None,
-    collection_context: CollectionContext,
+    collection_context: InheritedCollectionKeys,
     faults: FaultCollector,
     *,
     table_name: str,

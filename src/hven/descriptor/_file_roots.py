@@ -16,7 +16,7 @@ from hven.sources.remote_stores import find_scheme_error
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from hven.descriptor._collection_context import CollectionContext
+    from hven.descriptor._collection_context import InheritedCollectionKeys
     from hven.descriptor.value_schema import FaultCollector, LocatedKeyValues
     from hven.descriptor.written_yaml import LocatedYamlScalar
     from hven.model.errors import TextPlace
@@ -26,7 +26,7 @@ WEB_SCHEMES = ("http", "https")
 
 def read_file_root(
     file_fields: LocatedKeyValues,
-    collection_context: CollectionContext,
+    collection_context: InheritedCollectionKeys,
     allowed_directories: Sequence[Path],
     faults: FaultCollector,
     *,
@@ -111,7 +111,7 @@ def _find_address_problem(file_root: FileRoot, place: TextPlace, faults: FaultCo
 
 
 def write_file_listing_query(
-    file_fields: LocatedKeyValues, collection_context: CollectionContext, faults: FaultCollector
+    file_fields: LocatedKeyValues, collection_context: InheritedCollectionKeys, faults: FaultCollector
 ) -> str | None:
     """Write the query whose rows name files: columns path, bytes, sha256; None after a fault."""
     schema, _, name = str(file_fields["from"]).rpartition(".")

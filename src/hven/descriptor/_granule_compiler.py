@@ -147,7 +147,7 @@ class GranuleCompiler:
             if self.outline_contour is not None and contour_columns.has_contour_call(tree)
         }
 
-    def list_ingest_time_columns(self) -> set[str]:
+    def list_columns_of_ingest_time(self) -> set[str]:
         """List the columns that are made of the time of this run and of nothing else that could differ between rows."""
         return {name for name, tree in self.list_column_expressions() if is_ingest_time_value(tree)}
 

@@ -51,7 +51,7 @@ from hven.descriptor.observations import (
     rewrite_obscore_as_table,
 )
 from hven.descriptor.service_checks import find_unserved_service_faults
-from hven.descriptor.tables import CollectionContext, read_table_spec
+from hven.descriptor.tables import InheritedCollectionKeys, read_table_spec
 from hven.descriptor.value_schema import (
     LocatedKeyValues,
     build_fault_sort_key,
@@ -481,7 +481,7 @@ def _build_collection_resource(
     contact = _build_site_contact(settings)
     if "contact" in fields:
         contact = read_person(fields["contact"], "contact", faults)
-    collection_context = CollectionContext(
+    collection_context = InheritedCollectionKeys(
         schema=str(name),
         access=_find_access_fields_or_default(fields, name, settings),
         contact=_format_contact(contact),
@@ -563,7 +563,7 @@ def _convert_plain_collection_keys(fields: LocatedKeyValues) -> tuple[dict[str, 
 
 def _read_files_table(
     fields: LocatedKeyValues,
-    collection_context: CollectionContext,
+    collection_context: InheritedCollectionKeys,
     specs: tuple[TableSpec, ...],
     settings: Settings,
     faults: FaultCollector,
@@ -725,7 +725,7 @@ def _check_collection_name(
 
 
 def _read_tables(
-    fields: LocatedKeyValues, collection_context: CollectionContext, faults: FaultCollector
+    fields: LocatedKeyValues, collection_context: InheritedCollectionKeys, faults: FaultCollector
 ) -> tuple[TableSpec, ...]:
     specs = []
     standard_context = replace(collection_context, is_standard=True)

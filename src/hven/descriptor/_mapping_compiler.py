@@ -123,7 +123,7 @@ class MappingCompiler:
         if names.has_errors():
             return None, self.faults.list_sorted()
         self._check_contour_columns(granule_compilers, table)
-        run_time_columns = set.intersection(*(compiler.list_ingest_time_columns() for compiler in granule_compilers))
+        run_time_columns = set.intersection(*(compiler.list_columns_of_ingest_time() for compiler in granule_compilers))
         change_columns = _find_change_time_columns(table)
         contour_column_sets = [compiler.list_contour_columns() for compiler in granule_compilers]
         copies = _intersect_column_copies([compiler.copies for compiler in granule_compilers])

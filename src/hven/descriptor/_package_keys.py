@@ -14,7 +14,7 @@ from hven.model import plugins
 
 if TYPE_CHECKING:
     from hven.adql.syntax_tree import Query
-    from hven.descriptor._collection_context import CollectionContext
+    from hven.descriptor._collection_context import InheritedCollectionKeys
     from hven.descriptor._key_proposals import InspectedSource, TableKeyProposal
     from hven.descriptor.value_schema import FaultCollector
     from hven.model.errors import Fault
@@ -76,7 +76,7 @@ class TableDescriptorKeyValue:
     """
 
     table_name: str
-    collection_context: CollectionContext
+    collection_context: InheritedCollectionKeys
     key_path: str
     value: Any
     column_names: Sequence[str] | None
@@ -138,7 +138,7 @@ class CollectionKeyValue:
         Collects faults of the value.
     """
 
-    collection_context: CollectionContext
+    collection_context: InheritedCollectionKeys
     key_path: str
     value: Any
     faults: FaultCollector
@@ -171,7 +171,7 @@ def load_package_collection_keys() -> Mapping[str, CollectionDescriptorKey]:
 
 
 def convert_package_collection_keys(
-    fields: Mapping[str, Any], collection_context: CollectionContext, faults: FaultCollector
+    fields: Mapping[str, Any], collection_context: InheritedCollectionKeys, faults: FaultCollector
 ) -> dict[str, Any]:
     """Convert the values of keys that plug-in packages add to a collection.
 

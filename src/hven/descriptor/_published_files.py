@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from hven.descriptor._collection_context import CollectionContext
+    from hven.descriptor._collection_context import InheritedCollectionKeys
     from hven.descriptor.value_schema import FaultCollector, LocatedKeyValues
     from hven.descriptor.written_yaml import LocatedYamlScalar
     from hven.model.table import FileRoot
@@ -38,7 +38,7 @@ _FILES_TABLE_COLUMNS = (
 
 def build_files_table(
     file_entries: Sequence[LocatedKeyValues],
-    collection_context: CollectionContext,
+    collection_context: InheritedCollectionKeys,
     allowed_directories: Sequence[Path],
     faults: FaultCollector,
     *,
@@ -109,7 +109,7 @@ def build_files_table(
 
 def _read_valid_file_root(
     file_fields: LocatedKeyValues,
-    collection_context: CollectionContext,
+    collection_context: InheritedCollectionKeys,
     allowed_directories: Sequence[Path],
     faults: FaultCollector,
     *,

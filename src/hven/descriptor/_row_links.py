@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from hven.adql.syntax_tree import Expr
-    from hven.descriptor._collection_context import CollectionContext
+    from hven.descriptor._collection_context import InheritedCollectionKeys
     from hven.descriptor.value_schema import FaultCollector, LocatedKeyValues
     from hven.model.errors import TextPlace
     from hven.model.table import Table, Template
@@ -56,7 +56,7 @@ def read_row_links(
     key_path: str,
     fields: LocatedKeyValues,
     column_names: Sequence[str] | None,
-    collection_context: CollectionContext,
+    collection_context: InheritedCollectionKeys,
     faults: FaultCollector,
 ) -> Iterator[LinkTemplate]:
     """Read ``links`` of a table, whose columns may not be known yet (None); what has a fault is left out."""
@@ -89,7 +89,7 @@ def read_row_links(
 
 
 def build_link_column_defaults(
-    table: Table, collection_context: CollectionContext, place: TextPlace
+    table: Table, collection_context: InheritedCollectionKeys, place: TextPlace
 ) -> dict[str, ColumnMapping]:
     """Fill EPN-TAP's ``datalink_url`` and ``thumbnail_url``, where nothing else does.
 
@@ -161,7 +161,7 @@ def _read_row_link(
     key_path: str,
     link_fields: LocatedKeyValues,
     column_names: Sequence[str] | None,
-    collection_context: CollectionContext,
+    collection_context: InheritedCollectionKeys,
     faults: FaultCollector,
 ) -> LinkTemplate | None:
     fault_count = len(faults.faults)
@@ -328,7 +328,7 @@ class LinkExpressionParser:
         self,
         column_names: Sequence[str] | None,
         source: LocatedYamlScalar | None,
-        collection_context: CollectionContext,
+        collection_context: InheritedCollectionKeys,
     ) -> None:
         self._column_names = column_names
         self._collection_context = collection_context

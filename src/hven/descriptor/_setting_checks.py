@@ -23,7 +23,7 @@ from hven.model.resource import ColumnMapping
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from hven.descriptor._collection_context import CollectionContext
+    from hven.descriptor._collection_context import InheritedCollectionKeys
     from hven.descriptor.value_schema import FaultCollector, LocatedKeyValues
     from hven.model.table import Column
 
@@ -72,7 +72,7 @@ def check_setting_values(
     key_path: str,
     settings: Sequence[ColumnMapping],
     typed_columns: Mapping[str, Column],
-    collection_context: CollectionContext,
+    collection_context: InheritedCollectionKeys,
     faults: FaultCollector,
 ) -> None:
     """Check constants, templates, expressions and lookups."""
@@ -91,7 +91,7 @@ def check_setting_values(
 
 
 def _check_lookup(
-    value: LocatedKeyValues, key_path: str, collection_context: CollectionContext, faults: FaultCollector
+    value: LocatedKeyValues, key_path: str, collection_context: InheritedCollectionKeys, faults: FaultCollector
 ) -> None:
     from_expressions = value.get("from", ())
     for from_expression in from_expressions:
@@ -143,7 +143,7 @@ def _check_lookup_keys(value: LocatedKeyValues, key_path: str, faults: FaultColl
 
 
 def _check_lookup_file(
-    table: LocatedYamlScalar, key_path: str, collection_context: CollectionContext, faults: FaultCollector
+    table: LocatedYamlScalar, key_path: str, collection_context: InheritedCollectionKeys, faults: FaultCollector
 ) -> None:
     """Record the SHA-256 of the file of a lookup, or report that there is no such file."""
     path = collection_context.directory / str(table)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from hven.adql import parse_query
 from hven.descriptor._body_frame_checks import read_and_check_frame_body
-from hven.descriptor._collection_context import CollectionContext
+from hven.descriptor._collection_context import InheritedCollectionKeys
 from hven.descriptor._column_expressions import iterate_column_references, parse_written_expression
 from hven.descriptor._columns import build_columns, build_constant, check_column_name, check_column_references
 from hven.descriptor._embargo import build_undated_embargo_rule, read_embargo
@@ -69,7 +69,10 @@ POSITION_UCD_PAIRS = (
 
 
 def read_table_spec(
-    name: LocatedYamlScalar, fields: LocatedKeyValues, collection_context: CollectionContext, faults: FaultCollector
+    name: LocatedYamlScalar,
+    fields: LocatedKeyValues,
+    collection_context: InheritedCollectionKeys,
+    faults: FaultCollector,
 ) -> TableSpec | None:
     """Build one table and collect its faults.
 
@@ -101,7 +104,7 @@ class _TableReader:
         self,
         name: LocatedYamlScalar,
         fields: LocatedKeyValues,
-        collection_context: CollectionContext,
+        collection_context: InheritedCollectionKeys,
         faults: FaultCollector,
     ) -> None:
         self._name = name
@@ -659,4 +662,4 @@ def find_position_columns(table_columns: tuple[Column, ...]) -> tuple[str, str] 
     return None
 
 
-__all__ = ["CollectionContext", "find_position_columns", "read_table_spec"]
+__all__ = ["InheritedCollectionKeys", "find_position_columns", "read_table_spec"]

@@ -110,7 +110,7 @@ _COLUMNS_QUERY = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EpnTapQuery:
+class TranslatedEpnTapQuery:
     """The query that parameters were translated to.
 
     Attributes
@@ -221,7 +221,9 @@ def _parse_tap_schema_column(row: Mapping[str, Any]) -> Column:
     return Column(name=name, type=type_, unit=unit, ucd=ucd)
 
 
-def translate_epn_tap_parameters(text: str, tables: Sequence[Table], *, include_unknown: bool = False) -> EpnTapQuery:
+def translate_epn_tap_parameters(
+    text: str, tables: Sequence[Table], *, include_unknown: bool = False
+) -> TranslatedEpnTapQuery:
     """Translate EPN-TAP parameters into a query (EPN-TAP 2.0).
 
     Parameters
@@ -280,7 +282,7 @@ def translate_epn_tap_parameters(text: str, tables: Sequence[Table], *, include_
     if clauses and not include_unknown:
         clause_names = dict.fromkeys(clause.name for clause in clauses)
         notes.append(_UNKNOWN_VALUES_NOTE.format(", ".join(clause_names)))
-    return EpnTapQuery(
+    return TranslatedEpnTapQuery(
         query=_build_query_over_tables(table_conditions),
         tables=tuple(table.qualified_name for table, _ in table_conditions),
         notes=tuple(notes),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from hven.model.table import find_file_root
 from hven.services import collection_files
-from hven.site.auth import ANONYMOUS_PRINCIPAL, has_public_access
+from hven.site.auth import ANONYMOUS_PRINCIPAL, has_same_access_as_public
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -84,7 +84,7 @@ def _is_same_as_public_access(
         return True
     if file_access.policy_tables or not file_access.listed:
         return False
-    return has_public_access(file_access.listed[0][0], principal, context.policies)
+    return has_same_access_as_public(file_access.listed[0][0], principal, context.policies)
 
 
 def _collect_listed_paths(file_access: collection_files.FileAccess) -> set[str]:

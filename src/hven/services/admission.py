@@ -48,7 +48,7 @@ class RequestGate(ABC):
         return True
 
     @staticmethod  # noqa: B027  (most gates prepare nothing)
-    def allocate_shared_memory() -> None:
+    def reserve_shared_memory() -> None:
         """Prepare what the processes of a server share; called once, before they are forked."""
 
     @abstractmethod

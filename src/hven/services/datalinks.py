@@ -41,7 +41,7 @@ from hven.services._linked_files import LinkedFileState, read_file_states
 from hven.services.address_rewriting import load_address_rewriters
 from hven.services.addresses import FILE_PATH_PATTERN
 from hven.services.face import ServiceContext
-from hven.site.auth import ANONYMOUS_PRINCIPAL, has_public_access
+from hven.site.auth import ANONYMOUS_PRINCIPAL, has_same_access_as_public
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -129,7 +129,7 @@ def list_row_links(
     links = (*table.effective_links, *face_links)
     link_numbers = {id(link): number for number, link in enumerate(links)}
     file_location = (table.schema, _map_old_file_prefixes(site, table.schema))
-    is_public = has_public_access(table, principal, policies)
+    is_public = has_same_access_as_public(table, principal, policies)
     access_expressions = _write_access_expressions(table, principal, is_public=is_public)
     path_expressions: tuple[str, ...] = ()
     if table.policy is not None and table.policy.path is not None:

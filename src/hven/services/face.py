@@ -32,7 +32,7 @@ from hven.services.params import (
     read_params,
     record_request_infos,
 )
-from hven.site.auth import DEFAULT_POLICIES, has_public_access, signed_addresses, with_single_table_policy
+from hven.site.auth import DEFAULT_POLICIES, has_same_access_as_public, signed_addresses, with_single_table_policy
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator, Mapping, Sequence
@@ -250,7 +250,7 @@ class ServiceContext:
             return None
         catalogue = self.site.get_published_state().get_catalogue(principal, self.policies)
         tables = list(catalogue.iterate_tables())
-        public_tables = [table for table in tables if has_public_access(table, principal, self.policies)]
+        public_tables = [table for table in tables if has_same_access_as_public(table, principal, self.policies)]
         if len(public_tables) == len(tables):
             return None
         settings = self.site.settings

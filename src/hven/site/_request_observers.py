@@ -31,7 +31,7 @@ class RequestObserver:
         self._site = site
 
     @staticmethod
-    def allocate_shared_memory() -> None:
+    def reserve_shared_memory() -> None:
         """Prepare what the processes of a server share; called once, before they are forked."""
 
     def start(self) -> None:
@@ -124,4 +124,4 @@ def load_request_observers() -> list[type[RequestObserver]]:
 def prepare_request_observers() -> None:
     """Prepare what the processes of a server share for their observers; called once, before they are forked."""
     for observer in load_request_observers():
-        observer.allocate_shared_memory()
+        observer.reserve_shared_memory()

@@ -52,7 +52,8 @@ class Site(SingletonRegistry):
     """A site that is open in this process. Thread-safe; a context manager.
 
     A server preloads a site: it builds the site with `is_preloading` before it forks its workers, so that they share
-    its memory. Then `prepare_forks` closes what must not get into a fork, and each worker calls `start_watching`.
+    its memory. Then `prepare_forks` closes what must not get into a fork, and each worker calls
+    `start_published_state_refresh`.
 
     Parameters
     ----------
@@ -64,7 +65,7 @@ class Site(SingletonRegistry):
     store
         The store of the site, if it is open; the site closes it.
     is_preloading
-        True: before `start_watching` is called, the site opens no database except the store.
+        True: before `start_published_state_refresh` is called, the site opens no database except the store.
     engine_memory_bytes
         Bytes for each engine; None: `settings.limits.memory`.
 
@@ -134,7 +135,7 @@ class Site(SingletonRegistry):
         self._status_file: ServerStatusFile | None = None
         self._is_starting = False
         if watch_for_changes:
-            self.start_watching()
+            self.start_published_state_refresh()
 
     def prepare_forks(self) -> None:
         """Build what the forks of this process share, and close the connections and threads that they would lack.
@@ -146,7 +147,7 @@ class Site(SingletonRegistry):
         self.embedded_engine.prepare_forks()
         self.store.close()
 
-    def start_watching(self, *, is_first_process: bool = True) -> None:
+    def start_published_state_refresh(self, *, is_first_process: bool = True) -> None:
         """Keep `get_published_state` fresh in a thread from now on; a fork first reads what has changed.
 
         Parameters

@@ -36,7 +36,7 @@ from hven.plugins.operations.disk_forecast import (
     record_disk_sample,
 )
 from hven.plugins.operations.doctor_verb import find_monitoring_code, format_monitoring_line
-from hven.plugins.operations.examination import Examination, inspect_settings, inspect_site
+from hven.plugins.operations.examination import SiteExamination, inspect_settings, inspect_site
 from hven.plugins.operations.findings import CHECKS_POINT, Finding, SiteCheck, sort_findings
 from hven.site import Site
 from hven.site.api.state_tables import STATE_FORMAT
@@ -296,7 +296,7 @@ def test_harms_are_known_and_sorted() -> None:
     findings = [Finding(harm=harm, subject=harm, message="a|b") for harm in ("hint", "critical", "warning", "error")]
     assert [finding.harm for finding in sort_findings(findings)] == ["critical", "error", "warning", "hint"]
     assert [find_monitoring_code([finding]) for finding in findings] == [0, 2, 1, 2]
-    line = format_monitoring_line(Examination(findings=sort_findings(findings), duration_seconds=0.5))
+    line = format_monitoring_line(SiteExamination(findings=sort_findings(findings), duration_seconds=0.5))
     assert line == "HVEN CRITICAL - 1 critical, 1 error, 1 warning, 1 hint: a/b | seconds=0.50"
 
 

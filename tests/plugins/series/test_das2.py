@@ -177,7 +177,7 @@ def test_doubles_are_written_whole_in_24_characters(version: int) -> None:
     times = START_MICROSECONDS + np.arange(len(values)) * SECOND_MICROSECONDS
     plane = stream_writing.Das2PacketPlane("mag", "mag", (0, 2))
     both = np.hstack([values, values[::-1]])
-    form = stream_writing.Das2StreamFormat(version, is_text=True)
+    form = stream_writing.Das2StreamEncoding(version, is_text=True)
     raw = b"".join(stream_writing.write_das2_stream([([plane._replace(axis_values=(1.0, 2.0), axis_name="Channel (MHz)")], [(times, {"mag": both})])], form, "none", str))  # fmt: skip
     assert find_das2c_faults(raw) == []
     (packet,) = parse_stream(raw).packets

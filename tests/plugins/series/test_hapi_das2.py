@@ -326,7 +326,7 @@ def test_variables_of_packets_of_their_own_are_one_row() -> None:
             rows = slice(first, last)
             yield planes, [(times[rows], {"line": line[rows], "ll": ll[rows], "rr": rr[rows]})]
 
-    raw = b"".join(stream_writing.write_das2_stream(segments(), stream_writing.Das2StreamFormat(2), "none", str))
+    raw = b"".join(stream_writing.write_das2_stream(segments(), stream_writing.Das2StreamEncoding(2), "none", str))
     found = stream_reading.parse_das2_stream(raw).segments
     found.sort(key=lambda one: int(one.times[0]))
     assert [one.times.tolist() for one in found] == [times[:3].tolist(), times[3:5].tolist(), times[5:].tolist()]
@@ -340,7 +340,7 @@ def test_variables_of_packets_of_their_own_are_one_row() -> None:
 @pytest.mark.parametrize("spelling", ['<stream xmlns="das-basic-stream"', '<d:stream xmlns:d="das-basic-stream"'])
 def test_headers_may_have_a_namespace(spelling: str) -> None:
     times = np.arange(5, dtype=np.int64) * 60_000_000 + 1_577_836_800_000_000
-    form = stream_writing.Das2StreamFormat(2, properties={"title": "Rays", "double:yFill": "-1e31"})
+    form = stream_writing.Das2StreamEncoding(2, properties={"title": "Rays", "double:yFill": "-1e31"})
     plane = stream_writing.Das2PacketPlane("flux", "flux", (0, 1), "W")
     raw = b"".join(
         stream_writing.write_das2_stream([([plane], [(times, {"flux": np.arange(5.0)[:, None]})])], form, "none", str)

@@ -70,7 +70,7 @@ def _run_command(arguments: list[str]) -> int:
         raise UsageError(message, remedy=f"add {package} to {plugins.SELECTION_VARIABLE}")
     try:
         command = _build_verb_command(verb)
-        _start_garbage_collector()
+        _start_python_gc()
         with command.make_context("hven", arguments) as context:
             context.command.invoke(context)
     except typer.Exit as exit_request:
@@ -83,7 +83,7 @@ def _run_command(arguments: list[str]) -> int:
     return 0
 
 
-def _start_garbage_collector() -> None:
+def _start_python_gc() -> None:
     """Start the garbage collector if `hven.app.main` stopped it; it does not search the modules that are loaded."""
     if not gc.isenabled():
         gc.freeze()

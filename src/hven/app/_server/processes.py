@@ -79,7 +79,7 @@ def create_worker_application() -> ASGIApp:
     try:
         site, worker_application = _get_or_build_application()
         worker_application.start()
-        site.start_watching(is_first_process=is_first_worker())
+        site.start_published_state_refresh(is_first_process=is_first_worker())
         if os.environ.get("HVEN_AFTER_CRASH"):
             site.store.verifications.request_full_verification()
         site.engines.embedded_engine.delegate_long_queries()
@@ -162,7 +162,7 @@ def serve_site(settings: Settings, *, host: str, port: int, workers: int) -> Non
     counters.create_counter_memory()
     prepare_request_observers()
     for gate in load_request_gates():
-        gate.allocate_shared_memory()
+        gate.reserve_shared_memory()
     try:
         _preload_worker_modules(settings, store)
     finally:

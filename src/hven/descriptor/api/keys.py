@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hven.descriptor._collection_context import CollectionContext
+from hven.descriptor._collection_context import InheritedCollectionKeys
 from hven.descriptor._column_expressions import parse_written_expression
 from hven.descriptor._columns import build_constant
 from hven.descriptor._package_keys import (
@@ -17,10 +17,10 @@ from hven.descriptor._row_links import LinkExpressionParser
 from hven.descriptor._sync_policies import Duration
 
 __all__ = [
-    "CollectionContext",
     "CollectionDescriptorKey",
     "CollectionKeyValue",
     "Duration",
+    "InheritedCollectionKeys",
     "KeyReferenceSection",
     "LinkExpressionParser",
     "QueryColumnFinder",

@@ -445,14 +445,14 @@ class _CandidateSearch:
         """Compute the circle expressions of the driver's rows."""
         columns: list[pa.ChunkedArray | pa.Array] = []
         for part in side.circle_expressions:
-            column = self._read_circle_column(part, rows)
+            column = self._read_circle_part(part, rows)
             if column is None:
                 plan, name = self._finder.auxiliary_plans.plan_circle_values(self._engine, side, rows.schema)
                 return self._run_auxiliary_query(plan, {name: MemoryRelation(rows)})
             columns.append(column)
         return pa.table(columns, names=[str(number) for number in range(len(columns))])
 
-    def _read_circle_column(self, expression: Expr, rows: pa.Table) -> pa.ChunkedArray | pa.Array | None:
+    def _read_circle_part(self, expression: Expr, rows: pa.Table) -> pa.ChunkedArray | pa.Array | None:
         """Return the values of a column or a constant for each row; None if a query must compute them."""
         if isinstance(expression, ColumnRef) and expression.column is not None:
             return rows.column(expression.column.name)

@@ -122,7 +122,7 @@ class MariadbSource(ArrowDatabaseSource):
         plugins.require_modules("a table of MariaDB or MySQL", "pymysql", error_class=SourceError)
         super().__init__(options, context)
         self.url = url
-        self._connection_arguments = _parse_url(url, context.directory)
+        self._connection_arguments = _parse_database_url(url, context.directory)
 
     @property
     def dialect(self) -> SqlSourceDialect:
@@ -265,7 +265,7 @@ def _build_field(descriptor: Any) -> ResultField:
     return ResultField(name=descriptor.name, value_kind=kind, arrow=arrow, origin=origin)
 
 
-def _parse_url(url: str, directory: Path) -> dict[str, Any]:
+def _parse_database_url(url: str, directory: Path) -> dict[str, Any]:
     """Read an address; nothing of it is told.
 
     Raises

@@ -167,7 +167,7 @@ def show_job(
     as_json: Json = False,
 ) -> None:
     """Show a job: its phase, progress, parameters, results and error."""
-    type_name, job_id = _split_job_name(job_name)
+    type_name, job_id = _parse_job_type_and_id(job_name)
     with _open_client(context, url, token_file, account) as client:
         job = client.read_job(type_name, job_id)
     if as_json:
@@ -192,7 +192,7 @@ def stop_job(
     account: Account = None,
 ) -> None:
     """Abort a job that waits or runs. A list aborts its jobs."""
-    type_name, job_id = _split_job_name(job_name)
+    type_name, job_id = _parse_job_type_and_id(job_name)
     with _open_client(context, url, token_file, account) as client:
         client.stop_job(type_name, job_id)
 
@@ -238,7 +238,7 @@ def _run_workers(settings: Settings) -> Iterator[None]:
         os.waitpid(pid, 0)
 
 
-def _split_job_name(job_name: str) -> tuple[str, str]:
+def _parse_job_type_and_id(job_name: str) -> tuple[str, str]:
     type_name, slash, job_id = job_name.strip("/").partition("/")
     if not slash or not JOB_ID_PATTERN.fullmatch(job_id):
         raise UsageError(f"{job_name!r:.120} is not the name of a job", remedy="write TYPE/ID, as in `hven jobs list`")

@@ -139,7 +139,7 @@ def _answer_subpath(sitools_request: SitoolsRequest, subpath: str) -> Mapping[st
         return {"success": True, "total": _count_rows(sitools_request, condition), "offset": 0, "count": 0}
     if subpath == "records":
         return _answer_records(sitools_request, condition)
-    archive_kinds = _map_archive_kinds(endpoint)
+    archive_kinds = _select_writable_archives(endpoint)
     if subpath in archive_kinds:
         return _answer_archive(sitools_request, condition, archive_kinds[subpath])
     known_names = ["count", "records", "services", *archive_kinds]
@@ -306,7 +306,7 @@ def _name_sql_type(column_type: ColumnType) -> str:
     return SQL_TYPES.get(column_type.datatype, TEXT_SQL_TYPE)
 
 
-def _map_archive_kinds(endpoint: TableEndpoint) -> dict[str, str]:
+def _select_writable_archives(endpoint: TableEndpoint) -> dict[str, str]:
     """Map the names of the archives to their kinds, those that a plug-in package in use writes."""
     archivers = load_file_archivers()
     return {name: kind for name, kind in endpoint.archives.items() if kind in archivers}
@@ -314,7 +314,7 @@ def _map_archive_kinds(endpoint: TableEndpoint) -> dict[str, str]:
 
 def _describe_archive_services(endpoint: TableEndpoint) -> Iterator[dict[str, Any]]:
     """Describe the archives as services of the data set."""
-    for name, archive_kind in _map_archive_kinds(endpoint).items():
+    for name, archive_kind in _select_writable_archives(endpoint).items():
         parameter_values = {
             "url": ("PARAMETER_ATTACHMENT", f"/{name}"),
             "archiveType": ("PARAMETER_INTERN", archive_kind),

@@ -9,7 +9,7 @@ import typer
 from hven import __version__
 from hven.app.api import format_command, load_site_settings, print_json
 from hven.model.errors import UserError
-from hven.plugins.operations.examination import DEFAULT_TIME_LIMIT_SECONDS, Examination, inspect_settings
+from hven.plugins.operations.examination import DEFAULT_TIME_LIMIT_SECONDS, SiteExamination, inspect_settings
 from hven.plugins.operations.findings import Finding
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def run_doctor(
         finding = Finding(
             harm="critical", subject="hven.toml", message=str(error), remedy=error.remedy or "", check="settings"
         )
-        examination = Examination(findings=[finding], duration_seconds=0.0)
+        examination = SiteExamination(findings=[finding], duration_seconds=0.0)
     else:
         examination = inspect_settings(settings, seconds)
     if as_json:
@@ -71,7 +71,7 @@ def find_monitoring_code(findings: Sequence[Finding]) -> int:
     return max((MONITORING_CODES.get(finding.harm, 0) for finding in findings), default=0)
 
 
-def format_monitoring_line(examination: Examination) -> str:
+def format_monitoring_line(examination: SiteExamination) -> str:
     """Format an examination as a line for monitoring programs, with the duration after a ``|``."""
     word = MONITORING_WORDS[find_monitoring_code(examination.findings)]
     text = f"{_format_counts(examination)}"
@@ -81,7 +81,7 @@ def format_monitoring_line(examination: Examination) -> str:
     return f"{line} | seconds={examination.duration_seconds:.2f}"
 
 
-def _print_findings(context: typer.Context, examination: Examination) -> None:
+def _print_findings(context: typer.Context, examination: SiteExamination) -> None:
     for finding in examination.findings:
         print(f"{finding.harm}: {finding.subject}: {finding.message}")
         command = finding.command
@@ -94,7 +94,7 @@ def _print_findings(context: typer.Context, examination: Examination) -> None:
     print(f"{_format_counts(examination)} ({examination.duration_seconds:.1f} s)")
 
 
-def _format_counts(examination: Examination) -> str:
+def _format_counts(examination: SiteExamination) -> str:
     counts = examination.count_by_harm()
     if not counts:
         return "nothing needs attention"

@@ -33,7 +33,7 @@ STATE_SUBJECT = "system state"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Examination:
+class SiteExamination:
     """The result of an examination.
 
     Attributes
@@ -108,7 +108,7 @@ def _build_error_finding(check: SiteCheck[Any], message: str, remedy: str = "") 
     return Finding(harm="error", subject=check.name, message=message, remedy=remedy, check=check.name)
 
 
-def inspect_settings(settings: Settings, time_limit_seconds: float = DEFAULT_TIME_LIMIT_SECONDS) -> Examination:
+def inspect_settings(settings: Settings, time_limit_seconds: float = DEFAULT_TIME_LIMIT_SECONDS) -> SiteExamination:
     """Examine a site that this process has not opened.
 
     Opening a system state upgrades it. So the site is opened only if its state has the format of this Hven.
@@ -143,10 +143,10 @@ def inspect_settings(settings: Settings, time_limit_seconds: float = DEFAULT_TIM
     for site in sites:
         findings = _redact_findings(findings, site)
         _close_site(site, deadline)
-    return Examination(findings=sort_findings(findings), duration_seconds=time.monotonic() - start_time)
+    return SiteExamination(findings=sort_findings(findings), duration_seconds=time.monotonic() - start_time)
 
 
-def inspect_site(site: Site, time_limit_seconds: float = DEFAULT_TIME_LIMIT_SECONDS) -> Examination:
+def inspect_site(site: Site, time_limit_seconds: float = DEFAULT_TIME_LIMIT_SECONDS) -> SiteExamination:
     """Examine a site that this process has opened.
 
     Parameters
@@ -161,7 +161,7 @@ def inspect_site(site: Site, time_limit_seconds: float = DEFAULT_TIME_LIMIT_SECO
     runs = [_CheckRun(check, site.settings) for check in (*SETTINGS_CHECKS, *list_package_checks())]
     runs += _start_site_checks(site, deadline)
     findings = [finding for run in runs for finding in run.collect_findings(deadline, time_limit_seconds)]
-    return Examination(
+    return SiteExamination(
         findings=sort_findings(_redact_findings(findings, site)), duration_seconds=time.monotonic() - start_time
     )
 

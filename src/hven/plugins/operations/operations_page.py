@@ -13,7 +13,7 @@ import anyio.to_thread
 from starlette.routing import Route
 
 from hven.model.errors import ForbiddenError, UnauthenticatedError
-from hven.plugins.operations.examination import Examination, inspect_site
+from hven.plugins.operations.examination import SiteExamination, inspect_site
 from hven.plugins.operations.morning_page import build_morning_routes
 from hven.plugins.operations.query_log import QueryGroup, SlowQueryLog, group_queries, read_running_slow_queries
 from hven.portal.api.pages import PageContent, PageContext, PortalPages, TemplateContext, build_page_endpoint
@@ -67,9 +67,9 @@ class ExaminationCache:
     def __init__(self, site: Site) -> None:
         self._site = site
         self._lock = threading.Lock()
-        self._last: tuple[float, str, Examination] | None = None
+        self._last: tuple[float, str, SiteExamination] | None = None
 
-    def get_examination(self) -> tuple[str, Examination]:
+    def get_examination(self) -> tuple[str, SiteExamination]:
         """Return when the site was last examined, and the result."""
         with self._lock:
             if self._last is None or time.monotonic() - self._last[0] > EXAMINATION_LIFETIME_SECONDS:

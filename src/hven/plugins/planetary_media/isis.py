@@ -12,7 +12,7 @@ from hven.formats.media.api import ArrayLayout, create_sky_mapping, normalize_le
 from hven.model.errors import SourceError, format_message
 from hven.plugins.planetary_media import pvl_labels
 from hven.plugins.planetary_media.record_tables import RecordField, create_fixed_record_table
-from hven.plugins.planetary_media.stored_arrays import ValueScale, create_window_reader
+from hven.plugins.planetary_media.stored_arrays import StoredValueEncoding, create_window_reader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -79,7 +79,7 @@ def open_isis(file: Place) -> OpenProductFile:
     order = ">" if str(pixels.get("BYTEORDER")).upper() == "MSB" else "<"
     factor = float(pixels.find_number("MULTIPLIER") or 1.0)
     zero = float(pixels.find_number("BASE") or 0.0)
-    scale = ValueScale(factor, zero, nulls, lowest_valid)
+    scale = StoredValueEncoding(factor, zero, nulls, lowest_valid)
     dtype, read = _create_cube_reader(file, core, sizes, np.dtype(f"{order}{kind}"), scale)
     band_axis = _create_band_axis(_find_object(cube, "BANDBIN"), sizes[0])
     wcs_cards = write_map_projection_cards(_convert_mapping_to_pds3(cube), origin_pixel=0.5)
@@ -127,7 +127,7 @@ def _create_table(file: Place, table_label: PvlLabel, index: int) -> TablePart:
 
 
 def _create_cube_reader(
-    file: Place, core: PvlLabel, sizes: Sequence[int], dtype: np.dtype[Any], scale: ValueScale
+    file: Place, core: PvlLabel, sizes: Sequence[int], dtype: np.dtype[Any], scale: StoredValueEncoding
 ) -> tuple[np.dtype[Any], Callable[[Window], npt.NDArray[Any]]]:
     bands, lines, samples = sizes
     offset = int(core.find_number("STARTBYTE") or 1) - 1

@@ -18,7 +18,7 @@ from hven.model.errors import SourceError, format_message
 from hven.plugins.planetary_media import pvl_labels
 from hven.plugins.planetary_media.label_values import find_companion_file, parse_label_constant
 from hven.plugins.planetary_media.record_tables import RecordField, create_delimited_table, create_fixed_record_table
-from hven.plugins.planetary_media.stored_arrays import ValueScale, create_window_reader
+from hven.plugins.planetary_media.stored_arrays import StoredValueEncoding, create_window_reader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -174,14 +174,14 @@ def _parse_data_type(word: object, size: int) -> tuple[np.dtype[Any], bool]:
 
 def _read_value_scale(
     label_object: PvlLabel, dtype: np.dtype[Any], factor: str, zero: str, minimum_keyword: str = ""
-) -> ValueScale:
+) -> StoredValueEncoding:
     nulls = set()
     for word in _NULL_KEYWORDS:
         for value in label_object.list_values(word):
             null = parse_label_constant(value, dtype)
             if null is not None:
                 nulls.add(null)
-    return ValueScale(
+    return StoredValueEncoding(
         factor=label_object.find_number(factor) or 1.0,
         zero=label_object.find_number(zero) or 0.0,
         nulls=tuple(sorted(nulls)),
@@ -313,7 +313,7 @@ def _create_suffix_array(stored_object: _LabelledObject, qube: _QubeLayout, axis
     suffix_size = qube.suffix_sizes[axis_number]
     shape = (suffix_size, *(sizes[number] for number in other_axes))
     layout = ArrayLayout(stored_object.offset + begin, suffix_type, shape, (stride, *other_strides))
-    value_type, read = create_window_reader(stored_object.path, layout, ValueScale(is_vax=vax))
+    value_type, read = create_window_reader(stored_object.path, layout, StoredValueEncoding(is_vax=vax))
     title = f"{axis_name}_SUFFIX"
     suffix_axis = Axis(name=title, size=suffix_size)
     axes = (suffix_axis, *(Axis(name=qube.names[number], size=sizes[number]) for number in other_axes))

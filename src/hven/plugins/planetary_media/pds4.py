@@ -24,7 +24,7 @@ from hven.formats.media.api import ArrayLayout, create_sky_mapping, normalize_le
 from hven.model.errors import SourceError, format_message
 from hven.plugins.planetary_media.label_values import RadixInteger, find_companion_file, parse_label_constant
 from hven.plugins.planetary_media.record_tables import RecordField, create_delimited_table, create_fixed_record_table
-from hven.plugins.planetary_media.stored_arrays import ValueScale, create_window_reader
+from hven.plugins.planetary_media.stored_arrays import StoredValueEncoding, create_window_reader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -207,7 +207,7 @@ def _create_array(element: Any, path: Place, index: int, root: Any, map_projecti
             nulls.add(null)
     factor = _read_number(element, "Element_Array/scaling_factor", 1.0)
     zero = _read_number(element, "Element_Array/value_offset", 0.0)
-    scale = ValueScale(factor, zero, tuple(sorted(nulls)))
+    scale = StoredValueEncoding(factor, zero, tuple(sorted(nulls)))
     layout = ArrayLayout(int(_read_number(element, "offset", 0.0)), dtype, shape)
     value_type, read = create_window_reader(path, layout, scale)
     axes = []

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     Window = Sequence[slice]
 
 
-class ValueScale(NamedTuple):
+class StoredValueEncoding(NamedTuple):
     """The meaning of stored values: value * factor + zero; nulls and values below the valid range are NaN.
 
     Attributes
@@ -45,11 +45,11 @@ class ValueScale(NamedTuple):
     is_vax: bool = False
 
 
-EXACT_SCALE = ValueScale()
+EXACT_SCALE = StoredValueEncoding()
 
 
 def create_window_reader(
-    path: Place, layout: ArrayLayout, scale: ValueScale = EXACT_SCALE
+    path: Place, layout: ArrayLayout, scale: StoredValueEncoding = EXACT_SCALE
 ) -> tuple[np.dtype[Any], Callable[[Window], npt.NDArray[Any]]]:
     """Create the function that reads windows of an array.
 
@@ -117,7 +117,7 @@ def create_window_reader(
     return scaled_type, read_window
 
 
-def _choose_scaled_type(native_type: np.dtype[Any], scale: ValueScale, *, is_exact: bool) -> np.dtype[Any]:
+def _choose_scaled_type(native_type: np.dtype[Any], scale: StoredValueEncoding, *, is_exact: bool) -> np.dtype[Any]:
     """Choose the type that holds the scaled values."""
     if is_exact:
         return native_type

@@ -12,7 +12,7 @@ from hven.jobs.type_catalogue import find_served_job_type
 from hven.model.errors import HvenError
 from hven.plugins.provenance.prov_records import ACTIVITY, AGENT, ENTITY, ProvRecord
 from hven.plugins.provenance.provenance_search import MAX_MEMBERS, ProvStep, StepList
-from hven.plugins.provenance.site_records import limit_steps, step_to_origin, step_to_target
+from hven.plugins.provenance.site_records import build_step_to_origin, limit_steps, step_to_target
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -133,11 +133,13 @@ class JobRecords:
             return StepList()
         record_id = f"job/{job_id}"
         steps = [
-            step_to_origin("wasGeneratedBy", f"result/{job_id}/{result['id']}", record_id, role=result["id"])
+            build_step_to_origin("wasGeneratedBy", f"result/{job_id}/{result['id']}", record_id, role=result["id"])
             for result in job.results
         ]
         child_ids = self.reader_site.site.store.jobs.list_children(job_id)
-        steps += [step_to_origin("wasInformedBy", f"job/{child_id}", record_id) for child_id in child_ids[:MAX_MEMBERS]]
+        steps += [
+            build_step_to_origin("wasInformedBy", f"job/{child_id}", record_id) for child_id in child_ids[:MAX_MEMBERS]
+        ]
         return StepList(steps, max(len(child_ids) - MAX_MEMBERS, 0))
 
     def _find_result(self, name: str) -> ProvRecord | None:

@@ -14,7 +14,7 @@ from hven.model.errors import HvenError
 from hven.plugins.provenance.prov_records import ENTITY, ProvRecord
 from hven.plugins.provenance.provenance_search import MAX_MEMBERS, StepList
 from hven.plugins.provenance.row_files import find_row_file
-from hven.plugins.provenance.site_records import limit_steps, step_to_origin, step_to_target
+from hven.plugins.provenance.site_records import build_step_to_origin, limit_steps, step_to_target
 from hven.portal.api.column_values import build_column_ref
 from hven.portal.api.page_rows import build_table_address
 from hven.portal.api.table_rows import MAX_KEY_CHARACTERS, QueryRunner, TableSearch, fetch_row, format_keys
@@ -151,7 +151,7 @@ class RowRecords:
         steps = []
         if isinstance(published.relation, Snapshot):
             snapshot_id = published.relation.id
-            steps.append(step_to_origin("hadMember", f"snapshot/{snapshot_id}", record_id))
+            steps.append(build_step_to_origin("hadMember", f"snapshot/{snapshot_id}", record_id))
             origin = self.reader_site.find_origin(snapshot_id)
             row_file = None if origin is None else find_row_file(self.reader_site.site, origin, row.table, row.values)
             if row_file is not None and row_file.name:
@@ -169,7 +169,7 @@ class RowRecords:
         row = self.find_row(name)
         links = () if row is None else row.links
         steps = [
-            step_to_origin("wasDerivedFrom", f"product/{number}/{name}", f"row/{name}")
+            build_step_to_origin("wasDerivedFrom", f"product/{number}/{name}", f"row/{name}")
             for number, link in enumerate(links)
             if link["semantics"] != PROGENITOR_SEMANTICS
         ]

@@ -43,7 +43,7 @@ def step_to_target(kind: str, origin: str, target: str, **details: Any) -> ProvS
     return ProvStep(ProvRelation(kind=kind, origin=origin, target=target, **details), target)
 
 
-def step_to_origin(kind: str, origin: str, target: str, **details: Any) -> ProvStep:
+def build_step_to_origin(kind: str, origin: str, target: str, **details: Any) -> ProvStep:
     """Build a step from the target of a relation to its origin.
 
     Parameters
@@ -215,7 +215,7 @@ class SiteRecords:
         if published.resource is not None:
             steps += self._list_attribution_steps(record_id, self._get_reader_resource(published.resource))
         if isinstance(published.relation, Snapshot):
-            steps.append(step_to_origin("specializationOf", f"snapshot/{published.relation.id}", record_id))
+            steps.append(build_step_to_origin("specializationOf", f"snapshot/{published.relation.id}", record_id))
             return StepList(steps)
         names = published.members or published.read_tables
         read_names = [read_name for read_name in names if read_name in self.reader_site.tables]
@@ -230,7 +230,7 @@ class SiteRecords:
         views = []
         for view_name, published in self.reader_site.tables.items():
             if name in published.read_tables or (published.members and name in set(published.members)):
-                views.append(step_to_origin("wasDerivedFrom", f"table/{view_name}", f"table/{name}"))
+                views.append(build_step_to_origin("wasDerivedFrom", f"table/{view_name}", f"table/{name}"))
         return limit_steps(views)
 
     def _find_snapshot(self, snapshot_id: str) -> ProvRecord | None:
@@ -299,11 +299,11 @@ class SiteRecords:
                 target = f"table/{published.table.qualified_name}"
                 steps.append(step_to_target("specializationOf", record_id, target))
             else:
-                steps.append(step_to_origin("hadMember", _write_release_id(published), record_id))
+                steps.append(build_step_to_origin("hadMember", _write_release_id(published), record_id))
         for product_id in self.reader_site.snapshots_by_input.get(snapshot_id, ()):
-            steps.append(step_to_origin("wasDerivedFrom", f"snapshot/{product_id}", record_id))
+            steps.append(build_step_to_origin("wasDerivedFrom", f"snapshot/{product_id}", record_id))
             if self._is_made_from_site_tables(self._get_origin(product_id)):
-                steps.append(step_to_origin("used", f"task/{product_id}", record_id))
+                steps.append(build_step_to_origin("used", f"task/{product_id}", record_id))
         return limit_steps(steps)
 
     # --- releases --------------------------------------------------------------------------------------------
@@ -396,14 +396,14 @@ class SiteRecords:
         steps = []
         for snapshot_id in self.reader_site.list_run_snapshots(run_id):
             if self._is_made_from_site_tables(self._get_origin(snapshot_id)):
-                steps.append(step_to_origin("wasInformedBy", f"task/{snapshot_id}", record_id))
+                steps.append(build_step_to_origin("wasInformedBy", f"task/{snapshot_id}", record_id))
             else:
                 steps.append(self._build_generation_step(snapshot_id, record_id))
         return limit_steps(steps)
 
     def _build_generation_step(self, snapshot_id: str, activity: str) -> ProvStep:
         created = self._get_origin(snapshot_id).created
-        return step_to_origin("wasGeneratedBy", f"snapshot/{snapshot_id}", activity, role="rows", time=created)
+        return build_step_to_origin("wasGeneratedBy", f"snapshot/{snapshot_id}", activity, role="rows", time=created)
 
     def _find_task(self, snapshot_id: str) -> ProvRecord | None:
         origin = self.reader_site.find_origin(snapshot_id)
@@ -473,8 +473,8 @@ class SiteRecords:
     def _list_source_uses(self, snapshot_id: str) -> StepList:
         origin = self._get_origin(snapshot_id)
         record_id, run = f"source/{snapshot_id}", f"run/{origin.run_id}"
-        derivation = step_to_origin("wasDerivedFrom", f"snapshot/{snapshot_id}", record_id)
-        return StepList([step_to_origin("used", run, record_id, role=origin.table_name), derivation])
+        derivation = build_step_to_origin("wasDerivedFrom", f"snapshot/{snapshot_id}", record_id)
+        return StepList([build_step_to_origin("used", run, record_id, role=origin.table_name), derivation])
 
     def _find_file(self, name: str) -> ProvRecord | None:
         snapshot_id, _, file_name = name.partition("/")

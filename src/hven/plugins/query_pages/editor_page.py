@@ -57,7 +57,7 @@ WAIT_PARAMETER = "_wait"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class QueryPreview:
+class QueryResultPreview:
     """The first rows of a query, with the addresses of the whole result.
 
     Attributes
@@ -123,7 +123,7 @@ class QueryEditorPage(TemplateContext):
     examples: Sequence[Mapping[str, object]]
     schemas: Sequence[Mapping[str, object]]
     formats: Sequence[tuple[str, str]]
-    answer: QueryPreview | None
+    answer: QueryResultPreview | None
     fault: Mapping[str, object] | None
     slow: bool
 
@@ -139,7 +139,7 @@ class QueryAnswerPart(TemplateContext):
     """
 
     template = "query_pages/answer.html"
-    answer: QueryPreview | None = None
+    answer: QueryResultPreview | None = None
     fault: Mapping[str, object] | None = None
 
 
@@ -313,13 +313,13 @@ def _require_query_text(page_context: PageContext) -> str:
     return text
 
 
-def _answer_rows(page_context: PageContext, running_queries: RunningQueries) -> QueryPreview:
+def _answer_rows(page_context: PageContext, running_queries: RunningQueries) -> QueryResultPreview:
     return _run_query(_require_query_text(page_context), page_context, running_queries)
 
 
 def _run_query(
     text: str, page_context: PageContext, running_queries: RunningQueries, *, timeout_seconds: float | None = None
-) -> QueryPreview:
+) -> QueryResultPreview:
     """Run a query and return its first rows, with the addresses of the whole result."""
     start_time = time.perf_counter()
     runner = build_query_runner(page_context).with_start_callback(running_queries.add_query)
@@ -338,7 +338,7 @@ def _run_query(
     parameters = {"LANG": "ADQL", "REQUEST": "doQuery", "MAXREC": row_limit}
     table_query = urlencode({**parameters, "RESPONSEFORMAT": "votable", "QUERY": text})
     address = f"{page_context.base}/tap/sync?{table_query}"
-    return QueryPreview(
+    return QueryResultPreview(
         columns=columns_to_json(headings),
         rows=[[cell_to_json(text_cell) for text_cell in row] for row in cell_rows],
         more=row_page.has_more,

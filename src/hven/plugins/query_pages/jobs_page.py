@@ -496,7 +496,7 @@ class JobsPage:
         job_address = f"{base}/{job_path}/{job.id}"
         outlook = job_service.estimate_completion(job)
         text = _find_job_parameter_value(job, "QUERY")
-        name = job.run_id or _write_query_table_names(text)
+        name = job.run_id or _format_queried_table_names(text)
         if not name and job.type in self.job_types:
             name = self.job_types[job.type].title
         again_address = ""
@@ -686,7 +686,7 @@ def _write_result_fetch_examples(address: str, job_address: str, format_name: st
     return lines
 
 
-def _write_query_table_names(text: str) -> str:
+def _format_queried_table_names(text: str) -> str:
     """Return the names of the tables in a query; an empty text if the query cannot be read."""
     if not text:
         return ""

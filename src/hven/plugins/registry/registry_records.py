@@ -247,15 +247,15 @@ class _RegistryRecordBuilder:
         self._find_statistics = published_state.create_visible_statistics_lookup(ANONYMOUS_PRINCIPAL, context.policies)
         # without settings of this process, which do not change the records
         relevant_settings = replace(self._settings, directory=Path(), host="", port=1, workers=1, job_workers=1)
-        site_digest = _compute_digest(__version__, self._base, repr(relevant_settings), *sorted(context.faces))
+        site_digest = _compute_digest_of_texts(__version__, self._base, repr(relevant_settings), *sorted(context.faces))
         digests_by_collection = {}
         for name, schema in self.schemas.items():
             if self._is_registration_published(name) and not self._is_schema_unreadable(schema):
                 digest_parts = self._list_digest_inputs(schema)
-                digests_by_collection[name] = _compute_digest(site_digest, *digest_parts)
+                digests_by_collection[name] = _compute_digest_of_texts(site_digest, *digest_parts)
         # the records of the site come first: of two records with the same id, the first is kept
         self.digests_by_part = {
-            SITE_PART: _compute_digest(site_digest, *digests_by_collection.values()),
+            SITE_PART: _compute_digest_of_texts(site_digest, *digests_by_collection.values()),
             **digests_by_collection,
         }
 
@@ -715,7 +715,7 @@ def _encode_ivoid_segment(name: str) -> str:
     return text.replace(".", "=2E")
 
 
-def _compute_digest(*parts: str) -> str:
+def _compute_digest_of_texts(*parts: str) -> str:
     joined_parts = "\0".join(parts)
     return hashlib.sha256(joined_parts.encode("utf-8", "surrogatepass")).hexdigest()
 

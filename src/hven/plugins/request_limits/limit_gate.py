@@ -79,7 +79,7 @@ class LimitGate(RequestGate):
         return bool(get_request_limits(self._site.settings))
 
     @staticmethod
-    def allocate_shared_memory() -> None:
+    def reserve_shared_memory() -> None:
         """Allocate the memory that the processes of a server share."""
         get_shared_counts()
 

@@ -28,7 +28,7 @@ from hven.site.auth import DEFAULT_POLICIES, OWNER_PRINCIPAL
 
 if TYPE_CHECKING:
     from hven.model.settings import Settings
-    from hven.plugins.schema_life.schema_comparison import SchemaComparison, SchemaConflict
+    from hven.plugins.schema_life.schema_comparison import ColumnGroupConflict, SchemaComparison
     from hven.site import Catalogue, Site
 
 MAX_PRINTED_COLUMNS = 3  # of each value of a conflict
@@ -166,7 +166,7 @@ def _print_comparison(comparison: SchemaComparison) -> None:
         typer.echo(line)
 
 
-def _format_values(conflict: SchemaConflict) -> str:
+def _format_values(conflict: ColumnGroupConflict) -> str:
     texts = []
     for value in conflict.values:
         places = [column.place for column in value.columns[:MAX_PRINTED_COLUMNS]]

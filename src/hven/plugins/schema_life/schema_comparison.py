@@ -52,7 +52,7 @@ class ConflictingValue(NamedTuple):
     columns: Sequence[DescribedColumn]
 
 
-class SchemaConflict(NamedTuple):
+class ColumnGroupConflict(NamedTuple):
     """A conflict between columns of a group.
 
     Attributes
@@ -93,7 +93,7 @@ class ComparisonGroup(NamedTuple):
     columns: Sequence[DescribedColumn]
     models: Sequence[str]
     all_models: Sequence[str]
-    conflicts: Sequence[SchemaConflict] = ()
+    conflicts: Sequence[ColumnGroupConflict] = ()
 
     @property
     def missing_models(self) -> list[str]:
@@ -215,7 +215,7 @@ def compare_models(
         if len(columns) == 1:
             groups.append(ComparisonGroup(key, columns, (columns[0].model,), labels))
             continue
-        conflicts: Sequence[SchemaConflict] = ()
+        conflicts: Sequence[ColumnGroupConflict] = ()
         if key:
             conflicts = search.find_conflicts(key, columns)
         group_labels = tuple(dict.fromkeys(column.model for column in columns))
@@ -245,7 +245,7 @@ class _ConflictSearch:
             kind: _NormalizedTexts(NORMALIZERS[kind]) for kind in KINDS_BY_GROUPING[grouping] if kind in NORMALIZERS
         }
 
-    def find_conflicts(self, key: str, columns: Sequence[DescribedColumn]) -> list[SchemaConflict]:
+    def find_conflicts(self, key: str, columns: Sequence[DescribedColumn]) -> list[ColumnGroupConflict]:
         """Find the conflicts in a group."""
         conflicts = []
         for kind, texts in self._normalized_texts.items():
@@ -260,7 +260,7 @@ class _ConflictSearch:
 
     def _build_conflict(
         self, key: str, kind: str, columns_by_value: Mapping[str, Sequence[DescribedColumn]]
-    ) -> SchemaConflict:
+    ) -> ColumnGroupConflict:
         value_texts = sorted(columns_by_value)
         digest = hashlib.sha256("\n".join((self._grouping, key, kind, *value_texts)).encode())
         conflict_id = digest.hexdigest()[:ID_CHARACTERS]
@@ -269,7 +269,7 @@ class _ConflictSearch:
         is_convertible = None
         if kind == "unit":
             is_convertible = all(_are_convertible(*units) for units in pairwise(value_texts))
-        return SchemaConflict(conflict_id, kind, values, is_convertible, self._notes.get(conflict_id, ""))
+        return ColumnGroupConflict(conflict_id, kind, values, is_convertible, self._notes.get(conflict_id, ""))
 
 
 def _group_by_value(
@@ -379,7 +379,7 @@ def normalize_ucd_text(text: str) -> str:
     return (modernize_ucd(text) or canonicalize_ucd(text)).lower()
 
 
-def _normalize_choices(choices: Sequence[tuple[str, str]]) -> str:
+def _format_sorted_choices(choices: Sequence[tuple[str, str]]) -> str:
     """Write values with their labels in one line; their order does not matter."""
     return ", ".join(f"{code}={label}" for code, label in sorted(choices))
 
@@ -398,6 +398,6 @@ NORMALIZERS: Mapping[str, Callable[[Any], str]] = {
     "type": _keep_value,
     "ucd": normalize_ucd_text,
     "utype": str.lower,
-    "choices": _normalize_choices,
+    "choices": _format_sorted_choices,
 }
 _TEXT_READERS: Mapping[str, Callable[[DescribedColumn], Any]] = {kind: attrgetter(kind) for kind in NORMALIZERS}

@@ -52,7 +52,7 @@ from hven.plugins.series.reductions import MIN_SAMPLES_PER_BIN, WIDTHS
 from hven.plugins.series.sample_files import ENTIRE_TIME_SPAN, DataSetFiles
 from hven.plugins.series.sample_sets import find_time_extent, list_data_sets, read_samples
 from hven.services.face import ServiceContext
-from hven.site.auth import ANONYMOUS_PRINCIPAL, has_public_access
+from hven.site.auth import ANONYMOUS_PRINCIPAL, has_same_access_as_public
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -387,7 +387,7 @@ def _make_pyramid_key(view: ReaderView, data_set: SampleDataSet) -> str | None:
     if not isinstance(relation, Snapshot):
         return None
     for principal in (view.principal, ANONYMOUS_PRINCIPAL):
-        if not has_public_access(table, principal, view.context.policies):
+        if not has_same_access_as_public(table, principal, view.context.policies):
             return None
     if _count_values(data_set) <= MAX_DIRECT_VALUES:
         return None

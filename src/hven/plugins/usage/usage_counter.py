@@ -78,7 +78,7 @@ class UsageCounter(RequestObserver):
         self._has_write_failed = False
 
     @staticmethod
-    def allocate_shared_memory() -> None:
+    def reserve_shared_memory() -> None:
         """Allocate the memory that the processes of a server share for the sessions of an hour."""
         create_usage_session_memory()
 

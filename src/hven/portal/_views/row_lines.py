@@ -25,7 +25,7 @@ MAX_SORTED_ROWS = 1_000_000  # larger tables are not sorted by time by default
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PageLineSearch:
+class FileOrObservationSearch:
     """The search of a page's lines.
 
     Attributes
@@ -106,7 +106,7 @@ class PageLineSearch:
         return {"of_rows": row_count.rows}
 
 
-def build_page_line_search(table_view: TableView) -> PageLineSearch:
+def build_page_line_search(table_view: TableView) -> FileOrObservationSearch:
     """Build the line view of a page.
 
     Parameters
@@ -131,7 +131,7 @@ def build_page_line_search(table_view: TableView) -> PageLineSearch:
         row_count = table_view.runner.find_published_table(table_view.table).rows or MAX_SORTED_ROWS + 1
         if begin is not None and row_count <= MAX_SORTED_ROWS:
             search = search.copy_with(order=((begin.name, False),))
-    return PageLineSearch(
+    return FileOrObservationSearch(
         search=search if active_key is None else observation_lines.build_observation_line_search(search, active_key),
         observation_key=active_key,
         other_search=None if observation_key is None else table_view.search.copy_with(each=not table_view.search.each),

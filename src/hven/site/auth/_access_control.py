@@ -502,7 +502,9 @@ def collect_row_filters(
     return filters
 
 
-def has_public_access(table: Table, principal: Principal, policies: Sequence[AccessPolicy] = DEFAULT_POLICIES) -> bool:
+def has_same_access_as_public(
+    table: Table, principal: Principal, policies: Sequence[AccessPolicy] = DEFAULT_POLICIES
+) -> bool:
     """Return whether a user sees of a table what everybody sees, and gets its files as everybody does.
 
     Parameters

@@ -16,7 +16,7 @@ from hven.site.auth._access_control import (
     ANONYMOUS_PRINCIPAL,
     PROJECT_ROLES,
     Principal,
-    has_public_access,
+    has_same_access_as_public,
     with_known_groups_and_names,
 )
 from hven.site.auth.local import TOKEN_SCOPE_GROUPS, build_principal
@@ -229,7 +229,7 @@ def log_file_access(
                 break
     if not principal.log_name:
         return
-    if is_restricted or not (naming_tables or has_public_access(files_table, principal, policies)):
+    if is_restricted or not (naming_tables or has_same_access_as_public(files_table, principal, policies)):
         facts = {"file": file_path}
         if principal.impersonator:
             facts["as"] = principal.name or "anonymous"

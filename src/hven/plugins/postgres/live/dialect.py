@@ -396,7 +396,7 @@ class LiveTableWriter(TableReferenceWriter):
         raw_sql = f"t{node.source}.{quote_identifier(RAW_COLUMN_PREFIX + node.column.name)}"
         return raw_sql, raw_columns.guards[node.column.name].replace("{0}", raw_sql)
 
-    def _write_raw_or_published(self, writer: SqlWriter, node: Expr) -> str:
+    def _write_raw_or_published_column(self, writer: SqlWriter, node: Expr) -> str:
         """Write the source's own column if there is one, otherwise the published column."""
         raw_column = self.write_raw_column(node)
         if raw_column is None:
@@ -421,7 +421,7 @@ class LiveTableWriter(TableReferenceWriter):
             return ""
         if not self._is_indexed_position(position_expressions):
             return ""
-        lon, lat = (self._write_raw_or_published(writer, node) for node in position_expressions)
+        lon, lat = (self._write_raw_or_published_column(writer, node) for node in position_expressions)
         table_ref = self._position_conditions.table_refs[longitude.source]
         method = ""
         if table_ref.table is not None:
@@ -441,7 +441,7 @@ class LiveTableWriter(TableReferenceWriter):
         nodes = [
             ColumnRef(Ident(name), source=table_ref.number, column=table.find_column(name)) for name in table.position
         ]
-        lon, lat = (self._write_raw_or_published(writer, node) for node in nodes)
+        lon, lat = (self._write_raw_or_published_column(writer, node) for node in nodes)
         zero_literal = Literal(0.0)
         for shape_search in self._position_conditions.shape_searches.get(table_ref.number, ()):
             if shape_search.shape.kind in {"CIRCLE", "BOX", "MOC"}:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 DEFAULT_MAX_WIDTH_BYTES = 256  # wider columns are texts that belong to notes
 
 
-class DeliveryTarget(StrEnum):
+class ExportDestination(StrEnum):
     """Who gets the files."""
 
     CDS = "cds"
@@ -43,7 +43,7 @@ def export_collection(
         Path | None, typer.Argument(metavar="DIR", help="Directory, which must be new or empty.")
     ] = None,
     target: Annotated[
-        DeliveryTarget,
+        ExportDestination,
         typer.Option("--to", help="cds: ReadMe and data files; mrt: machine-readable tables of AAS."),
     ],
     only_check: Annotated[
@@ -74,7 +74,7 @@ def export_collection(
         _check_omitted_columns(omitted_columns or [], {column.name for table in tables for column in table.columns})
         exporter = TableExporter(site, state, principal)
         delivered_tables = [exporter.measure_table(table, omitted_columns or [], max_width) for table in tables]
-        faults = list_delivery_faults(resource, delivered_tables, needs_readme=target is DeliveryTarget.CDS)
+        faults = list_delivery_faults(resource, delivered_tables, needs_readme=target is ExportDestination.CDS)
         if directory is not None:
             write_delivery(exporter, resource, delivered_tables, target, directory)
     _print_report(delivered_tables, faults, as_json=as_json)
@@ -92,7 +92,7 @@ def write_delivery(
     exporter: TableExporter,
     resource: CollectionSpec,
     delivered_tables: Sequence[DeliveredTable],
-    target: DeliveryTarget,
+    target: ExportDestination,
     directory: Path,
 ) -> None:
     """Write all files; they appear together when they are complete.
@@ -137,17 +137,17 @@ def _write_files(
     exporter: TableExporter,
     resource: CollectionSpec,
     delivered_tables: Sequence[DeliveredTable],
-    target: DeliveryTarget,
+    target: ExportDestination,
     directory: Path,
 ) -> None:
-    extension = "dat" if target is DeliveryTarget.CDS else "txt"
+    extension = "dat" if target is ExportDestination.CDS else "txt"
     file_names = _choose_file_names([delivered_table.table.name for delivered_table in delivered_tables], extension)
     for delivered_table, file_name in zip(delivered_tables, file_names, strict=True):
         with (directory / file_name).open("wb") as file:
-            if target is DeliveryTarget.MRT:
+            if target is ExportDestination.MRT:
                 file.write(write_aas_table_header(resource, delivered_table, file_name).encode("ascii"))
             exporter.write_rows(delivered_table, file)
-    if target is DeliveryTarget.CDS:
+    if target is ExportDestination.CDS:
         readme = write_cds_readme(resource, delivered_tables, file_names)
         (directory / "ReadMe").write_text(readme, encoding="ascii")
 

@@ -25,7 +25,7 @@ from hven.model.params import Param
 from hven.model.types import FLOAT64
 from hven.plugins.series import pyramids, reductions, sample_sets
 from hven.plugins.series.das2 import stream_writing as streams
-from hven.plugins.series.das2.stream_writing import Das2PacketPlane, Das2StreamFormat, Segment
+from hven.plugins.series.das2.stream_writing import Das2PacketPlane, Das2StreamEncoding, Segment
 from hven.plugins.series.reader_view import ReaderView
 from hven.plugins.series.sample_parameters import list_bin_centers
 from hven.plugins.series.span_links import build_span_links, has_data_sets_or_spans
@@ -411,7 +411,7 @@ def _choose_parameters(data_set: SampleDataSet, params: Mapping[str, str]) -> li
     return [parameter for name, parameter in streamable.items() if name in requested_names]
 
 
-def _parse_stream_format(params: Mapping[str, str]) -> Das2StreamFormat:
+def _parse_stream_format(params: Mapping[str, str]) -> Das2StreamEncoding:
     version = params.get("format.version") or "2"
     serialization = params.get("format.serial") or "binary"
     if version not in {"2", "3", "2.2", "3.0"} or serialization not in {"binary", "text"}:
@@ -421,7 +421,7 @@ def _parse_stream_format(params: Mapping[str, str]) -> Das2StreamFormat:
     is_text = serialization == "text" or params.get("ascii", "").lower() in TRUE_WORDS
     wants_compression = params.get("compress", "").lower() in TRUE_WORDS
     is_compressed = wants_compression and version[0] == "2"
-    return Das2StreamFormat(int(version[0]), is_text, is_compressed)
+    return Das2StreamEncoding(int(version[0]), is_text, is_compressed)
 
 
 def _answer_sample_data(

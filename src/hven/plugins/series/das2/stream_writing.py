@@ -123,7 +123,7 @@ class Das2PacketPlane(NamedTuple):
 Segment = tuple[Sequence[Das2PacketPlane], Iterable[tuple["npt.NDArray[Any]", Mapping[str, "Numbers"]]]]
 
 
-class Das2StreamFormat(NamedTuple):
+class Das2StreamEncoding(NamedTuple):
     """Format of a stream.
 
     Attributes
@@ -178,12 +178,12 @@ def write_das2_exception_packet(
 
 def write_properties_stream(properties: Mapping[str, str]) -> bytes:
     """Write a stream that has only properties, with which data sources are described."""
-    return _write_stream_header(Das2StreamFormat(properties=properties))
+    return _write_stream_header(Das2StreamEncoding(properties=properties))
 
 
 def write_das2_stream(
     segments: Iterable[Segment],
-    stream_format: Das2StreamFormat,
+    stream_format: Das2StreamEncoding,
     no_data_message: str,
     write_message: Callable[[HvenError], str],
 ) -> Iterator[bytes]:
@@ -228,7 +228,7 @@ def write_das2_stream(
         yield compressor.flush()
 
 
-def _write_packets(segments: Iterable[Segment], stream_format: Das2StreamFormat) -> Iterator[bytes]:
+def _write_packets(segments: Iterable[Segment], stream_format: Das2StreamEncoding) -> Iterator[bytes]:
     packet_numbers: dict[Any, int] = {}
     number = 0
     for planes, rows in segments:
@@ -267,7 +267,7 @@ def _group_planes(planes: Sequence[Das2PacketPlane], version: int) -> list[list[
 
 
 def _write_samples(
-    times: npt.NDArray[Any], matrices: list[Numbers], number: int, stream_format: Das2StreamFormat
+    times: npt.NDArray[Any], matrices: list[Numbers], number: int, stream_format: Das2StreamEncoding
 ) -> bytes:
     """Write samples after their tag: ``:01:`` or ``|Pd|1|24|``."""
     parts: list[Any] = []
@@ -330,7 +330,7 @@ def _write_xml_packet(packet_kind: str, body: str, version: int, number: int = 0
     return tag.encode() + body_bytes
 
 
-def _write_stream_header(stream_format: Das2StreamFormat) -> bytes:
+def _write_stream_header(stream_format: Das2StreamEncoding) -> bytes:
     properties_text = _write_properties(stream_format.properties, stream_format.version)
     attributes = 'type="das-basic-stream" version="3.0"'
     if stream_format.version == 2:
@@ -391,7 +391,7 @@ def _format_axis_values(axis_values: Iterable[float], separator: str) -> str:
 
 
 def _write_packet_type_xml(
-    planes: Sequence[Das2PacketPlane], item_sizes: Sequence[int], stream_format: Das2StreamFormat
+    planes: Sequence[Das2PacketPlane], item_sizes: Sequence[int], stream_format: Das2StreamEncoding
 ) -> str:
     """Describe a packet type of version 2."""
     time_attributes = 'type="little_endian_real8" units="us2000"'
@@ -427,7 +427,7 @@ def _write_packet_type_xml(
 
 
 def _write_dataset_xml(
-    planes: Sequence[Das2PacketPlane], item_sizes: Sequence[int], stream_format: Das2StreamFormat, number: int
+    planes: Sequence[Das2PacketPlane], item_sizes: Sequence[int], stream_format: Das2StreamEncoding, number: int
 ) -> str:
     """Describe a dataset of das 3.0: time, the axis of the elements, and the variables.
 

@@ -27,7 +27,7 @@ from hven.plugins.series.table_series import TableSeries, list_table_series
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from hven.descriptor.api.keys import CollectionContext, TableDescriptorKeyValue
+    from hven.descriptor.api.keys import InheritedCollectionKeys, TableDescriptorKeyValue
     from hven.descriptor.value_schema import FaultCollector, LocatedKeyValues
     from hven.descriptor.written_yaml import LocatedYamlScalar
     from hven.model.resource import CollectionSpec
@@ -289,7 +289,7 @@ class _TimeSeriesReader:
         key_path: str,
         series_fields: LocatedKeyValues,
         column_names: Sequence[str] | None,
-        collection_context: CollectionContext,
+        collection_context: InheritedCollectionKeys,
         faults: FaultCollector,
     ) -> None:
         self._key_path = key_path
@@ -421,7 +421,7 @@ class _TimeSeriesReader:
 
 
 def _read_file_reader_spec(
-    key_path: str, reader_text: LocatedYamlScalar, collection_context: CollectionContext, faults: FaultCollector
+    key_path: str, reader_text: LocatedYamlScalar, collection_context: InheritedCollectionKeys, faults: FaultCollector
 ) -> FileReaderSpec:
     """Read the reader of the files: the name of a program in hven.toml, or of a Python file.
 

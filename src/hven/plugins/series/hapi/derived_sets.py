@@ -58,7 +58,7 @@ def with_derived_sets(view: ReaderView, data_sets: Mapping[str, SampleDataSet]) 
         derived_sets = [_derive_coarse_set(base_set, width) for width in widths]
         if base_set.file_layout is not None:
             derived_sets.append(_derive_availability_set(base_set, 1))
-            derived_sets.append(_derive_file_listing(view, base_set))
+            derived_sets.append(_derive_file_listing_set(view, base_set))
         elif base_set.series.cadence and (widths or extent.row_count <= pyramids.MAX_DIRECT_VALUES):
             cadence_microseconds = base_set.series.cadence * SECOND_MICROSECONDS
             min_width = max(extent.span / MAX_AVAILABILITY_BINS, 2 * cadence_microseconds)
@@ -161,7 +161,7 @@ def _derive_availability_set(base_set: SampleDataSet, bin_microseconds: int) -> 
     return replace(availability_set, derivation=AVAILABILITY_KIND, stop_column="endTime")
 
 
-def _derive_file_listing(view: ReaderView, base_set: SampleDataSet) -> SampleDataSet:
+def _derive_file_listing_set(view: ReaderView, base_set: SampleDataSet) -> SampleDataSet:
     """Derive the list of the files with samples, older versions included."""
     file_table = view.published_state.tables_by_name.get(f"{base_set.table.schema}.files")
     path_statistics: Mapping[str, Any] = {}
