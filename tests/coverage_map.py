@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import ast
 import json
+import math
 import re
 import subprocess
 import sys
@@ -34,7 +35,18 @@ ROOT = Path(__file__).resolve().parent.parent
 MAP = ROOT / COVERAGE_PATH
 PTH_NAME = "hven_coverage.pth"  # of .venv: starts the recorder in each process
 COMMON_SHARE = 1 / 3  # of all test modules: what more than these execute is common to all
-SLOW_SECONDS = 1.0  # processor seconds: a test function whose cases cost more on average is not in the first tier
+# processor seconds: a test function whose cases cost more on average is not in the first tier
+SLOW_SECONDS = 0.4
+ESSENTIAL_SLOW_SECONDS = (
+    1.0  # of tests whose failure must be seen at once: who may see what, and the rules of the house
+)
+ESSENTIAL_PREFIXES = (
+    "tests/protocols/test_rights_",
+    "tests/protocols/test_policies",
+    "tests/protocols/test_roles",
+    "tests/protocols/test_see_as",
+    "tests/test_",
+)
 MAX_UNKNOWN_SHARE = 0.05  # of the test modules of the first tier: a map that lacks more of them is too old to select by
 MAX_SELECTED_SHARE = 0.5  # of the seconds of the first tier: a selection that costs more is the first tier
 FIRST_TIER = "first"  # the output that selects the whole first tier
@@ -99,7 +111,7 @@ class CoverageMap:
         self.slow |= {
             name
             for name in older.slow
-            if mean.get(name, SLOW_SECONDS) > SLOW_SECONDS / 2 and (ROOT / name.partition("::")[0]).exists()
+            if mean.get(name, math.inf) > get_cost_limit(name) / 2 and (ROOT / name.partition("::")[0]).exists()
         }
         lacking = {name for name in older.seconds if name not in self.seconds and (ROOT / name).exists()}
         self.seconds = dict(sorted((self.seconds | {name: older.seconds[name] for name in lacking}).items()))
@@ -186,8 +198,13 @@ def read_recording(folder: Path) -> CoverageMap:
         sources=sources,
         seconds={name: round(seconds[name], 1) for name in sorted(hits)},
         means=means,
-        slow={name for name, mean in means.items() if mean > SLOW_SECONDS},
+        slow={name for name, mean in means.items() if mean > get_cost_limit(name)},
     )
+
+
+def get_cost_limit(test_name: str) -> float:
+    """Return how many seconds of processor a test of the first tier may take."""
+    return ESSENTIAL_SLOW_SECONDS if test_name.startswith(ESSENTIAL_PREFIXES) else SLOW_SECONDS
 
 
 def find_unexecuted(folder: Path) -> list[str]:

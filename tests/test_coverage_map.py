@@ -180,9 +180,17 @@ def test_dear_tests_are_recorded_and_left_out_of_the_first_tier(tmp_path, monkey
     coverage_recorder.prepare_folder(tmp_path, ROOT)
     costs = {"test_a[x]": 1.5, "test_a[y]": 0.75, "test_b[x]": 1.5, "test_b[y]": 0.25, "test_c": 0.75, "test_d": 0.25}
     lines = [{"id": f"tests/test_house.py::{name}", "module": "tests/test_house.py", "outcome": "passed", "cpu": cost} for name, cost in costs.items()]  # fmt: skip
-    (tmp_path / "tests-1.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    other = {
+        "id": "tests/adql/test_bind.py::test_e",
+        "module": "tests/adql/test_bind.py",
+        "outcome": "passed",
+        "cpu": 0.5,
+    }
+    (tmp_path / "tests-1.jsonl").write_text("\n".join(map(json.dumps, [*lines, other])))
     made = coverage_map.read_recording(tmp_path)
-    assert made.slow == {"tests/test_house.py::test_a"}  # by the average of its cases
+    # by the average of its cases; rules of the house are seen at once though they take longer
+    assert made.slow == {"tests/test_house.py::test_a", "tests/adql/test_bind.py::test_e"}
+    made.slow.remove("tests/adql/test_bind.py::test_e")
     # what was slow stays until it takes half of the limit; what did not run stays; what is gone goes
     older = {f"tests/test_house.py::{name}" for name in ("test_c", "test_d", "test_elsewhere")} | {
         "tests/gone.py::test"

@@ -4,7 +4,7 @@ The first tier finds nearly all faults. It has all tests that are not
 
 * in one of `FOLDERS`, whose tests run browsers, external programs or full-size data;
 * marked `slow` (long waits or many processes) or `outside` (checked by a program of others);
-* recorded with more than a second of processor time (`slow` in `COVERAGE_PATH`, which `scripts/test --record` writes);
+* recorded with much processor time (`slow` in `COVERAGE_PATH`, which `scripts/test --record` writes);
 * in need of a group of `requirements.GROUPS` beyond `FIRST_TIER_NEEDS`: PostgreSQL, Spark, STILTS. Such a test is skipped.
 
 Property tests try a third of their examples there (`reduce_examples`), and all of them in ``--tier all``.
@@ -63,7 +63,7 @@ FIRST_TIER_NEEDS = {
     "packages",
 }
 COVERAGE_PATH = "tests/coverage.json"  # by coverage_map.py
-COSTLY = "that take more than a second of processor"
+COSTLY = "that take much time of the processor"
 EXAMPLES_DIVISOR = 3  # of a test of properties, in the first tier
 MIN_EXAMPLES = 10  # no test is reduced to fewer, unless it has fewer itself
 COMMAND = "scripts/test --all"
