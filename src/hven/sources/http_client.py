@@ -709,9 +709,9 @@ class HttpConnections:
             request = client.build_request(method, target, headers=request_headers, extensions=extensions, **body)
             return client.send(request, stream=True)
         except httpx.ReadTimeout as error:
-            raise NoAnswerError(f"{_redact_url(url)} does not respond in time", remedy="try again later") from error
+            raise NoAnswerError(f"{_redact_url(url)} did not respond in time", remedy="try again later") from error
         except httpx.TimeoutException as error:
-            raise UnreachableError(f"{_redact_url(url)} does not respond in time", remedy="try again later") from error
+            raise UnreachableError(f"{_redact_url(url)} did not respond in time", remedy="try again later") from error
         except httpx.TransportError as error:
             if "CERTIFICATE_VERIFY_FAILED" in str(error):  # another attempt would not help
                 raise UserError(

@@ -343,7 +343,7 @@ def test_files_behind_an_address_that_change_go_or_hang_are_told_of(tmp_path: Pa
     file_server.cut, file_server.pause = None, 1.5
     monkeypatch.setattr(web_hats_catalogues, "IDLE_TIMEOUT_SECONDS", 0.3)
     engine.reader.web_hats_catalogues._stores.clear()  # who is asked from now on has less patience
-    with pytest.raises(StorageUnavailableError, match="does not respond in time"):
+    with pytest.raises(StorageUnavailableError, match="did not respond in time"):
         run_on_snapshot(engine, snapshot, CONE)
     file_server.pause = 0.0
     monkeypatch.undo()

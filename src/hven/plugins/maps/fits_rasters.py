@@ -150,7 +150,7 @@ class FitsImage:
             raise ParamError(message, name="frame", remedy="correct the header") from None
         names = " or ".join(candidate.name for candidate in frames)
         message = f"the WCS of {self._path.name} does not give the places of {names}"
-        raise ParamError(message, name="frame", remedy="correct the header, or resample the image to such a frame")
+        raise ParamError(message, name="frame", remedy=f"correct the header, or resample the image to {names}")
 
     def _find_body(self) -> CelestialBody:
         try:

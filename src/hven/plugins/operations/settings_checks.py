@@ -105,7 +105,7 @@ def _find_certificate_problems(settings: Settings) -> Iterator[Finding]:
             harm="error" if left_days < CERTIFICATE_ERROR_DAYS else "warning",
             subject=host,
             message=f"the certificate of {host} expires in {left_days:.0f} days",
-            remedy="renew the certificate, and reload the proxy; find out why it isn't renewed by itself",
+            remedy="renew the certificate and reload the proxy; find out why automatic renewal doesn't work",
         )
 
 

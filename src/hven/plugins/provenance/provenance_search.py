@@ -110,7 +110,7 @@ class _ProvenanceSearch:
                 continue
             if not self._add_record(start_id):
                 raise NotFoundError(
-                    f"there is no provenance of {start_id!r:.120}",
+                    f"there is no provenance for {start_id!r:.120}",
                     remedy="give the id of a collection, table, row, run, release or job, as in /prov",
                 )
             self._costs[start_id] = 0

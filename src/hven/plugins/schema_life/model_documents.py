@@ -70,7 +70,7 @@ def read_model_file(path: Path, settings: Settings | None) -> ComparedSchema:
 
 def _read_descriptor(path: Path, settings: Settings | None) -> ComparedSchema:
     if settings is None:
-        raise UsageError(f"{path} is a descriptor, which belongs to a site", remedy="give --site DIR")
+        raise UsageError(f"{path} is a descriptor, so Hven needs to know its site", remedy="give --site DIR")
     columns: list[DescribedColumn] = []
     for table_spec in load_descriptor(path.resolve(), settings).tables:
         table = table_spec.table
@@ -79,7 +79,7 @@ def _read_descriptor(path: Path, settings: Settings | None) -> ComparedSchema:
         raise SourceError(
             "the descriptor names no columns, because they follow the source",
             place=TextPlace(file=str(path)),
-            remedy="write `columns:`, or publish the collection and compare it by its name",
+            remedy="write `columns:`, or publish the collection and give its name instead of the file",
         )
     return ComparedSchema(label=str(path), columns=columns, read_at=datetime.now(UTC))
 

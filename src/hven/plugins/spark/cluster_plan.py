@@ -62,7 +62,7 @@ class SparkSqlWriter(SqlWriter):
         if not isinstance(node, Join) or node.on is None or node.kind.upper() in {"INNER", "CROSS"}:
             return text
         if list_functions_in_sql(self.write_expression(node.on)):
-            raise UnsupportedByClusterError("a function of Hven in the condition of an outer join")
+            raise UnsupportedByClusterError("a Hven function in the condition of an outer join")
         return text
 
 

@@ -276,7 +276,7 @@ def _translate_query_error(error_class: str, text: str, sqlstate: str) -> HvenEr
     if error_class in _RAISED_CLASSES or sqlstate[:2] in {"22", "21"}:
         return EvaluationError(f"a value cannot be computed: {line}")
     if "Invalid PythonUDF" in text:  # a function of Hven in a condition on two tables
-        return UnsupportedByClusterError("a function of Hven in a condition on two tables")
+        return UnsupportedByClusterError("a Hven function in a condition on two tables")
     if error_class.startswith(_REFUSED_CLASS_PREFIXES) or sqlstate[:2] in {"0A", "42"}:
         class_words = error_class.lower().replace("_", " ")
         reason = f"{class_words}: {line[:MAX_REASON_CHARACTERS]}"

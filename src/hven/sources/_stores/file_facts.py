@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 MEBIBYTE = 1 << 20
 UNREACHABLE_MESSAGE = "the server that keeps it cannot be reached"
-TIMEOUT_MESSAGE = "its server does not respond in time"
+TIMEOUT_MESSAGE = "its server did not respond in time"
 MISSING_MESSAGE = "the server that keeps it no longer has it"
 REFUSED_MESSAGE = "the server that keeps it does not send it"
 CHANGED_MESSAGE = "it changed while Hven was reading it"
