@@ -270,7 +270,7 @@ def test_a_pane_is_on_the_pages_of_its_tables(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("was", "broken", "told"),
     [
-        ("applies=lambda table: bool(magnitudes(table))", "applies=lambda table: 1 / 0", "ZeroDivisionError: division by zero; correct the pane (the plugin 'counts' of hven.panes, at hven_counts.py:"),
+        ("applies=lambda table: bool(magnitudes(table))", "applies=lambda table: 1 / 0", "ZeroDivisionError: division by zero; correct the pane (the plug-in 'counts' of hven.panes, at hven_counts.py:"),
         ("COUNT(*) AS stars", "COUNT(*) AS stars, nowhere", "BindError: line 1, column "),
         ("row.mag | int", "row.magnitude | int", "UndefinedError: 'dict object' has no attribute 'magnitude'; correct the pane (its query or its template, in hven_counts"),
     ],
@@ -294,7 +294,7 @@ def test_check_tries_panes(tmp_path: Path, caplog: pytest.LogCaptureFixture, was
         with FaceContract().open_request_sender(tmp_path / "served") as ask:  # its error takes no page with it
             assert ask("/collections/tiny/stars").status_code == 200
             assert ("applies" in was) == (
-                "a plugin's test failed (error in the plugin 'counts' of hven.panes" in caplog.text
+                "a plug-in's test failed (error in the plug-in 'counts' of hven.panes" in caplog.text
             )
 
 
@@ -363,11 +363,11 @@ def test_one_with_a_fault_is_told_by_its_name(tmp_path: Path, written: str, told
     with example_plugins.install_plugin("airmass", place):
         (place / "hven_airmass.py").write_text(written, encoding="utf-8")
         (error,) = plugins.find_plugin_faults()
-        assert error.message.startswith(f"the plugin 'airmass' of hven.functions (hven_airmass) {told}")
+        assert error.message.startswith(f"the plug-in 'airmass' of hven.functions (hven_airmass) {told}")
         (tmp_path / "hven.toml").write_text('name = "x"\n')
         for verb in (["check"], ["serve", "--port", "1"]):
             said = CliRunner().invoke(build_typer_app(), ["--site", str(tmp_path), *verb])
-            assert "the plugin 'airmass' of hven.functions" in said.output + str(said.exception), verb
+            assert "the plug-in 'airmass' of hven.functions" in said.output + str(said.exception), verb
             assert said.exit_code, verb
             assert "serve" in verb or "0 descriptors: 1 error" in said.output
     assert list(plugins.find_plugin_faults()) == []
@@ -381,7 +381,7 @@ def test_all_that_have_faults_are_told(tmp_path: Path) -> None:
             "[hven.functions]\na = hven_a_away\nb = hven_b_away\n[hven.panes]\nc = hven_c_away\n", encoding="utf-8"
         )
         told = [error.message for error in plugins.find_plugin_faults()]
-    assert [re.findall(r"plugin '(\w)' of hven\.(\w+)", one) for one in told] == [
+    assert [re.findall(r"plug-in '(\w)' of hven\.(\w+)", one) for one in told] == [
         [("a", "functions")],
         [("b", "functions")],
         [("c", "panes")],
@@ -404,7 +404,7 @@ def test_a_source_without_open_and_a_service_without_table_are_reported(tmp_path
 @pytest.mark.parametrize(
     ("body", "told", "noted"),
     [
-        ("1 / 0", "an unexpected error occurred in the service; its operators can find the error", "ZeroDivisionError in request without id, in the plugin 'bright' of hven.protocols, at hven_bright.py:"),
+        ("1 / 0", "an unexpected error occurred in the service; its operators can find the error", "ZeroDivisionError in request without id, in the plug-in 'bright' of hven.protocols, at hven_bright.py:"),
         ("return ServiceQuery(query='SELECT nowhere FROM tiny.stars')", "the service 'bright' built an invalid query: line 1, column 8: ", "ServiceError"),
         ("return ServiceQuery(query='SELECT')", "the service 'bright' built an invalid query: line 1, column ", "ServiceError"),
     ],
@@ -444,7 +444,7 @@ def test_a_source_that_fails_is_blamed_with_its_line(tmp_path: Path) -> None:
         assert isinstance(said.exception, ZeroDivisionError)
         assert (
             plugins.describe_error_origin(said.exception)
-            == f"the plugin 'nights' of hven.sources, at hven_nights.py:{line}"
+            == f"the plug-in 'nights' of hven.sources, at hven_nights.py:{line}"
         )
     assert plugins.describe_error_origin(ZeroDivisionError()) == "Hven itself"
 
@@ -455,7 +455,7 @@ def test_a_group_that_nobody_asks_is_told(tmp_path: Path) -> None:
         (about,) = place.glob("*.dist-info")
         (about / "entry_points.txt").write_text("[hven.function]\nairmass = hven_airmass\n", encoding="utf-8")
         (error,) = plugins.find_plugin_faults()
-        assert str(error).startswith("there is no plugin group 'hven.function'; did you mean 'functions'?")
+        assert str(error).startswith("there is no plug-in group 'hven.function'; did you mean 'functions'?")
 
 
 @pytest.mark.parametrize(

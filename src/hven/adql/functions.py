@@ -512,7 +512,7 @@ def load_plugin_functions() -> tuple[FunctionDefinition, ...]:
     for plugin_name, entry in (*module_entries, *plugins.iterate_package_objects("function_definitions")):
         if entry.name in used_names:
             message = format_message(
-                "the plugin {name!r} in hven.functions defines {function}, but this function already exists",
+                "the plug-in {name!r} in hven.functions defines {function}, but this function already exists",
                 plugin_name,
                 entry.name,
             )

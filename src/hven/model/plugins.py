@@ -580,7 +580,7 @@ def list_plugins(group: str) -> tuple[str, ...]:
     plugin_names = sorted(_map_builtin_modules(group))
     for entry in _iterate_external_entries(group):
         if entry.name in plugin_names:
-            message = f"two plugins have the name {entry.name!r} in hven.{group}; one of them is {entry.value}"
+            message = f"two plug-ins have the name {entry.name!r} in hven.{group}; one of them is {entry.value}"
             raise UserError(message, remedy="uninstall one of them")
         plugin_names.append(entry.name)
     return tuple(plugin_names)
@@ -776,7 +776,7 @@ def find_plugin_faults() -> Iterator[UserError]:
     for group in sorted(_map_entry_points().keys() - known_groups):
         spelling = suggest_spelling(group.removeprefix("hven."), PLUGIN_GROUPS)
         remedy = f"{spelling} use one of {', '.join(PLUGIN_GROUPS)}".lstrip()
-        yield UserError(f"there is no plugin group {group!r}", remedy=remedy)
+        yield UserError(f"there is no plug-in group {group!r}", remedy=remedy)
     for group in sorted(PLUGIN_GROUPS):
         try:
             plugin_names = list_external_plugins(group)
@@ -860,7 +860,7 @@ def wrap_plugin_predicate(predicate: Callable[[T], object]) -> Callable[[T], boo
             return bool(predicate(candidate))
         except Exception as error:
             where = describe_error_origin(error)
-            log.exception("a plugin's test failed (error in %s)", where)
+            log.exception("a plug-in's test failed (error in %s)", where)
             return False
 
     return is_test_passed
@@ -872,19 +872,19 @@ def _map_plugin_packages() -> dict[str, str]:
     packages = {}
     for group in ("plugins", *PLUGIN_GROUPS):
         for entry in importlib.metadata.entry_points(group=f"hven.{group}"):
-            packages[entry.module.partition(".")[0]] = f"the plugin {entry.name!r} of {entry.group}"
+            packages[entry.module.partition(".")[0]] = f"the plug-in {entry.name!r} of {entry.group}"
     return packages
 
 
 def _load_entry_point(entry: importlib.metadata.EntryPoint) -> ModuleType:
     """Import an external plug-in, and check that it has the record of its group."""
-    where = f"the plugin {entry.name!r} of {entry.group} ({entry.value})"
+    where = f"the plug-in {entry.name!r} of {entry.group} ({entry.value})"
     restore_pandas_imports()  # the plug-in may use data frames
     try:
         module: object = entry.load()
     except Exception as error:
         message = f"{where} cannot be loaded: {type(error).__name__}: {error}"
-        raise UserError(message, remedy="correct the plugin, or uninstall it") from error
+        raise UserError(message, remedy="correct the plug-in, or uninstall it") from error
     if not isinstance(module, ModuleType):
         raise UserError(f"{where} must refer to a module")
     record_name, class_name = RECORD_NAMES.get(entry.group.removeprefix("hven."), ("__name__", "str"))

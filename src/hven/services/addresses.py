@@ -281,7 +281,7 @@ def find_table(qualified_name: str, catalogue: Catalogue) -> Table:
         return tables[0]
     remedy = (
         suggest_spelling(qualified_name, catalogue.list_table_names())
-        or "see the list of tables on the first page of the site"
+        or "see the list of tables on the home page of the site"
     )
     raise NotFoundError(f"there is no table {qualified_name!r} here", remedy=remedy)
 

@@ -164,7 +164,7 @@ def collect_citation_metadata(
     items = [item for item in collection_items if item.release is None]
     if resource is None or not items:
         message = format_message("there is no collection {name!r} here", collection[:80])
-        raise NotFoundError(message, remedy="see the list of collections on the first page")
+        raise NotFoundError(message, remedy="see the list of collections on the home page")
     base_url = base_url or settings.site_url
     minted_dois = site.identifiers.map_dois()
     releases = _list_releases(published, collection)

@@ -597,7 +597,7 @@ def _find_files_table(catalogue: Catalogue, collection: str) -> Table | None:
 
 def _build_no_files_error(collection: str) -> NotFoundError:
     return NotFoundError(
-        f"the collection {collection!r} has no files here", remedy="see the list of collections on the first page"
+        f"the collection {collection!r} has no files here", remedy="see the list of collections on the home page"
     )
 
 

@@ -668,7 +668,7 @@ class ProjectSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CountTreeSettings:
-    """The tree of counts on the first page: what its levels are, from the outermost."""
+    """The tree of counts on the home page: what its levels are, from the outermost."""
 
     levels: tuple[str, ...] = define_setting(
         (

@@ -123,7 +123,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         catalogue = published_state.get_catalogue(principal, context.policies)
         tables = [table for table in catalogue.iterate_tables() if table.schema == name]
         if resource is None or not tables:
-            raise NotFoundError(f"there is no collection {name!r} here", remedy="see the collections on the first page")
+            raise NotFoundError(f"there is no collection {name!r} here", remedy="see the collections on the home page")
         row_filters = collect_row_filters(tables, principal, context.policies)
         feed_tables = {}
         for table in tables:

@@ -135,7 +135,7 @@ class EditPage(TemplateContext):
     previews
         Its parts in Markdown as pages show them, by the names of the parts.
     home, new
-        Addresses where the first page and a new piece of news are edited; empty for users who may not.
+        Addresses where the home page and a new piece of news are edited; empty for users who may not.
     news, collections
         News and collections whose texts the user may edit.
     drafts
@@ -222,7 +222,7 @@ class _EditEndpoints:
             )
         raise NotFoundError(
             format_message("there is no collection {name!r} here", name[:80]),
-            remedy="see the collections on the first page",
+            remedy="see the collections on the home page",
         )
 
     async def show_overview(self, page_context: PageContext) -> PageContent:

@@ -131,7 +131,7 @@ def find_visible_table(page_context: PageContext, name: str) -> Table:
         if table.qualified_name == name:
             return table
     message = format_message("there is no table {name!r:.120} here", name)
-    raise NotFoundError(message, remedy="see the collections on the first page")
+    raise NotFoundError(message, remedy="see the collections on the home page")
 
 
 def read_visible_row(page_context: PageContext, table: Table, row_key: str) -> tuple[str, dict[str, str]]:

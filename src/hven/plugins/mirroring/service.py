@@ -39,7 +39,7 @@ def build_descriptor_routes(context: ServiceContext) -> Sequence[Route]:
         is_public = any(table.schema == name for table in tables)
         if resource is None or not is_public:
             raise NotFoundError(
-                f"there is no public collection {name!r} here", remedy="see the list of collections on the first page"
+                f"there is no public collection {name!r} here", remedy="see the list of collections on the home page"
             )
         view_members = {}
         for view_name in (OBSCORE_VIEW, OBSCORE_RADIO_VIEW):

@@ -133,7 +133,7 @@ def _fetch_collection_names(base_url: str, settings: Settings) -> list[str]:
     except (orjson.JSONDecodeError, KeyError, TypeError) as error:
         raise SourceError(
             f"{base_url} is not a Hven site: it has no list of collections",
-            remedy="give the address of the site's first page",
+            remedy="give the address of the site's home page",
         ) from error
     if not collection_names:
         raise SourceError(f"{base_url} has no public collection")

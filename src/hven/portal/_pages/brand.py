@@ -37,7 +37,7 @@ class PortalBrand:
     colours, logo
         Colours, and the file of the logo; None: there is none.
     text, news, help
-        The file of the first page, and the folders of news and help.
+        The file of the home page, and the folders of news and help.
     language
         Language of readers whose browser names none.
     levels

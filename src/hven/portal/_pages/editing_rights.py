@@ -18,7 +18,7 @@ CURATOR_ROLE = "curator"
 
 
 def can_edit_portal(principal: Principal, context: ServiceContext, brand: PortalBrand) -> bool:
-    """Return whether a reader may edit the first page and the news of a portal, or of the site.
+    """Return whether a reader may edit the home page and the news of a portal, or of the site.
 
     Operators of the site and administrators of the portal may.
 

@@ -94,7 +94,7 @@ class CollectionCard:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HomePage(TemplateContext):
-    """The first page of the site or of a portal.
+    """The home page of the site or of a portal.
 
     Attributes
     ----------

@@ -115,7 +115,7 @@ def build_tombstone_page(page_context: PageContext, name: str, label: str) -> Pa
         if tombstone is not None:
             return tombstone
     message = format_message("there is no collection {name!r} here", name[:80])
-    raise NotFoundError(message, remedy="see the first page for the list of collections")
+    raise NotFoundError(message, remedy="see the home page for the list of collections")
 
 
 def wrap_with_document_negotiation(

@@ -94,7 +94,7 @@ class PageContext:
             if schema.name == name and name in self.published_state.resources:
                 return schema
         message = format_message("there is no collection {name!r} here", name[:80])
-        raise NotFoundError(message, remedy="see the collections on the first page")
+        raise NotFoundError(message, remedy="see the collections on the home page")
 
     @property
     def translator(self) -> MessageTranslator:
@@ -483,7 +483,7 @@ def send_not_found(request: Request, context: ServiceContext) -> Response:
     not_found_text = f"there is no page at {path}; see / for the list of collections"
     request_id = services.get_request_id(request)
     if is_json_requested(request):
-        remedy = "see the collections on the first page, and /openapi.json for what programs can request"
+        remedy = "see the collections on the home page, and /openapi.json for what programs can request"
         answer = {"message": f"{not_found_text} [request {request_id}]", "remedy": remedy, "status": 404}
         headers = {"content-type": JSON_MEDIA_TYPE, "cache-control": "no-store", "vary": VARY_HEADERS}
         return Response(orjson.dumps(answer), 404, headers)

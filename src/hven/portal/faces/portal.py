@@ -77,7 +77,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
 
 
 def _list_capabilities(context: ServiceContext, base: str, schema: Schema | None) -> Sequence[Capability]:
-    """List the page of a collection; without a collection, the first page of the site."""
+    """List the page of a collection; without a collection, the home page of the site."""
     if schema is None:
         return [Capability(standard_id=None, url=f"{base}/", interface="vr:WebBrowser")]
     if schema.name not in context.site.get_published_state().resources:
