@@ -181,7 +181,7 @@ def test_a_fault_that_nobody_thought_of_is_a_line_too(
     monkeypatch.setattr(
         global_search,
         "_query_tap_service",
-        lambda service, *rest: {}["x"] if service.name == "good" else well(service, *rest),
+        lambda service, *rest, **named: {}["x"] if service.name == "good" else well(service, *rest, **named),
     )
     count = QueryRunner.fetch_number
 

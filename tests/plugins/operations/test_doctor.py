@@ -144,7 +144,8 @@ def test_damaged_rows_and_leftovers(directory: Path) -> None:
     for path in (directory / "var/snapshots").rglob("*.arrow"):
         path.unlink()
     # in a process of its own: this one may still have the files open
-    run = run_hven("doctor", "--seconds", NOT_WAITING_SECONDS, "--json", "--site", directory, expected_code=1)
+    words = ("doctor", "--seconds", NOT_WAITING_SECONDS, "--json", "--site", directory)
+    run = run_hven(*words, expected_code=1, in_subprocess=True)
     damage = json.loads(run.stdout)["findings"][0]
     assert (damage["harm"], damage["command"]) == ("critical", "hven ingest stars")
     run_hven("ingest", "stars", "--site", directory)
