@@ -141,8 +141,12 @@ class Row:
 
     @property
     def path(self) -> str:
-        """Path of the file of the row, which other rows may share."""
-        return f"data/{self.file or self.word}.fits"
+        """Path of the file of the row.
+
+        No two rows share it: such a file is closed to readers who may not see all its rows, and a twin has only some
+        of them.
+        """
+        return f"data/{self.word}.fits"
 
     def format_line(self, number: int, *, before: bool = False) -> str:
         """Format the row as CSV; no other row has one of its texts, numbers or its position."""
@@ -283,10 +287,9 @@ def build_query(query: str, **more: str) -> RightsRequest:
 
 ALL = "SELECT * FROM obs.main ORDER BY n"
 HIDDEN = ("zqembargo", "zqcarl", "zqgroup", "zqnull")
-# not that of `zqshared`: a file is closed to readers who may not see all its rows, and a twin has only some of them;
 # the first is the one that most people may not see: the quick part of the matrix tries it
 FILES = (
-    *(f"data/{word}.fits" for word in ("zqembargo", "zqcarl", "zqgroup", "zqcalib", "nothing")),
+    *(f"data/{word}.fits" for word in ("zqembargo", "zqcarl", "zqgroup", "zqcalib", "zqopen", "nothing")),
     "README.md",
 )
 SEARCHES = (
@@ -623,6 +626,7 @@ def open_rights_site(directory: Path, rows: Sequence[Row], access: str) -> Itera
 
 VOLATILE_PATTERNS = (
     (re.compile(r"\b202\d-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|\+00:00| UTC)?"), "TIME"),
+    (re.compile(r"\b\d\d:\d\d:\d\d \(UTC\)"), "TIME"),
     (re.compile(r"\b[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT\b"), "TIME"),  # of RSS
     (re.compile(r"\b202\d{5}T\d{6,9}-[0-9a-f]+\b"), "IDENT"),
     (re.compile(r"(?<=\[request )[0-9a-f]+|(?<=urn:uuid:)[0-9a-f-]+"), "IDENT"),
@@ -636,7 +640,9 @@ VOLATILE_PATTERNS = (
     (re.compile(r"(?<=IDENT~)[0-9a-f]+"), "SCOPE"),
     (re.compile(r"(?<=hven-signed=)[\w.-]+"), "SIGNATURE"),
     (re.compile(r"(?<=invitation:)[0-9a-f]{12}"), "IDENT"),
-    (re.compile(r"(?<=hven_referee=)[\w.-]+"), "SECRET"),
+    (re.compile(r"(?<=hven_referee=)[\w.-]+|(?<=hven_as=)[\w.-]+"), "SECRET"),
+    (re.compile(r"(?<=Max-Age=)\d+"), "SECONDS"),
+    (re.compile(r"(?<=\"id\":\")[0-9a-f]{20}(?=\")"), "IDENT"),  # of a result
     (re.compile(r"(?<=/results/)[\w-]+"), "IDENT"),
     (re.compile(r"(?<=filename=\")[0-9a-f]{20}(?=\.)"), "IDENT"),  # of a result
     (re.compile(r"(?<=name=\"token\" value=\")[0-9a-f]{32}"), "SECRET"),  # of a form

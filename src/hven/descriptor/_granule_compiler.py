@@ -238,7 +238,10 @@ class GranuleCompiler:
             source = names.find_column(Ident(name))
             if source is None and name in contour_columns.CONTOUR_COLUMNS and self._has_contour_outline():
                 outline_contour = self.outline_contour
-                contour_value = contour_columns.build_contour_column_expression(name, *outline_contour)  # type: ignore[misc]
+                contour_value = contour_columns.build_contour_column_expression(
+                    name,
+                    *outline_contour,  # type: ignore[misc]
+                )
                 expression_meta = names.derive_expression_meta(contour_value, with_place("", place), key_path)
                 return contour_value, expression_meta, None
         if setting is None:

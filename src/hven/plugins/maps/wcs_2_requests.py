@@ -377,6 +377,7 @@ def _write_coverage_description(raster: LayerRaster, info: RasterInfo) -> str:
         f'<swe:nilValue reason="http://www.opengis.net/def/nil/OGC/0/missing">{MISSING_VALUE!r}</swe:nilValue>'
         f"</swe:NilValues></swe:nilValues><swe:uom code={quote_attribute(unit_code)}/></swe:Quantity></swe:field>"
         f"</swe:DataRecord></gmlcov:rangeType><wcs:ServiceParameters><wcs:CoverageSubtype>{COVERAGE_TYPE}"
-        f"</wcs:CoverageSubtype><wcs:nativeFormat>{list_coverage_media_types()[0]}</wcs:nativeFormat></wcs:ServiceParameters>"
+        f"</wcs:CoverageSubtype><wcs:nativeFormat>{list_coverage_media_types()[0]}</wcs:nativeFormat>"
+        "</wcs:ServiceParameters>"
         "</wcs:CoverageDescription>"
     )
