@@ -164,7 +164,7 @@ def test_bad_input(directory: Path, words: list[str], code: int, message: str) -
     [
         ("http://vo.example.org", "without encryption"),
         ("ftp://vo.example.org", "is not the address of a site"),
-        ("https://me:pw@vo.example.org", "no user name"),
+        ("https://me:pw@vo.example.org", "must not contain a user name"),
         ("vo.example.org", "is not the address of a site"),
     ],
 )

@@ -39,13 +39,13 @@ def test_a_list_is_a_job_type_with_a_form(site: Site) -> None:
         ("job: square", "job: closed", "the step square runs the private job type closed"),
         ("job: square", "job: square, send: {Y: '{X}'}", "the job type has no parameter Y"),
         ("job: square", "job: square, send: {X: '{Z}'}", "the list has no column or parameter Z"),
-        ("job: square", "job: square, after: {job: all}", "steps.square.after: there is no step before"),
+        ("job: square", "job: square, after: {job: all}", "steps.square.after: there is no earlier step"),
         ("job: square", "job: square, files: {GIVEN: square.squares}", "'square.squares' is not a result of a step"),
         ("X: {", "Y: {", "requires X, but the list does not have it"),
         ("required: true", "required: true, many: true", "rows.X: a list cannot have the key 'many' here"),
         ("join: square.squares", "join: squares", "join: 'squares' is not a result of a step"),
         ("rows: 50", "rows: 100000", "limits.rows must be"),
-        ("title: Squares", "params: {LIST: }\ntitle: x", "params.LIST: the list has LIST already"),
+        ("title: Squares", "params: {LIST: }\ntitle: x", "params.LIST: the list already has LIST"),
     ],
 )
 def test_faults_are_told(site: Site, old: str, new: str, fault: str) -> None:

@@ -224,7 +224,7 @@ def test_a_file_is_a_list(site: Site) -> None:
         ("X NAME\n", "the list has no rows"),
         ("3\nnonsense\n4", r"line 2 of LIST \('nonsense'\): X='nonsense' is not"),
         ("3\n1e9", r"line 2 of LIST .*X"),
-        ("3 a b", "line 1 of LIST .* has 3 values, but the columns are 2"),
+        ("3 a b", "line 1 of LIST .* has 3 values, but the number of columns is 2"),
         ("NAME,X\na,", "line 2 of LIST .*X is missing"),
     ],
 )

@@ -331,9 +331,9 @@ def test_one_purge_does_not_change_the_forecast() -> None:
     ("free", "daily_loss", "harm", "words"),
     [
         (50e9, 0, None, ""),
-        (50e9, 10e9, "error", "it is full in 5.0 days"),
-        (50e9, 2e9, "warning", "it is full in 25.0 days"),
-        (5e9, 0, "warning", "5.0 GB of the disk"),
+        (50e9, 10e9, "error", "the disk is full in 5.0 days"),
+        (50e9, 2e9, "warning", "the disk is full in 25.0 days"),
+        (5e9, 0, "warning", "5.0 GB are free on the disk"),
         (1e6, 0, "critical", "is full: 1 MB are free"),
     ],
 )

@@ -238,7 +238,7 @@ def test_mrt_delivery_and_check(directory: Path, tmp_path: Path) -> None:
     assert (len(result), "seen" in result.colnames) == (3, False)
     output = run_hven("--site", directory, "export", "shut", "--to", "cds", "--check", "--json", expected_code=1)
     messages = [fault["message"] for fault in json.loads(output.stdout)["faults"]]
-    for words in ("no abstract", "the paper is not named", "no keywords", "nobody to ask"):
+    for words in ("no abstract", "the paper is not named", "no keywords", "no contact"):
         assert any(words in message for message in messages)
 
 

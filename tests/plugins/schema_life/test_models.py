@@ -68,7 +68,7 @@ def test_tap_services() -> None:
         assert len(read_foreign_schema(f"{url}/felis", allow_private=True).columns) == 2
         with pytest.raises(SourceError, match="neither a TAP service nor another schema"):
             read_foreign_schema(f"{url}/nothing", allow_private=True)
-        with pytest.raises(SourceError, match="no columns of tables nothing"):
+        with pytest.raises(SourceError, match="no columns of the tables nothing"):
             read_foreign_schema(f"{url}/tap#nothing", allow_private=True)
         with pytest.raises(ForbiddenError):
             read_foreign_schema(f"{url}/tap", allow_private=False)

@@ -50,7 +50,7 @@ def test_compare_refuses(directory: Path, tmp_path: Path) -> None:
     for code, arguments, words in (
         (1, ("nothing",), "there is no collection or table 'nothing'"),
         (1, ("stars", tmp_path / "a.csv"), "contains no schema"),
-        (2, ("stars", "--fail-on", "colour"), "there is no kind of difference 'colour'"),
+        (2, ("stars", "--fail-on", "colour"), "'colour' is not a kind of difference"),
         (2, ("stars", "--accept", "x", "--note", "y"), "is not the id of a conflict"),
     ):
         output = run_hven("--site", directory, "compare", *arguments, expected_code=code)

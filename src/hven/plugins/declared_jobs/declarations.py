@@ -499,7 +499,7 @@ def _parse_environment_lock(fields: LocatedKeyValues, faults: FaultCollector) ->
         faults.add_error(
             f"lock must be the digest of an environment, not {text!r:.80}",
             fields.places["lock"],
-            "write sha256: and 64 digits, as jobInfo of a job has them",
+            "write sha256: and 64 digits, as in the jobInfo of a job",
         )
     return text
 

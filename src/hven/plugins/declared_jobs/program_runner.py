@@ -204,7 +204,7 @@ class ProgramRunner:
             raise OperationCancelledError("the job was stopped")
         if excess is not None:
             raise JobFailedError(
-                f"the program was stopped, because {excess}", remedy="request less, or ask the site to raise the limit"
+                f"the program was stopped, because {excess}", remedy="request less, or ask the operators for more"
             )
         if exit_code:
             stderr_path = running_job.directory / f"stderr-{attempt}.txt"

@@ -206,7 +206,7 @@ class RemoteJobClient:
             raise UsageError(f"{url!r:.200} is not the address of a site", remedy="write https://vo.example.org")
         if parts.username is not None or parts.query or parts.fragment:
             raise UsageError(
-                "the address of a site has no user name, no ? and no #", remedy="give the token by --token-file"
+                "the address of a site must not contain a user name, ? or #", remedy="give the token with --token-file"
             )
         if token and parts.scheme == "http" and parts.hostname not in LOOPBACK_HOSTS:
             raise UsageError(
@@ -237,7 +237,7 @@ class RemoteJobClient:
         if answer.status in {401, 403} and "authorization" not in self._headers:
             raise UserError(
                 f"{url} needs an account (status {answer.status})",
-                remedy="give the token of your account by --token-file, or in the variable HVEN_TOKEN",
+                remedy="give the token of your account with --token-file, or in the variable HVEN_TOKEN",
             )
         if answer.status >= 400:
             words = " ".join(answer.body[:2000].decode("utf-8", "replace").split())
@@ -250,7 +250,7 @@ class RemoteJobClient:
             return orjson.loads(answer.body)
         except orjson.JSONDecodeError:
             raise SourceError(
-                f"{url} answered with something else than JSON", remedy="give the address of a Hven site"
+                f"the answer of {url} is not JSON", remedy="give the address of a Hven site"
             ) from None
 
     def list_types(self) -> list[JobTypeSummary]:

@@ -70,7 +70,7 @@ JobName = Annotated[str, typer.Argument(metavar="TYPE/ID", help="The job, as `hv
 def run_job(
     context: typer.Context,
     *,
-    type_name: Annotated[str, typer.Argument(metavar="TYPE", help="The job type, or the type of the list.")],
+    type_name: Annotated[str, typer.Argument(metavar="TYPE", help="The job type or list type.")],
     params: Annotated[
         list[str] | None,
         typer.Argument(metavar="KEY=VALUE...", help="Parameters of the job; KEY=@FILE sends a file."),
@@ -267,7 +267,8 @@ def _read_token(token_file: Path | None) -> str:
             raise UsageError(f"{token_file} cannot be read: {error}") from error
     token = token.strip()
     if not token.isascii() or not token.isprintable() or " " in token:
-        raise UsageError("the token has characters that no token has", remedy="write the token alone into the file")
+        message = "the token contains characters that are not allowed"
+        raise UsageError(message, remedy="write only the token into the file")
     return token
 
 
@@ -297,7 +298,7 @@ def _add_list_rows(job_type: JobTypeSummary, rows: str, values: list[tuple[str, 
     """Add the rows of a list: lines of text as LIST, and tables as TABLE."""
     if TABLE_PARAMETER not in job_type.file_names:
         raise UsageError(
-            f"the job type {job_type.name} is not a list", remedy="leave out --rows, or name a type of list"
+            f"the job type {job_type.name} is not a list", remedy="leave out --rows, or name a list type"
         )
     if rows == STANDARD_INPUT:
         values.append((LIST_PARAMETER, sys.stdin.read()))

@@ -141,7 +141,7 @@ def _build_list_type(
     columns, patterns = _parse_single_value_parameters(fields, "rows", faults)
     params, param_patterns = _parse_single_value_parameters(fields, "params", faults)
     for name in sorted({LIST_PARAMETER, TABLE_PARAMETER, *columns} & params.keys()):
-        faults.add_error(f"params.{name}: the list has {name} already", fields.places["params"], "rename it")
+        faults.add_error(f"params.{name}: the list already has {name}", fields.places["params"], "rename it")
     steps: list[ListStep] = []
     for key, section in fields.get("steps", {}).items():
         step = _build_step(str(key), key, section, {**columns, **params}, steps, settings=settings, faults=faults)
@@ -290,7 +290,8 @@ def _find_step_type(
     if type_text is None:
         return None
     if (settings.job_types_directory / LISTS_FOLDER / f"{type_text}.yaml").is_file():
-        faults.add_error(f"{key_path}.job: {type_text} is a list itself", type_text.place, "name the job types it runs")
+        message = f"{key_path}.job: {type_text} is a list itself"
+        faults.add_error(message, type_text.place, "name the job types that it runs")
         return None
     try:
         job_type = type_catalogue.find_job_type(settings, str(type_text))
@@ -321,7 +322,7 @@ def _parse_step_condition(
         return (), False, False
     earlier_names = [step.name for step in earlier_steps]
     if not earlier_names:
-        faults.add_error(f"{key_path}.after: there is no step before", section.places["after"], "remove 'after'")
+        faults.add_error(f"{key_path}.after: there is no earlier step", section.places["after"], "remove 'after'")
     named_steps = condition.get("steps", earlier_names[-1:])
     for name in named_steps:
         if name not in earlier_names:

@@ -93,7 +93,8 @@ class RowSchema:
             values = _split_line(line, separator)
             if len(values) > len(order):
                 remedy = f"write the columns {', '.join(self.columns[index].name for index in order)} in this order"
-                raise _build_row_error(f"{place} has {len(values)} values, but the columns are {len(order)}", remedy)
+                message = f"{place} has {len(values)} values, but the number of columns is {len(order)}"
+                raise _build_row_error(message, remedy)
             row = [""] * len(self.columns)
             for index, value in zip(order, values, strict=False):
                 row[index] = value

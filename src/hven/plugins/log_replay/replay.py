@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from hven.sources.http_client import HttpAnswer
 
-OVER_LIMIT = "different requests above the limit, the rarest ones"
-OUTSIDE_PREFIX = "requests outside the prefix"
+OVER_LIMIT = "rare requests beyond --limit"
+OUTSIDE_PREFIX = "requests whose path doesn't begin with the prefix"
 MAX_REDIRECTS = 3
 MAX_ANSWER_BYTES = 32 * 1024**2
 TIMEOUT_SECONDS = 60.0
@@ -137,7 +137,7 @@ class LogReplay:
     new_url, old_url
         Addresses of the services. An empty old address: new answers are compared with the statuses in the log.
     prefix
-        Beginning of the paths in the log that the addresses replace.
+        Beginning of the log's paths, which the addresses replace.
     requests_per_second
         Largest number of requests per second to each service.
     """

@@ -29,7 +29,7 @@ def repeat_logged_requests(
     old: Annotated[
         str, typer.Option(help="Address of the old service, for comparison. Default: compare statuses with the log.")
     ] = "",
-    prefix: Annotated[str, typer.Option(help="Beginning of the paths in the log that the addresses replace.")] = "",
+    prefix: Annotated[str, typer.Option(help="Beginning of the log's paths, which Hven replaces.")] = "",
     limit: Annotated[int, typer.Option(help="Number of different requests to send.", min=1)] = 1000,
     rate: Annotated[
         float, typer.Option(help="Requests per second to each service.", min=0.01, max=MAX_REQUESTS_PER_SECOND)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MAX_LINE_BYTES = 1_000_000
-UNREADABLE = "lines that are no requests, or are damaged"
+UNREADABLE = "lines that are damaged, or aren't requests"
 WITHOUT_BODY = "POST requests, whose parameters the log does not contain"
 CHANGING = "requests that change something, such as those of jobs and user tables"
 PRIVATE = "requests that needed a login"
@@ -75,7 +75,7 @@ def read_log(path: Path) -> Iterator[LoggedRequest | str]:
                     yield _read_line(line.rstrip("\r\n"), vollt_statuses)
     except OSError as error:
         message = f"{path} cannot be read: {error.strerror or error}"
-        raise UserError(message, remedy="name a log of requests") from error
+        raise UserError(message, remedy="give a log of requests") from error
 
 
 def _is_vollt_log(line: str) -> bool:

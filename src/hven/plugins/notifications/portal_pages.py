@@ -133,10 +133,10 @@ class _ChoicePages:
         if principal.name is None:
             raise UnauthenticatedError("only users with an account get notifications", remedy="log in at /login")
         if principal.impersonator:
-            raise ForbiddenError("only the user may see what they chose", remedy="return to your own account")
+            raise ForbiddenError("you cannot see the choices of another user", remedy="return to your own account")
         if not self._site.store.users.has_account(principal.name):
             raise ForbiddenError(
-                "only accounts that this site keeps get notifications", remedy="ask the operators for an account"
+                "only users with an account at this site get notifications", remedy="ask the operators for an account"
             )
         return principal.name
 
@@ -256,7 +256,7 @@ class _ChoicePages:
         if choices is None or not is_valid or not choices.is_signature_valid(self._site.store, signature, action, word):
             raise ForbiddenError("this link is not valid", remedy="open /notifications, and make your choices there")
         if action == CONFIRM and word != choices.address:
-            raise ForbiddenError("the account has another address by now", remedy="open the link of the last mail")
+            raise ForbiddenError("the account now has another address", remedy="open the link in the last mail")
         if should_act and action == CONFIRM:
             self._choice_store.change_choices(
                 account, lambda old: replace(old, confirmed=old.confirmed or old.address == word)

@@ -20,12 +20,12 @@ class NotificationSettings:
 
     mail: bool = define_setting(
         False,
-        "true: accounts can get mail. Hven sends it by the mail server of [alerts] (smtp_host, smtp_port, smtp_tls, "
-        "smtp_user, smtp_password), and mail_from is the sender",
+        "true: users can get mail. Hven sends it through the mail server in [alerts] (smtp_host, smtp_port, smtp_tls, "
+        "smtp_user, smtp_password), from the address mail_from",
     )
-    webhooks: bool = define_setting(False, "true: accounts can have messages sent to a webhook")
+    webhooks: bool = define_setting(False, "true: users can get messages through a webhook")
     private_webhooks: bool = define_setting(
-        False, "true: webhooks can lead to addresses in the local network, and can use http. Default: neither"
+        False, "true: webhooks can use http, and addresses in the local network. Default: neither"
     )
     per_hour: int = define_setting(500, "maximum number of messages to all accounts in an hour", ge=1)
     per_account: int = define_setting(30, "maximum number of messages to one account in an hour", ge=1)
@@ -40,7 +40,7 @@ class NotificationSettings:
 NOTIFICATIONS_SECTION = SettingsSection(
     name="notifications",
     settings_class=NotificationSettings,
-    doc="how accounts learn what happened",
+    doc="how users learn what happened",
     previous_setting="alerts",
     example_text="""\
 [notifications]

@@ -35,10 +35,10 @@ def send_test_mail(
         send_mail(settings, mail)
     except (OSError, smtplib.SMTPException) as error:
         raise ServiceError(
-            f"the mail server {settings.alerts.smtp_host} did not take the mail: {error}",
+            f"the mail server {settings.alerts.smtp_host} did not accept the mail: {error}",
             remedy="check smtp_host, smtp_port, smtp_tls, smtp_user and smtp_password in [alerts]",
         ) from error
-    typer.echo(f"the mail server {settings.alerts.smtp_host} took the mail to {mail['To']}")
+    typer.echo(f"the mail server {settings.alerts.smtp_host} accepted the mail to {mail['To']}")
 
 
 @notifications.command("list")
@@ -46,7 +46,7 @@ def list_messages(
     context: typer.Context,
     *,
     undelivered: Annotated[
-        bool, typer.Option("--undelivered", help="Only messages that wait or were given up.")
+        bool, typer.Option("--undelivered", help="Only messages that are waiting, or that Hven has given up on.")
     ] = False,
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="Maximum number of messages.")] = 50,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,

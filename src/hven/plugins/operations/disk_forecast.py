@@ -133,9 +133,9 @@ def find_disk_problems(settings: Settings) -> Iterator[Finding]:
     for directory in list_disk_directories(settings):
         subject = str(directory)
         usage = shutil.disk_usage(directory)
-        free_text = f"{usage.free / 1e9:.1f} GB of the disk of {directory} are free"
+        free_text = f"{usage.free / 1e9:.1f} GB are free on the disk of {directory}"
         if not os.access(directory, os.W_OK):
-            message = f"{directory} can't be written, so nothing is published and no job starts"
+            message = f"Hven can't write to {directory}, so nothing is published and no job starts"
             yield Finding(
                 harm="critical", subject=subject, message=message, remedy="check the disk and its permissions"
             )
@@ -152,7 +152,7 @@ def find_disk_problems(settings: Settings) -> Iterator[Finding]:
             yield Finding(
                 harm="error" if days < ERROR_DAYS else "warning",
                 subject=subject,
-                message=f"{free_text}; at the present rate, it is full in {days:.1f} days",
+                message=f"{free_text}; at the present rate, the disk is full in {days:.1f} days",
                 remedy=_REMEDY,
             )
         elif usage.free < LOW_SHARE * usage.total and usage.free < LOW_BYTES:

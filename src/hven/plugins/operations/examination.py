@@ -96,7 +96,7 @@ class _CheckRun:
                     harm="warning",
                     subject=self._check.name,
                     message=f"{self._check.title} gave no result within {time_limit_seconds:g} s",
-                    remedy="look for what does not respond; give the examination more time",
+                    remedy="find out what does not respond, or give the checks more time",
                     command=f"hven doctor --seconds {more_seconds}",
                     check=self._check.name,
                 )

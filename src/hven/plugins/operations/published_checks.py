@@ -68,7 +68,7 @@ def _find_collection_problems(site: Site) -> Iterator[Finding]:
             harm="critical" if is_lost else "error",
             subject=damage.table,
             message=damage.owner_message,
-            remedy="check the disk, then make the rows again from their source, or restore a backup",
+            remedy="check the disk, then rebuild the rows from their source or restore a backup",
             command=f"hven ingest {damage.collection}",
         )
     for name, fault in sorted(published_state.descriptor_faults.items()):
@@ -100,7 +100,7 @@ def _find_schedule_problems(collection: CollectionStatus) -> Iterator[Finding]:
             harm="error",
             subject=name,
             message=f"{name} is stale: {collection.reason}{run_message}",
-            remedy="find out why its runs don't succeed, then run it",
+            remedy="find out why no run succeeds, then start one",
             command=f"hven {verb} {name}",
         )
     elif collection.state == FAILING_STATE:
@@ -109,7 +109,7 @@ def _find_schedule_problems(collection: CollectionStatus) -> Iterator[Finding]:
             harm="error" if collection.failures >= MANY_FAILURES else "warning",
             subject=name,
             message=f"{count} of {name} failed{run_message}",
-            remedy="the published rows are unchanged; correct the cause, then run it",
+            remedy="the published rows are unchanged; correct the cause, then start a run",
             command=f"hven {verb} {name}",
         )
     elif collection.state in {HELD_STATE, PAUSED_STATE}:
@@ -138,7 +138,7 @@ def _find_unverified_files(collection: CollectionStatus, interval_days: float) -
             harm="warning",
             subject=name,
             message=f"the files of {name} were last verified {age_days:.0f} days ago",
-            remedy="verify them; a server that runs the schedules does this by itself",
+            remedy="verify the files; a server that runs the schedules does this by itself",
             command=f"hven verify {name}",
         )
 
@@ -150,7 +150,7 @@ def _find_scheduler_problems(site: Site, status: SiteStatus) -> Iterator[Finding
             harm="error",
             subject="schedule",
             message=f"no server runs the schedules of {', '.join(scheduled[:5])}",
-            remedy="start a server, or hven work beside it",
+            remedy="start a server, or run `hven work`",
             command="hven work",
         )
     for alert in status.alerts:
@@ -175,7 +175,7 @@ def _find_server_problems(site: Site) -> Iterator[Finding]:
             yield Finding(
                 harm="warning",
                 subject=server.display_name,
-                message=f"{', '.join(server.waiting)} changed in hven.toml since it started",
+                message=f"{', '.join(server.waiting)} changed in hven.toml since the server started",
                 remedy="restart the server",
             )
     for fault in find_state_faults(site.settings):
@@ -209,7 +209,7 @@ def _find_leftover_snapshots(site: Site) -> Iterator[Finding]:
         yield Finding(
             harm="hint",
             subject=str(directory),
-            message=f"{len(leftovers)} snapshots of crashed runs take space, such as {leftovers[0]}",
+            message=f"{len(leftovers)} snapshots that crashed runs left behind take up space, such as {leftovers[0]}",
             remedy="the next ingest of any collection deletes them",
             command=f"hven ingest {collection}",
         )

@@ -122,7 +122,7 @@ class _QueryWatchThread:
                     if tick % DISK_INTERVAL_TICKS == 0:
                         watch.sample_disk()
                 except Exception:
-                    log.exception("slow queries could not be written")
+                    log.exception("the log of slow queries could not be written")
 
 
 _watcher = _QueryWatchThread()

@@ -74,7 +74,7 @@ def read_state_format(settings: Settings) -> StateFormat:
         hint = Finding(
             harm="hint",
             subject=_SUBJECT,
-            message="nothing was published yet, so there is no system state",
+            message="nothing has been published yet, so there is no system state",
             remedy="describe a collection, and publish it",
             command="hven new NAME --from FILE",
         )
@@ -125,9 +125,9 @@ def _compare_state_formats(meta_values: Mapping[str, str]) -> StateFormat:
         upgrade = Finding(
             harm="warning",
             subject=_SUBJECT,
-            message=f"the next command of this Hven upgrades the system state: {', '.join(older)}. "
-            "Older versions can't open it afterwards, so nothing else was examined",
-            remedy="stop the servers of the older version, and write a backup with that version first",
+            message=f"the next command with this version upgrades the system state: {', '.join(older)}. "
+            "Older versions can't open the state afterwards, so Hven examined nothing else",
+            remedy="first stop the servers of the older version, and write a backup with that version",
             command="hven backup FILE.tar",
         )
         return StateFormat(findings=[upgrade])

@@ -140,7 +140,7 @@ def _build_values_page(page_context: PageContext) -> PageContent:
     if not values:
         raise NotFoundError(
             f"{table.qualified_name} has no column {column_name!r:.80}",
-            remedy="see the page of the row for its columns",
+            remedy="see the columns on the page of the row",
         )
     table_address = build_table_address(page_context.base, table)
     key_text = write_key_text(table, page.keys[0])

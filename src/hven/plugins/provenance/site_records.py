@@ -198,7 +198,7 @@ class SiteRecords:
             return None
         comment = None
         if published.relation is not None and not isinstance(published.relation, Snapshot):
-            comment = "Its rows are read where they are."
+            comment = "Hven reads its rows in place."
         return ProvRecord(
             id=f"table/{name}",
             kind=ENTITY,

@@ -108,7 +108,7 @@ class LimitGate(RequestGate):
         except TooManyRequestsError:
             raise
         except Exception:
-            log.exception("a request could not be counted, and was admitted")
+            log.exception("a request could not be counted, so it was admitted")
 
     def _count_or_refuse(self, request: Request, principal: Principal, usage: RequestUsage) -> None:
         user = self._find_counted_user(request, principal, usage.face)
@@ -194,7 +194,7 @@ def _build_limit_error(limit: RequestLimit, usage: UserUsage) -> TooManyRequests
     if limit.concurrent is not None and usage.running >= limit.concurrent:
         return TooManyRequestsError(
             format_message(
-                "{running:,} requests are being answered for you, and the limit is {limit:,} at once",
+                "Hven is already answering {running:,} of your requests, and the limit is {limit:,} at once",
                 usage.running,
                 limit.concurrent,
             ),

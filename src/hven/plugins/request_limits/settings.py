@@ -28,22 +28,22 @@ class RequestLimit:
     name: str = field(
         metadata=build_setting_metadata("its name is that of the section: [request_limits.NAME]", is_section_name=True)
     )
-    accounts: tuple[str, ...] = define_setting((), "names of accounts that the limits apply to")
-    groups: tuple[str, ...] = define_setting((), "names of groups whose members the limits apply to")
+    accounts: tuple[str, ...] = define_setting((), "names of accounts to which the limits apply")
+    groups: tuple[str, ...] = define_setting((), "names of groups, to whose members the limits apply")
     networks: tuple[Annotated[str, AfterValidator(_normalize_network)], ...] = define_setting(
-        (), "addresses or networks that the limits apply to"
+        (), "addresses or networks to which the limits apply"
     )
     user_agents: tuple[str, ...] = define_setting(
         (),
-        'parts of the header User-Agent, in any case, for example "bot". Programs can send any header, so this setting '
-        "only limits programs that say who they are",
+        'parts of the header User-Agent, in upper or lower case, for example "bot". Programs can send any header, so '
+        "this setting only limits programs that say who they are",
     )
     anonymous: bool = define_setting(False, "true: the limits apply to all users without an account")
     services: tuple[str, ...] = define_setting(
-        (), "names of the services that the limits apply to, as in descriptors. Default: all services and pages"
+        (), "names of the services to which the limits apply, as in descriptors. Default: all services and pages"
     )
     together: bool = define_setting(
-        False, "true: all users that the limits apply to count as one. Default: Hven counts each user separately"
+        False, "true: Hven counts all users of this section as one user. Default: it counts each user separately"
     )
     concurrent: int | None = define_setting(
         None, "maximum number of requests that Hven answers at once. Default: no limit", ge=0
@@ -53,8 +53,8 @@ class RequestLimit:
     )
     rows_per_day: int | None = define_setting(
         None,
-        "maximum number of rows in a day (UTC). Hven answers the request during which this number is exceeded, and "
-        "refuses the next ones. Default: no limit",
+        "maximum number of rows in a day (UTC). Hven completes the answer that exceeds this number, and refuses the "
+        "next requests. Default: no limit",
         ge=0,
     )
 

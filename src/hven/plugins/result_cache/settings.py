@@ -26,7 +26,7 @@ class ResultCacheSettings:
 CACHE_SECTION = SettingsSection(
     name="result_cache",
     settings_class=ResultCacheSettings,
-    doc="memory for answers to queries that Hven repeats until the published data change",
+    doc="memory for answers, which Hven repeats until the published data change",
     previous_setting="limits",
     example_text="""\
 [result_cache]

@@ -136,7 +136,7 @@ def _list_chosen_models(page_context: PageContext) -> list[str]:
     addresses = [name for name in chosen_models if is_model_address(name)]
     if len(addresses) > MAX_OUTSIDE_MODELS or any(len(name) > MAX_ADDRESS_CHARACTERS for name in chosen_models):
         remedy = f"name at most {MAX_OUTSIDE_MODELS} addresses of at most {MAX_ADDRESS_CHARACTERS} characters"
-        raise ParamError("there are too many or too long addresses", name="model", remedy=remedy)
+        raise ParamError("there are too many addresses, or one is too long", name="model", remedy=remedy)
     if addresses and page_context.principal.is_anonymous:
         message = "only users with an account may compare schemas of other servers"
         raise UnauthenticatedError(message, remedy="log in at /login")

@@ -101,7 +101,7 @@ def _parse_kinds(text: str) -> list[str]:
     unknown_kinds = set(kinds) - {*CONFLICT_KINDS, MISSING_KIND}
     if unknown_kinds:
         remedy = f"use {', '.join(CONFLICT_KINDS)} or {MISSING_KIND}"
-        raise UsageError(f"there is no kind of difference {min(unknown_kinds)!r:.80}", remedy=remedy)
+        raise UsageError(f"{min(unknown_kinds)!r:.80} is not a kind of difference", remedy=remedy)
     return kinds
 
 

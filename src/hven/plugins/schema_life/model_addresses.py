@@ -114,7 +114,7 @@ def read_foreign_schema(address: str, *, allow_private: bool) -> ComparedSchema:
     model = ComparedSchema(label=address, columns=columns, read_at=datetime.now(UTC)).select_tables(pattern)
     if not model.columns:
         remedy = "check the part of the address after #"
-        raise SourceError(f"{url} describes no columns of tables {pattern or '*'}", remedy=remedy)
+        raise SourceError(f"{url} describes no columns of the tables {pattern or '*'}", remedy=remedy)
     return model
 
 

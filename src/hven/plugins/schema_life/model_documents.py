@@ -61,7 +61,7 @@ def read_model_file(path: Path, settings: Settings | None) -> ComparedSchema:
         raise SourceError(f"{path} cannot be read: {error.strerror}", remedy=remedy) from error
     if len(data) > MAX_DOCUMENT_BYTES:
         raise SourceError(
-            f"{path} is larger than {MAX_DOCUMENT_BYTES >> 20} MiB", remedy="compare a file without its rows"
+            f"{path} is larger than {MAX_DOCUMENT_BYTES >> 20} MiB", remedy="remove the rows from the file"
         )
     if path.suffix.lower() in {".yaml", ".yml"} and _DESCRIPTOR_PATTERN.search(data):
         return _read_descriptor(path, settings)
@@ -77,7 +77,7 @@ def _read_descriptor(path: Path, settings: Settings | None) -> ComparedSchema:
         columns += describe_columns(str(path), table.qualified_name, table.columns, table.enums)
     if not columns:
         raise SourceError(
-            "the descriptor names no columns, because they follow the source",
+            "the descriptor names no columns, because it takes them from the source",
             place=TextPlace(file=str(path)),
             remedy="write `columns:`, or publish the collection and give its name instead of the file",
         )

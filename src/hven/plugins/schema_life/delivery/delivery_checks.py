@@ -61,7 +61,7 @@ def _find_missing_keys(resource: CollectionSpec, *, needs_readme: bool) -> Itera
     if not resource.subjects:
         yield "there are no keywords", "write `subjects:`"
     if resource.contact is None:
-        yield "there is nobody to ask", "write `contact:`"
+        yield "there is no contact", "write `contact:`"
 
 
 def _find_column_faults(delivered_table: DeliveredTable) -> Iterator[tuple[str, str]]:
@@ -75,7 +75,7 @@ def _find_column_faults(delivered_table: DeliveredTable) -> Iterator[tuple[str, 
         elif to_ascii(column.description) != " ".join(str(column.description).split()):
             yield f"the description of {name} is changed to ASCII", "write it in ASCII"
         if delivered_column.unit is None:
-            yield f"CDS has no unit {column.unit!r}; the explanation of {name} names it", "convert the values"
+            yield f"CDS has no unit {column.unit!r}; the explanation of {name} names the unit", "convert the values"
         if delivered_column.label != name:
             yield f"{name} is called {delivered_column.label} in the file", "choose a name of at most 16 characters"
         if delivered_column.cells.changed_count:

@@ -47,13 +47,13 @@ def export_collection(
         typer.Option("--to", help="cds: ReadMe and data files; mrt: machine-readable tables of AAS."),
     ],
     only_check: Annotated[
-        bool, typer.Option("--check", help="Write nothing: only list what CDS or AAS will miss; exit with code 1 then.")
+        bool, typer.Option("--check", help="Only list what the delivery lacks; the exit code is 1 if it lacks any.")
     ] = False,
     omitted_columns: Annotated[
         list[str] | None, typer.Option("--omit", metavar="COLUMN", help="Leave this column out.")
     ] = None,
     max_width: Annotated[
-        int, typer.Option("--max-width", metavar="BYTES", min=1, help="Width of the widest column that is allowed.")
+        int, typer.Option("--max-width", metavar="BYTES", min=1, help="Maximum width of a column.")
     ] = DEFAULT_MAX_WIDTH_BYTES,
     is_public: Annotated[
         bool, typer.Option("--public", help="Write only what anonymous users see, not what the owner sees.")
