@@ -77,7 +77,7 @@ def test_a_finding_says_where_and_how_often(tmp_path: Path) -> None:
     path, _ = write_broken_file("GENERIC_COL_ERR_FIX", tmp_path)
     finding = check_oifits_file(path).findings[0]
     assert (finding.table, finding.member, finding.count, finding.rows) == ("OI_VIS2#5", "VIS2ERR", 1, [2])
-    assert finding.message == "1 values of column VIS2ERR without a flag are not positive", "the second has a flag"
+    assert finding.message == "1 unflagged values of column VIS2ERR are not positive", "the second has a flag"
 
 
 @pytest.mark.parametrize(("profile", "severity"), [("jmmc", "warning"), ("strict", "error"), ("lenient", "info")])

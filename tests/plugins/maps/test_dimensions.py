@@ -131,14 +131,14 @@ def test_each_band_has_overviews_of_its_own(directory: Path, site: Site, monkeyp
     ("layer", "words"),
     [
         ("{file: maps/a.tif, wavelengths: {1: 1, 2: 9}}", "no band 9"),
-        ("{file: maps/a.tif, wavelengths: {red: 1}}", "'red' is no value"),
-        ("{file: maps/a.tif, wavelengths: {-1: 1}}", "'-1' is no value"),
+        ("{file: maps/a.tif, wavelengths: {red: 1}}", "'red' is not a valid value"),
+        ("{file: maps/a.tif, wavelengths: {-1: 1}}", "'-1' is not a valid value"),
         ("{file: maps/a.tif, wavelengths: {1: 0}}", "count bands from 1"),
         ("{file: maps/a.tif, band: 1, wavelengths: {1: 1}}", "remove `band`"),
         ("{file: maps/a.tif, wavelengths: {1: maps/b.tif}}", "either in `file`"),
         ("{wavelengths: {1: 1}}", "either in `file`"),
         ("{file: maps/a.tif, times: {2010: 1}, wavelengths: {1: 1}}", "by time and by wavelength"),
-        ("{file: maps/a.tif, times: {noon: 1}}", "'noon' is no value"),
+        ("{file: maps/a.tif, times: {noon: 1}}", "'noon' is not a valid value"),
     ],
 )
 def test_dimensions_that_contradict_each_other_are_faults(directory: Path, layer: str, words: str) -> None:

@@ -89,6 +89,6 @@ def test_check_tells_of_legends_that_cannot_be_shown(directory: Path) -> None:
     wide_bytes = (path.parent / "legends/wide.png").stat().st_size
     assert messages == [
         f"layers.wide: the legend 'legends/wide.png' has 5000 x 1 pixels and {wide_bytes:,} bytes",
-        "layers.text: the legend 'legends/text.png' is no PNG",
+        "layers.text: the legend 'legends/text.png' is not a PNG",
         "layers.outside: there is no legend '../outside.png'",
     ]

@@ -136,7 +136,7 @@ def test_a_cut_out_that_hven_wrote_is_read_as_the_same_map(tmp_path: Path, code:
     ("cards", "words"),
     [
         ({"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN"}, "CTYPE1 is 'RA---TAN'"),
-        ({"CTYPE1": None, "CTYPE2": None}, "is no map"),
+        ({"CTYPE1": None, "CTYPE2": None}, "is not a map"),
         ({"WCSNAME": None}, "planetocentric"),
         ({"OBJECT": "M 31"}, "does not name a body"),
         ({"CTYPE1": "SELN-CAR", "CTYPE2": "SELT-CAR"}, "begins with MALN"),

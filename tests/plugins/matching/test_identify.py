@@ -316,7 +316,7 @@ def test_the_report_counts_confidences_and_gaps(tmp_path):
     assert "1 rows of obs.exposures (targets) have no epoch, and count as rows of the year 2000" in warnings
     assert "1 rows of obs.exposures (targets) have no position" in warnings
     assert "confidences of 2 targets: 1 high, 1 manual" in warnings
-    assert "1 targets are identified by people with objects that no catalogue has" in warnings
+    assert "for 1 targets, people chose objects that are in no catalogue" in warnings
 
 
 def test_moved_places_show_what_chance_identifies(tmp_path):

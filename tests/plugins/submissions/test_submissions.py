@@ -264,7 +264,7 @@ def test_content_that_came_in_the_meantime_is_not_published_twice(people: dict[s
     late = anna.begin({"c.fits": content})
     read_submission(bob.take(bob.begin({"c2.fits": content}), "submit"))
     answer = anna.take(late, "submit")
-    assert (answer.status, "c.fits is in the table by now: remove it" in answer.text) == (400, True), answer.text
+    assert (answer.status, "c.fits is already in the table: remove it" in answer.text) == (400, True), answer.text
 
 
 def test_rows_that_come_during_a_publication_do_not_spoil_versions(
@@ -341,7 +341,7 @@ def test_wrong_values_and_steps_are_refused(people: dict[str, Person]) -> None:
     submission = anna.begin({"x.fits": make_file("xi")})
     for values, words in (
         ({"999999": {"quality": "A"}}, "the submission has no row 999999"),
-        ({"x": {"quality": "A"}}, "names no value of a row"),
+        ({"x": {"quality": "A"}}, "does not name a value of a row"),
         ({str(submission["rows"][0]["number"]): {"path": "/etc/passwd"}}, "you cannot enter a value for"),
         ({"shared": {"quality": "A"}}, "you cannot enter a value for"),
         ({"shared": {"calib_level": "high"}}, "these values are not valid: calib_level"),

@@ -337,8 +337,8 @@ class _CommentView:
             raise ParamError(message, name="TEXT", remedy="shorten it, or link to a longer text")
         kind = contribution.read_text("kind") or COMMENT
         if kind not in {COMMENT, REPORT}:
-            message = format_message("there is no kind {name!r:.40} of comments", kind)
-            raise ParamError(message, name="KIND", remedy="write comment or report")
+            message = format_message("{name!r:.40} is not a kind of comment", kind)
+            raise ParamError(message, name="KIND", remedy="write `comment` or `report`")
         column = contribution.read_text("column") if kind == REPORT else ""
         if column and column not in row_values:
             message = format_message("the row has no column {name!r:.80}", column)

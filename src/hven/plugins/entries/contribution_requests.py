@@ -108,7 +108,7 @@ def _parse_json_object(body: bytes) -> dict[str, Any]:
     except ValueError as error:
         raise ParamError(format_message("the request is not JSON: {message}", error), remedy="send an object") from None
     if not isinstance(document, dict):
-        raise ParamError("the request is JSON, but no object", remedy="send an object with the step as `action`")
+        raise ParamError("the request is JSON, but not an object", remedy="send an object with the step as `action`")
     return document
 
 

@@ -117,7 +117,7 @@ ENTRIES = TableDescriptorKey(
 )
 COMMENTS = TableDescriptorKey(
     value_type=CommentsSection,
-    doc="comments on rows and reports of errors, which appear when a moderator accepts them",
+    doc="comments on rows, and reports of errors. Both appear when a moderator accepts them",
     convert_value=_read_comment_rules,
     previous_key="entries",
     check_table=_check_primary_key,

@@ -347,7 +347,7 @@ class EntryWorkflow:
             raise ParamError(message, name="REASON", remedy="shorten it")
         is_withdrawn_row = request.action == WITHDRAW and entry.state == ACCEPTED
         if (request.action == REFUSE or is_withdrawn_row) and not request.reason.strip():
-            raise ParamError("give a reason", name="REASON", remedy="write what is wrong, so that the author can learn")
+            raise ParamError("give a reason", name="REASON", remedy="write what is wrong, so that the author knows")
         step = EntryStep(
             by=self._account,
             action=request.action,
@@ -484,7 +484,7 @@ class EntryWorkflow:
                     raise
                 raise PreconditionFailedError(
                     "the row was changed after this entry was begun",
-                    remedy="enter the correction again, on the row as it is now",
+                    remedy="open the row again, and repeat the correction",
                 ) from error
             except client_writes.KeyTakenError as error:
                 self._check_still_current(entry)

@@ -256,7 +256,7 @@ class _FileCheck:
     def _check_table_presence(self, tables: Sequence[OifitsHdu], target_table_count: int) -> None:
         kinds = {hdu.kind for hdu in tables}
         if target_table_count != 1:
-            message = f"the file has {target_table_count} tables OI_TARGET instead of one"
+            message = f"the file has {target_table_count} OI_TARGET tables instead of one"
             self.add_finding("OIFITS_OI_TARGET_EXIST", None, message=message)
         if "OI_WAVELENGTH" not in kinds:
             self.add_finding("OIFITS_OI_WAVELENGTH_EXIST", None, message="the file has no OI_WAVELENGTH")
@@ -269,14 +269,14 @@ class _FileCheck:
     def _check_main_header(self, primary: OifitsHdu, tables: Sequence[OifitsHdu], standard: StandardTable) -> None:
         own_keys = {key for key in primary.header.card_values if not key.startswith("NAXIS")} - _REQUIRED_FITS_CARDS
         if not own_keys:
-            self.add_finding("OIFITS_MAIN_HEADER_EXIST_V2", None, message="the first header says nothing of the file")
+            self.add_finding("OIFITS_MAIN_HEADER_EXIST_V2", None, message="the first header does not describe the file")
             return
         self._check_keywords(primary, standard)
         self._check_date(primary)
         for key in ("MJD-OBS", "MJD-END"):
             value = primary.header.card_values.get(key)
             if isinstance(value, int | float) and not MIN_MJD <= value <= MAX_MJD:
-                message = f"{value} lies outside {MIN_MJD} to {MAX_MJD}"
+                message = f"{value} is not between {MIN_MJD} and {MAX_MJD}"
                 self.add_finding("GENERIC_MJD_RANGE", primary, key, message=message)
         data_tables = [hdu for hdu in tables if hdu.kind in DATA_TABLES]
         array_names = {hdu.find_keyword_text("ARRNAME") for hdu in data_tables} - {None}
@@ -311,7 +311,7 @@ class _FileCheck:
                 message = f"{name} = {value!r:.80} is not {_TYPE_WORDS[keyword.code]}"
                 self.add_finding("GENERIC_KEYWORD_FORMAT", hdu, name, message=message)
             elif keyword.choices and str(value).strip() not in keyword.choices:
-                message = f"{name} = {value!r:.80} is none of {', '.join(keyword.choices)}"
+                message = f"{name} = {value!r:.80} is not one of {', '.join(keyword.choices)}"
                 self.add_finding("GENERIC_KEYWORD_VAL_ACCEPTED_STR", hdu, name, message=message)
         for key, tables, rule in (
             ("ARRNAME", self.arrays, "ARRNAME_REF"),
@@ -401,7 +401,7 @@ class _FileCheck:
             values = column.list_scalars()
             with np.errstate(invalid="ignore"):
                 mask = ~(np.isnan(values) | (np.isfinite(values) & (values > 0)))
-            message = f"values of column {name} are not finite and positive"
+            message = f"values of column {name} must be finite and positive"
             self._add_row_finding("GENERIC_COL_VAL_POSITIVE", hdu, name, mask, message)
 
     def _add_choice_finding(
@@ -409,7 +409,7 @@ class _FileCheck:
     ) -> None:
         if mask.any():
             words = ", ".join(repr(str(word))[:40] for word in np.unique(column.values[mask])[:3])
-            message = f"{words} in column {standard_column.name} is none of {', '.join(standard_column.choices)}"
+            message = f"{words} in column {standard_column.name} is not one of {', '.join(standard_column.choices)}"
             self.add_finding("GENERIC_COL_VAL_ACCEPTED_STR", hdu, standard_column.name, message=message, rows=mask)
 
     def _check_unit(self, hdu: OifitsHdu, column: OifitsColumn, standard_column: StandardField) -> None:
@@ -437,7 +437,7 @@ class _FileCheck:
             waves = hdu.find_column_values("EFF_WAVE")
             if waves is not None:
                 mask = (waves[:, 0] < MIN_WAVELENGTH) | (waves[:, 0] > MAX_WAVELENGTH)
-                message = "wavelengths lie outside 0.1 to 20 micrometres"
+                message = "wavelengths are not between 0.1 and 20 micrometres"
                 self._add_row_finding("OI_WAVELENGTH_EFF_WAVE", hdu, "EFF_WAVE", mask, message)
         elif hdu.kind == "OI_CORR":
             self._check_correlations(hdu)
@@ -498,7 +498,7 @@ class _FileCheck:
         array_name = hdu.find_keyword_text("ARRNAME") or ""
         known_name = next((name for name in ARRAY_POSITIONS if array_name.startswith(name)), "")
         if known_name:
-            message = f"the array lies at {text}; {known_name} stands elsewhere"
+            message = f"the array lies at {text}; {known_name} is elsewhere"
             self.add_finding("OI_ARRAY_XYZ_FIX", hdu, "ARRAYX", message=message)
         else:
             message = f"the array lies at {text}, which is not on the surface of the earth"
@@ -518,7 +518,7 @@ class _FileCheck:
         mode_names = hdu.find_column_values("INSNAME")
         if mode_names is not None and self.wavelengths:
             mask = ~np.isin(mode_names, list(self.wavelengths))
-            message = "the column names tables OI_WAVELENGTH that the file does not have"
+            message = "the column refers to OI_WAVELENGTH tables that the file does not have"
             self._add_row_finding("GENERIC_COL_VAL_ACCEPTED_STR", hdu, "INSNAME", mask, message)
         begin, end = hdu.find_column_values("MJD_OBS"), hdu.find_column_values("MJD_END")
         if begin is not None and end is not None:
@@ -530,7 +530,7 @@ class _FileCheck:
         ids = _list_integers(hdu, "TARGET_ID")
         if ids is not None and self.target_ids is not None:
             mask = ~np.isin(ids, self.target_ids) & (ids != UNDEFINED_INTEGER)
-            message = "the column has numbers that OI_TARGET does not have"
+            message = "the column has numbers that are not in OI_TARGET"
             self._add_row_finding("GENERIC_COL_VAL_ACCEPTED_INT", hdu, "TARGET_ID", mask, message)
         array_table = self.arrays.get(hdu.find_keyword_text("ARRNAME") or "\0")
         stations = hdu.find_column_values("STA_INDEX")
@@ -538,7 +538,7 @@ class _FileCheck:
             known_stations = _list_integers(array_table, "STA_INDEX")
             if known_stations is not None:
                 mask = (~np.isin(stations, known_stations) & (stations != UNDEFINED_INTEGER)).any(axis=1)
-                message = f"the column has numbers that {array_table.label} does not have"
+                message = f"the column has numbers that are not in {array_table.label}"
                 self._add_row_finding("GENERIC_COL_VAL_ACCEPTED_INT", hdu, "STA_INDEX", mask, message)
 
     def _check_data_table(self, hdu: OifitsHdu) -> None:
@@ -547,7 +547,7 @@ class _FileCheck:
         times = hdu.find_column_values("MJD")
         if times is not None:
             mask = (times[:, 0] < MIN_MJD) | (times[:, 0] > MAX_MJD)
-            message = f"times lie outside {MIN_MJD} to {MAX_MJD}"
+            message = f"times are not between {MIN_MJD} and {MAX_MJD}"
             self._add_row_finding("GENERIC_MJD_RANGE", hdu, "MJD", mask, message)
         stations = hdu.find_column_values("STA_INDEX")
         if stations is not None and stations.shape[1] > 1:
@@ -559,7 +559,7 @@ class _FileCheck:
             errors = hdu.find_column_values(name) if name.endswith("ERR") else None
             if errors is not None and errors.dtype.kind == "f":
                 wrong_cells = find_invalid_uncertainties(hdu, name)
-                message = f"{int(wrong_cells.sum())} values of column {name} without a flag are not positive"
+                message = f"{int(wrong_cells.sum())} unflagged values of column {name} are not positive"
                 self._add_row_finding("GENERIC_COL_ERR_FIX", hdu, name, wrong_cells.any(axis=1), message)
 
     def _check_date(self, hdu: OifitsHdu) -> None:
@@ -569,11 +569,11 @@ class _FileCheck:
         try:
             day = date.fromisoformat(text[:10])
         except ValueError:
-            message = f"DATE-OBS = {text!r:.40} does not begin as YYYY-MM-DD"
+            message = f"DATE-OBS = {text!r:.40} does not begin with YYYY-MM-DD"
             self.add_finding("GENERIC_DATE_OBS_STANDARD", hdu, "DATE-OBS", message=message)
             return
         if not MIN_YEAR <= day.year <= MAX_YEAR:
-            message = f"DATE-OBS = {text!r:.40} lies outside {MIN_YEAR} to {MAX_YEAR}"
+            message = f"DATE-OBS = {text!r:.40} is not between {MIN_YEAR} and {MAX_YEAR}"
             self.add_finding("GENERIC_DATE_OBS_RANGE", hdu, "DATE-OBS", message=message)
 
     # --- several tables ---------------------------------------------------------------------------------------------
@@ -585,7 +585,7 @@ class _FileCheck:
             for name in () if mode_names is None else np.unique(mode_names):
                 first_hdu = first_tables.setdefault(str(name), hdu)
                 if first_hdu is not hdu:
-                    message = f"{first_hdu.label} describes {str(name)!r:.80}, too"
+                    message = f"{first_hdu.label} also describes {str(name)!r:.80}"
                     self.add_finding("OI_INSPOL_INSNAME_UNIQ", hdu, "INSNAME", message=message)
 
     def _check_inspol_times(self, tables: Sequence[OifitsHdu]) -> None:
@@ -603,7 +603,7 @@ class _FileCheck:
                 is_covered = np.zeros(len(times), np.bool_)
                 for first_time, last_time in zip(begin[is_same_mode, 0], end[is_same_mode, 0], strict=True):
                     is_covered |= (times[:, 0] >= first_time) & (times[:, 0] <= last_time)
-                message = f"{inspol.label} says nothing of these times"
+                message = f"{inspol.label} does not cover these times"
                 self._add_row_finding("OI_INSPOL_MJD_RANGE", hdu, "MJD", ~is_covered, message)
 
     def _check_correlation_indices(self, tables: Sequence[OifitsHdu]) -> None:
@@ -616,7 +616,7 @@ class _FileCheck:
             correlation_name = hdu.find_keyword_text("CORRNAME")
             if correlation_name is None:
                 for name in names:
-                    message = f"the table has {name}, but names no OI_CORR"
+                    message = f"the table has {name}, but does not name an OI_CORR"
                     self.add_finding(_CORRELATION_RULES[hdu.kind], hdu, name, message=message)
             elif correlation_name in self.correlations:
                 size = self.correlations[correlation_name].header.read_integer("NDATA")

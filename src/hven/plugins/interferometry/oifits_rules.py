@@ -39,15 +39,15 @@ class OifitsRule:
 _RULES_TEXT = """
 FILE_EXIST | JMMC | the file exists
 FILE_LOAD | JMMC | the file is readable FITS
-MAIN_HEADER_TYPE_MULTI | V2, main header, note 3 | keywords of a file of several observations say MULTI
+MAIN_HEADER_TYPE_MULTI | V2, main header, note 3 | if a file has several observations, its keywords say MULTI
 UNKNOWN_TABLE | V2 4.2, paragraphs 3 and 4 | the file has only tables of the standard
 UNKNOWN_COLUMN | JMMC | tables have only columns of the standard
-OIFITS_MAIN_HEADER_EXIST_V2 | V2 4.1, paragraph 3 | a file of OIFITS 2 describes itself in its first header
+OIFITS_MAIN_HEADER_EXIST_V2 | V2 4.1, paragraph 3 | the first header of an OIFITS 2 file describes the file
 OIFITS_OI_TARGET_EXIST | V2 4.2, paragraph 1 | there is exactly one OI_TARGET
 OIFITS_OI_WAVELENGTH_EXIST | V2 4.2, paragraph 1 | there is an OI_WAVELENGTH
 OIFITS_OI_ARRAY_EXIST_V2 | V2 4.2, paragraph 1 | a file of OIFITS 2 has an OI_ARRAY
 OIFITS_OIDATA | V2 4.2, paragraph 1 | there is a table of data: OI_VIS, OI_VIS2, OI_T3 or OI_FLUX
-OIFITS_TABLE_NOT_V2 | JMMC | a file of OIFITS 1 has no OI_CORR, OI_INSPOL and OI_FLUX
+OIFITS_TABLE_NOT_V2 | JMMC | a file of OIFITS 1 has no OI_CORR, OI_INSPOL or OI_FLUX
 ARRNAME_REF | V2 6.1, paragraph 3 | ARRNAME names an OI_ARRAY of the file
 ARRNAME_UNIQ | V2 5.2, paragraph 1 | no two OI_ARRAY have the same ARRNAME
 CORRNAME_REF | V2 6.1, paragraph 3 | CORRNAME names an OI_CORR of the file
@@ -56,33 +56,33 @@ INSNAME_REF | V2 6.1, paragraph 3 | INSNAME names an OI_WAVELENGTH of the file
 INSNAME_UNIQ | V1 6.3.1 | no two OI_WAVELENGTH have the same INSNAME
 GENERIC_KEYWORD_MANDATORY | V1 and V2, tables | required keywords are present
 GENERIC_KEYWORD_FORMAT | V2 4, paragraph 2 | keywords have values of the right type
-GENERIC_KEYWORD_VAL_ACCEPTED_INT | V1 and V2, tables | whole numbers of keywords are those of the standard
-GENERIC_KEYWORD_VAL_ACCEPTED_STR | V1 and V2, tables | words of keywords are those of the standard
+GENERIC_KEYWORD_VAL_ACCEPTED_INT | V1 and V2, tables | whole numbers in keywords are those that the standard allows
+GENERIC_KEYWORD_VAL_ACCEPTED_STR | V1 and V2, tables | words in keywords are those that the standard allows
 GENERIC_COL_MANDATORY | V1 and V2, tables | required columns are present
 GENERIC_COL_DIM | JMMC | cells of a column have at least one value
 GENERIC_COL_FORMAT | V2 4, paragraph 1 | columns have the right type and width
 GENERIC_COL_NBROWS | JMMC | each row of the table has a cell of each column
 GENERIC_COL_UNIT_EXIST | V2 4, paragraph 2 | columns state their units
 GENERIC_COL_UNIT | V2 4, paragraph 2 | units are those of the standard
-GENERIC_COL_VAL_ACCEPTED_INT | V1 and V2, tables | numbers of targets and stations are those of OI_TARGET and OI_ARRAY
-GENERIC_COL_VAL_ACCEPTED_STR | V1 and V2, tables | words in columns are those of the standard
+GENERIC_COL_VAL_ACCEPTED_INT | V1 and V2, tables | numbers of targets and stations are in OI_TARGET and OI_ARRAY
+GENERIC_COL_VAL_ACCEPTED_STR | V1 and V2, tables | words in columns are those that the standard allows
 GENERIC_COL_VAL_POSITIVE | JMMC | sizes, bands and durations are finite and positive
-GENERIC_COL_ERR_FIX | JMMC | errors of values without a flag are positive
+GENERIC_COL_ERR_FIX | JMMC | errors of unflagged values are positive
 GENERIC_CORRINDX_MIN | V2 7.2, paragraph 4 | indices of correlations are at least 1
 GENERIC_CORRINDX_MAX | V2 7.2, paragraph 4 | indices of correlations are at most NDATA
 GENERIC_CORRINDX_UNIQ | V2 7.2, paragraph 4 | no two values have the same index of correlations
 GENERIC_DATE_OBS_RANGE | V2 6.1, paragraph 1 | DATE-OBS lies between 1933 and 2150
-GENERIC_DATE_OBS_STANDARD | V2 6.1, paragraph 1 | DATE-OBS begins as YYYY-MM-DD
+GENERIC_DATE_OBS_STANDARD | V2 6.1, paragraph 1 | DATE-OBS begins with YYYY-MM-DD
 GENERIC_MJD_RANGE | V2 6.1, paragraph 1 | MJD lies between 1933 and 2150
-GENERIC_OIREV_FIX | JMMC | OI_REVN is the revision of the table in this version
-GENERIC_STA_INDEX_UNIQ | V1 6.1.4 | a baseline or triangle has different stations
+GENERIC_OIREV_FIX | JMMC | OI_REVN is the revision of the table in this version of OIFITS
+GENERIC_STA_INDEX_UNIQ | V1 6.1.4 | the stations of a baseline or triangle differ
 OI_ARRAY_ARRNAME | V2 5.2, paragraph 1 | ARRNAME of OI_ARRAY is not blank
 OI_ARRAY_STA_NAME | JMMC | stations have names
 OI_ARRAY_STA_NAME_UNIQ | JMMC | no two stations have the same name
 OI_ARRAY_STA_INDEX_MIN | V1 6.1.4 | numbers of stations are at least 1
 OI_ARRAY_STA_INDEX_UNIQ | V1 6.1.4 | no two stations have the same number
 OI_ARRAY_XYZ | V1 6.1.3 | a geocentric array lies on the earth
-OI_ARRAY_XYZ_FIX | JMMC | the arrays of VLTI and CHARA lie where they stand
+OI_ARRAY_XYZ_FIX | JMMC | VLTI and CHARA have their real coordinates
 OI_CORR_CORRNAME | JMMC | CORRNAME of OI_CORR is not blank
 OI_CORR_IINDEX_MIN | V2, OI_CORR | IINDX is at least 1
 OI_CORR_JINDEX_SUP | V2, OI_CORR | JINDX is larger than IINDX

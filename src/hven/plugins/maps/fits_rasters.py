@@ -126,7 +126,7 @@ class FitsImage:
         kind = str(self._header.get("CTYPE1", ""))
         letters, projection = kind[:2], kind.rpartition("-")[2]
         if kind[2:4] != "LN" or projection not in _SUFFIXES_BY_PROJECTION:
-            message = f"the image {self._path.name} is no map: CTYPE1 is {kind!r}"
+            message = f"the image {self._path.name} is not a map: CTYPE1 is {kind!r}"
             remedy = "write `frame` and `bounds`, or correct the header: MALN-CAR is a map of longitudes and latitudes"
             raise ParamError(message, name="frame", remedy=remedy)
         if frame is not None:

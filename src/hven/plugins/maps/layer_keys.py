@@ -63,8 +63,8 @@ class LayerSection(
     )
     wavelengths: dict[str, RetypedText]
     (
-        "a raster, or the number of the band in `file` or in each raster of `times`, for each wavelength in "
-        "micrometres, for example {1.08: 12, 2.35: 96}"
+        "for each wavelength in micrometres: a raster, or the number of a band in `file` or in each raster of `times`, "
+        "for example {1.08: 12, 2.35: 96}"
     )
     title: LocalizedTextValue
     "heading. Default: the name of the layer"
@@ -78,8 +78,8 @@ class LayerSection(
     "the body, for example Mars. Default: as in the raster"
     frame: Text
     (
-        "frame of the raster, for example IAU_2015:49900. Default: as in the raster. Required if the raster has none, "
-        "has one of the Earth, or does not tell whether its latitudes are planetographic"
+        "frame of the raster, for example IAU_2015:49900. Default: as in the raster. Required if the raster has no "
+        "frame or one of the Earth, or does not state whether its latitudes are planetographic"
     )
     bounds: OneOrMore[float]
     (
@@ -88,7 +88,7 @@ class LayerSection(
     )
     variable: Text
     (
-        "name of the variable of netCDF, or of the extension of FITS. Default: the only variable, or the first "
+        "name of the netCDF variable, or of the FITS extension. Default: the only variable, or the first "
         "extension with an image"
     )
     band: Annotated[int, Field(ge=1)]
@@ -97,17 +97,17 @@ class LayerSection(
     "value of pixels without data. Default: as in the raster"
     colours: OneOrMore[Text]
     (
-        "colours of the values: grey, viridis, terrain or blue_red; a file as `gdaldem color-relief` reads it; or its "
-        "lines as a list, for example [0 blue, 1 red]. Default: the palette of the raster, or grey"
+        "colours of the values: grey, viridis, terrain or blue_red; a file in the format of `gdaldem color-relief`; or "
+        "the lines of such a file as a list, for example [0 blue, 1 red]. Default: the palette of the raster, or grey"
     )
     range: OneOrMore[float]
-    "values with the first and the last colour, for example [0, 0.4]. Default: those of the colours or of the raster"
+    "values with the first and the last colour, for example [0, 0.4]. Default: the range of the colours or raster"
     legend: Text
-    "path of a PNG that explains the colours, from the folder of the descriptor. Default: Hven draws the colours"
+    "PNG that explains the colours, as a path from the descriptor's folder. Default: Hven draws the colours"
     smooth: bool
     (
-        "true: values between pixels are interpolated. Default: true, except for codes: whole numbers that all have a "
-        "colour in `colours` or in the palette of the raster"
+        "true: Hven interpolates values between pixels. Default: true, except for codes, which are whole numbers that "
+        "all have a colour in `colours` or in the palette of the raster"
     )
     unit: Text
     "unit of the values (VOUnits)"
@@ -211,7 +211,7 @@ class _LayerReader:
             self._faults.add_error(message, self._fields.place, remedy)
             return None
         if bands_by_dimension and ("band" in self._fields or 0 in next(iter(bands_by_dimension.values())).values()):
-            message = f"{self._layer_path} has bands by time or wavelength"
+            message = f"{self._layer_path} has bands by time or wavelength, so it cannot have `band` or a band 0"
             self._faults.add_error(message, self._fields.place, "count bands from 1, and remove `band`")
             return None
         (file_dimension,) = files_by_dimension
@@ -230,7 +230,7 @@ class _LayerReader:
         for name, text in self._fields.get(key, {}).items():
             value = format_value(str(name))
             if value is None:
-                message = f"{self._layer_path}.{key}: {str(name)!r} is no value"
+                message = f"{self._layer_path}.{key}: {str(name)!r} is not a valid value"
                 self._faults.add_error(message, name.place, f"write {remedy}")
                 continue
             texts[value] = str(text)
@@ -369,7 +369,7 @@ def _read_frame_aliases(key_value: CollectionKeyValue) -> dict[str, str]:
 FRAME_ALIASES = CollectionDescriptorKey(
     value_type=dict[str, RetypedText],
     doc=(
-        "what names of frames in old addresses mean, for example {CRS:84: IAU_2015:49900}. Without it, Hven refuses "
+        "what the frame names in old addresses mean, for example {CRS:84: IAU_2015:49900}. Without it, Hven refuses "
         "names of frames of the Earth"
     ),
     convert_value=_read_frame_aliases,

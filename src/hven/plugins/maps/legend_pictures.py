@@ -58,7 +58,7 @@ def measure_legend(raster: LayerRaster) -> tuple[int, int] | None:
 def _read_legend_file(raster: LayerRaster) -> LegendPicture:
     name = raster.layer.legend
     path = (raster.directory / name).resolve()
-    remedy = "write the path of a PNG, from the folder of the descriptor"
+    remedy = "write the path of a PNG from the descriptor's folder"
     if not path.is_relative_to(raster.directory.resolve()) or not path.is_file():
         raise SourceError(f"there is no legend {name!r}", remedy=remedy)
     with path.open("rb") as file:
@@ -67,7 +67,7 @@ def _read_legend_file(raster: LayerRaster) -> LegendPicture:
         with Image.open(io.BytesIO(body), formats=("PNG",)) as picture:
             width, height = picture.size
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-        raise SourceError(f"the legend {name!r} is no PNG", remedy=remedy) from None
+        raise SourceError(f"the legend {name!r} is not a PNG", remedy=remedy) from None
     if len(body) > MAX_FILE_BYTES or max(width, height) > MAX_SIDE_PIXELS:
         message = f"the legend {name!r} has {width} x {height} pixels and {path.stat().st_size:,} bytes"
         remedy = f"use a PNG with at most {MAX_SIDE_PIXELS} pixels in a row, and {MAX_FILE_BYTES:,} bytes"

@@ -404,7 +404,7 @@ def _read_degrees(params: RequestParams, name: str) -> float:
     except ValueError:
         degrees = math.nan
     if not math.isfinite(degrees):
-        raise ParamError(f"{name} must be a number of degrees", name=name, remedy=f"give {name} such as 18.2")
+        raise ParamError(f"{name} must be a number of degrees", name=name, remedy=f"write {name}=18.2")
     return degrees
 
 

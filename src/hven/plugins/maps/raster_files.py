@@ -125,7 +125,8 @@ def check_netcdf_axes(dataset: Any, path: Path, frame: Frame) -> None:
             continue
         if is_horizontal and unit.startswith("degree") and is_west != frame.is_west_positive:
             message = f"longitudes of {path.name} are in {unit}, unlike those of {frame.name}"
-            raise ParamError(message, name="frame", remedy="write a `frame` with longitudes to that side")
+            remedy = "write a `frame` whose longitudes increase in that direction"
+            raise ParamError(message, name="frame", remedy=remedy)
         with _open_variable(path, axis_name) as axis:
             places = axis.read(1).ravel().astype(float) * _METRES_BY_UNIT.get(unit, 1.0)
         steps, transform = np.arange(len(places)) + 0.5, dataset.transform
@@ -135,5 +136,5 @@ def check_netcdf_axes(dataset: Any, path: Path, frame: Frame) -> None:
             expected, step = transform.c + steps * transform.a, transform.a
         errors = min(np.abs(places - expected).max(), np.abs(places[::-1] - expected).max())
         if errors > MAX_AXIS_ERROR_PIXELS * abs(step):
-            message = f"the places in the axis {axis_name!r} of {path.name} are not even"
-            raise SourceError(message, remedy="resample the variable to pixels of one size")
+            message = f"the steps of the axis {axis_name!r} of {path.name} are not equal"
+            raise SourceError(message, remedy="resample the variable to pixels of equal size")

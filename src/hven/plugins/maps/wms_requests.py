@@ -194,7 +194,7 @@ def answer_feature_info(params: RequestParams, rasters: Sequence[LayerRaster], v
     for raster in rasters:
         info = raster.read_info()
         require_same_body(info, view.frame)
-        require_value_layer(raster, "QUERY_LAYERS", "query layers with values")
+        require_value_layer(raster, "QUERY_LAYERS", "choose a layer with values")
     lon, lat = view.locate_pixel(column, row)
     is_on_body = math.isfinite(lon) and math.isfinite(lat)
     values = [read_pixel_value(raster, lon, lat) if is_on_body else None for raster in rasters]

@@ -72,7 +72,7 @@ def _build_query(table: Table, parameters: Mapping[str, Any]) -> ServiceQuery:
 FACE = ServiceFace(
     name="candidates",
     title="Why this partner?",
-    description="Candidates of an object in the matched catalogues, with the reason why each is the partner or not.",
+    description="Candidates of an object in the matched catalogues, with the reason why each is or isn't the partner.",
     params=(
         Param(name="ID", required=True, description="id of the object"),
         Param(name="CATALOGUE", description="name of a catalogue; default: all"),

@@ -205,7 +205,7 @@ class CatalogueReader:
         if not columns:
             raise SourceError(
                 f"no text column of {self.options.table} has the UCD meta.id",
-                remedy=f"name the columns with names of objects: `names:` of {self.name}",
+                remedy=f"set `names` of {self.name} to the columns with names of objects",
             )
         return columns
 

@@ -70,8 +70,8 @@ class Options(BaseModel):
     among: dict[str, ObjectOptions] = Field(
         min_length=1,
         description=(
-            "The catalogues with the objects, each with a name of its own. Of equally good objects, that of the first "
-            "catalogue counts."
+            "The catalogues with the objects, each with a name of its own. Of equally good objects, the one in the "
+            "first catalogue counts."
         ),
         examples=[{"simbad": {"table": "simbad.basic"}}],
     )
@@ -96,7 +96,7 @@ class Options(BaseModel):
     )
     calibrate: bool = Field(
         False,
-        description="Whether the report also counts what the rules find if all places are moved by 5 arcmin: chance.",
+        description="Whether the report also counts what the rules find by chance, with all places moved by 5 arcmin.",
         examples=[True],
     )
     rows: Literal["targets", "candidates"] = Field(

@@ -360,7 +360,7 @@ class IdentifySource:
             is_unknown &= ~is_here
         if is_unknown.any() and self.context.on_notice is not None:
             self.context.on_notice(
-                f"{int(is_unknown.sum()):,} targets are identified by people with objects that no catalogue has"
+                f"for {int(is_unknown.sum()):,} targets, people chose objects that are in no catalogue"
             )
         return main_names, separations
 

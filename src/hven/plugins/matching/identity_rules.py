@@ -50,7 +50,7 @@ RULES = (
     IdentityRule("conflict", "the name is that of an object elsewhere, and another object is at the place"),
     IdentityRule("none", "no object has the name, and none is at the place, but some are near it"),
     IdentityRule("manual", "a person decided"),
-    IdentityRule("manual", "a person decided that it is none of the objects"),
+    IdentityRule("manual", "a person decided that the target is none of the objects"),
 )
 (
     NOTHING,

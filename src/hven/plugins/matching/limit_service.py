@@ -153,9 +153,9 @@ FACE = ServiceFace(
     name="match_limits",
     title="Other limits of a match",
     description=(
-        "The pairs of a region that would become partners, or would no longer be partners, with another radius or "
-        "another limit for the difference in magnitude, which can be in units of its error. Partners are chosen as "
-        "with best: mutual."
+        "The pairs of a region that would become partners, or would no longer be partners, if another radius or "
+        "another limit for the difference in magnitude applied. This limit can be in units of the error. Partners "
+        "are chosen as with best: mutual."
     ),
     params=(
         Param(name="CATALOGUE", required=True, description="name of a catalogue of the match"),

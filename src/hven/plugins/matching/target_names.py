@@ -132,7 +132,7 @@ def find_equal_code_pairs(first: Rows, second: Rows) -> tuple[Rows, Rows]:
     if pair_count > MAX_EQUAL_PAIRS:
         raise DataError(
             f"{pair_count:,} pairs of a target and an object have equal names; the limit is {MAX_EQUAL_PAIRS:,}",
-            remedy="leave out rows with names such as TEST by `where`, or choose other columns with `names`",
+            remedy="use `where` to leave out rows with names such as TEST, or choose other columns with `names`",
         )
     first_rows = np.repeat(np.arange(len(first)), counts)
     offsets = np.arange(pair_count) - np.repeat(np.cumsum(counts) - counts, counts)

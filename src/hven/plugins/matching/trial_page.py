@@ -211,7 +211,7 @@ def _build_catalogue_options(fields: Mapping[str, str], name: str, tables: Mappi
     if table is None:
         raise NotFoundError(
             format_message("there is no table {name!r} with positions here", fields[name][:80]),
-            remedy="choose one of the list",
+            remedy="choose one from the list",
         )
     epoch: float | str = fields[f"{name}_epoch"]
     with suppress(ValueError):  # the name of a column

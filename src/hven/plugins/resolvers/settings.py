@@ -26,7 +26,7 @@ class NameResolverSettings:
     )
     columns: bool = define_setting(
         True,
-        "whether Hven also finds the names in columns of public tables with the UCD `meta.id;src`, and their aliases",
+        "whether Hven also finds names and aliases in public tables. Names are in columns with the UCD `meta.id;src`",
     )
     remote: bool = define_setting(
         False,

@@ -113,7 +113,7 @@ def extract_file_base_name(name: str) -> str:
         or len(last_part) > MAX_NAME_CHARACTERS
     ):
         message = format_message("{name!r:.120} is not a name for a file", name)
-        raise ParamError(message, remedy="send the file with a name of at most 200 characters, without a dot before it")
+        raise ParamError(message, remedy="choose a name of at most 200 characters that does not begin with a dot")
     return last_part
 
 

@@ -322,7 +322,7 @@ class _SubmissionView:
         if note is None and not shared_values and not row_values:
             return submission
         if action not in {EDIT, SUBMIT, "check"}:
-            message = format_message("you cannot {action} a submission and change its values at once", action)
+            message = format_message("you cannot {action} a submission and change its values at the same time", action)
             raise ConflictError(message, remedy="save the values first")
         return self.workflow.change_values(submission, shared_values=shared_values, row_values=row_values, note=note)
 

@@ -6,7 +6,7 @@ from hven.descriptor.value_schema import DescriptorSection, OneOrMore, Required,
 
 
 class SubmissionsSection(DescriptorSection, hints={"users": "submitters", "columns": "values"}):
-    """Files that users submit with the rows of a table. The table has the source `push` and a `files` entry."""
+    """Files that users submit with the rows of a table. The table needs the source `push`, and an entry in `files`."""
 
     path: Required[Text]
     "column that receives the path of each file"
@@ -17,20 +17,20 @@ class SubmissionsSection(DescriptorSection, hints={"users": "submitters", "colum
     files: Text
     "what the files are: `fits` or `oifits`. Default: `fits`. CSV files are always tables of rows"
     profile: Literal["jmmc", "strict", "lenient"]
-    "how severe the rules of `oifits` are: as JMMC has it, all errors, or all information. Default: jmmc"
+    "severity of broken `oifits` rules: as in JMMC's checker, all errors, or all information. Default: jmmc"
     values: dict[str, Text]
-    "column -> its name in CSV files, its keyword in FITS files, or its name in granules. Default: the same name"
+    "for each column: its name in CSV files or granules, or its keyword in FITS files. Default: the same name"
     submitters: OneOrMore[Text]
     "who can submit files: accounts, groups or `project:NAME:contributor`. Default: all accounts that see the table"
     moderated: bool
     "whether the `writers` of the source `push` decide on each submission. Default: false"
     errors: Literal["block", "show"]
-    "whether errors in files block a submission, or only show to the author and the moderators. Default: block"
+    "whether errors in files block a submission, or are only shown to the author and the moderators. Default: block"
     warnings: Literal["note", "show", "block"]
-    "whether warnings need a note of the author, only show, or block a submission. Default: note"
+    "whether warnings need a note from the author, are only shown, or block a submission. Default: note"
     shared: OneOrMore[Text]
     "columns in which all rows of a submission have the same value, such as the collection"
     identity: OneOrMore[Text]
-    "columns that identify what a row is about. Rows that agree in them are versions"
+    "columns that identify what a row is about. Rows with equal values in them are versions of each other"
     version: Text
     "column that receives the number of the version: 1, 2, ..."

@@ -620,7 +620,7 @@ class SubmissionWorkflow:
         known_places = self._find_already_published_files([file.sha256 for file in good_files])
         for file in good_files:
             if file.sha256 in known_places:
-                message = format_message("{file:.80} is in the table by now: remove it", file.name)
+                message = format_message("{file:.80} is already in the table: remove it from the submission", file.name)
                 obstacles.append(message)
         severities = Counter(finding["severity"] for file in good_files for finding in file.findings)
         severities.update(finding["severity"] for finding in findings)

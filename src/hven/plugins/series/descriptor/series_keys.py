@@ -177,7 +177,7 @@ class TimeSeriesSection(
     "time between two samples, for example 0.1 s"
     ahead: Duration
     (
-        "for data that keep growing: how far after the last sample HAPI clients may request data, for example 1 d. "
+        "for data that keep growing: the time after the last sample that HAPI requests may cover, for example 1 d. "
         "stopDate is this much later than the last sample"
     )
     stamp: Literal["begin", "center", "end", "other"]
