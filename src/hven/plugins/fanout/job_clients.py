@@ -249,9 +249,7 @@ class RemoteJobClient:
         try:
             return orjson.loads(answer.body)
         except orjson.JSONDecodeError:
-            raise SourceError(
-                f"the answer of {url} is not JSON", remedy="give the address of a Hven site"
-            ) from None
+            raise SourceError(f"the answer of {url} is not JSON", remedy="give the address of a Hven site") from None
 
     def list_types(self) -> list[JobTypeSummary]:
         """List the types that the other site offers to this user."""
