@@ -215,7 +215,7 @@ def test_netcdf_in_a_polar_projection_in_kilometres(tmp_path: Path) -> None:
     ("options", "words"),
     [
         ({"lat": np.degrees(np.arcsin(LATITUDES / 90))}, "no georeferencing"),
-        ({"lon": np.where(LONGITUDES > 200, LONGITUDES + 3, LONGITUDES)}, "not even"),
+        ({"lon": np.where(LONGITUDES > 200, LONGITUDES + 3, LONGITUDES)}, "are not equal"),
         ({"units": ("degrees_west", "degrees_north")}, "degrees_west"),
         ({"variables": ("z", "w")}, "2 variables that can be a map"),
     ],
