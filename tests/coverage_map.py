@@ -37,9 +37,8 @@ PTH_NAME = "hven_coverage.pth"  # of .venv: starts the recorder in each process
 COMMON_SHARE = 1 / 3  # of all test modules: what more than these execute is common to all
 # processor seconds: a test function whose cases cost more on average is not in the first tier
 SLOW_SECONDS = 0.4
-ESSENTIAL_SLOW_SECONDS = (
-    1.0  # of tests whose failure must be seen at once: who may see what, and the rules of the house
-)
+# the same for tests whose failure must be seen at once: who may see what, and the rules of the house
+ESSENTIAL_SLOW_SECONDS = 1.0
 ESSENTIAL_PREFIXES = (
     "tests/protocols/test_rights_",
     "tests/protocols/test_policies",
