@@ -49,7 +49,7 @@ class SharePane {
     });
     const explanation = createElement("p", {
       className: "soft",
-      textContent: t("Searches are saved only in this browser. They also appear on the first page."),
+      textContent: t("Searches are saved only in this browser. They also appear on the home page."),
     });
     requireElement(container, "[data-searches]").append(form, this.message, this.listElement, explanation);
     if ("share" in navigator) this.offerSharing();
