@@ -44,7 +44,7 @@ JUDGES = {
         WEB / ".prettierignore",
         "--cache",
         "--cache-location",
-        CACHE / "prettier",
+        CACHE / "prettier.json",
         "--log-level",
         "warn",
         "--check",
