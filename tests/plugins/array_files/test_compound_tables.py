@@ -149,3 +149,31 @@ def test_tables_in_other_files_are_refused(tmp_path):
         file["catalog"] = h5py.ExternalLink("b.h5", "/catalog")
     with pytest.raises(SourceError, match="are in other files"):
         open_product(tmp_path / "a.h5")
+
+
+def test_a_group_that_holds_itself_is_refused(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["catalog"] = records()
+        file["group/again"] = file.create_group("group")
+    with pytest.raises(SourceError, match="more than 20 levels of groups"):
+        open_product(tmp_path / "a.h5")
+
+
+def test_a_link_into_another_file_cannot_hide_in_deep_groups(tmp_path):
+    deep = "/".join("g" * 30)
+    with h5py.File(tmp_path / "b.h5", "w") as file:
+        file["catalog"] = records()
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file[f"{deep}/catalog"] = h5py.ExternalLink("b.h5", "/catalog")
+        file["near"] = h5py.SoftLink(f"/{deep}/catalog")
+    with pytest.raises(SourceError, match="more than 20 levels of groups"):
+        open_product(tmp_path / "a.h5")
+
+
+def test_more_members_than_the_limit_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("hven.plugins.array_files.compound_tables.MAX_MEMBERS", 10)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        for number in range(11):
+            file[f"n{number}"] = [number]
+    with pytest.raises(SourceError, match="more than 10 members"):
+        open_product(tmp_path / "a.h5")

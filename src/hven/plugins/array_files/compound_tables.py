@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from hven.formats.media import MAX_PARTS, HeaderCard, TablePart
+from hven.formats.media import HeaderCard, TablePart
 from hven.formats.media.api import (
     MAX_UNPACKED_BYTES,
     VOTABLE_TYPES,
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     import h5py
 
 MAX_GROUP_DEPTH = 20  # of nested groups
+MAX_MEMBERS = 100_000  # datasets and groups of a file
 # end of the name under which astropy keeps the units and descriptions of the columns of a table
 COLUMN_METADATA_SUFFIX = ".__table_column_meta__"
 _INDEX_PATTERN = re.compile(r"(?:^|/)_i_")  # in the path of an index of PyTables
@@ -78,7 +79,8 @@ def find_compound_tables(hdf5_file: h5py.File, name: str) -> list[tuple[str, h5p
     Raises
     ------
     SourceError
-        Values are in other files, which HDF5 would open wherever they are.
+        Values are in other files, which HDF5 would open wherever they are, or the file has more than
+        `MAX_MEMBERS` members or `MAX_GROUP_DEPTH` levels.
     """
     return [
         (path, dataset)
@@ -87,25 +89,50 @@ def find_compound_tables(hdf5_file: h5py.File, name: str) -> list[tuple[str, h5p
     ]
 
 
-def _iterate_datasets(
-    group: h5py.Group, name: str, group_path: str = "", depth: int = 0
-) -> Iterator[tuple[str, h5py.Dataset]]:
+def _iterate_datasets(hdf5_file: h5py.File, name: str) -> Iterator[tuple[str, h5py.Dataset]]:
     import h5py  # noqa: PLC0415  (few requests need it)
 
-    for title in list(group)[: 10 * MAX_PARTS]:
-        link = group.get(title, getlink=True)
-        is_external = isinstance(link, h5py.ExternalLink)
-        member = None if isinstance(link, h5py.ExternalLink | h5py.SoftLink) else group.get(title)
-        if isinstance(member, h5py.Dataset):
-            is_external = bool(member.external) or member.is_virtual
-        if is_external:
-            raise SourceError(
-                format_message("some values of {name} are in other files, which Hven does not read", name)
-            )
-        if isinstance(member, h5py.Dataset):
-            yield group_path + title, member
-        elif isinstance(member, h5py.Group) and depth < MAX_GROUP_DEPTH:
-            yield from _iterate_datasets(member, name, f"{group_path}{title}/", depth + 1)
+    opened: h5py.Group | h5py.Dataset | None = hdf5_file
+    path = ""
+    pending: list[tuple[str, h5py.Group, str]] = []
+    member_count = 0
+    while True:
+        if isinstance(opened, h5py.Dataset):
+            yield path, opened
+        elif isinstance(opened, h5py.Group):
+            member_count += len(opened)
+            # what is not looked at here could lead into another file, and groups that hold each other have no end
+            if member_count > MAX_MEMBERS or path.count("/") >= MAX_GROUP_DEPTH:
+                raise SourceError(
+                    format_message(
+                        "{name} has more than {members:,} members, or more than {depth} levels of groups",
+                        name,
+                        MAX_MEMBERS,
+                        MAX_GROUP_DEPTH,
+                    )
+                )
+            prefix = f"{path}/" if path else ""
+            pending += [(prefix + title, opened, title) for title in reversed(list(opened))]
+        if not pending:
+            return
+        path, group, title = pending.pop()
+        opened = _open_member(group, title, name)
+
+
+def _open_member(group: h5py.Group, title: str, file_name: str) -> h5py.Group | h5py.Dataset | None:
+    """Open a member of a group, unless it is a link to another member; refuse one in another file."""
+    import h5py  # noqa: PLC0415  (few requests need it)
+
+    link = group.get(title, getlink=True)
+    is_external = isinstance(link, h5py.ExternalLink)
+    member = None if isinstance(link, h5py.ExternalLink | h5py.SoftLink) else group.get(title)
+    if isinstance(member, h5py.Dataset):
+        is_external = bool(member.external) or member.is_virtual
+    if is_external:
+        raise SourceError(
+            format_message("some values of {name} are in other files, which Hven does not read", file_name)
+        )
+    return member
 
 
 def create_compound_table(

@@ -55,7 +55,6 @@ from hven.plugins.array_files.array_variables import (
 )
 from hven.plugins.array_files.compound_tables import (
     COLUMN_METADATA_SUFFIX,
-    MAX_GROUP_DEPTH,
     create_compound_table,
     find_compound_tables,
 )
@@ -430,18 +429,15 @@ def _open_netcdf4(hdf5_file: Any, name: str, resources: ExitStack) -> tuple[list
     return variables_found, _read_attributes(netcdf_object.attrs)
 
 
-def _collect_variables(
-    group: Any, file_name: str, collected: list[_NetcdfVariable], group_path: str = "", depth: int = 0
-) -> None:
+def _collect_variables(group: Any, file_name: str, collected: list[_NetcdfVariable], group_path: str = "") -> None:
     """Collect the variables of a group, and then those of the groups in it, up to `MAX_PARTS`."""
     for title, variable in group.variables.items():
         table_title = title.removesuffix(COLUMN_METADATA_SUFFIX)
         is_table_metadata = table_title != title and table_title in group.variables
         if not is_table_metadata and variable.dtype.kind in "iufcSO" and len(collected) < MAX_PARTS:
             collected += _create_variables(group, variable, group_path + title, file_name)
-    if depth < MAX_GROUP_DEPTH:
-        for title, inner_group in group.groups.items():
-            _collect_variables(inner_group, file_name, collected, f"{group_path}{title}/", depth + 1)
+    for title, inner_group in group.groups.items():
+        _collect_variables(inner_group, file_name, collected, f"{group_path}{title}/")
 
 
 def _create_variables(group: Any, variable: Any, name: str, file_name: str) -> Iterator[_NetcdfVariable]:
