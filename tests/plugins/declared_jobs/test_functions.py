@@ -120,7 +120,7 @@ def test_an_exception_is_told(site: Site) -> None:
     [
         ("command: [echo]\n", "must have exactly one of `command`, `function` and `remote`"),
         ("params: {DEC: {unit: deg}}\n", "params.DEC: the function has no parameter dec"),
-        ("params: {RA: {type: string}}\n", "params.RA: the annotation of the function says 'type'"),
+        ("params: {RA: {type: string}}\n", "params.RA: the function's annotation already sets 'type'"),
     ],
 )
 def test_faults_are_told(site: Site, rest: str, fault: str) -> None:

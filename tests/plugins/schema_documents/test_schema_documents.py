@@ -240,7 +240,7 @@ def test_erddap_with_nothing_that_can_be_read(site, tmp_path):
     )
     with pytest.raises(
         SourceError,
-        match="Hven cannot read any of the 3 data sets in the file on this machine \\(buoys is left out: its fileDir /nowhere",
+        match="on this machine, Hven cannot read any of the 3 data sets in the file \\(buoys is left out: its fileDir /nowhere",
     ):
         create_descriptor(site, "x", str(path))
     path.write_text("<erddapDatasets><dataset>")

@@ -82,7 +82,7 @@ def test_what_is_sent_out_has_no_private_collections(site_directory: Path) -> No
         (("--from", "2026-05", "--to", "2026-04"), 1, "is after"),
         (("--format", "xls"), 2, "there is no format 'xls'"),
         (("--by", "weather"), 2, "set --by to one of collection, table"),
-        (("--private",), 2, "--private can be given only with"),
+        (("--private",), 2, "--private can be used only with"),
     ],
 )
 def test_wrong_words(site_directory: Path, words: tuple[str, ...], code: int, said: str) -> None:

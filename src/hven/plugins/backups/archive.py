@@ -71,7 +71,7 @@ def write_backup(site: Site, path: Path, *, include_rows: bool = True) -> dict[s
         It cannot be written, or rows cannot be read; no file is left.
     """
     if path.exists():
-        raise ConflictError(f"{path} already exists", remedy="give a different name, or move the file away")
+        raise ConflictError(f"{path} already exists", remedy="choose a different name, or move the existing file")
     label = secrets.token_hex(6)
     state_copies = site.store.get_or_create(StateBackupAccess)
     partial_path = path.with_name(f".{path.name}.{label}.part")

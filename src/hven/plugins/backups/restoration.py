@@ -67,7 +67,7 @@ def _read_and_verify(path: Path) -> dict[str, Any]:
         if expected_checksums is not None:
             raise SourceError(f"{path} was changed: {name!r} comes after the end of the backup")
         if not header and name != HEADER_MEMBER:
-            raise SourceError(f"{path} is not a Hven backup", remedy="give a file that `hven backup` wrote")
+            raise SourceError(f"{path} is not a Hven backup", remedy="specify a file that `hven backup` has written")
         if name in member_checksums or not _is_valid_member_name(name):
             raise SourceError(f"{path} was changed: it contains {name!r:.120}, which does not belong in a backup")
         checksum_reader = ChecksumReader(file)
@@ -81,7 +81,7 @@ def _read_and_verify(path: Path) -> dict[str, Any]:
             pass
         member_checksums[name] = [member.size, checksum_reader.digest]
     if not header:
-        raise SourceError(f"{path} is not a Hven backup", remedy="give a file that `hven backup` wrote")
+        raise SourceError(f"{path} is not a Hven backup", remedy="specify a file that `hven backup` has written")
     if expected_checksums is None:
         remedy = "copy the backup again; if there is no complete copy, the site cannot be restored"
         raise SourceError(f"{path} is incomplete: its end is missing", remedy=remedy)
@@ -107,7 +107,7 @@ def _check_archive_version(path: Path, header: Mapping[str, Any]) -> None:
     archive_format = header.get("backup")
     store_format = header.get("store")
     if not isinstance(archive_format, int) or not isinstance(store_format, int):
-        raise SourceError(f"{path} is not a Hven backup", remedy="give a file that `hven backup` wrote")
+        raise SourceError(f"{path} is not a Hven backup", remedy="specify a file that `hven backup` has written")
     if archive_format > ARCHIVE_FORMAT or store_format > STATE_FORMAT:
         version = header.get("hven")
         raise UserError(
@@ -143,7 +143,7 @@ def _explain_archive_errors(path: Path) -> Iterator[None]:
         reason = str(error)
         if any(phrase in reason for phrase in ("not a", "invalid header", "empty")):
             message = f"{path} is not a Hven backup, or is damaged: {reason}"
-            raise SourceError(message, remedy="give a file that `hven backup` wrote") from error
+            raise SourceError(message, remedy="specify a file that `hven backup` has written") from error
         remedy = "copy the backup again; if there is no complete copy, the site cannot be restored"
         raise SourceError(f"{path} is incomplete: {reason}", remedy=remedy) from error
 

@@ -290,4 +290,5 @@ def _require_nonempty_text(value: object) -> str:
 
 
 def _build_basket_limit_error(message: str) -> ParamError:
-    return ParamError(message, name="BASKET", remedy="add a search to the basket instead of the rows that it finds")
+    remedy = "add a search to the basket instead of the rows that the search finds"
+    return ParamError(message, name="BASKET", remedy=remedy)

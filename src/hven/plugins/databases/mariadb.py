@@ -326,7 +326,7 @@ def _build_tls_context(
     except OSError as error:
         raise SourceError(
             f"the certificates in the address cannot be read: {error}",
-            remedy="give the paths of PEM files, relative to the descriptor",
+            remedy="specify the paths of PEM files, relative to the descriptor",
         ) from error
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT  # certificates that MySQL makes for itself lack what that asks for
     if tls_mode == TLS_UNCHECKED:

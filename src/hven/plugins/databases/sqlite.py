@@ -60,7 +60,7 @@ class SqliteSource(KeyPagedDatabaseSource):
                 twice = next(name for name in names if names.count(name) > 1)
                 raise SourceError(
                     f"{self.source_name} has two columns named {twice!r}",
-                    remedy="give them different names with AS",
+                    remedy="give the columns different names with AS",
                 )
             rows = cursor.fetchall()
             declared = self._declared_types

@@ -645,7 +645,7 @@ def _merge_params(
         for annotated_key in ("type", "file", "required", "many", "default", "allowed"):
             if annotated_key in section.places:
                 faults.add_error(
-                    f"params.{key}: the annotation of the function says '{annotated_key}'",
+                    f"params.{key}: the function's annotation already sets '{annotated_key}'",
                     section.places[annotated_key],
                     f"remove '{annotated_key}'",
                 )

@@ -204,7 +204,8 @@ class ProgramRunner:
             raise OperationCancelledError("the job was stopped")
         if excess is not None:
             raise JobFailedError(
-                f"the program was stopped, because {excess}", remedy="request less, or ask the operators for more"
+                f"the program was stopped, because {excess}",
+                remedy="start a smaller job, or ask the operators to raise the limit",
             )
         if exit_code:
             stderr_path = running_job.directory / f"stderr-{attempt}.txt"

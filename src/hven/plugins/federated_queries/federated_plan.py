@@ -337,7 +337,7 @@ class FederatedExecution(FetchingExecution):
                 fetch.engine,
                 self._plan.host_engine,
             ),
-            remedy="select fewer rows of that table with a condition, or with a join to a small table on its key "
+            remedy="add a condition on that table, or join that table by key to a small table "
             "(EXPLAIN shows what is copied); or ask the site's operators to move both collections into one engine "
             "(`hven move`), or to raise limits.copy_rows and limits.copy_bytes",
         )

@@ -443,7 +443,7 @@ def _search_one_table(page_context: PageContext) -> PageContent:
     if not sent_values and target.service is not None:
         raise UserError(
             "the search has no condition",
-            remedy="give at least one condition, because Hven never requests a whole table from a remote service",
+            remedy="enter at least one condition, because Hven never requests a whole table from a remote service",
         )
     seconds = _choose_timeout(target, is_quick=False)
     row_limit = global_search.MAX_SHARED_TABLE_ROWS if sent_values else 0

@@ -464,7 +464,7 @@ class _FileCheck:
             self._add_repeated_value_finding("OI_TARGET_TARGET_UNIQ", hdu, "TARGET", names)
         ids = _list_integers(hdu, "TARGET_ID")
         if ids is not None:
-            self._add_row_finding("OI_TARGET_TARGETID_MIN", hdu, "TARGET_ID", ids < 1, "numbers of targets are below 1")
+            self._add_row_finding("OI_TARGET_TARGETID_MIN", hdu, "TARGET_ID", ids < 1, "target numbers are below 1")
             self._add_repeated_value_finding("OI_TARGET_TARGETID_UNIQ", hdu, "TARGET_ID", ids)
 
     def _check_stations(self, hdu: OifitsHdu) -> None:
@@ -639,7 +639,7 @@ class _FileCheck:
         is_repeated[first_places] = False
         is_used = np.isin(ranges, list(used_indices)) if used_indices else np.zeros(ranges.shape, np.bool_)
         mask = (is_repeated.reshape(ranges.shape) | is_used).any(axis=1)
-        self._add_row_finding("GENERIC_CORRINDX_UNIQ", hdu, name, mask, "other values have the same indices")
+        self._add_row_finding("GENERIC_CORRINDX_UNIQ", hdu, name, mask, "indices are used more than once")
         used_indices.update(values.tolist())
 
 

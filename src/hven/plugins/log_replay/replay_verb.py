@@ -75,8 +75,9 @@ def _print_report(report: ReplayReport) -> None:
     differences = report.differences
     different_count = sum(request.count for request in differences)
     print(
-        f"{report.repeated_count:,} requests repeated ({len(report.requests):,} different), "
-        f"{different_count:,} with another answer, {report.unrepeatable.total():,} not repeated"
+        f"Hven repeated {report.repeated_count:,} requests ({len(report.requests):,} different ones); "
+        f"{different_count:,} of them got another answer. "
+        f"Hven did not repeat {report.unrepeatable.total():,} requests."
     )
     for reason, count in report.unrepeatable.most_common():
         print(f"  not repeated: {count:,} {reason}")

@@ -75,7 +75,7 @@ def read_log(path: Path) -> Iterator[LoggedRequest | str]:
                     yield _read_line(line.rstrip("\r\n"), vollt_statuses)
     except OSError as error:
         message = f"{path} cannot be read: {error.strerror or error}"
-        raise UserError(message, remedy="give a log of requests") from error
+        raise UserError(message, remedy="check the path of the log") from error
 
 
 def _is_vollt_log(line: str) -> bool:

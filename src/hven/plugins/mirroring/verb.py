@@ -133,7 +133,7 @@ def _fetch_collection_names(base_url: str, settings: Settings) -> list[str]:
     except (orjson.JSONDecodeError, KeyError, TypeError) as error:
         raise SourceError(
             f"{base_url} is not a Hven site: it has no list of collections",
-            remedy="give the address of the site's home page",
+            remedy="specify the address of the site's home page",
         ) from error
     if not collection_names:
         raise SourceError(f"{base_url} has no public collection")
@@ -171,7 +171,7 @@ def _mirror_descriptor(
         if not old_text.startswith(f"{mirror_descriptors.MIRROR_FILE_MARK}{base_url}/"):
             raise ConflictError(
                 f"{path} is not a mirror of {base_url}",
-                remedy="remove the file, or give the names of the collections to mirror",
+                remedy="remove the file, or specify the names of the collections to mirror",
             )
     remote_text = response.body.decode("utf-8", "replace")
     files = list(_mirror_files(base_url, collection_name, collection_directory, settings, omission_notes))

@@ -256,7 +256,7 @@ class _ChoicePages:
         if choices is None or not is_valid or not choices.is_signature_valid(self._site.store, signature, action, word):
             raise ForbiddenError("this link is not valid", remedy="open /notifications, and make your choices there")
         if action == CONFIRM and word != choices.address:
-            raise ForbiddenError("the account now has another address", remedy="open the link in the last mail")
+            raise ForbiddenError("the account now has another address", remedy="open the link in the latest mail")
         if should_act and action == CONFIRM:
             self._choice_store.change_choices(
                 account, lambda old: replace(old, confirmed=old.confirmed or old.address == word)

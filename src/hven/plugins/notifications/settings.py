@@ -25,7 +25,9 @@ class NotificationSettings:
     )
     webhooks: bool = define_setting(False, "true: users can get messages through a webhook")
     private_webhooks: bool = define_setting(
-        False, "true: webhooks can use http, and addresses in the local network. Default: neither"
+        False,
+        "true: webhooks may use http, and may have addresses in the local network. Default: webhooks need https and "
+        "a public address",
     )
     per_hour: int = define_setting(500, "maximum number of messages to all accounts in an hour", ge=1)
     per_account: int = define_setting(30, "maximum number of messages to one account in an hour", ge=1)

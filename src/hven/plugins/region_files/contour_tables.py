@@ -292,7 +292,7 @@ def _build_contour_regions(table: _ContourTable, options: ContourTableOptions) -
             row = int(np.flatnonzero(is_different)[0]) + 1
             raise UserError(
                 f"{table.path}, row {row}: x and y have different numbers of values",
-                remedy="give each contour as many x values as y values",
+                remedy="specify as many x values as y values for each contour",
             )
         contour_regions = contours.build_regions_from_pixel_lists(starts, xs, ys, disc, origin=options.origin)
     return _build_parsed_regions(contour_regions, table.list_row_names())
@@ -531,7 +531,8 @@ def _build_label_regions(
     )
     for option, cards, numbers in needed_numbers:
         if not np.isfinite(numbers).all():
-            raise UsageError(f"the header of {path} does not give {cards}", remedy=f"give the numbers with --{option}")
+            message = f"the header of {path} does not contain {cards}"
+            raise UsageError(message, remedy=f"specify the numbers with --{option}")
     if np.isnan(disc.lon + disc.lat).any():
         raise UsageError(
             f"{path} has no position of the observer",

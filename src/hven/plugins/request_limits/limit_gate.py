@@ -209,7 +209,7 @@ def _build_limit_error(limit: RequestLimit, usage: UserUsage) -> TooManyRequests
                 usage.rows,
                 limit.rows_per_day,
             ),
-            remedy="send the request again tomorrow (UTC), or ask the operators of the site for more",
+            remedy="send the request again tomorrow (UTC), or ask the operators of the site for a higher limit",
             retry_after_seconds=DAY_SECONDS - now % DAY_SECONDS,
         )
     max_per_minute = limit.requests_per_minute or 0

@@ -29,7 +29,7 @@ class RequestLimit:
         metadata=build_setting_metadata("its name is that of the section: [request_limits.NAME]", is_section_name=True)
     )
     accounts: tuple[str, ...] = define_setting((), "names of accounts to which the limits apply")
-    groups: tuple[str, ...] = define_setting((), "names of groups, to whose members the limits apply")
+    groups: tuple[str, ...] = define_setting((), "names of groups. The limits apply to the members of these groups")
     networks: tuple[Annotated[str, AfterValidator(_normalize_network)], ...] = define_setting(
         (), "addresses or networks to which the limits apply"
     )
@@ -72,7 +72,7 @@ class RequestLimit:
 LIMITS_SECTION = SettingsSection(
     name="request_limits",
     settings_class=RequestLimit,
-    doc="how much of the site a user may use. The first section that applies to a user and a service counts",
+    doc="how much of the site a user may use. Hven uses the first section that applies to the user and the service",
     is_repeated=True,
     previous_setting="limits",
     example_text="""\

@@ -17,7 +17,7 @@ class ResultCacheSettings:
 
     bytes: int = define_setting(
         0,
-        "memory for answers in each process, for example 32 MiB. Default: Hven caches no answers",
+        "memory that each process may use for answers, for example 32 MiB. Default: Hven caches no answers",
         ge=0,
         size=True,
     )
@@ -26,7 +26,7 @@ class ResultCacheSettings:
 CACHE_SECTION = SettingsSection(
     name="result_cache",
     settings_class=ResultCacheSettings,
-    doc="memory for answers, which Hven repeats until the published data change",
+    doc="memory in which Hven keeps answers, to repeat them until the published data change",
     previous_setting="limits",
     example_text="""\
 [result_cache]

@@ -131,7 +131,7 @@ def read_table_set_description(request: TableDescriptionRequest) -> TableSetDesc
             notes.append(f"{dataset.get('datasetID')} is left out: {error.message}")
     if datasets and not tables:
         raise SourceError(
-            f"Hven cannot read any of the {len(datasets)} data sets in the file on this machine ({notes[0]})",
+            f"on this machine, Hven cannot read any of the {len(datasets)} data sets in the file ({notes[0]})",
             place=TextPlace(file=file_name),
             remedy=(
                 "run `hven new` on the machine that has the directory in fileDir; on other machines, Hven can read "

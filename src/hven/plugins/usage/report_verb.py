@@ -61,7 +61,7 @@ def report(
             )
     if include_private and not format_name.startswith("dsr"):
         raise UsageError(
-            "--private can be given only with --format dsr; other reports include all collections",
+            "--private can be used only with --format dsr; other reports include all collections",
             remedy="leave out --private",
         )
     with open_site(context) as site:

@@ -148,7 +148,7 @@ def check_quota(quantity: str, total: int, limit: int) -> None:
     """
     if total > limit:
         raise TooLargeError(
-            f"your tables would have {total:,} {quantity}; the limit is {limit:,}",
+            f"you would have {total:,} {quantity} in total; the limit is {limit:,}",
             remedy="delete tables that you no longer need",
         )
 

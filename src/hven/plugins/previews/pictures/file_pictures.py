@@ -148,7 +148,7 @@ def draw_product(product: OpenProductFile, look: PictureStyle, name: str) -> Ren
         return _draw_best_part(product, look, name)
     except TimeLimitError as error:
         raise SourceError(
-            format_message("reading {name} for a picture takes too long", name),
+            format_message("Hven takes too long to read {name} for a picture", name),
             remedy="request a picture of a cut-out",
         ) from error
 
