@@ -140,8 +140,8 @@ class TimeSeriesSection(
     "what the data set is. Default: the description of the table"
     file: Text
     (
-        "path of the file that contains the samples of a row, as a template that can use the row's columns, for example "
-        "'{target.path}'. The columns with the UCDs time.start and time.end contain the file's time span"
+        "path of the file that contains the samples of a row, as a template that can use the row's columns, for "
+        "example '{target.path}'. The columns with the UCDs time.start and time.end contain the file's time span"
     )
     reader: Text
     (
