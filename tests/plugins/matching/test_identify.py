@@ -324,7 +324,7 @@ def test_moved_places_show_what_chance_identifies(tmp_path):
     with open_exposures(tmp_path, targets, calibrate=True) as site:
         warnings = "\n".join(map(str, ingest_collection(site, "obs").warnings))
     assert "confidences of 2 targets: 1 high, 1 none" in warnings
-    assert "confidences of 2 targets if their places are moved by 5 arcmin: 1 conflict, 1 medium" in warnings
+    assert "confidences of 2 targets after Hven moved them by 5 arcmin: 1 conflict, 1 medium" in warnings
 
 
 @pytest.mark.parametrize(

@@ -184,7 +184,7 @@ def test_changed_columns_are_told_and_mended(machines, site):
     told = {message: remedy for (about, _, message), remedy in found.items() if about == "ops.cubes"}
     assert (
         "ALTER FOREIGN TABLE"
-        in told["the column name no longer exists on the remote server, so queries of this column fail"]
+        in told["the column name no longer exists on the remote server, so queries on this column fail"]
     )
     assert "the column id has the type bigint on the remote server, but integer here" in told
     assert "the column flux (real) is new on the remote server, so it is not visible here" in told

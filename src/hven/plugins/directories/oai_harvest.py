@@ -92,7 +92,7 @@ class HarvestOptions(RequestOptions):
         86_400.0,
         ge=0,
         description=(
-            "Each harvest requests changes up to this many seconds older than the previous harvest, because clocks "
+            "Each harvest also requests changes from this many seconds before the previous harvest, because clocks may "
             "differ."
         ),
         examples=[172800],

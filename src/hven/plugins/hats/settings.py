@@ -40,8 +40,8 @@ class PartitionSettings:
 
     partitions: int = define_setting(
         4 * 1024**3,
-        "maximum total size in bytes of the partitions in var/tiles, which clients have read as HATS. Hven deletes the "
-        "least recently used partitions first",
+        "maximum total size in bytes of the partitions in var/tiles. Hven creates these partitions for clients that "
+        "read tables as HATS, and deletes the least recently used partitions first",
         ge=1024**2,
         size=True,
     )

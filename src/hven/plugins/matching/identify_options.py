@@ -31,7 +31,7 @@ class ObjectOptions(CatalogueOptions):
         default_factory=list,
         description=(
             "Columns with names of the objects. A text can contain several names, separated by `|`, `#` or `;`. The "
-            "first column has the main names. Default: text columns with the UCD `meta.id`."
+            "first column contains the main names. Default: text columns with the UCD `meta.id`."
         ),
         examples=[["main_id", "ids"]],
     )
@@ -44,7 +44,7 @@ class OverrideOptions(BaseModel):
 
     table: str = Field(
         pattern=CatalogueOptions.model_fields["table"].metadata[0].pattern,
-        description="A table of this site, as `schema.table`. The nearest row with the name of a target counts.",
+        description="A table of this site, as `schema.table`. Hven uses the nearest row with the target's name.",
         examples=["obs.decisions"],
     )
     name: str = Field("target_name", description="Column with the name of the target, as it is written there.")
@@ -70,8 +70,8 @@ class Options(BaseModel):
     among: dict[str, ObjectOptions] = Field(
         min_length=1,
         description=(
-            "The catalogues with the objects, each with a name of its own. Of equally good objects, the one in the "
-            "first catalogue counts."
+            "The catalogues with the objects. Choose a name for each catalogue. If several objects fit equally well, "
+            "Hven chooses the one in the first catalogue."
         ),
         examples=[{"simbad": {"table": "simbad.basic"}}],
     )
@@ -79,24 +79,27 @@ class Options(BaseModel):
         36.0,
         gt=0,
         le=MAX_RADIUS_ARCSEC,
-        description="Largest distance between a target and the object that has its name, in arcseconds. Default: 36.",
+        description="Largest distance between a target and an object with the same name, in arcseconds. Default: 36.",
         examples=[60.0],
     )
     near: float = Field(
         3.0,
         gt=0,
         le=MAX_RADIUS_ARCSEC,
-        description="Objects within this distance, in arcseconds, are at the place of the target. Default: 3.",
+        description="Objects within this distance, in arcseconds, are at the position of the target. Default: 3.",
         examples=[1.5],
     )
     overrides: OverrideOptions | None = Field(
         None,
-        description="A table in which people decide. Their decisions come before all rules.",
+        description="A table with people's decisions, which take precedence over all rules.",
         examples=[{"table": "obs.decisions"}],
     )
     calibrate: bool = Field(
         False,
-        description="Whether the report also counts what the rules find by chance, with all places moved by 5 arcmin.",
+        description=(
+            "`true`: to estimate how many matches occur by chance, Hven also moves all targets by 5 arcmin, identifies "
+            "them again, and reports how many targets get each confidence."
+        ),
         examples=[True],
     )
     rows: Literal["targets", "candidates"] = Field(

@@ -53,11 +53,11 @@ IDENTITY_COLUMNS = parse_column_lines(f"""
     ident_main          | string  |        | meta.id.cross      | Main name of the object
     ident_sep           | float64 | arcsec | pos.angDistance    | Distance between target and object at the epoch
     ident_sep_2nd       | float64 | arcsec | pos.angDistance    | Distance of the nearest other object
-    ident_n             | int32   |        | meta.number        | Number of objects near the place
+    ident_n             | int32   |        | meta.number        | Number of objects near the position
     ident_confidence    | string  |        | meta.code.qual     | Confidence: {_CONFIDENCE_TEXT}
     ident_reason        | string  |        | meta.note          | Why
     ident_by            | string  |        | meta.id            | rule, or the person who decided
-    ident_epoch         | float64 | yr     | time.epoch         | Epoch at which the places were compared
+    ident_epoch         | float64 | yr     | time.epoch         | Epoch at which the positions were compared
     ident_conflict_id   | string  |        | meta.id.cross      | Id of the object that has the name, but is elsewhere
     ident_conflict_main | string  |        | meta.id.cross      | Main name of this object
     ident_conflict_sep  | float64 | arcsec | pos.angDistance    | Its distance
@@ -68,7 +68,7 @@ CANDIDATE_COLUMNS = parse_column_lines("""
     candidate_main | string  |        | meta.id.cross      | Main name of the candidate
     separation     | float64 | arcsec | pos.angDistance    | Distance from the target at the epoch
     agreement      | string  |        | meta.note          | What agrees
-    is_identified  | boolean |        | meta.code          | Whether the rules identify the target with it
+    is_identified  | boolean |        | meta.code          | Whether the candidate is the target
 """)
 
 
@@ -191,7 +191,7 @@ class IdentifySource:
         moved = replace(targets, positions=replace(targets.positions, latitudes=moved_latitudes))
         _, _, decisions = self._decide_identities(moved)
         confidences = pa.array([rule.confidence for rule in RULES]).take(pa.array(decisions.rules))
-        text = f"confidences of {{count:,}} targets if their places are moved by {MOVED_ARCMIN:g} arcmin: {{text}}"
+        text = f"confidences of {{count:,}} targets after Hven moved them by {MOVED_ARCMIN:g} arcmin: {{text}}"
         self._report_confidence_counts(pa.chunked_array([confidences]), text)
 
     def _find_objects(

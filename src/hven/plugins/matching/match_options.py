@@ -60,7 +60,7 @@ class CatalogueOptions(BaseModel):
         examples=[2016.0],
     )
     columns: list[str] = Field(
-        default_factory=list, description="Columns that the result also has.", examples=[["Vmag", "SpType"]]
+        default_factory=list, description="Columns that Hven adds to the result.", examples=[["Vmag", "SpType"]]
     )
 
     @field_validator("epoch")
@@ -77,13 +77,13 @@ class SigmaOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     magnitudes: tuple[str, str] = Field(
-        description="The magnitude of the reference, and that of the catalogue.",
+        description="The magnitude of the reference, and the magnitude of the catalogue.",
         examples=[["reference.vmag", "gaia.vmag"]],
     )
     errors: list[str] = Field(
         default_factory=list,
         max_length=2,
-        description="Their errors. The larger one counts. Default: `smallest` is the error of all pairs.",
+        description="Their errors. Hven uses the larger one. Default: all pairs have the error `smallest`.",
         examples=[["reference.e_vmag", "gaia.e_vmag"]],
     )
     limit: float = Field(5.0, gt=0, le=1000, description="Largest difference, in units of the error.", examples=[5.0])
@@ -113,8 +113,8 @@ class PartnerOptions(CatalogueOptions):
         gt=0,
         le=MAX_RADIUS_ARCSEC,
         description=(
-            "Candidates within this distance, in arcseconds, are counted in `XM_.._n_mates`. Default: 3. Candidates "
-            "within the radius plus this distance are in the log."
+            "`XM_.._n_mates` counts the candidates within this distance, in arcseconds. Default: 3. The log contains "
+            "the candidates within the radius plus this distance."
         ),
         examples=[3.0],
     )
@@ -123,7 +123,7 @@ class PartnerOptions(CatalogueOptions):
         alias="and",
         description=(
             "A further condition for partners. It can use `separation` (arcseconds), the columns of the reference "
-            "(`reference.Vmag`) and those of the catalogue, with its name here."
+            "(`reference.Vmag`), and the columns of the catalogue, after the catalogue's name (`gaia.vmag`)."
         ),
         examples=["ABS(reference.Vmag - gaia.vmag) <= 5 * reference.e_Vmag"],
     )
@@ -134,7 +134,7 @@ class PartnerOptions(CatalogueOptions):
     )
     score: str = Field(
         "separation",
-        description="An expression with the same names. The candidate with the smallest score is the best one.",
+        description="An expression, with the same names as `and`. The candidate with the smallest score is the best.",
         examples=["SQRT(POWER(separation / 1.5, 2) + POWER((reference.Vmag - gaia.vmag) / 0.5, 2))"],
     )
     dmag: str | None = Field(
@@ -147,9 +147,9 @@ class PartnerOptions(CatalogueOptions):
     best: Literal["mutual", "unique", "first", "all"] = Field(
         "mutual",
         description=(
-            "`mutual`: the best candidate is the partner if the object is also its best object. `unique`: "
-            "of several objects with the same best candidate, the best one gets it (`find=best` of STILTS). `first`: "
-            "the best candidate is the partner. `all`: all candidates are partners."
+            "`mutual`: the best candidate is the partner if the object is also the best one for this candidate. "
+            "`unique`: if several objects have the same best candidate, the best of these objects gets it (`find=best` "
+            "of STILTS). `first`: the best candidate is the partner. `all`: all candidates are partners."
         ),
         examples=["first"],
     )
@@ -191,15 +191,15 @@ class GroupOptions(BaseModel):
     radius: float = Field(
         gt=0,
         le=MAX_RADIUS_ARCSEC,
-        description="Objects of a group are linked by steps of at most this distance, in arcseconds.",
+        description="Each object of a group is within this distance of another one, in arcseconds.",
         examples=[3.0],
     )
     epoch: float | None = Field(
-        None, ge=1000, le=3000, description="Epoch of the groups. Default: that of the reference.", examples=[1991.25]
+        None, ge=1000, le=3000, description="Epoch of the groups. Default: the reference's epoch.", examples=[1991.25]
     )
     with_mates: bool = Field(
         False,
-        description="Whether `GroupSize` is also at least the number of mates in each catalogue, as in SearchCal.",
+        description="`true`: `GroupSize` is at least the number of mates in each catalogue, as in SearchCal.",
         examples=[True],
     )
 
@@ -210,11 +210,11 @@ class Options(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     reference: CatalogueOptions = Field(
-        description="The table whose objects get partners.", examples=[{"table": "stars.main", "epoch": 1991.25}]
+        description="The table with the objects to match.", examples=[{"table": "stars.main", "epoch": 1991.25}]
     )
     catalogues: dict[str, PartnerOptions] = Field(
         min_length=1,
-        description="The catalogues with the partners, each with a name of its own.",
+        description="The catalogues in which Hven searches for partners. Choose a name for each catalogue.",
         examples=[{"gaia": {"table": "gaia.dr3", "epoch": 2016.0, "radius": 1.5}}],
     )
     rows: Literal["objects", "pairs", "candidates"] = Field(
@@ -230,8 +230,8 @@ class Options(BaseModel):
         ge=1000,
         le=3000,
         description=(
-            "An epoch to which all positions are moved. Default: the objects of the reference are moved to the epoch "
-            "of each catalogue or row."
+            "Hven moves all positions to this epoch. Default: Hven moves the objects of the reference to the epoch of "
+            "each catalogue or row."
         ),
         examples=[1991.25],
     )
@@ -245,11 +245,16 @@ class Options(BaseModel):
     )
     missing_motion: Literal["zero", "unmatched"] = Field(
         "zero",
-        description="Whether a star without proper motion counts as one that doesn't move, or stays unmatched.",
+        description=(
+            "What happens to stars without proper motion. `zero`: Hven assumes that they don't move. `unmatched`: they "
+            "get no partners."
+        ),
         examples=["unmatched"],
     )
     groups: GroupOptions | None = Field(
-        None, description="Adds the columns `GroupID` and `GroupSize`.", examples=[{"radius": 3.0}]
+        None,
+        description="Hven adds the columns `GroupID` and `GroupSize`, which describe objects that are near each other.",
+        examples=[{"radius": 3.0}],
     )
 
     @field_validator("catalogues")

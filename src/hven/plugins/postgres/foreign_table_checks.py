@@ -208,7 +208,7 @@ def _compare_columns(
             yield ForeignSetupFinding(
                 about=about,
                 level="error",
-                message=f"the column {name} no longer exists on the remote server, so queries of this column fail",
+                message=f"the column {name} no longer exists on the remote server, so queries on this column fail",
                 remedy=f"run `hven fdw {target.name} --apply`, or `ALTER FOREIGN TABLE {table} DROP COLUMN "
                 f"{quote_identifier(name)}`",
             )

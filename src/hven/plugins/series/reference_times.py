@@ -29,7 +29,7 @@ def read_reference_time(reference_spec: str, cards: dict[str, Any], file_name: s
         return _read_time_from_name(reference_spec, file_name)
     if not reference_spec:
         raise SourceError(
-            format_message("{file} does not give the reference time", file_name),
+            format_message("{file} does not contain the reference time", file_name),
             remedy=format_message(
                 "write `time: {of: .., since: ..}`, where `since` is a date, JD, or header cards such as DATE-OBS"
             ),

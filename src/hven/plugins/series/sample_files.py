@@ -828,8 +828,8 @@ def _convert_unit(array: pa.Array, file_column: Column, target_column: Column, p
             target_unit,
         )
         remedy = format_message(
-            "if the unit is wrong, write `variables: {{{name}: {{unit: ..}}}}`; otherwise, give the file a separate "
-            "series",
+            "if the unit is wrong, write `variables: {{{name}: {{unit: ..}}}}`; otherwise, write a separate series "
+            "for the file",
             target_column.name,
         )
         raise StorageUnavailableError(message, remedy=remedy)

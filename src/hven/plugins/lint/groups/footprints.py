@@ -136,7 +136,7 @@ def _check_footprint_centre(
         radius += shape.numbers[2]
     distance = regions.compute_angular_separation(centre, (lon, lat))
     if distance > 1.5 * radius + 0.02:
-        detail = f"{distance:.4g} degrees from its middle, but its radius is {radius:.4g}"
+        detail = f"{distance:.4g} degrees from the footprint's middle, but the footprint's radius is {radius:.4g}"
         collector.add_finding("footprint.centre", detail, value=f"{lon} {lat}", **finding_facts)
 
 

@@ -52,7 +52,7 @@ query.overflow-wrong | warning | DALI 1.1 sec. 4.4.1
     an overflow is reported, although only TOP limits the rows
     report OVERFLOW only for MAXREC
 query.maxrec-zero | warning | TAP 1.1 sec. 2.7.4
-    MAXREC=0 does not give an empty table with its FIELDs
+    MAXREC=0 does not return an empty table with its FIELDs
     respond with metadata and OVERFLOW
 query.top | error | ADQL 2.1 sec. 2.2 | E_NROW E_RRTO
     the response has more rows than TOP
@@ -61,7 +61,7 @@ query.columns | error | TAP 1.1 sec. 2.7.3; ADQL 2.1 sec. 2.2 | E_MCOL E_CNAM
     the columns or their order differ from the query
     keep the names and their order, and use aliases as names of FIELDs
 query.count | error | ADQL 2.1 sec. 2.2 | E_NO11 E_NONM E_NRER
-    COUNT(*) does not give one integer
+    COUNT(*) does not return one integer
     respond with one row and one integer column
 query.case | error | DALI 1.1 sec. 3.1
     parameter names are case-sensitive

@@ -53,10 +53,10 @@ schema.duplicate | error | TAP 1.1 sec. 4
     list it once; names that differ only in case count as the same name
 schema.table-name | error | TAP 1.1 sec. 4; ADQL 2.1 sec. 2.1 | E_TNTN E_TRSV E_NAKT
     a table's name, as listed, cannot be used in a query
-    also in TAP_SCHEMA, quote names that are not regular identifiers
+    quote names that are not regular identifiers, also in TAP_SCHEMA
 schema.column-name | error | TAP 1.1 sec. 4; ADQL 2.1 sec. 2.1 | E_CNID E_CRSV
     a column's name, as listed, cannot be used in a query
-    also in TAP_SCHEMA, quote names that are reserved or not regular identifiers
+    quote names that are reserved or not regular identifiers, also in TAP_SCHEMA
 schema.datatype | error | TAP 1.1 sec. 4 | E_TSCT W_CTYP
     a datatype is not valid in VOTable
     use VOTable's names (TAP 1.0 services: the names of TAP 1.0)

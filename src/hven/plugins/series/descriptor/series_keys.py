@@ -133,15 +133,15 @@ class TimeSeriesSection(
     id: Text
     "name of the data set, for example a name that clients already use. Default: schema_table"
     das2: Text
-    "path in the tree of das2, for example Nancay/NDA/Routine/routine_jup_lh. Default: the 'id', or else schema/table"
+    "path in das2's catalogue, for example Nancay/NDA/Routine/routine_jup_lh. Default: the 'id', or else schema/table"
     title: Text
     "heading. Default: the title of the table"
     description: Text
     "what the data set is. Default: the description of the table"
     file: Text
     (
-        "path of the file with the samples of each row, as a template over the row, for example '{target.path}'. The "
-        "columns with the UCDs time.start and time.end give the file's time span"
+        "path of the file that contains the samples of a row, as a template that can use the row's columns, for "
+        "example '{target.path}'. The columns with the UCDs time.start and time.end contain the file's time span"
     )
     reader: Text
     (
@@ -177,7 +177,7 @@ class TimeSeriesSection(
     "time between two samples, for example 0.1 s"
     ahead: Duration
     (
-        "for data that keep growing: the time after the last sample that HAPI requests may cover, for example 1 d. "
+        "for data that keep growing: how far beyond the last sample HAPI requests may reach, for example 1 d. "
         "stopDate is this much later than the last sample"
     )
     stamp: Literal["begin", "center", "end", "other"]
@@ -194,7 +194,7 @@ class TimeSeriesSection(
     )
     vectors: dict[str, VectorSection]
     (
-        "coordinate systems of parameters that are vectors, or single components of vectors, for example {b: GSE, lat: "
+        "coordinate systems of parameters that are vectors or single components of vectors, for example {b: GSE, lat: "
         "{system: HGI, components: latitude}}"
     )
     scale_types: dict[str, ScaleType]

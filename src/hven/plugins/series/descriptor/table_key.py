@@ -17,7 +17,7 @@ from hven.plugins.series.descriptor.series_proposals import propose_series
 
 SERIES = TableDescriptorKey(
     value_type=OneOrMore[TimeSeriesSection],  # type: ignore[misc]  # a type as a value
-    doc="HAPI and das2 data sets. Their samples are the rows of the table, or are in a file for each row",
+    doc="HAPI and das2 data sets. The samples are the rows of the table, or are in one file for each row",
     convert_value=read_table_series,
     previous_key="links",
     check_table=check_table_series,

@@ -65,8 +65,8 @@ class Options(time_windows.TimeWindowOptions):
         gt=0,
         description=(
             "The longest acceptable time between two samples, in seconds. If the server links to coarser data sets "
-            "(`x_relations`), Hven reads the coarsest data set that is fine enough. It can be a hundred times "
-            "smaller."
+            "(`x_relations`), Hven reads the coarsest data set that is fine enough. This data set can be a hundred "
+            "times smaller."
         ),
         examples=[60],
     )

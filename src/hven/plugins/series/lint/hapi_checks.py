@@ -59,7 +59,7 @@ hapi.time | error | HAPI 3.3 sec. 3.6.3
     make the time the first parameter, with the type isotime, the units UTC and the fill null
 hapi.parameter | error | HAPI 3.3 sec. 3.6.3
     the description of a parameter is incomplete or invalid
-    give the name, type, length of strings, size of arrays, units, and the fill as a string
+    state the name, the type, the units, the length of strings, the size of arrays, and the fill as a string
 hapi.bins | error | HAPI 3.3 sec. 3.6.18
     the bins do not match the parameter's size
     write a center or a range for each element of each dimension
