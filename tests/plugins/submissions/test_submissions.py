@@ -313,7 +313,7 @@ def test_bad_archives_are_refused_in_words(site: Site, people: dict[str, Person]
         answer = anna.send_file("/submissions/oidb.granules", "x.zip", broken)
         assert (answer.status, words in answer.text) == (400, True), answer.text
     hidden = anna.send_file("/submissions/oidb.granules", ".bashrc", b"x")
-    assert "is not a name for a file" in hidden.text
+    assert "is not a valid file name" in hidden.text
     page = anna.begin({"page.html": make_file("phi")})
     assert (page["files"][0]["state"], page["files"][0]["findings"][0]["rule"], page["rows"]) == ("bad", "name", [])
     climbing = anna.begin({"../../etc/passwd": b"x", "/abs/l.fits": make_file("lam")})
@@ -341,7 +341,7 @@ def test_wrong_values_and_steps_are_refused(people: dict[str, Person]) -> None:
     submission = anna.begin({"x.fits": make_file("xi")})
     for values, words in (
         ({"999999": {"quality": "A"}}, "the submission has no row 999999"),
-        ({"x": {"quality": "A"}}, "does not name a value of a row"),
+        ({"x": {"quality": "A"}}, "does not identify a value of a row"),
         ({str(submission["rows"][0]["number"]): {"path": "/etc/passwd"}}, "you cannot enter a value for"),
         ({"shared": {"quality": "A"}}, "you cannot enter a value for"),
         ({"shared": {"calib_level": "high"}}, "these values are not valid: calib_level"),

@@ -212,7 +212,7 @@ class _LayerReader:
             return None
         if bands_by_dimension and ("band" in self._fields or 0 in next(iter(bands_by_dimension.values())).values()):
             message = f"{self._layer_path} has bands by time or wavelength, so it cannot have `band` or a band 0"
-            self._faults.add_error(message, self._fields.place, "count bands from 1, and remove `band`")
+            self._faults.add_error(message, self._fields.place, "remove `band`, and count the bands from 1")
             return None
         (file_dimension,) = files_by_dimension
         dimensions: dict[str, Any] = {"files": files_by_dimension[file_dimension], "file_dimension": file_dimension}

@@ -196,7 +196,7 @@ def print_registry_comparison(service_context: ServiceContext, registry_url: str
     if "://" not in url:
         raise UsageError(
             "the address of the registry is missing",
-            remedy="give --at URL, where URL is the TAP address of a searchable registry (RegTAP)",
+            remedy="add --at URL, where URL is the TAP address of a searchable registry (RegTAP)",
         )
     own_records: dict[str, RegistryRecord] = {}
     for records in registry_validation.build_draft_records(service_context).values():

@@ -82,7 +82,7 @@ def compare(
             notes_file = reader.settings.directory / NOTES_FILE
     if accept is not None:
         if notes_file is None:
-            raise UsageError("--accept needs a file for the note", remedy="give --notes FILE, or --site DIR")
+            raise UsageError("--accept needs a file for the note", remedy="add --notes FILE or --site DIR")
         add_note(notes_file, accept, note)
     notes = {} if notes_file is None else read_conflict_notes(notes_file)
     comparison = compare_models(read_models, grouping, notes)
