@@ -46,7 +46,7 @@ def new(
             "--paper",
             metavar="DOI|BIBCODE",
             help=(
-                "The paper to which the data belong. Hven copies its table and files. Repeat the option for several "
+                "The paper to which the data belong. Hven copies the table and files. Repeat the option for several "
                 "identifiers."
             ),
         ),

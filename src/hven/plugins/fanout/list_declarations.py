@@ -88,7 +88,7 @@ class ListTypeSection(DescriptorSection):
     rows: Required[dict[str, JobParameterSection]]
     "the columns of a row"
     params: dict[str, JobParameterSection]
-    "parameters that hold for all rows"
+    "parameters that are the same for all rows"
     steps: Required[dict[str, ListStepSection]]
     "the jobs of a row"
     join: Text

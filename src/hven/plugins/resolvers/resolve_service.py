@@ -52,8 +52,8 @@ NAME_PARAM = Param(
     many=True,
     ucd="meta.id;src",
     description=(
-        f"name of an object, such as M 31. Repeat the parameter for up to {MAX_NAMES} names; Hven then looks only at "
-        "what this site has"
+        f"name of an object, such as M 31. Repeat the parameter for up to {MAX_NAMES} names; Hven then finds only "
+        "names that this site stores"
     ),
 )
 PARAMS = (NAME_PARAM, *DALI_PARAMS)
