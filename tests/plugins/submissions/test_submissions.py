@@ -96,7 +96,7 @@ def test_moderators_decide_where_the_table_says_so(client: Client, people: dict[
     submission = json.loads(blocked.body)["submission"]
     values = {str(numbers[1]): {"object": "M 32"}}
     blocked = anna.take(submission, "submit", values=values)
-    assert "write in the note why they are acceptable" in blocked.text
+    assert "explain in the note why the warnings are acceptable" in blocked.text
     submission = json.loads(blocked.body)["submission"]
     assert [row["values"].get("object") for row in submission["rows"]] == ["M 31", "M 32"], "the values are kept"
     assert mia.get(path_of(submission)).status == 404, "an open submission is its author's alone"
