@@ -30,7 +30,7 @@ def test_help_says_what_it_does() -> None:
 )
 def test_new_without_data_says_how_to_write_it(name: str, command: str) -> None:
     told = run_hven("new", name, expected_code=2).stderr
-    assert f"--from is missing: it names the file or the address of the data; run {command}" in told
+    assert f"--from is missing; it specifies the file or the address of the data; run {command}" in told
 
 
 def test_a_file_within_the_site_goes_into_its_backups_and_nothing_is_said(site: Path) -> None:

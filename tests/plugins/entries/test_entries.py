@@ -88,7 +88,7 @@ def test_two_corrections_of_one_row(client: Client, people: dict[str, Person]) -
     read_entry(people["mia"].take(one, "accept"))
     late = people["mia"].take(other, "accept")
     assert (late.status, query_stars(client, "mag", name)) == (412, [["1"]])
-    assert "the row was changed after this entry was begun" in late.text
+    assert "the row has changed since this entry was begun" in late.text
     assert read_entry(people["bob"].get(path_of(other)))["state"] == "submitted"
 
 

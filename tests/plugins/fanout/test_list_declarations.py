@@ -41,7 +41,7 @@ def test_a_list_is_a_job_type_with_a_form(site: Site) -> None:
         ("job: square", "job: square, send: {X: '{Z}'}", "the list has no column or parameter Z"),
         ("job: square", "job: square, after: {job: all}", "steps.square.after: there is no earlier step"),
         ("job: square", "job: square, files: {GIVEN: square.squares}", "'square.squares' is not a result of a step"),
-        ("X: {", "Y: {", "requires X, but the list does not have it"),
+        ("X: {", "Y: {", "requires X, but the list does not provide it"),
         ("required: true", "required: true, many: true", "rows.X: a list cannot have the key 'many' here"),
         ("join: square.squares", "join: squares", "join: 'squares' is not a result of a step"),
         ("rows: 50", "rows: 100000", "limits.rows must be"),

@@ -133,7 +133,7 @@ def test_each_band_has_overviews_of_its_own(directory: Path, site: Site, monkeyp
         ("{file: maps/a.tif, wavelengths: {1: 1, 2: 9}}", "no band 9"),
         ("{file: maps/a.tif, wavelengths: {red: 1}}", "'red' is not a valid value"),
         ("{file: maps/a.tif, wavelengths: {-1: 1}}", "'-1' is not a valid value"),
-        ("{file: maps/a.tif, wavelengths: {1: 0}}", "count bands from 1"),
+        ("{file: maps/a.tif, wavelengths: {1: 0}}", "count the bands from 1"),
         ("{file: maps/a.tif, band: 1, wavelengths: {1: 1}}", "remove `band`"),
         ("{file: maps/a.tif, wavelengths: {1: maps/b.tif}}", "either in `file`"),
         ("{wavelengths: {1: 1}}", "either in `file`"),

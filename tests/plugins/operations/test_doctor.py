@@ -239,7 +239,7 @@ def test_a_state_that_hangs_is_told_in_time(directory: Path) -> None:
         (directory / "hven.toml").write_text(f'name = "x"\nstore = "{address}"\n')
         findings = examine(directory, 0.3)
     assert [finding.message for finding in findings if finding.subject == "system state"] == [
-        "the connection to the system state gave no result within 0.3 s"
+        "the connection to the system state had no result within 0.3 s"
     ]
     assert "s3cret-word" not in repr(findings)
 
@@ -264,7 +264,7 @@ def test_what_hangs_or_fails_does_not_hold_up_the_rest(
         findings = {finding.message: finding for finding in inspect_site(site, 2.0).findings}
     ended.set()
     assert findings[f"it is full above {site.settings.name}"].check == "moon"
-    assert findings["the moon gave no result within 2 s"].command == "hven doctor --seconds 20"
+    assert findings["the moon had no result within 2 s"].command == "hven doctor --seconds 20"
     assert any(message.startswith("the check failed in ") for message in findings)
     assert "the check sun failed" in caplog.text
 
@@ -292,7 +292,7 @@ def test_checks_of_packages_keep_the_contract(package: Any) -> None:
 
 
 def test_harms_are_known_and_sorted() -> None:
-    with pytest.raises(ValueError, match="'bad' is not a harm"):
+    with pytest.raises(ValueError, match="'bad' is not a level of harm"):
         Finding(harm="bad", subject="x", message="x")
     findings = [Finding(harm=harm, subject=harm, message="a|b") for harm in ("hint", "critical", "warning", "error")]
     assert [finding.harm for finding in sort_findings(findings)] == ["critical", "error", "warning", "hint"]
@@ -331,8 +331,8 @@ def test_one_purge_does_not_change_the_forecast() -> None:
     ("free", "daily_loss", "harm", "words"),
     [
         (50e9, 0, None, ""),
-        (50e9, 10e9, "error", "the disk is full in 5.0 days"),
-        (50e9, 2e9, "warning", "the disk is full in 25.0 days"),
+        (50e9, 10e9, "error", "the disk will be full in 5.0 days"),
+        (50e9, 2e9, "warning", "the disk will be full in 25.0 days"),
         (5e9, 0, "warning", "5.0 GB are free on the disk"),
         (1e6, 0, "critical", "is full: 1 MB are free"),
     ],

@@ -309,7 +309,7 @@ def test_a_file_that_is_written_otherwise_stays() -> None:
     [
         (["--check", "--show"], "cannot be combined"),
         (["stars"], "hven register stars --check"),
-        (["--at", "https://x.example/tap"], "--at can be given only with --harvested"),
+        (["--at", "https://x.example/tap"], "--at needs --harvested"),
         (["--harvested"], "the address of the registry is missing"),
     ],
 )

@@ -62,7 +62,7 @@ def test_export_refuses(directory: Path, tmp_path: Path) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full/file").touch()
     for code, arguments, words in (
-        (2, ("stars", "--to", "cds"), "give either a directory or --check"),
+        (2, ("stars", "--to", "cds"), "specify either a directory or --check"),
         (2, ("nothing", tmp_path / "x", "--to", "cds"), "there is no published collection or table 'nothing'"),
         (2, ("shut", tmp_path / "x", "--to", "cds", "--public"), "there is no published collection or table 'shut'"),
         (2, ("stars", tmp_path / "full", "--to", "cds"), "is not empty"),

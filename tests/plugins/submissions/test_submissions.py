@@ -96,7 +96,7 @@ def test_moderators_decide_where_the_table_says_so(client: Client, people: dict[
     submission = json.loads(blocked.body)["submission"]
     values = {str(numbers[1]): {"object": "M 32"}}
     blocked = anna.take(submission, "submit", values=values)
-    assert "write in the note why they are acceptable" in blocked.text
+    assert "explain in the note why the warnings are acceptable" in blocked.text
     submission = json.loads(blocked.body)["submission"]
     assert [row["values"].get("object") for row in submission["rows"]] == ["M 31", "M 32"], "the values are kept"
     assert mia.get(path_of(submission)).status == 404, "an open submission is its author's alone"
@@ -313,7 +313,7 @@ def test_bad_archives_are_refused_in_words(site: Site, people: dict[str, Person]
         answer = anna.send_file("/submissions/oidb.granules", "x.zip", broken)
         assert (answer.status, words in answer.text) == (400, True), answer.text
     hidden = anna.send_file("/submissions/oidb.granules", ".bashrc", b"x")
-    assert "is not a name for a file" in hidden.text
+    assert "is not a valid file name" in hidden.text
     page = anna.begin({"page.html": make_file("phi")})
     assert (page["files"][0]["state"], page["files"][0]["findings"][0]["rule"], page["rows"]) == ("bad", "name", [])
     climbing = anna.begin({"../../etc/passwd": b"x", "/abs/l.fits": make_file("lam")})
@@ -341,7 +341,7 @@ def test_wrong_values_and_steps_are_refused(people: dict[str, Person]) -> None:
     submission = anna.begin({"x.fits": make_file("xi")})
     for values, words in (
         ({"999999": {"quality": "A"}}, "the submission has no row 999999"),
-        ({"x": {"quality": "A"}}, "does not name a value of a row"),
+        ({"x": {"quality": "A"}}, "does not identify a value of a row"),
         ({str(submission["rows"][0]["number"]): {"path": "/etc/passwd"}}, "you cannot enter a value for"),
         ({"shared": {"quality": "A"}}, "you cannot enter a value for"),
         ({"shared": {"calib_level": "high"}}, "these values are not valid: calib_level"),

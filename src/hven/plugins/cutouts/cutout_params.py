@@ -98,8 +98,8 @@ CUTOUT_PARAMS = (
         name="PART",
         ucd="meta.id.part",
         description=(
-            "index or name of the part of the file (HDU) to cut; without it, the first with data, and its errors and "
-            "flags"
+            "index or name of the part of the file (HDU) to cut. Default: the first part with data, together with "
+            "the errors and flags of these data"
         ),
     ),
 )

@@ -146,7 +146,7 @@ def parse_cutout_requests(params: RequestParams, *, is_single_only: bool = False
         raise ParamError(
             format_message("ID is missing"),
             name="ID",
-            remedy=format_message("give the identifier of a row in a query result"),
+            remedy=format_message("send the identifier of a row from a query result"),
         )
     values_by_name: dict[str, list[Any]] = {
         "ID": row_identifiers,

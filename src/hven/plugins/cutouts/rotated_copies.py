@@ -116,7 +116,7 @@ def write_transposed_copy(
             raise SourceError(format_message("the file cannot be read: {reason}", reason)) from None
         raise StorageError(
             format_message("a rotated copy cannot be written: {reason}", reason),
-            remedy=format_message("ask the operator to make space on the disk"),
+            remedy=format_message("ask the operator to free some space on the disk"),
         ) from error
     finally:
         temporary_path.unlink(missing_ok=True)

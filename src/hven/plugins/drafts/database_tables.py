@@ -76,8 +76,8 @@ def move_connection_line_to_secrets(directory: Path, name: str, source: str) -> 
     _store_secret(directory / SECRETS_FILE, secret, line)
     notes = [
         (
-            f"the connection line from {source} is now the secret {secret} in {SECRETS_FILE}; remove the file "
-            "when nothing else reads it"
+            f"the connection line from {source} is now the secret {secret} in {SECRETS_FILE}; remove {source} "
+            "if no other program reads it"
         )
     ]
     if open_to_all:

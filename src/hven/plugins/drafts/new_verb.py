@@ -46,7 +46,7 @@ def new(
             "--paper",
             metavar="DOI|BIBCODE",
             help=(
-                "The paper to which the data belong. Hven copies its table and files. Repeat the option for several "
+                "The paper to which the data belong. Hven copies the table and files. Repeat the option for several "
                 "identifiers."
             ),
         ),
@@ -60,7 +60,7 @@ def new(
         collection_name = _propose_collection_name(name)
         data_path = shlex.quote(name) if collection_name != name else "FILE"
         raise UsageError(
-            "--from is missing: it names the file or the address of the data",
+            "--from is missing; it specifies the file or the address of the data",
             remedy=f"run {format_command(context, 'new', collection_name, '--from', data_path)}",
         )
     site_settings = load_site_settings(context)

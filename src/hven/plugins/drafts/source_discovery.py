@@ -121,8 +121,8 @@ def list_outside_file_warnings(options: Mapping[str, Any]) -> list[str]:
         return []
     return [
         (
-            "the data are outside the site, at an absolute path. Backups do not contain them, and the site loses "
-            "them when it moves; copy them into data/ here, and write `files: data/...`"
+            "the data are outside the site, at an absolute path. Backups do not contain the data. If you move the "
+            "site, the path is wrong; copy the data into data/ here, and write `files: data/...`"
         )
     ]
 

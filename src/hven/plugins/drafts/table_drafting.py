@@ -231,8 +231,8 @@ class TableDrafter:
         if self._kind == "fixed" and not {"fields", "readme"} & self._options.keys():
             self._options.update(self._module.guess_fixed_width_options(self._options, self._context))
             guess_notes.append(
-                "Hven split the fields where the first lines have spaces, so fields without a space between them are "
-                "read as one; give names, and split such fields"
+                "Hven split the lines where the first lines have spaces. It reads fields without a space between "
+                "them as one field; split such fields, and name all fields"
             )
         self._options, self._notes = choose_source_table(self._module, self._kind, self._options, self._context)
         self._database_facts = database_tables.inspect_database_table(self._kind, self._options, self._context)

@@ -86,7 +86,7 @@ class DocumentStore:
     def _build_storage_error(self, error: Exception) -> StorageError:
         return StorageError(
             f"{self._path} cannot be written: {error}",
-            remedy="make more space on the disk that contains var/; if the file is damaged, remove it; Hven then "
+            remedy="free some space on the disk that contains var/. If the file is damaged, remove the file; Hven then "
             "fetches the documents again",
         )
 

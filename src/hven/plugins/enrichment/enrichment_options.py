@@ -112,7 +112,7 @@ class DocumentEnrichmentOptions(BaseModel):
     url: str | None = Field(
         None,
         description=(
-            "Address of the documents, with the source's columns in braces. Each value is encoded as one part of the "
+            "Address of the documents, with the source's columns in braces. Hven encodes each value as one part of the "
             "address. The host must not contain a column."
         ),
         examples=["https://archive.example/hdr?DpId={dp_id}"],

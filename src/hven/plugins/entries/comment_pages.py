@@ -201,7 +201,7 @@ def _open_comments(page_context: PageContext) -> _CommentView:
     """Open the comments of the table that the address names."""
     table = find_visible_table(page_context, page_context.request.path_params["table"])
     if COMMENTS_KEY not in table.extensions or not table.primary or table.release is not None:
-        message = format_message("the rows of {table} take no comments", table.qualified_name)
+        message = format_message("users cannot comment on the rows of {table}", table.qualified_name)
         raise NotFoundError(message, remedy="add `comments` to the table in the descriptor")
     return _CommentView(page_context, table)
 
@@ -334,7 +334,7 @@ class _CommentView:
             raise ParamError("the comment is empty", name="TEXT", remedy="write a text")
         if len(text) > MAX_COMMENT_CHARACTERS:
             message = format_message("a comment may have at most {most:,} characters", MAX_COMMENT_CHARACTERS)
-            raise ParamError(message, name="TEXT", remedy="shorten it, or link to a longer text")
+            raise ParamError(message, name="TEXT", remedy="shorten the comment, or link to a longer text")
         kind = contribution.read_text("kind") or COMMENT
         if kind not in {COMMENT, REPORT}:
             message = format_message("{name!r:.40} is not a kind of comment", kind)

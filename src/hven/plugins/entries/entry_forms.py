@@ -40,7 +40,8 @@ class EntryValuesError(DataError):
     def __init__(self, faults: Mapping[str, str]) -> None:
         names = ", ".join(faults)
         super().__init__(
-            format_message("these values are not valid: {names}", names), remedy="correct them, and send them again"
+            format_message("these values are not valid: {names}", names),
+            remedy="correct these values, and send them again",
         )
         self.faults = dict(faults)
 

@@ -314,7 +314,8 @@ class _EntryEndpoints:
         if action == RESOLVE:
             return entry_view.resolve_position(None, row_key, contribution)
         if action not in {SAVE, SUBMIT}:
-            raise ConflictError(format_message("you cannot {action} a new entry", action), remedy="save or submit it")
+            message = format_message("you cannot {action} a new entry", action)
+            raise ConflictError(message, remedy="save or submit the entry")
         try:
             values = entry_view.read_values(contribution) or {}
         except EntryValuesError as error:
@@ -362,7 +363,7 @@ class _EntryView:
         table = find_visible_table(page_context, page_context.request.path_params["table"])
         entry_table = find_entry_table(site, table)
         if entry_table is None:
-            message = format_message("{table} takes no entries", table.qualified_name)
+            message = format_message("users cannot enter rows into {table}", table.qualified_name)
             raise NotFoundError(message, remedy="add `entries` to the table in the descriptor")
         self._site = site
         self.page_context = page_context
@@ -404,7 +405,7 @@ class _EntryView:
             values[names_by_role[LONGITUDE_ROLE]] = repr(round(longitude, 9))
             values[names_by_role[LATITUDE_ROLE]] = repr(round(latitude, 9))
         except KeyError:
-            error = ConflictError("the form has no position", remedy="enter the values yourself")
+            error = ConflictError("the form has no fields for a position", remedy="enter the values yourself")
         except (UserError, ServiceError) as resolver_error:
             error = resolver_error
         return self.build_page(entry, row_key=row_key, values=values, error=error)

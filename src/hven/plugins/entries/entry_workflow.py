@@ -240,7 +240,8 @@ class EntryWorkflow:
             is_own = entry.author == self._principal.name
             if is_own or (entry.state != DRAFT and self._entry_table.can_moderate(self._principal)):
                 return entry
-        raise NotFoundError(format_message("there is no entry {number} here", number), remedy="see /entries")
+        message = format_message("there is no entry {number} here", number)
+        raise NotFoundError(message, remedy="find your entries at /entries")
 
     def read_row(self, row_key: str) -> tuple[dict[str, Any], str]:
         """Return the values of a row as they were entered, and the state of the row, for If-Match.
@@ -303,13 +304,13 @@ class EntryWorkflow:
         """Refuse changes of the key, and of columns that the user does not see."""
         for name in values.keys() - base_values.keys():
             raise ForbiddenError(
-                format_message("you cannot change {name!r} in a row that exists", name),
+                format_message("you cannot change {name!r} in an existing row", name),
                 remedy="ask a moderator to correct the value",
             )
         for entry_field in self._fields:
             name = entry_field.name
             if entry_field.is_key and name in values and values[name] != base_values.get(name):
-                message = format_message("the value of {name!r} identifies the row, so it never changes", name)
+                message = format_message("the value of {name!r} identifies the row, so it cannot change", name)
                 raise ParamError(message, remedy="enter a new row")
 
     def take_step(self, entry: TableEntry, request: EntryStepRequest) -> TableEntry:
@@ -344,7 +345,7 @@ class EntryWorkflow:
             )
         if len(request.reason) > MAX_REASON_CHARACTERS:
             message = format_message("a reason may have at most {most:,} characters", MAX_REASON_CHARACTERS)
-            raise ParamError(message, name="REASON", remedy="shorten it")
+            raise ParamError(message, name="REASON", remedy="shorten the reason")
         is_withdrawn_row = request.action == WITHDRAW and entry.state == ACCEPTED
         if (request.action == REFUSE or is_withdrawn_row) and not request.reason.strip():
             raise ParamError("give a reason", name="REASON", remedy="write what is wrong, so that the author knows")
@@ -483,7 +484,7 @@ class EntryWorkflow:
                 if error.message == build_changed_entry_error().message:
                     raise
                 raise PreconditionFailedError(
-                    "the row was changed after this entry was begun",
+                    "the row has changed since this entry was begun",
                     remedy="open the row again, and repeat the correction",
                 ) from error
             except client_writes.KeyTakenError as error:

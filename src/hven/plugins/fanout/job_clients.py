@@ -206,7 +206,7 @@ class RemoteJobClient:
             raise UsageError(f"{url!r:.200} is not the address of a site", remedy="write https://vo.example.org")
         if parts.username is not None or parts.query or parts.fragment:
             raise UsageError(
-                "the address of a site must not contain a user name, ? or #", remedy="give the token with --token-file"
+                "the address of a site must not contain a user name, ? or #", remedy="send the token with --token-file"
             )
         if token and parts.scheme == "http" and parts.hostname not in LOOPBACK_HOSTS:
             raise UsageError(
@@ -237,7 +237,7 @@ class RemoteJobClient:
         if answer.status in {401, 403} and "authorization" not in self._headers:
             raise UserError(
                 f"{url} needs an account (status {answer.status})",
-                remedy="give the token of your account with --token-file, or in the variable HVEN_TOKEN",
+                remedy="send the token of your account with --token-file or in the variable HVEN_TOKEN",
             )
         if answer.status >= 400:
             words = " ".join(answer.body[:2000].decode("utf-8", "replace").split())
@@ -249,7 +249,7 @@ class RemoteJobClient:
         try:
             return orjson.loads(answer.body)
         except orjson.JSONDecodeError:
-            raise SourceError(f"the answer of {url} is not JSON", remedy="give the address of a Hven site") from None
+            raise SourceError(f"the response of {url} is not JSON", remedy="write the address of a Hven site") from None
 
     def list_types(self) -> list[JobTypeSummary]:
         """List the types that the other site offers to this user."""

@@ -209,11 +209,11 @@ def _open_client(
     """Open the client of another site, or of this one, if needed with processes that run its jobs."""
     if url is not None:
         if account is not None:
-            raise UsageError("--as cannot be combined with --url", remedy="give the token of the account")
+            raise UsageError("--as cannot be combined with --url", remedy="use --token-file with the account's token")
         yield RemoteJobClient(url, _read_token(token_file))
         return
     if token_file is not None:
-        raise UsageError("--token-file needs --url", remedy="to use another account of this site, give --as NAME")
+        raise UsageError("--token-file needs --url", remedy="to use another account of this site, add --as NAME")
     settings = load_site_settings(context)
     with contextlib.ExitStack() as stack:
         if has_workers:
@@ -351,7 +351,7 @@ def _save_results(client: JobClient, type_name: str, job: Mapping[str, Any], dir
             with path.open("xb") as file:
                 client.save_result(type_name, str(job["jobId"]), result, file)
         except FileExistsError:
-            raise UsageError(f"{path} exists already", remedy="give another directory with --output") from None
+            raise UsageError(f"{path} exists already", remedy="choose another directory with --output") from None
         except BaseException:
             path.unlink(missing_ok=True)
             raise

@@ -88,7 +88,7 @@ class ListTypeSection(DescriptorSection):
     rows: Required[dict[str, JobParameterSection]]
     "the columns of a row"
     params: dict[str, JobParameterSection]
-    "parameters that hold for all rows"
+    "parameters that are the same for all rows"
     steps: Required[dict[str, ListStepSection]]
     "the jobs of a row"
     join: Text
@@ -141,7 +141,7 @@ def _build_list_type(
     columns, patterns = _parse_single_value_parameters(fields, "rows", faults)
     params, param_patterns = _parse_single_value_parameters(fields, "params", faults)
     for name in sorted({LIST_PARAMETER, TABLE_PARAMETER, *columns} & params.keys()):
-        faults.add_error(f"params.{name}: the list already has {name}", fields.places["params"], "rename it")
+        faults.add_error(f"params.{name}: the list already has {name}", fields.places["params"], "rename the parameter")
     steps: list[ListStep] = []
     for key, section in fields.get("steps", {}).items():
         step = _build_step(str(key), key, section, {**columns, **params}, steps, settings=settings, faults=faults)
@@ -240,7 +240,7 @@ def _build_step(
     for param in job_type.params:
         if param.required and param.default is None and param.name not in {**sent, **files}:
             faults.add_error(
-                f"{key_path}: the job type {job_type.name} requires {param.name}, but the list does not have it",
+                f"{key_path}: the job type {job_type.name} requires {param.name}, but the list does not provide it",
                 section.place,
                 f"add {param.name} to 'send' or 'files', or to the rows",
             )
@@ -291,7 +291,7 @@ def _find_step_type(
         return None
     if (settings.job_types_directory / LISTS_FOLDER / f"{type_text}.yaml").is_file():
         message = f"{key_path}.job: {type_text} is a list itself"
-        faults.add_error(message, type_text.place, "name the job types that it runs")
+        faults.add_error(message, type_text.place, "write the job types that this list runs")
         return None
     try:
         job_type = type_catalogue.find_job_type(settings, str(type_text))

@@ -205,7 +205,7 @@ def read_list_rows(running_job: RunningJob, schema: RowSchema) -> list[list[str]
     else:
         rows = schema.parse_lines(text)
     if not rows:
-        raise _build_row_error("the list has no rows", "give at least one row")
+        raise _build_row_error("the list has no rows", "send at least one row")
     return rows
 
 

@@ -335,7 +335,7 @@ class JsonRecordReader:
         cells = cells_by_pointer[leaf.pointer]
         shapes, bad, holes = geometries_to_regions(cells, self._get_thread_cursor(), frames)
         if holes:
-            message = "polygons have holes, which a region cannot have; the holes are filled"
+            message = "polygons have holes, which a region cannot have; Hven fills the holes"
             parsed_records.add_geometry_deviation(leaf.name, message)
         if leaf.bbox_pointer is not None and shapes.null_count:
             box_lists = self._parse_json_arrays(cells_by_pointer[leaf.bbox_pointer], '["DOUBLE"]')
@@ -356,7 +356,7 @@ class JsonRecordReader:
             is_left_empty = pc.and_(is_left_empty, pc.invert(bad))
         count = pc.sum(is_left_empty).as_py()
         if count:
-            message = "lines and geometry collections are not regions; they are left empty"
+            message = "lines and geometry collections are not regions; Hven leaves these values empty"
             parsed_records.add_geometry_deviation(leaf.name, message, count)
         return shapes, bad
 

@@ -290,7 +290,7 @@ def _strip_byte_order_mark(data: bytes, file: JsonDocument) -> bytes:
         raise SourceError(
             "the file is in UTF-16, but JSON must be in UTF-8",
             place=TextPlace(file=file.name, line=1),
-            remedy="save it as UTF-8",
+            remedy="save the file as UTF-8",
         )
     return data.removeprefix(b"\xef\xbb\xbf")
 

@@ -58,12 +58,12 @@ class XmlFieldOptions(JsonOptions):
     )
     joined: dict[str, str] = Field(
         default_factory=dict,
-        description="Columns whose values Hven joins into one string, each with its separator.",
+        description="Columns whose values Hven joins into one string, and the separator for each column.",
         examples=[{"bands": "#"}],
     )
     namespaces: dict[str, str] = Field(
         default_factory=dict,
-        description="Prefixes in the paths, each with its namespace. Default: names match in any namespace.",
+        description="The namespace of each prefix in the paths. Default: names match in any namespace.",
         examples=[{"vo": "http://www.ivoa.net/xml/VOResource/v1.0"}],
     )
 

@@ -149,7 +149,7 @@ class FitsImage:
             message = f"the WCS of {self._path.name} cannot be read: {error}"
             raise ParamError(message, name="frame", remedy="correct the header") from None
         names = " or ".join(candidate.name for candidate in frames)
-        message = f"the WCS of {self._path.name} does not give the places of {names}"
+        message = f"the WCS of {self._path.name} does not define the positions of {names}"
         raise ParamError(message, name="frame", remedy=f"correct the header, or resample the image to {names}")
 
     def _find_body(self) -> CelestialBody:

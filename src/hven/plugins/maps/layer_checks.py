@@ -42,7 +42,7 @@ def find_layer_faults(resource: CollectionSpec, settings: Settings) -> Iterator[
                 if not has_enough_overviews(info):
                     message = f"layers.{layer.name}: {path.name} has {info.width:,} x {info.height:,} pixels and no "
                     message += "overviews, so maps of large areas take long"
-                    remedy = f"run `hven ingest {resource.name}`, which makes them, or convert the raster to a COG"
+                    remedy = f"run `hven ingest {resource.name}` to make the overviews, or convert the raster to a COG"
                     yield Fault(message=message, place=layer.place, remedy=remedy, severity="warning")
             except HvenError as error:
                 message = f"layers.{layer.name}: {error.message}"

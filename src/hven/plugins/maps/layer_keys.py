@@ -73,18 +73,18 @@ class LayerSection(
     group: LocalizedTextValue
     "heading above this layer and similar ones in lists, for example Minerals"
     kind: Literal["background", "overlay"]
-    "'background' for a map on which others are drawn; 'overlay' (default) for a map that is drawn on others"
+    "'background': other maps are drawn on this one; 'overlay' (default): this map is drawn on a background"
     body: Text
     "the body, for example Mars. Default: as in the raster"
     frame: Text
     (
         "frame of the raster, for example IAU_2015:49900. Default: as in the raster. Required if the raster has no "
-        "frame or one of the Earth, or does not state whether its latitudes are planetographic"
+        "frame, has a frame of the Earth, or does not state whether its latitudes are planetographic"
     )
     bounds: OneOrMore[float]
     (
-        "west, south, east and north ends of the raster in its frame, for example [-180, -90, 180, 90]. Required for "
-        "pictures without coordinates"
+        "western, southern, eastern and northern limits of the raster in its frame, for example [-180, -90, 180, 90]. "
+        "Required for pictures without coordinates"
     )
     variable: Text
     (
@@ -101,13 +101,13 @@ class LayerSection(
         "the lines of such a file as a list, for example [0 blue, 1 red]. Default: the palette of the raster, or grey"
     )
     range: OneOrMore[float]
-    "values with the first and the last colour, for example [0, 0.4]. Default: the range of the colours or raster"
+    "values of the first and the last colour, for example [0, 0.4]. Default: the range of the colours or raster"
     legend: Text
-    "PNG that explains the colours, as a path from the descriptor's folder. Default: Hven draws the colours"
+    "path of a PNG that explains the colours, relative to the descriptor. Default: Hven draws a legend"
     smooth: bool
     (
-        "true: Hven interpolates values between pixels. Default: true, except for codes, which are whole numbers that "
-        "all have a colour in `colours` or in the palette of the raster"
+        "whether Hven interpolates values between pixels. Default: true, unless the values are codes: whole numbers "
+        "that all have a colour in `colours` or in the palette of the raster"
     )
     unit: Text
     "unit of the values (VOUnits)"
@@ -118,7 +118,7 @@ class LayerSection(
     licence_url: Text
     "address of the licence text"
     attribution: LocalizedTextValue
-    "whom to name beside the map. Default: the collection's publisher"
+    "whom to credit beside the map. Default: the collection's publisher"
 
 
 def _read_layers(key_value: CollectionKeyValue) -> tuple[MapLayer, ...]:
@@ -212,7 +212,7 @@ class _LayerReader:
             return None
         if bands_by_dimension and ("band" in self._fields or 0 in next(iter(bands_by_dimension.values())).values()):
             message = f"{self._layer_path} has bands by time or wavelength, so it cannot have `band` or a band 0"
-            self._faults.add_error(message, self._fields.place, "count bands from 1, and remove `band`")
+            self._faults.add_error(message, self._fields.place, "remove `band`, and count the bands from 1")
             return None
         (file_dimension,) = files_by_dimension
         dimensions: dict[str, Any] = {"files": files_by_dimension[file_dimension], "file_dimension": file_dimension}
@@ -369,8 +369,8 @@ def _read_frame_aliases(key_value: CollectionKeyValue) -> dict[str, str]:
 FRAME_ALIASES = CollectionDescriptorKey(
     value_type=dict[str, RetypedText],
     doc=(
-        "what the frame names in old addresses mean, for example {CRS:84: IAU_2015:49900}. Without it, Hven refuses "
-        "names of frames of the Earth"
+        "what the frame names in old addresses mean, for example {CRS:84: IAU_2015:49900}. Without this key, Hven "
+        "refuses the names of frames of the Earth"
     ),
     convert_value=_read_frame_aliases,
     previous_key="layers",

@@ -58,7 +58,7 @@ def measure_legend(raster: LayerRaster) -> tuple[int, int] | None:
 def _read_legend_file(raster: LayerRaster) -> LegendPicture:
     name = raster.layer.legend
     path = (raster.directory / name).resolve()
-    remedy = "write the path of a PNG from the descriptor's folder"
+    remedy = "write the path of a PNG, relative to the descriptor's folder"
     if not path.is_relative_to(raster.directory.resolve()) or not path.is_file():
         raise SourceError(f"there is no legend {name!r}", remedy=remedy)
     with path.open("rb") as file:

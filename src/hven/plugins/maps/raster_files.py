@@ -124,7 +124,7 @@ def check_netcdf_axes(dataset: Any, path: Path, frame: Frame) -> None:
         if not is_vertical and not is_horizontal:
             continue
         if is_horizontal and unit.startswith("degree") and is_west != frame.is_west_positive:
-            message = f"longitudes of {path.name} are in {unit}, unlike those of {frame.name}"
+            message = f"the longitudes of {path.name} are in {unit}, unlike the longitudes of {frame.name}"
             remedy = "write a `frame` whose longitudes increase in that direction"
             raise ParamError(message, name="frame", remedy=remedy)
         with _open_variable(path, axis_name) as axis:

@@ -138,7 +138,7 @@ def _parse_subset(text: str) -> AxisSubset:
     match = _SUBSET_PATTERN.fullmatch(text)
     if match is None:
         raise ParamError(
-            f"SUBSET={text[:80]} cannot be read", name="SUBSET", remedy="write the ends on an axis, such as Lat(10,20)"
+            f"SUBSET={text[:80]} cannot be read", name="SUBSET", remedy="write the limits of an axis: Lat(10,20)"
         )
     axis, frame_name, low_text, high_text = match.groups()
     try:
@@ -178,7 +178,7 @@ def _cut_view_to_subsets(whole: MapView, subsets: Sequence[AxisSubset]) -> MapVi
         first, last = ends[axis]
         if subset.low > last or subset.high < first:
             message = f"the coverage reaches from {first:.9g} to {last:.9g} on the axis {subset.axis}"
-            raise ParamError(message, name="SUBSET", remedy="request a part of it")
+            raise ParamError(message, name="SUBSET", remedy="request a part of the coverage")
         step = (last - first) / sizes[axis]
         low, high = max(subset.low, first), min(subset.high, last)
         if high - low < step:  # a place has the pixel around it
@@ -213,7 +213,7 @@ def _transform_view_to_frame(view: MapView, frame: Frame) -> MapView:
     x, y = np.meshgrid(*(np.linspace(view.bounds[axis], view.bounds[axis + 2], EDGE_POINTS) for axis in (0, 1)))
     places = [axis[np.isfinite(axis)] for axis in frame.convert_from_lon_lat(*view.frame.convert_to_lon_lat(x, y))]
     if not places[0].size or not places[1].size:
-        raise ParamError(f"{frame.name} does not show the box", name="OUTPUTCRS", remedy="choose another frame")
+        raise ParamError(f"the box cannot be shown in {frame.name}", name="OUTPUTCRS", remedy="choose another frame")
     (west, east), (south, north) = ((float(axis.min()), float(axis.max())) for axis in places)
     bounds = west, south, east, north
     scale = frame.metres_per_unit / view.frame.metres_per_unit
@@ -229,7 +229,7 @@ def _scale_view(params: RequestParams, view: MapView) -> MapView:
     sizes = [view.width, view.height]
     names = [name for name in ("SCALEFACTOR", "SCALEAXES", "SCALESIZE", "SCALEEXTENT") if params.read_one(name)]
     if len(names) > 1:
-        raise ParamError(f"{' and '.join(names)} exclude each other", name=names[1], remedy="write one of them")
+        raise ParamError(f"{' and '.join(names)} cannot be combined", name=names[1], remedy="write one of them")
     for name in names:
         text = params.read_one(name) or ""
         if name == "SCALEFACTOR":
@@ -259,7 +259,8 @@ def _scale_size(size: int, factor: float) -> int:
 def _read_scale(text: str, name: str) -> float:
     scale = _read_number(text, name)
     if scale <= 0:
-        raise ParamError(f"{name} must be positive, not {text[:40]}", name="SCALEFACTOR", remedy="write 0.5 for a half")
+        message = f"{name} must be positive, not {text[:40]}"
+        raise ParamError(message, name="SCALEFACTOR", remedy="write 0.5 for half the size")
     return scale
 
 
@@ -269,7 +270,7 @@ def _read_number(text: str, name: str) -> float:
     except ValueError:
         number = math.nan
     if not math.isfinite(number):
-        raise ParamError(f"{name} has {text[:40]!r} instead of a number", name=name, remedy="write a number")
+        raise ParamError(f"{name} must be a number, not {text[:40]!r}", name=name, remedy="write a number")
     return number
 
 

@@ -63,7 +63,7 @@ def read_layer_names(params: RequestParams, parameter: str = "LAYERS") -> list[s
         )
     if len(names) > MAX_LAYERS:
         raise ParamError(
-            f"{parameter} has {len(names)} layers", name=parameter, remedy=f"request at most {MAX_LAYERS} layers"
+            f"{parameter} names {len(names)} layers", name=parameter, remedy=f"request at most {MAX_LAYERS} layers"
         )
     return names
 
@@ -88,7 +88,7 @@ def read_map_view(params: RequestParams, aliases: Mapping[str, str]) -> MapView:
     frame_name = params.read_one(frame_parameter) or params.read_one("CRS") or params.read_one("SRS")
     if not frame_name:
         message = f"the parameter {frame_parameter} is missing"
-        raise ParamError(message, name=frame_parameter, remedy="give a frame, such as IAU_2015:49900")
+        raise ParamError(message, name=frame_parameter, remedy="write a frame, such as IAU_2015:49900")
     frame = find_request_frame(frame_name, aliases)
     bounds = read_box(params.read_one("BBOX") or "", frame, is_axis_order_kept=version == NEW_VERSION)
     width, height = (read_size(params, name) for name in ("WIDTH", "HEIGHT"))
@@ -125,9 +125,9 @@ def read_box(text: str, frame: Frame, *, is_axis_order_kept: bool) -> tuple[floa
             message, name="BBOX", remedy="write the coordinates of the lower corner, then those of the upper corner"
         )
     if is_vertical_first and frame.is_geographic and max(abs(south), abs(north)) > 90 >= max(abs(west), abs(east)):
-        message = f"in version 1.3.0, a box in {frame.name} has the order {frame.axis_order_text}; in this order, "
+        message = f"in version 1.3.0, a box in {frame.name} has the axis order {frame.axis_order_text}. In this order, "
         message += f"BBOX={text[:80]} has latitudes below -90 or above 90"
-        raise ParamError(message, name="BBOX", remedy="exchange the axes, or use version 1.1.1, in which x comes first")
+        raise ParamError(message, name="BBOX", remedy="swap the axes, or use version 1.1.1, in which x comes first")
     return bounds
 
 
@@ -233,7 +233,7 @@ def answer_legend(params: RequestParams, raster: LayerRaster) -> tuple[bytes, st
     legend = read_or_draw_legend(raster)
     if legend is None:
         message = f"the layer {raster.layer.name!r} is a picture without a legend"
-        raise ParamError(message, name="LAYER", remedy="request legends of layers with values")
+        raise ParamError(message, name="LAYER", remedy="request a legend only for layers that have values")
     return legend.body, "image/png"
 
 

@@ -125,7 +125,7 @@ def list_alert_rules(settings: Settings, job: str) -> list[AlertRule]:
                 "warning",
                 f"time() - hven_collection_verified_timestamp_seconds{{{selector}}} > {max_age_seconds}",
                 "1h",
-                "the files of {{ $labels.collection }} were not verified for a long time",
+                "the files of {{ $labels.collection }} have not been verified for a long time",
                 "run `hven verify {{ $labels.collection }}`",
             )
         )

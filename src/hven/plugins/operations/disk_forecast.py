@@ -152,7 +152,7 @@ def find_disk_problems(settings: Settings) -> Iterator[Finding]:
             yield Finding(
                 harm="error" if days < ERROR_DAYS else "warning",
                 subject=subject,
-                message=f"{free_text}; at the present rate, the disk is full in {days:.1f} days",
+                message=f"{free_text}; at the present rate, the disk will be full in {days:.1f} days",
                 remedy=_REMEDY,
             )
         elif usage.free < LOW_SHARE * usage.total and usage.free < LOW_BYTES:

@@ -95,7 +95,7 @@ class _CheckRun:
                 Finding(
                     harm="warning",
                     subject=self._check.name,
-                    message=f"{self._check.title} gave no result within {time_limit_seconds:g} s",
+                    message=f"{self._check.title} had no result within {time_limit_seconds:g} s",
                     remedy="find out what does not respond, or give the checks more time",
                     command=f"hven doctor --seconds {more_seconds}",
                     check=self._check.name,

@@ -57,7 +57,7 @@ class Finding:
 
     def __post_init__(self) -> None:
         if self.harm not in HARMS:
-            raise ValueError(f"{self.harm!r} is not a harm of a finding; use one of {', '.join(HARMS)}")
+            raise ValueError(f"{self.harm!r} is not a level of harm; use one of {', '.join(HARMS)}")
 
     def to_json(self) -> dict[str, Any]:
         """Return the finding as a JSON object."""

@@ -117,7 +117,7 @@ def _find_schedule_problems(collection: CollectionStatus) -> Iterator[Finding]:
         yield Finding(
             harm="warning",
             subject=name,
-            message=f"{name} is {collection.state} since {since}, so it doesn't follow its source",
+            message=f"{name} has been {collection.state} since {since}, so it doesn't follow its source",
             remedy="resume its schedule",
             command=f"hven schedule resume {name}",
         )
@@ -209,7 +209,7 @@ def _find_leftover_snapshots(site: Site) -> Iterator[Finding]:
         yield Finding(
             harm="hint",
             subject=str(directory),
-            message=f"{len(leftovers)} snapshots that crashed runs left behind take up space, such as {leftovers[0]}",
+            message=f"{len(leftovers)} snapshots of crashed runs take up space, for example {leftovers[0]}",
             remedy="the next ingest of any collection deletes them",
             command=f"hven ingest {collection}",
         )

@@ -72,7 +72,7 @@ def choose_prov_format(response_format: str | None, accept: str) -> str:
         name = text.upper() if text.upper() in FORMATS else names_by_media_type.get(text.partition(";")[0].lower())
         if name is None:
             raise ParamError(
-                f"RESPONSEFORMAT={text!r:.60} is not a format of provenance",
+                f"RESPONSEFORMAT={text!r:.60} is not a format for provenance",
                 name="RESPONSEFORMAT",
                 remedy=f"use one of {', '.join(FORMATS)}",
             )

@@ -170,7 +170,7 @@ def build_requested_graph(page_context: PageContext, params: RequestParams) -> t
     given = parse_values(params, PROV_PARAMS)
     texts: Sequence[str] = [text for text in given["ID"] or () if text]
     if len(texts) > MAX_IDS:
-        raise ParamError(f"ID occurs {len(texts)} times", name="ID", remedy=f"give at most {MAX_IDS} ids in a request")
+        raise ParamError(f"ID occurs {len(texts)} times", name="ID", remedy=f"send at most {MAX_IDS} ids in a request")
     provenance = ReaderProvenance(page_context)
     default_depth = "1" if texts else ALL_DEPTHS
     options = ProvenanceSearchOptions(

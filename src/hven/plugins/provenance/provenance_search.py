@@ -111,7 +111,7 @@ class _ProvenanceSearch:
             if not self._add_record(start_id):
                 raise NotFoundError(
                     f"there is no provenance for {start_id!r:.120}",
-                    remedy="give the id of a collection, table, row, run, release or job, as in /prov",
+                    remedy="write the id of a collection, table, row, run, release or job, as /prov shows it",
                 )
             self._costs[start_id] = 0
             self._pending.append((start_id, 0))

@@ -96,7 +96,7 @@ def doi(
     if withdraw is not None and len(withdraw.strip()) < 3:
         raise UsageError(
             "the reason for the withdrawal is missing; the page of the collection will show this reason permanently",
-            remedy='give a reason, such as --withdraw "superseded by R6, whose fluxes are right"',
+            remedy='add a reason, such as --withdraw "superseded by R6, whose fluxes are right"',
         )
     withdrawal_reason = " ".join((withdraw or "").split())
     with open_site(context) as site:

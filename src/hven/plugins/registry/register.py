@@ -70,7 +70,7 @@ def register(
     _check_option_combination(chosen_options, {"--at": registry_url and "--harvested", "--line": as_line and "--hapi"})
     if name is not None and not (check_records or show_records):
         raise UsageError(
-            "a collection can be given only with --check or --show", remedy=f"run `hven register {name} --check`"
+            "a collection can be named only with --check or --show", remedy=f"run `hven register {name} --check`"
         )
     if show_hapi:
         with open_site(context) as site:
@@ -112,12 +112,12 @@ def _check_option_combination(chosen_options: Sequence[str], required_options: M
     if len(chosen_options) > 1:
         raise UsageError(
             f"{' and '.join(chosen_options)} cannot be combined",
-            remedy=f"give only one of these options, for example `hven register {chosen_options[0]}`",
+            remedy=f"use only one of these options, for example `hven register {chosen_options[0]}`",
         )
     for option, needed_option in required_options.items():
         if needed_option and needed_option not in chosen_options:
             raise UsageError(
-                f"{option} can be given only with {needed_option}",
+                f"{option} needs {needed_option}",
                 remedy=f"run `hven register {needed_option} {option}`",
             )
 

@@ -50,9 +50,9 @@ def print_registration_guide(context: typer.Context, settings: Settings) -> None
         f"Correct what {check_command} reports. View the records with {show_command}.",
         (
             f"Enter {settings.site_url}/oai in the form of the registry of registries, https://rofr.ivoa.net. "
-            "It validates the records. From then on, other registries harvest them, usually every night."
+            "That registry validates the records. From then on, other registries harvest them, usually every night."
         ),
-        f"A day later, check what they have: {harvested_command} (URL: the address of a RegTAP service).",
+        f"A day later, check which records they have: {harvested_command} (URL: the address of a RegTAP service).",
     ]
     if missing_settings:
         write_command = format_command(context, "register", "--write")
@@ -196,7 +196,7 @@ def print_registry_comparison(service_context: ServiceContext, registry_url: str
     if "://" not in url:
         raise UsageError(
             "the address of the registry is missing",
-            remedy="give --at URL, where URL is the TAP address of a searchable registry (RegTAP)",
+            remedy="add --at URL, where URL is the TAP address of a searchable registry (RegTAP)",
         )
     own_records: dict[str, RegistryRecord] = {}
     for records in registry_validation.build_draft_records(service_context).values():

@@ -455,7 +455,7 @@ def _find_capability_violations(root: etree._Element) -> Iterator[RegistryRecord
             "VR3.2.2a",
             "it is a service without a capability",
             "services",
-            "if a plug-in provides the service, it must list a capability",
+            "if a plug-in provides the service, the plug-in must list a capability",
             "warning",
         )
     for capability in capabilities:
@@ -465,7 +465,7 @@ def _find_capability_violations(root: etree._Element) -> Iterator[RegistryRecord
                 "VR3.2.2a",
                 f"the capability {standard_id or 'of its pages'} has no interface",
                 "services",
-                "if a plug-in provides the service, it must give its address",
+                "if a plug-in provides the service, the plug-in must declare the address",
                 "warning",
             )
         code = SEARCH_RULE_CODES.get(standard_id)
@@ -482,7 +482,7 @@ def _find_search_capability_violations(
     capability: etree._Element, record_type: str | None, code: str
 ) -> Iterator[RegistryRecordViolation]:
     """Check the capability of a cone search or an image search."""
-    remedy = "if a plug-in provides the service, it must declare its search"
+    remedy = "if a plug-in provides the service, the plug-in must declare the search"
     if record_type != "vs:CatalogService":
         yield RegistryRecordViolation(
             f"{code}a", "a service with a search must be a vs:CatalogService", "services", remedy, "warning"

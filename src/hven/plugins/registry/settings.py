@@ -30,8 +30,8 @@ class DoiSettings:
     password: str | None = define_setting(
         None,
         (
-            "$NAME, where the secret NAME contains the repository's password. Hven never sends the password without "
-            "TLS, except to this machine"
+            "$NAME, where the secret NAME contains the repository's password. Hven sends the password only over TLS, "
+            "or to its own machine"
         ),
         pattern="^\\$[A-Za-z_][A-Za-z0-9_]*$",
         example="'$NAME' of a secret",

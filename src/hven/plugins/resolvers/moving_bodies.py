@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 SOURCE_NAME = "Hven's list of Solar-System bodies (NAIF codes, IAU designations)"
 MOVING_BODY_NOTE = (
-    "it moves: compute its position for a time and an observer with an ephemeris service (IMCCE Miriade, JPL Horizons)"
+    "the body moves; ephemeris services (IMCCE Miriade, JPL Horizons) compute its position for a time and an observer"
 )
 
 

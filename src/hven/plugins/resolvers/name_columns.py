@@ -221,7 +221,11 @@ def _build_index(
         logger.warning("names of objects in %s cannot be read: %s", table.qualified_name, error.message)
         return None
     if rows.num_rows > MAX_NAMES_OF_TABLE:
-        logger.warning("%s has more than %d names of objects: none resolves", table.qualified_name, MAX_NAMES_OF_TABLE)
+        logger.warning(
+            "%s has more than %d names of objects, so Hven finds none of them",
+            table.qualified_name,
+            MAX_NAMES_OF_TABLE,
+        )
         return None
     alias_count = len(alias_columns)
     counts, x, y, z, *bounds = (np.asarray(column, np.float64) for column in rows.columns[1 + alias_count :])

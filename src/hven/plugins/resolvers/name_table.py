@@ -162,7 +162,7 @@ def _build_name_index(
             name,
         )
         raise UserError(
-            message, remedy="copy the table (`source: {kind: sql, ..}`), and name the copy in resolver.table"
+            message, remedy="copy the table (`source: {kind: sql, ..}`), and set resolver.table to the copy"
         )
     roles, alias_columns = _find_role_columns(table)
     frame_and_epoch = _require_icrs_frame(table, roles["ra"])
@@ -175,7 +175,7 @@ def _build_name_index(
                 name,
                 MAX_NAME_TABLE_ROWS,
             ),
-            remedy="name a smaller table in resolver.table",
+            remedy="set resolver.table to a smaller table",
         )
     column_names = [column.name for column in columns]
     values_by_column = dict(zip(column_names, rows.columns, strict=True))

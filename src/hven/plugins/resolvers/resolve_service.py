@@ -52,8 +52,8 @@ NAME_PARAM = Param(
     many=True,
     ucd="meta.id;src",
     description=(
-        f"name of an object, such as M 31. Repeat the parameter for up to {MAX_NAMES} names; Hven then looks only at "
-        "what this site has"
+        f"name of an object, such as M 31. Repeat the parameter for up to {MAX_NAMES} names; Hven then finds only "
+        "names that this site stores"
     ),
 )
 PARAMS = (NAME_PARAM, *DALI_PARAMS)
@@ -183,7 +183,7 @@ async def _answer_data(
 ) -> Response:
     values = parse_values(params, DALI_PARAMS)
     if not names:
-        raise ParamError("NAME is missing", name="NAME", remedy="give the name of an object: NAME=M31")
+        raise ParamError("NAME is missing", name="NAME", remedy="add the name of an object, such as NAME=M31")
     if len(names) == 1:
         resolved = await call_in_thread(_resolve_one, context, names[0], is_remote=True)
         answers = [SesameAnswer(name=names[0], resolved=resolved, message=resolved.note)]

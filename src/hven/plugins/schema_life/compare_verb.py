@@ -42,7 +42,7 @@ def compare(
         typer.Argument(
             metavar="MODEL...",
             help="Two or more schemas: a collection or table of the site, a descriptor, the address of a TAP service, "
-            "a VOTable, VOSI tables, or a schema of Felis. One schema is compared with itself.",
+            "a VOTable, VOSI tables, or a schema of Felis. Hven compares a single schema's tables with each other.",
         ),
     ],
     grouping: Annotated[
@@ -82,7 +82,7 @@ def compare(
             notes_file = reader.settings.directory / NOTES_FILE
     if accept is not None:
         if notes_file is None:
-            raise UsageError("--accept needs a file for the note", remedy="give --notes FILE, or --site DIR")
+            raise UsageError("--accept needs a file for the note", remedy="add --notes FILE or --site DIR")
         add_note(notes_file, accept, note)
     notes = {} if notes_file is None else read_conflict_notes(notes_file)
     comparison = compare_models(read_models, grouping, notes)

@@ -43,7 +43,7 @@ def read_conflict_notes(path: Path) -> dict[str, str]:
             raise DataError(
                 "the line is not a note on a conflict",
                 place=TextPlace(file=str(path), line=number),
-                remedy="write the id of the conflict, a blank, and why you accept it",
+                remedy="write the id of the conflict, a blank, and the reason why you accept the conflict",
             )
         notes[match[1]] = match[2]
     return notes

@@ -132,7 +132,7 @@ def _read_columns_without_tap_schema(
     except UserError as error:
         raise SourceError(
             f"there is neither a TAP service nor another schema at {url}: {schema_error.message}",
-            remedy="give the address of a TAP service without /sync, or of a VOTable",
+            remedy="write the address of a TAP service, without /sync, or the address of a VOTable",
         ) from error
 
 

@@ -70,7 +70,7 @@ def read_model_file(path: Path, settings: Settings | None) -> ComparedSchema:
 
 def _read_descriptor(path: Path, settings: Settings | None) -> ComparedSchema:
     if settings is None:
-        raise UsageError(f"{path} is a descriptor, so Hven needs to know its site", remedy="give --site DIR")
+        raise UsageError(f"{path} is a descriptor, so Hven needs to know its site", remedy="add --site DIR")
     columns: list[DescribedColumn] = []
     for table_spec in load_descriptor(path.resolve(), settings).tables:
         table = table_spec.table
@@ -79,7 +79,7 @@ def _read_descriptor(path: Path, settings: Settings | None) -> ComparedSchema:
         raise SourceError(
             "the descriptor names no columns, because it takes them from the source",
             place=TextPlace(file=str(path)),
-            remedy="write `columns:`, or publish the collection and give its name instead of the file",
+            remedy="write `columns:`, or publish the collection and write its name instead of the file's",
         )
     return ComparedSchema(label=str(path), columns=columns, read_at=datetime.now(UTC))
 
@@ -109,7 +109,7 @@ def read_model_document(data: bytes, label: str, path: Path | None = None) -> Co
     else:
         columns = _read_plugin_description(data, label, path)
     if not columns:
-        raise SourceError(f"{label} describes no columns", remedy="give another document")
+        raise SourceError(f"{label} describes no columns", remedy="choose another document")
     return ComparedSchema(label=label, columns=columns, read_at=datetime.now(UTC))
 
 
@@ -190,7 +190,7 @@ def _read_plugin_description(data: bytes, label: str, path: Path | None) -> list
     else:
         raise SourceError(
             f"{label} contains no schema that Hven can read",
-            remedy="give a VOTable, VOSI tables, a schema of Felis, or the address of a TAP service",
+            remedy="choose a VOTable, VOSI tables, a schema of Felis, or the address of a TAP service",
         )
     with tempfile.TemporaryDirectory(prefix="hven-compare-") as directory:
         if path is None:

@@ -86,7 +86,7 @@ def list_spark_cluster_problems(facts: SparkClusterFacts) -> Iterator[tuple[str,
         if python.rpartition(".")[0] != local_python:
             yield (
                 f"the workers {_format_hosts(hosts)} have Python {python}, but this server has {local_python}",
-                "give the workers the same minor version of Python (spark.pyspark.python)",
+                "install the same minor version of Python on the workers (spark.pyspark.python)",
             )
     for version, hosts in facts.hvens.items():
         if version != hven.__version__:
@@ -94,7 +94,7 @@ def list_spark_cluster_problems(facts: SparkClusterFacts) -> Iterator[tuple[str,
             yield (
                 (
                     f"the workers {_format_hosts(hosts)} have {installed}, but this server has {hven.__version__}: "
-                    "Hven's functions fail there"
+                    "Hven's functions fail on these workers"
                 ),
                 (
                     f"run `pip install hven=={hven.__version__}` in the Python of the workers; plain SQL works without "
@@ -104,7 +104,7 @@ def list_spark_cluster_problems(facts: SparkClusterFacts) -> Iterator[tuple[str,
     for root, hosts in facts.unseen.items():
         yield (
             f"the root {root} of [hats] is not visible to {_format_hosts(hosts)} of the cluster",
-            "mount the root at the same path on all nodes, readable for the user that runs Spark",
+            "mount the root at the same path on all nodes, readable by the user that runs Spark",
         )
 
 

@@ -18,7 +18,7 @@ class SparkSettings:
     spark: str | None = define_setting(
         None,
         (
-            "address of Spark Connect, sc://host:15002, or $NAME, where the secret NAME contains this address. "
+            "address of Spark Connect, for example sc://host:15002; or $NAME, if the secret NAME contains the address. "
             "Default: no cluster; Hven then rejects queries that read more than near_bytes"
         ),
         pattern=r"^(\$[A-Za-z_][A-Za-z0-9_]*|sc://[^\s?#]+)$",

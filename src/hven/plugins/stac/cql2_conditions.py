@@ -124,7 +124,7 @@ def parse_cql2_json(text: str | bytes) -> dict[str, Any]:
     try:
         parsed = orjson.loads(text)
     except orjson.JSONDecodeError as error:
-        raise ParamError(f"the filter is not JSON: {error}", name="filter", remedy="see CQL2 JSON") from None
+        raise ParamError(f"the filter is not JSON: {error}", name="filter", remedy="send CQL2 JSON") from None
     if not isinstance(parsed, dict):
         raise ParamError("the filter is not a JSON object", name="filter", remedy='write {"op": .., "args": [..]}')
     return parsed
@@ -208,7 +208,7 @@ class _FilterTranslator:
         op, args = _read_operation(node)
         translate = self._translators.get(op)
         if translate is None:
-            raise build_filter_error(f"the filter has the unknown operator {op!r:.60}", "see /stac/conformance")
+            raise build_filter_error(f"the filter has the unknown operator {op!r:.60}", "use one of /stac/conformance")
         return translate(op, args, depth + 1)
 
     def _translate_logical(self, op: str, args: Sequence[Any], depth: int) -> Expr:
@@ -242,7 +242,8 @@ class _FilterTranslator:
     def _compare_time(self, op: str, left: object, right: dict[str, Any]) -> Expr:
         columns = find_time_columns(left, self.item_table)
         if columns is None:
-            raise build_filter_error("a time is compared with something that is not a time", "compare it with datetime")
+            message = "a time is compared with something that is not a time"
+            raise build_filter_error(message, "compare the time with datetime")
         begin, end = columns
         instant = parse_instant(str(right.get("timestamp", right.get("date"))))
         condition: Expr = Comparison(op, build_column_ref(begin.name), build_instant_literal(instant, begin))
@@ -337,7 +338,7 @@ def _build_call(op: str, values: Sequence[Expr]) -> Expr:
     if op in {"+", "-", "*"}:
         return BinaryOperation(op, *values)
     if op not in {"/", "div"}:
-        raise build_filter_error(f"the filter has the unknown function {op!r:.60}", "see /stac/conformance")
+        raise build_filter_error(f"the filter has the unknown function {op!r:.60}", "use what /stac/conformance lists")
     quotient = BinaryOperation("/", BinaryOperation("*", values[0], Literal(1.0)), values[1])
     if op == "div":
         return FunctionCall("TRUNCATE", (quotient,))
@@ -400,5 +401,5 @@ def _read_operation(node: object) -> tuple[str, Sequence[Any]]:
 
 def _require_args(op: str, args: Sequence[Any], count: int) -> Sequence[Any]:
     if len(args) != count:
-        raise build_filter_error(f"{op} takes {count} arguments, but the filter gives {len(args)}")
+        raise build_filter_error(f"{op} takes {count} arguments, but the filter has {len(args)}")
     return args

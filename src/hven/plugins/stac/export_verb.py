@@ -41,7 +41,7 @@ def export_stac_catalogue(
 ) -> None:
     """Write the public collections as a static catalogue."""
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        raise UsageError(f"{directory} is not empty", remedy="give a new directory")
+        raise UsageError(f"{directory} is not empty", remedy="specify a new or empty directory")
     with open_site(context) as site:
         service_context = ServiceContext.create_for_principal(site, ANONYMOUS_PRINCIPAL)
         catalogue = ReaderCatalogue(service_context, ANONYMOUS_PRINCIPAL, site.settings.site_url)

@@ -63,7 +63,7 @@ def parse_get_search(
     conditions: list[dict[str, Any]] = []
     for name, value in pairs:
         if name in given:
-            raise ParamError(f"{name} is given twice", name=name, remedy="give it once")
+            raise ParamError(f"{name} occurs twice", name=name, remedy="send it once")
         if name in SEARCH_NAMES:
             given[name] = value
         elif item_table is not None and item_table.find_property_column(name) is not None:
@@ -106,7 +106,7 @@ def _parse_property_condition(name: str, value: str, item_table: ItemTable) -> d
         try:
             typed_value = float(value)
         except ValueError:
-            raise ParamError(f"{name}={value!r:.60} is not a number", name=name, remedy="give a number") from None
+            raise ParamError(f"{name}={value!r:.60} is not a number", name=name, remedy="write a number") from None
     return {"op": "=", "args": [{"property": name}, typed_value]}
 
 
@@ -139,13 +139,13 @@ def parse_json_search(given: Mapping[str, Any], collection_ids: Sequence[str]) -
         if name not in SEARCH_NAMES:
             raise ParamError(f"{name!r:.60} is not a member of a search", name=str(name)[:60])
     if given.get("bbox") is not None and given.get("intersects") is not None:
-        raise ParamError("bbox and intersects cannot be combined", name="bbox", remedy="give one of them")
+        raise ParamError("bbox and intersects cannot be combined", name="bbox", remedy="send only one of them")
     wanted_ids = _read_texts(given, "collections")
     if wanted_ids:  # collections that the reader does not see have no items
         collection_ids = [collection_id for collection_id in collection_ids if collection_id in set(wanted_ids)]
     box = given.get("bbox")
     if box is not None and not isinstance(box, str | list):
-        raise ParamError("bbox is not a list of numbers", name="bbox", remedy="give four numbers")
+        raise ParamError("bbox is not a list of numbers", name="bbox", remedy="write four numbers")
     span_text = given.get("datetime")
     if span_text is not None and not isinstance(span_text, str):
         raise ParamError("datetime is not text", name="datetime", remedy="write 2004-01-14T00:00:00Z/..")
@@ -171,7 +171,7 @@ def _read_texts(given: Mapping[str, Any], name: str) -> Sequence[str]:
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
         raise ParamError(f"{name} is not a list of texts", name=name)
     if len(values) > MAX_IDS:
-        raise TooLargeError(format_message("{count:,} ids were given; the limit is {most:,}", len(values), MAX_IDS))
+        raise TooLargeError(format_message("the search has {count:,} ids; the limit is {most:,}", len(values), MAX_IDS))
     return values
 
 
@@ -185,7 +185,7 @@ def _read_limit(value: object) -> int:
         limit = 0
     if limit < 1:
         message = f"limit={value!r:.40} is not a whole number of at least 1"
-        raise ParamError(message, name="limit", remedy=f"give a number from 1 to {MAX_LIMIT}")
+        raise ParamError(message, name="limit", remedy=f"write a number from 1 to {MAX_LIMIT}")
     return min(limit, MAX_LIMIT)
 
 

@@ -384,7 +384,7 @@ def _read_number(wfs_request: _WfsRequest, names: Sequence[str], default: int, m
         if text is None:
             continue
         if not text.isdecimal() or len(text) > 12:
-            raise ParamError(f"{name}={text!r:.40} is not a number", name=name, remedy="give a whole number")
+            raise ParamError(f"{name}={text!r:.40} is not a number", name=name, remedy="write a whole number")
         return min(int(text), most)
     return default
 
@@ -401,7 +401,7 @@ def _write_features(wfs_request: _WfsRequest) -> tuple[bytes, str]:
         name = next((name for name in wfs_request.catalogue.item_tables if feature_ids[0].startswith(f"{name}.")), "")
         collections = [wfs_request.catalogue.find_collection(name)]
     if len(collections) != 1:
-        remedy = "give the name of one feature type"
+        remedy = "write the name of one feature type"
         raise _MissingParamError(f"the request names {len(collections)} feature types", name="TYPENAMES", remedy=remedy)
     (collection,) = collections
     search = _build_search(wfs_request, collection, feature_ids)
@@ -453,7 +453,7 @@ def _read_box_numbers(words: Sequence[str]) -> list[float]:
     except ValueError:
         numbers = []
     if len(numbers) != 4:
-        remedy = "give four numbers and, optionally, a frame"
+        remedy = "write four numbers and, optionally, a frame"
         raise ParamError("BBOX does not contain four numbers", name="BBOX", remedy=remedy)
     return numbers
 

@@ -116,8 +116,8 @@ def find_file_checker(kind: str, file_name: str) -> FileChecker:
         checker: FileChecker = module.CHECKER
         if checker.name == kind:
             return checker
-    message = format_message("there is no checker of {kind} files", kind)
-    raise UserError(message, remedy="ask the site's operators to install the package that has it")
+    message = format_message("there is no checker for {kind} files", kind)
+    raise UserError(message, remedy="ask the site's operators to install the package that contains it")
 
 
 def check_file_name(checker: FileChecker, name: str) -> list[FileFinding]:

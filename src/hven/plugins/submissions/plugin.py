@@ -6,7 +6,7 @@ from hven.model.plugins import PackageStateTables, PluginPackage
 
 PLUGIN = PluginPackage(
     name="submissions",
-    title="Let users submit files with their rows; Hven checks them before they are published",
+    title="Let users submit files with their rows; Hven checks the files before it publishes them",
     uses=("entries", "push"),
     pages="hven.plugins.submissions.portal_pages:PAGES",
     table_links=("hven.plugins.submissions.portal_pages:SUBMISSION_LINKS",),

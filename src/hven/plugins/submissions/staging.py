@@ -112,7 +112,7 @@ def extract_file_base_name(name: str) -> str:
         or not last_part.isprintable()
         or len(last_part) > MAX_NAME_CHARACTERS
     ):
-        message = format_message("{name!r:.120} is not a name for a file", name)
+        message = format_message("{name!r:.120} is not a valid file name", name)
         raise ParamError(message, remedy="choose a name of at most 200 characters that does not begin with a dot")
     return last_part
 

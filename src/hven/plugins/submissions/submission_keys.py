@@ -107,7 +107,7 @@ def _find_submission_faults(resource: CollectionSpec, _: QueryColumnFinder) -> I
 
 SUBMISSIONS = TableDescriptorKey(
     value_type=SubmissionsSection,
-    doc="files that users submit: Hven checks them, and users complete their rows",
+    doc="files that users submit: Hven checks the files, and users complete the files' rows",
     convert_value=_read_submission_rules,
     previous_key="comments",
     find_faults=_find_submission_faults,

@@ -243,7 +243,7 @@ class _SubmissionView:
         table = find_visible_table(page_context, page_context.request.path_params["table"])
         submission_table = find_submission_table(site, table)
         if submission_table is None:
-            message = format_message("{table} takes no submissions", table.qualified_name)
+            message = format_message("users cannot submit files to {table}", table.qualified_name)
             raise NotFoundError(message, remedy="add `submissions` to the table in the descriptor")
         self.page_context = page_context
         self.submission_table: SubmissionTable = submission_table

@@ -162,7 +162,7 @@ def group_row_values(values: Any) -> dict[int, dict[str, Any]]:
     for name, value in (values or {}).items():
         number_text, _, column = str(name).partition(".")
         if not number_text.isdigit() or len(number_text) > 15 or (not column and not isinstance(value, dict)):
-            message = format_message("{name!r:.80} does not name a value of a row", name)
+            message = format_message("{name!r:.80} does not identify a value of a row", name)
             raise ParamError(message, remedy="send an object with the numbers of rows and their values")
         row_values = grouped.setdefault(int(number_text), {})
         if column:

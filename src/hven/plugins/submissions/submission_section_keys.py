@@ -11,26 +11,26 @@ class SubmissionsSection(DescriptorSection, hints={"users": "submitters", "colum
     path: Required[Text]
     "column that receives the path of each file"
     sha256: Required[Text]
-    "column that receives the SHA-256 of each file, by which Hven recognises it"
+    "column that receives the SHA-256 of each file. Hven recognises files by it"
     to: Text
     "folder for the files, beside the descriptor. Default: `submitted`"
     files: Text
-    "what the files are: `fits` or `oifits`. Default: `fits`. CSV files are always tables of rows"
+    "format of the files: `fits` or `oifits`. Default: `fits`. Hven always reads CSV files as tables of rows"
     profile: Literal["jmmc", "strict", "lenient"]
-    "severity of broken `oifits` rules: as in JMMC's checker, all errors, or all information. Default: jmmc"
+    "severity of broken `oifits` rules. jmmc (default): as in JMMC's checker; strict: error; lenient: information"
     values: dict[str, Text]
-    "for each column: its name in CSV files or granules, or its keyword in FITS files. Default: the same name"
+    "for each column: the name of its values in CSV files or granules, or their FITS keyword. Default: the same name"
     submitters: OneOrMore[Text]
     "who can submit files: accounts, groups or `project:NAME:contributor`. Default: all accounts that see the table"
     moderated: bool
     "whether the `writers` of the source `push` decide on each submission. Default: false"
     errors: Literal["block", "show"]
-    "whether errors in files block a submission, or are only shown to the author and the moderators. Default: block"
+    "block: Hven leaves out files with errors; show: it only shows the errors to author and moderators. Default: block"
     warnings: Literal["note", "show", "block"]
-    "whether warnings need a note from the author, are only shown, or block a submission. Default: note"
+    "whether the author must explain warnings in a note, only sees them, or can't submit. Default: note"
     shared: OneOrMore[Text]
     "columns in which all rows of a submission have the same value, such as the collection"
     identity: OneOrMore[Text]
-    "columns that identify what a row is about. Rows with equal values in them are versions of each other"
+    "columns that identify what a row is about. Rows with equal values in these columns are versions of each other"
     version: Text
     "column that receives the number of the version: 1, 2, ..."

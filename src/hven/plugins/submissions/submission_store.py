@@ -151,7 +151,7 @@ class SubmissionStore:
             count_query = sa.select(sa.func.count()).select_from(submissions).where(is_open)
             if connection.execute(count_query).scalar_one() >= MAX_OPEN_SUBMISSIONS:
                 message = format_message("you already have {count} open submissions", MAX_OPEN_SUBMISSIONS)
-                raise TooManyRequestsError(message, remedy="save or discard some of them")
+                raise TooManyRequestsError(message, remedy="submit or discard some of them")
             now = format_current_time()
             number = get_next_number(connection, submissions)
             stored_submission = replace(submission, number=number, created=now, changed=now)
@@ -317,7 +317,7 @@ def update_submission(connection: sa.Connection, submission: Submission, changes
 def build_changed_submission_error() -> PreconditionFailedError:
     """Build the error of a change that comes too late."""
     return PreconditionFailedError(
-        "the submission was changed in the meantime", remedy="open it again, and repeat your change"
+        "the submission was changed in the meantime", remedy="open the submission again, and repeat your change"
     )
 
 

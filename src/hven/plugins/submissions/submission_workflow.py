@@ -287,7 +287,7 @@ class SubmissionWorkflow:
             if is_own or (submission.state in {SUBMITTED, SAVED} and is_moderator):
                 return submission
         message = format_message("there is no submission {number} here", number)
-        raise NotFoundError(message, remedy="see /submissions")
+        raise NotFoundError(message, remedy="find your submissions at /submissions")
 
     def create_submission(self, token: str) -> tuple[Submission, bool]:
         """Begin a submission; return it, and False if the request came before.
@@ -333,7 +333,7 @@ class SubmissionWorkflow:
         upload_limit = self._site.settings.limits.upload
         unpacked_files = list(unpack_sent_files(sent_files, upload_limit))
         if not unpacked_files:
-            raise ParamError("the request has no file", remedy="choose a file, or give an address")
+            raise ParamError("the request has no file", remedy="choose a file, or enter an address")
         staged_files = self.store.list_files(submission.number)
         if len(unpacked_files) + len(staged_files) > MAX_SUBMISSION_FILES:
             message = format_message("a submission may have at most {most:,} files", MAX_SUBMISSION_FILES)
@@ -342,7 +342,7 @@ class SubmissionWorkflow:
         byte_count = sum(file.path.stat().st_size for file in unpacked_files)
         if self.store.count_staged_bytes(self._account) + byte_count > quota:
             message = format_message("your open submissions may have at most {most:,} bytes in total", quota)
-            raise TooLargeError(message, remedy="save or discard some of them")
+            raise TooLargeError(message, remedy="submit or discard some of them")
         digests = [compute_sha256(file.path) for file in unpacked_files]
         known_places = self._find_already_published_files(digests)
         known_places |= {file.sha256: format_message("this submission") for file in staged_files}
@@ -507,7 +507,7 @@ class SubmissionWorkflow:
         if note is not None:
             if len(note) > MAX_NOTE_CHARACTERS:
                 message = format_message("a note may have at most {most:,} characters", MAX_NOTE_CHARACTERS)
-                raise ParamError(message, remedy="shorten it")
+                raise ParamError(message, remedy="shorten the note")
             changes["note"] = note.strip()
         if shared_values:
             new_values = read_entry_values(self.shared_fields, shared_values)
@@ -564,7 +564,7 @@ class SubmissionWorkflow:
             return submission
         if submission.report["obstacles"]:
             message = "; ".join(submission.report["obstacles"])
-            raise BlockedSubmissionError(message, remedy="correct it, and submit it again; nothing is lost")
+            raise BlockedSubmissionError(message, remedy="correct the submission, and submit it again; nothing is lost")
         if action == SUBMIT and self._rules.moderated and not self._submission_table.can_moderate(self._principal):
             return self.store.change_submission(submission, {**changes, "state": SUBMITTED})
         return self._publish(submission, changes)
@@ -620,14 +620,18 @@ class SubmissionWorkflow:
         known_places = self._find_already_published_files([file.sha256 for file in good_files])
         for file in good_files:
             if file.sha256 in known_places:
-                message = format_message("{file:.80} is already in the table: remove it from the submission", file.name)
+                message = format_message(
+                    "{file:.80} is already in the table: remove the file from the submission", file.name
+                )
                 obstacles.append(message)
         severities = Counter(finding["severity"] for file in good_files for finding in file.findings)
         severities.update(finding["severity"] for finding in findings)
         if severities[WARNING] and self._rules.warnings == "block":
             obstacles.append(format_message("the files have warnings"))
         if severities[WARNING] and self._rules.warnings == "note" and not submission.note:
-            obstacles.append(format_message("the files have warnings: write in the note why they are acceptable"))
+            obstacles.append(
+                format_message("the files have warnings: explain in the note why the warnings are acceptable")
+            )
         report = {
             "revision": submission.revision + 1,
             "counts": dict(severities),

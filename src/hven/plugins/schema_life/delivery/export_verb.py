@@ -62,7 +62,7 @@ def export_collection(
 ) -> None:
     """Write a collection as files of CDS or AAS, without loss."""
     if only_check == (directory is not None):
-        raise UsageError("give either a directory or --check", remedy="run `hven export NAME --to cds DIR`")
+        raise UsageError("specify either a directory or --check", remedy="run `hven export NAME --to cds DIR`")
     principal = ANONYMOUS_PRINCIPAL if is_public else OWNER_PRINCIPAL
     with open_site(context) as site:
         state = site.get_published_state()
@@ -118,7 +118,7 @@ def write_delivery(
         The files cannot be written.
     """
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        raise UsageError(f"{directory} is not empty", remedy="give a new directory")
+        raise UsageError(f"{directory} is not empty", remedy="specify a new or empty directory")
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
         unfinished = Path(tempfile.mkdtemp(prefix=".export-", dir=directory.parent))
