@@ -54,6 +54,8 @@ MASKS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"(?<=Hven/)\d[\w.+]*"), "VERSION"),
     (re.compile(r"(?<=127\.0\.0\.1:)\d+"), "PORT"),
 )
+# the end of the name of a built script or style sheet, which changes with its content
+ASSET_DIGEST = re.compile(r"(/assets/[\w/.-]+?)(?:[-.][0-9A-Za-z_]{8,})?(\.\w+)(?:\?\S*)?$")
 NUMBER = re.compile(r"(?<![\w.])-?\d+\.\d+(?:e[-+]?\d+)?(?![\w.])", re.IGNORECASE)
 DIGIT = re.compile(r"\d")
 MAX_DIGITS = 12  # of a number; the last ones of longer ones differ from one processor to another
@@ -108,6 +110,12 @@ def shorten_lines(lines: list[str]) -> list[str]:
 def compute_digest(data: bytes) -> str:
     """Name bytes by the beginning of their SHA-256."""
     return hashlib.sha256(data).hexdigest()[:12].upper()  # in capitals: no mask takes it for a digest of the run
+
+
+def mask_address(address: str, replaced: Mapping[str, str] = {}) -> str:
+    """Mask an address, with its query, in a line with its method; a built file is named without its digest."""
+    path, mark, query = mask_text(address, replaced).partition("?")
+    return ASSET_DIGEST.sub(r"\1\2", path) + mark + query
 
 
 def mask_text(text: str, replaced: Mapping[str, str] = {}) -> str:
@@ -314,7 +322,7 @@ def describe_attribute(name: str, value: str, replaced: Mapping[str, str]) -> st
     """Mask an attribute; files of the house have names of their own content."""
     value = mask_text(value, replaced)
     if name in {"href", "src"}:
-        value = re.sub(r"(/assets/[\w/.-]+?)(?:[-.][0-9A-Za-z_]{8,})?(\.\w+)(?:\?\S*)?$", r"\1\2", value)
+        value = ASSET_DIGEST.sub(r"\1\2", value)
         if value.startswith("data:"):
             return value.partition(",")[0]
     return mask_prose(value)

@@ -26,7 +26,7 @@ import rights_matrix
 import yaml
 from asgi_client import Answer, Client, find_router
 from fixed_time import INSTANT_SECONDS
-from normal_form import describe_answer, mask_text
+from normal_form import describe_answer, mask_address
 from rights_clock import stop_policy_clock
 from rights_matrix import (
     PATH_VALUES,
@@ -107,7 +107,7 @@ class Recorder:
 
     def keep(self, key: str, answer: Answer) -> None:
         """Keep an answer under a key that is the same in each run."""
-        self.answers[mask_text(key, self.replaced).replace("\n", " ")] = describe_answer(
+        self.answers[mask_address(key, self.replaced).replace("\n", " ")] = describe_answer(
             answer.status, answer.headers, answer.body, self.replaced
         )
 
