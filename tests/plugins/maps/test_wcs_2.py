@@ -137,7 +137,7 @@ def test_documents_describe_the_coverages(client: Client) -> None:
         ("OUTPUTCRS=IAU_2015:49901", 400, "InvalidParameterValue", "CRS", "GeoTIFF cannot contain"),
         ("SCALEFACTOR=0", 404, "InvalidScaleFactor", "SCALEFACTOR", "positive"),
         ("SCALEFACTOR=1e300", 400, "InvalidParameterValue", "SCALESIZE", "pixels"),
-        ("SCALEFACTOR=2&SCALESIZE=Lat(1)", 400, "InvalidParameterValue", "SCALESIZE", "exclude"),
+        ("SCALEFACTOR=2&SCALESIZE=Lat(1)", 400, "InvalidParameterValue", "SCALESIZE", "cannot be combined"),
         ("SCALESIZE=Lat(many)", 400, "InvalidParameterValue", "SCALESIZE", "number"),
         ("FORMAT=image/gif", 400, "InvalidParameterValue", "FORMAT", "image/tiff"),
         ("MEDIATYPE=multipart/related", 400, "InvalidParameterValue", "MEDIATYPE", "one file"),

@@ -254,7 +254,7 @@ BAD = {
     ),
     "two columns of a name": (b"a,a\n1,2\n", 400, "several columns have this name"),
     "two columns that differ in case": (b"a,A\n1,2\n", 400, "differ only in case"),
-    "too many rows": (b"n\n" + b"1\n" * 50_001, 413, "rows; the limit is 50,000"),
+    "too many rows": (b"n\n" + b"1\n" * 50_001, 413, "rows in total; the limit is 50,000"),
     "too large": (b"n\n" + b"1" * 4_000_001, 413, "limit"),
 }  # fmt: skip
 
