@@ -77,7 +77,9 @@ def write_key_section(section: KeyReferenceSection) -> str:
     lines = [""]
     if section.record not in {"collection", "table"}:
         short_key = record.short_key
-        short_text = f" Instead of keys, you can write just the value of `{short_key}`." if short_key else ""
+        short_text = ""
+        if short_key:
+            short_text = f" If you need only the key `{short_key}`, you can write its value directly, without the key."
         lines += [f"{record.doc}.{short_text}", ""]
     lines += ["| Key | Meaning |", "|---|---|"]
     for key in find_section_keys(section):

@@ -233,7 +233,7 @@ def test_what_was_made_of_what(tmp_path: Path, other: bool) -> None:
 
 
 FAULTS = {
-    "{derived: target_name, text: a}": "links[1].derived.by: a target alone does not show that one observation was made from another; add obs_id or the programme to `by`, or write `within: 10 min`",
+    "{derived: target_name, text: a}": "links[1].derived.by: two observations of the same target are not necessarily made from each other; add obs_id or the programme to `by`, or write `within: 10 min`",
     "{derived: {by: obs}, text: a}": "links[1].derived: the table has no column 'obs'; did you mean 'obs_id'?",
     "{derived: {by: obs_id, level: stage}, text: a}": "links[1].derived: the table has no column 'stage'",
     "{derived: {by: obs_id, in: maps, level: id}, text: a}": "links[1].derived: no column 'id' in maps",

@@ -48,7 +48,7 @@ DOUBLED = ", ".join(f"a{i} AS (SELECT x.n FROM a{i - 1} AS x JOIN a{i - 1} AS y 
         (joins(300), "at most 64 tables"),
         (f"SELECT {'*'.join(['n'] * 30_000)} AS p FROM s.t", "at most 25,000 terms"),
         (f"SELECT {','.join(['n'] * 30_000)} FROM s.t", "at most 5,000 columns"),
-        (f"SELECT '{'x' * 900_000}' AS x, n FROM s.t", "the literals of each row would have more than"),
+        (f"SELECT '{'x' * 900_000}' AS x, n FROM s.t", "the literals in the select list have more than"),
         (f"SELECT {','.join(['word || word'] * 200)} FROM s.t", "operations that create strings"),
         (" UNION ".join(["SELECT 1 AS n"] * 1_501), "at most 1,500 SELECTs"),
         (f"SELECT {','.join(['n'] * 60_000)} FROM s.t", "at most 100,000 words"),

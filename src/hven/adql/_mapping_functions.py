@@ -186,9 +186,9 @@ MAPPING_FUNCTION_ENTRIES: tuple[FunctionDefinition, ...] = (
         "SPECTRAL_MIN",
         *_SPECTRAL_RANGE_FORMS,
         doc=(
-            "The smaller of two wavelengths, frequencies, energies or wave numbers after conversion to another unit "
-            "of any of these quantities, for example the frequency of the longer wavelength. If one of the values is "
-            "NULL, the result is the other value."
+            "Converts two wavelengths, frequencies, energies or wave numbers to a unit of any of these quantities, and "
+            "returns the smaller result. For two wavelengths in 'Hz', this is the frequency of the longer wavelength. "
+            "If one of the values is NULL, the result is the other value."
         ),
         example="SPECTRAL_MIN(400, 800, 'nm', 'THz') is ~374.7405725",
     ),

@@ -350,7 +350,7 @@ WINDOW_FUNCTIONS: dict[str, FunctionDefinition] = {
             "window",
             "CUME_DIST",
             "() -> DOUBLE",
-            doc="Fraction of the partition's rows that do not come after this row.",
+            doc="Fraction of the partition's rows that come before this row or are equal to it.",
         ),
         define_function(
             "window",
@@ -390,8 +390,8 @@ WINDOW_FUNCTIONS: dict[str, FunctionDefinition] = {
             "LAST_VALUE",
             "(x ORDERED) -> SAME",
             doc=(
-                "Value of x in the frame's last row. By default, the frame ends at the last row that does not follow "
-                "the current row."
+                "Value of x in the frame's last row. By default, the frame ends with the last row that is equal to the "
+                "current row in ORDER BY."
             ),
             unit="same",
             ucd="same",

@@ -118,7 +118,7 @@ def _find_time_and_level_columns(
     } <= TARGET_NAME_COLUMNS and "within" not in derived_fields:
         remedy = "add obs_id or the programme to `by`, or write `within: 10 min`"
         faults.add_error(
-            f"{key_path}.by: a target alone does not show that one observation was made from another",
+            f"{key_path}.by: two observations of the same target are not necessarily made from each other",
             derived_fields.places["by"],
             remedy,
         )

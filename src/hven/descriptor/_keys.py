@@ -157,7 +157,7 @@ class ColumnSection(
     types: Local[OneOrMore[Text]]
     (
         "in a standard: further types that are allowed for the column. If a table's values have one of these types, "
-        "its column has this type"
+        "the table's column has the same type"
     )
     unit: Mirrored[Text]
     "unit in VOUnits syntax, such as deg or km.s-1. Hven converts values that the source gives in a different unit"
@@ -305,8 +305,8 @@ class FlagColumnSection(
     "name of the column. If 'columns' does not describe the column, Hven creates it. Each rule with 'flag' sets one bit"
     by: dict[str, Expression]
     (
-        "groups by which Hven also counts the flagged rows, as expressions on the table's own columns, for example "
-        "{instrument: insname, year: CAST(ISO(t_min) AS CHAR(4))}"
+        "groups in which Hven also counts the flagged rows, defined by expressions over the table's own columns, for "
+        "example {instrument: insname, year: CAST(ISO(t_min) AS CHAR(4))}"
     )
     given: bool
     (
@@ -316,7 +316,7 @@ class FlagColumnSection(
 
 
 class ServiceInputSection(DescriptorSection, short="value", name="input"):
-    """A parameter of a service that rows link to."""
+    """One parameter of a linked service."""
 
     value: RetypedText
     (
@@ -422,7 +422,7 @@ class RowLinkSection(DescriptorSection, hints={"url": "text", "path": "file", "t
 
 
 class EmbargoTermSection(DescriptorSection, short="default", name="term"):
-    """Months, or a date. Either can depend on the row: {from: obs_collection, values: {suv: 24}, default: 0}."""
+    """Months, or a date. The value can depend on the row: {from: obs_collection, values: {suv: 24}, default: 0}."""
 
     from_: Expression
     "expression over the source's columns. Hven looks up the expression's value in 'values', ignoring case"
@@ -430,8 +430,8 @@ class EmbargoTermSection(DescriptorSection, short="default", name="term"):
     "number of months, or the date, for each value of 'from'"
     default: RetypedText
     (
-        "number of months, or the date, for rows whose value is not in 'values'. Without it in 'months', Hven "
-        "computes no release date for these rows. Without it in 'not_before', no earliest date applies to them"
+        "number of months, or the date, for rows whose value is not in 'values'. If 'months' has no 'default', Hven "
+        "computes no release date for these rows. If 'not_before' has no 'default', no earliest date applies to them"
     )
 
 
@@ -502,7 +502,7 @@ class SyncSection(
     full: FullInterval
     (
         "how often Hven reads everything, regardless of the watermark, for example 7 d. Write 'never' if each change "
-        "in a row also changes its watermark"
+        "in a row also changes the row's watermark"
     )
     page: Annotated[int, Field(ge=1)]
     "number of rows in each request to the source, if Hven reads the source in pages"
@@ -612,7 +612,7 @@ class CoordinateFrameSection(DescriptorSection, short="system", name="frame"):
 
 
 class ObscoreSection(DescriptorSection, empty=True):
-    """The values that the rows have in ivoa.obscore, as expressions on the table's own columns."""
+    """The values of the rows in ivoa.obscore, which Hven computes from the table's own columns."""
 
     _: Annotated[AssignedValueSection, "set text map"]
     optional: OneOrMore[Text]
@@ -689,7 +689,7 @@ class TableSection(
     standard: Local[Text]
     "name of a standard, for example epn-tap-2.0. The table has the columns, units, UCDs and rules of this standard"
     optional: Local[OneOrMore[Text]]
-    "optional columns of the standard that the table has"
+    "the standard's optional columns that you want in the table"
     frame: Local[Text]
     "variant of the standard. For epn-tap, this is the spatial_frame_type, which determines the units"
     columns: Converted[dict[str, ColumnSection]]
@@ -793,7 +793,7 @@ class TableSection(
     "in a standard: what each value of 'frame' changes"
     obscore: Converted[Annotated[ObscoreSection, _read_obscore_section]]
     (
-        "adds the rows to ivoa.obscore as observations. Expressions on this table's columns give the values in "
+        "adds the rows to ivoa.obscore as observations. Expressions over this table's columns define the values in "
         "ivoa.obscore. Write {} if this table's standard determines all these values"
     )
     obscore_radio: Converted[Annotated[ObscoreSection, _read_obscore_section]]

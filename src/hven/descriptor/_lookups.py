@@ -425,7 +425,7 @@ class _LookupTableReader:
         for name in spec.additions:
             self._add_error(
                 f".table.{name}: a lookup cannot have {load_source_descriptor_keys()[name].noun}",
-                f"remove {name!r}, which is only for sources of tables",
+                f"remove {name!r}, which is allowed only in the source of a table",
             )
             return None
         try:

@@ -74,7 +74,7 @@ def warn_mismatched_position_columns(
         return
     if is_position_pair(*pair) is False:
         faults.add_warning(
-            f"{key_path}.position: judging by their names, {lon.name} and {lat.name} do not belong together",
+            f"{key_path}.position: the names {lon.name} and {lat.name} suggest that the two do not belong together",
             place.place,
             "name the longitude and the latitude of the same position; if these columns are right, give both of "
             "them UCDs (pos.eq.ra, pos.eq.dec)",

@@ -125,7 +125,7 @@ class RegistrySection(
     also: OneOrMore[Text]
     "further identifiers of the collection, for example from other registries, or DOIs (doi:10.xxxx/..)"
     related: OneOrMore[RegistryRelationSection]
-    "related resources, for example those from which the collection was made, or to which it belongs"
+    "related resources, such as the sources of the collection, or a larger collection to which it belongs"
 
 
 def read_registry_section(

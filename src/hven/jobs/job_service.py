@@ -581,7 +581,7 @@ class JobService:
             if len(encoded_name) > MAX_FILE_NAME_BYTES or encoded_name.strip(".") == "":
                 raise ParamError(
                     format_message("{part!r:.60} is not a valid name for a part of the request", part_name),
-                    remedy="give the part a short name of letters and digits",
+                    remedy="give the part a short name that contains only letters and digits",
                 )
             try:
                 create_job_directory(files_directory, self.site.settings.data_directory)

@@ -242,7 +242,7 @@ class QueryResult:
             return self._explain_storage_error(error)
         if self.hides_rows and isinstance(error, EvaluationError):
             return EvaluationError(
-                "a value cannot be computed", remedy="check the casts, divisions and functions of the query"
+                "a value cannot be computed", remedy="check the casts, divisions and functions in the query"
             )
         if isinstance(error, EvaluationError):
             return locate_evaluation_error(error, self._query_text, self._bound_query)

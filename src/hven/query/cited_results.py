@@ -370,7 +370,7 @@ def _find_cited_state(
     if _has_snapshots(past_state, body["snapshots"]):
         return past_state
     raise GoneError(
-        "Hven can no longer restore the tables in this result to the time of the query",
+        "Hven can no longer restore the tables in this result to their state at the time of the query",
         remedy="open the page of the result to see what the same query finds now",
     )
 

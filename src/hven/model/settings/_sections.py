@@ -192,9 +192,9 @@ class FederatedSearchSettings:
     registry: str | None = define_setting(
         None,
         (
-            "a registry whose EPN-TAP and ObsCore tables Hven also searches: the address of a TAP service with RegTAP, "
-            "for example http://reg.example.org/tap, or the name of a collection of this site that has the RegTAP "
-            "tables, for example rr. By default, Hven queries no service"
+            "a registry that lists EPN-TAP and ObsCore tables, which Hven then also searches. Write the address of a "
+            "TAP service with RegTAP, for example http://reg.example.org/tap, or the name of a collection of this site "
+            "that has the RegTAP tables, for example rr. By default, Hven queries no service"
         ),
         pattern=r"^([A-Za-z_][A-Za-z0-9_]*|https?://[^\s/?#]+(/[^\s?#]*)?)$",
         example="an address such as 'https://reg.example.org/tap', or a collection such as 'rr'",
@@ -298,8 +298,8 @@ class FileCacheSettings:
 
     cache: int = define_setting(
         2 * 1024**3,
-        "number of bytes on disk, in var/files, for blocks from other servers. Hven deletes the least recently used "
-        "blocks first",
+        "maximum size, in bytes, of the blocks of other servers' files that Hven keeps in var/files. Hven deletes the "
+        "least recently used blocks first",
         ge=64 * 1024**2,
         size=True,
     )
@@ -775,7 +775,7 @@ class PortalSettings:
     )
     host: str | None = define_setting(
         None,
-        "host name of the portal, for example medoc.example.org. Alternatively, give `path`",
+        "host name of the portal, for example medoc.example.org. Alternatively, set `path`",
         pattern="^[A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]+)?$",
         example="a host name such as 'medoc.example.org'",
     )

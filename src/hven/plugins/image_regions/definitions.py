@@ -62,7 +62,7 @@ SUN_L0 = _define_mapping_function(
     doc=(
         "Carrington longitude of the centre of the solar disc, seen from the Earth at a time in UTC; accurate to "
         "0.01 degrees. If you also give the rotation number from a catalogue, Hven rejects contours of images "
-        "whose rotation number does not match their date."
+        "whose rotation number does not match the image's date."
     ),
     example="SUN_L0('2004-01-01T00:00:00') is ~164.58736323",
     unit="deg",

@@ -1,4 +1,4 @@
-"""The source ``identify``: which object each target of a table is, how sure that is, and why."""
+"""Identify each target of a table with a known object, with the confidence and the reasons of each identification."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The source ``match``: a table of objects with their partners in other catalogues."""
+"""Match the objects of a table with their partners in other catalogues."""
 
 from __future__ import annotations
 

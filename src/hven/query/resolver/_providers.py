@@ -181,7 +181,7 @@ def resolve_object_position(
     if resolved.position is None:
         raise UnresolvedNameError(
             format_message(
-                "{name} ({kind}) moves across the sky, so its name alone gives no position",
+                "{name} ({kind}) moves across the sky, so its name alone does not determine a position",
                 resolved.name,
                 resolved.kind,
             ),

@@ -120,9 +120,9 @@ def impersonate(
     if impersonated is None:
         raise ForbiddenError(
             f"you are not allowed to see this site as {target!r:.80}",
-            remedy="choose a different view; curators may see their project in each of its roles; operators may also "
-            "see the public view; if `see_as` is set under [health] in hven.toml, they may also see the views of "
-            "accounts and groups",
+            remedy="choose a different view; curators may see their project as people with any role see it; operators "
+            "may also see the public view; if `see_as` is set under [health] in hven.toml, they may also see the views "
+            "of accounts and groups",
         )
     impersonator = str(principal.name)
     return replace(impersonated, name=f"as {target}", impersonator=impersonator)
