@@ -168,7 +168,7 @@ USER_DEFINED_FUNCTIONS: tuple[FunctionDefinition, ...] = (
         "(hpxOrder INTEGER LITERAL, geo GEOMETRY) -> MOC",
         doc=(
             "A MOC from its ASCII form, or from the cells of the given order that a shape touches. You can use a MOC "
-            "like a shape in CONTAINS and INTERSECTS. The cells must measure at least 1/500 of the shape."
+            "like a shape in CONTAINS and INTERSECTS. A cell must be at least 1/500 as wide as the shape."
         ),
         example="CONTAINS(POINT(45, 1), MOC('0/4 1/0-3')) is 1",
     ),
