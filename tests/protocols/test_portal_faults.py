@@ -176,7 +176,7 @@ def test_whatever_a_value_is_it_comes_through(value: str, other: str) -> None:
 @given(value=anything, number=st.integers() | st.floats(allow_nan=False))
 def test_it_is_kept_in_other_processes_and_in_stores(value: str, number: float) -> None:
     message = format_message(
-        "in the view {table}: {message}", value, format_message("{value!r} is not a number of rows", number)
+        "in the view {table}: {message}", value, format_message("{value!r} is not a valid number of rows", number)
     )
     error = pickle.loads(pickle.dumps(ParseError(message, text=value, offset=1, remedy="use fewer nested parts")))
     for again in (

@@ -417,7 +417,7 @@ class QueryBinder(JoinBinder):
         """
         bound = self.bind_literal(node, EMPTY_SCOPE)
         if not isinstance(node.value, int) or node.value < 0:
-            message = format_message("{value!r} is not a number of rows", node.value)
+            message = format_message("{value!r} is not a valid number of rows", node.value)
             self.raise_bind_error(message, node.text_offset, "use a whole number, 0 or greater, for TOP and OFFSET")
         return bound  # type: ignore[return-value]
 

@@ -244,7 +244,7 @@ def translate_disk_errors(activity: str, path: Path) -> Iterator[None]:
         if not isinstance(error, OSError):
             raise
         message = f"{activity} {path} failed: {error}"
-        raise StorageError(message, remedy="check the disk and its permissions") from error
+        raise StorageError(message, remedy="check the disk, and the permissions of the directory") from error
 
 
 def build_table_directory_name(qualified_name: str) -> str:

@@ -120,7 +120,7 @@ class Watermark:
         if not self._is_valid(value):
             raise SourceError(
                 f"the watermark {self.expression!r} has the type {self.value_kind}, but its last value was {value!r}",
-                remedy="run `hven sync --full`; then Hven reads all rows",
+                remedy="run `hven sync --full`, which reads all rows",
             )
         if not isinstance(value, float):
             return value
