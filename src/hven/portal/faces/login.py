@@ -141,7 +141,7 @@ class _LoginEndpoints:
         try:
             days = float(form_values.get("days") or DEFAULT_TOKEN_DAYS)
         except ValueError:
-            message = format_message("{days!r:.40} is not a number of days", form_values["days"])
+            message = format_message("{days!r:.40} is not a valid number of days", form_values["days"])
             raise ParamError(message, name="days") from None
         make_token = partial(
             create_personal_token,

@@ -523,7 +523,7 @@ def _has_unit_record(
         raise SourceError(
             f"`units: true` says that the record below the names contains units, but {value!r} is not a unit",
             place=place,
-            remedy="leave out `units`; then Hven looks for units in each file",
+            remedy="leave out `units`, so that Hven looks for units in each file",
         )
     return has_units
 
