@@ -14,7 +14,7 @@ STORE = {
     "resolver_objects": "public facts of SIMBAD: plugins/resolvers/test_simbad_snapshot.py",
     "resolver_outages": "whether SIMBAD answers, for everybody: plugins/resolvers/test_simbad_snapshot.py",
 }
-DIFFERING_ROUTES = {
+PUBLIC_ROUTES = {
     "/resolve": "it finds names in rows that everybody may see",
     "/cgi-bin/nph-sesame": "it finds names in rows that everybody may see",
 }
