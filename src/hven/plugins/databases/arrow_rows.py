@@ -300,7 +300,7 @@ class ArrowDatabaseSource(KeyPagedDatabaseSource):
             if "\0" in value:
                 raise SourceError(
                     "a key value contains a NUL character",
-                    remedy="run `hven sync` with `--full`; then Hven reads all rows",
+                    remedy="run `hven sync --full`, which reads all rows",
                 )
             return self.dialect.write_text(value)
         if isinstance(value, float):

@@ -151,7 +151,7 @@ def write_block_conditions_sql(
         if match is None:
             raise SourceError(
                 f"{block!r} is not a block of this source",
-                remedy="run `hven sync` with `--full`; then Hven reads all rows",
+                remedy="run `hven sync --full`, which reads all rows",
             )
         if match[2] == "null":
             yield f"{name} IS NULL"

@@ -430,7 +430,7 @@ def _quote_text(value: str) -> str:
     if "\0" in value:
         raise SourceError(
             "a key value contains a NUL character, which PostgreSQL does not allow",
-            remedy="run `hven sync` with `--full`; then Hven reads all rows",
+            remedy="run `hven sync --full`, which reads all rows",
         )
     return "'" + value.replace("'", "''") + "'"
 

@@ -137,7 +137,10 @@ def find_disk_problems(settings: Settings) -> Iterator[Finding]:
         if not os.access(directory, os.W_OK):
             message = f"Hven can't write to {directory}, so nothing is published and no job starts"
             yield Finding(
-                harm="critical", subject=subject, message=message, remedy="check the disk and its permissions"
+                harm="critical",
+                subject=subject,
+                message=message,
+                remedy="check the disk, and the permissions of the directory",
             )
             continue
         if usage.free < FULL_DISK_BYTES:
