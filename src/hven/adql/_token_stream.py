@@ -299,7 +299,7 @@ class TokenStream:
             message = format_message(
                 "the query is nested too deeply: more than {most} levels of parentheses", MAX_NESTING_DEPTH
             )
-            self.raise_parse_error(message, "use fewer nested parts, for instance with WITH")
+            self.raise_parse_error(message, "reduce the nesting, for example by moving subqueries into a WITH clause")
 
     def parse_dotted_name(self) -> list[Ident]:
         """Parse names separated by dots."""

@@ -148,7 +148,7 @@ def parse_upload_references(values: Iterable[str]) -> list[UploadReference]:
 def _check_upload_table_name(name: str) -> None:
     if name.lower().startswith(f"{UPLOAD_SCHEMA.lower()}."):
         raise _build_upload_error(
-            format_message("the table name {name!r:.120} in UPLOAD contains the schema", name),
+            format_message("the table name {name!r:.120} in UPLOAD must not include the schema", name),
             format_message(
                 "leave out {schema}, and write UPLOAD={name:.80},...", UPLOAD_SCHEMA, name.partition(".")[2]
             ),

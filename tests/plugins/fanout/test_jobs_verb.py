@@ -144,7 +144,7 @@ def test_rights(server: Server, directory: Path, tmp_path: Path) -> None:
         (["run", "square", "5"], 2, "write KEY=VALUE"),
         (["run", "square", "X=1", "GIVEN=@/nowhere"], 2, "no file '/nowhere'"),
         (["run", "square", "X=word"], 1, "X"),
-        (["run", "square", "X=1", "--rows", "-"], 2, "is not a list"),
+        (["run", "square", "X=1", "--rows", "-"], 2, "is not a list type"),
         (["run", "squares", "--rows", "/nowhere"], 2, "no file '/nowhere'"),
         (["run", "squares", "--rows", "-"], 1, "the list has no rows"),
         (["show", "square"], 2, "write TYPE/ID"),

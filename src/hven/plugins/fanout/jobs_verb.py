@@ -297,7 +297,7 @@ def _parse_parameter_words(
 def _add_list_rows(job_type: JobTypeSummary, rows: str, values: list[tuple[str, str]], files: dict[str, Path]) -> None:
     """Add the rows of a list: lines of text as LIST, and tables as TABLE."""
     if TABLE_PARAMETER not in job_type.file_names:
-        raise UsageError(f"the job type {job_type.name} is not a list", remedy="leave out --rows, or name a list type")
+        raise UsageError(f"{job_type.name} is not a list type", remedy="leave out --rows, or name a list type")
     if rows == STANDARD_INPUT:
         values.append((LIST_PARAMETER, sys.stdin.read()))
         return
