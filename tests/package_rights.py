@@ -2,7 +2,8 @@
 
 ``QUERY_STRINGS`` has the query strings of each of its routes, ``PATH_VALUES`` the values of the parameters in their
 paths, ``ROUTE_CHOICES`` all values of one of these parameters, ``DIFFERING_ROUTES`` the routes whose answers may differ under
-another policy, ``PUBLIC_ROUTES`` those that use only rows that everybody may see, and ``STORE`` says of each of its tables in the system state which test covers the rights to it.
+another policy, ``PUBLIC_ROUTES`` those that use only rows that everybody may see, and ``STORE`` says of each of its
+tables in the system state which test covers the rights to it.
 ``OPERATOR_JOBS`` has parameters of its types of jobs that only operators may run, beside COLLECTION, and
 ``KEPT_DIRECTORIES`` says the same of its directories in ``var`` as ``STORE``. ``FILE_JOBS`` has the path and the parameters of its types
 of jobs that read a file of a collection, and ``FILE_ADDRESSES`` addresses of what it makes of such a file, both with ``{collection}``.

@@ -655,6 +655,7 @@ DIFFERING_ROUTES = {
 DIFFERING_ROUTES = merge_package_rights("DIFFERING_ROUTES", DIFFERING_ROUTES)
 # routes that use only rows that everybody may see, whoever asks: what the twin tells of other rows may be missing
 PUBLIC_ROUTES = merge_package_rights("PUBLIC_ROUTES", {})
+MAY_DIFFER = (*DIFFERING_ROUTES, *PUBLIC_ROUTES)  # beginnings of addresses
 # `link_auth` of a DataLink document: whether a log-in is needed, which it is not on the twin, where all is public
 LINK_AUTH_PATTERN = re.compile(
     r"(?<=<TD>)(?:true|false)(?=</TD><TD>true</TD></TR>)|(?:true|false)(?=\"?,\"?true\"?\]?,?[\r\n])"
@@ -717,7 +718,7 @@ class RightsMatrix:
         one, two = normalize_answer(answer), normalize_answer(twin)
         if ask.address.startswith("/datalink/"):
             one, two = LINK_AUTH_PATTERN.sub("AUTH", one), LINK_AUTH_PATTERN.sub("AUTH", two)
-        is_public = any(ask.address.startswith(path) for path in PUBLIC_ROUTES)
+        is_public = ask.address.startswith(tuple(PUBLIC_ROUTES))
         asked = f"{who.name}: {way}: {ask.method} {ask.address}"
         if 500 in {answer.status, twin.status}:
             self.leaks.append(f"{asked}: an error of Hven itself")
@@ -737,7 +738,7 @@ class RightsMatrix:
                 self.refusals.append(f"{asked}: {sorted(there - here)} of a row that is seen is not told")
             if here:
                 self.showing.setdefault(way, set()).add(row.word)
-        if one != two and not is_public and not any(ask.address.startswith(path) for path in DIFFERING_ROUTES):
+        if one != two and not ask.address.startswith(MAY_DIFFER):
             (self.leaks if "zq" not in _show_difference(two, one) else self.refusals).append(
                 f"{asked}: {_show_difference(one, two)}"
             )
@@ -863,11 +864,10 @@ def _compare_request(
                 matrix.judge(name, who, ask, answer if again.status == 304 and not again.body else again, other)
             elif name == "packed":
                 one, two = (here.ask(who, asked) for here in (whole, twin))
-                # as long as the other, but for times and names of runs, which pack as they like
-                apart = any(ask.address.startswith(path) for path in (*DIFFERING_ROUTES, *PUBLIC_ROUTES))
-                # whether an answer is packed depends on how quickly it was there
+                # whether an answer is packed depends on how quickly it was there; if both are, they are as long as
+                # each other, but for times and names of runs
                 both = all("content-encoding" in here.headers for here in (one, two))
-                if both and abs(len(one.body) - len(two.body)) > 60 and not apart:
+                if both and abs(len(one.body) - len(two.body)) > 60 and not ask.address.startswith(MAY_DIFFER):
                     matrix.leaks.append(f"{who.name}: {ask.address}: packed {len(one.body)} beside {len(two.body)}")
                 matrix.ways.add(name)
             else:

@@ -6,6 +6,7 @@ import math
 import re
 from dataclasses import dataclass
 from functools import partial
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -84,55 +85,41 @@ def find_compound_tables(hdf5_file: h5py.File, name: str) -> list[tuple[str, h5p
     """
     return [
         (path, dataset)
-        for path, dataset in _iterate_datasets(hdf5_file, name)
+        for path, dataset in _iterate_datasets(hdf5_file, name, count(1))
         if dataset.dtype.names and len(dataset.shape or ()) == 1 and not _INDEX_PATTERN.search(path)
     ]
 
 
-def _iterate_datasets(hdf5_file: h5py.File, name: str) -> Iterator[tuple[str, h5py.Dataset]]:
+def _iterate_datasets(
+    group: h5py.Group, name: str, member_numbers: Iterator[int], group_path: str = "", depth: int = 0
+) -> Iterator[tuple[str, h5py.Dataset]]:
     import h5py  # noqa: PLC0415  (few requests need it)
 
-    opened: h5py.Group | h5py.Dataset | None = hdf5_file
-    path = ""
-    pending: list[tuple[str, h5py.Group, str]] = []
-    member_count = 0
-    while True:
-        if isinstance(opened, h5py.Dataset):
-            yield path, opened
-        elif isinstance(opened, h5py.Group):
-            member_count += len(opened)
-            # what is not looked at here could lead into another file, and groups that hold each other have no end
-            if member_count > MAX_MEMBERS or path.count("/") >= MAX_GROUP_DEPTH:
-                raise SourceError(
-                    format_message(
-                        "{name} has more than {members:,} members, or more than {depth} levels of groups",
-                        name,
-                        MAX_MEMBERS,
-                        MAX_GROUP_DEPTH,
-                    )
-                )
-            prefix = f"{path}/" if path else ""
-            pending += [(prefix + title, opened, title) for title in reversed(list(opened))]
-        if not pending:
-            return
-        path, group, title = pending.pop()
-        opened = _open_member(group, title, name)
-
-
-def _open_member(group: h5py.Group, title: str, file_name: str) -> h5py.Group | h5py.Dataset | None:
-    """Open a member of a group, unless it is a link to another member; refuse one in another file."""
-    import h5py  # noqa: PLC0415  (few requests need it)
-
-    link = group.get(title, getlink=True)
-    is_external = isinstance(link, h5py.ExternalLink)
-    member = None if isinstance(link, h5py.ExternalLink | h5py.SoftLink) else group.get(title)
-    if isinstance(member, h5py.Dataset):
-        is_external = bool(member.external) or member.is_virtual
-    if is_external:
-        raise SourceError(
-            format_message("some values of {name} are in other files, which Hven does not read", file_name)
-        )
-    return member
+    for title in group:
+        # a member that is not looked at could lead into another file, and groups that hold each other have no end
+        if depth > MAX_GROUP_DEPTH or next(member_numbers) > MAX_MEMBERS:
+            raise SourceError(
+                format_message(
+                    "{name} has more than {members:,} members, or more than {depth} levels of groups",
+                    name,
+                    MAX_MEMBERS,
+                    MAX_GROUP_DEPTH,
+                ),
+                remedy=format_message("copy the data that you need into a smaller file (`h5copy`)"),
+            )
+        link = group.get(title, getlink=True)
+        is_external = isinstance(link, h5py.ExternalLink)
+        member = None if isinstance(link, h5py.ExternalLink | h5py.SoftLink) else group.get(title)
+        if isinstance(member, h5py.Dataset):
+            is_external = bool(member.external) or member.is_virtual
+        if is_external:
+            raise SourceError(
+                format_message("some values of {name} are in other files, which Hven does not read", name)
+            )
+        if isinstance(member, h5py.Dataset):
+            yield group_path + title, member
+        elif isinstance(member, h5py.Group):
+            yield from _iterate_datasets(member, name, member_numbers, f"{group_path}{title}/", depth + 1)
 
 
 def create_compound_table(
