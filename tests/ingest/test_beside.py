@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import select
 import signal
+import subprocess
+from pathlib import Path
+from types import SimpleNamespace
 
 import pyarrow as pa
 import pytest
@@ -15,6 +19,7 @@ from hven.ingest.sync import sync_collection
 from hven.model.errors import DataError, DescriptorError, SourceError, UserError
 from hven.model.settings import DescriptorPythonLimits
 from hven.site.auth._access_control import OWNER_PRINCIPAL
+from hven.sources import curator_process
 from hven.sources.curator_process import CuratorCodeError, CuratorProcess, find_first_failing_row
 from hven.testing.site import open_site_with_descriptor
 from process_runner import wait_until
@@ -319,3 +324,24 @@ def test_a_slow_source_has_its_time_for_each_row(tmp_path, monkeypatch):
     ) as site:
         assert ingest_collection(site, "s").row_count == 8
     assert len(timeouts) >= 7
+
+
+def test_a_process_that_is_about_to_start_its_program_is_waited_for(monkeypatch):
+    command = ["sh", "-c", f"read go; exec env {curator_process.PROCESS_MARK_VARIABLE}=x sleep 1000"]
+    with subprocess.Popen(command, env={}, stdin=subprocess.PIPE, start_new_session=True) as late:
+        environment = Path(f"/proc/{late.pid}/environ")
+        rounds = []
+
+        def start_program(_seconds: float) -> None:
+            rounds.append(0)
+            if len(rounds) == 2:
+                late.stdin.write(b"go\n")
+                late.stdin.flush()
+                while b"=x" not in environment.read_bytes():
+                    os.sched_yield()
+
+        monkeypatch.setattr(curator_process, "time", SimpleNamespace(sleep=start_program))
+        ended = subprocess.Popen(["true"], start_new_session=True)
+        curator_process._kill_process_and_descendants(ended, multiprocessing.Pipe()[0], "x")
+        assert late.wait(60) == -signal.SIGKILL
+        assert len(rounds) == 3

@@ -23,6 +23,7 @@ import tempfile
 import threading
 import time
 import weakref
+from collections import Counter
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,6 +44,7 @@ PASSED_VARIABLES_PATTERN = re.compile(
 )
 PROCESS_MARK_VARIABLE = "HVEN_BESIDE"  # an environment variable that the children of the process inherit
 MAX_KILL_ROUNDS = 50
+MAX_UNKNOWN_ROUNDS = 20  # in which a process shows no environment; then it has none
 WORKER_SCRIPT = Path(__file__).with_name("_curator_worker.py")
 
 
@@ -308,24 +310,38 @@ def _kill_process_and_descendants(process: subprocess.Popen[bytes], channel: Con
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+    unknown_counts: Counter[int] = Counter()
     for _ in range(MAX_KILL_ROUNDS):  # what was about to start another one has done so
-        remaining_pids = _find_marked_processes(f"{PROCESS_MARK_VARIABLE}={mark}".encode())
-        if not remaining_pids:
+        marked_pids, unknown_pids = _find_marked_processes(f"{PROCESS_MARK_VARIABLE}={mark}".encode())
+        unknown_counts.update(unknown_pids)
+        if not marked_pids and all(unknown_counts[pid] > MAX_UNKNOWN_ROUNDS for pid in unknown_pids):
             return
-        for pid in remaining_pids:
+        for pid in marked_pids:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
         time.sleep(0.01)
 
 
-def _find_marked_processes(mark: bytes) -> list[int]:
-    """Find the processes that the process started by their environment, whatever session and parent they have now."""
-    pids = []
+def _find_marked_processes(mark: bytes) -> tuple[list[int], list[int]]:
+    """Find the processes that the process started by their environment, whatever session and parent they have now.
+
+    Returns
+    -------
+    marked
+        Those with the mark.
+    unknown
+        Those whose environment cannot be told: Linux shows an empty one while a process starts its program (execve).
+    """
+    marked_pids = []
+    unknown_pids = []
     for place in Path("/proc").glob("[0-9]*/environ"):
-        with contextlib.suppress(OSError):  # processes of others, and those that are gone
-            if mark in place.read_bytes().split(b"\0"):
-                pids.append(int(place.parent.name))
-    return pids
+        with contextlib.suppress(OSError):  # processes of others, those that are gone, and threads of the kernel
+            variables = place.read_bytes()
+            if mark in variables.split(b"\0"):
+                marked_pids.append(int(place.parent.name))
+            elif not variables and (place.parent / "exe").readlink():
+                unknown_pids.append(int(place.parent.name))
+    return marked_pids, unknown_pids
 
 
 def _encode_arrays(arrays: Sequence[pa.Array]) -> pa.Buffer:

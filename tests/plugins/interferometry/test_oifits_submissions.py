@@ -65,7 +65,7 @@ def test_granules_of_good_files_are_published_and_bad_files_are_listed(tmp_path:
         assert findings[3] == [("GENERIC_COL_ERR_FIX", "warning", "OI_VIS2#5.VIS2ERR", "JMMC")]
         assert "cut.oifits" not in submission["files"][2]["findings"][0]["message"].replace("the file ends within", "")
         blocked = anna.take(submission, "submit")
-        assert (blocked.status, "write in the note" in blocked.text) == (400, True)
+        assert (blocked.status, "explain in the note" in blocked.text) == (400, True)
         submission = read_submission(anna.get(f"/submissions/oidb.granules/{submission['number']}"))
         odd = submission["files"][3]
         assert 'value="repair"' in anna.show(f"/submissions/oidb.granules/{submission['number']}")

@@ -264,7 +264,7 @@ def test_content_that_came_in_the_meantime_is_not_published_twice(people: dict[s
     late = anna.begin({"c.fits": content})
     read_submission(bob.take(bob.begin({"c2.fits": content}), "submit"))
     answer = anna.take(late, "submit")
-    assert (answer.status, "c.fits is already in the table: remove it" in answer.text) == (400, True), answer.text
+    assert (answer.status, "c.fits is already in the table: remove the file" in answer.text) == (400, True), answer.text
 
 
 def test_rows_that_come_during_a_publication_do_not_spoil_versions(

@@ -348,7 +348,7 @@ def test_rows_and_bytes_of_all_tables_together(anna: Person, bert: Person) -> No
     assert bert.ask("PUT", "/tap/user_tables/a", body).status == 201
     told = bert.ask("PUT", "/tap/user_tables/b", body)
     assert told.status == 413
-    assert "60,000 rows; the limit is 50,000" in told.text
+    assert "60,000 rows in total; the limit is 50,000" in told.text
     assert bert.ask("POST", "/tap/load/a", body).status == 413
     assert bert.ask("PUT", "/tap/user_tables/a", body).status == 201, "what is replaced does not count"
     wide = b",".join(b"c%d" % n for n in range(200)) + b"\n" + (b",".join(b"1" for _ in range(200)) + b"\n") * 9_000
@@ -356,7 +356,7 @@ def test_rows_and_bytes_of_all_tables_together(anna: Person, bert: Person) -> No
     assert told.status == 201
     told = bert.ask("PUT", "/tap/user_tables/wider", wide)
     assert told.status == 413
-    assert "bytes; the limit is 20,000,000" in told.text
+    assert "bytes in total; the limit is 20,000,000" in told.text
     assert bert.rows("SELECT COUNT(*) FROM tap_user.a") == [[30_000]]
     for name in ("a", "wide"):
         assert bert.ask("DELETE", f"/tap/user_tables/{name}").status == 200
