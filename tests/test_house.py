@@ -363,3 +363,11 @@ def test_benches_name_what_there_is():
     benches = ["bench", *map(str, sorted(ROOT.glob("tests/plugins/*/bench_*.py")))]
     lacking = re.findall(r".*\[(?:attr-defined|name-defined)\]|.*named \"hven.*", run(tool("mypy"), *benches).stdout)
     assert lacking == []
+
+
+@pytest.mark.parametrize(
+    "script", sorted(path for path in (ROOT / "scripts").iterdir() if path.is_file()), ids=lambda path: path.name
+)
+def test_scripts_list_only_test_files_that_exist(script: Path) -> None:
+    listed = re.findall(r"tests/[\w/]+\.py", script.read_text())
+    assert not [path for path in listed if not (ROOT / path).exists()]
