@@ -111,7 +111,7 @@ def test_aliases_are_kept_as_written():
 def test_a_star_that_stands_for_nothing_is_refused(query):
     logs = Table(schema="s", name="logs", columns=(Column(name="secret_id", type=INT64, hidden=True),))
     with pytest.raises(
-        BindError, match="selects no column, because all columns are hidden; name the columns"
+        BindError, match="selects no column, because all columns are hidden; list the columns"
     ) as caught:
         columns(query, StaticTableCatalogue([logs]))
     assert "secret_id" not in str(caught.value)

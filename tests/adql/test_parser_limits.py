@@ -47,7 +47,7 @@ def query(condition="1 = 1", value="a", source="t"):
     ],
 )
 def test_deep_nesting_is_refused_cleanly(text):
-    with pytest.raises(ParseError, match=r"nested too deeply|too many operators in a row"):
+    with pytest.raises(ParseError, match=r"nested too deeply|too many consecutive operators"):
         parse_query(text)
 
 

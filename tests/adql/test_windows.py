@@ -215,8 +215,8 @@ def test_what_is_known_of_them():
         ("SELECT SUM(x) OVER w FROM s.t", "write WINDOW w AS (..) after FROM"),
         ("SELECT x FROM s.t WINDOW w AS (ORDER BY y)", "no column 'y'"),
         ("SELECT x FROM s.t WHERE x IN (SELECT MAX(x) OVER w FROM s.t) WINDOW w AS (ORDER BY x)", "no window 'w'"),
-        ("SELECT NTH_VALUE(x, 0) OVER (ORDER BY x) FROM s.t", "use a number of 1 or more"),
-        ("SELECT NTILE(0) OVER (ORDER BY x) FROM s.t", "use a number of 1 or more"),
+        ("SELECT NTH_VALUE(x, 0) OVER (ORDER BY x) FROM s.t", "use a number that is at least 1"),
+        ("SELECT NTILE(0) OVER (ORDER BY x) FROM s.t", "use a number that is at least 1"),
         ("SELECT RANK() OVER (ORDER BY x FROM s.t", "PARTITION BY, ORDER BY, a frame or a closing parenthesis"),
     ],
 )

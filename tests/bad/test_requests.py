@@ -71,7 +71,7 @@ def ask(server: Server, query: str | bytes) -> tuple[int, dict[str, str], bytes]
         ),
         ("SELECT id FROM stars.main WHERE name = \u2018s1\u2019", r"line 1, column 40: a typographic quote"),
         ("SELECT id FROM stars.main WHERE name = “s1”", r"line 1, column 40: a typographic double quote"),
-        ("SELECT id\0 FROM stars.main", r"line 1, column 10: the text has a NUL"),
+        ("SELECT id\0 FROM stars.main", r"line 1, column 10: the text contains a NUL"),
         (
             "SELECT\n\nid, nmae FROM stars.main",
             r"line 3, column 5: no column 'nmae' in stars.main; did you mean 'name'\?",

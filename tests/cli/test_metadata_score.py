@@ -285,7 +285,7 @@ def test_subjects_are_looked_up_in_a_list_of_the_operators(tmp_path: Path, form:
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [(None, "cannot be read: no such file"), ("", "has no terms"), ("{}", "is not a list of terms in the IVOA's JSON format"), ('{"terms": 3}', "is not a list"), ("<rdf/>", "is not a list"), ("\xff\xfe", "is not text")],
+    [(None, "cannot be read: no such file"), ("", "contains no terms"), ("{}", "is not a list of terms in the IVOA's JSON format"), ('{"terms": 3}', "is not a list"), ("<rdf/>", "is not a list"), ("\xff\xfe", "is not text")],
 )  # fmt: skip
 def test_what_is_no_list_of_subjects(tmp_path: Path, text: str | None, said: str) -> None:
     site_of(tmp_path, BARE, published=False)

@@ -55,7 +55,7 @@ def test_an_address_that_cannot_be_served_at(stars_site: Path) -> None:
         other.listen()
         port = other.getsockname()[1]
         assert (
-            f"another program is already listening on 127.0.0.1:{port}; stop it, or give --port N"
+            f"another program is already listening on 127.0.0.1:{port}; stop it, or choose another port with --port N"
             in run_hven("serve", "--port", port, cwd=stars_site, expected_code=2).stderr
         )
     assert (

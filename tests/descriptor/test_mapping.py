@@ -342,7 +342,7 @@ def test_lookups_by_several_keys(engine, directory, entries):
             "{from: a, table: x.csv, missing: keep, default: 3}",
             "'default' and 'missing' both say what to do if a key is not found",
         ),
-        ("{from: a, values: {x: 1}, low: k}", "'low' belongs to 'table'"),
+        ("{from: a, values: {x: 1}, low: k}", "'low' can be used only with 'table'"),
         ("{from: n, table: x.csv, low: k, high: v, value: v}", "ranges from 1 and from 3 overlap"),
         ("{from: n, table: x.csv, low: v, high: k, value: v}", "before it begins"),
         ("{from: n, table: x.csv, default: none}", "'none' is not a number"),
@@ -452,7 +452,7 @@ def test_names_that_come_from_the_source_are_looked_at(directory):
             resource.tables[0], [Column(name="date"), Column(name="B-V"), Column(name="b")], resource
         ).warnings
     ] == [
-        f"c.yaml:5:3: tables.main: queries must write \"{name}\" in double quotes; choose another name under 'columns' and 'map', so that queries need no quotes"
+        f"c.yaml:5:3: tables.main: queries must write \"{name}\" in double quotes; choose another name under 'columns' and 'map' so that queries need no quotes"
         for name in ("date", "B-V")
     ]
     with pytest.raises(DescriptorError, match="the source has columns 'B' and 'b', which differ only in case"):

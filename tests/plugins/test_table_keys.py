@@ -197,7 +197,7 @@ def test_faults_of_the_value_have_their_places(descriptor_path: Path) -> None:
 
 def test_a_key_without_its_service_is_told(descriptor_path: Path) -> None:
     descriptor_path.write_text(DESCRIPTOR.replace("title: Stars", "title: Stars\nservices: [tap]"), encoding="utf-8")
-    told = "tables.main.plans has no effect, because `services` does not name plans"
+    told = "tables.main.plans has no effect, because `services` does not list plans"
     assert any(told in fault for fault in list_faults(descriptor_path))
 
 

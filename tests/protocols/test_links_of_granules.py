@@ -233,7 +233,7 @@ def test_what_was_made_of_what(tmp_path: Path, other: bool) -> None:
 
 
 FAULTS = {
-    "{derived: target_name, text: a}": "links[1].derived.by: two observations of the same target are not necessarily made from each other; add obs_id or the programme to `by`, or write `within: 10 min`",
+    "{derived: target_name, text: a}": "links[1].derived.by: if two observations have the same target, one is not necessarily derived from the other; add obs_id or the programme to `by`, or write `within: 10 min`",
     "{derived: {by: obs}, text: a}": "links[1].derived: the table has no column 'obs'; did you mean 'obs_id'?",
     "{derived: {by: obs_id, level: stage}, text: a}": "links[1].derived: the table has no column 'stage'",
     "{derived: {by: obs_id, in: maps, level: id}, text: a}": "links[1].derived: no column 'id' in maps",
@@ -242,7 +242,7 @@ FAULTS = {
     "{derived: {by: obs_id, other_time: [a, b]}, text: a}": "links[1].derived.other_time needs `in` and `within`, and must name two columns of the other table; write `in: TABLE`, `within: 10 min` and `other_time: [start, stop]`",
     "{derived: {by: obs_id, in: maps, within: 1 h, other_time: [a, t_max]}, order: maps.name, text: a}": "links[1].derived: no column 'a' in maps",
     "{text: a}": "links[1]: a link needs one of 'semantics', 'derived' and 'series'; write `semantics: preview`, or `derived: {by: [obs_id]}` to link the data from which the rows were made, or `series:` with the id of a data set",
-    "{derived: obs_id, where: a.b = 1, text: a}": "links[1].where: `derived` already sets this key; remove one of the two",
+    "{derived: obs_id, where: a.b = 1, text: a}": "links[1].where: `derived` already sets this key; remove this key or `derived`",
     "{derived: {by: obs_id, in: mops}, text: a}": "links[1].derived: levels has no table 'mops'; did you mean 'maps'?",
 }  # fmt: skip
 

@@ -206,8 +206,8 @@ def test_a_tag_is_good_until_the_next_release(tmp_path: Path, clock: MovableCloc
             "`reader` can be compared only with columns and strings",
             "write reader in (pi, coi)",
         ),
-        ("reader like 'a%'", 13, "reader is not allowed at this place in a policy", "write reader in (pi, coi)"),
-        ("groups = 'a'", 13, "groups is not allowed at this place in a policy", "write 'spica' in groups"),
+        ("reader like 'a%'", 13, "reader is not allowed in this position in a policy", "write reader in (pi, coi)"),
+        ("groups = 'a'", 13, "groups is not allowed in this position in a policy", "write 'spica' in groups"),
         (
             "id in groups",
             13,

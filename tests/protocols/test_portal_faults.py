@@ -178,7 +178,7 @@ def test_it_is_kept_in_other_processes_and_in_stores(value: str, number: float) 
     message = format_message(
         "in the view {table}: {message}", value, format_message("{value!r} is not a valid number of rows", number)
     )
-    error = pickle.loads(pickle.dumps(ParseError(message, text=value, offset=1, remedy="use fewer nested parts")))
+    error = pickle.loads(pickle.dumps(ParseError(message, text=value, offset=1, remedy="reduce the nesting")))
     for again in (
         pickle.loads(pickle.dumps(message)),
         error.message,

@@ -220,7 +220,7 @@ def test_nothing_is_changed_and_nothing_of_theirs_is_shown(roles_site: Site, cli
         answer = client.ask(method, path, body=body, headers={**FORM, **mine})
         assert (
             answer.status,
-            "you cannot change anything while you see the site as another user" in answer.text,
+            "you cannot change anything while you view the site as another user" in answer.text,
         ) == (403, True), path
     assert look(client, mine, "carl").status == 403
     assert ids(client, mine, "tap_user.list") == ["400"]

@@ -101,8 +101,8 @@ def test_what_is_not_served_yet_is_told_by_name(tmp_path: Path) -> None:
         "warning: services: Hven does not offer 'maps' yet",
         "warning: services: Hven does not offer 'tfcat' yet",
     ]
-    assert "warning: tables.t.obscore has no effect, because `services` does not name obscore" in found
-    assert found[0] == "warning: tables.t.links has no effect, because `services` does not name datalink"
+    assert "warning: tables.t.obscore has no effect, because `services` does not list obscore" in found
+    assert found[0] == "warning: tables.t.links has no effect, because `services` does not list datalink"
 
 
 def test_a_wrong_mapping_of_a_table_made_by_a_query_is_found(tmp_path: Path) -> None:

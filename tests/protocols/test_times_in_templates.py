@@ -91,7 +91,7 @@ def test_what_is_a_time(value: Any, spec: str, text: str | None) -> None:
 @pytest.mark.parametrize(
     ("was", "now", "fault"),
     [
-        ("{seen:iso}", "{seen:%Q}", "%Q is not a part of a time"),
+        ("{seen:iso}", "{seen:%Q}", "%Q does not stand for a part of a time"),
         ("{seen:iso}", "{id:iso}", "{id:iso} needs a timestamp, not"),
     ],
 )

@@ -65,7 +65,7 @@ DOUBLED = ", ".join(f"a{i} AS (SELECT x.n FROM a{i - 1} AS x JOIN a{i - 1} AS y 
             "SELECT CAST(word AS CHAR(20000)) AS c, CAST(word AS CHAR(20000)) AS d FROM s.t",
             "at most 32,768 characters in all its CHAR values",
         ),
-        (f"SELECT {'LOG(' * 40}n{')' * 40} AS x FROM s.t", "too long when translated to the engine's SQL"),
+        (f"SELECT {'LOG(' * 40}n{')' * 40} AS x FROM s.t", "too long when translated into the engine's SQL"),
     ],
 )
 def test_what_a_query_has_too_many_of_is_refused(site: Site, text: str, said: str) -> None:

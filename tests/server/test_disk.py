@@ -180,7 +180,7 @@ def test_a_server_that_may_open_few_files(server: ServerProcess, disk: Path) -> 
         [*limited, "40", *HVEN_COMMAND, "serve", "--site", disk / "site"], capture_output=True, text=True, check=False
     )
     assert (few.returncode, "Traceback" in few.stderr) == (1, False)
-    assert "may open only 40 files at a time, but a server needs at least 64" in few.stderr
+    assert "can open only 40 files at a time, but a server needs at least 64" in few.stderr
     with serve_site(disk / "site", workers=1, through=[*limited, "64"], log="few.log") as second:
         idle = [http.client.HTTPConnection("127.0.0.1", second.port, timeout=20) for _ in range(60)]
         try:

@@ -502,7 +502,7 @@ class ExpressionParser(WindowParser, ABC):
                 self.raise_unexpected_token("a value (ADQL 2.0)")
             signs.append((tag, self.text_offsets[self.token_index]))
             if len(signs) > MAX_NESTING_DEPTH:
-                self.raise_parse_error("there are too many operators in a row", "write ~~x as x")
+                self.raise_parse_error("there are too many consecutive operators", "write x in place of ~~x")
             self.token_index += 1
         operand_index = self.token_index
         node = self.parse_primary()

@@ -138,7 +138,7 @@ class FromParser(ExpressionParser):
                 message, remedy = FOREIGN_KEYWORDS[alias_word]
                 self.raise_parse_error(message, remedy, text_offset=self.text_offsets[self.token_index - 1])
             self.raise_parse_error(
-                "ADQL does not allow a list of column names here", "name the columns in a subquery, with AS"
+                "ADQL does not allow a list of column names here", "use AS in a subquery to name the columns"
             )
         return TableRef(tuple(parts), alias, text_offset=text_offset)
 
@@ -161,7 +161,7 @@ class FromParser(ExpressionParser):
             )
         if self.tags[self.token_index] == "(":
             self.raise_parse_error(
-                "ADQL does not allow a list of column names here", "name the columns inside the subquery, with AS"
+                "ADQL does not allow a list of column names here", "use AS inside the subquery to name the columns"
             )
         return DerivedTable(query, alias, text_offset=text_offset)
 

@@ -102,7 +102,7 @@ class QueryParser(FromParser):
             name = self.parse_identifier("a name after WITH")
             if self.tags[self.token_index] == "(":
                 self.raise_parse_error(
-                    "WITH cannot have a list of column names in ADQL", "name the columns inside the subquery, with AS"
+                    "WITH cannot have a list of column names in ADQL", "use AS inside the subquery to name the columns"
                 )
             self.expect_token("AS", "AS (SELECT ...)")
             if self.tags[self.token_index] != "(":
@@ -534,4 +534,4 @@ def _build_depth_error(query_text: str, place: TextPlace | None) -> ParseError:
     message = format_message(
         "the query is nested too deeply: more than {most} levels of parentheses", MAX_NESTING_DEPTH
     )
-    return ParseError(message, text=query_text, place=place, remedy="use fewer nested parts")
+    return ParseError(message, text=query_text, place=place, remedy="reduce the nesting")

@@ -180,7 +180,7 @@ class PolicyRowFacts:
                     message = format_message(
                         "{column} has more than {count:,} different values", column.name.name, MAX_PERSON_TEXTS
                     )
-                    raise UserError(message, remedy="use a column of account names, or name a group")
+                    raise UserError(message, remedy="use a column of account names, or specify a group")
                 for name in parse_person_names(text):
                     texts_by_name.setdefault(name, []).append(text)
             self._texts_by_person[column.name.name] = texts_by_name
@@ -524,7 +524,7 @@ def check_row_policy(policy_tree: Expr, columns: Sequence[Column] | None, policy
         policy_word = find_policy_word(node)
         if policy_word is not None and id(node) not in allowed_ids:
             raise BindError(
-                format_message("{word} is not allowed at this place in a policy", policy_word),
+                format_message("{word} is not allowed in this position in a policy", policy_word),
                 text=policy_text,
                 offset=node.text_offset,
                 remedy=WORD_USES[policy_word],

@@ -113,7 +113,7 @@ _FOREIGN_CHARACTERS: Final[dict[str, tuple[str, str]]] = {
     "\\": ("a backslash is not allowed in ADQL", "double a quote inside a string: 'it''s'"),
     "{": ("braces are not allowed in ADQL", "in a descriptor, write templates with {names} under `text:`"),
     "}": ("braces are not allowed in ADQL", "in a descriptor, write templates with {names} under `text:`"),
-    "\0": ("the text has a NUL character", "remove it"),
+    "\0": ("the text contains a NUL character", "remove it"),
 }
 _TYPOGRAPHIC_CHARACTERS: Final[dict[str, tuple[str, str]]] = {
     **dict.fromkeys(
@@ -146,7 +146,7 @@ def check_query_characters(query_text: str) -> None:
     """Refuse NUL and half surrogates anywhere in a text, in strings and comments too."""
     text_offset = query_text.find("\0")
     if text_offset >= 0:
-        raise ParseError("the text has a NUL character", text=query_text, offset=text_offset, remedy="remove it")
+        raise ParseError("the text contains a NUL character", text=query_text, offset=text_offset, remedy="remove it")
     try:
         query_text.encode()
     except UnicodeEncodeError as fault:
@@ -180,7 +180,7 @@ def raise_lexical_error(query_text: str, text_offset: int) -> NoReturn:
         message, remedy = _explain_invalid_number(number_text)
     elif char == "_":
         name = _quote_matched_text(query_text, text_offset, r"\w*")
-        message = format_message("a name may not begin with an underscore: {found}", name)
+        message = format_message("a name without quotes cannot begin with an underscore: {found}", name)
         remedy = format_message('write it in double quotes: "{found}"', name)
     elif query_text.startswith("::", text_offset):
         message, remedy = "ADQL has no :: casts", "write CAST(x AS type)"

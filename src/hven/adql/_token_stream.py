@@ -46,7 +46,7 @@ _SHAPE_REMEDY: Final = {"a list in parentheses or a subquery after IN": "write C
 _REMEDIES_BY_TOKEN: Final[dict[str, dict[str, str]]] = {
     "TOP": {"": "TOP stands after SELECT: SELECT TOP 10 ..."},
     "WITH": {"a comma, JOIN, WHERE, GROUP BY, ORDER BY or the end": "leave it out; ADQL has no table hints"},
-    "EXCEPT": {"a comma or FROM": "name the columns that you want; ADQL has no * EXCEPT"},
+    "EXCEPT": {"a comma or FROM": "list the columns that you want; ADQL has no * EXCEPT"},
     **dict.fromkeys(("CIRCLE", "POLYGON", "BOX", "REGION"), _SHAPE_REMEDY),
 }
 _FOREIGN_RESERVED: Final = frozenset(FOREIGN_KEYWORDS) & RESERVED_WORDS

@@ -107,7 +107,7 @@ class WindowBinder(FunctionBinder, ABC):
         """Refuse a literal below 1 as the number of NTILE or NTH_VALUE."""
         if isinstance(arg, Literal) and isinstance(arg.value, int) and arg.value < 1:
             message = format_message("{name}({value}) has no meaning", function_name, arg.value)
-            self.raise_bind_error(message, arg.text_offset, "use a number of 1 or more")
+            self.raise_bind_error(message, arg.text_offset, "use a number that is at least 1")
 
     def find_named_window(self, ident: Ident, scope: NameScope, text_offset: int) -> NamedWindow:
         """Find a window of the WINDOW clause; refuse an unknown name."""

@@ -109,7 +109,7 @@ def bind_query(
     try:
         bound, outputs = binder.bind_query(query, None)
     except RecursionError:
-        raise BindError("the query is nested too deeply", text=query.text, remedy="use fewer nested parts") from None
+        raise BindError("the query is nested too deeply", text=query.text, remedy="reduce the nesting") from None
     free_slots = frozenset(binder.free_slots - binder.fixed_slots)
     if len(free_slots) > MAX_PARAMETERS:
         free_slots = frozenset()
@@ -194,7 +194,7 @@ def _bind_standalone_expression(
             return binder.bind_condition(expr, scope)
         return binder.bind_expression(expr, scope)
     except RecursionError:
-        raise BindError("the expression is nested too deeply", text=text, remedy="use fewer nested parts") from None
+        raise BindError("the expression is nested too deeply", text=text, remedy="reduce the nesting") from None
 
 
 UPLOAD_SCHEMA = "TAP_UPLOAD"
@@ -586,7 +586,7 @@ class QueryBinder(JoinBinder):
                 self.raise_bind_error(
                     "* selects no column, because all columns are hidden",
                     node.text_offset,
-                    "name the columns that you want",
+                    "list the columns that you want",
                 )
 
     def add_star_columns(self, node: SelectStar, scope: NameScope, outputs: SelectList) -> None:
@@ -620,7 +620,7 @@ class QueryBinder(JoinBinder):
             raise scope.build_missing_table_error(node.qualifier, node.text_offset, self.text)
         if len(sources) > 1:
             name = ".".join(part.name for part in node.qualifier)
-            message = format_message("table {name!r} is ambiguous: FROM names it {count} times", name, len(sources))
+            message = format_message("table {name!r} is ambiguous: FROM lists it {count} times", name, len(sources))
             self.raise_bind_error(message, node.text_offset, "give each table an alias")
         return sources[0]
 
@@ -776,7 +776,7 @@ class QueryBinder(JoinBinder):
             message = format_message(
                 "table {written!r} is ambiguous: {names}", _join_name_parts(node.parts), candidate_names
             )
-            self.raise_bind_error(message, node.text_offset, "also write the schema")
+            self.raise_bind_error(message, node.text_offset, "put the schema before the table name")
         table = candidates[0]
         self.count_table_reads(1, node.text_offset)
         if table.view is not None:
@@ -847,8 +847,8 @@ class QueryBinder(JoinBinder):
         catalogue_names = self.catalogue.list_table_names()
         uploaded_names = [table_name for table_name in catalogue_names if table_name.upper().startswith(upload_prefix)]
         remedy: str = format_message(
-            "write `UPLOAD={name},param:{name}` and send the table's file as the part {name!r}, or write "
-            "`UPLOAD={name},https://...`",
+            "write `UPLOAD={name},param:{name}` and send the table's file as the part {name!r} of a multipart body, "
+            "or write `UPLOAD={name},https://...`",
             name,
         )
         missing_name = f"{UPLOAD_SCHEMA}.{name}"

@@ -289,7 +289,7 @@ def _check_token_limits(query_text: str, text_offset: int, token_count: int) -> 
     """Check the deadline, and the number of tokens of a query."""
     check_deadline()
     if token_count > MAX_QUERY_TOKENS:
-        message = format_message("a query may have at most {most:,} words and signs", MAX_QUERY_TOKENS)
+        message = format_message("a query may have at most {most:,} words and symbols", MAX_QUERY_TOKENS)
         remedy = "upload a long list as a table and join it"
         raise ParseError(message, text=query_text, offset=text_offset, remedy=remedy)
 

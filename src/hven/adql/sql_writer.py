@@ -480,7 +480,7 @@ def write_sql(bound: BoundQuery, dialect: SqlDialect, table_sql: Mapping[str, st
     try:
         text = writer.write_query(bound.query)
     except RecursionError:
-        raise BindError("the query is nested too deeply", remedy="use fewer nested parts") from None
+        raise BindError("the query is nested too deeply", remedy="reduce the nesting") from None
     return SqlStatement(text, tuple(writer.parameter_slots))
 
 
@@ -683,8 +683,8 @@ class SqlWriter:
         text = "NULL" if is_null_in_every_row(node) else WRITER_METHODS[type(node)](self, node)
         if len(text) > self.max_expression_bytes:
             raise TooLargeError(
-                "the query is too long when translated to the engine's SQL",
-                remedy="compute nested functions in steps, with WITH",
+                "the query is too long when translated into the engine's SQL",
+                remedy="use WITH to compute nested functions in steps",
             )
         return text
 

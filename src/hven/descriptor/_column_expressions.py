@@ -120,7 +120,7 @@ def split_template(
             position += 2
         elif character == "}":
             faults.add_error(
-                f"{key_path}: there is an extra '}}'", template.locate_character(position), "write }} for a brace"
+                f"{key_path}: there is an extra '}}'", template.locate_character(position), "write }} for a literal }"
             )
             return []
         elif character == "{":
@@ -128,21 +128,21 @@ def split_template(
             inner = text[position + 1 : end]
             if end < 0 or "{" in inner:
                 faults.add_error(
-                    f"{key_path}: a '{{' is not closed", template.locate_character(position), "write {{ for a brace"
+                    f"{key_path}: a '{{' is not closed", template.locate_character(position), "write {{ for a literal {"
                 )
                 return []
             spec = _FORMAT_SPEC_PATTERN.search(inner)
             name = (inner[: spec.start()] if spec else inner).strip()
             if not name:
                 faults.add_error(
-                    f"{key_path}: {{}} is empty", template.locate_character(position), "name a column of the source"
+                    f"{key_path}: {{}} is empty", template.locate_character(position), "specify a column of the source"
                 )
                 return []
             unknown = list_unknown_time_directives(spec.group(1)) if spec else []
             if unknown:
                 known_directives = ", ".join(f"%{letter}" for letter in TIME_PART_POSITIONS)
                 faults.add_error(
-                    f"{key_path}: {unknown[0]} is not a part of a time",
+                    f"{key_path}: {unknown[0]} does not stand for a part of a time",
                     template.locate_character(position),
                     f"use one of iso, date, {known_directives}",
                 )

@@ -57,7 +57,7 @@ def check_column_name(
         faults.add_error(f"{reason} and cannot be the name of {object_label}", name.place, remedy)
         return False
     message = f'{reason}, so queries must write "{text}" in double quotes'
-    faults.add_warning(message, name.place, "choose another name, so that queries need no quotes")
+    faults.add_warning(message, name.place, "choose another name so that queries need no quotes")
     return True
 
 
@@ -168,7 +168,8 @@ def check_column_unit(unit: LocatedYamlScalar, key_path: str, faults: FaultColle
         faults.add_error(f"{key_path}: {error}", unit.place)
         return
     if normalized_unit != str(unit):
-        faults.add_warning(f"{key_path}: VOUnits writes the unit {str(unit)!r} as {normalized_unit!r}", unit.place)
+        message = f"{key_path}: in VOUnits, the unit {str(unit)!r} is written as {normalized_unit!r}"
+        faults.add_warning(message, unit.place)
 
 
 def check_column_ucd(ucd: LocatedYamlScalar, key_path: str, faults: FaultCollector) -> None:

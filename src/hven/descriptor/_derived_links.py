@@ -40,7 +40,9 @@ def expand_derived_link(
     for key in ("semantics", "from", "where"):
         if key in link_fields:
             faults.add_error(
-                f"{key_path}.{key}: `derived` already sets this key", link_fields.places[key], "remove one of the two"
+                f"{key_path}.{key}: `derived` already sets this key",
+                link_fields.places[key],
+                "remove this key or `derived`",
             )
             return
     shared_columns = [str(column_name) for column_name in derived_fields["by"]]
@@ -118,7 +120,7 @@ def _find_time_and_level_columns(
     } <= TARGET_NAME_COLUMNS and "within" not in derived_fields:
         remedy = "add obs_id or the programme to `by`, or write `within: 10 min`"
         faults.add_error(
-            f"{key_path}.by: two observations of the same target are not necessarily made from each other",
+            f"{key_path}.by: if two observations have the same target, one is not necessarily derived from the other",
             derived_fields.places["by"],
             remedy,
         )
@@ -130,10 +132,10 @@ def _find_time_and_level_columns(
     if not level:
         remedy = (
             "write `level: COLUMN`, with a column whose value is larger in the derived row; Hven finds these columns "
-            f"itself: {', '.join(CALIBRATION_LEVEL_COLUMNS)}"
+            f"automatically: {', '.join(CALIBRATION_LEVEL_COLUMNS)}"
         )
         faults.add_error(
-            f"{key_path}: no column shows which of two rows was made from the other", derived_fields.place, remedy
+            f"{key_path}: no column shows which of two rows is derived from the other", derived_fields.place, remedy
         )
     times = [str(column_name) for column_name in derived_fields.get("time", ())] or [
         _find_first_known_column([pair[end] for pair in TIME_COLUMN_PAIRS], names_by_lower_case) for end in (0, 1)

@@ -209,7 +209,7 @@ def cast_to_type(tree: Expr, meta: ValueMetadata, target: ColumnType, frame: str
     if source_type == CONTOUR:
         raise UnsupportedCastError(
             "a contour cannot be the value of a column",
-            "use a function of the contour: contour_polygon(x), contour_moc(x), contour_area(x)",
+            "apply a function to the contour: contour_polygon(x), contour_moc(x), contour_area(x)",
         )
     is_polygon_text = target.xtype == "polygon" and source_type.is_string
     if is_polygon_text or (target.adql == "REGION" and source_type.xtype in _STCS_SHAPE_WORDS):

@@ -129,7 +129,7 @@ def write_file_listing_query(
             continue
         if part.format_spec:
             faults.add_error(
-                "files.path: a number format cannot be used here",
+                "files.path: a format such as :04d or :iso cannot be used here",
                 file_fields["path"].locate_character(part.offset),
                 "use a column that contains the formatted text",
             )

@@ -512,7 +512,7 @@ def _build_collection_resource(
     short_name = fields.get("short_name")
     if short_name is not None and len(short_name) > MAX_SHORT_NAME_CHARACTERS:
         faults.add_error(
-            f"short_name has {len(short_name)} characters; the registry allows {MAX_SHORT_NAME_CHARACTERS}",
+            f"short_name has {len(short_name)} characters; the registry allows at most {MAX_SHORT_NAME_CHARACTERS}",
             short_name.place,
         )
     access = "public"
@@ -637,7 +637,7 @@ def _check_service_names(fields: LocatedKeyValues, faults: FaultCollector) -> No
             faults.add_warning(message, service.place, "remove the service for now")
     if services and served_names.isdisjoint(services):
         message = "services: Hven does not offer any of these services yet, so the collection has no services"
-        faults.add_error(message, services[0].place, "name another service, or remove 'services'")
+        faults.add_error(message, services[0].place, "list another service, or remove 'services'")
 
 
 def _check_services_of_table(spec: TableSpec, fields: LocatedKeyValues, faults: FaultCollector) -> None:
@@ -648,22 +648,22 @@ def _check_services_of_table(spec: TableSpec, fields: LocatedKeyValues, faults: 
     services_place = fields.places["services"]
     key_path = f"tables.{spec.table.name}"
     if spec.table.links and "datalink" not in services:
-        message = f"{key_path}.links has no effect, because `services` does not name datalink"
+        message = f"{key_path}.links has no effect, because `services` does not list datalink"
         faults.add_warning(message, services_place, "add datalink to `services`, or remove `links`")
     for name, key in load_package_table_keys().items():
         if name in spec.table.extensions and key.service and key.service not in services:
-            message = f"{key_path}.{name} has no effect, because `services` does not name {key.service}"
+            message = f"{key_path}.{name} has no effect, because `services` does not list {key.service}"
             faults.add_warning(message, services_place, f"add {key.service} to `services`, or remove `{name}`")
     if spec.obscore is not None and OBSCORE_VIEW not in services:
-        message = f"{key_path}.obscore has no effect, because `services` does not name {OBSCORE_VIEW}"
+        message = f"{key_path}.obscore has no effect, because `services` does not list {OBSCORE_VIEW}"
         faults.add_warning(message, spec.obscore.place, f"add {OBSCORE_VIEW} to `services`, or remove `obscore`")
 
 
 def _warn_missing_keys(name: LocatedYamlScalar, fields: LocatedKeyValues, faults: FaultCollector) -> None:
     if "tables" not in fields.places and "files" not in fields.places:
-        faults.add_warning("the collection has no tables", name.place, "add 'tables', or 'files'")
+        faults.add_warning("the collection has no tables", name.place, "add 'tables' or 'files'")
     if "title" not in fields.places:
-        faults.add_warning("the collection has no title", name.place, "add a 'title' of one line for readers")
+        faults.add_warning("the collection has no title", name.place, "add a one-line 'title' for readers")
 
 
 def _format_contact(contact: Person | None) -> str | None:

@@ -496,7 +496,7 @@ class _LookupTableReader:
             range_ends = rows.column(key_names[1]).cast(limit_type).take(order).to_pylist()
         for begin, end, next_begin in zip(range_begins, range_ends, next_begins, strict=True):
             if end is not None and end < begin:
-                self._add_error(f".table: the range from {begin} ends at {end}, before it begins")
+                self._add_error(f".table: the range from {begin} to {end} ends before it begins")
                 return None
             if next_begin is not None and (end is None or next_begin < end):
                 message = f".table: the ranges from {begin} and from {next_begin} overlap"

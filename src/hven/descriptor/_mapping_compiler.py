@@ -226,7 +226,7 @@ class MappingCompiler:
             return None
         if list_column_names(tree) & self.expression_names.call_origins.keys():
             message = f"{key_path} calls a Python function"
-            self.faults.add_error(message, place, "write a column, or an expression over columns")
+            self.faults.add_error(message, place, "use a column, or an expression without Python functions")
         return tree
 
     # --- queries ---------------------------------------------------------------------------------------------
@@ -438,8 +438,8 @@ class MappingCompiler:
         keeps_all_parts = {contour_columns.COVERAGE_COLUMN, contour_columns.QUALITY_COLUMN} <= names
         if has_contour and "c1min" in names and not keeps_all_parts:
             self.faults.add_warning(
-                f"{self.key_path}: if a region has several parts or holes, s_region contains only one outline, "
-                "and no column marks these rows",
+                f"{self.key_path}: if a region has several parts or holes, s_region contains only one of its "
+                "outlines, and no column marks the rows with such regions",
                 self.spec.place,
                 "write `optional: [region]`, which adds the columns 'coverage' (the whole region) and 'region_quality'",
             )
@@ -481,7 +481,7 @@ class MappingCompiler:
             needs_quotes = REGULAR_IDENTIFIER_PATTERN.fullmatch(name) is None or name.upper() in RESERVED_WORDS
             if needs_quotes and name not in self.spec.explicit_attributes:
                 message = f'{self.key_path}: queries must write "{name}" in double quotes'
-                remedy = "choose another name under 'columns' and 'map', so that queries need no quotes"
+                remedy = "choose another name under 'columns' and 'map' so that queries need no quotes"
                 self.faults.add_warning(message, self.spec.place, remedy)
 
     def _check_access_policy(self, table: Table, policy: RowAccessPolicy) -> None:

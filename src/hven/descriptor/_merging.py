@@ -153,7 +153,7 @@ def _find_included_file(
         faults.add_error(
             f"{include} is not a descriptor of this site",
             include.place,
-            "include .yaml files from the site, or from a directory that `roots` in hven.toml names",
+            "include .yaml files from the site, or from a directory listed under `roots` in hven.toml",
         )
         return None
     if not result.contents.is_file(path):
@@ -662,8 +662,8 @@ def _add_loop_entries(
             f"{key_path}{key}.{name} is defined twice",
             name.place,
             (
-                f"change one of the two names (the first one is in {first_place}); in a loop, write its placeholder "
-                "{...} in the name"
+                f"change one of the two names (the first one is at {first_place}); in a loop, include the loop's "
+                "placeholder {...} in the name"
             ),
         )
     result[key] = LocatedYamlMap(joined_entries, existing_entries.place)
@@ -698,7 +698,7 @@ def _list_loop_rounds(loop: LocatedYamlMap, key_path: str, faults: FaultCollecto
     round_count = max(lengths)
     if round_count > MAX_LOOP_ROUNDS:
         faults.add_error(
-            f"{key_path}for.each: the loop has {round_count:,} rounds; at most {MAX_LOOP_ROUNDS:,} are allowed",
+            f"{key_path}for.each: the loop has {round_count:,} iterations; at most {MAX_LOOP_ROUNDS:,} are allowed",
             each.place,
         )
         return []

@@ -463,7 +463,7 @@ class ExpressionNameResolver:
         if not args:
             message = f"{key_path}: {function.name} needs at least one argument"
             self.faults.add_error(
-                message, place, "pass at least one column, so that the function knows the number of rows"
+                message, place, "pass at least one column so that the function knows the number of rows"
             )
             raise FaultReportedError
         return self.add_python_call_column(function, args, text, key_path, text_offset=node.text_offset, offset=offset)

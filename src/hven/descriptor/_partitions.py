@@ -98,7 +98,7 @@ def check_partition(
         faults.add_error(f"{where}: the column {column.name!r} must be a time, not {column_description}", place, hint)
     elif table_partition.partition_length is not None and table_partition.partition_length[1] in MONTHS_PER_UNIT:
         faults.add_error(
-            f"{where}: {column.name!r} is a number and needs a step of constant length, not months or years",
+            f"{where}: {column.name!r} is a number, so 'every' needs a constant length, not months or years",
             place,
             "write `every: 30 d`",
         )

@@ -69,20 +69,20 @@ def warn_mismatched_position_columns(
             faults.add_warning(
                 f"{key_path}.position: {lon.name} ({lon.ucd}) and {lat.name} ({lat.ucd}) have UCDs of different frames",
                 place.place,
-                "name a longitude and a latitude in the same frame, or correct their UCDs",
+                "specify a longitude and a latitude in the same frame, or correct their UCDs",
             )
         return
     if is_position_pair(*pair) is False:
         faults.add_warning(
             f"{key_path}.position: the names {lon.name} and {lat.name} suggest that the two do not belong together",
             place.place,
-            "name the longitude and the latitude of the same position; if these columns are right, give both of "
-            "them UCDs (pos.eq.ra, pos.eq.dec)",
+            "specify the longitude and the latitude of the same position; if these columns are correct, give both "
+            "of them UCDs (pos.eq.ra, pos.eq.dec)",
         )
     elif is_body_position_pair(*pair) and lon.frame is None:
         faults.add_warning(
-            f"{key_path}.position: {lon.name} and {lat.name} may be on a body, but Hven searches them as "
-            "positions on the sky",
+            f"{key_path}.position: {lon.name} and {lat.name} may be coordinates on a body, but Hven searches them "
+            "as positions on the sky",
             place.place,
             "give both columns UCDs: pos.eq.ra and pos.eq.dec on the sky, pos.bodyrc.lon and pos.bodyrc.lat on a body",
         )

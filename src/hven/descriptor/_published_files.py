@@ -130,7 +130,7 @@ def _read_valid_file_root(
         return None
     if "writers" in file_fields and ("from" in file_fields or file_root.scheme is not None):
         faults.add_error(
-            "files.writers: only an entry with 'files' in a directory on this machine can receive files",
+            "files.writers: only an entry whose 'files' are in a directory on this machine can receive files",
             file_fields.places["writers"],
             "remove 'writers'",
         )

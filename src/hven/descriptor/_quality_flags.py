@@ -48,7 +48,7 @@ def read_quality_flags(
             for name, rule in flagged_rules.items():
                 message = f"{key_path}.rules.{name}: the table has no column for flags"
                 faults.add_error(
-                    message, rule.places["flag"], "next to 'rules', name a column for flags: `flags: quality_flags`"
+                    message, rule.places["flag"], "next to 'rules', specify a column for flags: `flags: quality_flags`"
                 )
         return None, None
     has_given_flags = bool(flag_fields.get("given", False))
@@ -106,9 +106,9 @@ def _check_flagged_rule(
     has_test = "if" in rule_fields.places or "check" in rule_fields.places
     if has_given_flags and has_test:
         faults.add_error(
-            f"{key_path}: the rows already have flags (`given: true`), so Hven tests nothing",
+            f"{key_path}: the rows already have flags (`given: true`), so Hven does not test this rule",
             rule_fields.place,
-            "remove 'if', or 'given'",
+            "remove 'if' or 'check' from this rule, or remove `given: true`",
         )
     elif not has_given_flags and not has_test:
         faults.add_error(

@@ -73,7 +73,7 @@ def read_row_links(
         if "series" in item:  # which their faces lead to
             for key in item.keys() - {"series"}:
                 faults.add_error(
-                    f"{where}.{key}: `series` already sets this key", item.places[key], "remove one of the two"
+                    f"{where}.{key}: `series` already sets this key", item.places[key], "remove this key or `series`"
                 )
             continue
         name = key_path.partition(".")[2]
@@ -180,7 +180,7 @@ def _read_row_link(
         faults.add_error(f"{key_path}.file: the collection publishes no files", link_fields.places["file"], remedy)
     for key in ("where", "order"):
         if link_expressions.alias is None and key in link_fields:
-            remedy = "name the other table, for example `from: previews`"
+            remedy = "specify the other table, for example `from: previews`"
             faults.add_error(f"{key_path}.{key}: this key needs 'from'", link_fields.places[key], remedy)
             return None
     if link_expressions.alias is not None and "where" not in link_fields:
@@ -251,7 +251,7 @@ def _read_service_descriptor(
         if "value" in parameter_fields and not {"minimum", "maximum", "values", "example"}.isdisjoint(parameter_fields):
             remedy = "remove 'value', or remove 'minimum', 'maximum', 'values' and 'example'"
             faults.add_error(
-                f"{parameter_key_path}: a value that is always sent cannot have bounds or examples",
+                f"{parameter_key_path}: a parameter that is always sent cannot have bounds, allowed values or examples",
                 parameter_fields.places["value"],
                 remedy,
             )

@@ -107,7 +107,7 @@ def _check_lookup(
         faults.add_error(f"{key_path} needs either 'table' or 'values'", value.place)
     for key in ("key", "value", "low", "high"):
         if key in value and "values" in value:
-            faults.add_error(f"{key_path}: {key!r} belongs to 'table', not to 'values'", value.places[key])
+            faults.add_error(f"{key_path}: {key!r} can be used only with 'table', not with 'values'", value.places[key])
     table = value.get("table")
     if isinstance(table, LocatedYamlScalar):
         _check_lookup_file(table, key_path, collection_context, faults)

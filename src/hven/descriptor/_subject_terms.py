@@ -107,7 +107,7 @@ def read_subject_terms(path: Path) -> SubjectTermList:
                 f"{path} is not a list of terms in the IVOA's JSON format (desise)", remedy=TERM_LIST_REMEDY
             ) from None
     if not replacement_hints:
-        raise UsageError(f"{path} has no terms", remedy=TERM_LIST_REMEDY)
+        raise UsageError(f"{path} contains no terms", remedy=TERM_LIST_REMEDY)
     return SubjectTermList(path.name, replacement_hints)
 
 

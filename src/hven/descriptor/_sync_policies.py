@@ -136,7 +136,7 @@ def read_sync_policy(
         faults.add_warning(
             (
                 f"{where}: 'deletions' has no effect without a watermark, because Hven then reads everything and "
-                "removes rows that have disappeared"
+                "removes rows that have disappeared from the source"
             ),
             sync_fields.places["deletions"],
             "give 'watermark', or remove 'deletions'",
@@ -285,7 +285,7 @@ def _check_cron(text: str, place: TextPlace, faults: FaultCollector) -> None:
                 faults.add_error(
                     f"sync.cron: {item!r} is not a valid {name}",
                     place,
-                    f"write {low} to {high}, *, */2 or {low}-{low + 3}",
+                    f"write a number from {low} to {high}, *, */2 or {low}-{low + 3}",
                 )
                 return
             if len(values) == 2 and values[0] is not None and values[1] is not None and values[0] > values[1]:

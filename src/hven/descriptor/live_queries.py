@@ -262,7 +262,7 @@ def _apply_declared_column_types(bound: BoundQuery, table: Table) -> BoundQuery:
 
 def _find_unsupported_faults(spec: TableSpec, compiled_mapping: CompiledMapping, key_path: str) -> Iterator[Fault]:
     """Find expressions that the database's SQL does not have, with their places."""
-    remedy = "copy the table (kind: sql), or let a view of the database compute it"
+    remedy = "copy the table (kind: sql), or compute the value in a view of the database"
     for call in compiled_mapping.calls:
         reason = "works only at ingest" if call.path is None else "is written in Python"
         message = f"{key_path}: the function {str(call.name)!r} {reason}, but Hven reads this table in place"

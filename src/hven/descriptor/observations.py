@@ -266,7 +266,7 @@ def _check_sky_positions(view_spec: TableSpec, trees: Mapping[str, Expr], table:
                     ),
                     place=_locate_setting(view_spec, column.name),
                     remedy=(
-                        f"remove {str(column.name)!r}; to find places on bodies, readers search {table.qualified_name}"
+                        f"remove {str(column.name)!r}; readers can search {table.qualified_name} for places on bodies"
                     ),
                 )
             )
@@ -299,7 +299,7 @@ def _refuse_ingest_only_functions(view_spec: TableSpec, trees: Mapping[str, Expr
                 Fault(
                     message=(
                         f"{view_name}.{column}: the function {ingest_only_functions[0].lower()!r} works only at "
-                        f"ingest, but {view_name} is computed at each query"
+                        f"ingest, but {view_name} is computed for each query"
                     ),
                     place=_locate_setting(view_spec, column),
                     remedy=(

@@ -64,7 +64,7 @@ def find_unserved_service_faults(resource: CollectionSpec, tables: Sequence[Tabl
                 f"{requirements.get(service, 'what it needs')}"
             ),
             place=resource.tables[0].place,
-            remedy=f"remove {service!r} from `services`, or add to a table what this service needs",
+            remedy=f"remove {service!r} from `services`, or add what this service needs to one of the tables",
         )
         for service in (resource.services if tables else ())
         if not any(is_served(service, table) for table in tables)

@@ -142,7 +142,7 @@ class _TableReader:
             self._faults.add_error(
                 f"{key_path}.group_by: rows of several sources cannot be grouped",
                 fields.places["group_by"],
-                "write one source, which may have several files",
+                "write one source, which can have several files",
             )
         return TableSpec(
             frame_warnings=self._list_frame_warnings(),
@@ -439,7 +439,7 @@ class _TableReader:
         access, policy = read_access_policy(access_fields, f"{self._key_path}.access", self._faults, contact)
         if policy is not None and "view" in fields:
             self._faults.add_error(
-                f"{self._key_path}.access: a view uses the access rules of its tables",
+                f"{self._key_path}.access: a view uses the access rules of the tables that it reads",
                 fields.places.get("access", self._name.place),
                 "set 'access' in those tables",
             )
@@ -578,7 +578,7 @@ class _TableReader:
                     self._faults.add_error(
                         f"{key_path}: the table has no column {str(name)!r}",
                         name.place,
-                        "name a column; to index an expression, first compute it in a column under 'map'",
+                        "specify a column; to index an expression, first compute it in a column under 'map'",
                     )
                 else:
                     self._check_has_column(name, key_path)

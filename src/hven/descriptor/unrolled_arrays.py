@@ -67,7 +67,7 @@ def expand_array_columns(
             faults.add_error(
                 f"{key_path}: {str(same_named_columns[0].name)!r} must be an array, not {same_named_columns[0].type}",
                 place,
-                "name an array column, or remove 'for_each'",
+                "specify an array column, or remove 'for_each'",
             )
         else:
             arrays = [column.name for column in columns if _is_list(column)]

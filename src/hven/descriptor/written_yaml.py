@@ -501,7 +501,7 @@ class _YamlTreeBuilder:
                     Fault(
                         message="a key must be text, not a list or a map",
                         place=place,
-                        remedy="put a template or a list in quotes",
+                        remedy="put the key in quotes",
                     )
                 )
             elif key == "<<" and key.is_plain:

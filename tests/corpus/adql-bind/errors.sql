@@ -25,7 +25,7 @@ SELECT * FROM starss
 
 --# table in two schemas
 SELECT * FROM twin
---! line 1, column 15: table 'twin' is ambiguous: sky.twin, lab.twin; also write the schema
+--! line 1, column 15: table 'twin' is ambiguous: sky.twin, lab.twin; put the schema before the table name
 
 --# ambiguous column
 SELECT id FROM stars, photometry

@@ -530,7 +530,7 @@ SELECT 5 / 0 x y FROM stars
 
 --# 134
 SELECT stars.* EXCEPT (ra) FROM stars
---! line 1, column 16: expected a comma or FROM, found EXCEPT; name the columns that you want; ADQL has no * EXCEPT
+--! line 1, column 16: expected a comma or FROM, found EXCEPT; list the columns that you want; ADQL has no * EXCEPT
 
 --# 135
 SELECT ra FROM stars TABLESAMPLE (10)

@@ -82,7 +82,7 @@ SELECT abs FROM t
 
 --# name with underscore
 SELECT _a FROM t
---! line 1, column 8: a name may not begin with an underscore: _a; write it in double quotes: "_a"
+--! line 1, column 8: a name without quotes cannot begin with an underscore: _a; write it in double quotes: "_a"
 
 --# name with digit
 SELECT 2mass FROM t
@@ -368,7 +368,7 @@ SELECT 1 WHERE 1 = 1
 
 --# column list of an alias
 SELECT x FROM t AS u (x)
---! line 1, column 22: ADQL does not allow a list of column names here; name the columns in a subquery, with AS
+--! line 1, column 22: ADQL does not allow a list of column names here; use AS in a subquery to name the columns
 
 --# IN of nothing
 SELECT a FROM t WHERE a IN b

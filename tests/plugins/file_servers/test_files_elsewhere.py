@@ -468,7 +468,7 @@ FAULTS = {
     '{root: "ftp://x/y", files: ../a}': "is not in the descriptor's directory",
     '{files: a, from: main, path: "{name}"}': "an entry needs either 'files' or 'from'",
     "{from: main}": "files.from needs `path`, which gives the path of each file",
-    '{from: main, path: "{year:04d}"}': "a number format cannot be used here",
+    '{from: main, path: "{year:04d}"}': "a format such as :04d or :iso cannot be used here",
     "{files: a.txt, proxied: true}": "this key needs 'root'",
 }
 

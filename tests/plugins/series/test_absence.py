@@ -48,7 +48,7 @@ def directory(tmp_path: Path) -> Path:
     with Site(load_settings(site_directory)) as site:
         ingest_collection(site, "weather")
         client = Client(create_application(site))
-        assert [client.get(path).status for path in PATHS] == [200, 404, 200]  # `services` does not name timelines
+        assert [client.get(path).status for path in PATHS] == [200, 404, 200]  # `services` does not list timelines
         assert "pressure" in client.get("/hapi/catalog").text
     (site_directory / "hven.toml").write_text(f"plugins = []\n{SETTINGS}")
     return site_directory

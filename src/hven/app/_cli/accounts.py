@@ -36,7 +36,7 @@ def print_token(account_name: str, token: str) -> None:
     """Print a token to standard output, where a script can read it, and explain it on standard error."""
     print(token)
     print(
-        f"hven: this is the token of {account_name}. Hven does not show it again. Use it to log in at /login; "
+        f"hven: this is the token of {account_name}. Hven will not show it again. Use it to log in at /login; "
         "programs send it as `Authorization: Bearer TOKEN`",
         file=sys.stderr,
     )

@@ -233,7 +233,7 @@ def rollback(
     resume_command = format_command(context, "schedule resume", held_name)
     print(
         f"{held_name} stays in this state; {schedule_text}. To publish new rows now, run: {sync_command}\n"
-        f"To release the state without publishing now, run: {resume_command}"
+        f"To end the hold without publishing now, run: {resume_command}"
     )
 
 

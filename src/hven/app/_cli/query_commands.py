@@ -91,7 +91,7 @@ def query(
             remedy='run `hven query "SELECT .."`, or `hven query --epn "target_name=Mars"`',
         )
     if epn is None and (table or include_unknown):
-        raise UsageError("--table and --unknown need --epn", remedy="name the table in the ADQL query")
+        raise UsageError("--table and --unknown need --epn", remedy="specify the table in the ADQL query")
     output_format, options = formats.select_format(format_name or _choose_format_by_extension(output))
     if as_of is not None and url is not None:
         raise UsageError(

@@ -112,7 +112,7 @@ def _parse_end_time(text: str) -> float:
         end_time = datetime.fromisoformat(text)
     except ValueError:
         raise UsageError(
-            f"--until {text!r:.40} is not a date", remedy="write 2027-01-31, or 2027-01-31T12:00"
+            f"--until {text!r:.40} is not a date", remedy="write a date such as 2027-01-31 or 2027-01-31T12:00"
         ) from None
     if end_time.tzinfo is None:
         end_time = end_time.replace(tzinfo=UTC)

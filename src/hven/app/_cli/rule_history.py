@@ -27,7 +27,7 @@ def show_rule_trend(collection_name: str, runs: Sequence[IngestRun], max_runs: i
     run_qualities = [(run, tables) for run, tables in run_qualities if tables][:max_runs]
     if not run_qualities:
         raise NotFoundError(
-            f"no run of {collection_name} has counted flags",
+            f"flags were not counted in any run of {collection_name}",
             remedy="add `flags` to the table and `flag: 0` to a rule, and then ingest the collection again",
         )
     if as_json:

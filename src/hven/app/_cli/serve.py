@@ -118,7 +118,8 @@ def _resolve_listen_address(host: str, port: int) -> str:
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise UsageError(
-                f"another program is already listening on {host}:{port}", remedy="stop it, or give --port N"
+                f"another program is already listening on {host}:{port}",
+                remedy="stop it, or choose another port with --port N",
             ) from None
         if error.errno == errno.EACCES:
             raise UsageError(

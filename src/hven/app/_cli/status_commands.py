@@ -213,7 +213,7 @@ def _print_published_tables(context: typer.Context, rows: list[dict[str, Any]]) 
     if not rows:
         new_command = format_command(context, "new NAME --from FILE")
         ingest_command = format_command(context, "ingest NAME")
-        print(f"Nothing is published yet. {new_command} writes a descriptor; {ingest_command} publishes it.")
+        print(f"Nothing is published yet. {new_command} writes a descriptor; {ingest_command} publishes its tables.")
         return
     cells_by_row = [
         (

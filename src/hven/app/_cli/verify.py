@@ -102,8 +102,8 @@ def _print_verification_results(
         )
     if database_snapshot_count:
         print(
-            f"{database_snapshot_count} snapshots are in a database; use the database's own tools to verify these "
-            "snapshots (pg_amcheck, data checksums)"
+            f"{database_snapshot_count} snapshots are in a database; use the database's own tools (pg_amcheck, "
+            "data checksums) to verify them"
         )
     intact_count = len(verifications) - len(damaged_snapshots) - len(unverified_snapshots)
     size_text = format_size(sum(verification.bytes for verification in verifications))

@@ -225,7 +225,7 @@ class RequestAuthenticator:
         is_impersonated = principal is not None and bool(principal.impersonator)
         if is_impersonated and not is_safe and not self._is_harmless_post(scope["method"], path):
             error: HvenError = ForbiddenError(
-                "you cannot change anything while you see the site as another user",
+                "you cannot change anything while you view the site as another user",
                 remedy="return to your own view first",
             )
             return _build_error_response(scope, error)
@@ -344,7 +344,7 @@ class RequestAuthenticator:
         if header_count != 1 or not is_in_networks(client[0], self._proxies):
             log.warning(
                 "ignored the header %s from %s: the address is not in login.proxies, or the request contains the "
-                "header several times",
+                "header more than once",
                 header_name,
                 client[0],
             )

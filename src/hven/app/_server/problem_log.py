@@ -39,5 +39,5 @@ class SiteProblemLog:
             if problem not in self._open_problems:
                 log.warning("%s", self._redact(problem))
         for problem in sorted(self._open_problems - current_problems):
-            log.info("this problem is solved: %s", self._redact(problem))
+            log.info("this problem has been resolved: %s", self._redact(problem))
         self._open_problems = current_problems

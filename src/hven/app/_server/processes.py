@@ -139,7 +139,7 @@ def _end_worker_over_memory_limit(held_bytes: int) -> None:
 
     The server starts another worker at once.
     """
-    log.error("restarting a worker: it uses %d MiB, more than its queries may use", held_bytes >> 20)
+    log.error("restarting a worker because it uses %d MiB, which is more than its queries may use", held_bytes >> 20)
     os._exit(MEMORY_EXIT_CODE)
 
 

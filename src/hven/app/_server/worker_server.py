@@ -73,7 +73,7 @@ def raise_connection_limit() -> int:
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     if limit < MIN_OPEN_FILES:
         raise UserError(
-            f"this account may open only {limit} files at a time, but a server needs at least {MIN_OPEN_FILES}",
+            f"this account can open only {limit} files at a time, but a server needs at least {MIN_OPEN_FILES}",
             remedy="raise the limit with `ulimit -n 4096`, or with LimitNOFILE=4096 in its systemd unit",
         )
     return max(limit - SPARE_FILES, limit // 4)

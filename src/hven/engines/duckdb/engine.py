@@ -118,7 +118,7 @@ class DuckEngine(StorageEngine):
                     return AccessPolicyPlan(self, bound_query, where)
             return DuckPlan(self, bound_query)
         except RecursionError:
-            raise BindError("the query is nested too deeply", remedy="use fewer nested parts") from None
+            raise BindError("the query is nested too deeply", remedy="reduce the nesting") from None
 
     def evaluate_query(self, bound_query: BoundQuery, inputs: Mapping[str, pa.Table | pa.RecordBatch]) -> pa.Table:
         """Evaluate a bound query over rows in memory, null where a value cannot be computed."""

@@ -6,7 +6,7 @@ from hven.descriptor.value_schema import DescriptorSection, OneOrMore, Text
 
 
 class EntriesSection(DescriptorSection, empty=True, hints={"authors": "submitters", "users": "submitters"}):
-    """Rows of a table that users propose in forms or by program. Moderators are the `writers` of the source `push`."""
+    """Rows that users propose in forms or by program. The moderators are the `writers` of the source `push`."""
 
     submitters: OneOrMore[Text]
     "who can propose rows: accounts, groups or `project:NAME:contributor`. Default: all accounts that see the table"

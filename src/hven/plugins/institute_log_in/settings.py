@@ -73,7 +73,7 @@ class IdentityProviderSettings:
 IDENTITY_SECTION = SettingsSection(
     name="identity",
     settings_class=IdentityProviderSettings,
-    doc="an OpenID Connect provider with which readers log in. Each provider has its own name",
+    doc="an OpenID Connect provider through which readers can log in. Each provider has its own name",
     is_repeated=True,
     previous_setting="login",
     example_text="""\

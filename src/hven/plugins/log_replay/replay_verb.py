@@ -39,7 +39,7 @@ def repeat_logged_requests(
 ) -> None:
     """Compare two services by the requests in a log.
 
-    Requests go only to the addresses that you name. Those that need a body or a login, or change something, are
+    Requests go only to the addresses that you specify. Requests that need a body or a login, or change something, are
     counted, but not sent. The exit code is 1 if answers differ.
     """
     for address in filter(None, (against, old)):

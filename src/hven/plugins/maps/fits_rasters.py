@@ -106,7 +106,7 @@ class FitsImage:
             message = f"the FITS file {self._path.name} has no image{place}"
             raise SourceError(message, remedy="write the name of an extension with an image as `variable`")
         if isinstance(images[0], fits.CompImageHDU):
-            message = f"the image in {self._path.name} is compressed by tiles"
+            message = f"the image in {self._path.name} is tile-compressed"
             raise SourceError(message, remedy="uncompress it, for example with funpack")
         return images[0]
 

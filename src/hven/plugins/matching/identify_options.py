@@ -98,7 +98,7 @@ class Options(BaseModel):
         False,
         description=(
             "`true`: to estimate how many matches occur by chance, Hven also moves all targets by 5 arcmin, identifies "
-            "them again, and reports how many targets get each confidence."
+            "them again, and reports how many targets get each level of confidence."
         ),
         examples=[True],
     )

@@ -97,7 +97,7 @@ class SparkQuery:
         try:
             sql = writer.write_query(bound_query.query)
         except RecursionError:
-            raise BindError("the query is nested too deeply", remedy="use fewer nested parts") from None
+            raise BindError("the query is nested too deeply", remedy="reduce the nesting") from None
         spreads = {
             dialect.view_names[match.spread_table.table.qualified_name]: match
             for match in dialect.spread_matches.values()

@@ -129,7 +129,7 @@ class HatsEngine(StorageEngine):
         try:
             return HatsPlan(self, bound_query)
         except RecursionError:
-            raise BindError("the query is nested too deeply", remedy="use fewer nested parts") from None
+            raise BindError("the query is nested too deeply", remedy="reduce the nesting") from None
 
     def evaluate_query(self, bound_query: BoundQuery, inputs: Mapping[str, pa.Table | pa.RecordBatch]) -> pa.Table:
         """Evaluate a bound query over rows in memory."""

@@ -70,7 +70,7 @@ class PostgresQueryEngine(StorageEngine):
         try:
             return self.plan_bound_query(bound_query)
         except RecursionError:
-            raise BindError("the query is nested too deeply", remedy="use fewer nested parts") from None
+            raise BindError("the query is nested too deeply", remedy="reduce the nesting") from None
 
     def evaluate_query(self, bound_query: BoundQuery, inputs: Mapping[str, pa.Table | pa.RecordBatch]) -> pa.Table:
         """Evaluate a bound query over rows in memory, with the embedded engine."""
