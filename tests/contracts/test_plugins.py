@@ -294,7 +294,7 @@ def test_check_tries_panes(tmp_path: Path, caplog: pytest.LogCaptureFixture, was
         with FaceContract().open_request_sender(tmp_path / "served") as ask:  # its error takes no page with it
             assert ask("/collections/tiny/stars").status_code == 200
             assert ("applies" in was) == (
-                "a plug-in's test failed (error in the plug-in 'counts' of hven.panes" in caplog.text
+                "the `applies` function of a plug-in failed (error in the plug-in 'counts' of hven.panes" in caplog.text
             )
 
 

@@ -211,7 +211,7 @@ def test_what_cannot_be_told_is_tried_again_and_holds_up_nothing_else(
         ('webhook = "http://127.0.0.1:9/in"', False, "not on the public internet"),
         ('webhook = "$NOWHERE"', True, "the secret NOWHERE is not set"),
         ('command = ["./there-is-none"]', True, "cannot be started"),
-        ('command = ["false"]', True, "ended with code 1"),
+        ('command = ["false"]', True, "ended with exit code 1"),
         ('mail_to = ["a@example.org"]', True, "sending mail requires alerts.smtp_host and alerts.mail_from"),
         (
             'mail_to = ["a@example.org"]\nmail_from = "b@example.org"\nsmtp_host = "127.0.0.1"\nsmtp_tls = "none"\nsmtp_password = "$PLAIN"',

@@ -58,7 +58,7 @@ def test_a_site_uses_the_packages_that_it_names(tmp_path: Path) -> None:
     load_settings(tmp_path)
     assert [package.name for package in plugins.list_plugin_packages()] == [first]
     [error] = plugins.find_plugin_faults()
-    assert error.message == f"`plugins` names '{first}x', but there is no plug-in package with this name"
+    assert error.message == f"`plugins` lists '{first}x', but there is no plug-in package with this name"
     assert f"did you mean '{first}'?" in error.remedy
 
 

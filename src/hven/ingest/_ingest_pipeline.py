@@ -655,7 +655,7 @@ class CollectionRun:
         if not specs and any(is_live_table_spec(spec) for spec in self.resource.tables):
             raise DataError(
                 f"Hven reads {name} in place, so there is nothing to ingest",
-                remedy="run `hven check` to see what the database lacks, or use `kind: sql` to copy the rows with each "
+                remedy="run `hven check` to see what the database lacks, or use `kind: sql` to copy the rows at each "
                 "ingest",
             )
         if not specs and not any(spec.table.view is not None for spec in self.resource.tables):

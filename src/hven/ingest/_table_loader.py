@@ -789,7 +789,7 @@ class TableLoader:
             raise ChangeLimitExceededError(
                 f"nothing was published, because {report.table} would be empty: {reason}",
                 place=self.spec.place,
-                remedy="check the source; if it is right, run the command again with --accept",
+                remedy="check the source; if it is correct, run the command again with --accept",
             )
         raise DataError(
             f"{report.table} would be empty: {reason}",

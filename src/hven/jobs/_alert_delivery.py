@@ -218,7 +218,7 @@ def _run_alert_program(settings: Settings, alert_document: Mapping[str, Any]) ->
             output_words = output_path.read_text(encoding="utf-8", errors="replace").split()
             last_output = " ".join(output_words)[-MAX_QUOTED_CHARACTERS:]
             detail = f": {last_output}" if last_output else ""
-            raise ServiceError(f"the program ended with code {exit_code}{detail}")
+            raise ServiceError(f"the program ended with exit code {exit_code}{detail}")
 
 
 def _format_subject(alert_document: Mapping[str, Any]) -> str:

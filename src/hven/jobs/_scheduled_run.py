@@ -171,7 +171,7 @@ def _run_sync_callback(
         )
     except Exception as error:
         error_location = plugins.describe_error_origin(error)
-        log.exception("the sync of %s failed in %s", collection, error_location)
+        log.exception("the sync of %s failed (error in %s)", collection, error_location)
         message = (
             f"an unexpected error occurred in {error_location} ({type(error).__name__}: {error}); report this as a "
             "bug in Hven"

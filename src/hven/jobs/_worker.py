@@ -107,7 +107,7 @@ def _run_job(site: Site, job: JobRecord, policies: Sequence[AccessPolicy], stop_
         _requeue_job(site, running_job)
     running_job.discard_results()
     if is_thread_alive:
-        log.error("the job %s did not stop, so Hven ends its process", job.id)
+        log.error("the job %s did not stop, so Hven ends its worker process", job.id)
         os._exit(1)
 
 
@@ -152,7 +152,7 @@ def _wait_for_job_end(
                     error,
                 )
                 return "gone"
-            log.warning("the job %s cannot be watched: %s", job.id, error)
+            log.warning("the job %s cannot be monitored: %s", job.id, error)
             continue
         last_contact = time.monotonic()
         if duration_limit is None:

@@ -213,7 +213,9 @@ class JobService:
         job_definition = type_catalogue.find_job_type(self.site.settings, self.job_type)
         if job_definition.access != "public" and requester.principal.name is None:
             raise UnauthenticatedError(
-                format_message("only users with an account here can run jobs of the type {kind}", self.job_type),
+                format_message(
+                    "only users with an account on this site can run jobs of the type {kind}", self.job_type
+                ),
                 remedy="log in",
             )
         return job_definition
@@ -242,7 +244,7 @@ class JobService:
         if len(job_ids) > MAX_DEPENDENCIES:
             raise ParamError(
                 format_message(
-                    "{role} names {count} jobs; the limit is {most}", parameter_name, len(job_ids), MAX_DEPENDENCIES
+                    "{role} lists {count} jobs; the limit is {most}", parameter_name, len(job_ids), MAX_DEPENDENCIES
                 ),
                 name=parameter_name,
             )
@@ -295,7 +297,7 @@ class JobService:
             is_own_job = READ_SCOPE_GROUP in job.groups and job.owner == principal.name
             if not is_own_job:
                 raise ForbiddenError(
-                    "this token is read-only: it can change only the jobs that it started",
+                    "this token is read-only, except for the jobs that it started",
                     remedy="use a token with the scope `all`",
                 )
         return job

@@ -139,7 +139,7 @@ class JobSupervisor(ForkingProcess):
             detector = self._detectors.setdefault(pid, HungProcessDetector(heartbeat, pid))
             if detector.is_hung():
                 log.error(
-                    "killing a job worker (process %d), which has not sent a heartbeat for %.0f s",
+                    "killing a job worker (process %d), because it has not sent a heartbeat for %.0f s",
                     pid,
                     heartbeat.get_silent_seconds(),
                 )
@@ -229,7 +229,7 @@ class JobSupervisor(ForkingProcess):
         self._delete_stray_job_files(current_time.timestamp() - STRAY_FILE_SECONDS)
         deleted_count = self._get_store().grants.delete_expired_grants(current_time.timestamp() - EXPIRED_GRANT_SECONDS)
         if deleted_count:
-            log.info("removed %d grants that expired 30 days ago or earlier", deleted_count)
+            log.info("removed %d grants that expired at least 30 days ago", deleted_count)
         self._start_user_table_cleanup()
 
     def _delete_stray_job_files(self, oldest_kept_time: float) -> None:

@@ -67,7 +67,9 @@ def record_sync_run_end(
 
     _, schedule = store.schedules.update_schedule(collection, finish_schedule)
     if outcome.kind in {FAILED_OUTCOME, GUARD_OUTCOME} and schedule is not None:
-        log.error("the sync of %s failed (failures in a row: %s): %s", collection, schedule.failures, outcome.message)
+        log.error(
+            "the sync of %s failed (consecutive failures: %s): %s", collection, schedule.failures, outcome.message
+        )
         return
     message = f": {outcome.message}" if outcome.message else ""
     log.info("the sync of %s has ended (%s)%s", collection, outcome.kind, message)

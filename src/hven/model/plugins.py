@@ -771,7 +771,7 @@ def find_plugin_faults() -> Iterator[UserError]:
     for name in sorted((_selection.names or frozenset()) - package_names):
         known_names = ", ".join(sorted(package_names))
         remedy = f"{suggest_spelling(name, package_names)} use one of {known_names}".lstrip()
-        yield UserError(f"`plugins` names {name!r}, but there is no plug-in package with this name", remedy=remedy)
+        yield UserError(f"`plugins` lists {name!r}, but there is no plug-in package with this name", remedy=remedy)
     known_groups = {PACKAGE_GROUP, *(f"hven.{name}" for name in PLUGIN_GROUPS)}
     for group in sorted(_map_entry_points().keys() - known_groups):
         spelling = suggest_spelling(group.removeprefix("hven."), PLUGIN_GROUPS)
@@ -860,7 +860,7 @@ def wrap_plugin_predicate(predicate: Callable[[T], object]) -> Callable[[T], boo
             return bool(predicate(candidate))
         except Exception as error:
             where = describe_error_origin(error)
-            log.exception("a plug-in's test failed (error in %s)", where)
+            log.exception("the `applies` function of a plug-in failed (error in %s)", where)
             return False
 
     return is_test_passed

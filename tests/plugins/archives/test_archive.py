@@ -396,7 +396,7 @@ def test_lists_beside_it(place: Any) -> None:
         ({"QUERY": ""}, "QUERY is missing"),
         ({"QUERY": "SELECT"}, "line 1, column 7"),
         ({"FORMAT": "rar"}, "FORMAT='rar' is not valid"),
-        ({"QUERY": "SELECT fits FROM maps.main"}, "Hven found no column of the result that links to files"),
+        ({"QUERY": "SELECT fits FROM maps.main"}, "Hven found no column with links to files in the result"),
         ({"COLUMN": "nothing"}, "use one of obs_id, fits"),
         ({"QUERY": "SELECT TOP 30 a.obs_id || b.obs_id || c.obs_id AS url FROM maps.main AS a, maps.main AS b, maps.main AS c"}, "at most 20 files"),
     ],

@@ -236,8 +236,8 @@ def change_json(**values: object) -> Callable[[bytes], bytes]:
 
 
 BAD = {
-    "rows": (change_members("rows/", lambda body: body[:-9] + bytes([body[-9] ^ 1]) + body[-8:]), SourceError, "was changed: rows/.* is different from the original"),
-    "state": (change_members("state/users", lambda body: body + b'{"name": "eve"}\n'), SourceError, "was changed: state/users"),
+    "rows": (change_members("rows/", lambda body: body[:-9] + bytes([body[-9] ^ 1]) + body[-8:]), SourceError, "is not intact: rows/.* is different from the original"),
+    "state": (change_members("state/users", lambda body: body + b'{"name": "eve"}\n'), SourceError, "is not intact: state/users"),
     "added": (lambda found: [*found[:-1], ("site/collections/evil.yaml", b""), found[-1]], SourceError, "evil.yaml was added"),
     "missing": (lambda found: [one for one in found if not one[0].startswith("rows/")], SourceError, "rows/.* is missing"),
     "end": (lambda found: found[:-1], SourceError, "is incomplete: its end is missing"),
@@ -246,8 +246,8 @@ BAD = {
     "newer": (change_members(HEADER_MEMBER, change_json(backup=2, hven="9.0")), UserError, r"was written by Hven 9\.0 .*restore the backup with Hven 9\.0"),
     "newer store": (change_members(HEADER_MEMBER, change_json(store=99)), UserError, "state format 99"),
     "other tar": (lambda found: found[1:], SourceError, "not a Hven backup"),
-    "head": (change_members(HEADER_MEMBER, lambda _: b"[]"), SourceError, "was changed: hven-backup.json"),
-    "sums": (change_members(CHECKSUMS_MEMBER, lambda _: b"{"), SourceError, "was changed: checksums.json"),
+    "head": (change_members(HEADER_MEMBER, lambda _: b"[]"), SourceError, "is not intact: hven-backup.json"),
+    "sums": (change_members(CHECKSUMS_MEMBER, lambda _: b"{"), SourceError, "is not intact: checksums.json"),
 }  # fmt: skip
 
 

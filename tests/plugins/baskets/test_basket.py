@@ -406,10 +406,10 @@ def test_a_large_basket_is_kept_by_what_is_in_it(tmp_path: Path, monkeypatch: py
     assert shelf.read_shared_basket(shelf.store_shared_basket(few)) == few
     assert len(list((tmp_path / "shared").iterdir())) == 1
     monkeypatch.setattr(basket_store, "MAX_SHARED_BYTES", 100)
-    with pytest.raises(StorageError, match="the space for shared baskets is full"):
+    with pytest.raises(StorageError, match="there is no space left for shared baskets"):
         shelf.store_shared_basket(Basket(parts=(BasketTablePart(table_path="a/c", row_keys=many.parts[0].row_keys),)))
     os.utime(tmp_path / "shared" / token, (0, 0))  # nobody read it for years
-    with pytest.raises(StorageError, match="the space for shared baskets is full"):
+    with pytest.raises(StorageError, match="there is no space left for shared baskets"):
         BasketStore(tmp_path).store_shared_basket(
             Basket(parts=(BasketTablePart(table_path="a/c", row_keys=many.parts[0].row_keys),))
         )

@@ -277,7 +277,7 @@ def test_a_job_makes_a_result_of_each(client: Client, site: Site) -> None:
     assert "COMPLETED" in job
     results = [client.get(f"/soda{path}/results/cut{number}") for number in range(1, 5)]
     assert fits.open(io.BytesIO(results[0].body))[0].data.shape == (2, 20, 21, 21)
-    assert results[1].text == "Error: cube: the file contains nothing of the requested region\n"
+    assert results[1].text == "Error: cube: the file contains no part of the requested region\n"
     assert results[2].text.startswith("AuthenticationError: locked: the file data/locked.fits is locked")
     package = client.get(f"/soda{path}/results/package")
     assert package.headers["content-type"] == "application/zip"

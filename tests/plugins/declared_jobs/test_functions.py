@@ -133,7 +133,7 @@ def test_faults_are_told(site: Site, rest: str, fault: str) -> None:
     ("text", "message"),
     [
         ("def f(x): pass", "line 1: the parameter x has no annotation"),
-        ("def f(x: dict): pass", "line 1: the parameter x must be one of float, int"),
+        ("def f(x: dict): pass", "line 1: the parameter x must have one of these annotations: float, int"),
         ("def f(*x: int): pass", "must not have"),
         ("def g(): pass", "the file has no function f"),
         ("def f(x: int = g()): pass", "has a default that is not a literal"),

@@ -189,7 +189,7 @@ def test_who_may_not(slapd: LdapServer) -> None:
         rows(people(slapd), resolve_secret=lambda _: "another secret")
     assert "another secret" not in str(told.value)
     with pytest.raises(
-        SourceError, match=r"has no ou=people,dc=example,dc=org, or does not show this entry to everybody"
+        SourceError, match=r"has no entry ou=people,dc=example,dc=org, or does not show it to anonymous users"
     ):
         rows(people(slapd, bind=None, password=None))
     with pytest.raises(SourceError, match=r"cannot be read here"):

@@ -142,7 +142,7 @@ def test_of_several_repositories_the_first_counts(tmp_path: Path) -> None:
         assert follower.read("title") == ["A copy", "Other", "Résumé 0 & more"]
         second.alter_reply = lambda _asked, reply: setattr(reply, "status", 404)
         assert follower.read("title") == ["A copy", "Other", "Résumé 0 & more"]
-        assert f"{two} was not harvested, and the records of its last harvest stay" in follower.told[-1]
+        assert f"{two} was not harvested (Hven keeps the records of its last harvest)" in follower.told[-1]
         first.alter_reply = second.alter_reply
         with pytest.raises(SourceError, match="returned status 404"):
             follower.read()
@@ -234,7 +234,7 @@ def test_records_that_hold_nothing_or_lie_are_left_out_and_counted(tmp_path: Pat
         assert follower.read() == ["ivo://Example/r0", "ivo://Example/r1"]
         assert [text.partition(": ")[2] for text in follower.told] == [
             "1 records were left out: they are empty",
-            "1 records were left out: the identifier in their header is different from their own",
+            "1 records were left out: their own identifier differs from the identifier in their header",
         ]
 
 

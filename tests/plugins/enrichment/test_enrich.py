@@ -278,8 +278,8 @@ def test_a_run_goes_on_where_another_stopped_and_foretells_the_end(tmp_path, arc
         assert states.count("waiting") == 60 - some
         told = next(text for text in first.warnings if "remain" in text)
         assert f"{some:,} were fetched from localhost, {60 - some:,} remain" in told
-        assert "a second this takes" in told
-        assert "UTC without a pause" in told
+        assert "a second, the rest takes" in told
+        assert "UTC if syncs run without a pause" in told
         archive.asked.clear()
         for _ in range(5):
             change = sync_collection(site, "eso").changes["eso.main"]  # of a file that is as it was

@@ -37,7 +37,7 @@ def test_who_learns_of_which_step(site: Site, monkeypatch: pytest.MonkeyPatch) -
     assert [(event.kind, list(event.accounts), str(event.message), event.path) for event in recorder.events] == [
         ("entries.submitted", ["mia", "group"], f"entry {entry.number} of bad.stars is submitted", path),
         ("entries.decided", ["anna"], f"entry {entry.number} of bad.stars is accepted", path),
-        ("comments.new", ["mia"], "a new comment on bad.stars waits for a decision", "/comments/bad.stars"),
+        ("comments.new", ["mia"], "a new comment on bad.stars is waiting for a decision", "/comments/bad.stars"),
         ("comments.decided", ["anna"], "your comment on bad.stars is accepted", "/comments/bad.stars"),
     ]
     assert all(event.table == "bad.stars" for event in recorder.events)

@@ -84,7 +84,7 @@ def test_moderators_decide_where_the_table_says_so(client: Client, people: dict[
     negative = submission["files"][1]
     assert negative["state"] == "good"
     assert [(finding["rule"], finding["place"], finding["message"]) for finding in negative["findings"]] == [
-        ("value", "exptime", "write at least 0")
+        ("value", "exptime", "write a number that is at least 0")
     ]
     blocked = anna.take(submission, "submit")
     assert blocked.status == 400
@@ -190,7 +190,7 @@ def test_all_works_with_forms_alone(client: Client, people: dict[str, Person]) -
     submission = read_submission(anna.get(address))
     fields = {"etag": submission["etag"], "action": "submit", "VALUE.shared.calib_level": "7"}
     wrong = client.ask("POST", address, body=urlencode(fields).encode(), headers=sent)
-    assert (wrong.status, "write at most 3" in wrong.text) == (400, True)
+    assert (wrong.status, "write a number that is at most 3" in wrong.text) == (400, True)
     fields["VALUE.shared.calib_level"] = "3"
     assert client.ask("POST", address, body=urlencode(fields).encode(), headers=sent).status == 303
     assert query(client, "SELECT target_name, quality, calib_level FROM oidb.granules WHERE target_name IN ('del', 'eps') ORDER BY id") == [

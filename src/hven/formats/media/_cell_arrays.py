@@ -358,7 +358,7 @@ def _create_time_axis(clocks: Sequence[_FixedArrayColumn], size: int, cards: Seq
         for receiver_times in other_times:
             if np.abs(receiver_times - first_times).max(initial=0.0) > sample_time:
                 table_name = table.name or str(table.index)
-                raise SourceError(format_message("the receivers of {name} have different times", table_name))
+                raise SourceError(format_message("the receivers of {name} recorded at different times", table_name))
         return first_times
 
     return Axis(name="time", size=size, kind="time", read_values=read_values)

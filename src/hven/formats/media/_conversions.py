@@ -57,7 +57,7 @@ def write_product_as_fits(
     else:
         parts = product.parts
     if not parts:
-        raise SourceError(format_message("the file has neither an image nor a table"))
+        raise SourceError(format_message("the file contains neither an image nor a table"))
     # a leading image becomes the first HDU, so that programs that read only that HDU show it
     first = isinstance(parts[0], ArrayPart) and (not is_fits or parts[0].index == 0)
     pieces: list[CutoutHdu | StoredHdu] = []

@@ -141,7 +141,8 @@ class _ReaderFunctionTable:
             difference_text = " ".join(first_difference)
             raise SourceError(
                 format_message(
-                    "the reader of {name} returned columns that differ from its schema; the first is {column!r}",
+                    "the reader of {name} returned columns that differ from its schema; the first difference is "
+                    "{column!r}",
                     self._name,
                     difference_text,
                 )
@@ -149,7 +150,8 @@ class _ReaderFunctionTable:
         if answered_table.num_rows != row_count:
             raise SourceError(
                 format_message(
-                    "from row {first:,}, the reader of {name} should return {count:,} rows, but returned {there:,}",
+                    "starting at row {first:,}, the reader of {name} should return {count:,} rows, but returned "
+                    "{there:,}",
                     start,
                     self._name,
                     row_count,

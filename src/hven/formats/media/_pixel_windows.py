@@ -169,7 +169,7 @@ def _require_axis_number(array: ArrayPart, axis_kind: str, param_name: str) -> i
         if axis.kind == axis_kind:
             return axis_number
     kinds = ", ".join(axis.kind or axis.name or "pixels" for axis in reversed(array.axes))
-    message = format_message("{name} cannot cut the array: the axes of the array are {kinds}", param_name, kinds)
+    message = format_message("{name} cannot cut the array, which has only these axes: {kinds}", param_name, kinds)
     raise ParamError(
         message, name=param_name, remedy=format_message("leave out {name}, or define the cut-out in pixels", param_name)
     )

@@ -328,7 +328,7 @@ class OpenProductFile:
                 if part.role == "data":
                     return part
             if not self.parts:
-                raise SourceError(format_message("the file has neither an image nor a table"))
+                raise SourceError(format_message("the file contains neither an image nor a table"))
             return self.parts[0]
         for part in self.parts:
             if part_name == str(part.index) or part_name.casefold() == part.name.casefold():

@@ -325,7 +325,7 @@ def _iterate_jpeg2000_boxes(file: BinaryIO, begin: int, end: int) -> Iterator[tu
             content_start = begin + 16
         content_end = begin + size if size else end
         if content_end < content_start or content_end > end:
-            raise ValueError("a box ends beyond the end of its file")
+            raise ValueError("a JPEG 2000 box extends beyond the end of the file")
         yield kind, content_start, content_end
         begin = content_end
 

@@ -289,7 +289,7 @@ class _VotableDocument:
                 f"line {element.sourceline}: the rows are in another file ({element.get('href')}), which Hven does "
                 "not fetch"
             )
-            raise SourceError(message, remedy="use a document that contains its rows")
+            raise SourceError(message, remedy="use a document that contains the rows")
         if element.get("encoding", "base64").lower() != "base64":
             message = (
                 f"line {element.sourceline}: STREAM has encoding={element.get('encoding')!r}, but Hven reads only "
@@ -639,7 +639,7 @@ def _check_root_element(element: Any) -> None:
     dtd = element.getroottree().docinfo.internalDTD
     if dtd is not None and any(True for _ in dtd.iterentities()):
         raise SourceError(
-            "the document declares entities, which Hven does not allow", remedy="write the text instead of the entities"
+            "the document declares entities, which Hven does not allow", remedy="replace each entity with its text"
         )
     name = metadata_reader.read_local_name(element)
     if name != "VOTABLE":

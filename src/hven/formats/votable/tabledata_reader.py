@@ -298,7 +298,7 @@ def convert_tabledata_cells(
                     row=rows_before + row_offset + 1,
                     value=text[row_offset].as_py(),
                     message="whole numbers beyond 2^53 are rounded in a FIELD of type double",
-                    remedy="declare the FIELD with the type long",
+                    remedy="declare the FIELD as long",
                 )
                 add_deviation(deviations, deviation)
         except literal.InvalidLiteralError as error:

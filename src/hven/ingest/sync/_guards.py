@@ -57,6 +57,6 @@ def check_change_limits(
                 f"{count:,} of {published_row_count:,} rows of {change.table} would be {word} (the limit is "
                 f"{share:.0%}), so nothing was published",
                 place=place,
-                remedy=f"check the source; if it is right, run the command again with --accept (or write `guard: "
+                remedy=f"check the source; if it is correct, run the command again with --accept (or write `guard: "
                 f"{{{word}: ..}}` under `sync:`)",
             )

@@ -173,7 +173,7 @@ class PublishedRowComparison:
             old_rows = self.new_rows.slice(0, 0)
         old_hashes = _hash_keys(old_rows.select(self.primary))
         if old_rows.num_rows and np.isin(old_hashes, new_hashes[is_additional]).any():
-            raise RecomputeNeededError("a new row has the primary key of another row")
+            raise RecomputeNeededError("a new row has the same primary key as another row")
         if int(np.isin(old_hashes, removed_hashes).sum()) != len(removed_hashes):
             raise RecomputeNeededError("the ledger does not match the published rows")
         return match_rows_by_key(old_rows, self.new_rows.select(old_rows.column_names), self.primary)

@@ -100,7 +100,7 @@ def find_collection_state(site: Site, collection: str, state_name: str | None) -
     missing_tables = [table for table, snapshot_id in event.state.items() if snapshot_id not in kept_records]
     if missing_tables:
         raise NotFoundError(
-            f"{collection}: Hven no longer keeps the rows of {missing_tables[0]} from {event.at}",
+            f"{collection}: Hven no longer keeps the rows that {missing_tables[0]} had at {event.at}",
             remedy=_format_available_states(site, collection),
         )
     return {table: kept_records[snapshot_id] for table, snapshot_id in event.state.items()}

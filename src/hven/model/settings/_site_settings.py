@@ -130,13 +130,17 @@ class Settings:
     )
     python: DescriptorPythonLimits = define_setting(
         DescriptorPythonLimits,
-        "what Python code next to a descriptor (`functions:`, `source: python`) can use in its own process",
+        (
+            "limits and environment variables for Python code next to a descriptor (`functions:`, `source: python`), "
+            "which runs in its own process"
+        ),
     )
     readers: tuple[SampleReaderProgram, ...] = define_setting(
         (), "a program that reads files of samples (`reader:` in a data set). Each program has its own name"
     )
     live: InPlaceDatabaseLimits = define_setting(
-        InPlaceDatabaseLimits, "limits, in each process, for each database whose tables are published as live tables"
+        InPlaceDatabaseLimits,
+        "limits that apply in each process to each database whose tables are published as live tables",
     )
     files: FileCacheSettings = define_setting(
         FileCacheSettings,

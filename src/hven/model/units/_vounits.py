@@ -426,7 +426,7 @@ class _UnitParser:
             self.skip_spaces()
             below = Fraction(self.read_digits())
             if below == 0:
-                raise self.build_error("a power is divided by zero")
+                raise self.build_error("the denominator of a power is zero")
             exponent /= below
         self.skip_spaces()
         if self.peek_token()[1] != ")":

@@ -59,7 +59,7 @@ def read_file_addresses(result: QueryResult, base_url: str, columns: Sequence[st
             message = format_message("{name}={value}: the result has no such column", "COLUMN", missing_column[:60])
             remedy = format_message("use one of {names}", ", ".join(names))
         else:
-            message = format_message("Hven found no column of the result that links to files")
+            message = format_message("Hven found no column with links to files in the result")
             remedy = format_message("set COLUMN to one of these columns: {names}", ", ".join(names))
         raise ParamError(message, name="COLUMN", remedy=remedy)
     indexes = [names.index(name) for name in chosen_names]

@@ -90,7 +90,7 @@ class _CdfVariable:
             promised_bytes = self.cell_bytes * self.record_count
             raise SourceError(
                 format_message(
-                    "{name} is {there} bytes long, but its label states a size of {end} bytes",
+                    "{name} is {there} bytes long, but its header states a size of {end} bytes",
                     file_name,
                     file_bytes,
                     promised_bytes,
@@ -216,7 +216,7 @@ def open_cdf(file: Place) -> OpenProductFile:
             file_bytes = source.place.stat().st_size
             if source.end > file_bytes:
                 message = format_message(
-                    "{name} is {there} bytes long, but its label states a size of {end} bytes",
+                    "{name} is {there} bytes long, but its header states a size of {end} bytes",
                     name,
                     file_bytes,
                     source.end,

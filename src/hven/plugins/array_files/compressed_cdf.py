@@ -96,7 +96,10 @@ def _write_unpacked(pieces: Iterator[bytes], unpacked_file: IO[bytes], declared_
     if size < declared_bytes:
         raise SourceError(
             format_message(
-                "{name} is {there} bytes long, but its label states a size of {end} bytes", name, size, declared_bytes
+                "{name} is {there} bytes long after decompression, but its header states a size of {end} bytes",
+                name,
+                size,
+                declared_bytes,
             ),
             remedy=format_message("download the file again; it is truncated"),
         )

@@ -65,11 +65,11 @@ def _read_and_verify(path: Path) -> dict[str, Any]:
     for member, file in _iterate_members(path):
         name = member.name
         if expected_checksums is not None:
-            raise SourceError(f"{path} was changed: {name!r} comes after the end of the backup")
+            raise SourceError(f"{path} is not intact: {name!r} comes after the end of the backup")
         if not header and name != HEADER_MEMBER:
             raise SourceError(f"{path} is not a Hven backup", remedy="specify a file that `hven backup` has written")
         if name in member_checksums or not _is_valid_member_name(name):
-            raise SourceError(f"{path} was changed: it contains {name!r:.120}, which does not belong in a backup")
+            raise SourceError(f"{path} is not intact: it contains {name!r:.120}, which does not belong in a backup")
         checksum_reader = ChecksumReader(file)
         if name == CHECKSUMS_MEMBER:
             expected_checksums = _parse_json_member(path, name, checksum_reader.read())
@@ -100,7 +100,8 @@ def _compare_checksums(path: Path, actual: Mapping[str, Any], expected: Mapping[
             difference = "is different from the original"
         else:
             difference = "was added"
-        raise SourceError(f"{path} was changed: {name} {difference}", remedy="copy the backup again from the original")
+        message = f"{path} is not intact: {name} {difference}"
+        raise SourceError(message, remedy="copy the backup again from the original")
 
 
 def _check_archive_version(path: Path, header: Mapping[str, Any]) -> None:
@@ -121,9 +122,9 @@ def _parse_json_member(path: Path, name: str, body: bytes) -> dict[str, Any]:
     try:
         parsed_member = json.loads(body)
     except ValueError as error:
-        raise SourceError(f"{path} was changed: {name} cannot be read") from error
+        raise SourceError(f"{path} is not intact: {name} cannot be read") from error
     if not isinstance(parsed_member, dict):
-        raise SourceError(f"{path} was changed: {name} cannot be read")
+        raise SourceError(f"{path} is not intact: {name} cannot be read")
     return parsed_member
 
 
@@ -160,7 +161,7 @@ def _iterate_members(path: Path) -> Iterator[tuple[tarfile.TarInfo, Any]]:
             if member.isreg():
                 file = tar.extractfile(member)
             if file is None:
-                raise SourceError(f"{path} was changed: {member.name!r:.120} is not a file")
+                raise SourceError(f"{path} is not intact: {member.name!r:.120} is not a file")
             yield member, file
 
 
@@ -321,14 +322,14 @@ class _SiteRestoration:
             if member.name.startswith("rows/"):
                 record = records.get(PurePosixPath(member.name).stem)
                 if record is None:
-                    raise SourceError(f"{self.path} was changed: it has no record of {member.name}")
+                    raise SourceError(f"{self.path} is not intact: it has no record of {member.name}")
                 self._restore_snapshot(site, record, file)
             elif member.name.startswith("jobs/"):
                 self._write_member(data_directory, member, file, member.name)
         missing_snapshots = sorted(set(records) - set(self.restored_records))
         if missing_snapshots:
             table_name = records[missing_snapshots[0]].table.qualified_name
-            raise SourceError(f"{self.path} was changed: the rows of {table_name} are missing")
+            raise SourceError(f"{self.path} is not intact: the rows of {table_name} are missing")
 
     def _read_records(self) -> dict[str, SnapshotRecord]:
         snapshot_rows = self.rows_by_table.get("snapshots", ())
@@ -353,14 +354,14 @@ class _SiteRestoration:
         except pa.ArrowException as error:
             staging.abandon()
             message = f"the rows of {record.table.qualified_name} cannot be read: {error}"
-            raise SourceError(f"{self.path} was changed: {message}") from error
+            raise SourceError(f"{self.path} is not intact: {message}") from error
         except BaseException:
             staging.abandon()
             raise
         self.restored_records[record.id] = replace(record, snapshot=snapshot)
         if snapshot.rows != record.snapshot.rows:
             raise SourceError(
-                f"{self.path} was changed: {record.table.qualified_name} has {snapshot.rows:,} rows, not "
+                f"{self.path} is not intact: {record.table.qualified_name} has {snapshot.rows:,} rows, not "
                 f"{record.snapshot.rows:,}"
             )
 

@@ -193,7 +193,7 @@ def build_basket_not_found_error() -> NotFoundError:
     """Build the error of an unknown token."""
     return NotFoundError(
         "there is no basket at this address; a shared basket is deleted a year after it was last opened",
-        remedy="ask the person who shared the basket for a new address",
+        remedy="ask the person who shared the basket to share it again",
     )
 
 

@@ -123,7 +123,7 @@ class BasketStore:
             stored_bytes = sum(entry.stat().st_size for entry in os.scandir(self._shared_directory))
             if stored_bytes + len(text) > MAX_SHARED_BYTES:
                 raise StorageError(
-                    "the space for shared baskets is full", remedy="log in to keep the basket in your account"
+                    "there is no space left for shared baskets", remedy="log in to keep the basket in your account"
                 )
             _write_atomically(path, text)
         return token

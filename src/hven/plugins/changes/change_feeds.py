@@ -53,7 +53,9 @@ MAX_CACHE_BYTES = 64 * 1024**2  # bytes of cached feeds
 MAX_COMPARED_ROWS = 20_000_000
 PRINCIPAL_SEPARATOR = "~"  # in the name of a state, before the key of the rows that its reader saw
 SNAPSHOT_ID_PATTERN = re.compile(r"\d{8}T\d{6,}-[0-9a-f]+")
-READ_ALL_REMEDY = "read the whole table, and request the feed without `since` to get the state for the next request"
+READ_ALL_REMEDY = (
+    "read the whole table; to get the value of `since` for your next request, request the feed without `since`"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -177,7 +177,7 @@ class _EditEndpoints:
     @staticmethod
     def check_logged_in(page_context: PageContext) -> None:
         if page_context.principal.is_anonymous:
-            raise UnauthenticatedError("this page needs a login", remedy="log in at /login")
+            raise UnauthenticatedError("this page requires a login", remedy="log in at /login")
 
     def check_portal_editor(self, page_context: PageContext, file_name: str) -> None:
         """Refuse users who may not edit a file of this portal."""
@@ -195,7 +195,8 @@ class _EditEndpoints:
             raise ForbiddenError(
                 "other portals also use this text",
                 remedy=(
-                    "ask the site's operators to edit the text, or to set a separate file for this portal in hven.toml"
+                    "ask the site's operators to edit the text, or to specify a separate file for this portal in "
+                    "hven.toml"
                 ),
             )
 
@@ -348,7 +349,7 @@ class _EditEndpoints:
         if any(_has_conflict(part, texts, bases) for part in text.parts):
             raise ConflictError(
                 "somebody has changed the text since you began to edit it",
-                remedy="compare both versions, and publish yours again",
+                remedy="compare the two versions, then publish yours again",
             )
         if text.subject.endswith(f":news/{editable_texts.NEW_NAME}"):
             text = editable_texts.assign_news_file(text, new_texts, day)

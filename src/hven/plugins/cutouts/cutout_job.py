@@ -63,7 +63,7 @@ def run_cutout_job(work: RunningJob) -> None:
             continue
         with product:
             if cutout is None:
-                message = f"Error: {row_identifier}: the file contains nothing of the requested region"
+                message = f"Error: {row_identifier}: the file contains no part of the requested region"
                 _write_text_result(work, result_name, message)
                 continue
             with work.open_result_file(result_name, media_type=cutout.media_type, extension=".fits") as file:

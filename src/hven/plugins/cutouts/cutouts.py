@@ -74,7 +74,9 @@ _AXIS_KIND_BY_PARAMETER = {"BAND": "spectral", "TIME": "time", "POL": "polarizat
 CUTOUT_PARAMS = (cutout_params.ID_PARAM, cutout_params.TABLE_PARAM, *cutout_params.CUTOUT_PARAMS)
 PACKAGE_MEDIA_TYPES = {"zip": "application/zip", "tar": "application/x-tar"}
 PACKAGE_PARAM = Param(
-    name="PACKAGE", allowed=tuple(PACKAGE_MEDIA_TYPES), description="additional archive of all cut-outs: zip or tar"
+    name="PACKAGE",
+    allowed=tuple(PACKAGE_MEDIA_TYPES),
+    description="format of an additional archive with all cut-outs: zip or tar",
 )
 
 

@@ -85,8 +85,8 @@ _REMEDIES_BY_ERROR = {
     1143: "grant the user SELECT on the table",
     1146: "check the name and its case, which matters in most installations; `hven new` lists the tables",
     1356: (
-        "ask the view's owner to create the view again; it uses objects that no longer exist, or that its definer may "
-        "not read"
+        "ask the view's owner to create the view again; it uses objects that no longer exist, or that its definer "
+        "is not allowed to read"
     ),
     1449: (
         "ask the view's owner to run `ALTER DEFINER = ... VIEW` or to set `SQL SECURITY INVOKER`; the definer of the "
@@ -98,12 +98,12 @@ _REMEDIES_BY_ERROR = {
     ),
     2003: "check the host and the port, and that the server listens there",
     ERROR_NOT_ENCRYPTED: (
-        "set up encryption on the server (ssl_cert and ssl_key); if nobody can listen on the network, you may write "
-        "`?tls=off` in the address instead"
+        "set up encryption on the server (ssl_cert and ssl_key); if nobody can eavesdrop on the network, you can "
+        "write `?tls=off` in the address instead"
     ),
     ERROR_UNTRUSTED: (
-        "write `?ssl_ca=FILE` in the address, with the certificates to trust (MySQL's own: ca.pem in its data "
-        "directory), or `tls=unchecked` to trust any server"
+        "write `?ssl_ca=FILE` in the address, where FILE contains the certificates to trust (MySQL's own: ca.pem in "
+        "its data directory), or write `?tls=unchecked` to trust any server"
     ),
 }
 NATIVE_DIALECT = replace(
@@ -204,7 +204,9 @@ class _MariadbSession:
             link._read_packet()  # noqa: SLF001
         fields = [link._read_packet(FieldDescriptorPacket) for _ in range(columns)]  # noqa: SLF001
         if not columns or places:
-            fault = "the query returns no rows" if not columns else "the query has placeholders for values"
+            fault = "the query has placeholders for values"
+            if not columns:
+                fault = "the query is not a statement that returns rows"
             raise SourceError(f"{self.what}: {fault}", remedy="write a SELECT without ? placeholders")
         link._read_packet()  # noqa: SLF001
         return statement, fields
@@ -325,7 +327,7 @@ def _build_tls_context(
             context.load_cert_chain(ssl_cert, ssl_key)
     except OSError as error:
         raise SourceError(
-            f"the certificates in the address cannot be read: {error}",
+            f"the certificates that the address specifies cannot be read: {error}",
             remedy="specify the paths of PEM files, relative to the descriptor",
         ) from error
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT  # certificates that MySQL makes for itself lack what that asks for

@@ -140,7 +140,7 @@ class OdbcSource(ArrowDatabaseSource):
         elif "file not found" in text or "IM002" in text or "Can't open lib" in text:
             remedy = "check the name of the driver; `odbcinst -q -d` lists the installed drivers"
         else:
-            remedy = "check the connection line, the user's rights and the table name"
+            remedy = "check the connection string, the user's rights and the table name"
         location = f"{self.source_name}: "
         if self.read_count:
             location = f"{location}after {self.read_count:,} rows: "

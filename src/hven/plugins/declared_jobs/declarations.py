@@ -168,7 +168,7 @@ class JobTypeSection(DescriptorSection):
     environment: dict[str, RetypedText]
     "environment variables for the program. Hven replaces $NAME with the variable NAME of the server's environment"
     lock: Text
-    "digest of the program and its packages, from `environment` in the jobInfo of a job; others fail"
+    "digest of the program and its packages (`environment` in the jobInfo of a job); jobs with a different digest fail"
     limits: JobLimitSection
     "what a job may use"
 
@@ -499,7 +499,7 @@ def _parse_environment_lock(fields: LocatedKeyValues, faults: FaultCollector) ->
         faults.add_error(
             f"lock must be the digest of an environment, not {text!r:.80}",
             fields.places["lock"],
-            "write sha256: and 64 digits, as in the jobInfo of a job",
+            "write `sha256:` followed by 64 hexadecimal digits, as in the jobInfo of a job",
         )
     return text
 

@@ -137,7 +137,9 @@ def _build_param(argument: ast.arg, default: ast.expr | None) -> tuple[Param, st
     are_words = all(isinstance(word, str) for word in allowed)
     if type_name not in _TYPES_BY_ANNOTATION or not are_words or (many and type_name == FILE_ANNOTATION):
         names = ", ".join(_TYPES_BY_ANNOTATION)
-        raise SignatureError(f"{place} must be one of {names}, a list of these, or a Literal of texts")
+        raise SignatureError(
+            f"{place} must have one of these annotations: {names}, a list of these, or a Literal of strings"
+        )
     param = Param(
         name=argument.arg.upper(),
         type=parse_type(_TYPES_BY_ANNOTATION[type_name]),

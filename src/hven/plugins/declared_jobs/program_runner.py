@@ -128,7 +128,7 @@ class ProgramRunner:
         if self.lock and digest != self.lock:
             raise JobFailedError(
                 f"the environment of the program has changed: its digest is {digest}, but the lock is {self.lock}",
-                remedy="restore the program and the packages, or write the new digest as 'lock' into the declaration",
+                remedy="restore the program and the packages, or set 'lock' in the declaration to the new digest",
             )
 
     def build_arguments(self, params: RequestParams, input_paths: Mapping[str, str]) -> list[str]:

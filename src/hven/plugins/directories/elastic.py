@@ -139,11 +139,11 @@ class ElasticSource(PagedJsonSource, WatermarkSource):
         for word in PAGING_KEYS:
             if self._query.pop(word, None) is not None:
                 self._report_once(
-                    f"Hven leaves out `{word}` of the query, because it reads all documents, page by page"
+                    f"Hven ignores `{word}` in the query, because Hven reads all documents, page by page"
                 )
         if address and not _is_index_url(address, options.url, options.index):
             self._report_once(
-                f"Hven ignores `{QUERY_URL_KEY}` of the query ({address}) and uses `url` and `index` "
+                f"Hven ignores `{QUERY_URL_KEY}` in the query ({address}) and uses `url` and `index` "
                 f"({self._index_url})"
             )
 
@@ -476,7 +476,7 @@ def _unwrap_query(wrapper: dict[str, Any]) -> tuple[dict[str, Any], str]:
     for word in wrapper:
         if word not in {QUERY_DATA_KEY, QUERY_URL_KEY}:
             raise SourceError(
-                f"the query has the key {word!r} next to {QUERY_DATA_KEY!r}",
+                f"the query has the key {word!r} in addition to {QUERY_DATA_KEY!r}",
                 remedy=f"move the whole search to {QUERY_DATA_KEY!r}",
             )
     search = wrapper.get(QUERY_DATA_KEY, {})

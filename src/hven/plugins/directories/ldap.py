@@ -28,7 +28,7 @@ CONNECT_TIMEOUT_SECONDS = 10
 PAGED_RESULTS_OID = "1.2.840.113556.1.4.319"  # RFC 2696
 VALUE_SEPARATOR = "; "
 DEFAULT_PAGE_ENTRIES = 500
-UNCHANGED_REMEDY = "try again later; until then, the published rows stay"
+UNCHANGED_REMEDY = "try again later; until then, the published rows stay as they are"
 _LDAP_URL_PATTERN = re.compile(r"ldaps?://[^/?#@\s]+/?")
 _FIRST_RDN_PATTERN = re.compile(r"^[^=,+]+=((?:\\.|[^\\,+])*).*", re.DOTALL)  # of a name's parts (RFC 4514)
 _DN_ESCAPE_PATTERN = re.compile(rb"\\([0-9a-fA-F]{2})|\\(.)", re.DOTALL)
@@ -211,7 +211,8 @@ class LdapSource:
                 for entry in answer:
                     if entry["type"] == "searchResRef" and self.context.on_notice is not None:
                         self.context.on_notice(
-                            f"{host} refers to {', '.join(entry['uri'])} for some entries; Hven does not read them"
+                            f"{host} refers to {', '.join(entry['uri'])} for some entries; Hven does not read these "
+                            "entries"
                         )
                 entries = [entry for entry in answer if entry["type"] == "searchResEntry"]
                 count += len(entries)
@@ -279,7 +280,7 @@ class LdapSource:
     @contextmanager
     def _translate_errors(self, host: str) -> Iterator[None]:
         """Translate the error of a directory, or an answer that is none."""
-        hidden = f"has no {self.options.base}, or does not show this entry to {self.options.bind or 'everybody'}"
+        hidden = f"has no entry {self.options.base}, or does not show it to {self.options.bind or 'anonymous users'}"
         messages_by_error = {
             "LDAPNoSuchObjectResult": hidden,
             "LDAPInsufficientAccessRightsResult": hidden,

@@ -172,10 +172,10 @@ class OaiHarvest:
                 failed.append(error)
                 if self.context.on_notice is not None:
                     if url in state["repositories"]:
-                        remark = "the records of its last harvest stay"
+                        remark = "Hven keeps the records of its last harvest"
                     else:
-                        remark = "there are no records from it"
-                    self.context.on_notice(f"{url} was not harvested, and {remark}: {error.message}")
+                        remark = "Hven has no records from it"
+                    self.context.on_notice(f"{url} was not harvested ({remark}): {error.message}")
             else:
                 self._write_state(state)
         if len(failed) == len(self.options.url):
@@ -391,7 +391,7 @@ class _OaiRepository:
             return None
         elif content.tag == RESOURCE_ELEMENT:
             if _read_text(content.find("{*}identifier")).casefold() != ivoid:
-                self.skipped_counts["the identifier in their header is different from their own"] += 1
+                self.skipped_counts["their own identifier differs from the identifier in their header"] += 1
                 return None
             if content.get("status", "active") != "active":
                 record.set("status", "deleted")

@@ -76,7 +76,7 @@ def move_connection_line_to_secrets(directory: Path, name: str, source: str) -> 
     _store_secret(directory / SECRETS_FILE, secret, line)
     notes = [
         (
-            f"the connection line from {source} is now the secret {secret} in {SECRETS_FILE}; remove {source} "
+            f"the connection string from {source} is now the secret {secret} in {SECRETS_FILE}; remove {source} "
             "if no other program reads it"
         )
     ]

@@ -73,7 +73,7 @@ def new(
         print(f"wrote {descriptor_path}")
         next_step = f"Review it, then run: {check_command} && {ingest_command}"
         if any(package.identifiers for package in plugins.list_plugin_packages()):
-            next_step += f"; to give it its own DOI, run: {format_command(context, 'doi', name)}"
+            next_step += f"; to give the collection its own DOI, run: {format_command(context, 'doi', name)}"
         print(next_step)
         return
     if licence:

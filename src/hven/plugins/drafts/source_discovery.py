@@ -121,8 +121,9 @@ def list_outside_file_warnings(options: Mapping[str, Any]) -> list[str]:
         return []
     return [
         (
-            "the data are outside the site, at an absolute path. Backups do not contain the data. If you move the "
-            "site, the path is wrong; copy the data into data/ here, and write `files: data/...`"
+            "the data are outside the site, at an absolute path. Backups do not contain the data, and the path may be "
+            "wrong after you move the site. Copy the data into data/ next to this descriptor, and write `files: "
+            "data/...`"
         )
     ]
 

@@ -313,7 +313,7 @@ def _write_foreign_keys(
             }
         else:
             unresolved_keys.append(
-                f"{', '.join(key.columns)} leads to {', '.join(key.target_columns)} of {key.target}, which is "
+                f"{', '.join(key.columns)} refers to {', '.join(key.target_columns)} of {key.target}, which is "
                 f"not described here"
             )
     return foreign_keys, unresolved_keys

@@ -231,8 +231,8 @@ class TableDrafter:
         if self._kind == "fixed" and not {"fields", "readme"} & self._options.keys():
             self._options.update(self._module.guess_fixed_width_options(self._options, self._context))
             guess_notes.append(
-                "Hven split the lines where the first lines have spaces. It reads fields without a space between "
-                "them as one field; split such fields, and name all fields"
+                "Hven split all lines at the positions where the first lines have spaces. It reads fields without "
+                "a space between them as one field; split such fields, and name all fields"
             )
         self._options, self._notes = choose_source_table(self._module, self._kind, self._options, self._context)
         self._database_facts = database_tables.inspect_database_table(self._kind, self._options, self._context)
@@ -479,7 +479,8 @@ def _write_engine_lines(credited: SelfDescribingSource, settings: Settings | Non
 
 def _propose_outline_column(chain: ChainCode) -> ColumnGuess:
     """Propose a column of the regions of a chain code."""
-    description = f"Outline of the region that {chain.columns[0].source} draws, in Carrington longitudes and latitudes"
+    code_column = chain.columns[0].source
+    description = f"Outline of the region that {code_column} describes, in Carrington longitudes and latitudes"
     expression = chain.contour_template.format(image=chain.image_expression)
     column = Column(name="s_region", type=parse_type("polygon"), unit="deg", ucd="pos.outline", description=description)
     return ColumnGuess(
@@ -487,7 +488,7 @@ def _propose_outline_column(chain: ChainCode) -> ColumnGuess:
         expression=expression,
         column=column,
         remark=(
-            "guessed from a chain code like HFC's; of several parts, only the largest is kept; `hven new "
-            "--standard epn-tap` also adds coverage, bounds and quality"
+            "guessed from a chain code like HFC's; if a region has several parts, only the largest is kept; `hven "
+            "new --standard epn-tap` also adds coverage, bounds and quality"
         ),
     )

@@ -270,10 +270,10 @@ class _DocumentFetchRun:
                 remaining_seconds = remaining / rate
                 end = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=min(remaining_seconds, 3e9))
                 text += (
-                    f"; at {rate:,.3g} a second this takes {_format_duration(remaining_seconds)} more, until "
-                    f"{end:%Y-%m-%d %H:%M} UTC without a pause"
+                    f"; at {rate:,.3g} a second, the rest takes {_format_duration(remaining_seconds)}, until "
+                    f"{end:%Y-%m-%d %H:%M} UTC if syncs run without a pause"
                 )
-            yield f"{text}; each sync continues, the newest first"
+            yield f"{text}; each sync continues with the newest documents"
         for state, note, count, first in self.store.summarize_problems():
             subject = f"{count:,} documents are"
             if count == 1:

@@ -56,8 +56,8 @@ DOCUMENT_FACT_COLUMNS = (
         type=STRING,
         ucd="meta.code",
         description=(
-            "State of the document: here, old (a newer one is not fetched yet), waiting, missing, refused, broken or "
-            "failed"
+            "State of the document: here, old (a newer one has not been fetched yet), waiting, missing, refused, "
+            "broken or failed"
         ),
     ),
     Column(name=TIME_COLUMN, type=TIMESTAMP, ucd="time.processing", description="When the document was fetched (UTC)"),

@@ -327,7 +327,9 @@ class _CommentView:
         """Store a comment or a report of the user."""
         row_key, row_values = read_visible_row(self.page_context, self.table, contribution.read_text("row"))
         if not self.can_write():
-            message = format_message("your account may not comment on rows of {table}", self.table.qualified_name)
+            message = format_message(
+                "your account is not allowed to comment on rows of {table}", self.table.qualified_name
+            )
             raise ForbiddenError(message, remedy="ask the curators of the collection to add you to `authors`")
         text = replace_illegal_characters(contribution.read_text("text").replace("\r\n", "\n")).strip()
         if not text:

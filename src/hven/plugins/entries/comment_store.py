@@ -108,7 +108,7 @@ class CommentStore:
                 raise TooManyRequestsError(message, remedy="send your comment later")
             stored_comment = replace(comment, number=get_next_number(connection, row_comments), at=now)
             connection.execute(sa.insert(row_comments).values(_comment_to_row(stored_comment)))
-            message = format_message("a new comment on {table} waits for a decision", comment.table)
+            message = format_message("a new comment on {table} is waiting for a decision", comment.table)
             notify_accounts(connection, _build_event(COMMENT_KIND, moderators, message, comment))
         return stored_comment
 

@@ -108,7 +108,9 @@ def _parse_json_object(body: bytes) -> dict[str, Any]:
     except ValueError as error:
         raise ParamError(format_message("the request is not JSON: {message}", error), remedy="send an object") from None
     if not isinstance(document, dict):
-        raise ParamError("the request is JSON, but not an object", remedy="send an object with the step as `action`")
+        raise ParamError(
+            "the request is JSON, but not an object", remedy="send an object whose `action` specifies the step"
+        )
     return document
 
 
@@ -162,7 +164,7 @@ def read_visible_row(page_context: PageContext, table: Table, row_key: str) -> t
         page = fetch_row(table_view.search, table_view.runner, row_key)
     if page is None or not page.keys:
         message = format_message("there is no row {key!r:.120} in {table}", row_key, table.qualified_name)
-        raise NotFoundError(message, remedy="open the row in its table")
+        raise NotFoundError(message, remedy="open the table, and choose a row there")
     values = {}
     for number, column in enumerate(page.columns):
         value = page.rows.column(number)[0].as_py()

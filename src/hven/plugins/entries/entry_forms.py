@@ -280,9 +280,9 @@ def _check_bounds(entry_field: EntryField, number: float) -> None:
     if not math.isfinite(number):
         raise ValueError(format_message("write a finite number"))
     if entry_field.minimum is not None and number < entry_field.minimum:
-        raise ValueError(format_message("write at least {minimum:g}", entry_field.minimum))
+        raise ValueError(format_message("write a number that is at least {minimum:g}", entry_field.minimum))
     if entry_field.maximum is not None and number > entry_field.maximum:
-        raise ValueError(format_message("write at most {maximum:g}", entry_field.maximum))
+        raise ValueError(format_message("write a number that is at most {maximum:g}", entry_field.maximum))
 
 
 def to_plain_value(value: object, column_type: ColumnType) -> Any:

@@ -536,7 +536,7 @@ class _EntryView:
 
 def _check_logged_in(page_context: PageContext) -> None:
     if page_context.principal.name is None:
-        raise UnauthenticatedError("this page needs a login", remedy="log in at /login")
+        raise UnauthenticatedError("this page requires a login", remedy="log in at /login")
 
 
 def _describe_entry(entry: TableEntry, page_context: PageContext) -> dict[str, Any]:

@@ -530,7 +530,9 @@ def parse_row_key(row_key: str) -> tuple[str, ...]:
     except ValueError:
         parts = None
     if not isinstance(parts, list) or not parts:
-        raise NotFoundError(format_message("there is no row {key!r:.120}", row_key), remedy="open the row in its table")
+        raise NotFoundError(
+            format_message("there is no row {key!r:.120}", row_key), remedy="open the table, and choose a row there"
+        )
     return tuple(str(part) for part in parts)
 
 

@@ -115,7 +115,7 @@ class ListRunner:
         private_names = [job_type.name for job_type in job_types if job_type.access != "public"]
         if private_names and running_job.principal.name is None:
             raise UnauthenticatedError(
-                f"only users with an account here can run jobs of the type {private_names[0]}", remedy="log in"
+                f"only users with an account on this site can run jobs of the type {private_names[0]}", remedy="log in"
             )
 
     # --- rows ------------------------------------------------------------------------------------------------

@@ -182,7 +182,7 @@ class _SubmissionEndpoints:
 
     def _build_overview(self, page_context: PageContext) -> PageContent:
         if page_context.principal.name is None:
-            raise UnauthenticatedError("this page needs a login", remedy="log in at /login")
+            raise UnauthenticatedError("this page requires a login", remedy="log in at /login")
         discard_expired_submissions(self.site)
         found_tables: list[SubmissionTable] = []
         for table in page_context.catalogue.iterate_tables():

@@ -202,7 +202,7 @@ class _LoginEndpoints:
         self.check_same_site(request)
         principal = self.context.identify_principal(request)
         if principal.name is None:
-            raise UnauthenticatedError("this page needs a login", remedy="log in at /login")
+            raise UnauthenticatedError("this page requires a login", remedy="log in at /login")
         if principal.groups & {*TOKEN_SCOPE_GROUPS.values()}:
             raise ForbiddenError(
                 "a personal token cannot be used to create or end tokens, or to set a password",

@@ -188,7 +188,7 @@ class _ProjectEndpoints:
         grants = self.site.store.grants
         name = page_context.principal.name
         if name is None:
-            raise UnauthenticatedError("this page needs a login", remedy="log in at /login")
+            raise UnauthenticatedError("this page requires a login", remedy="log in at /login")
         if params.read_one("ASK") is not None:
             if own_role or grants.list_grants("asked", subject=name, object=project.name):
                 raise ConflictError(

@@ -87,7 +87,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
 
     def check_curator(page_context: PageContext) -> None:
         if page_context.principal.is_anonymous:
-            raise UnauthenticatedError("this page needs a login", remedy="log in at /login")
+            raise UnauthenticatedError("this page requires a login", remedy="log in at /login")
         if not is_curator_or_operator(page_context.principal, context):
             raise ForbiddenError(
                 "only curators may try files here",
