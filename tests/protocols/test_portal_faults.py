@@ -188,7 +188,7 @@ def test_it_is_kept_in_other_processes_and_in_stores(value: str, number: float) 
         assert isinstance(again, TranslatableMessage)
         assert (again, again.template, again.values) == (message, message.template, message.values)
     assert get_message_translator("fr")(str(error)).endswith(
-        f"dans la vue {value} : {number!r} n'est pas un nombre de lignes valide ; écrivez-la plus à plat"
+        f"dans la vue {value} : {number!r} n'est pas un nombre de lignes valide ; imbriquez moins de parties"
     )
 
 
