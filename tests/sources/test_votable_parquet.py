@@ -156,7 +156,7 @@ def test_files_in_other_units_than_the_first_are_refused(tmp_path, kind):
     write_file("b.x", "mW / m2")
     with pytest.raises(
         SourceError,
-        match=r"b\.x: the unit of column 'flux' is .*mW.*, but in a\.x it is .*W.*; make the file a separate source entry",
+        match=r"b\.x: the unit of column 'flux' is .*mW.*, but in a\.x it is .*W.*; write a separate source entry for the file",
     ):
         table(source())
 

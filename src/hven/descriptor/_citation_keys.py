@@ -125,7 +125,7 @@ class ContributorSection(DescriptorSection, short="name", hints={"type": "role"}
 
 
 class FundingSection(DescriptorSection, short="funder", hints={"name": "funder", "number": "award"}, name="grant"):
-    """A grant, and the organisation that gave it."""
+    """A grant, and the organisation that awarded it."""
 
     funder: Mirrored[Required[Text]]
     "name of the organisation"

@@ -217,7 +217,7 @@ class FunctionFileSection(DescriptorSection, short="file", name="functions"):
 
 
 class ColumnLoopSection(DescriptorSection, name="loop"):
-    """Similar columns that a loop creates. In their names and values, Hven replaces {b} with each value of b."""
+    """Similar columns that a loop creates. If 'each' defines b, Hven replaces {b} with each value of b."""
 
     each: Required[FreeMap]
     (
@@ -629,7 +629,7 @@ class ObscoreSection(DescriptorSection, empty=True):
 
 
 class VocabularySection(DescriptorSection, short="values"):
-    """Words that a column may contain."""
+    """Words that are allowed in a column."""
 
     values: Required[OneOrMore[RetypedText]]
     "the words"
@@ -638,7 +638,7 @@ class VocabularySection(DescriptorSection, short="values"):
 
 
 class AccessSection(DescriptorSection, short="rows"):
-    """Who can see the rows, who can know that the rows have files, and who can download these files."""
+    """Who can see the rows, who is allowed to know that the rows have files, and who can download these files."""
 
     rows: Text
     (
@@ -647,9 +647,12 @@ class AccessSection(DescriptorSection, short="rows"):
         "row and the reader, for example release_date <= now or reader in (pi, coi) or 'team' in groups"
     )
     files: Text
-    "condition that determines who can know that a row has files. Default: everybody who can see the row"
+    "condition that determines who is allowed to know that a row has files. Default: everybody who can see the row"
     take: Text
-    "condition that determines who can download a row's files. Default: everybody who can know about the files"
+    (
+        "condition that determines who can download a row's files. Default: everybody who is allowed to know about "
+        "the files"
+    )
     columns: OneOrMore[Text]
     (
         "columns that describe files. They are null for readers who must not know about the files. Default: columns "
@@ -784,8 +787,8 @@ class TableSection(
     "coordinate and time systems that columns refer to"
     access: Local[AccessSection]
     (
-        "who can see which rows, who can know that the rows have files, and who can download the files. Write "
-        "'public', 'private', 'members', a condition, or {rows: .., files: .., take: ..}"
+        "who can see which rows, who is allowed to know that the rows have files, and who can download the files. "
+        "Write 'public', 'private', 'members', a condition, or {rows: .., files: .., take: ..}"
     )
     index: Mirrored[int]
     "position of the table in lists of tables"
@@ -813,7 +816,7 @@ class TableSection(
 
 
 class TablesLoopSection(DescriptorSection):
-    """Similar tables that a loop creates. In their names and values, Hven replaces {b} with each value of b."""
+    """Similar tables that a loop creates. If 'each' defines b, Hven replaces {b} with each value of b."""
 
     each: Required[FreeMap]
     "a name of your choice and its values, for example {b: [u, g, r]}"

@@ -317,7 +317,7 @@ def explain_query(
     if prepared.hides_rows:
         # The conditions contain texts and times of rows that are hidden from this user.
         plan = plan_without_policies(request)
-        return f"rows that you may not see are left out before all else\n{plan.explain()}"
+        return f"rows that you are not allowed to see are left out before anything else\n{plan.explain()}"
     plan_text = prepared.plan.explain()
     relations = prepared.relations or request.list_relations(prepared.bound_query)
     lines = prepared.plan.describe_row_estimates(literals, relations)

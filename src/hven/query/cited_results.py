@@ -197,7 +197,7 @@ def _require_citable_snapshots(query_result: QueryResult, published_state: Publi
     if not query_result.scope.is_public:
         raise ForbiddenError(
             "this result has rows that are not public",
-            remedy="query only public rows, because other results cannot have an address",
+            remedy="query only public rows; a result that has other rows cannot have an address",
         )
     snapshots = _find_result_snapshot_ids(query_result, published_state)
     if query_result.volatile or not snapshots:

@@ -129,7 +129,7 @@ def parse_upload_references(values: Iterable[str]) -> list[UploadReference]:
             if name.lower() in references_by_name:
                 raise _build_upload_error(
                     format_message("UPLOAD contains two tables called {name!r}", name),
-                    "give each table a different name; names that differ only in case count as equal",
+                    "give each table a different name; names that differ only in case are treated as equal",
                 )
             if uri.partition(":")[0].lower() not in {"param", "http", "https"}:
                 raise _build_upload_error(

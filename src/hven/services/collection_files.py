@@ -854,7 +854,7 @@ def _locate_file(
     if not is_inside:
         raise StorageUnavailableError(
             f"the file {row['path']} is missing at the moment",
-            remedy="restore the file; a symbolic link in its path points outside the site",
+            remedy="replace the symbolic link in its path, because the link points outside the site",
         )
     return place, file_stat
 

@@ -256,7 +256,7 @@ class DelimitedTextSource(TextFileSource):
                 raise SourceError(
                     f"the file has no column {name!r}, unlike {self.files[0].name}",
                     place=TextPlace(file=file.name),
-                    remedy="add the file to `ignore`, or make it a separate source entry",
+                    remedy="add the file to `ignore`, or write a separate source entry for it",
                 )
         self._check_same_units(file, list(dialect.columns_by_name.values()), file_column_names)
 

@@ -178,7 +178,7 @@ def test_rows_that_a_policy_hides_are_not_copied(alone: Site, mixed_site: Site, 
     assert rows(mixed_site, text, policies=policies) == expected
     # what a reader is told is the plan without the policy; what is copied is in the plan that runs
     assert query.explain_query(text, ANONYMOUS_PRINCIPAL, site=mixed_site, policies=policies).startswith(
-        "rows that you may not see"
+        "rows that you are not allowed to see"
     )
     request = _planning.create_query_request(text, ANONYMOUS_PRINCIPAL, mixed_site, policies)
     told = _planning.plan_query(request).prepared.plan.explain()

@@ -55,7 +55,7 @@ def test_plots_are_of_all_rows(client: Client) -> None:
     for parameters, text in (
         ({"_x": "nothing"}, "no column"),
         ({"_x": "note"}, "neither numbers nor times"),
-        ({}, "no column was named"),
+        ({}, "no column was specified"),
     ):
         answer = client.get("/adql/histogram", QUERY="SELECT ra, note FROM stars.main", **parameters)
         assert answer.status == 400

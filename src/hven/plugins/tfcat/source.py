@@ -216,7 +216,7 @@ class TfcatSource(FileByFileSource):
                             f"the {key} of the field {name!r} is {field.get(key)!r}, but {first_field.get(key)!r} in "
                             f"{self.files[0].name}",
                             place=TextPlace(file=file.name),
-                            remedy="make the file a separate source entry",
+                            remedy="write a separate source entry for the file",
                         )
         return fields
 
@@ -272,8 +272,8 @@ class TfcatSource(FileByFileSource):
                 raise SourceError(
                     f"the crs differs from the crs in {self.files[0].name}",
                     place=TextPlace(file=file.name),
-                    remedy="make the file a separate source entry and table; all numbers in a table must have the "
-                    "same reference system",
+                    remedy="write a separate source entry and table for the file; all numbers in a table must have "
+                    "the same reference system",
                 )
             self._documents[file.name] = document
         return self._documents[file.name]
@@ -392,7 +392,8 @@ def _add_faults_of_impossible_times(features: Sequence[TfcatFeature], utc_times:
     """Add a fault to the features with a time that UTC cannot tell."""
     has_no_time = (utc_times == time_scales.NO_TIME).reshape(-1, 2).any(axis=1)
     reason = (
-        "a time cannot be converted to UTC: it is outside the years 1 to 9999, or before 1972 in another time scale"
+        "a time cannot be converted to UTC: it is outside the years 1 to 9999, or it is before 1972 and in a time "
+        "scale other than UTC"
     )
     for at in np.flatnonzero(has_no_time).tolist():
         feature = features[at]

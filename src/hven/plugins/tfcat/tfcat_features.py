@@ -321,7 +321,7 @@ class _GeometryReader:
 
     def _read_ring(self, json_path: str, ring: list[Position], *, is_hole: bool) -> None:
         if len(ring) < 4:
-            reason = f"a ring needs at least four positions, with the first one repeated at its end, not {len(ring)}"
+            reason = f"a ring needs at least four positions, not {len(ring)}; the last one repeats the first"
             raise _GeometryError(json_path, reason, "write a LineString instead")
         if ring[0] != ring[-1]:
             reason = f"the ring does not close: it begins at {list(ring[0])} and ends at {list(ring[-1])}"
@@ -403,7 +403,7 @@ def _convert_feature_properties(
     for name, value in properties.items():
         json_path = f"properties.{name:.60}"
         if name not in field_definitions:
-            remedy = f"add {json.dumps(name[:60])} to the document's fields: info, datatype, ucd"
+            remedy = f"add {json.dumps(name[:60])} to the document's fields, with info, datatype and ucd"
             feature.add_fault(json_path, "no field describes the property", remedy)
             continue
         kind = field_definitions[name].get("datatype", "str")

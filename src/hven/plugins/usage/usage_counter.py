@@ -143,7 +143,7 @@ class UsageCounter(RequestObserver):
             self._usage_counts.add_counts(sums)
         except HvenError as error:
             if not self._has_write_failed:
-                log.warning("usage counts cannot be written yet: %s", error)
+                log.warning("usage counts cannot be written at the moment: %s", error)
             self._has_write_failed = True
             with self._lock:
                 for key, counts in sums.items():

@@ -132,7 +132,7 @@ async def _write_body(request: Request, path: Path, byte_limit: int) -> None:
                 await file.write(chunk)
     except TooLargeError:
         raise TooLargeError(
-            f"the table is larger than the limit of {byte_limit:,} bytes", remedy="load the table in parts"
+            f"the table is larger than the limit of {byte_limit:,} bytes", remedy="send the table in parts"
         ) from None
     except OSError as error:
         raise StorageError(f"the table cannot be stored: {error.strerror}", remedy="try again later") from error

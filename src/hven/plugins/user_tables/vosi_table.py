@@ -78,7 +78,7 @@ def _read_column(element: Any) -> Column:
     name = _read_child_text(element, "name")
     type_element = element.find("{*}dataType")
     if type_element is None:
-        raise ValueError(f"the column {name!r:.80} has no element dataType")
+        raise ValueError(f"the column {name!r:.80} has no dataType element")
     return Column(
         name=name or "",
         type=_read_type(type_element, name),

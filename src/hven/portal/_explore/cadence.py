@@ -36,8 +36,8 @@ OFFERED_STEPS = (
 UNIT_SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86_400.0}
 _STEP_PATTERN = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(s|min|h|d)", re.IGNORECASE)
 CADENCE_REMEDY = (
-    "write a length of time in s, min, h or d; after a comma, name a column whose values are thinned separately: "
-    "1 h,wavelength"
+    "write a duration in s, min, h or d; to thin the rows for each value of a column separately, add a comma and the "
+    "column's name: 1 h,wavelength"
 )
 # smaller differences count as equal: a Julian date of a whole hour may be 40 microseconds early
 TIME_TOLERANCE_SECONDS = 0.001
@@ -104,7 +104,7 @@ def parse_cadence(text: str, table: Table) -> Cadence:
         raise UserError(format_message("there is no column {name!r}", lacking[0][:60]), remedy=CADENCE_REMEDY)
     if find_time_column(table) is None or len(table.primary) != 1:
         raise UserError(
-            "the rows of this table cannot be thinned: the table needs a time column, and a primary key of one column",
+            "the rows of this table cannot be thinned: the table needs a time column and a single-column primary key",
             remedy="leave out the cadence",
         )
     group_columns = tuple(dict.fromkeys(column_names[name.lower()] for name in each))
@@ -122,7 +122,7 @@ def build_cadence_condition(table: Table, cadence: Cadence, condition: syntax_tr
     column = find_time_column(table)
     if column is None or len(table.primary) != 1:
         raise UserError(
-            "the rows of this table cannot be thinned: the table needs a time column, and a primary key of one column",
+            "the rows of this table cannot be thinned: the table needs a time column and a single-column primary key",
             remedy="leave out the cadence",
         )
     key = _build_column_ref(table.primary[0])

@@ -80,7 +80,7 @@ def build_histogram_json(
     """
     plot_column = find_plot_column(search.table, page_context, "_x")
     if plot_column is None:
-        raise ParamError("no column was named", name="_x", remedy="write _x=COLUMN")
+        raise ParamError("no column was specified", name="_x", remedy="write _x=COLUMN")
     scale = plots_json.choose_plot_unit_scale(plot_column, labels, search.units)
     histogram = plots.build_histogram(search, plot_column, runner, scale=scale)
     return plots_json.histogram_to_json(histogram, plot_column, labels)
@@ -115,7 +115,7 @@ def build_points_json(
     requested_columns = [find_plot_column(search.table, page_context, name) for name in ("_x", "_y", "_c")]
     plot_columns = [plot_column for plot_column in requested_columns if plot_column is not None]
     if not plot_columns:
-        raise ParamError("no columns were named", name="_x", remedy="write _x=COLUMN&_y=COLUMN")
+        raise ParamError("no columns were specified", name="_x", remedy="write _x=COLUMN&_y=COLUMN")
     total = row_pages.count_rows(search, runner)
     has_many_points = total.rows is None or total.rows > plots.MAX_POINTS
     if len(plot_columns) == 2 and has_many_points and all(map(plots.is_plottable, plot_columns)):

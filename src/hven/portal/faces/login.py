@@ -205,7 +205,7 @@ class _LoginEndpoints:
             raise UnauthenticatedError("this page requires a login", remedy="log in at /login")
         if principal.groups & {*TOKEN_SCOPE_GROUPS.values()}:
             raise ForbiddenError(
-                "a personal token cannot be used to create or end tokens, or to set a password",
+                "a personal token cannot be used to create or revoke tokens, or to set a password",
                 remedy="log in with a password, or with the token from `hven user add`",
             )
         return principal.name, await _read_short_form(request)

@@ -184,7 +184,7 @@ class FileByFileSource(FileSource):
                     f"the unit of column {column.name!r} is {unit_here}, "
                     f"but in {self.files[0].name} it is {unit_first}",
                     place=TextPlace(file=file.name),
-                    remedy="make the file a separate source entry, so that Hven converts its values",
+                    remedy="write a separate source entry for the file so that Hven converts its values",
                 )
 
     def read_batches(
