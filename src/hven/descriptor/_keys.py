@@ -217,7 +217,7 @@ class FunctionFileSection(DescriptorSection, short="file", name="functions"):
 
 
 class ColumnLoopSection(DescriptorSection, name="loop"):
-    """Similar columns that a loop creates. If 'each' defines b, Hven replaces {b} with each value of b."""
+    """Similar columns that a loop creates. Hven replaces {b} in their names and values with each value of b."""
 
     each: Required[FreeMap]
     (
@@ -649,10 +649,7 @@ class AccessSection(DescriptorSection, short="rows"):
     files: Text
     "condition that determines who is allowed to know that a row has files. Default: everybody who can see the row"
     take: Text
-    (
-        "condition that determines who can download a row's files. Default: everybody who is allowed to know about "
-        "the files"
-    )
+    "condition that determines who can download a row's files. Default: those who are allowed to know about them"
     columns: OneOrMore[Text]
     (
         "columns that describe files. They are null for readers who must not know about the files. Default: columns "
@@ -816,7 +813,7 @@ class TableSection(
 
 
 class TablesLoopSection(DescriptorSection):
-    """Similar tables that a loop creates. If 'each' defines b, Hven replaces {b} with each value of b."""
+    """Similar tables that a loop creates. Hven replaces {b} in their names and values with each value of b."""
 
     each: Required[FreeMap]
     "a name of your choice and its values, for example {b: [u, g, r]}"
