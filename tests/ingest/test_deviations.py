@@ -77,7 +77,7 @@ def test_check_warns_of_the_first_rows(tmp_path, file):
 
 def test_the_draft_has_a_comment(file):
     text = write_table_draft("fine", "parquet", {"files": "a.parquet"}, file.parent)
-    (line,) = [line for line in text.splitlines() if "below a microsecond" in line]
+    (line,) = [line for line in text.splitlines() if "fractions of a microsecond" in line]
     assert line.lstrip().startswith("#")
     assert "moment: " in line
     assert "first: a.parquet row 8" in text
