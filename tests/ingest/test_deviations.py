@@ -53,7 +53,7 @@ def test_the_report_counts_over_all_rows(tmp_path, file):
         assert (deviation.kind, deviation.column, deviation.count) == (DeviationKind.PRECISION, "moment", 2)
         assert (deviation.file, deviation.row) == ("a.parquet", 8)
         assert (
-            "  warning: moment: digits below a microsecond are dropped (2 values, first: a.parquet row 8"
+            "  warning: moment: fractions of a microsecond are dropped (2 values, first: a.parquet row 8"
             in report.format_text()
         )
         written = json.loads(json.dumps(report.to_json()))["tables"]["fine.t"]["deviations"]
@@ -71,13 +71,13 @@ def test_check_warns_of_the_first_rows(tmp_path, file):
         (warning,) = find_sample_faults(resource, path.parent, site.settings)
         assert warning.severity == "warning"
         assert (
-            "fine.t: moment: digits below a microsecond are dropped (1 value, first: a.parquet row 8" in warning.message
+            "fine.t: moment: fractions of a microsecond are dropped (1 value, first: a.parquet row 8" in warning.message
         )
 
 
 def test_the_draft_has_a_comment(file):
     text = write_table_draft("fine", "parquet", {"files": "a.parquet"}, file.parent)
-    (line,) = [line for line in text.splitlines() if "below a microsecond" in line]
+    (line,) = [line for line in text.splitlines() if "fractions of a microsecond" in line]
     assert line.lstrip().startswith("#")
     assert "moment: " in line
     assert "first: a.parquet row 8" in text
@@ -89,7 +89,7 @@ def test_an_answer_with_the_upload_warns(tmp_path, file):
             [uploads.UploadReference(name="mine", uri="param:f")], {"f": file}, site.settings
         )
         (info,) = uploads.list_upload_warnings(uploaded)
-        assert info.value.startswith("the upload 'mine': moment: digits below a microsecond are dropped (2 values")
+        assert info.value.startswith("the upload 'mine': moment: fractions of a microsecond are dropped (2 values")
         with query.run_query(
             "SELECT COUNT(*) AS c FROM TAP_UPLOAD.mine", OWNER_PRINCIPAL, site=site, uploads=uploaded
         ) as result:

@@ -165,7 +165,7 @@ def test_the_header_of_ipac(tmp_path):
     assert read_rows(path) == [{"id": "007", "ra": 187.2779, "note": "é ü"}, {"id": "12", "ra": None, "note": None}]
     assert {column.name: column.unit for column in open_table(path).list_columns()}["ra"] == "deg"
     path.write_text(head + "  007  187.2779   x       \n  123456787.2779   x       \n")
-    with pytest.raises(SourceError, match=r"a.tbl:8: a value is below the bar at character 7"):
+    with pytest.raises(SourceError, match=r"a.tbl:8: a value is directly below the `\|` at character 7"):
         open_table(path).list_columns()
     path.write_text(head)
     assert [column.name for column in open_table(path).list_columns()] == ["id", "ra", "note"]

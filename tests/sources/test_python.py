@@ -73,7 +73,7 @@ def test_later_rows_that_differ_are_kept_aside(tmp_path):
         ("def lines():\n    pass\n", {}, r"no function 'rows'; choose one of lines"),
         ("def rows():\n    return 5\n", {}, r"rows\(\) returns an object of the type int, not rows"),
         ("def rows():\n    yield 5\n", {}, "a row is of the type int"),
-        ("def rows():\n    yield (1, 2)\n", {}, "the rows are tuples, which do not name their columns"),
+        ("def rows():\n    yield (1, 2)\n", {}, "the rows are tuples, which do not contain column names"),
         ("def rows():\n    return []\n", {}, "its columns are unknown"),
         ("def rows(a):\n    yield {}\n", {}, r"walk\.py: TypeError"),
         ("def rows():\n    yield {}\n", {"columns": {"a": "number"}}, "no type 'number'"),

@@ -172,7 +172,7 @@ def test_digits_below_a_microsecond_are_told(tmp_path: Path) -> None:
     assert batch.column(0).to_pylist() == batch.column(1).to_pylist()
     (deviation,) = told
     assert (deviation.kind, deviation.column, deviation.count, deviation.row) == ("precision", "fine", 1, 2)
-    assert "digits below a microsecond are dropped" in str(deviation)
+    assert "fractions of a microsecond are dropped" in str(deviation)
 
 
 # --- VOTables behind an address --------------------------------------------------------------------------------------

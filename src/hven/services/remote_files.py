@@ -239,7 +239,7 @@ def get_remote_file_cache(context: ServiceContext) -> RemoteFileCache:
     """
     cache_class = _load_cache_class()
     if cache_class is None:
-        raise UpstreamError("the file's server cannot be used", remedy=OWNER_REMEDY)
+        raise UpstreamError("the file's server cannot be accessed", remedy=OWNER_REMEDY)
     file_cache: RemoteFileCache = context.site.get_or_create(cache_class, context.site.settings)
     return file_cache
 

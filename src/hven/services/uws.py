@@ -380,9 +380,9 @@ class _UwsJobResources:
         if request.method == "PUT":
             if name in CONTROL_PARAMETERS:
                 raise ParamError(
-                    f"{name!r} cannot be set by PUT",
+                    f"{name!r} cannot be set with PUT",
                     name=name,
-                    remedy=f"send {name}=... to the job by POST",
+                    remedy=f"send {name}=... to the job with POST",
                 )
             body = await read_body(request, min(self._byte_limit, MAX_FORM_BYTES))
             try:

@@ -324,7 +324,9 @@ class ListedOrQueriedFileSource:
                         continue
                 yield path, fact, checksum
         if missing_count and self._context.on_notice is not None:
-            self._context.on_notice(f"{missing_count:,} files that the rows name are missing, so they are not listed")
+            self._context.on_notice(
+                f"the query returned the paths of {missing_count:,} files that are missing, so Hven does not list them"
+            )
 
     def _read_file_facts_and_checksum(
         self, path: str, fact: RemoteFileFacts, checksum: str | None

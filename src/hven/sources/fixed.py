@@ -158,7 +158,7 @@ def guess_fixed_width_options(options: Mapping[str, object], context: SourceCont
         for block in text.read_blocks():
             if b"\t" in block.data:
                 raise SourceError(
-                    f"{file.name} contains tabs, so its columns are not at fixed bytes",
+                    f"{file.name} contains tabs, so its columns are not at fixed byte positions",
                     remedy="read the file with `--kind csv`",
                 )
             filled = _mark_filled_places(block.data, filled, counts_characters=single)

@@ -43,7 +43,8 @@ if TYPE_CHECKING:
 MAX_REDIRECTS = 5
 UNTRUSTED_CERTIFICATE_REMEDY = (
     "ask the operators of the server to renew the certificate; if your institute's own authority issued the "
-    "certificate, set SSL_CERT_FILE in the environment to a file with this authority and all others"
+    "certificate, set SSL_CERT_FILE in the environment to a file that contains the certificates of this authority and "
+    "of all others"
 )
 RESOLUTION_LIFETIME_SECONDS = 30.0  # the address of a host is looked up again after this time
 MAX_RESOLVED_HOSTS = 1_000  # addresses of at most this many hosts are kept
@@ -586,7 +587,7 @@ class _DownloadAnswer:
         import httpx  # noqa: PLC0415  (it takes a fifth of a second, which most commands can save)
 
         if self.is_late and event_name == "http11.send_request_headers.started":
-            raise httpx.ReadTimeout("the time limit ended before there was a connection")
+            raise httpx.ReadTimeout("the time limit was exceeded before a connection was established")
 
 
 class HttpConnections:

@@ -248,7 +248,7 @@ class ParquetSource(FileByFileSource):
                     file=file.name,
                     row=first_row + first_fine,
                     value=str(values[first_fine]),
-                    message="digits below a microsecond are dropped",
+                    message="fractions of a microsecond are dropped",
                 )
                 self.context.report_deviation(deviation)
 

@@ -356,7 +356,7 @@ class FunctionRowReader:
         names = declared_names or list(getattr(first_item, "_fields", ()))
         if not names:
             remedy = "yield dictionaries, or write `columns:` in the source"
-            raise SourceError("the rows are tuples, which do not name their columns", place=place, remedy=remedy)
+            raise SourceError("the rows are tuples, which do not contain column names", place=place, remedy=remedy)
         return names
 
     def _collect_rows_into_batches(self, items: Iterator[Any], first_item: Any) -> Iterator[pa.RecordBatch]:

@@ -84,7 +84,7 @@ def find_scheme_error(scheme: str | None) -> UserError | None:
     schemes = _load_store_classes()
     if scheme in schemes:
         return None
-    remedy = "install a plug-in package that reads files of other servers"
+    remedy = "install a plug-in package that reads files from other servers"
     if schemes:
         remedy = f"use one of {', '.join(schemes)}"
     unused_error = plugins.find_disabled_plugin_error("remote_stores", str(scheme))
@@ -212,6 +212,6 @@ def require_local_files(options: HeaderSourceOptions) -> None:
     ):
         raise SourceError(
             "Hven reads rows of tables only from files next to the descriptor",
-            remedy="to read rows, remove `root` and `members`, and unpack archives; to read headers, set a `mode` that "
-            "reads them",
+            remedy="to read rows, remove `root` and `members`, and unpack archives; to read headers, choose a `mode` "
+            "that reads only headers",
         )

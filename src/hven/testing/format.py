@@ -359,7 +359,7 @@ class FormatContract:
     def test_a_late_error_is_written_or_raised(self) -> None:
         """A document that breaks off cannot be mistaken for a complete one."""
         columns, batch = make_all_types_batch()
-        ended = ResultStatus(error_message="the time limit is over", row_count=3)
+        ended = ResultStatus(error_message="the time limit was exceeded", row_count=3)
         stream = self._iterate_document_chunks(columns, _iterate_then_fail([batch]), lambda: ended)
         try:
             data = b"".join(stream)
@@ -367,7 +367,7 @@ class FormatContract:
             assert not self.marks_errors
             return
         assert self.marks_errors
-        assert b"the time limit is over" in data
+        assert b"the time limit was exceeded" in data
 
     def test_an_error_document_says_why(self) -> None:
         """`write_error`, where a format has it, contains the message."""
@@ -379,7 +379,7 @@ class FormatContract:
 
 def _iterate_then_fail(batches: Sequence[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     yield from batches
-    raise TimeLimitError("the time limit is over")
+    raise TimeLimitError("the time limit was exceeded")
 
 
 __all__ = ["FormatContract", "make_all_types_batch", "write_document"]

@@ -71,7 +71,7 @@ def test_files_of_the_site_are_served_and_others_fail_by_themselves(directory: P
             client = Client(create_application(site))
             assert client.get("/collections/maps/files/data/a.dat").body == b"near"
             refused = client.get("/collections/maps/files/far/b.dat")
-            assert (refused.status, "the file's server cannot be used" in refused.text) == (502, True)
+            assert (refused.status, "the file's server cannot be accessed" in refused.text) == (502, True)
             assert client.get("/collections/maps/main").status == 200
             archive = client.get("/archive?QUERY=SELECT+path+AS+access_url+FROM+maps.files&FORMAT=zip")
             assert archive.status < 500
@@ -101,5 +101,5 @@ def test_a_site_without_packages_reports_that_nothing_opens_addresses(monkeypatc
     assert error is not None
     assert (error.message, error.remedy) == (
         "Hven cannot open addresses that begin with s3://",
-        "install a plug-in package that reads files of other servers",
+        "install a plug-in package that reads files from other servers",
     )

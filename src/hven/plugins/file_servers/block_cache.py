@@ -318,7 +318,7 @@ class RemoteBlockCache:
             self._note_unreachable_server(root_key, error)
             raise
         except HvenError as error:  # clients need not know what the owner of the site must correct
-            raise UpstreamError("the file's server cannot be used", remedy=OWNER_REMEDY) from error
+            raise UpstreamError("the file's server cannot be accessed", remedy=OWNER_REMEDY) from error
         if facts.bytes is None:
             raise UpstreamError("the server does not report the size of the file", remedy=OWNER_REMEDY)
         state_text = "\0".join(map(str, (root_key, path, facts.bytes, facts.modified, facts.tag)))

@@ -26,14 +26,14 @@ if TYPE_CHECKING:
     from hven.model.params import RequestParams
 
 PREPARE_PARAMS = (
-    Param(name="COLLECTION", required=True, description="whose files"),
+    Param(name="COLLECTION", required=True, description="collection whose files are prepared"),
     Param(
         name="WHAT",
         many=True,
         allowed=file_preparation.PRODUCT_KINDS,
         description=(
-            "previews: thumbnails and quicklooks; spectra: copies of cubes for fast reading of spectra, "
-            "which need as much disk space as the cubes; without a value, only copies of removed files are deleted"
+            "previews: thumbnails and quicklooks; spectra: copies of cubes for faster access to spectra (the copies "
+            "need as much disk space as the cubes); without a value, the job only deletes the copies of removed files"
         ),
     ),
     Param(

@@ -152,7 +152,7 @@ class LocalIdentityProvider:
             if not is_valid and can_be_password:
                 is_valid = passwords.check_password(self._store, account, secret)
         if not is_valid:
-            message = "the text is neither the account's password nor its token"
+            message = "the text is neither the account's password nor one of its tokens"
             raise UnauthenticatedError(
                 message, remedy="if you have forgotten the password, ask the site's operators for a new one"
             )

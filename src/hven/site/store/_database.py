@@ -742,7 +742,8 @@ class StateDatabase:
             )
         if has_phrase("locked", "busy"):
             message = f"{state_label} has been busy for {LOCK_TIMEOUT_SECONDS:g} seconds"
-            return OverloadedError(message, remedy="try again; if the error persists, look for a process that hangs")
+            remedy = "try again; if the error persists, look for a process that is hanging"
+            return OverloadedError(message, remedy=remedy)
         if has_phrase("malformed", "not a database", "corrupt"):
             remedy = "restore the system state from a backup, or move it away and ingest the collections again"
             return StorageError(f"{state_label} is damaged: {reason}", remedy=remedy)

@@ -58,7 +58,7 @@ class CitedResultStore:
             raise TooLargeError(message, remedy="ask the site's operators to raise results.keep in hven.toml")
         if own_count >= daily_limit:
             message = format_message(
-                "you have made {count:,} addresses of results today; the limit is {most:,}", own_count, daily_limit
+                "you have created {count:,} addresses of results today; the limit is {most:,}", own_count, daily_limit
             )
             raise TooLargeError(message, remedy="continue tomorrow, or cite the collection")
 

@@ -127,7 +127,7 @@ def find_rollback_state(
         message = f"{collection}: {wanted_id} is no longer kept"
     remedy = (
         f"run `hven history {collection.partition('.')[0]}` to see the kept states; keep_snapshots in hven.toml "
-        "sets their number"
+        "sets how many are kept"
     )
     raise NotFoundError(message, remedy=remedy)
 

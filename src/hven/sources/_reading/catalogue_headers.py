@@ -340,10 +340,10 @@ def _refuse_values_under_bars(beginning: _FileBeginning, first_line: int, bars: 
         for bar in bars[1:-1]:
             if line[bar : bar + 1].strip():
                 raise SourceError(
-                    f"a value is below the bar at character {bar + 1}, so it does not belong to any column",
+                    f"a value is directly below the `|` at character {bar + 1}, so it does not belong to any column",
                     place=TextPlace(file=beginning.file, line=line_number),
-                    remedy="move the values between the bars of the header, or describe the columns with `kind: "
-                    "fixed` and `fields:`",
+                    remedy="move each value into the space between two `|` of the header, or describe the columns with "
+                    "`kind: fixed` and `fields:`",
                 )
 
 
@@ -457,8 +457,8 @@ def _read_daophot_header(beginning: _FileBeginning, first_line: int) -> Catalogu
         raise SourceError(
             f"the header has {len(names)} names, but the first record has {value_count} values",
             place=TextPlace(file=beginning.file, line=line_number + 1),
-            remedy="restore the lines of 80 characters and the `#F` lines that DAOPHOT wrote, or read the file with "
-            "`kind: python`",
+            remedy="restore the file as DAOPHOT wrote it, with lines of 80 characters and with `#F` lines, or read it "
+            "with `kind: python`",
         )
     return CatalogueTextHeader(
         names=names,

@@ -224,8 +224,8 @@ def guess_delimiter(lines: Sequence[str], quote: str | None, place: TextPlace) -
                 f"{word}, the lines have {min(counts)} to {max(counts)} fields",
                 place=place,
                 remedy=f"if this is the delimiter, write `delimiter: {word}`, and `skip:` with the number of lines "
-                "above the table; if the columns are at fixed bytes, run `hven new ... --kind fixed`, or write "
-                f"`{{kind: fixed, files: ..., fields: {{name: 1-9, mag: 11-16}}}}` with bytes counted from 1",
+                "above the table; if the columns are at fixed byte positions, run `hven new ... --kind fixed`, or "
+                f"write `{{kind: fixed, files: ..., fields: {{name: 1-9, mag: 11-16}}}}` with bytes counted from 1",
             )
     return ","
 
@@ -523,7 +523,7 @@ def _has_unit_record(
         raise SourceError(
             f"`units: true` says that the record below the names contains units, but {value!r} is not a unit",
             place=place,
-            remedy="leave out `units`, so that Hven looks for units in each file",
+            remedy="leave out `units` so that Hven looks for units in each file",
         )
     return has_units
 

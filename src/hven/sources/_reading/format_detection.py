@@ -25,7 +25,8 @@ _OPENING_TAG_PATTERN = r"<(?:[?!]|[A-Za-z_][\w:.-]*(?:\s+[\w:.-]+\s*=|\s*$|\s*/?
 _DACHS_DESCRIPTOR = (
     "a DaCHS resource descriptor (q.rd)",
     (
-        "give `hven new` the data that its grammar reads, or the address of its TAP service with `--table`: "
+        "give `hven new` the data that the resource descriptor reads, or the address of the TAP service with "
+        "`--table`: "
         "docs/howto/from-dachs.md"
     ),
 )
@@ -74,7 +75,7 @@ _SPREADSHEET_MARKS = (  # what stands in the first bytes of an archive, or where
     (b"mimetypeapplication/vnd.oasis.opendocument.spreadsheet", "an OpenDocument spreadsheet (.ods)"),
 )
 _SPREADSHEET_REMEDY = (
-    'save the sheet as CSV UTF-8 in the program that made it, or `python -c "import pandas; '
+    'save the sheet as CSV UTF-8 in the program that made it, or run `python -c "import pandas; '
     "pandas.read_excel('{file}', sheet_name=0).to_csv('{stem}.csv', index=False)\"`, and check that dates and long "
     "numbers are the same as in the sheet"
 )
@@ -216,6 +217,6 @@ def refuse_prose_lines(lines: Sequence[str], uneven_line_count: int, place: Text
             raise SourceError(
                 f"no delimiter splits the lines; the file looks like {content}, not like a table",
                 place=place,
-                remedy="if the file is a table of one column, write `names: [word]` or its `delimiter:`; if not, "
+                remedy="if the file is a table with one column, write `names: [word]`, or set `delimiter:`; if not, "
                 f"{_OTHER_KINDS_REMEDY}",
             )

@@ -321,7 +321,7 @@ class ProductTableSource(FileByFileSource):
         if isinstance(selected, TablePart):
             return selected
         tables_text = ", ".join(f"{table.index} {table.name}".strip() for table in tables)
-        remedy = "write `mode: header` for a row per file, or `mode: images` for a row per image"
+        remedy = "write `mode: header` to read one row per file, or `mode: images` to read one row per image"
         if tables_text:
             remedy = f"choose one of its tables: {tables_text}"
         raise SourceError(complaint, place=TextPlace(file=file.name), remedy=remedy)

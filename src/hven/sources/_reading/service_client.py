@@ -242,7 +242,7 @@ class RunBudget:
         if time.monotonic() - self._start_time > self.options.total:
             raise SourceError(
                 f"reading {self.source_name} takes longer than {self.options.total:g} s",
-                remedy="raise `total`, or sync again; a sync that can be resumed continues where it stopped",
+                remedy="raise `total`, or sync again; if the sync can be resumed, it continues where it stopped",
             )
 
 

@@ -84,7 +84,7 @@ class TextFileSource(FileByFileSource):
                 if not parsed.arrays:  # given up in the middle of it
                     at = first + parsed.rejects[0][0]
                     raise SourceError(
-                        f"rows have too few or too many fields, beginning with row {at}",
+                        f"rows have too few or too many fields; the first is row {at}",
                         place=TextPlace(file=file.name),
                     )
                 number: pa.Array | int = (

@@ -264,7 +264,7 @@ class WatermarkSource(ABC):
         if parsed_watermark is None:
             raise SourceError(
                 f"{self.source_name} cannot select rows by the watermark {expression}",
-                remedy="leave out `watermark`, so that Hven compares all rows",
+                remedy="leave out `watermark` so that Hven compares all rows",
             )
         if watermark is None:
             return self._copy_source()

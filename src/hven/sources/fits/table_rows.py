@@ -123,7 +123,7 @@ class FitsTableSource(FileByFileSource):
         complaint = "the file has no table"
         if wanted_hdu is not None:
             complaint = f"the file has no table in HDU {wanted_hdu!r}"
-        remedy = "write `mode: header` for a row per file, with its header cards"
+        remedy = "write `mode: header` to read one row per file, with the header cards of the file"
         if tables:
             remedy = f"choose one of its tables: {', '.join(tables)}"
         message = f"{complaint} (number of HDUs: {index})"
