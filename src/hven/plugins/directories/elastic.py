@@ -138,9 +138,7 @@ class ElasticSource(PagedJsonSource, WatermarkSource):
         self._watermark_filter: dict[str, Any] | None = None
         for word in PAGING_KEYS:
             if self._query.pop(word, None) is not None:
-                self._report_once(
-                    f"Hven ignores `{word}` in the query, because Hven reads all documents, page by page"
-                )
+                self._report_once(f"Hven ignores `{word}` in the query, because Hven reads all documents, page by page")
         if address and not _is_index_url(address, options.url, options.index):
             self._report_once(
                 f"Hven ignores `{QUERY_URL_KEY}` in the query ({address}) and uses `url` and `index` "
