@@ -51,7 +51,7 @@ def test_bad_files_are_told(tmp_path: Path) -> None:
         read_model_file(tmp_path / "none.vot", None)
     descriptor = tmp_path / "a.yaml"
     descriptor.write_text("collection: a\ntitle: A\ntables: {b: {source: b.csv}}\n")
-    with pytest.raises(UsageError, match="needs to know its site"):
+    with pytest.raises(UsageError, match="must know the site"):
         read_model_file(descriptor, None)
 
 

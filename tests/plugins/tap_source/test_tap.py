@@ -516,7 +516,7 @@ def test_jobs_are_followed_through_trouble_and_taken_away(proxy):
     made = [path for method, path, _ in proxy.requests if (method, path) == ("POST", "/tap/async")]
     assert len(made) == 1
     assert proxy.requests[-1][0] == "DELETE"
-    with pytest.raises(SourceError, match=r"the job at .* ended as ERROR: .*nosuch"):
+    with pytest.raises(SourceError, match=r"the job at .* ended with the phase ERROR: .*nosuch"):
         open_source(proxy.url, adql="SELECT * FROM far.nosuch", mode="async").list_columns()
 
 

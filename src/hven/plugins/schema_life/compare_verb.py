@@ -42,7 +42,7 @@ def compare(
         typer.Argument(
             metavar="MODEL...",
             help="Two or more schemas: a collection or table of the site, a descriptor, the address of a TAP service, "
-            "a VOTable, VOSI tables, or a schema of Felis. Hven compares a single schema's tables with each other.",
+            "a VOTable, VOSI tables, or a Felis schema. Hven compares a single schema's tables with each other.",
         ),
     ],
     grouping: Annotated[

@@ -70,14 +70,14 @@ def read_model_file(path: Path, settings: Settings | None) -> ComparedSchema:
 
 def _read_descriptor(path: Path, settings: Settings | None) -> ComparedSchema:
     if settings is None:
-        raise UsageError(f"{path} is a descriptor, so Hven needs to know its site", remedy="add --site DIR")
+        raise UsageError(f"Hven must know the site to read the descriptor {path}", remedy="add --site DIR")
     columns: list[DescribedColumn] = []
     for table_spec in load_descriptor(path.resolve(), settings).tables:
         table = table_spec.table
         columns += describe_columns(str(path), table.qualified_name, table.columns, table.enums)
     if not columns:
         raise SourceError(
-            "the descriptor names no columns, because it takes them from the source",
+            "the descriptor lists no columns, because it takes them from the source",
             place=TextPlace(file=str(path)),
             remedy="write `columns:`, or publish the collection and write its name instead of the file's",
         )
@@ -190,7 +190,7 @@ def _read_plugin_description(data: bytes, label: str, path: Path | None) -> list
     else:
         raise SourceError(
             f"{label} contains no schema that Hven can read",
-            remedy="choose a VOTable, VOSI tables, a schema of Felis, or the address of a TAP service",
+            remedy="choose a VOTable, VOSI tables, a Felis schema, or the address of a TAP service",
         )
     with tempfile.TemporaryDirectory(prefix="hven-compare-") as directory:
         if path is None:

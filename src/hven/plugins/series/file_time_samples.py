@@ -842,8 +842,8 @@ class FileTimeSamples:
         if (np.abs(times) > MAX_NANOSECOND_INSTANT).any():
             raise SourceError(
                 format_message(
-                    "{file} contains times before 1678 or after 2261; unlike the times of the other files, such times "
-                    "cannot be stored in nanoseconds",
+                    "the times of the other files are in nanoseconds, but {file} contains times before 1678 or after "
+                    "2261, which cannot be stored in nanoseconds",
                     self._name,
                 )
             )

@@ -788,7 +788,7 @@ def _check_bins(name: str, file_bins: tuple[ParameterBins, ...], layout: DataSet
     set_channels = [(bin_axis.centers, bin_axis.ranges) for bin_axis in layout.bins[name]]
     if file_channels != set_channels:
         message = format_message(
-            "the channels of {name!r} in {path} differ from the channels in the data set", name, path
+            "the channels of {name!r} in {path} differ from the channels of the data set", name, path
         )
         raise StorageUnavailableError(message, remedy=format_message("ingest the collection again"))
 

@@ -261,7 +261,7 @@ class TimeWindowSource(WatermarkSource):
         moments = np.asarray(times.cast(pa.int64()))
         inside = (moments >= start) & (moments < stop)
         if not inside.all():
-            message = f"{self.source_name} sent samples outside the requested time; Hven left them out"
+            message = f"{self.source_name} sent samples outside the requested time range; Hven left them out"
             deviation = ReadDeviation(kind=DeviationKind.DROPPED_ROW, count=int((~inside).sum()), message=message)
             self.context.report_deviation(deviation)
             table = table.filter(pa.array(inside))

@@ -94,7 +94,7 @@ def load_spark_protocol() -> Any:
             import pyspark.sql.types  # noqa: F401, PLC0415
     except ImportError as error:
         raise UsageError(
-            f"the client of Apache Spark cannot be loaded: {error}", remedy="run `pip install 'hven[spark]'`"
+            f"the Apache Spark client cannot be loaded: {error}", remedy="run `pip install 'hven[spark]'`"
         ) from None
     return messages
 

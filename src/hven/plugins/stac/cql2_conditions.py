@@ -208,7 +208,8 @@ class _FilterTranslator:
         op, args = _read_operation(node)
         translate = self._translators.get(op)
         if translate is None:
-            raise build_filter_error(f"the filter has the unknown operator {op!r:.60}", "use one of /stac/conformance")
+            remedy = "use an operator of the conformance classes that /stac/conformance lists"
+            raise build_filter_error(f"the filter has the unknown operator {op!r:.60}", remedy)
         return translate(op, args, depth + 1)
 
     def _translate_logical(self, op: str, args: Sequence[Any], depth: int) -> Expr:
@@ -243,7 +244,7 @@ class _FilterTranslator:
         columns = find_time_columns(left, self.item_table)
         if columns is None:
             message = "a time is compared with something that is not a time"
-            raise build_filter_error(message, "compare the time with datetime")
+            raise build_filter_error(message, "compare the time with the property datetime")
         begin, end = columns
         instant = parse_instant(str(right.get("timestamp", right.get("date"))))
         condition: Expr = Comparison(op, build_column_ref(begin.name), build_instant_literal(instant, begin))
@@ -285,7 +286,7 @@ class _FilterTranslator:
         if isinstance(pattern, dict) and isinstance(pattern.get("args"), list):
             pattern_text = next(iter(pattern["args"]), None)
         if not isinstance(pattern_text, str) or "\\" in pattern_text:
-            raise build_filter_error("the pattern of LIKE must be a text with % and _, and without \\")
+            raise build_filter_error("the pattern of LIKE must be text without \\; the wildcards are % and _")
         return LikePredicate(self._translate_value(operand, depth), self._translate_value(pattern, depth))
 
     def _translate_array_predicate(self, op: str, args: Sequence[Any], _: int) -> Expr:
@@ -295,11 +296,11 @@ class _FilterTranslator:
         name = operand.get("property") if isinstance(operand, dict) else None
         is_text_list = isinstance(values, list) and values and all(isinstance(value, str) for value in values)
         if column is None or name != _ARRAY_PROPERTY or not is_text_list:
-            raise build_filter_error(f"{op} needs {_ARRAY_PROPERTY} and a list of texts")
+            raise build_filter_error(f"{op} needs the property {_ARRAY_PROPERTY} and a list of strings")
         reference = build_column_ref(column.name)
         if op in {"a_containedBy", "a_equals"}:
             if len(values) > 1:
-                message = f"the list in {op} must contain only one text here"
+                message = f"the list in {op} must contain exactly one string"
                 raise build_filter_error(message, "use a_contains or a_overlaps")
             return Comparison("=", reference, Literal(values[0]))
         parts = tuple(_build_target_condition(reference, value) for value in values)
@@ -338,7 +339,8 @@ def _build_call(op: str, values: Sequence[Expr]) -> Expr:
     if op in {"+", "-", "*"}:
         return BinaryOperation(op, *values)
     if op not in {"/", "div"}:
-        raise build_filter_error(f"the filter has the unknown function {op!r:.60}", "use what /stac/conformance lists")
+        remedy = "use a function of the conformance classes that /stac/conformance lists"
+        raise build_filter_error(f"the filter has the unknown function {op!r:.60}", remedy)
     quotient = BinaryOperation("/", BinaryOperation("*", values[0], Literal(1.0)), values[1])
     if op == "div":
         return FunctionCall("TRUNCATE", (quotient,))
@@ -401,5 +403,5 @@ def _read_operation(node: object) -> tuple[str, Sequence[Any]]:
 
 def _require_args(op: str, args: Sequence[Any], count: int) -> Sequence[Any]:
     if len(args) != count:
-        raise build_filter_error(f"{op} takes {count} arguments, but the filter has {len(args)}")
+        raise build_filter_error(f"{op} takes {count} arguments, but in the filter it has {len(args)}")
     return args

@@ -156,7 +156,7 @@ def decode_page_token(token: str) -> list[Any]:
     except ValueError:
         content = None
     if not isinstance(content, list):
-        raise ParamError("the token is not from this service", name="token", remedy="use the link `next` of a page")
+        raise ParamError("the token is not from this service", name="token", remedy="use the `next` link of a page")
     return content
 
 
@@ -189,7 +189,7 @@ def _read_page_by_id(catalogue: ReaderCatalogue, search: ItemSearch) -> ItemPage
         content = decode_page_token(search.token)
         is_valid = len(content) == 3 and isinstance(content[0], str) and content[0] in search.collection_ids
         if not is_valid or not isinstance(content[2], int):
-            remedy = "use the link `next` of a page"
+            remedy = "use the `next` link of a page"
             raise ParamError("the token belongs to another search", name="token", remedy=remedy)
         position = list(search.collection_ids).index(content[0])
         _, last_id, read_before = content
@@ -243,7 +243,7 @@ def _read_sorted_page(catalogue: ReaderCatalogue, search: ItemSearch) -> ItemPag
         if len(content) != len(offsets) or not all(
             isinstance(item, int) and 0 <= item <= MAX_OFFSET for item in content
         ):
-            remedy = "use the link `next` of a page"
+            remedy = "use the `next` link of a page"
             raise ParamError("the token belongs to another search", name="token", remedy=remedy)
         offsets = content
     text_parts: list[pa.Array] = []

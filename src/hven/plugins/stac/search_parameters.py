@@ -84,7 +84,7 @@ def parse_get_search(
         try:
             given["intersects"] = orjson.loads(given["intersects"])
         except orjson.JSONDecodeError:
-            raise ParamError("intersects is not JSON", name="intersects", remedy="send a geometry of GeoJSON") from None
+            raise ParamError("intersects is not JSON", name="intersects", remedy="send a GeoJSON geometry") from None
     given.setdefault("filter-lang", "cql2-text")
     search = parse_json_search(given, collection_ids)
     if conditions:
@@ -137,7 +137,7 @@ def parse_json_search(given: Mapping[str, Any], collection_ids: Sequence[str]) -
     """
     for name in given:
         if name not in SEARCH_NAMES:
-            raise ParamError(f"{name!r:.60} is not a member of a search", name=str(name)[:60])
+            raise ParamError(f"{name!r:.60} is not a valid member of a search", name=str(name)[:60])
     if given.get("bbox") is not None and given.get("intersects") is not None:
         raise ParamError("bbox and intersects cannot be combined", name="bbox", remedy="send only one of them")
     wanted_ids = _read_texts(given, "collections")
@@ -169,7 +169,7 @@ def _read_texts(given: Mapping[str, Any], name: str) -> Sequence[str]:
     if values is None:
         return ()
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
-        raise ParamError(f"{name} is not a list of texts", name=name)
+        raise ParamError(f"{name} is not a list of strings", name=name)
     if len(values) > MAX_IDS:
         raise TooLargeError(format_message("the search has {count:,} ids; the limit is {most:,}", len(values), MAX_IDS))
     return values
@@ -204,7 +204,7 @@ def _read_filter(given: Mapping[str, Any]) -> Mapping[str, Any] | None:
     if isinstance(filter_value, dict):
         return parse_cql2_json(orjson.dumps(filter_value))
     if not isinstance(filter_value, str):
-        raise ParamError("the filter is neither a text nor an object", name="filter")
+        raise ParamError("the filter is neither text nor an object", name="filter")
     if language == "cql2-text":
         return parse_cql2_text(filter_value)
     return parse_cql2_json(filter_value)

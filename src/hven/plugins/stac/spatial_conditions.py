@@ -43,7 +43,7 @@ MAX_SEGMENT_DEGREES = 2.0  # of a line, which is straight on the map
 HALF_SPHERE_STERADIANS = 2.0 * math.pi
 _ROW_BOX_COMPARISONS = {"s_intersects": ("<=", ">="), "s_within": (">=", "<="), "s_contains": ("<=", ">=")}
 _BOX_REMEDY = "write west,south,east,north in degrees: longitudes -180 to 180 to the east, latitudes -90 to 90"
-_GEOMETRY_REMEDY = "send a geometry of GeoJSON with longitudes -180 to 180 and latitudes -90 to 90"
+_GEOMETRY_REMEDY = "send a GeoJSON geometry with longitudes -180 to 180 and latitudes -90 to 90"
 Box = tuple[float, float, float, float]
 
 

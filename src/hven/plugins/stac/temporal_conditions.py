@@ -143,7 +143,7 @@ def parse_time_span(text: str, name: str = "datetime") -> TimeSpan:
         return TimeSpan(instant, instant)
     remedy = "write 2004-01-14T00:00:00Z/2004-02-01T00:00:00Z, with .. for an open end"
     if len(ends) != 2 or all(end in {"", ".."} for end in ends):
-        raise ParamError(f"{text!r:.80} is not an interval of time", name=name, remedy=remedy)
+        raise ParamError(f"{text!r:.80} is not a time interval", name=name, remedy=remedy)
     begin, end = (None if part in {"", ".."} else parse_instant(part, name) for part in ends)
     if begin is not None and end is not None and begin > end:
         raise ParamError(f"{text!r:.80} ends before it begins", name=name, remedy=remedy)

@@ -41,7 +41,7 @@ def read_wfs_document(body: bytes) -> RequestParams:
     try:
         text = body.decode("utf-8-sig")
         if "<!DOCTYPE" in text or "<!ENTITY" in text:  # entities can grow without end
-            raise ParamError("the request has a document type", name="REQUEST", remedy="leave it out")
+            raise ParamError("the request contains a document type declaration", name="REQUEST", remedy="leave it out")
         root = ET.fromstring(text)  # noqa: S314  (entities are refused above)
     except (UnicodeDecodeError, ET.ParseError) as error:
         raise ParamError(f"the request is not XML in UTF-8: {error}", name="REQUEST") from None

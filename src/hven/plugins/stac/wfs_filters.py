@@ -64,7 +64,8 @@ def parse_wfs_filter(
     if len(text) > MAX_FILTER_CHARACTERS:
         raise TooLargeError(f"the filter has {len(text):,} characters; the limit is {MAX_FILTER_CHARACTERS:,}")
     if "<!" in text:  # no entities, which can grow without end
-        raise ParamError("the filter has a document type or a comment", name="FILTER", remedy="leave it out")
+        message = "the filter contains a document type declaration or a comment"
+        raise ParamError(message, name="FILTER", remedy="leave it out")
     try:
         root = ET.fromstring(text)  # noqa: S314  (entities are refused above)
     except ET.ParseError as error:
@@ -147,7 +148,8 @@ class _WfsFilterParser:
         try:
             return name, [float(text) for text in texts]
         except ValueError:
-            raise ParamError(f"{name} is compared with {texts!r:.60}, but needs a number", name="FILTER") from None
+            message = f"{name} must be compared with numbers, not with {texts!r:.60}"
+            raise ParamError(message, name="FILTER") from None
 
     def _translate_box(self, element: ET.Element) -> dict[str, Any]:
         frame = next((child.get("srsName") for child in element.iter() if child.get("srsName")), None) or ""
@@ -165,7 +167,8 @@ class _WfsFilterParser:
 def _convert_like_pattern(text: str, element: ET.Element) -> str:
     """Convert a pattern with its own wildcards to one with % and _."""
     if {"%", "_"} & set(text) - {element.get("wildCard"), element.get("singleChar")}:
-        raise ParamError("PropertyIsLike has % or _ as plain characters, which is not supported", name="FILTER")
+        message = "the pattern of PropertyIsLike contains % or _ as an ordinary character, which is not supported"
+        raise ParamError(message, name="FILTER")
     for word, replacement in ((element.get("wildCard", "*"), "%"), (element.get("singleChar", "."), "_")):
         if word and word != replacement:
             text = text.replace(word, replacement)

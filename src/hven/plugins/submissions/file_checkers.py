@@ -168,7 +168,7 @@ def _read_fits_rows(path: Path) -> list[dict[str, Any]]:
 
 def _read_sheet(path: Path) -> pa.Table:
     if path.stat().st_size > MAX_SHEET_BYTES:
-        message = format_message("a table of rows may have at most {most:,} bytes", MAX_SHEET_BYTES)
+        message = format_message("a file with table rows may have at most {most:,} bytes", MAX_SHEET_BYTES)
         raise SourceError(message, remedy="send several files")
     try:
         with path.open("rb") as file:

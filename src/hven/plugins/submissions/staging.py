@@ -113,7 +113,7 @@ def extract_file_base_name(name: str) -> str:
         or len(last_part) > MAX_NAME_CHARACTERS
     ):
         message = format_message("{name!r:.120} is not a valid file name", name)
-        raise ParamError(message, remedy="choose a name of at most 200 characters that does not begin with a dot")
+        raise ParamError(message, remedy="choose a name that has at most 200 characters and does not begin with a dot")
     return last_part
 
 
@@ -136,7 +136,7 @@ def unpack_sent_files(sent_files: Iterable[SentFile], byte_limit: int) -> Iterat
         if not is_zipfile(sent_file.path):
             if sent_file.name.lower().endswith(".zip"):
                 message = format_message("the archive {name!r:.120} is damaged", sent_file.name)
-                raise SourceError(message, remedy="create the archive again, and send all of it")
+                raise SourceError(message, remedy="create the archive again, and send the complete archive")
             yield SentFile(extract_file_base_name(sent_file.name), sent_file.path)
             continue
         for name, path in unpack_zip_archive(sent_file.path, byte_limit):

@@ -163,7 +163,7 @@ def group_row_values(values: Any) -> dict[int, dict[str, Any]]:
         number_text, _, column = str(name).partition(".")
         if not number_text.isdigit() or len(number_text) > 15 or (not column and not isinstance(value, dict)):
             message = format_message("{name!r:.80} does not identify a value of a row", name)
-            raise ParamError(message, remedy="send an object with the numbers of rows and their values")
+            raise ParamError(message, remedy="send an object that maps each row number to the values of the row")
         row_values = grouped.setdefault(int(number_text), {})
         if column:
             row_values[column] = value

@@ -183,7 +183,7 @@ class TapClient:
         if isinstance(error, ErrorDocumentError):
             error_text = error.message.partition(": ")[2]
             kind = QueryTooSlowError if _TIME_LIMIT_PATTERN.search(error_text) else SourceError
-            return kind(f"{self.service.host} reports: {error_text}", remedy="try the query at the service itself")
+            return kind(f"{self.service.host} reports: {error_text}", remedy="run the query directly at the service")
         if _DAMAGED_ANSWER_PATTERN.search(error.message):
             return BrokenAnswerError(f"the response of the service is damaged: {error.message}")
         return SourceError(
@@ -267,7 +267,7 @@ class TapClient:
         status_text = f"returned status {answer.status}" + (f": {text}" if text else "")
         if answer.status >= 500:
             return BrokenAnswerError(f"the service {status_text}")
-        return SourceError(f"{self.service.host} {status_text}", remedy="try the query at the service itself")
+        return SourceError(f"{self.service.host} {status_text}", remedy="run the query directly at the service")
 
     def _run_job(self, form_fields: list[tuple[str, str]], byte_limit: int | None) -> IO[bytes]:
         """Run a query as a job (UWS 1.1): create it, wait for its end, fetch its result, delete it."""
@@ -293,7 +293,7 @@ class TapClient:
             phase = self._wait_for_job(job_url)
             if phase != "COMPLETED":
                 raise SourceError(
-                    f"the job at {self.service.host} ended as {phase}: "
+                    f"the job at {self.service.host} ended with the phase {phase}: "
                     f"{self._read_job_error(job_url) or 'the service gave no reason'}"
                 )
             return self.service.retry(lambda: self._fetch_result(job_url, byte_limit))

@@ -761,7 +761,7 @@ def build_das2_routes(context: ServiceContext) -> Sequence[Route]:
         if answer is None:
             raise _build_param_error(
                 "server",
-                "does not name a kind of request",
+                "is not a known kind of request",
                 f"write server=NAME, where NAME is one of {', '.join(filter(None, SERVER_REQUESTS))}",
             )
         server_answer = await anyio.to_thread.run_sync(answer, _Das2Request(request, context), query_params)

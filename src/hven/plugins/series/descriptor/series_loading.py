@@ -92,7 +92,7 @@ def check_table_series(series_path: str, table: Table, faults: FaultCollector) -
             count = math.prod(size or 0 for size in column.type.shape)
             if count not in {0, len(components)}:
                 message = (
-                    f"{series_path}.vectors.{name}: {len(components)} components are named, but the type of "
+                    f"{series_path}.vectors.{name}: {len(components)} components are listed, but the type of "
                     f"{column.name} is {column.type}"
                 )
                 faults.add_error(message, series.places["vectors"], f"write {count} components")
@@ -187,8 +187,8 @@ def _check_bin_counts(
         return
     if len(parameter_bins) != len(column_type.shape):
         message = (
-            f"{key_path}: {len(parameter_bins)} of {len(column_type.shape)} dimensions of {column.name} "
-            f"({column_type}) have bins"
+            f"{key_path}: the number of dimensions with bins is {len(parameter_bins)}, but {column.name} "
+            f"({column_type}) has {len(column_type.shape)}"
         )
         faults.add_error(message, place, "write a map for each dimension, with the slowest-varying dimension first")
         return
@@ -384,9 +384,9 @@ class _TimeSeriesReader:
             centers = bin_fields.get("centers", ())
             if len(centers) > 1 and _parse_number(centers[0]) is None:
                 self._faults.add_error(
-                    f"{self._key_path}.bins: 'centers' names several columns",
+                    f"{self._key_path}.bins: 'centers' lists several columns",
                     bin_fields.places["centers"],
-                    "write one column, or a number for each element",
+                    "write the name of one column, or a number for each element",
                 )
 
     def _check_columns(self) -> None:
@@ -432,7 +432,7 @@ def _read_file_reader_spec(
         reader_names = collection_context.reader_names
         if reader_text not in reader_names:
             hint = suggest_spelling(reader_text, reader_names)
-            remedy = hint or f"add [readers.{reader_text}] to hven.toml, or name a Python file such as nda.py"
+            remedy = hint or f"add [readers.{reader_text}] to hven.toml, or specify a Python file such as nda.py"
             message = f"{key_path}.reader: hven.toml has no reader {str(reader_text)!r}"
             faults.add_error(message, reader_text.place, remedy)
         return FileReaderSpec(name=str(reader_text))
@@ -471,8 +471,8 @@ def _read_series_parameter_spec(
     )
     if parameter_spec.clocks and len(parameter_spec.clocks) != len(parameter_spec.of):
         message = (
-            f"{key_path}.time: 'time' names {len(parameter_spec.clocks)} variables, but 'of' names "
-            f"{len(parameter_spec.of)}"
+            f"{key_path}.time: the number of variables is {len(parameter_spec.clocks)} in 'time', but "
+            f"{len(parameter_spec.of)} in 'of'"
         )
         faults.add_error(
             message,
@@ -553,7 +553,7 @@ def _parse_numbers(key_path: str, texts: Sequence[LocatedYamlScalar], faults: Fa
         value = _parse_number(text)
         if value is None or not math.isfinite(value):
             message = f"{key_path}: {str(text)!r} is not a number"
-            faults.add_error(message, text.place, "write a number for each element, or one column")
+            faults.add_error(message, text.place, "write a number for each element, or the name of one column")
         else:
             yield value
 
