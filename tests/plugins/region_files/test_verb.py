@@ -159,7 +159,7 @@ def test_labels_of_an_image(tmp_path: Path):
     assert [one["id"] for one in features] == ["1", "7"]
     assert len(features[1]["geometry"]["coordinates"]) == 2, "with its hole"
     plain = run_hven("region", tmp_path / "labels.fits", "--to", "polygon", expected_code=1)
-    assert "row 2: this format has only single polygons without holes" in plain.stderr
+    assert "row 2: this format can contain only single polygons that have no holes" in plain.stderr
 
 
 def test_columns_of_regions(tmp_path: Path):

@@ -84,7 +84,7 @@ def test_observations_of_a_target_are_one_object_across_the_meridian(site: Site)
     assert found.position[1] == pytest.approx(10)
     assert min(found.position[0], 360 - found.position[0]) < 1e-9
     assert (found.source, found.confidence) == ("table sky.observations", 0.7)
-    assert found.note == "the mean position of 2 rows, which are up to 0.7 arcsec away"
+    assert found.note == "the mean position of 2 rows, which are up to 0.7 arcsec apart"
 
 
 def test_headers_come_last_and_never_make_a_name_ambiguous(site: Site) -> None:

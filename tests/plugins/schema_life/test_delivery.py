@@ -160,7 +160,7 @@ def test_labels() -> None:
 
 
 def test_arrays_are_refused() -> None:
-    with pytest.raises(SourceError, match="files of fixed width cannot contain"):
+    with pytest.raises(SourceError, match="fixed-width files cannot contain"):
         create_fixed_width_column("x", pa.list_(pa.float64()))
 
 

@@ -126,7 +126,7 @@ def _build_values_page(page_context: PageContext) -> PageContent:
     page = fetch_row(table_view.search, table_view.runner, table_view.search.row or "")
     if not page.rows.num_rows:
         raise NotFoundError(
-            f"{table.qualified_name} has no row with this key", remedy="choose a row on the page of the table"
+            f"{table.qualified_name} has no row with this key", remedy="choose a row on the table's page"
         )
     column_name = page_context.request.query_params.get(COLUMN_PARAMETER, "")
     origin = explain_row_origin(table_view, page, ReaderSite(page_context))
@@ -140,7 +140,7 @@ def _build_values_page(page_context: PageContext) -> PageContent:
     if not values:
         raise NotFoundError(
             f"{table.qualified_name} has no column {column_name!r:.80}",
-            remedy="see the columns on the page of the row",
+            remedy="see the row's page for its columns",
         )
     table_address = build_table_address(page_context.base, table)
     key_text = write_key_text(table, page.keys[0])

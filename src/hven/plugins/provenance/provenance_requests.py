@@ -46,7 +46,7 @@ PROV_PARAMS = (
         name="DIRECTION",
         default=BACKWARD_DIRECTION,
         allowed=(BACKWARD_DIRECTION, FORWARD_DIRECTION),
-        description="BACK: what it comes from; FORTH: what was made of it",
+        description="BACK: origins of the item; FORTH: what was made from the item",
     ),
     Param(
         name="MODEL",

@@ -156,7 +156,7 @@ class ClientFileWrite(ClientWrite):
                 self.sent_files.append((target_name, path))
         elif not name or (write.action == DELETE_ACTION) != (write.body is None):
             raise ParamError(
-                "the address names no file, or the body does not match the method",
+                "the address does not specify a file, or the body does not match the method",
                 remedy="to send one file, use PUT with its path; to remove one file, use DELETE without a body; to "
                 "send several files, use POST with a ZIP archive",
             )

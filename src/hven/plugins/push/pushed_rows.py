@@ -163,7 +163,7 @@ class PushedRows:
         keys = pa.table([arrays[name] for name in self.key], list(self.key))
         distinct_keys = keys.group_by(list(self.key)).aggregate([])
         if distinct_keys.num_rows < keys.num_rows:
-            raise KeyTakenError("two of the sent rows have the same key", remedy="send each row only once")
+            raise KeyTakenError("two rows in the request have the same key", remedy="send each row only once")
         return keys
 
     def _assign_missing_keys(

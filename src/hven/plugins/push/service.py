@@ -85,7 +85,7 @@ def build_push_routes(context: ServiceContext) -> Sequence[Route]:
         if push_target is None:
             message = format_message("clients cannot write rows to {table}", table_name)
             raise NotFoundError(message, remedy="add `source: {kind: push}` to the table in the descriptor")
-        message = format_message("the account {who!r} has no right to write to {table}", principal.name, table_name)
+        message = format_message("the account {who!r} is not allowed to write to {table}", principal.name, table_name)
         raise ForbiddenError(message, remedy="add the account to `writers` in the descriptor")
 
     async def answer_write(request: Request) -> Response:

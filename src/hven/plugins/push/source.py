@@ -118,7 +118,7 @@ class PushedRowSource:
         if not context.key_columns:
             raise SourceError(
                 "rows can be pushed only into tables with a key",
-                remedy="set `primary` to columns that Hven copies unchanged from the rows of the clients",
+                remedy="set `primary` to columns that Hven copies unchanged from the rows that clients send",
             )
         return PushedRowSource(self.options, context)
 
@@ -280,7 +280,7 @@ def _find_push_faults(
     ids = source.options.get("ids")
     if not key_origins:
         message = f"{key_path}: rows can be pushed only into tables with a primary key"
-        remedy = "write `primary` with one or more of the columns that are sent"
+        remedy = "set `primary` to one or more of the columns that clients send"
         faults.append(Fault(message=message, place=spec.place, remedy=remedy))
     elif ids is not None and ids not in key_origins:
         message = (
@@ -289,10 +289,10 @@ def _find_push_faults(
         remedy = f"write `ids: {min(key_origins)}`, or `primary: {ids}`"
         faults.append(Fault(message=message, place=source.place, remedy=remedy))
     if not source.options.get("writers") and resource.project is None:
-        message = f"{key_path}.source: nobody may push rows"
+        message = f"{key_path}.source: nobody is allowed to push rows"
         remedy = (
             "write `writers: [anna]` with accounts or groups, or `project: NAME` in the collection; the project's "
-            "contributors may then push"
+            "contributors are then allowed to push"
         )
         faults.append(Fault(message=message, place=source.place, remedy=remedy, severity="warning"))
     return faults

@@ -267,7 +267,8 @@ def _match_column_names(names: Sequence[str], columns: Mapping[str, Any]) -> dic
             )
         if column_name in matched_names.values():
             raise SourceError(
-                format_message("the column {name!r:.80} is sent twice", column_name), remedy="send the column once"
+                format_message("the column {name!r:.80} is sent twice", column_name),
+                remedy="send the column only once",
             )
         matched_names[name] = column_name
     return matched_names

@@ -207,7 +207,7 @@ class ClientWrite:
             first_offender = f" (first: {first_fault.offenders[0]})"
         raise RowsRefusedError(
             format_message(
-                "Hven would reject rows of the request: {message}{first}", first_fault.message, first_offender
+                "Hven would reject rows in the request: {message}{first}", first_fault.message, first_offender
             ),
             report,
             remedy="correct the rows and send them again; nothing was written",

@@ -308,7 +308,7 @@ def _require_query_text(page_context: PageContext) -> str:
     text = _read_query_text(page_context)
     if not text:
         raise ParamError(
-            "the request contains no query", name="QUERY", remedy="write a query, or begin with an example"
+            "the request contains no query", name="QUERY", remedy="write a query, or start with an example"
         )
     return text
 

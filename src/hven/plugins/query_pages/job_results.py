@@ -146,7 +146,7 @@ def _read_columns(path: Path, media_type: str, column_names: list[str], row_limi
     if stored_format.read is None:  # other formats have only a preview
         preview = read_first_rows(path, media_type, min(row_limit, MAX_POINTS))
         if preview is None:
-            message = format_message("a result in {format} cannot be drawn", stored_format.name)
+            message = format_message("a result in {format} cannot be plotted", stored_format.name)
             raise ParamError(message, name="job", remedy="run the job again, and choose VOTable as the format")
         page, _ = preview
         return page.rows.select(column_names), page.has_more

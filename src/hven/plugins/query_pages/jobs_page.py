@@ -617,7 +617,7 @@ class JobsPage:
                 raise ParamError(message, name=name, remedy="choose one of the result's columns")
             plot_columns.append(column)
         if not plot_columns:
-            raise ParamError("the request names no column", name="_x", remedy="write _x=COLUMN")
+            raise ParamError("the request does not specify a column", name="_x", remedy="write _x=COLUMN")
         if request.url.path.endswith("/histogram"):
             result_histogram = job_results.build_result_histogram(path, media_type, plot_columns[0])
             plot_json = plots.histogram_to_json(result_histogram, plot_columns[0])

@@ -390,7 +390,7 @@ def _read_observer_positions(table: _ContourTable, options: ContourTableOptions)
     if date is None:
         default_names = (*HFC_COLUMN_NAMES["observer"], *HFC_COLUMN_NAMES["date"])
         raise UsageError(
-            f"{table.path} has no position of the observer: no column is named {' or '.join(default_names)}",
+            f"{table.path} does not give the observer's position: no column is named {' or '.join(default_names)}",
             remedy="give --observer LON,LAT (the point below the observer), or --date NAME for an observer on the "
             "Earth",
         )
@@ -535,7 +535,7 @@ def _build_label_regions(
             raise UsageError(message, remedy=f"specify the numbers with --{option}")
     if np.isnan(disc.lon + disc.lat).any():
         raise UsageError(
-            f"{path} has no position of the observer",
+            f"{path} does not give the observer's position",
             remedy="give --observer LON,LAT, or --date 2009-06-15T12:00 for an observer on the Earth",
         )
     label_regions = contours.build_regions_from_labels(image, values, disc)

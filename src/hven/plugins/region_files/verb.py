@@ -115,7 +115,7 @@ def region(
         typer.Option(
             "--date",
             metavar="T",
-            help=("Time of the observation from the Earth: a column or a time (default: DATE_OBS)."),
+            help=("Time of the observation, for an observer on the Earth: a column or a time (default: DATE_OBS)."),
         ),
     ] = None,
     observer: Annotated[
@@ -136,11 +136,13 @@ def region(
         str | None, typer.Option("--region", metavar="NAME", help="Column with regions as text (default: s_region).")
     ] = None,
     name: Annotated[
-        str | None, typer.Option("--name", metavar="NAME", help="Column that names the rows, for GeoJSON.")
+        str | None, typer.Option("--name", metavar="NAME", help="Column with the names of the rows, for GeoJSON.")
     ] = None,
     longitudes: Annotated[
         SolarLongitudeOrigin,
-        typer.Option("--longitudes", help="Origin of longitudes on the Sun, if --date gives the observer."),
+        typer.Option(
+            "--longitudes", help="Origin of longitudes on the Sun, if --date determines the observer's position."
+        ),
     ] = SolarLongitudeOrigin.carrington,
     origin: Annotated[int, typer.Option("--origin", min=0, max=1, help="Number of an image's first pixel.")] = 0,
     directions: Annotated[
@@ -282,7 +284,8 @@ def _write_regions(
     )
     lines = texts.to_pylist()
     inexpressible = (
-        "this format has only single polygons without holes that cover less than half a sphere; use --to dali or moc"
+        "this format can contain only single polygons that have no holes and cover less than half a sphere; "
+        "use --to dali or moc"
     )
     faults += [(row, inexpressible) for row, line in enumerate(lines) if line is None and row not in empty_rows]
     return _join_lines(line or "" for line in lines), sorted(faults)

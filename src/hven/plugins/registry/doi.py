@@ -179,7 +179,7 @@ def _show_doi_metadata(
         state_text = f"{stored_citation.state} since {format_time(stored_citation.changed)}"
     if stored_citation is not None and stored_citation.told == attributes:
         state_text += ", up to date at DataCite"
-    lines.append(f"DOI {doi_name or 'by a library'}: {state_text}; nothing was sent")
+    lines.append(f"DOI {doi_name or 'from a library'}: {state_text}; nothing was sent")
     print("\n".join(lines), file=sys.stderr)
     if not chosen_options and not has_errors:
         action = "--publish" if get_doi_settings(site.settings).prefix else "--to FILE"

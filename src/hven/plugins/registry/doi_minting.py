@@ -352,7 +352,7 @@ def mint_doi(
     datacite_state = str(datacite_attributes.get("state", target_state))
     if target_state != "draft" and datacite_state != "findable":
         raise ServiceError(
-            f"DataCite gives {doi} the state {datacite_state!r} instead of 'findable'", remedy=RETRY_REMEDY
+            f"DataCite reports the state {datacite_state!r} for {doi} instead of 'findable'", remedy=RETRY_REMEDY
         )
     reason = None
     if target_state == "withdrawn":

@@ -70,7 +70,7 @@ def register(
     _check_option_combination(chosen_options, {"--at": registry_url and "--harvested", "--line": as_line and "--hapi"})
     if name is not None and not (check_records or show_records):
         raise UsageError(
-            "a collection can be named only with --check or --show", remedy=f"run `hven register {name} --check`"
+            "a collection can be specified only with --check or --show", remedy=f"run `hven register {name} --check`"
         )
     if show_hapi:
         with open_site(context) as site:

@@ -49,10 +49,13 @@ def print_registration_guide(context: typer.Context, settings: Settings) -> None
         ),
         f"Correct what {check_command} reports. View the records with {show_command}.",
         (
-            f"Enter {settings.site_url}/oai in the form of the registry of registries, https://rofr.ivoa.net. "
+            f"Enter {settings.site_url}/oai in the form at https://rofr.ivoa.net, the registry of registries. "
             "That registry validates the records. From then on, other registries harvest them, usually every night."
         ),
-        f"A day later, check which records they have: {harvested_command} (URL: the address of a RegTAP service).",
+        (
+            f"A day later, check which records the registries have: {harvested_command} "
+            "(URL: the address of a RegTAP service)."
+        ),
     ]
     if missing_settings:
         write_command = format_command(context, "register", "--write")

@@ -66,7 +66,10 @@ RECOMMENDED_KEYS = {
         "description: What was measured, by whom, and what for",
         "readers do not learn what the collection contains",
     ),
-    "subjects": ("subjects: [solar-physics]", "registries list it under virtual observatories instead of its subject"),
+    "subjects": (
+        "subjects: [solar-physics]",
+        "registries list it only under 'virtual-observatories' and 'astronomy-databases'",
+    ),
     "creators": ('creators: [{name: "Brahe, T.", orcid: 0000-0002-1825-0097}]', "its authors get no credit"),
     "licence": ("licence: CC-BY-4.0", "users do not know how they may use it"),
 }

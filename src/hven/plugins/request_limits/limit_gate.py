@@ -194,11 +194,11 @@ def _build_limit_error(limit: RequestLimit, usage: UserUsage) -> TooManyRequests
     if limit.concurrent is not None and usage.running >= limit.concurrent:
         return TooManyRequestsError(
             format_message(
-                "Hven is already answering {running:,} of your requests, and the limit is {limit:,} at once",
+                "Hven is already answering {running:,} of your requests, and the limit is {limit:,} at a time",
                 usage.running,
                 limit.concurrent,
             ),
-            remedy="send the request again when another one has ended",
+            remedy="send the request again when one of the others has ended",
             retry_after_seconds=RUNNING_RETRY_SECONDS,
         )
     now = time.time()

@@ -145,7 +145,7 @@ def _list_objects(index: _ColumnIndex, names: NameIndex, name_key: str) -> Itera
         note = ""
         if count > 1:
             note = format_message(
-                "the mean position of {count:,} rows, which are up to {spread:.1f} arcsec away", count, spread
+                "the mean position of {count:,} rows, which are up to {spread:.1f} arcsec apart", count, spread
             )
         yield ResolvedName(
             name=names.read_value("name", row),
@@ -222,7 +222,7 @@ def _build_index(
         return None
     if rows.num_rows > MAX_NAMES_OF_TABLE:
         logger.warning(
-            "%s has more than %d names of objects, so Hven finds none of them",
+            "%s has more than %d names of objects, so Hven does not search this table for names",
             table.qualified_name,
             MAX_NAMES_OF_TABLE,
         )

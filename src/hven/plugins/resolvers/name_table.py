@@ -106,7 +106,7 @@ def _build_resolved_name(
         confidence=1.0 if is_main_name else ALIAS_CONFIDENCE,
         source=source,
         age=age,
-        note="the table gives it no position" if position is None else "",
+        note="the table has no position for this object" if position is None else "",
     )
 
 

@@ -127,7 +127,7 @@ def _read_names(request: Request, params: RequestParams) -> list[str]:
         return [request.path_params["name"]]
     names = [name for name in params.values.get("NAME", ()) if name.strip()]
     if len(names) > MAX_NAMES:
-        message = format_message("{count:,} names are too many for a request", len(names))
+        message = format_message("the request contains {count:,} names, which is too many", len(names))
         raise ParamError(message, name="NAME", remedy=format_message("send at most {most:,} at a time", MAX_NAMES))
     return names
 
@@ -139,7 +139,7 @@ def _read_sesame_names(request: Request) -> list[str]:
     names = [name for name in names if name]
     if not names or len(names) > MAX_NAMES:
         message = format_message("the address has {count:,} names of objects", len(names))
-        raise ParamError(message, name="NAME", remedy="write a name after the question mark: ?M31")
+        raise ParamError(message, name="NAME", remedy="write one name after the question mark: ?M31")
     return names
 
 

@@ -25,7 +25,10 @@ def resolve(
     refresh: Annotated[
         int,
         typer.Option(
-            min=0, max=100_000, metavar="NUMBER", help="Ask SIMBAD again for this number of objects, the oldest first."
+            min=0,
+            max=100_000,
+            metavar="NUMBER",
+            help="Ask SIMBAD again for this number of objects, starting with the oldest answers.",
         ),
     ] = 0,
 ) -> None:

@@ -61,7 +61,7 @@ def query_sesame_and_store(request: NameRequest) -> Sequence[ResolvedName]:
     """
     snapshot = get_simbad_snapshot(request.site)
     if not _waiting_requests.acquire(blocking=False):
-        raise http_client.RequestCeilingError(format_message("too many names wait for SIMBAD"))
+        raise http_client.RequestCeilingError(format_message("too many names are waiting for SIMBAD"))
     try:
         resolved_names = parse_sesame_answer(_fetch_answer(request), request.name)
     except http_client.RequestCeilingError:

@@ -195,8 +195,8 @@ def _read_dataset_table(dataset: Any, request: TableDescriptionRequest) -> Descr
             constants.append((column.copy_with(name=target), source[1:].strip().strip('"')))
         elif source.startswith(("***", "global:", "variable:")):
             notes.append(
-                f"{_read_element_text(variable, 'destinationName') or source} is {source}: write facts about files as "
-                f"{{file.name}} and the like under `text`"
+                f"{_read_element_text(variable, 'destinationName') or source} is {source}: to publish facts about "
+                f"files, use {{file.name}} and similar placeholders under `text`"
             )
         else:
             columns.append(column)
@@ -229,12 +229,12 @@ def _build_source_options(
             if part
         )  # a catalogName is the database itself
         if not place:
-            raise SourceError("it names no table")
+            raise SourceError("it does not specify a table")
         element_text = _read_element_text(dataset, "sourceUrl")
         address = re.sub(r"[?;].*|//[^/@]*@", "", element_text)
         note = (
             f"set the secret {secret} (in secrets.toml, or in the environment) to the address of the database: "
-            f"{address or 'ERDDAP does not give it'}"
+            f"{address or '(the file does not contain it)'}"
         )
         return {"kind": "sql", "url": f"${secret}", "table": place}, [note]
     if dataset_type not in FILE_DATASET_KINDS:

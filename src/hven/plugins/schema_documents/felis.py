@@ -127,8 +127,8 @@ def read_table_set_description(request: TableDescriptionRequest) -> TableSetDesc
         if table.columns
     ]
     note = (
-        f"the rows are in the database that the secret {secret} names (in secrets.toml, or in the environment); "
-        "Felis does not give its address"
+        f"set the secret {secret} (in secrets.toml, or in the environment) to the address of the database that "
+        "contains the rows; the Felis schema does not give this address"
     )
     return TableSetDescription(
         kind="Felis schema", tables=tables, title=None, description=schema.description, notes=[note]

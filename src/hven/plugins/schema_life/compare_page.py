@@ -135,7 +135,9 @@ def _list_chosen_models(page_context: PageContext) -> list[str]:
     chosen_models = list(dict.fromkeys(filter(None, names)))
     addresses = [name for name in chosen_models if is_model_address(name)]
     if len(addresses) > MAX_OUTSIDE_MODELS or any(len(name) > MAX_ADDRESS_CHARACTERS for name in chosen_models):
-        remedy = f"name at most {MAX_OUTSIDE_MODELS} addresses of at most {MAX_ADDRESS_CHARACTERS} characters"
+        remedy = (
+            f"specify at most {MAX_OUTSIDE_MODELS} addresses, each with at most {MAX_ADDRESS_CHARACTERS} characters"
+        )
         raise ParamError("there are too many addresses, or one is too long", name="model", remedy=remedy)
     if addresses and page_context.principal.is_anonymous:
         message = "only users with an account may compare schemas of other servers"
@@ -160,7 +162,7 @@ def _compare_chosen_models(page_context: PageContext, chosen_models: Sequence[st
     try:
         notes = read_conflict_notes(site.settings.directory / NOTES_FILE)
     except DataError as error:  # readers cannot mend the file, and hven compare reports it
-        log.warning("the page of comparisons shows no notes: %s", error)
+        log.warning("the comparison page cannot show the notes: %s", error)
         notes = {}
     return compare_models(models, grouping, notes)
 

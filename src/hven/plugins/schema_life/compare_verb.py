@@ -64,7 +64,7 @@ def compare(
         Path | None, typer.Option("--output", metavar="FILE", help="With --format: write to this file.")
     ] = None,
     accept: Annotated[
-        str | None, typer.Option("--accept", metavar="ID", help="Accept this conflict from now on; give --note.")
+        str | None, typer.Option("--accept", metavar="ID", help="Accept this conflict from now on; needs --note.")
     ] = None,
     note: Annotated[str, typer.Option("--note", metavar="TEXT", help="Why the conflict is accepted.")] = "",
     notes_file: Annotated[

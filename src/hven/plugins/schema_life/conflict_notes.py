@@ -43,7 +43,7 @@ def read_conflict_notes(path: Path) -> dict[str, str]:
             raise DataError(
                 "the line is not a note on a conflict",
                 place=TextPlace(file=str(path), line=number),
-                remedy="write the id of the conflict, a blank, and the reason why you accept the conflict",
+                remedy="write the id of the conflict, a space, and the reason why you accept the conflict",
             )
         notes[match[1]] = match[2]
     return notes
@@ -70,7 +70,7 @@ def add_note(path: Path, conflict_id: str, text: str) -> None:
     """
     line = f"{conflict_id} {' '.join(text.split())}"
     if _NOTE_PATTERN.fullmatch(line) is None:
-        remedy = "copy the id from the output of hven compare, and give a text with --note"
+        remedy = "copy the id from the output of hven compare, and add a text with --note"
         raise UsageError(f"{conflict_id!r:.80} is not the id of a conflict, or the note is empty", remedy=remedy)
     try:
         with path.open("a", encoding="utf-8") as file:

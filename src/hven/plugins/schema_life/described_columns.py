@@ -248,7 +248,7 @@ def describe_own_model(name: str, catalogue: Catalogue) -> ComparedSchema:
     tables = [table for table in catalogue.iterate_tables() if _is_table_of_model(table, name)]
     if not tables:
         known_names = [schema.name for schema in catalogue.schemas] + catalogue.list_table_names()
-        remedy = suggest_spelling(name, known_names) or "name a collection, a table, a file or an address"
+        remedy = suggest_spelling(name, known_names) or "specify a collection, a table, a file or an address"
         raise NotFoundError(f"there is no collection or table {name!r:.80}", remedy=remedy)
     return describe_tables(name, tables)
 

@@ -148,8 +148,8 @@ def draw_product(product: OpenProductFile, look: PictureStyle, name: str) -> Ren
         return _draw_best_part(product, look, name)
     except TimeLimitError as error:
         raise SourceError(
-            format_message("Hven takes too long to read {name} for a picture", name),
-            remedy="request a picture of a cut-out",
+            format_message("{name} takes too long to read, so Hven cannot make a picture of the file", name),
+            remedy="request a picture of a cut-out instead",
         ) from error
 
 

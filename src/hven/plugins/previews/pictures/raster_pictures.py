@@ -155,7 +155,10 @@ def _read_film_frame(path: Place, name: str, extension: str) -> tuple[Any, str]:
                     return frame.to_image(), description  # type: ignore[no-untyped-call]
                 if time.monotonic() > end_time:
                     raise SourceError(
-                        format_message("Hven takes too long to decompress a frame of {name} for a picture", name)
+                        format_message(
+                            "a frame of {name} takes too long to decompress, so Hven cannot make a picture of the film",
+                            name,
+                        )
                     )
     except (av.error.FFmpegError, OSError, ValueError, MemoryError) as fault:
         reason = type(fault).__name__

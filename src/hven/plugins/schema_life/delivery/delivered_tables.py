@@ -129,7 +129,7 @@ class TableExporter:
         """
         columns = [column for column in table.columns if not column.hidden and column.name not in omitted_names]
         if not columns:
-            raise SourceError(f"no column of {table.qualified_name} is left", remedy="omit fewer columns")
+            raise SourceError(f"no columns of {table.qualified_name} are left", remedy="omit fewer columns")
         delivered_columns = []
         labels = choose_labels([column.name for column in columns])
         for column, label in zip(columns, labels, strict=True):

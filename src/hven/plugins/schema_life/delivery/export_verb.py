@@ -47,7 +47,10 @@ def export_collection(
         typer.Option("--to", help="cds: ReadMe and data files; mrt: machine-readable tables of AAS."),
     ],
     only_check: Annotated[
-        bool, typer.Option("--check", help="Only list what the delivery lacks; the exit code is 1 if it lacks any.")
+        bool,
+        typer.Option(
+            "--check", help="Only list what is missing from the delivery; the exit code is 1 if anything is missing."
+        ),
     ] = False,
     omitted_columns: Annotated[
         list[str] | None, typer.Option("--omit", metavar="COLUMN", help="Leave this column out.")

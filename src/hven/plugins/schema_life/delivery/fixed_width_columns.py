@@ -101,7 +101,7 @@ class FixedWidthColumn(ABC):
 
 def _create_changed_error(name: str) -> DataError:
     message = f"the values of {name} changed during the export"
-    return DataError(message, remedy="export again, while no program writes to the table")
+    return DataError(message, remedy="export again while no program is writing to the table")
 
 
 class IntegerColumn(FixedWidthColumn):
@@ -370,4 +370,4 @@ def create_fixed_width_column(name: str, value_type: pa.DataType) -> FixedWidthC
         return TextColumn(name)
     if pa.types.is_timestamp(value_type) or pa.types.is_date(value_type):
         return TimeColumn(name)
-    raise SourceError(f"{name} has values of the type {value_type}, which files of fixed width cannot contain")
+    raise SourceError(f"{name} has values of the type {value_type}, which fixed-width files cannot contain")
