@@ -134,7 +134,7 @@ def test_felis(site, tmp_path):
     assert columns["visit"]["indexed"] is True
     assert "thumb" not in columns
     text = (site.collections_directory / "x/x.yaml").read_text()
-    assert "visit leads to id of Visit, which is not described here" in text
+    assert "visit refers to id of Visit, which is not described here" in text
     assert "thumb is left out, because it is binary" in text
 
 
