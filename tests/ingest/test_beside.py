@@ -337,11 +337,14 @@ def test_a_process_that_is_about_to_start_its_program_is_waited_for(monkeypatch)
             if len(rounds) == 2:
                 late.stdin.write(b"go\n")
                 late.stdin.flush()
-                while b"=x" not in environment.read_bytes():
-                    os.sched_yield()
+                wait_until(lambda: b"=x" in environment.read_bytes())
 
-        monkeypatch.setattr(curator_process, "time", SimpleNamespace(sleep=start_program))
         ended = subprocess.Popen(["true"], start_new_session=True)
-        curator_process._kill_process_and_descendants(ended, multiprocessing.Pipe()[0], "x")
-        assert late.wait(60) == -signal.SIGKILL
-        assert len(rounds) == 3
+        try:
+            with monkeypatch.context() as patched:
+                patched.setattr(curator_process, "time", SimpleNamespace(sleep=start_program))
+                curator_process._kill_process_and_descendants(ended, multiprocessing.Pipe()[0], "x")
+            assert late.wait(60) == -signal.SIGKILL
+            assert len(rounds) == 3
+        finally:
+            late.kill()

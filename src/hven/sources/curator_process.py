@@ -44,7 +44,7 @@ PASSED_VARIABLES_PATTERN = re.compile(
 )
 PROCESS_MARK_VARIABLE = "HVEN_BESIDE"  # an environment variable that the children of the process inherit
 MAX_KILL_ROUNDS = 50
-MAX_UNKNOWN_ROUNDS = 20  # in which a process shows no environment; then it has none
+MAX_UNKNOWN_ROUNDS = 20  # a process that still shows no environment after these rounds has none
 WORKER_SCRIPT = Path(__file__).with_name("_curator_worker.py")
 
 
@@ -310,9 +310,10 @@ def _kill_process_and_descendants(process: subprocess.Popen[bytes], channel: Con
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+    variable = f"{PROCESS_MARK_VARIABLE}={mark}".encode()
     unknown_counts: Counter[int] = Counter()
     for _ in range(MAX_KILL_ROUNDS):  # what was about to start another one has done so
-        marked_pids, unknown_pids = _find_marked_processes(f"{PROCESS_MARK_VARIABLE}={mark}".encode())
+        marked_pids, unknown_pids = _find_marked_processes(variable)
         unknown_counts.update(unknown_pids)
         if not marked_pids and all(unknown_counts[pid] > MAX_UNKNOWN_ROUNDS for pid in unknown_pids):
             return
@@ -330,7 +331,7 @@ def _find_marked_processes(mark: bytes) -> tuple[list[int], list[int]]:
     marked
         Those with the mark.
     unknown
-        Those whose environment cannot be told: Linux shows an empty one while a process starts its program (execve).
+        Those whose environment cannot be read yet: Linux shows none while a process starts its program (execve).
     """
     marked_pids = []
     unknown_pids = []
