@@ -345,6 +345,5 @@ def test_a_process_that_is_about_to_start_its_program_is_waited_for(monkeypatch)
                 patched.setattr(curator_process, "time", SimpleNamespace(sleep=start_program))
                 curator_process._kill_process_and_descendants(ended, multiprocessing.Pipe()[0], "x")
             assert late.wait(60) == -signal.SIGKILL
-            assert len(rounds) == 3
         finally:
             late.kill()
