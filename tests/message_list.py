@@ -22,6 +22,7 @@ MESSAGE_FUNCTION_PATTERN = re.compile(
     r"\w*(Error|Fault|Finding|Deviation)|_?(add|build|raise|report)_\w*(error|fault|finding|warning|unjudged|notice)"
     r"|format_message|join_messages|echo|secho|print|info|warning|error|exception"
 )
+MESSAGE_VARIABLE_PATTERN = re.compile(r"(\w+_)?(message|remedy|reason|hint)", re.IGNORECASE)
 MIN_MESSAGE_CHARACTERS = 12  # of an argument that is a text: shorter ones are names and words
 
 
@@ -38,23 +39,46 @@ def list_messages(directory: Path = SOURCE_DIRECTORY) -> list[Message]:
     messages = []
     for path in sorted(directory.rglob("*.py")):
         tree = ast.parse(path.read_text(encoding="utf-8"))
-        calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
-        for call in sorted(calls, key=lambda node: (node.lineno, node.col_offset)):
-            name = path.relative_to(directory).as_posix()
-            messages += [Message(name, line, text) for line, text in _list_call_texts(call)]
+        name = path.relative_to(directory).as_posix()
+        found = [(*place, text) for node in ast.walk(tree) for *place, text in _list_node_texts(node)]
+        messages += [Message(name, line, text) for line, _column, text in sorted(set(found))]
     return messages
 
 
-def _list_call_texts(call: ast.Call) -> Iterator[tuple[int, str]]:
+def _list_node_texts(node: ast.AST) -> Iterator[tuple[int, int, str]]:
+    """Yield line, column and text of the messages that a call, an assignment or the returns of a function have."""
+    if isinstance(node, ast.Call):
+        yield from _list_call_texts(node)
+    elif isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign) and node.value is not None:
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        if any(_is_message_variable(target) for target in targets):
+            yield from _list_sentences(node.value)
+    elif isinstance(node, ast.FunctionDef) and MESSAGE_VARIABLE_PATTERN.fullmatch(node.name):
+        for part in ast.walk(node):
+            if isinstance(part, ast.Return) and part.value is not None:
+                yield from _list_sentences(part.value)
+
+
+def _list_call_texts(call: ast.Call) -> Iterator[tuple[int, int, str]]:
     if _is_message_function(call.func):
         for argument in call.args:
-            for text in read_texts(argument):
-                if len(text) >= MIN_MESSAGE_CHARACTERS and " " in text.strip():
-                    yield argument.lineno, text
+            yield from _list_sentences(argument)
     for keyword in call.keywords:
         if keyword.arg in MESSAGE_KEYWORDS:
             for text in read_texts(keyword.value):
-                yield keyword.value.lineno, text
+                yield keyword.value.lineno, keyword.value.col_offset, text
+
+
+def _list_sentences(node: ast.expr) -> Iterator[tuple[int, int, str]]:
+    for text in read_texts(node):
+        if len(text) >= MIN_MESSAGE_CHARACTERS and " " in text.strip():
+            yield node.lineno, node.col_offset, text
+
+
+def _is_message_variable(target: ast.expr) -> bool:
+    if isinstance(target, ast.Attribute):
+        return MESSAGE_VARIABLE_PATTERN.fullmatch(target.attr) is not None
+    return isinstance(target, ast.Name) and MESSAGE_VARIABLE_PATTERN.fullmatch(target.id) is not None
 
 
 def _is_message_function(function: ast.expr) -> bool:

@@ -44,3 +44,4 @@ def test_the_list_has_the_messages(messages):
     assert len(messages) > 3000
     assert "the query was cancelled" in texts
     assert any(text.startswith("did you mean") for text in texts)
+    assert "close it with a single quote; double a quote inside a string: 'it''s'" in texts, "a text in a variable"
