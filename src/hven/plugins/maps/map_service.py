@@ -60,6 +60,7 @@ _WCS_ERRORS = {
     "SUBSETTINGCRS": ("SubsettingCrs-NotSupported", 404),
     "OUTPUTCRS": ("OutputCrs-NotSupported", 404),
     "SCALEFACTOR": ("InvalidScaleFactor", 404),
+    "SCALEAXES": ("InvalidScaleFactor", 404),
     "REQUEST": ("OperationNotSupported", 501),
 }
 JSON_ERRORS = ErrorResponder(

@@ -259,8 +259,9 @@ def _scale_size(size: int, factor: float) -> int:
 def _read_scale(text: str, name: str) -> float:
     scale = _read_number(text, name)
     if scale <= 0:
-        message = f"{name} must be positive, not {text[:40]}"
-        raise ParamError(message, name="SCALEFACTOR", remedy="write 0.5 for half the size")
+        is_factor = name in ("SCALEFACTOR", "SCALEAXES")
+        remedy = "write 0.5 for half the size" if is_factor else "write how many pixels the coverage shall have"
+        raise ParamError(f"{name} must be positive, not {text[:40]}", name=name, remedy=remedy)
     return scale
 
 
