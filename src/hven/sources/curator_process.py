@@ -43,6 +43,8 @@ PASSED_VARIABLES_PATTERN = re.compile(
     r"|SSL_CERT_(FILE|DIR)|[A-Z]+_NUM_THREADS"
 )
 PROCESS_MARK_VARIABLE = "HVEN_BESIDE"  # an environment variable that the children of the process inherit
+# threads of OpenBLAS, which numpy starts, wait in a loop for 2^26 cycles before they sleep; here for 2^4
+OPENBLAS_SETTINGS = {"OPENBLAS_THREAD_TIMEOUT": "4"}
 MAX_KILL_ROUNDS = 50
 MAX_UNKNOWN_ROUNDS = 20  # a process that still shows no environment after these rounds has none
 WORKER_SCRIPT = Path(__file__).with_name("_curator_worker.py")
@@ -283,6 +285,7 @@ class CuratorProcess:
             self._process = subprocess.Popen(  # noqa: S603  (this interpreter, and our own file)
                 [sys.executable, "-P", str(WORKER_SCRIPT), str(theirs.fileno()), str(shared.fileno())],
                 env={
+                    **OPENBLAS_SETTINGS,
                     **{name: value for name, value in os.environ.items() if PASSED_VARIABLES_PATTERN.fullmatch(name)},
                     **self.limits.environment,
                     "ARROW_DEFAULT_MEMORY_POOL": "system",
