@@ -174,8 +174,8 @@ def test_what_is_proposed_comes_with_its_place(site: Site, tmp_path: Path) -> No
     )
     assert re.fullmatch(r"created: 20\d\d-\d\d-\d\d", said["no created"].added_text)
     assert (
-        said["no UCD and no description of declared.ra"].fault.place.line,
-        said["no UCD and no description of declared.ra"].fault.place.column,
+        said["no UCD and no description for declared.ra"].fault.place.line,
+        said["no UCD and no description for declared.ra"].fault.place.column,
     ) == (11, 11)
 
 

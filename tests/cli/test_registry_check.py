@@ -38,7 +38,7 @@ def test_what_is_right(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("registry", "said"),
     [
-        ("{id: 'a b'}", "registry.id: 'a b' is not a valid identifier: it has ' '"),
+        ("{id: 'a b'}", "registry.id: 'a b' is not a valid identifier: it contains ' '"),
         ("{id: 'a//b'}", "it has an empty part; use only letters, digits"),
         ("{id: 'a?b#c'}", "it has '#' '?'"),
         ("{id: ivo://idok/x}", "registry.id: 'idok' is not an authority of this site; did you mean 'idoc'?"),

@@ -343,7 +343,7 @@ def test_lookups_by_several_keys(engine, directory, entries):
             "'default' and 'missing' both say what to do if a key is not found",
         ),
         ("{from: a, values: {x: 1}, low: k}", "'low' can be used only with 'table'"),
-        ("{from: n, table: x.csv, low: k, high: v, value: v}", "ranges from 1 and from 3 overlap"),
+        ("{from: n, table: x.csv, low: k, high: v, value: v}", "ranges that begin at 1 and 3 overlap"),
         ("{from: n, table: x.csv, low: v, high: k, value: v}", "before it begins"),
         ("{from: n, table: x.csv, default: none}", "'none' is not a number"),
         (

@@ -235,7 +235,7 @@ def test_a_standards_words_are_checked(site):
     assert found == [
         "collections/stars/stars.yaml:6:12: `frame` must be celestial or body, not 'bodi'; did you mean 'body'?",
         "collections/stars/stars.yaml:7:16: the standard has no optional column 'nte'; did you mean 'note'?",
-        "collections/stars/stars.yaml:7:21: the standard has no optional column 'uid'; remove it; the standard always has this column",
+        "collections/stars/stars.yaml:7:21: the standard has no optional column 'uid'; remove it from 'optional'; the standard always has this column",
     ]
 
 

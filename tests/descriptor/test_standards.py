@@ -230,7 +230,7 @@ def test_faults_name_what_is_near(tmp_path):
     said = " ".join(str(fault) for fault in check_descriptor(path, site, check_sources=False))
     assert "did you mean 'body'?" in said
     assert "did you mean 'access'?" in said
-    assert "remove it; the standard always has this column" in said
+    assert "remove it from 'optional'; the standard always has this column" in said
     assert "tables.epn_core.rules.epn.times lacks the key 'if'" in said
 
 

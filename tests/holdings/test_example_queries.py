@@ -94,7 +94,7 @@ def test_rows_that_are_hidden_lend_no_place(tmp_path):
 
 def test_they_are_run(site):
     told = run_collection_examples(site, "cat")
-    assert [(fault.severity, fault.message) for fault in told] == [("warning", "the example 'Nothing' returns no row")]
+    assert [(fault.severity, fault.message) for fault in told] == [("warning", "the example 'Nothing' returns no rows")]
     assert (told[0].place.line, told[0].place.column) == (21, 29)
 
 

@@ -195,7 +195,7 @@ def test_texts_stay_texts_and_what_is_no_polygon_is_told(tmp_path):
             table = ingest_collection(site, "maps").tables["maps.epn_core"]
             assert (table.published, table.rejected) == (1, 2)  # a circle, and a place on the sky
             told = next(one for name, one in table.findings.items() if name == "read.s_region")
-            assert "the region is not one polygon in the column's frame" in told.message
+            assert "the region is not a single polygon in the column's frame" in told.message
     with open_outline_site(
         tmp_path / "kept", BOX.format(view="body"), columns="columns: {s_region: {type: 'adql:REGION'}}"
     ) as site:

@@ -126,7 +126,7 @@ def test_its_columns_are_filled(tmp_path: Path) -> None:
 def test_its_value_is_checked(tmp_path: Path) -> None:
     assert find_faults(tmp_path, DESCRIPTOR) == []
     for written, message in {
-        "lengths: name": "tables.main.source.lengths: expected a mapping, found 'name'",
+        "lengths: name": "tables.main.source.lengths must be a map, not 'name'",
         "lengths: {off: name}": "'off' is not a valid option of tables.main.source.lengths",
         "lengths: {of: title}": "lengths: the source has no column 'title'",
     }.items():

@@ -143,7 +143,10 @@ def test_health_says_what_could_not_be_counted(asking: QueryRunner, clock: Clock
     tree(trees, asking)
     health = SiteHealthMonitor(asking.site)
     (check,) = (one for one in health.run_health_checks() if one.name == "counts")
-    assert (check.state, check.reason) == ("warning", "some counts for the pages failed; Hven will repeat them")
+    assert (check.state, check.reason) == (
+        "warning",
+        "some counts for the pages could not be computed; Hven will try again",
+    )
     assert "the tree's counts of obs.main: failed 1 times: too late" in str(check.message)
     busy.undo()
     clock.now += FIRST_PAUSE_SECONDS

@@ -55,7 +55,7 @@ def test_memory_is_given_back_after_an_upload(
 def test_a_repeated_name_gets_a_number_and_is_told(client: Client) -> None:
     answer = send(client, "SELECT a, a_2 FROM TAP_UPLOAD.t", {"t": b"a,a\n1,2\n"})
     assert answer.status == 200
-    assert "several columns have this name; Hven reads the next column as a_2" in answer.text
+    assert "several columns have this name; Hven renames the next one to a_2" in answer.text
 
 
 def parse_error_message(answer: Answer) -> str:

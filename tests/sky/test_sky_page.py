@@ -21,8 +21,8 @@ SHORT = {  # what people write who have one of something
 }
 WRONG = {
     "sky.Regions.from_circles(10, 95, 1)": "a latitude is beyond 90 degrees: 95",
-    "sky.Regions.from_lists([[(0, 0), (10, 10), (10, 0)]])": "lists of rows of parts of rings",
-    "sky.Regions.from_lists([(0, 0), (10, 10), (10, 0)])": "lists of rows of parts of rings",
+    "sky.Regions.from_lists([[(0, 0), (10, 10), (10, 0)]])": "regions must be a list of rows",
+    "sky.Regions.from_lists([(0, 0), (10, 10), (10, 0)])": "regions must be a list of rows",
     "sky.write_moc(sky.Moc.parse('3/1'), 'fit')": "'fit' is not a format of MOC files; use fits, json or ascii",
 }
 NAMES = {"sky": sky}

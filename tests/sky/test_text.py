@@ -60,7 +60,7 @@ def test_faults_say_what_and_where(kind, words, why, offset):
 
 
 def test_what_an_xtype_cannot_hold_is_refused():
-    with pytest.raises(ValueError, match="cannot be written as circle"):
+    with pytest.raises(ValueError, match="cannot be written as a circle"):
         text.write_dali_shape("circle", Point(1, 2))
 
 

@@ -141,7 +141,7 @@ def test_one_name_twice_in_a_header_is_counted_and_said(tmp_path, text):
     assert {(one.kind, one.column) for one in told} == {(DeviationKind.DUPLICATE_NAME, "flux")}
     settings = Settings(directory=tmp_path)
     path = create_descriptor(settings, "x", str(tmp_path / "a.csv"))
-    assert "flux: several columns have this name; Hven reads the next column as flux_2" in path.read_text()
+    assert "flux: several columns have this name; Hven renames the next one to flux_2" in path.read_text()
     assert [str(fault) for fault in check_descriptor(path, settings) if fault.severity == "error"] == []
 
 

@@ -64,7 +64,7 @@ def test_rows_that_go_on_in_a_second_table_are_not_missed(tmp_path):
     second = table([(3, 4, 5)], fields=("id", "v", "w")).replace('<TABLE name="t"', '<TABLE ID="t2"')
     both = document(table([(1, 2)]).replace(' name="t"', ""), second)
     with pytest.raises(
-        SourceError, match="a second TABLE with rows begins; its FIELDs are mostly the same as in the first TABLE"
+        SourceError, match="a second TABLE with rows begins here, with mostly the same FIELDs as the first TABLE"
     ):
         source_rows(tmp_path, both)
     assert source_rows(tmp_path, both, table=0) == [{"id": 1, "v": 2}]

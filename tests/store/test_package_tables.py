@@ -129,7 +129,8 @@ def test_tables_are_upgraded_and_older_processes_stop(
             old_store.get_version()
     install(RECORD)
     with pytest.raises(
-        StorageError, match=r"package notebook .* have format 2, but this version of Hven supports only formats up to 1"
+        StorageError,
+        match=r"package notebook .* have format 2, but this version of the package supports only formats up to 1",
     ):
         StateStore(tmp_path, url)
 

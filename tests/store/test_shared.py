@@ -145,7 +145,8 @@ def test_a_process_of_another_version_writes_nothing_more(tmp_path: Path, url: s
         ):
             with pytest.raises(
                 StorageError,
-                match=f"{STATE_FORMAT + 1}; this process supports format {STATE_FORMAT}; run the same version on all machines",
+                match=f"{STATE_FORMAT + 1}; this process supports format {STATE_FORMAT}; run the same version of Hven "
+                "on all machines",
             ):
                 ask()
         with store._database.engine.begin() as connection:

@@ -7,7 +7,7 @@ from typing import Final
 _TIME_REMEDY: Final = "write the time as a string: '2026-11-20T10:15:00'"
 _DIFFERENCE_REMEDY: Final = "subtract days: ivo_to_mjd(t2) - ivo_to_mjd(t1)"
 _TIME_PART_REMEDY: Final = (
-    "extract it from the text, for instance the year with CAST(SPLIT_PART(CAST(t AS VARCHAR), '-', 1) AS INTEGER)"
+    "convert the time to text and split it: CAST(SPLIT_PART(CAST(t AS VARCHAR), '-', 1) AS INTEGER) is the year"
 )
 _CONE_REMEDY: Final = "write DISTANCE(POINT(ra, dec), POINT(lon, lat)) < r, which uses the position index"
 _TEXT_CAST_REMEDY: Final = "write CAST(x AS VARCHAR)"

@@ -180,7 +180,7 @@ class FunctionBinder(TypeChecker, ABC):
         if read_sources & outer_sources and not read_sources & own_sources:
             function_name = node.name.upper()
             message = format_message("{name} in this subquery uses only columns of the outer query", function_name)
-            remedy = "move the function to the outer query, or give the function a column of this subquery's FROM"
+            remedy = "move the function to the outer query, or use a column of this subquery as its argument"
             self.raise_bind_error(message, node.text_offset, remedy)
 
     def bind_call_signature(self, node: FunctionCall, entry: FunctionDefinition, args: list[Expr]) -> Expr:

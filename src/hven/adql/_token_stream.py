@@ -199,7 +199,7 @@ class TokenStream:
             message = format_message("ADQL has no {before}{sign} operator", previous_tag, tag)
             return message, FOREIGN_OPERATORS[previous_tag, tag]
         if (tag == "*" and previous_tag == "/") or (tag == "/" and self.tags[i + 1] == "*"):
-            remedy = "begin comments with two hyphens (--); they end with the line"
+            remedy = "begin each comment with two hyphens (--); it ends at the end of the line"
             return "ADQL has no /* comments */", remedy
         if tag in {"[", "]"}:
             return BRACKET_FAULT
@@ -268,7 +268,7 @@ class TokenStream:
         if tag in {"DATE", "TIMESTAMP", "TIME", "INTERVAL"} and next_tag == STRING:
             remedy = "write CAST('...' AS TIMESTAMP), or the string alone"
             if tag == "INTERVAL":
-                remedy = "compute with a number of days or seconds"
+                remedy = FOREIGN_FUNCTION_REMEDIES["DATEADD"]
             return format_message("ADQL has no {word} '...' literals", tag), remedy
         if "value" not in expected:
             return "", ""

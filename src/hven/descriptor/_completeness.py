@@ -290,8 +290,11 @@ def _list_collection_criteria(published_tables: Sequence[PublishedTableInfo]) ->
         "characters"
     )
     subjects_reason = "nobody can find the collection by subject; use terms of the Unified Astronomy Thesaurus"
-    coverage_reason = "the coverage in space, time and wavelength is unknown; write Optical, Infrared, Radio .."
-    contact_reason = "readers do not know whom to ask; contact_email in hven.toml applies to all collections"
+    coverage_reason = (
+        "nothing shows which positions, times or wavelengths the data cover; as the waveband, write Optical, Infrared, "
+        "Radio .."
+    )
+    contact_reason = "readers do not know whom to ask; for all collections at once, set contact_email in hven.toml"
     return [
         _MetadataCriterion("title", "title", "title: ..", title_reason),
         _MetadataCriterion("description", "description", "description: ..", description_reason),
@@ -461,7 +464,7 @@ class _MissingMetadataFinder:
     ) -> MissingMetadata | None:
         """Describe what a column lacks; None: the descriptor has no ``columns`` of the table to add it to."""
         labels = [_ATTRIBUTE_LABELS[key] for key in missing_values]
-        message = f"no {' and no '.join(labels)} of {table.name}.{column.name}"
+        message = f"no {' and no '.join(labels)} for {table.name}.{column.name}"
         reason = _explain_missing_attributes(missing_values)
         columns_path = ("tables", table.name, "columns")
         column_path = (*columns_path, column.name)

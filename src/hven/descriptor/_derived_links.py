@@ -142,8 +142,8 @@ def _find_time_and_level_columns(
     ]
     if "within" in derived_fields and (len(times) != 2 or not all(times)):
         remedy = (
-            "write `time: [start, stop]`, with columns of both tables that contain times in days; if the columns have "
-            "other names in the other table, add `other_time: [..]`"
+            "write `time: [start, stop]`, with two columns of both tables that contain times in days; if the names in "
+            "the other table differ, add `other_time: [..]`"
         )
         faults.add_error(
             f"{key_path}.within: no columns contain the start and end times of a row",

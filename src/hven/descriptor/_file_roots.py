@@ -90,9 +90,9 @@ def _find_address_problem(file_root: FileRoot, place: TextPlace, faults: FaultCo
         parts = urlsplit(address)
         parts.port  # noqa: B018  (it raises)
     except ValueError as error:
-        return f"{address[:80]!r} is not an address: {error}", "https://host/path"
+        return f"{address[:80]!r} is not an address: {error}", "write `root: https://host/path`"
     if "@" in parts.netloc or parts.query or parts.fragment or "::" in address:
-        message = "the address must not contain a password, ? or #"
+        message = "the address must not contain a user name, a password, ?, # or ::"
         return message, "write `options: {user: .., password: $NAME}`, and put NAME in secrets.toml"
     is_clean = address.isprintable() and " " not in address
     if {"..", "."} & {*parts.path.split("/")} or not is_clean:

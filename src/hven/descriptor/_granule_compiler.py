@@ -491,7 +491,7 @@ class GranuleCompiler:
             source = None
         if isinstance(converted, FunctionCall) and converted.name == "POLYGON_OF" and converted.args[0] is tree:
             message = (
-                f"{name}: the region is not one polygon in the column's frame; to keep all regions as text, write "
+                f"{name}: the region is not a single polygon in the column's frame; to keep all regions as text, write "
                 f"`columns: {{{name}: {{type: 'adql:REGION'}}}}`"
             )
             source_name = source or min(self.origins[name], default=name)

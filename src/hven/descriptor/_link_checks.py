@@ -46,7 +46,7 @@ def _find_faults_of_link(
         names = derived_tables.list_table_names(schema)
         if names is None:
             message = f"{key_path}.{choose_stated_key('from')}: there is no collection {schema!r}"
-            remedy = "name a table as collection.table"
+            remedy = "write the table as collection.table"
         else:
             message = f"{key_path}.{choose_stated_key('from')}: {schema} has no table {name!r}"
             remedy = suggest_spelling(name, names)

@@ -499,7 +499,7 @@ class _LookupTableReader:
                 self._add_error(f".table: the range from {begin} to {end} ends before it begins")
                 return None
             if next_begin is not None and (end is None or next_begin < end):
-                message = f".table: the ranges from {begin} and from {next_begin} overlap"
+                message = f".table: the ranges that begin at {begin} and {next_begin} overlap"
                 self._add_error(message, "change the ranges so that each value is in at most one of them")
                 return None
         ranges = list(zip(range_begins, range_ends, strict=True))

@@ -381,7 +381,7 @@ class MappingCompiler:
                 self.expression_names.report_adql_error(error, expression_text, group_key_path)
                 continue
             if bound.meta is not None and not _can_group_rows_by_type(bound.meta.type):
-                message = f"{group_key_path}: rows cannot be counted by {bound.meta.type}"
+                message = f"{group_key_path}: rows cannot be grouped by a value of type {bound.meta.type}"
                 self.faults.add_error(message, place, "group by text, a number or a time")
 
     # --- the table -------------------------------------------------------------------------------------------
@@ -458,8 +458,8 @@ class MappingCompiler:
             if missing_column is not None:
                 link = None
                 message = (
-                    f"{self.key_path}.columns.{column.name}: the link in the source is left out, because the table "
-                    f"does not copy the link's column {missing_column!r}"
+                    f"{self.key_path}.columns.{column.name}: the link in the source is left out, because it uses "
+                    f"the column {missing_column!r}, which the table does not copy"
                 )
                 remedy = f"write your own link, with `{column.name}: {{link: ..}}`"
                 self.faults.add_warning(message, self.spec.place, remedy)

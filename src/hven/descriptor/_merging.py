@@ -492,7 +492,7 @@ def _select_optional_columns(base: LocatedYamlMap, table: LocatedYamlMap, faults
             continue
         families = [str(family) for family in base.get("families") or ()]  # type: ignore[call-overload]
         if name in columns:
-            remedy = "remove it; the standard always has this column"
+            remedy = "remove it from 'optional'; the standard always has this column"
         else:
             remedy = suggest_spelling(name, [*optional_names, *families])
         remedy = remedy or f"use one of {', '.join(sorted([*optional_names, *families]))}"

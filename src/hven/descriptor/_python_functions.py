@@ -43,7 +43,7 @@ def read_python_functions(
         for function in _read_function_file(entry, directory, sources, faults):
             name = function.name
             if MAPPING_FUNCTIONS.find_function(name) is not None or name.upper() in RESERVED_WORDS:
-                message = f"functions: {name} is already a word of ADQL"
+                message = f"functions: {name} is already a function or a reserved word"
                 faults.add_error(message, function.place, "give the function another name")
             if name.lower() in functions_by_name:
                 faults.add_error(f"functions: {name} is defined in two files", function.place)

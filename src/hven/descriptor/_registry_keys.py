@@ -214,7 +214,7 @@ class _RegistryIdentifierReader:
             invalid_characters = sorted(set(re.sub(PATH_CHARACTERS, "", path)) - {"/"})
             reason = "has an empty part"
             if invalid_characters:
-                reason = f"has {' '.join(map(repr, invalid_characters))}"
+                reason = f"contains {' '.join(map(repr, invalid_characters))}"
             self._faults.add_error(
                 f"{key_path}.id: {text!r} is not a valid identifier: it {reason}",
                 written_identifier.place,

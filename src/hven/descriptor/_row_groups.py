@@ -111,7 +111,7 @@ class RowGrouping:
             except FaultReportedError:
                 return
         if self._has_python_call_column(tree):
-            message = f"{key_path}: rows cannot be grouped by the result of an aggregate"
+            message = f"{key_path}: rows cannot be grouped by the result of an aggregate or of a Python function"
             self.expression_resolver.faults.add_error(message, text.place)
         elif isinstance(tree, ColumnRef):
             self.simple_key_columns.append(tree.name.name)

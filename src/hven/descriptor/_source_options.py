@@ -98,7 +98,7 @@ def _read_package_source_key(
 ) -> SourceSpec | None:
     """Read the value of a key that a plug-in package adds to sources."""
     if not isinstance(value, LocatedYamlMap):
-        message = f"{key_path}: expected a mapping, found {describe_value(value)}"
+        message = f"{key_path} must be a map, not {describe_value(value)}"
         faults.add_error(message, value.place, f"write `{source_key.example}`")
         return None
     options = to_python_value(value)

@@ -87,7 +87,7 @@ def find_live_table_faults(spec: TableSpec) -> list[Fault]:
     faults = []
     if len(spec.sources) > 1:
         message = f"{key_path}.source: a table that is read in place can have only one source"
-        remedy = "write a table for each source, and join them in a view"
+        remedy = "write a table for each source, and combine them in a view with UNION ALL"
         faults.append(Fault(message=message, place=spec.sources[1].place, remedy=remedy))
     if spec.sync:
         message = f"{key_path}.sync: Hven reads this table in place, so the table needs no sync"
@@ -194,10 +194,10 @@ def compile_live_table(spec: TableSpec, resource: CollectionSpec, inspected_tabl
     hints = list(live_source.list_missing_index_hints(inspected_table, position_columns, index_purposes))
     if table.position is not None and position_columns is None:
         message = (
-            f"positions are computed from other columns ({', '.join(table.position)}), so cone searches cannot "
+            f"the position columns ({', '.join(table.position)}) are computed or converted, so cone searches cannot "
             "use an index"
         )
-        remedy = "keep longitude and latitude in degrees in columns of the source"
+        remedy = "store longitude and latitude in degrees in the source, and copy these columns unchanged"
         hints.append(live_source.MissingIndexHint(message=message, remedy=remedy))
     if position_index not in {"q3c", "pgsphere"}:
         position_index = ""
@@ -239,8 +239,8 @@ def _find_live_warnings(spec: TableSpec, inspected_table: LiveTableDescription, 
         )
     if inspected_table.encoding == "SQL_ASCII":
         message = (
-            f"{key_path}.source: the database does not declare its encoding (SQL_ASCII), so text that is not "
-            "UTF-8 ends a result early"
+            f"{key_path}.source: the database does not declare its encoding (SQL_ASCII), so a result ends "
+            "with an error at the first text that is not UTF-8"
         )
         remedy = "move the table to a database with ENCODING 'UTF8'"
         yield Fault(message=message, place=source_place, remedy=remedy, severity="warning")
@@ -272,13 +272,13 @@ def _find_unsupported_faults(spec: TableSpec, compiled_mapping: CompiledMapping,
         settings += granule.settings
     settings_by_column = {setting.column: setting for setting in settings}
     lookup_settings = [setting for setting in settings_by_column.values() if setting.how == "lookup"]
-    for name in compiled_mapping.lookups:
+    for _ in compiled_mapping.lookups:
         message = f"{key_path}.lookup: a lookup with more than 64 keys cannot be written in SQL"
         place = spec.place
         if lookup_settings:
             message = f"{key_path}.lookup.{lookup_settings[0].column}: more than 64 keys cannot be written in SQL"
             place = lookup_settings[0].place
-        table_remedy = f"put {name.replace('_', ' ')} into a table of the database and join it in a view"
+        table_remedy = "put the keys and values into a table of the database, and join this table in a view"
         yield Fault(message=message, place=place, remedy=table_remedy)
     reported_messages: set[str] = set()  # each granule has a query; a fault that they share is reported once
     for bound in compiled_mapping.queries:

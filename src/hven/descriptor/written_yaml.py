@@ -586,7 +586,7 @@ def _find_syntax_error_cause(page: YamlFileText, error: yaml.MarkedYAMLError, pr
     elif error.context_mark is not None and error.context == "while scanning a quoted scalar":
         message = "the quote that opens here is not closed"
         place = page.locate_index(error.context_mark.index)
-        remedy = "close it; write a quote inside single quotes twice: ''"
+        remedy = "close it; inside single quotes, write each single quote twice: ''"
     elif error.context_mark is not None and error.context and "flow" in error.context:
         search_end = page.text.rfind("\n", 0, index) + 1 or index
         comment = re.compile(r"[ \t]#").search(page.text, error.context_mark.index, search_end)

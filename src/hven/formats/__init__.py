@@ -169,7 +169,7 @@ class TableStream:
                     row_count,
                 )
             remedy = (
-                "request more rows (MAXREC) or a smaller part, or use `kind: tap`, which requests rows page by page"
+                "raise MAXREC, request a smaller part of the data, or use `kind: tap`, which requests rows page by page"
             )
             raise SourceError(message, remedy=remedy)
 

@@ -121,8 +121,8 @@ def _report_excess_coverage(
     is_excessive = added_shares > MAX_PUBLISHED_ADDED_SHARE
     is_larger = (added_shares > MAX_ADDED_SHARE) & ~is_excessive
     larger_message = (
-        f"{COVERAGE_COLUMN} is over 1 % larger than the region, because the region's outline is too long for finer "
-        "cells (10,000 at most)"
+        f"{COVERAGE_COLUMN} is over 1 % larger than the region: the region's outline is so long that it would need "
+        "more than 10,000 finer cells"
     )
     excessive_message = (
         f"{COVERAGE_COLUMN} is left empty: the region is so long and narrow that 10,000 cells would mostly cover its "

@@ -95,7 +95,7 @@ class RemoteProductSizeReader:
                 self._host_failures[host] += 1
             return f"{host} does not respond"
         except http_client.PrivateAddressError:
-            return f"{host} is not on the public internet (allow_private in hven.toml permits it)"
+            return f"{host} is not on the public internet; to permit this, set allow_private in hven.toml"
         except HvenError as error:
             return error.message.replace(url, host)
         with self._lock:

@@ -240,8 +240,8 @@ class RowValidator:
                 mask = pc.and_(mask, pc.is_valid(source_values))
             has_one_origin = len(column.origins) == 1
             shown_column = column.origins[0] if has_one_origin else None
-            verb = "has" if has_one_origin else "have"
-            message = f"{column.name} has no value although {', '.join(column.origins)} {verb}"
+            verb = "has one" if has_one_origin else "have values"
+            message = f"{column.name} has no value, although {', '.join(column.origins)} {verb}"
             yield from _build_violation_if_any(
                 mask, f"{column.name}: empty", message, shown_column, WARNING_SEVERITY, is_source_column=True
             )

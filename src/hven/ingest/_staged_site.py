@@ -244,7 +244,7 @@ def run_collection_examples(site: Site, collection: str) -> list[Fault]:
             faults.append(Fault(message=f"the example {example.name!r} failed: {error}", place=place))
             continue
         if not row_count:
-            message = f"the example {example.name!r} returns no row"
+            message = f"the example {example.name!r} returns no rows"
             faults.append(Fault(message=message, place=place, severity="warning"))
     return faults
 

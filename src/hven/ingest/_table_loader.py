@@ -443,7 +443,7 @@ class TableLoader:
     def _report_missing_sizes(self, sizes: RemoteProductSizeReader) -> None:
         """Report the addresses whose size could not be read, one finding for each reason."""
         for reason, count, first_address in sizes.iterate_failures():
-            message = f"the sizes at addresses such as {first_address} could not be read: {reason}"
+            message = f"the sizes of files such as {first_address} could not be read: {reason}"
             offenders = [OffendingRow(file=None, row=None, column=None, value=first_address)]
             with self._lock:
                 self.report.add_finding(f"product_size: {reason}", message, WARNING_SEVERITY, count, offenders)

@@ -173,8 +173,7 @@ def _run_sync_callback(
         error_location = plugins.describe_error_origin(error)
         log.exception("the sync of %s failed (error in %s)", collection, error_location)
         message = (
-            f"an unexpected error occurred in {error_location} ({type(error).__name__}: {error}); report this as a "
-            "bug in Hven"
+            f"an unexpected error occurred in {error_location} ({type(error).__name__}: {error}); report this as a bug"
         )
         return SyncRunOutcome(kind=FAILED_OUTCOME, phase=ERROR_PHASE, message=message)
 

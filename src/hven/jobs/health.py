@@ -67,7 +67,7 @@ DAMAGED_ROWS_REASON = "published rows are damaged; the last intact ones are serv
 UNREACHABLE_ENGINE_REASON = "published rows cannot be read, because their engine does not respond"
 UNREACHABLE_DATABASE_REASON = "a database does not respond; all other tables are served"
 UNREACHABLE_CLUSTER_REASON = "a cluster does not respond; large queries are rejected; everything else is served"
-UNREACHABLE_STORE_REASON = "the system state does not respond; the last known published state is served"
+UNREACHABLE_STORE_REASON = "the database of the system state does not respond; the last known published state is served"
 MISSING_DIRECTORY_REASON = "the data directory cannot be reached"
 FULL_DISK_REASON = "the disk is full; results of jobs and new data cannot be stored"
 LOW_DISK_REASON = "the disk is nearly full"
@@ -77,7 +77,7 @@ CLOCK_AHEAD_REASON = "the machine's clock has jumped ahead; for a day, Hven dele
 INVALID_SETTINGS_REASON = "hven.toml has faults; the previous settings apply"
 INVALID_DESCRIPTOR_REASON = "a descriptor has faults; its last valid version is used"
 INVALID_JOB_TYPE_REASON = "the declaration of a job type has faults; its last valid version is used, if there is one"
-COUNT_FAILURE_REASON = "some counts for the pages failed; Hven will repeat them"
+COUNT_FAILURE_REASON = "some counts for the pages could not be computed; Hven will try again"
 MISSING_DESCRIPTOR_REASON = "a descriptor has faults and no earlier valid version, so its collection has no page"
 
 
@@ -767,9 +767,9 @@ def _check_disk_space(site: Site) -> HealthCheckResult:
             name="disk", state="warning", message=READ_ONLY_DISK_REASON, reason=READ_ONLY_DISK_REASON
         )
     if usage.free < MIN_FREE_DISK_BYTES:
-        message = f"{usage.free / 1e6:.0f} MB of disk space are free, so results of jobs and new data cannot be stored"
+        message = f"{usage.free / 1e6:.0f} MB of disk space is free, so results of jobs and new data cannot be stored"
         return _build_check_result("disk", "warning", message, FULL_DISK_REASON)
     if usage.free < LOW_DISK_SHARE * usage.total and usage.free < LOW_DISK_BYTES:
-        message = f"{usage.free / 1e9:.1f} GB of disk space are free ({usage.free / usage.total:.0%})"
+        message = f"{usage.free / 1e9:.1f} GB of disk space is free ({usage.free / usage.total:.0%})"
         return _build_check_result("disk", "warning", message, LOW_DISK_REASON)
     return HealthCheckResult(name="disk")

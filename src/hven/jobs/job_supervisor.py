@@ -193,8 +193,7 @@ class JobSupervisor(ForkingProcess):
                 continue
             message = (
                 f"the process that ran the job died {job.attempts} times; the job may need more memory than is "
-                "available, "
-                "so request less"
+                "available, so request less data"
             )
             if jobs.finish_job(job, "ERROR", error={"kind": "fatal", "message": message}):
                 self._delete_job_directory(job.id)

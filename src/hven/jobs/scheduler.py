@@ -305,7 +305,7 @@ class SyncScheduler(ForkingProcess):
                 continue  # its run became due a moment ago, because no server ran before or others come first
             last_success = max(schedule.succeeded or 0.0, last_published or 0.0)
             message = (
-                f"{name} is stale: its last good sync was {format_duration(now - last_success)} ago, but its "
+                f"{name} is stale: its last successful sync was {format_duration(now - last_success)} ago, but its "
                 f"schedule is {recurrence}"
             )
 

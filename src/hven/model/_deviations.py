@@ -141,7 +141,7 @@ def build_duplicate_name_deviation(column: str, new_name: str, file: str | None 
     deviation
         Of the kind `DUPLICATE_NAME`.
     """
-    message = f"several columns have this name; Hven reads the next column as {new_name}"
+    message = f"several columns have this name; Hven renames the next one to {new_name}"
     return ReadDeviation(kind=DeviationKind.DUPLICATE_NAME, column=column, file=file, message=message)
 
 

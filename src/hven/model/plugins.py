@@ -553,7 +553,10 @@ def _find_lacking_packages(
     for package in selected_packages:
         missing_names = " and ".join(name for name in package.uses if name not in usable_names)
         if missing_names:
-            message = f"the plug-in package {package.name} is left out, because it uses {missing_names}"
+            message = (
+                f"the plug-in package {package.name} is left out, because it uses {missing_names}, which Hven has not "
+                "loaded"
+            )
             remedy = f"install {missing_names}; if `plugins` lists packages, add {missing_names} to the list"
             yield UserError(message, remedy=remedy)
 
@@ -655,9 +658,10 @@ def load_plugin(group: str, name: str) -> ModuleType:
         unused_error = find_disabled_plugin_error(group, name)
         if unused_error is not None:
             raise unused_error
-        known_names = ", ".join(plugin_names) or "none; check that its package is installed"
-        remedy = f"{suggest_spelling(name, plugin_names)} use one of {known_names}"
-        raise UserError(message, remedy=remedy.lstrip())
+        remedy = "check that its package is installed"
+        if plugin_names:
+            remedy = f"{suggest_spelling(name, plugin_names)} use one of {', '.join(plugin_names)}".lstrip()
+        raise UserError(message, remedy=remedy)
     for entry in _iterate_external_entries(group):
         if entry.name == name:
             return _load_entry_point(entry)

@@ -564,7 +564,7 @@ def parse_type(text: str) -> ColumnType:
         row = XTYPES_BY_NAME[name]
         return ColumnType(row.votable, row.arraysize, name)
     if match is None or name not in SCALAR_TYPES_BY_NAME:
-        message = f"no type {text!r}"
+        message = f"there is no type {text!r}"
         raise ValueError(message)
     size = match.group(2)
     if name in {"string", "unicode"} and size is None:

@@ -123,8 +123,8 @@ def _check_delegation_cycle(
             if len(path) == 2:
                 raise UserError(f"{delegator!r} is already one of the names of the account {account!r}")
             remedy = (
-                "end the other delegation first; a delegation covers only a person's own rows, not the rows "
-                "that others delegated to this person"
+                "end another delegation of this cycle first; a delegation covers only a person's own rows, not the "
+                "rows that others delegated to this person"
             )
             raise UserError(f"the delegations form a cycle: {' for '.join(map(repr, path))}", remedy=remedy)
         paths += [[*path, delegated_name] for owner, delegated_name in delegations if owner in owner_accounts]

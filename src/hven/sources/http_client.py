@@ -44,7 +44,7 @@ MAX_REDIRECTS = 5
 UNTRUSTED_CERTIFICATE_REMEDY = (
     "ask the operators of the server to renew the certificate; if your institute's own authority issued the "
     "certificate, set SSL_CERT_FILE in the environment to a file that contains the certificates of this authority and "
-    "of all others"
+    "of the public authorities"
 )
 RESOLUTION_LIFETIME_SECONDS = 30.0  # the address of a host is looked up again after this time
 MAX_RESOLVED_HOSTS = 1_000  # addresses of at most this many hosts are kept

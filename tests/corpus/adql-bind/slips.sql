@@ -166,15 +166,15 @@ SELECT POSITION('a' IN name) FROM stars
 
 --# 42
 SELECT DATE_PART('year', seen) FROM stars
---! line 1, column 8: no function DATE_PART; extract it from the text, for instance the year with CAST(SPLIT_PART(CAST(t AS VARCHAR), '-', 1) AS INTEGER)
+--! line 1, column 8: no function DATE_PART; convert the time to text and split it: CAST(SPLIT_PART(CAST(t AS VARCHAR), '-', 1) AS INTEGER) is the year
 
 --# 43
 SELECT EXTRACT(YEAR FROM seen) FROM stars
---! line 1, column 8: ADQL has no function EXTRACT; extract it from the text, for instance the year with CAST(SPLIT_PART(CAST(t AS VARCHAR), '-', 1) AS INTEGER)
+--! line 1, column 8: ADQL has no function EXTRACT; convert the time to text and split it: CAST(SPLIT_PART(CAST(t AS VARCHAR), '-', 1) AS INTEGER) is the year
 
 --# 44
 SELECT YEAR(seen) FROM stars
---! line 1, column 8: ADQL has no function YEAR; extract it from the text, for instance the year with CAST(SPLIT_PART(CAST(t AS VARCHAR), '-', 1) AS INTEGER)
+--! line 1, column 8: ADQL has no function YEAR; convert the time to text and split it: CAST(SPLIT_PART(CAST(t AS VARCHAR), '-', 1) AS INTEGER) is the year
 
 --# 45
 SELECT DATEDIFF(day, seen, seen) FROM stars
@@ -366,7 +366,7 @@ SELECT ra FROM stars WHERE seen > '01/02/2020'
 
 --# 93
 SELECT seen + INTERVAL '1 day' FROM stars
---! line 1, column 15: ADQL has no INTERVAL '...' literals; compute with a number of days or seconds
+--! line 1, column 15: ADQL has no INTERVAL '...' literals; compute with days: ISO(ivo_to_jd(t) + 1); for months, use add_months(t, n)
 
 --# 94
 SELECT date FROM stars
@@ -378,7 +378,7 @@ SELECT ra AS size FROM stars
 
 --# 96
 SELECT ra FROM stars /* all */
---! line 1, column 22: ADQL has no /* comments */; begin comments with two hyphens (--); they end with the line
+--! line 1, column 22: ADQL has no /* comments */; begin each comment with two hyphens (--); it ends at the end of the line
 
 --# 97
 SELECT ra FROM stars # all

@@ -118,7 +118,7 @@ SELECT "" FROM t
 
 --# comment of C
 SELECT a /* all */ FROM t
---! line 1, column 11: ADQL has no /* comments */; begin comments with two hyphens (--); they end with the line
+--! line 1, column 11: ADQL has no /* comments */; begin each comment with two hyphens (--); it ends at the end of the line
 
 --# double equals
 SELECT a FROM t WHERE b == 1
@@ -308,7 +308,7 @@ SELECT a FROM t WHERE b > TIMESTAMP '2020-01-01'
 
 --# interval literal
 SELECT a FROM t WHERE b > INTERVAL '1' DAY
---! line 1, column 27: ADQL has no INTERVAL '...' literals; compute with a number of days or seconds
+--! line 1, column 27: ADQL has no INTERVAL '...' literals; compute with days: ISO(ivo_to_jd(t) + 1); for months, use add_months(t, n)
 
 --# GROUP without BY
 SELECT a FROM t GROUP a

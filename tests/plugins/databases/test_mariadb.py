@@ -125,7 +125,7 @@ def test_columns_of_one_name_are_named_apart(maria, road):
         assert (columns["name"], columns["name_2"]) == ("Who it is", "Something else")
     assert rows(source, ["name_2", "name", "a`b"]) == [{"name_2": "x", "name": "Véga", "a`b": 5}]
     assert [str(one) for one in told] == [
-        f"{name}: several columns have this name; Hven reads the next column as {name}_2 (first: the query)"
+        f"{name}: several columns have this name; Hven renames the next one to {name}_2 (first: the query)"
         for name in ("n", "name")
     ]
     assert numbers(source.select_since("n_2", 1)) == [1]

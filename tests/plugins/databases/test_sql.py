@@ -242,7 +242,7 @@ def test_columns_of_one_name_are_named_apart(tmp_path, postgres):
     source = sql.open(sql.Options(url=postgres, query=query), SourceContext(directory=tmp_path, on_notice=told.append))
     assert [column.name for column in source.list_columns()] == ["n", "n_3", "n_2", "N"]  # another name there
     assert [str(one) for one in told] == [
-        "n: several columns have this name; Hven reads the next column as n_3 (first: the query)"
+        "n: several columns have this name; Hven renames the next one to n_3 (first: the query)"
     ]
     found = table(source.select_since("n_3", 3)).to_pylist()
     assert found == [{"n": 4, "n_3": 3, "n_2": "row 4", "N": 3}]

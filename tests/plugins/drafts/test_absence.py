@@ -43,7 +43,7 @@ def test_the_rest_is_checked_published_and_served(site: Path) -> None:
     path.write_text(path.read_text().replace(", ucd: pos.eq.ra;meta.main", ""))
     run_hven("ingest", "stars", "--site", site)
     told = run_hven("check", "--metadata", "--site", site).stdout
-    assert "no UCD and no description of main.ra" in told
+    assert "no UCD and no description for main.ra" in told
     assert 'add within the braces: ucd: "..", description: ".."' in told
     with Site(load_settings(site)) as opened:
         token = opened.store.users.add_account("olga")

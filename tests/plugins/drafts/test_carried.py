@@ -156,7 +156,7 @@ def test_a_link_to_a_column_that_was_not_taken_is_told(tmp_path: Path) -> None:
     )
     with Site(settings(tmp_path)) as site:
         report = ingest_collection(site, "c")
-        assert "the table does not copy the link's column 'RAdeg'" in report.format_text()
+        assert "it uses the column 'RAdeg', which the table does not copy" in report.format_text()
         assert site.get_published_state().tables_by_name["c.t"].table.find_column("star").link is None
 
 

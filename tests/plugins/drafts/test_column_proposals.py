@@ -47,7 +47,7 @@ def test_what_is_proposed_comes_from_names_and_values(tmp_path: Path) -> None:
         "    follow: true", "    columns:", '      id: {ucd: meta.id;meta.main, description: ".."}', '      ra: {ucd: pos.eq.ra;meta.main, unit: deg, description: ".."}',
     ]  # fmt: skip
     assert (
-        said["no UCD and no unit and no description of declared.vmag"]
+        said["no UCD and no unit and no description for declared.vmag"]
         == '{type: float64, ucd: phot.mag;em.opt.V, unit: mag, description: ".."}'
     )
 

@@ -509,7 +509,7 @@ def test_a_source_keeps_its_abilities_and_gains_columns(tmp_path):
         ("{file: '{dp_id}', id: dp_id, column: {a: A}}", "'column' is not a valid option of"),
         ("{file: '{dp_id}', columns: {a: A}}", "lacks the option 'id'"),
         ("{file: '{dp_id}', id: dp_id, columns: {a: A}, token: hunter2}", "put the value into a secret"),
-        ("[1]", "expected a mapping"),
+        ("[1]", "must be a map, not"),
     ],
 )
 def test_what_is_said_wrong_is_told_with_its_place(tmp_path, wrong, why):

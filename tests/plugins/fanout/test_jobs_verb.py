@@ -79,7 +79,7 @@ def test_a_job_and_a_list_of_this_site(directory: Path, tmp_path: Path) -> None:
     assert "13 brings bad luck" in (tmp_path / "bad/stderr.txt").read_text()
     # no file is overwritten
     _, err = run(directory, "run", "square", "X=2", "-o", tmp_path / "one", code=2)
-    assert "exists already" in err
+    assert "already exists" in err
     listed = json.loads(run(directory, "list", "square", "--limit", 2, "--json")[0])
     assert [entry["phase"] for entry in listed] == ["COMPLETED", "ERROR"]
     shown = json.loads(run(directory, "show", listed[1]["job"], "--json")[0])

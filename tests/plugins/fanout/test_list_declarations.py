@@ -35,7 +35,7 @@ def test_a_list_is_a_job_type_with_a_form(site: Site) -> None:
     [
         ("job: square", "job: squire", "jobs/lists/bad.yaml:3:23: steps.square.job: there is no job type 'squire'"),
         ("job: square", "job: table_update", "users cannot run jobs of the type table_update"),
-        ("job: square", "job: bad", "steps.square.job: bad is a list itself"),
+        ("job: square", "job: bad", "steps.square.job: bad is itself a list"),
         ("job: square", "job: closed", "the step square runs the private job type closed"),
         ("job: square", "job: square, send: {Y: '{X}'}", "the job type has no parameter Y"),
         ("job: square", "job: square, send: {X: '{Z}'}", "the list has no column or parameter Z"),
@@ -45,7 +45,7 @@ def test_a_list_is_a_job_type_with_a_form(site: Site) -> None:
         ("required: true", "required: true, many: true", "rows.X: a list cannot have the key 'many' here"),
         ("join: square.squares", "join: squares", "join: 'squares' is not a result of a step"),
         ("rows: 50", "rows: 100000", "limits.rows must be"),
-        ("title: Squares", "params: {LIST: }\ntitle: x", "params.LIST: the list already has LIST"),
+        ("title: Squares", "params: {LIST: }\ntitle: x", "params.LIST: the list already has a column or a parameter"),
     ],
 )
 def test_faults_are_told(site: Site, old: str, new: str, fault: str) -> None:

@@ -202,7 +202,7 @@ def test_no_redirect_leads_out_of_the_root(open_far_site, where):
         there.moved = {"/pub/2020/a b.fits": where.format(there.address)}
         _, client = open_far_site(files(f"{there.address}/pub", ", proxied: true") + TABLE)
         answer = client.get(PATH)
-        assert (answer.status, "redirects to another place" in answer.text) == (502, True)
+        assert (answer.status, "redirects to another address" in answer.text) == (502, True)
         assert not any("other" in line for line in there.asked)
         there.moved = {"/pub/2020/a b.fits": "/pub/inside"}
         assert client.get(PATH).body == BODY[:10]
@@ -458,7 +458,7 @@ def test_no_list_tells_of_rows_that_are_hidden(open_far_site, access, table_name
 
 
 FAULTS = {
-    '{root: "https://u:p@archive.example/x", from: main, path: "{name}"}': "must not contain a password",
+    '{root: "https://u:p@archive.example/x", from: main, path: "{name}"}': "must not contain a user name, a password",
     '{root: "https://archive.example/a/../b", from: main, path: "{name}"}': "the address contains spaces, or has . or .. as a part",
     '{root: "file:///etc", files: passwd}': "Hven cannot open addresses that begin with file://",
     '{root: "zip://a.zip::https://x", files: a}': "is not an address",

@@ -309,7 +309,7 @@ def _lacking(file_server: ServedFiles) -> None:
 BAD = {
     "no ranges": (_refuse_ranges, "206"),
     "breaks off": (_breaking_off, "was lost"),
-    "leads elsewhere": (_redirect_leaf, "redirects to another place"),
+    "leads elsewhere": (_redirect_leaf, "redirects to another address"),
     "a gap": (_lacking, "no longer has it"),
     "nothing": (lambda there: there.files.clear(), "not a HATS catalogue"),
 }

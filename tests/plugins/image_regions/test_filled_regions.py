@@ -108,7 +108,7 @@ def test_each_bad_row_is_named_in_the_report(tmp_path):
     assert (
         "the contour does not define a region: the rotation number does not match the date; correct the number" in text
     )
-    assert "has no value although" not in text  # said once
+    assert "has no value, although" not in text  # said once
     assert found["fine"]["s_region"] is not None
     assert shapely.Polygon(np.reshape(found["fine"]["s_region"], (-1, 2))).exterior.is_ccw
     area = [

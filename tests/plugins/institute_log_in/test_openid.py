@@ -167,7 +167,7 @@ def test_those_alone_who_are_listed(site: Site, tmp_path: Path, issuer: tuple[st
     settle(site, tmp_path, issuer[0], 'accounts = {anna = "berg"}')
     anna, bob = Browser(site, "anna"), Browser(site, "bob")
     answer = bob.ask(bob.go())
-    assert (answer.status_code, "bob of ours has no account here" in answer.text) == (401, True)
+    assert (answer.status_code, "the user bob of ours has no account on this site" in answer.text) == (401, True)
     assert anna.ask(anna.go()).status_code == 303
     assert anna.who_am_i() == "berg"
 

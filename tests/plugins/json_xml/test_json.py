@@ -91,7 +91,7 @@ def test_the_list_at_a_path(tmp_path):
     assert Read(tmp_path, name, records=["result", "a.b", "rows"]).rows == [{"v": 1}, {"v": 2}]
     with pytest.raises(
         SourceError,
-        match=r"has no list 'result.rows'.*write `records:` with one of decoy.rows, result.a.b.rows, result.n",
+        match=r"has no list 'result.rows'.*set `records` to one of decoy.rows, result.a.b.rows, result.n",
     ):
         Read(tmp_path, name, records="result.rows")
     assert Read(tmp_path, put(tmp_path, '{"features": [1, 2], "b": 3}'), records=".").rows == [

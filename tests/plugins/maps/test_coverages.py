@@ -83,12 +83,12 @@ def test_documents_name_the_coverages(client: Client) -> None:
         (
             "CRS=IAU_2015:49901&BBOX=0,0,1,1&WIDTH=9&HEIGHT=9",
             "CRS",
-            "the format GeoTIFF cannot contain the frame IAU_2015:49901",
+            "the format GeoTIFF cannot represent the frame IAU_2015:49901",
         ),
         (
             "CRS=IAU_2015:49902&BBOX=0,0,1,1&WIDTH=9&HEIGHT=9",
             "CRS",
-            "the format GeoTIFF cannot contain the frame IAU_2015:49902",
+            "the format GeoTIFF cannot represent the frame IAU_2015:49902",
         ),
         ("CRS=IAU_2015:30100&BBOX=0,0,1,1&WIDTH=9&HEIGHT=9", "CRS", "Moon"),
         ("CRS=IAU_2015:49900&BBOX=0,0,nan,1&WIDTH=9&HEIGHT=9", "BBOX", "does not describe a box"),

@@ -140,8 +140,8 @@ def test_a_cut_out_that_hven_wrote_is_read_as_the_same_map(tmp_path: Path, code:
         ({"WCSNAME": None}, "planetocentric"),
         ({"OBJECT": "M 31"}, "does not name a body"),
         ({"CTYPE1": "SELN-CAR", "CTYPE2": "SELT-CAR"}, "begins with MALN"),
-        ({"CRVAL2": 30.0}, "does not define the positions"),
-        ({"PC1_1": 0.9, "PC1_2": 0.4}, "does not define the positions"),
+        ({"CRVAL2": 30.0}, "does not match the frame"),
+        ({"PC1_1": 0.9, "PC1_2": 0.4}, "does not match the frame"),
         ({"CDELT2": 0.0}, "cannot be read"),
     ],
 )

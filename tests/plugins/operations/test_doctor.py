@@ -334,7 +334,7 @@ def test_one_purge_does_not_change_the_forecast() -> None:
         (50e9, 10e9, "error", "the disk will be full in 5.0 days"),
         (50e9, 2e9, "warning", "the disk will be full in 25.0 days"),
         (5e9, 0, "warning", "5.0 GB are free on the disk"),
-        (1e6, 0, "critical", "is full: 1 MB are free"),
+        (1e6, 0, "critical", "is almost full: only 1 MB are free"),
     ],
 )
 def test_a_disk_that_fills(

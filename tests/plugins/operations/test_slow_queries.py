@@ -295,7 +295,7 @@ def test_the_verb_shows_kinds_of_queries(site: Site) -> None:
     assert "    plan: DuckDB: SELECT" in shown
     report = json.loads(run_hven("queries", "--json", "--site", directory).stdout)
     assert [group["count"] for group in report["slow"]] == [2]
-    assert run_hven("queries", "--days", 0, "--site", directory).stdout == "no slow query in 0 days\n"
+    assert run_hven("queries", "--days", 0, "--site", directory).stdout == "no slow queries in the last 0 days\n"
 
 
 def test_operators_alone_see_the_page(site: Site) -> None:

@@ -200,7 +200,7 @@ def test_an_unreachable_server_and_missing_tables_are_told(machines, site, monke
     (site / "hven.toml").write_text(text.replace('"Odd Name"', '"secret"'))
     run_hven("fdw", "--apply", "--site", site)
     assert any(
-        "guest may not read the table" in message and "GRANT SELECT" in remedy
+        "guest is not allowed to read the table" in message and "GRANT SELECT" in remedy
         for (_, _, message), remedy in levels(site).items()
     )
     monkeypatch.setenv("OPS_DB", "postgresql://guest:x@127.0.0.1:9/postgres")
@@ -216,8 +216,8 @@ def test_a_role_that_may_not_is_told_whom_to_ask(machines, site):
     text = (site / "hven.toml").read_text()
     (site / "hven.toml").write_text(text.replace("hven@/", "plain@/"))
     told = run_hven("fdw", "--apply", "--site", site, expected_code=1).stderr
-    assert "is not allowed to do this" in told
-    assert "send the SQL statements to an administrator: hven fdw ops > ops.sql" in told
+    assert "is not allowed to set up the foreign tables" in told
+    assert "`hven fdw ops > ops.sql`, and send the file to an administrator" in told
     assert rows(ours.url, "SELECT count(*) FROM pg_foreign_server") == [(0,)]
 
 
@@ -234,10 +234,7 @@ def test_a_user_whom_the_other_server_trusts_needs_a_superuser(machines, site, m
     toml = site / "hven.toml"
     text = toml.read_text()
     toml.write_text(text.replace("hven@/", "owner@/"))
-    assert (
-        "send the SQL statements to an administrator"
-        in run_hven("fdw", "--apply", "--site", site, expected_code=1).stderr
-    )
+    assert "send the file to an administrator" in run_hven("fdw", "--apply", "--site", site, expected_code=1).stderr
     toml.write_text(text)
     run_hven("fdw", "--apply", "--site", site)
     assert {item["level"] for item in json.loads(run_hven("fdw", "--check", "--json", "--site", site).stdout)} == {"ok"}
@@ -247,7 +244,8 @@ def test_a_user_whom_the_other_server_trusts_needs_a_superuser(machines, site, m
         run(ours.url, f"ALTER USER MAPPING FOR {role} SERVER ops OPTIONS (DROP password_required)")
     said = [(message, remedy) for (_, level, message), remedy in levels(site).items() if level == "error"]
     assert any(
-        "does not ask this user for a password" in message and "password_required" in remedy for message, remedy in said
+        "only superusers may read without a password" in message and "password_required" in remedy
+        for message, remedy in said
     ), said
 
 
@@ -267,8 +265,8 @@ def test_a_table_with_its_schema_is_told_where_the_schema_is_said(site):
     toml.write_text(toml.read_text().replace('"cubes", "Odd Name"', '"public.cubes"'))
     told = run_hven("fdw", "--apply", "--site", site, expected_code=1).stderr
     assert "there is no table public.public.cubes" in told
-    assert "write 'cubes' in tables, without the schema, which is the value of namespace" in told
+    assert "write 'cubes' in `tables`, without the schema; the schema is the value of `namespace`" in told
     assert (
-        "write 'cubes' in tables, without the schema"
+        "write 'cubes' in `tables`, without the schema"
         in run_hven("fdw", "--check", "--site", site, expected_code=1).stdout
     )

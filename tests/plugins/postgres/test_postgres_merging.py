@@ -419,7 +419,7 @@ def test_a_foreign_hand_in_the_table_is_noticed(two):
         )
     there = list_snapshot_tables(engine)
     with pytest.raises(
-        StorageError, match=r"would remove 0 rows of the table .*, but should remove 1 rows of the snapshot"
+        StorageError, match=r"should remove 1 rows of the snapshot .*, but would remove 0 \(in the database table"
     ):
         merge(engine, STARS, first, rows.slice(0, 1))
     assert list_snapshot_tables(engine) == there

@@ -704,8 +704,8 @@ def test_bins_that_fit_no_array_and_names_that_others_have_are_told(tmp_path: Pa
     assert said == [
         "tables.t.series.bins.short: short must be an array, but its type is float64",
         "tables.t.series.bins.flux: f has 3 bins, but the type of flux is float32[6]",
-        "tables.t.series.bins.cube: the number of dimensions with bins is 1, but cube (int16[3x2]) has 2",
-        "tables.t.series.bins.ragged: the number of dimensions with bins is 2, but ragged (int32[*]) has 1",
+        "tables.t.series.bins.cube: the number of dimensions is 1 in 'bins', but 2 in cube (int16[3x2])",
+        "tables.t.series.bins.ragged: the number of dimensions is 2 in 'bins', but 1 in ragged (int32[*])",
         "tables.t.series.vectors.short: 2 components are listed, but the type of short is float64",
         "tables.t.series.scale_types.at: at must contain numbers, but its type is timestamp",
     ]

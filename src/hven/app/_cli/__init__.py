@@ -140,7 +140,7 @@ def _report_system_error(error: OSError) -> int:
         return _report_internal_error(error)
     remedy = ""
     if isinstance(error, PermissionError):
-        remedy = "; give the account that runs this command access to it and to the directories above it"
+        remedy = "; give the account that runs this command access to this path and to the directories above it"
     _print_message(f"{error.filename}: {reason.lower()}{remedy}")
     return 1
 

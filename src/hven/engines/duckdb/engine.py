@@ -88,7 +88,7 @@ class DuckEngine(StorageEngine):
             # not those above it: a site that is renamed under a process is not begun anew
             directory.mkdir(exist_ok=True, mode=0o700)
         except OSError as error:
-            message = f"the snapshots' directory {directory} cannot be created: {error.strerror}"
+            message = f"the snapshot directory {directory} cannot be created: {error.strerror}"
             raise StorageError(message, remedy="check the permissions of the site's directory") from error
         self._main_cursors: CursorPool | None = None  # see `_cursors`
         self._single_thread_cursors: CursorPool | None = None

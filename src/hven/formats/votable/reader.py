@@ -239,12 +239,12 @@ class _VotableDocument:
         column_names = {column.name.lower() for column in metadata.columns}
         if 2 * len(field_names & column_names) >= len(field_names | column_names):
             message = (
-                f"line {self._table_element.sourceline}: a second TABLE with rows begins; its FIELDs are mostly the "
-                "same as in the first TABLE, and Hven would not read its rows"
+                f"line {self._table_element.sourceline}: a second TABLE with rows begins here, with mostly the same "
+                "FIELDs as the first TABLE; Hven reads only one TABLE, so these rows would be missing"
             )
             remedy = (
-                "if the tables are different, choose one (`table:` with its number from 0, name or ID); if not, "
-                "request a document with all rows in one TABLE"
+                "if the tables are different, choose one: write `table:` with its name, its ID or its number (the "
+                "first is 0); if not, request a document with all rows in one TABLE"
             )
             raise SourceError(message, remedy=remedy)
 

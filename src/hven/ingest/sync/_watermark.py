@@ -46,7 +46,7 @@ def compute_start_watermark(last_watermark: Any, sync_policy: SyncPolicy, entry:
         unit = entry.mapping.watermark_query.columns[0].unit
     if overlap_seconds is None or unit not in SECONDS_PER_UNIT:
         unit_text = f"in {unit}" if unit else "without a unit"
-        message = f"the watermark is a number {unit_text}, but the overlap is a time"
+        message = f"the watermark is a number {unit_text}, but the overlap is a duration"
         remedy = "write `overlap` as a plain number such as 10; if the watermark has a unit, use this unit"
         raise _build_overlap_error(sync_policy, message, remedy)
     return last_watermark - overlap_seconds / SECONDS_PER_UNIT[unit]

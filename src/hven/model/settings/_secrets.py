@@ -33,16 +33,16 @@ def find_exposed_files(directory: Path, *private_directories: Path) -> list[Faul
         Warnings, each with its remedy.
     """
     faults = []
-    for path, forbidden_mode in (
-        (directory / SECRETS_FILE, 0o004),
-        *((path, 0o001) for path in dict.fromkeys(private_directories)),
+    directory_message = "every account on this machine can enter the directory"
+    for path, forbidden_mode, message in (
+        (directory / SECRETS_FILE, 0o004, "every account on this machine can read the file"),
+        *((path, 0o001, directory_message) for path in dict.fromkeys(private_directories)),
     ):
         try:
             mode = path.stat().st_mode
         except OSError:
             continue
         if mode & forbidden_mode:
-            message = "every account on this machine can read the file"
             place = TextPlace(file=str(path))
             faults.append(
                 Fault(

@@ -326,7 +326,7 @@ def _find_remote_service_faults(data: dict[str, Any], file_text: str) -> Iterato
             yield _build_settings_fault(file_text, name_key, f"there are two services with the name {name!r}")
         used_names.add(name)
         if entry.get("kind", "epn") == "epn" and not entry.get("tables"):
-            remedy = 'name its EPN-TAP tables: tables = ["amdadb.epn_core"]'
+            remedy = 'name the EPN-TAP tables of the service: tables = ["amdadb.epn_core"]'
             yield _build_settings_fault(file_text, f"{key}.tables", "is missing", remedy, place_key=name_key)
 
 

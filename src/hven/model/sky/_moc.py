@@ -86,8 +86,11 @@ class Moc:
         for match in re.finditer(r"[^\s,]+", text):
             word = match.group()
             parts = re.fullmatch(r"(?:s?(\d+)/)?(?:(\d+)(?:-(\d+))?)?", word)
-            if parts is None or (parts[1] is None and order < 0):
+            if parts is None:
                 message = f"offset {match.start()}: {word!r} is not 'order/', a cell or a range of cells"
+                raise ValueError(message)
+            if parts[1] is None and order < 0:
+                message = f"offset {match.start()}: {word!r} has no order; write 'order/' before the first cell"
                 raise ValueError(message)
             if parts[1] is not None:
                 order = int(parts[1])
@@ -102,7 +105,10 @@ class Moc:
                     message = f"offset {match.start()}: {word!r} ends before it begins"
                     raise ValueError(message)
                 if last >= 12 << 2 * order:
-                    message = f"offset {match.start()}: order {order} has no cells {parts[2]}-{last}"
+                    message = (
+                        f"offset {match.start()}: order {order} has no cell {last}; "
+                        f"its last cell is {(12 << 2 * order) - 1}"
+                    )
                     raise ValueError(message)
                 shift = 2 * (healpix.MAX_ORDER - order)
                 range_pairs.append((first << shift, (last + 1) << shift))

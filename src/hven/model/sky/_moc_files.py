@@ -99,7 +99,7 @@ def _read_json_moc(text: str) -> Moc:
             numbers = " ".join(str(int(cell)) for cell in order_cells)
             words.append(f"{int(order)}/{numbers}")
     except (ValueError, TypeError, AttributeError):
-        message = 'a MOC in JSON must be an object of orders and lists of cells: {"6": [1, 2]}'
+        message = 'a MOC in JSON must be an object that maps orders to lists of cells: {"6": [1, 2]}'
         raise ValueError(message) from None
     return Moc.parse(" ".join(words))
 
@@ -122,12 +122,15 @@ def _read_fits_moc(data: bytes) -> Moc:
         "NUNIQ": lambda: _build_moc_from_uniq(rows, int(head.get("MOCORD_S", head.get("MOCORDER", 0)))),
     }
     if dimension != "SPACE" or kind not in builders:
-        message = f"the FITS table is not a space MOC with RANGE or NUNIQ: ORDERING is {kind!r}, MOCDIM {dimension!r}"
+        message = (
+            "the FITS table is not a space MOC with ORDERING='RANGE' or 'NUNIQ': "
+            f"ORDERING is {kind!r}, MOCDIM is {dimension!r}"
+        )
         raise ValueError(message)
     frame = str(head.get("COORDSYS", "C")).strip()
     if frame not in {"C", ""} and len(frame) == 1:
         message = (
-            f"the MOC is in the frame {frame!r} (COORDSYS); Hven reads only C, which is ICRS, and frames of bodies"
+            f"the MOC is in the frame {frame!r} (COORDSYS); Hven reads only C (ICRS) and frames of solar-system bodies"
         )
         raise ValueError(message)
     return builders[kind]()
@@ -139,7 +142,10 @@ def _build_moc_from_ranges(rows: np.ndarray, order: int) -> Moc:
     has_valid_order = 0 <= order <= healpix.MAX_ORDER
     has_valid_cells = not (pairs < 0).any() and not (pairs > healpix.MAX_ORDER_CELL_COUNT).any()
     if not (has_pairs and has_valid_order and has_valid_cells):
-        message = "the MOC contains ranges of cells that do not exist"
+        message = (
+            "the MOC contains an incomplete range, a cell that does not exist, or an order (MOCORD_S) that is not "
+            f"between 0 and {healpix.MAX_ORDER}"
+        )
         raise ValueError(message)
     is_filled = pairs[:, 0] < pairs[:, 1]
     return Moc(healpix.merge_ranges(pairs[is_filled]), order)
@@ -150,7 +156,7 @@ def _build_moc_from_uniq(rows: np.ndarray, order: int) -> Moc:
     orders = np.floor(exact_orders).astype(np.int64)
     cells = rows - (4 << 2 * np.clip(orders, 0, healpix.MAX_ORDER))
     if (rows < 4).any() or (orders > healpix.MAX_ORDER).any() or (cells >= 12 << 2 * orders).any():
-        message = "the MOC contains numbers of cells that do not exist"
+        message = "the MOC contains cells that do not exist"
         raise ValueError(message)
     shift = 2 * (healpix.MAX_ORDER - orders)
     ranges = np.stack([cells << shift, (cells + 1) << shift], axis=1)

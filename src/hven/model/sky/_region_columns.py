@@ -141,8 +141,8 @@ class RegionColumn:
             numbers = np.array(vertices, dtype=np.float64).reshape(len(vertices), 2)
         except (TypeError, ValueError):
             message = (
-                "regions must be lists of rows of parts of rings of (longitude, latitude): "
-                "[[[[(0, 0), (1, 0), (1, 1)]]]] is one region of one ring"
+                "regions must be a list of rows: a row is a list of parts, a part a list of rings, and a ring a list "
+                "of (longitude, latitude); [[[[(0, 0), (1, 0), (1, 1)]]]] is one region of one ring"
             )
             raise ValueError(message) from None
         return cls(numbers[:, 0], numbers[:, 1], np.array(rings), np.array(parts), np.array(offsets))

@@ -477,7 +477,7 @@ class Regions(RegionColumn):
             excess = corner_count / _MAX_MOC_CORNERS
             lower_order = moc.order - int(np.ceil(np.log2(excess)))
             message = (
-                f"the outline of a MOC of order {moc.order} would have {corner_count:,} corners: degrade it to "
+                f"the outline of a MOC of order {moc.order} would have {corner_count:,} corners: degrade the MOC to "
                 f"order {max(lower_order, 0)}"
             )
             raise ValueError(message)

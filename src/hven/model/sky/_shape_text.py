@@ -175,7 +175,7 @@ def parse_dali_shape(kind: str, text: str, *, side: str = "smaller") -> Shape:
             raise ShapeTextError(message, reader.offset)
         return _build_shape_from_numbers(kind, numbers, 0, side=side)
     if kind not in {"shape", "multishape", "pos"}:
-        message = f"there is no kind of shape {kind!r}"
+        message = f"{kind!r} is not a kind of shape"
         raise ShapeTextError(message, 0)
     parts: list[Shape] = []
     while reader.peek_word():
@@ -225,7 +225,7 @@ def write_dali_shape(kind: str, shape: Shape) -> str:
         return shape.to_text()
     if kind == name and name in {"point", "circle", "range", "polygon"}:
         return shape.to_text().removeprefix(f"{name} ")
-    message = f"a {name} cannot be written as {kind}"
+    message = f"a {name} cannot be written as a {kind}"
     raise ValueError(message)
 
 

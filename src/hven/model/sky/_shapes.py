@@ -221,10 +221,13 @@ class Polygon(Shape):
     def __post_init__(self) -> None:
         """Refuse values that are not a polygon."""
         if len(self.lons) != len(self.lats) or len(self.lons) < 3:
-            message = f"a polygon needs three vertices or more, not {len(self.lons)}"
+            message = (
+                "a polygon needs three or more pairs of longitude and latitude, not "
+                f"{len(self.lons)} longitudes and {len(self.lats)} latitudes"
+            )
             raise ValueError(message)
         if self.side not in {"smaller", "dali"}:
-            message = f"the side of a polygon is 'smaller' or 'dali', not {self.side!r}"
+            message = f"the side of a polygon must be 'smaller' or 'dali', not {self.side!r}"
             raise ValueError(message)
         for lon, lat in zip(self.lons, self.lats, strict=True):
             _check_position(lon, lat)
@@ -232,7 +235,10 @@ class Polygon(Shape):
         sums = np.linalg.norm(xyz + np.roll(xyz, -1, axis=0), axis=1)
         opposite = np.flatnonzero(sums < 1e-14)
         if len(opposite):
-            message = f"vertex {int(opposite[0]) + 1} of the polygon and the next are antipodes: no edge joins them"
+            message = (
+                f"vertex {int(opposite[0]) + 1} of the polygon and the next vertex are antipodes, so the edge between "
+                "them is not unique"
+            )
             raise ValueError(message)
 
     @property
@@ -321,7 +327,7 @@ def Box(lon: float, lat: float, width: float, height: float) -> Polygon:  # noqa
     _check_position(lon, lat)
     for name, size in (("width", width), ("height", height)):
         if not 0.0 < size < 180.0:
-            message = f"the {name} {size} of the box is not above 0 and below 180 degrees"
+            message = f"the {name} of the box must be above 0 and below 180 degrees, not {size}"
             raise ValueError(message)
     lons, lats = compute_box_corners([lon], [lat], [width], [height])
     return Polygon(tuple(lons[0].tolist()), tuple(lats[0].tolist()))
@@ -357,7 +363,7 @@ class Range(Shape):
         _check_position(self.lon1, self.lat1)
         _check_position(self.lon2, self.lat2)
         if self.lat1 > self.lat2:
-            message = f"the range begins at latitude {self.lat1}, north of its end {self.lat2}"
+            message = f"the range begins at latitude {self.lat1}, which is north of its end at latitude {self.lat2}"
             raise ValueError(message)
 
     @property
@@ -668,7 +674,7 @@ def build_shape_from_array(kind: str, values: Any) -> Shape:
     numbers = [float(value) for value in values]
     if kind == "polygon":
         if len(numbers) % 2:
-            message = f"a polygon needs pairs of numbers, not {len(numbers)}"
+            message = f"a polygon needs an even number of coordinates, not {len(numbers)}"
             raise ValueError(message)
         return Polygon(tuple(numbers[::2]), tuple(numbers[1::2]))
     makers: dict[str, tuple[type[Shape], int]] = {"point": (Point, 2), "circle": (Circle, 3), "range": (Range, 4)}

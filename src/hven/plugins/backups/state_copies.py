@@ -156,7 +156,7 @@ def _pin_published_snapshots(connection: sa.Connection, backup_label: str) -> No
 def _check_empty(connection: sa.Connection) -> None:
     for table in (*metadata.sorted_tables, *list_package_tables()):
         if table.name not in EXCLUDED_TABLES and has_rows(connection, table):
-            remedy = "give an empty database with HVEN_STORE=postgresql+psycopg://..."
+            remedy = "set HVEN_STORE to the address of an empty database, such as postgresql+psycopg://..."
             raise ConflictError("the database of the system state is not empty", remedy=remedy)
 
 

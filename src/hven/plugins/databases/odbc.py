@@ -136,7 +136,7 @@ class OdbcSource(ArrowDatabaseSource):
                 for secret in filter(None, (value, value.strip("{}").replace("}}", "}"))):
                     text = text.replace(secret, "***")
         if "without truncation" in text:
-            remedy = f"raise `longest` (now {self.options.longest:,}), or leave out the column in `query`"
+            remedy = f"raise `longest` (now {self.options.longest:,}), or leave the long column out of `query`"
         elif "file not found" in text or "IM002" in text or "Can't open lib" in text:
             remedy = "check the name of the driver; `odbcinst -q -d` lists the installed drivers"
         else:

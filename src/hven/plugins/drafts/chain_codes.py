@@ -47,7 +47,7 @@ class ChainCode:
         return (
             f"{code} is a chain code on an image, and the image's {self.missing_parts} are not in this table: "
             "join the table of observations (in HFC: OBSERVATIONS by OBSERVATIONS_ID, or the view VIEW_.._HQI), "
-            f"then write {expression}"
+            f"then write {expression} for s_region"
         )
 
 

@@ -228,7 +228,7 @@ class MappingProposer:
             parts.append(text)
         reason = "guessed: no value occurs twice"
         if len(parts) > 1:
-            reason = "guessed: together they name a row"
+            reason = "guessed: together they identify a row"
         return " || '_' || ".join(parts), reason
 
     def propose_row_identifier(self, identifier_column: str) -> None:

@@ -106,7 +106,8 @@ def _parse_json_object(body: bytes) -> dict[str, Any]:
     try:
         document = orjson.loads(body)
     except ValueError as error:
-        raise ParamError(format_message("the request is not JSON: {message}", error), remedy="send an object") from None
+        message = format_message("the request is not JSON: {message}", error)
+        raise ParamError(message, remedy="send a JSON object") from None
     if not isinstance(document, dict):
         raise ParamError(
             "the request is JSON, but not an object", remedy="send an object whose `action` specifies the step"

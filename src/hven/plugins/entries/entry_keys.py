@@ -100,7 +100,7 @@ def _find_entry_faults(resource: CollectionSpec, _: QueryColumnFinder) -> Iterat
 
 def _check_primary_key(key_path: str, table: Table, faults: FaultCollector) -> None:
     if not table.primary:
-        message = f"{key_path}: comments need rows with an address, but the table has no primary key"
+        message = f"{key_path}: the table has no primary key, so users cannot comment on its rows"
         faults.add_error(message, table.extensions[COMMENTS_KEY].place, "add `primary` to the table")
 
 

@@ -405,7 +405,10 @@ class _EntryView:
             values[names_by_role[LONGITUDE_ROLE]] = repr(round(longitude, 9))
             values[names_by_role[LATITUDE_ROLE]] = repr(round(latitude, 9))
         except KeyError:
-            error = ConflictError("the form has no fields for a position", remedy="enter the values yourself")
+            error = ConflictError(
+                "the form lacks a field for the name, the longitude or the latitude of an object",
+                remedy="save or submit the entry without finding a position by name",
+            )
         except (UserError, ServiceError) as resolver_error:
             error = resolver_error
         return self.build_page(entry, row_key=row_key, values=values, error=error)

@@ -160,7 +160,9 @@ class EntryStore:
             count_query = sa.select(sa.func.count()).select_from(entries).where(is_open)
             if connection.execute(count_query).scalar_one() >= MAX_OPEN_ENTRIES:
                 message = format_message("you already have {count} open entries, which is the limit", MAX_OPEN_ENTRIES)
-                raise TooManyRequestsError(message, remedy="submit or withdraw some of them, and wait for decisions")
+                raise TooManyRequestsError(
+                    message, remedy="withdraw some of them, or submit them and wait for decisions"
+                )
             stored_entry = replace(entry, number=get_next_number(connection, entries), created=now, changed=now)
             connection.execute(sa.insert(entries).values(_entry_to_row(stored_entry)))
             _insert_event(connection, stored_entry.number, step, now)

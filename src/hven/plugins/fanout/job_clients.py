@@ -203,7 +203,9 @@ class RemoteJobClient:
     def __init__(self, url: str, token: str = "") -> None:
         parts = urlsplit(url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise UsageError(f"{url!r:.200} is not the address of a site", remedy="write https://vo.example.org")
+            raise UsageError(
+                f"{url!r:.200} is not the address of a site", remedy="write an address such as https://vo.example.org"
+            )
         if parts.username is not None or parts.query or parts.fragment:
             raise UsageError(
                 "the address of a site must not contain a user name, ? or #", remedy="send the token with --token-file"

@@ -118,7 +118,7 @@ def run_job(
         print(f"\nhven: aborted the job {type_name}/{job_id}", file=sys.stderr)
         raise
     if job["phase"] != "COMPLETED":
-        message = (job.get("errorSummary") or {}).get("message") or "it has no message"
+        message = (job.get("errorSummary") or {}).get("message") or "no reason is given"
         raise UserError(f"the job {type_name}/{job_id} ended in the phase {job['phase']}: {message}")
 
 
@@ -268,7 +268,7 @@ def _read_token(token_file: Path | None) -> str:
     token = token.strip()
     if not token.isascii() or not token.isprintable() or " " in token:
         message = "the token contains characters that are not allowed"
-        raise UsageError(message, remedy="write only the token into the file")
+        raise UsageError(message, remedy=f"put only the token into the file or into {TOKEN_VARIABLE}")
     return token
 
 
@@ -308,7 +308,7 @@ def _add_list_rows(job_type: JobTypeSummary, rows: str, values: list[tuple[str, 
     try:
         values.append((LIST_PARAMETER, path.read_text(encoding="utf-8")))
     except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is not a text in UTF-8 (byte {error.start})") from None
+        raise UsageError(f"{path} is not UTF-8 text (byte {error.start})") from None
 
 
 def _find_input_file(text: str) -> Path:
@@ -351,7 +351,7 @@ def _save_results(client: JobClient, type_name: str, job: Mapping[str, Any], dir
             with path.open("xb") as file:
                 client.save_result(type_name, str(job["jobId"]), result, file)
         except FileExistsError:
-            raise UsageError(f"{path} exists already", remedy="choose another directory with --output") from None
+            raise UsageError(f"{path} already exists", remedy="choose another directory with --output") from None
         except BaseException:
             path.unlink(missing_ok=True)
             raise

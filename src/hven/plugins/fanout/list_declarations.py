@@ -123,10 +123,11 @@ class ListParameterCheck:
             raise ParamError(
                 "the list has no rows",
                 name=LIST_PARAMETER,
-                remedy=f"write lines of {names}, or send a table as the file {TABLE_PARAMETER}",
+                remedy=f"write one row on each line ({names}), or send a table as the file {TABLE_PARAMETER}",
             )
         if text.strip() and not self.schema.is_query(text) and not self.schema.parse_lines(text):
-            raise ParamError("the list has no rows", name=LIST_PARAMETER, remedy="add lines below the first one")
+            remedy = "add a line for each row; column names, and lines that begin with #, are not rows"
+            raise ParamError("the list has no rows", name=LIST_PARAMETER, remedy=remedy)
 
 
 def _build_list_type(
@@ -141,7 +142,8 @@ def _build_list_type(
     columns, patterns = _parse_single_value_parameters(fields, "rows", faults)
     params, param_patterns = _parse_single_value_parameters(fields, "params", faults)
     for name in sorted({LIST_PARAMETER, TABLE_PARAMETER, *columns} & params.keys()):
-        faults.add_error(f"params.{name}: the list already has {name}", fields.places["params"], "rename the parameter")
+        message = f"params.{name}: the list already has a column or a parameter {name}"
+        faults.add_error(message, fields.places["params"], "rename the parameter")
     steps: list[ListStep] = []
     for key, section in fields.get("steps", {}).items():
         step = _build_step(str(key), key, section, {**columns, **params}, steps, settings=settings, faults=faults)
@@ -230,10 +232,11 @@ def _build_step(
     for part_name, text in section.get("files", {}).items():
         reference = _parse_result_reference(text, f"{key_path}.files.{part_name}", after_steps, faults)
         if part_name not in job_type.files:
+            remedy = "remove 'files', or use another job type"
+            if job_type.files:
+                remedy = f"use one of {', '.join(job_type.files)}"
             faults.add_error(
-                f"{key_path}.files: the job type {job_type.name} has no file {part_name}",
-                part_name.place,
-                f"use one of {', '.join(job_type.files) or 'those of another job type'}",
+                f"{key_path}.files: the job type {job_type.name} has no file {part_name}", part_name.place, remedy
             )
         if reference is not None:
             files[str(part_name)] = reference
@@ -290,8 +293,8 @@ def _find_step_type(
     if type_text is None:
         return None
     if (settings.job_types_directory / LISTS_FOLDER / f"{type_text}.yaml").is_file():
-        message = f"{key_path}.job: {type_text} is a list itself"
-        faults.add_error(message, type_text.place, "write the job types that this list runs")
+        message = f"{key_path}.job: {type_text} is itself a list"
+        faults.add_error(message, type_text.place, "use a job type that is not a list")
         return None
     try:
         job_type = type_catalogue.find_job_type(settings, str(type_text))
@@ -307,7 +310,7 @@ def _find_step_type(
         faults.add_error(
             f"{key_path}.job: users cannot run jobs of the type {type_text}",
             type_text.place,
-            f"use a job type of {JOB_TYPES_DIRECTORY}/, or {QUERY_JOB_TYPE}",
+            f"use a job type from {JOB_TYPES_DIRECTORY}/, or {QUERY_JOB_TYPE}",
         )
         return None
     return job_type

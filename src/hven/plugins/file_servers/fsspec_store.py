@@ -62,7 +62,7 @@ class FsspecStore:
         except ImportError as error:
             raise SourceError(
                 f"reading {scheme}:// addresses requires a package that is not installed: {error}",
-                remedy=f"install the package: {error}",
+                remedy="install this package in the Python environment of Hven",
             ) from error
         self._root = str(self._root).rstrip("/")
 

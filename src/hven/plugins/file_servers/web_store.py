@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from hven.sources.http_client import StreamedAnswer
 
 MAX_REDIRECTS = 3  # redirects, all below the root
-REDIRECTED_MESSAGE = "the server that keeps it redirects to another place"
+REDIRECTED_MESSAGE = "the server that keeps it redirects to another address"
 _CONTENT_RANGE_PATTERN = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
 
 
@@ -130,9 +130,8 @@ class WebStore:
             for part in self._limit_duration(answer.parts):
                 content += part
                 if len(content) > byte_limit:
-                    raise UpstreamError(
-                        f"{REFUSED_MESSAGE}: it sent more than {byte_limit:,} bytes", remedy=OWNER_REMEDY
-                    )
+                    message = f"the server that keeps it sent more than {byte_limit:,} bytes"
+                    raise UpstreamError(message, remedy=OWNER_REMEDY)
             return bytes(content)
 
     def _limit_duration(self, parts: Iterator[bytes]) -> Iterator[bytes]:

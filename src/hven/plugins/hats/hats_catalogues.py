@@ -351,7 +351,7 @@ def read_hats_catalogue_description(location: str, folder: CatalogueFolder) -> H
                 "{name} does not state the directory of the main catalogue", hats_layout.COLLECTION_FILE
             )
             place = TextPlace(file=f"{location}/{hats_layout.COLLECTION_FILE}")
-            raise SourceError(message, place=place, remedy="give the directory of the catalogue itself")
+            raise SourceError(message, place=place, remedy="give the directory of the main catalogue")
         base = f"{main_catalogue}/"
         properties_file = _read_properties_file(read, base)
     if properties_file is None:
@@ -382,9 +382,11 @@ def _create_catalogue_type_error(properties: Mapping[str, str], properties_place
     )
     main_address = properties.get("hats_primary_table_url", "").rstrip("/")
     main_catalogue = main_address.rpartition("/")[2].strip(".")
-    remedy = "give the catalogue of objects or sources itself, which is in the same directory"
+    remedy = "give the catalogue of objects or sources, which is in a directory next to this one"
     if main_catalogue:
-        remedy = f"give the catalogue of objects or sources itself, {main_catalogue}, which is in the same directory"
+        remedy = (
+            f"give the catalogue of objects or sources, which is in the directory {main_catalogue} next to this one"
+        )
     return SourceError(message, place=TextPlace(file=properties_place), remedy=remedy)
 
 

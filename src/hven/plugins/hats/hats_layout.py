@@ -52,9 +52,11 @@ PARQUET_WRITER_OPTIONS: Final[Mapping[str, Any]] = {
 """Options of `pyarrow.parquet.ParquetWriter` for partitions."""
 
 _PARTITION_PATH_PATTERN = re.compile(r"(?:^|.*/)Norder=(\d{1,2})/Dir=(\d{1,20})/Npix=(\d{1,20})(\.[\w.]+|/.*)?$")
-REWRITE_REMEDY: Final = "get the catalogue again, or write it again with hats-import"
+REWRITE_REMEDY: Final = "download the catalogue again, or create it again with hats-import"
 """Remedy for a damaged catalogue."""
-READ_NOTE_REMEDY: Final = "compare it with https://www.ivoa.net/documents/HATS, or write it again with hats-import"
+READ_NOTE_REMEDY: Final = (
+    "correct the file as https://www.ivoa.net/documents/HATS defines it, or create the catalogue again with hats-import"
+)
 """Remedy for files that are not as a catalogue has them."""
 
 

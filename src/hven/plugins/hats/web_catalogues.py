@@ -29,10 +29,10 @@ IDLE_TIMEOUT_SECONDS = 20.0
 RANGE_TIMEOUT_SECONDS = 120.0  # for one range
 MAX_SMALL_FILE_BYTES = 64 << 20  # of a file that is not Parquet
 RANGES_REMEDY = (
-    "configure its server to support byte ranges (HTTP 206), which Hven needs for Parquet; or download the "
+    "configure the server to support byte ranges (HTTP 206), which Hven needs for Parquet; or download the "
     "catalogue and give its directory"
 )
-SLOW_MESSAGE = "{path}: its server sends too slowly"
+SLOW_MESSAGE = "{path}: its server sends data too slowly"
 CHANGED_FILE_MESSAGE = "the catalogue file {path} has changed: its server states a different size, time or ETag"
 REINGEST_REMEDY = "ingest the collection again, or roll back to an older snapshot"
 TRUNCATED_MESSAGE = "{path} ends too early"

@@ -176,10 +176,8 @@ class _EndpointReader:
             message = f"{self._key_path} lacks the key 'path'"
             self._faults.add_error(message, fields.place, remedies[self._kind])
         if len(set(page_columns)) > 1:
-            message = f"{self._key_path}.path: its addresses must all end with the same column"
-            self._faults.add_error(
-                message, fields.places["path"], "write a separate endpoint for each of these columns"
-            )
+            message = f"{self._key_path}.path: the addresses must all end with the same column"
+            self._faults.add_error(message, fields.places["path"], "write a separate endpoint for each column")
 
     def _read_format_name(self) -> str | None:
         """Read ``format``, and check that ``votable`` stands with the format of that name alone."""

@@ -403,7 +403,7 @@ def _answer_archive(sitools_request: SitoolsRequest, condition: syntax_tree.Expr
     if condition is None:
         raise ParamError(
             "the request does not select any rows",
-            remedy="select rows, such as p[0]=LISTBOXMULTIPLE|column|value|value",
+            remedy="select rows with a filter such as p[0]=LISTBOXMULTIPLE|column|value|value",
         )
     base_url = services.get_base_url(request, settings)
     column_names = [column.name for column in _list_visible_columns(table)]
@@ -545,8 +545,9 @@ def _parse_filter(sitools_request: SitoolsRequest, filter_text: str) -> syntax_t
         return _build_cadence_condition(name, values, sitools_request.endpoint)
     needed_values = 2 if "BETWEEN" in comparison else 1
     if len(values) < needed_values:
+        value_names = "from|to" if needed_values == 2 else "value"
         message = format_message("the filter {filter!r} lacks a value", filter_text[:60])
-        raise ParamError(message, name=name[:60], remedy="write DATE_BETWEEN|column|from|to")
+        raise ParamError(message, name=name[:60], remedy=f"write {kind.strip()}|column|{value_names}")
     column = _find_column(sitools_request.table, name.rpartition(",")[2])
     return _build_comparison(column, comparison, values)
 
@@ -563,7 +564,7 @@ def _build_cadence_condition(cadence_name: str, values: Sequence[str], endpoint:
         message = format_message("the data set has no cadence {name!r}", cadence_name[:60])
         remedy = suggest_spelling(cadence_name, endpoint.cadences)
         if not remedy:
-            remedy = "define it in the descriptor: endpoints: {..: {cadence: {NAME: condition}}}"
+            remedy = "ask the site's operators to define it in the descriptor, under `cadence` of the endpoint"
         raise ParamError(message, name=cadence_name[:60], remedy=remedy)
     cadence_text = values[0] if values else ""
     cadence_match = _CADENCE_PATTERN.fullmatch(cadence_text.strip().replace("+", " "))
@@ -618,9 +619,8 @@ def _build_comparison(column: Column, comparison: str, values: Sequence[str]) ->
     if comparison == "DATE_BETWEEN":
         low, high = (_parse_date_literal(column, text) for text in values[:2])
         if str(low.value) > str(high.value):
-            raise ParamError(
-                "From date must be before To date", name=column.name, remedy="write the earlier time first"
-            )
+            message = "the first time must be before the second time"
+            raise ParamError(message, name=column.name, remedy="write the earlier time first")
         after_low = syntax_tree.Comparison(">", column_ref, low)
         before_high = syntax_tree.Comparison("<", column_ref, high)
         return syntax_tree.Conjunction((after_low, before_high))

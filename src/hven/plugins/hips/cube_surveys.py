@@ -205,7 +205,7 @@ class _CubeTileWriter:
                 format_message(
                     "at order {order}, the HiPS would have more than {most} tiles", self.order, MAX_FINEST_TILES
                 ),
-                remedy=format_message("choose a lower order, or leave out the finest images"),
+                remedy=format_message("choose a lower order"),
             )
         sample = []
         written_tiles: set[tuple[int, int]] = set()

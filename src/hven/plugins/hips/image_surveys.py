@@ -267,7 +267,7 @@ class _HipsBuilder:
             self.close_images()
             raise TooLargeError(
                 format_message("at order {order}, the HiPS would have more than {most} tiles", order, MAX_FINEST_TILES),
-                remedy=format_message("choose a lower order, or leave out the finest images"),
+                remedy=format_message("choose a lower order, or leave out the images with the smallest pixels"),
             )
         for name, scale in scales.items():
             self.report_progress(0.05)
@@ -480,7 +480,7 @@ def _interpolate_image(image: _SkyImage, lon: Numbers, lat: Numbers) -> Numbers:
     end = np.ceil([x.max(), y.max()]).astype(int) + 1
     high = np.minimum(end, [width, height])
     if int(np.prod(high - low)) > MAX_READ_PIXELS:
-        raise SourceError(format_message("its pixels are much finer than the tiles"))
+        raise SourceError(format_message("its pixels are much smaller than the pixels of the tiles"))
     values = image.read_window((low[0], high[0]), (low[1], high[1]))
     x = x - low[0]
     y = y - low[1]

@@ -278,7 +278,7 @@ def _find_accessible_images(
     image_paths = [path for path in paths if _is_image(path) and is_selected(path)]
     if not image_paths:
         raise ParamError(
-            format_message("the collection {name} has no images with these names", collection),
+            format_message("the collection {name} has no matching images", collection),
             name="FILES",
             remedy=format_message("see the list at collections/{name}/files", collection),
         )
@@ -469,7 +469,8 @@ def _link_images(files: Sequence[tuple[Place, str]], image_directory: Path) -> t
         (image_directory / f"{number:07}.{extension}").symlink_to(place)
         used_images.append(name)
     if not used_images:
-        reasons = "; ".join(list(omitted_images.values())[:3])
+        first_omitted = list(omitted_images.items())[:3]
+        reasons = "; ".join(f"{name} ({reason})" for name, reason in first_omitted)
         raise SourceError(
             format_message("none of the {count} images can be used for a HiPS: {reason}", len(files), reasons)
         )

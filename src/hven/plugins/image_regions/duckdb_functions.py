@@ -54,7 +54,7 @@ def _build_contours(images: Any, build_contours: Callable[[Any, Any, Any], conto
         recorder = contours.ContourFaultRecorder(len(rows))
         pieces.append((rows, build_contours(rows, image, recorder)))
     if sum(len(rows) for rows, _ in pieces) != len(images):
-        message = "an image is made by DISC or CHART"
+        message = "images must come from DISC or CHART"
         raise ValueError(message)
     return _concat_contour_pieces(pieces)
 

@@ -273,7 +273,7 @@ class OpenIdProvider:
         """Choose the name of a new account: one that nobody has, so that nobody gets what belongs to another."""
         provider_settings = self.provider_settings
         if not provider_settings.join:
-            message = f"{claims['sub']} of {provider_settings.name} has no account here"
+            message = f"the user {claims['sub']} of {provider_settings.name} has no account on this site"
             raise UnauthenticatedError(
                 message, remedy="ask the site's operators for an account, and quote this message"
             )

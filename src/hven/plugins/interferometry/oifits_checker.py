@@ -47,7 +47,7 @@ UNDEFINED_INTEGER = -32_768  # of a number that a program did not set
 _MULTIPLE_KEYWORDS = ("OBSERVER", "REFERENC", "PROG_ID", "PROCSOFT", "OBSTECH")
 _REQUIRED_FITS_CARDS = {"SIMPLE", "BITPIX", "NAXIS", "EXTEND"}
 _KEYWORD_TYPES: dict[str, tuple[type, ...]] = {"A": (str,), "J": (int,), "D": (int, float)}
-_TYPE_WORDS = {"A": "a text", "J": "a whole number", "D": "a number"}
+_TYPE_WORDS = {"A": "a string", "J": "a whole number", "D": "a number"}
 _CORRELATION_RULES = {
     "OI_VIS": "OI_VIS_CORRINDX",
     "OI_VIS2": "OI_VIS2_CORRINDX",
@@ -269,7 +269,8 @@ class _FileCheck:
     def _check_main_header(self, primary: OifitsHdu, tables: Sequence[OifitsHdu], standard: StandardTable) -> None:
         own_keys = {key for key in primary.header.card_values if not key.startswith("NAXIS")} - _REQUIRED_FITS_CARDS
         if not own_keys:
-            self.add_finding("OIFITS_MAIN_HEADER_EXIST_V2", None, message="the first header does not describe the file")
+            message = "the primary header has no keywords that describe the file"
+            self.add_finding("OIFITS_MAIN_HEADER_EXIST_V2", None, message=message)
             return
         self._check_keywords(primary, standard)
         self._check_date(primary)
@@ -334,10 +335,10 @@ class _FileCheck:
             message = f"OI_REVN = {revision!r:.80} is not a whole number"
             self.add_finding("GENERIC_KEYWORD_FORMAT", hdu, "OI_REVN", message=message)
         elif revision not in {OIFITS_1, OIFITS_2}:
-            message = f"OI_REVN = {revision}, but the standard has {expected}"
+            message = f"OI_REVN = {revision}, but the standard requires {expected}"
             self.add_finding("GENERIC_KEYWORD_VAL_ACCEPTED_INT", hdu, "OI_REVN", message=message)
         elif revision != expected:
-            message = f"OI_REVN = {revision}, but this version of OIFITS has {expected}"
+            message = f"OI_REVN = {revision}, but this version of OIFITS requires {expected}"
             self.add_finding("GENERIC_OIREV_FIX", hdu, "OI_REVN", message=message)
 
     def _check_columns(self, hdu: OifitsHdu, standard: StandardTable) -> None:
@@ -387,7 +388,7 @@ class _FileCheck:
         has_right_width = not expected_width or width == expected_width or (is_text and width < expected_width)
         if column.code != standard_column.code or not has_right_width:
             expected_format = f"{expected_width or ''}{standard_column.code}"
-            message = f"column {name} is {column.repeat}{column.code} instead of {expected_format}"
+            message = f"column {name} has the format {column.repeat}{column.code} instead of {expected_format}"
             self.add_finding("GENERIC_COL_FORMAT", hdu, name, message=message)
             if column.code not in {"I", "J", "K", "E", "D"} or is_text or not has_right_width:
                 column.values = None  # values that nobody can compare
@@ -409,7 +410,8 @@ class _FileCheck:
     ) -> None:
         if mask.any():
             words = ", ".join(repr(str(word))[:40] for word in np.unique(column.values[mask])[:3])
-            message = f"{words} in column {standard_column.name} is not one of {', '.join(standard_column.choices)}"
+            choices = ", ".join(standard_column.choices)
+            message = f"column {standard_column.name} contains {words}; the allowed values are {choices}"
             self.add_finding("GENERIC_COL_VAL_ACCEPTED_STR", hdu, standard_column.name, message=message, rows=mask)
 
     def _check_unit(self, hdu: OifitsHdu, column: OifitsColumn, standard_column: StandardField) -> None:
@@ -474,7 +476,7 @@ class _FileCheck:
             self._add_repeated_value_finding("OI_ARRAY_STA_NAME_UNIQ", hdu, "STA_NAME", names)
         indices = _list_integers(hdu, "STA_INDEX")
         if indices is not None:
-            message = "numbers of stations are below 1"
+            message = "station numbers are below 1"
             self._add_row_finding("OI_ARRAY_STA_INDEX_MIN", hdu, "STA_INDEX", indices < 1, message)
             self._add_repeated_value_finding("OI_ARRAY_STA_INDEX_UNIQ", hdu, "STA_INDEX", indices)
 
@@ -484,7 +486,7 @@ class _FileCheck:
         repeated = [value for value, count in zip(unique_values, counts, strict=True) if count > 1 and value != ""]
         if repeated:
             words = ", ".join(str(value)[:40] for value in repeated[:3])
-            message = f"{words} in column {member} occurs more than once"
+            message = f"column {member} contains {words} more than once"
             self.add_finding(rule, hdu, member, message=message, rows=np.isin(values, repeated))
 
     def _check_array_position(self, hdu: OifitsHdu) -> None:
@@ -498,7 +500,7 @@ class _FileCheck:
         array_name = hdu.find_keyword_text("ARRNAME") or ""
         known_name = next((name for name in ARRAY_POSITIONS if array_name.startswith(name)), "")
         if known_name:
-            message = f"the array lies at {text}; {known_name} is elsewhere"
+            message = f"the array lies at {text}, which is not the position of {known_name}"
             self.add_finding("OI_ARRAY_XYZ_FIX", hdu, "ARRAYX", message=message)
         else:
             message = f"the array lies at {text}, which is not on the surface of the earth"

@@ -79,7 +79,7 @@ GENERIC_STA_INDEX_UNIQ | V1 6.1.4 | the stations of a baseline or triangle diffe
 OI_ARRAY_ARRNAME | V2 5.2, paragraph 1 | ARRNAME of OI_ARRAY is not blank
 OI_ARRAY_STA_NAME | JMMC | stations have names
 OI_ARRAY_STA_NAME_UNIQ | JMMC | no two stations have the same name
-OI_ARRAY_STA_INDEX_MIN | V1 6.1.4 | numbers of stations are at least 1
+OI_ARRAY_STA_INDEX_MIN | V1 6.1.4 | station numbers are at least 1
 OI_ARRAY_STA_INDEX_UNIQ | V1 6.1.4 | no two stations have the same number
 OI_ARRAY_XYZ | V1 6.1.3 | a geocentric array lies on the earth
 OI_ARRAY_XYZ_FIX | JMMC | VLTI and CHARA have their real coordinates

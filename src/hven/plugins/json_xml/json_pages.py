@@ -322,7 +322,8 @@ class PagedJsonSource(JsonSource):
         def request_once() -> tuple[bytes, StreamedAnswer]:
             with self.service.request(method, url, content=content, headers=all_headers) as answer:
                 if answer.status in {500, 408}:
-                    raise BrokenAnswerError(f"returned status {answer.status}: {extract_error_text(answer)}")
+                    error_text = extract_error_text(answer)
+                    raise BrokenAnswerError(f"the service returned status {answer.status}: {error_text}")
                 if answer.status >= 400:
                     raise self._build_refusal_error(answer.status, extract_error_text(answer))
                 data = self._budget.read_answer(answer.parts)
@@ -351,7 +352,7 @@ class PagedJsonSource(JsonSource):
         if split_address(next_url).hostname != split_address(self.options.url).hostname:
             raise SourceError(
                 f"the next page of {self.source_name} is on another server: {split_address(next_url).hostname}",
-                remedy="if this is intended, set `url` to that server",
+                remedy="if this is intended, set `url` to an address on that server",
             )
         return next_url
 

@@ -382,7 +382,7 @@ class _RecordCutter:
         complaint = f"has no list {path!r}" if path else "is not a list"
         remedy = "check the file"
         if list_paths:
-            remedy = f"write `records:` with one of {', '.join(list_paths[:8])}"
+            remedy = f"set `records` to one of {', '.join(list_paths[:8])}"
         raise SourceError(f"the document {complaint}", place=TextPlace(file=self.file.name), remedy=remedy)
 
     def _cut_lines(self, data: bytes, *, is_end: bool) -> Iterator[JsonRecordChunk]:

@@ -97,7 +97,7 @@ def parse_region_shapes(region: object, xtype: str = "") -> list[RegionShape]:
         elif lower_word not in FRAME_WORDS and lower_word not in SET_OPERATORS:
             raise ValueError(f"{word[:20]!r} is neither a shape nor a frame")
         elif numbers and lower_word in FRAME_WORDS:
-            raise ValueError(f"{word[:20]!r} stands between numbers")
+            raise ValueError(f"{word[:20]!r} must come before the numbers")
     if not kind:
         raise ValueError("it contains no shape")
     parsed_shapes.append(_build_region_shape(kind, numbers))
@@ -228,7 +228,7 @@ def _iterate_moc_cell_ranges(text: str) -> Iterator[tuple[int, int, int]]:
         if low > high:
             raise ValueError(f"the range {tail} runs backwards")
         if high >= 12 << (2 * order):
-            raise ValueError(f"order {order} has no cell {high}, but only {12 << (2 * order)} cells")
+            raise ValueError(f"order {order} has no cell {high} (its last cell is {(12 << (2 * order)) - 1})")
         yield order, low, high
 
 

@@ -75,8 +75,8 @@ def _print_report(report: ReplayReport) -> None:
     differences = report.differences
     different_count = sum(request.count for request in differences)
     print(
-        f"Hven repeated {report.repeated_count:,} requests ({len(report.requests):,} different ones); "
-        f"{different_count:,} of them got another answer. "
+        f"Hven repeated {report.repeated_count:,} requests ({len(report.requests):,} of them distinct); "
+        f"{different_count:,} answers were different. "
         f"Hven did not repeat {report.unrepeatable.total():,} requests."
     )
     for reason, count in report.unrepeatable.most_common():
@@ -88,4 +88,4 @@ def _print_report(report: ReplayReport) -> None:
         ]
         print_table(["request", "times", "new answer"], rows)
     if len(differences) > SHOWN_DIFFERENCES:
-        print(f"{len(differences) - SHOWN_DIFFERENCES:,} more differences; write all of them with --page or --json")
+        print(f"{len(differences) - SHOWN_DIFFERENCES:,} more differences; use --json to list all of them")

@@ -136,7 +136,7 @@ def _write_geotiff(grid: NDArray[np.float64], view: MapView, unit: str) -> bytes
 
 def _build_frame_error(format_name: str, frame: Frame) -> ParamError:
     remedy = f"request a planetocentric frame on the sphere, such as {frame.body.get_frame(0).name}"
-    return ParamError(f"the format {format_name} cannot contain the frame {frame.name}", name="CRS", remedy=remedy)
+    return ParamError(f"the format {format_name} cannot represent the frame {frame.name}", name="CRS", remedy=remedy)
 
 
 def _is_same_frame(wkt: str, frame: Frame) -> bool:

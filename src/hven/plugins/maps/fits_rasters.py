@@ -104,7 +104,7 @@ class FitsImage:
         if not images:
             place = f" in the extension {variable!r}" if variable else ""
             message = f"the FITS file {self._path.name} has no image{place}"
-            raise SourceError(message, remedy="write the name of an extension with an image as `variable`")
+            raise SourceError(message, remedy="set `variable` to the name of an extension with an image")
         if isinstance(images[0], fits.CompImageHDU):
             message = f"the image in {self._path.name} is tile-compressed"
             raise SourceError(message, remedy="uncompress it, for example with funpack")
@@ -127,7 +127,10 @@ class FitsImage:
         letters, projection = kind[:2], kind.rpartition("-")[2]
         if kind[2:4] != "LN" or projection not in _SUFFIXES_BY_PROJECTION:
             message = f"the image {self._path.name} is not a map: CTYPE1 is {kind!r}"
-            remedy = "write `frame` and `bounds`, or correct the header: MALN-CAR is a map of longitudes and latitudes"
+            remedy = (
+                "write `frame` and `bounds`, or correct CTYPE1 and CTYPE2 in the header, for example to MALN-CAR and "
+                "MALT-CAR for a map of Mars"
+            )
             raise ParamError(message, name="frame", remedy=remedy)
         if frame is not None:
             frames = [frame]
@@ -138,7 +141,7 @@ class FitsImage:
             self._require_planetocentric_latitudes(body)
         known_letters = find_body_ctype_code(frames[0].body.name)
         if letters != known_letters and letters not in GENERAL_BODY_LETTERS:
-            message = f"CTYPE1 of {self._path.name} is {kind!r}, but a map of {frames[0].body.name} begins with "
+            message = f"CTYPE1 of {self._path.name} is {kind!r}, but for a map of {frames[0].body.name} it begins with "
             raise ParamError(f"{message}{known_letters}LN", name="body", remedy="correct the header, `body` or `frame`")
         try:
             for candidate in frames:
@@ -149,7 +152,7 @@ class FitsImage:
             message = f"the WCS of {self._path.name} cannot be read: {error}"
             raise ParamError(message, name="frame", remedy="correct the header") from None
         names = " or ".join(candidate.name for candidate in frames)
-        message = f"the WCS of {self._path.name} does not define the positions of {names}"
+        message = f"the WCS of {self._path.name} does not match the frame {names}"
         raise ParamError(message, name="frame", remedy=f"correct the header, or resample the image to {names}")
 
     def _find_body(self) -> CelestialBody:

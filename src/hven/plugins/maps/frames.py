@@ -306,7 +306,7 @@ def find_body(name: str) -> CelestialBody:
     proper_name = names.get(name.strip().lower())
     if proper_name is None:
         remedy = suggest_spelling(name, names.values()) or "write its English name, for example Mars"
-        raise ParamError(f"there is no body {name[:60]!r} with frames of the IAU", name="body", remedy=remedy)
+        raise ParamError(f"there is no body {name[:60]!r} with IAU frames", name="body", remedy=remedy)
     return get_body_by_number(map_body_numbers()[proper_name])
 
 
@@ -326,7 +326,7 @@ def get_body_by_number(number: int) -> CelestialBody:
     """
     sphere = _find_crs(number * 100)
     if sphere is None or sphere.ellipsoid is None:
-        raise ParamError(f"there is no body {number} with frames of the IAU", name="CRS", remedy=SPELLINGS_TEXT)
+        raise ParamError(f"there is no body {number} with IAU frames", name="CRS", remedy=SPELLINGS_TEXT)
     crs = _find_crs(number * 100 + 1) or _find_crs(number * 100 + 2) or sphere
     ellipsoid = crs.ellipsoid or sphere.ellipsoid
     return CelestialBody(
@@ -361,7 +361,7 @@ def find_frame(text: str) -> Frame:
     """
     match = _FRAME_PATTERN.fullmatch(text.strip())
     if match is None:
-        message = f"{text[:80]!r} is not the name of a frame of a body"
+        message = f"{text[:80]!r} is not the name of an IAU frame"
         raise ParamError(message, name="CRS", remedy=SPELLINGS_TEXT)
     year = match[1] or match[2] or "2015"
     number, suffix = divmod(int(match[3]), 100)
@@ -370,7 +370,7 @@ def find_frame(text: str) -> Frame:
     present_suffix = _SUFFIXES_BY_OLDER_SUFFIX.get(suffix)
     if present_suffix is None:
         message = f"Hven does not know the projection of {text[:80]!r}"
-        raise ParamError(message, name="CRS", remedy="write a frame of 2015, such as IAU_2015:49910")
+        raise ParamError(message, name="CRS", remedy="write a frame of the IAU report of 2015, such as IAU_2015:49910")
     frame = _build_frame(f"IAU{year}:{number * 100 + suffix}", number, present_suffix)
     return _with_older_radii(frame, number, year)
 
@@ -382,7 +382,8 @@ def _with_older_radii(frame: Frame, number: int, year: str) -> Frame:
     radii_m = OLDER_RADII_M.get(number)
     if radii_m is None:
         message = f"Hven does not know the radii of {frame.body.name} in the IAU report of 2000"
-        raise ParamError(message, name="CRS", remedy=f"write a frame of 2015, such as {AUTHORITY}:{number}10")
+        remedy = f"write a frame of the IAU report of 2015, such as {AUTHORITY}:{number}10"
+        raise ParamError(message, name="CRS", remedy=remedy)
     equatorial_m, polar_m = radii_m
     if equatorial_m == frame.body.equatorial_radius_m and polar_m == frame.body.polar_radius_m:
         return frame
@@ -430,8 +431,9 @@ def identify_frame(wkt: str, body: CelestialBody | None) -> Frame:
         frame = find_frame(":".join(authority))
         if body is None or frame.body == body:
             return frame
-        message = f"the file is in {frame.name} ({frame.body.name}), not on {body.name}"
-        raise ParamError(message, name="frame", remedy="correct `body`, or write the `frame` of the file")
+        message = f"the file's frame is {frame.name} ({frame.body.name}), but `body` is {body.name}"
+        remedy = "correct `body`; if the file names the wrong frame, write the right one as `frame`"
+        raise ParamError(message, name="frame", remedy=remedy)
     body = body or _guess_body(crs)
     ellipsoid = crs.ellipsoid
     if body is None or ellipsoid is None:
@@ -442,7 +444,8 @@ def identify_frame(wkt: str, body: CelestialBody | None) -> Frame:
         message = (
             f"the radius of {body.name} is {body.radius_m:,.0f} m, but the file has {radius_m:,.0f} m ({crs.name!r})"
         )
-        raise ParamError(message, name="frame", remedy=f"write the `frame` of the file, such as {AUTHORITY}:49900")
+        remedy = f"write the `frame` of the file, such as {AUTHORITY}:{body.number}00"
+        raise ParamError(message, name="frame", remedy=remedy)
     if ellipsoid.semi_major_metre != ellipsoid.semi_minor_metre:
         message = f"the file's coordinate system {crs.name!r} does not say whether its latitudes are planetographic"
         remedy = f"write `frame`, for example {AUTHORITY}:{body.number}01 for planetographic latitudes"

@@ -41,7 +41,7 @@ def find_layer_faults(resource: CollectionSpec, settings: Settings) -> Iterator[
                 read_or_draw_legend(raster)
                 if not has_enough_overviews(info):
                     message = f"layers.{layer.name}: {path.name} has {info.width:,} x {info.height:,} pixels and no "
-                    message += "overviews, so maps of large areas take long"
+                    message += "overviews, so maps of large areas are slow to draw"
                     remedy = f"run `hven ingest {resource.name}` to make the overviews, or convert the raster to a COG"
                     yield Fault(message=message, place=layer.place, remedy=remedy, severity="warning")
             except HvenError as error:

@@ -204,14 +204,17 @@ class _LayerReader:
             files_by_dimension["file"] = {"": str(self._fields["file"])}
         if len(files_by_dimension) != 1 or len(bands_by_dimension) > 1:
             message = f"{self._layer_path} must have rasters either in `file`, in `times` or in `wavelengths`"
-            remedy = "write `file: PATH` with the path of the raster"
+            remedy = "write the paths of the rasters in only one of these keys, for example `file: PATH`"
             if len(bands_by_dimension) > 1:
-                message = f"{self._layer_path} has bands by time and by wavelength"
-                remedy = "write a raster for each time"
+                message = f"{self._layer_path} has band numbers both by time and by wavelength"
+                remedy = "write the path of a raster for each time, instead of a band number"
             self._faults.add_error(message, self._fields.place, remedy)
             return None
         if bands_by_dimension and ("band" in self._fields or 0 in next(iter(bands_by_dimension.values())).values()):
-            message = f"{self._layer_path} has bands by time or wavelength, so it cannot have `band` or a band 0"
+            message = (
+                f"{self._layer_path} has band numbers by time or wavelength, so it cannot have the key `band` or the "
+                "band number 0"
+            )
             self._faults.add_error(message, self._fields.place, "remove `band`, and count the bands from 1")
             return None
         (file_dimension,) = files_by_dimension

@@ -70,7 +70,7 @@ def _read_legend_file(raster: LayerRaster) -> LegendPicture:
         raise SourceError(f"the legend {name!r} is not a PNG", remedy=remedy) from None
     if len(body) > MAX_FILE_BYTES or max(width, height) > MAX_SIDE_PIXELS:
         message = f"the legend {name!r} has {width} x {height} pixels and {path.stat().st_size:,} bytes"
-        remedy = f"use a PNG with at most {MAX_SIDE_PIXELS} pixels in a row, and {MAX_FILE_BYTES:,} bytes"
+        remedy = f"use a PNG with at most {MAX_SIDE_PIXELS} pixels per side, and {MAX_FILE_BYTES:,} bytes"
         raise SourceError(message, remedy=remedy)
     return LegendPicture(body, width, height)
 

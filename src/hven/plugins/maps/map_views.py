@@ -38,7 +38,7 @@ class MapView:
         largest = max(self.width, self.height)
         if min(self.width, self.height) < 1 or largest > MAX_SIDE_PIXELS or self.width * self.height > MAX_MAP_PIXELS:
             message = f"a map of {self.width} x {self.height} pixels cannot be drawn"
-            remedy = f"request at most {MAX_MAP_PIXELS:,} pixels, and {MAX_SIDE_PIXELS:,} in a row"
+            remedy = f"request 1 to {MAX_SIDE_PIXELS:,} pixels per side, and at most {MAX_MAP_PIXELS:,} pixels in all"
             raise ParamError(message, name="WIDTH", remedy=remedy)
 
     def compute_x(self, columns: NDArray[Any]) -> NDArray[np.float64]:

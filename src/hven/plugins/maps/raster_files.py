@@ -125,7 +125,7 @@ def check_netcdf_axes(dataset: Any, path: Path, frame: Frame) -> None:
             continue
         if is_horizontal and unit.startswith("degree") and is_west != frame.is_west_positive:
             message = f"the longitudes of {path.name} are in {unit}, unlike the longitudes of {frame.name}"
-            remedy = "write a `frame` whose longitudes increase in that direction"
+            remedy = "write a `frame` whose longitudes increase in the same direction as those of the file"
             raise ParamError(message, name="frame", remedy=remedy)
         with _open_variable(path, axis_name) as axis:
             places = axis.read(1).ravel().astype(float) * _METRES_BY_UNIT.get(unit, 1.0)

@@ -89,7 +89,7 @@ def answer_coverage(params: RequestParams, raster: LayerRaster, aliases: Mapping
     require_value_layer(raster, "COVERAGEID", "request a map of the layer by WMS")
     media_type = find_media_type(params.read_one("FORMAT") or list_coverage_media_types()[0])
     if params.read_one("MEDIATYPE"):
-        message = "Hven returns a coverage as one file, and not as parts with GML"
+        message = "Hven returns a coverage as one file, not as a multipart response with GML"
         raise ParamError(message, name="MEDIATYPE", remedy="leave out MEDIATYPE")
     view = _scale_view(params, _read_view(params, build_native_grid(info), aliases))
     try:
@@ -177,8 +177,11 @@ def _cut_view_to_subsets(whole: MapView, subsets: Sequence[AxisSubset]) -> MapVi
         known_axes.add(axis)
         first, last = ends[axis]
         if subset.low > last or subset.high < first:
-            message = f"the coverage reaches from {first:.9g} to {last:.9g} on the axis {subset.axis}"
-            raise ParamError(message, name="SUBSET", remedy="request a part of the coverage")
+            message = (
+                f"the subset of the axis {subset.axis} is outside the coverage, which reaches from {first:.9g} to "
+                f"{last:.9g}"
+            )
+            raise ParamError(message, name="SUBSET", remedy="request an interval that overlaps the coverage")
         step = (last - first) / sizes[axis]
         low, high = max(subset.low, first), min(subset.high, last)
         if high - low < step:  # a place has the pixel around it

@@ -63,7 +63,8 @@ def _read_view(params: RequestParams, aliases: Mapping[str, str], info: RasterIn
     response_name = params.read_one("RESPONSE_CRS") or frame_name
     if find_request_frame(response_name, aliases).crs != frame.crs:
         message = "Hven returns a coverage only in the frame of BBOX"
-        raise ParamError(message, name="RESPONSE_CRS", remedy="leave out RESPONSE_CRS, or write BBOX in that frame")
+        remedy = "leave out RESPONSE_CRS, or give CRS the same value and write BBOX in that frame"
+        raise ParamError(message, name="RESPONSE_CRS", remedy=remedy)
     bounds = read_box(params.read_one("BBOX") or "", frame, is_axis_order_kept=False)
     if params.read_one("RESX"):
         sizes = [

@@ -47,7 +47,7 @@ def read_tile_parameters(params: RequestParams) -> tuple[str, str, tuple[int, in
     for name in ("TILEMATRIX", "TILEROW", "TILECOL"):
         if not re.fullmatch(r"[0-9]{1,9}", texts[name]):
             message = f"{name} must be a whole number, not {texts[name][:40]!r}"
-            raise ParamError(message, name=name, remedy=f"write {name}=0 or more")
+            raise ParamError(message, name=name, remedy=f"write a whole number, such as {name}=0")
     if (params.read_one("STYLE") or "default") != "default":
         raise ParamError("the only style of a layer is 'default'", name="STYLE", remedy="write STYLE=default")
     if (params.read_one("FORMAT") or "image/png").lower() != "image/png":

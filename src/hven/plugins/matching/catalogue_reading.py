@@ -205,7 +205,7 @@ class CatalogueReader:
         if not columns:
             raise SourceError(
                 f"no text column of {self.options.table} has the UCD meta.id",
-                remedy=f"set `names` of {self.name} to the columns with names of objects",
+                remedy=f"set `names` of {self.name} to the columns that contain the names of the objects",
             )
         return columns
 

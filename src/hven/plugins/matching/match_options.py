@@ -280,7 +280,9 @@ def check_catalogue_names(names: Iterable[str]) -> None:
     lower_names = set[str]()
     for name in names:
         if not _NAME_PATTERN.fullmatch(name) or name.lower() == REFERENCE_NAME:
-            raise ValueError(f"a catalogue can't be called {name!r}: use letters, digits and underscores")
+            raise ValueError(
+                f"a catalogue can't be called {name!r}: use letters, digits and underscores, but not {REFERENCE_NAME!r}"
+            )
         if name.lower() in lower_names:
             raise ValueError(f"two catalogues are called {name!r}")
         lower_names.add(name.lower())

@@ -171,7 +171,7 @@ def _read_region_stars(
     for column in (reader.longitude, reader.latitude):
         if column.unit not in (None, "", "deg"):
             raise SourceError(
-                f"{column.name} of {options.table} is in {column.unit}, so its stars can't be selected by region",
+                f"{column.name} of {options.table} is in {column.unit}, so Hven can't select the stars of a region",
                 remedy="choose a table with positions in degrees",
             )
         coordinates.append(quote_adql_name(column.name))

@@ -49,7 +49,7 @@ def list_partner_changes(
         print_json([dict(zip(("change", "id", "catalogues"), row, strict=True)) for row in rows])
         return
     if not rows:
-        print("no object is new, is lost or has another partner")
+        print("no object is new or lost, and none has a different partner")
         return
     print_table(HEADINGS, [[change, _format_key(key), ", ".join(names)] for change, key, names in rows])
 

@@ -161,7 +161,10 @@ def _mirror_descriptor(
     if response.status != 200:
         raise SourceError(
             f"{address} returned status {response.status}: there is no public collection {collection_name!r}",
-            remedy="check the name and the version of the other site: Hven cannot mirror sites with an older version",
+            remedy=(
+                "check the name of the collection, and the version of Hven that the other site runs: old versions "
+                "cannot be mirrored"
+            ),
         )
     collection_directory = settings.collections_directory / collection_name
     path = collection_directory / f"{collection_name}.yaml"

@@ -235,7 +235,7 @@ class _ChoicePages:
     def _check_confirmation_count(self, account: str) -> None:
         count = self._outbox.count_recent_messages(account, CONFIRMATION_KIND, DAY_SECONDS)
         if count >= MAX_CONFIRMATIONS_PER_DAY:
-            message = format_message("you can enter at most {count} addresses in a day", MAX_CONFIRMATIONS_PER_DAY)
+            message = format_message("you can enter at most {count} addresses per day", MAX_CONFIRMATIONS_PER_DAY)
             raise TooManyRequestsError(message, remedy="try again tomorrow")
 
     # --- signed links in mails --------------------------------------------------------------------------------
@@ -256,7 +256,7 @@ class _ChoicePages:
         if choices is None or not is_valid or not choices.is_signature_valid(self._site.store, signature, action, word):
             raise ForbiddenError("this link is not valid", remedy="open /notifications, and make your choices there")
         if action == CONFIRM and word != choices.address:
-            raise ForbiddenError("the account now has another address", remedy="open the link in the latest mail")
+            raise ForbiddenError("the address of the account has changed", remedy="open the link in the latest mail")
         if should_act and action == CONFIRM:
             self._choice_store.change_choices(
                 account, lambda old: replace(old, confirmed=old.confirmed or old.address == word)

@@ -144,7 +144,7 @@ def find_disk_problems(settings: Settings) -> Iterator[Finding]:
             )
             continue
         if usage.free < FULL_DISK_BYTES:
-            message = f"the disk of {directory} is full: {usage.free / 1e6:.0f} MB are free"
+            message = f"the disk of {directory} is almost full: only {usage.free / 1e6:.0f} MB are free"
             yield Finding(harm="critical", subject=subject, message=message, remedy=_REMEDY)
             continue
         own_samples = [sample for sample in samples if sample.directory == subject]

@@ -52,7 +52,7 @@ def _find_health_problems(site: Site) -> Iterator[Finding]:
         yield Finding(
             harm="error",
             subject="clock",
-            message=f"the clocks of this machine and of the system state differ by {difference:.0f} s",
+            message=f"the clocks of this machine and of the system state's database differ by {difference:.0f} s",
             remedy="synchronise the clocks of both machines (NTP)",
             command="timedatectl set-ntp true",
         )

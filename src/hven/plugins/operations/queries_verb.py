@@ -42,7 +42,7 @@ def show_queries(
     for group in groups[:limit]:
         _print_query_group(group, has_plans=has_plans)
     if not groups and not running:
-        print(f"no slow query in {days:g} days")
+        print(f"no slow queries in the last {days:g} days")
     elif len(groups) > limit:
         print(f"{len(groups) - limit} more kinds of queries; use --limit {len(groups)}")
 

@@ -117,7 +117,9 @@ def _compare_state_formats(meta_values: Mapping[str, str]) -> StateFormat:
     newer = [f"{name} {stored} (known: {known})" for name, (stored, known) in formats.items() if stored > known]
     older = [f"{name} {stored} to {known}" for name, (stored, known) in formats.items() if stored < known]
     if newer:
-        message = f"a newer Hven wrote the system state; its format is newer than that of this one: {', '.join(newer)}"
+        message = (
+            f"a newer Hven wrote the system state, in a format that this version does not know: {', '.join(newer)}"
+        )
         return _build_unusable_state_format(
             message, "run the newer Hven, or restore the backup made before the upgrade"
         )
@@ -126,7 +128,7 @@ def _compare_state_formats(meta_values: Mapping[str, str]) -> StateFormat:
             harm="warning",
             subject=_SUBJECT,
             message=f"the next command with this version upgrades the system state: {', '.join(older)}. "
-            "Older versions can't open the state afterwards, so Hven examined nothing else",
+            "Older versions can't open the state afterwards; to avoid the upgrade, Hven examined nothing else",
             remedy="first stop the servers of the older version, and write a backup with that version",
             command="hven backup FILE.tar",
         )

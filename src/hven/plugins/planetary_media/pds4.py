@@ -124,8 +124,13 @@ def _parse_label(file: Place) -> Any:
     """Parse a label, and return its root with names without namespaces."""
     from lxml import etree  # noqa: PLC0415  (the standard library's parser does not limit entities)
 
-    if file.stat().st_size > MAX_LABEL_BYTES:
-        raise SourceError(format_message("the label of {name} is incomplete: its end is missing", file.name))
+    label_bytes = file.stat().st_size
+    if label_bytes > MAX_LABEL_BYTES:
+        raise SourceError(
+            format_message(
+                "the label {name} has {size:,} bytes; the limit is {limit:,}", file.name, label_bytes, MAX_LABEL_BYTES
+            )
+        )
     parser = etree.XMLParser(
         resolve_entities=False, no_network=True, load_dtd=False, remove_comments=True, remove_pis=True
     )

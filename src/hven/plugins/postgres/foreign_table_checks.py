@@ -93,8 +93,8 @@ def _check_foreign_server(
     ).fetchone()
     if row is None:
         remedy = (
-            f"run `hven fdw {target.name} --apply`, or let an administrator run the statements that "
-            f"`hven fdw {target.name}` writes"
+            f"run `hven fdw {target.name} --apply`, or have an administrator run the statements that "
+            f"`hven fdw {target.name}` prints"
         )
         yield ForeignSetupFinding(
             about=target.name, level="error", message="the foreign server is not set up", remedy=remedy
@@ -183,15 +183,15 @@ def _check_privileges(
         ).fetchone()
     except psycopg.Error as error:
         message = error_translation.extract_error_message(error)
-        remedy = "in that database, grant USAGE on the schema to this user"
+        remedy = f"in the other database, grant USAGE on the schema {target.remote_schema} to {user_name}"
         findings.append(ForeignSetupFinding(about=about, level="error", message=message, remedy=remedy))
     if not can_select:
-        message = f"{user_name} may not read the table {target.database_name}"
+        message = f"{user_name} is not allowed to read the table {target.database_name}"
         remedy = f"in that database, run `GRANT SELECT ON {remote_table} TO {quote_identifier(user_name)}`"
         findings.append(ForeignSetupFinding(about=about, level="error", message=message, remedy=remedy))
     elif can_write:
-        message = f"{user_name} may write to the table {target.database_name}"
-        remedy = "use a role that has only SELECT in the user mapping"
+        message = f"{user_name} is allowed to write to the table {target.database_name}"
+        remedy = "in the user mapping, use a role that has only the privilege SELECT on the table"
         findings.append(ForeignSetupFinding(about=about, level="warning", message=message, remedy=remedy))
     return can_select, findings
 
@@ -259,8 +259,8 @@ def _check_table_reading(
         return
     if local_conditions:
         remedy = (
-            "use the same collation for strings on both sides (IMPORT keeps collations; the default collations of the "
-            "databases must agree)"
+            "use the same collation for strings in both databases (IMPORT FOREIGN SCHEMA keeps the collations of "
+            "columns, but not the default collation of a database)"
         )
         yield ForeignSetupFinding(
             about=about,

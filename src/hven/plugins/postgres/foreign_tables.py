@@ -331,8 +331,13 @@ def apply_foreign_setup(target: ForeignTableSpec, url: str, server_name: str) ->
                 executed = _execute_needed_statements(local, target, setup_statements)
         except psycopg.errors.InsufficientPrivilege as error:
             reason = error_translation.extract_error_message(error)
-            message = f"{target.name}: the role of the engine's url is not allowed to do this: {reason}"
-            remedy = f"send the SQL statements to an administrator: hven fdw {target.name} > {target.name}.sql"
+            message = (
+                f"{target.name}: the role in the engine's url is not allowed to set up the foreign tables: {reason}"
+            )
+            remedy = (
+                f"write the SQL statements to a file with `hven fdw {target.name} > {target.name}.sql`, and send the "
+                "file to an administrator"
+            )
             raise ForbiddenError(message, remedy=remedy) from error
         except psycopg.errors.DependentObjectsStillExist as error:
             message = f"{target.name}: {error_translation.extract_error_message(error)}"
@@ -409,9 +414,10 @@ def write_missing_tables_remedy(target: ForeignTableSpec, missing_tables: Sequen
     qualified_name = next((name for name in missing_tables if name.startswith(f"{target.remote_schema}.")), None)
     if qualified_name is not None:
         return (
-            f"write {qualified_name.partition('.')[2]!r} in tables, without the schema, which is the value of namespace"
+            f"write {qualified_name.partition('.')[2]!r} in `tables`, without the schema; the schema is the value of "
+            "`namespace`"
         )
     return (
-        f"check namespace and tables of [[foreign]] {target.name}, and what {target.user_name or 'its user'} "
-        f"may see there"
+        f"check `namespace` and `tables` under [[foreign]] {target.name} in hven.toml, and the privileges of "
+        f"{target.user_name or 'its user'} in that database"
     )

@@ -92,7 +92,7 @@ def _choose_foreign_databases(settings: Settings, name: str | None) -> list[Fore
         known_names = ", ".join(foreign.name for foreign in databases)
         remedy = f"use one of {known_names}"
     else:
-        remedy = "describe it in hven.toml, under [[foreign]], with name, url and tables"
+        remedy = "describe the database under [[foreign]] in hven.toml, with name, url and tables"
     message = "hven.toml names no foreign database"
     if name:
         message = f"no foreign database is called {name}"

@@ -520,7 +520,7 @@ def _find_harvest_violations(root: etree._Element) -> Iterator[RegistryRecordVio
         namespaces=namespaces,
     )
     if not harvest_interfaces:
-        message = 'it has no vg:Harvest with vg:OAIHTTP, role="std", version 1.0'
+        message = 'it has no capability vg:Harvest with an interface vg:OAIHTTP, role="std", version="1.0"'
         yield RegistryRecordViolation("RI4.0a", message, "authority", "", "error")
 
 

@@ -113,7 +113,7 @@ def read_foreign_schema(address: str, *, allow_private: bool) -> ComparedSchema:
         columns = _read_columns_without_tap_schema(service_url, url, address, error, allow_private=allow_private)
     model = ComparedSchema(label=address, columns=columns, read_at=datetime.now(UTC)).select_tables(pattern)
     if not model.columns:
-        remedy = "check the part of the address after #"
+        remedy = "check the address, and the names of tables after `#`"
         raise SourceError(f"{url} describes no columns of the tables {pattern or '*'}", remedy=remedy)
     return model
 

@@ -210,7 +210,7 @@ def _translate_worker_error(text: str, server_name: str) -> HvenError | None:
     if missing is not None or python is not None:
         reason = "a different version of Python"
         if missing is not None:
-            reason = f"an incomplete Python: {missing['what']}"
+            reason = f"an incomplete Python installation: {missing['what']}"
         return StorageError(
             f"the workers of the Spark cluster{_format_server(server_name)} have {reason}",
             remedy="on the workers, install the minor version of Python that this server uses, and install Hven in "

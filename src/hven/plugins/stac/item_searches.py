@@ -270,7 +270,7 @@ def _read_sorted_page(catalogue: ReaderCatalogue, search: ItemSearch) -> ItemPag
         try:
             keys_table = pa.concat_tables(key_parts, promote_options="permissive")
         except pa.ArrowException:
-            message = "the collections have values of different types to sort by"
+            message = "the values to sort by have different types in different collections"
             raise ParamError(message, name="sortby", remedy="search one collection at a time") from None
         orders = [
             (f"key{index}", "descending" if is_descending else "ascending")

@@ -42,7 +42,10 @@ MAX_POLYGON_LATITUDE_DEGREES = 85.0
 MAX_SEGMENT_DEGREES = 2.0  # of a line, which is straight on the map
 HALF_SPHERE_STERADIANS = 2.0 * math.pi
 _ROW_BOX_COMPARISONS = {"s_intersects": ("<=", ">="), "s_within": (">=", "<="), "s_contains": ("<=", ">=")}
-_BOX_REMEDY = "write west,south,east,north in degrees: longitudes -180 to 180 to the east, latitudes -90 to 90"
+_BOX_REMEDY = (
+    "write west,south,east,north in degrees, with longitudes from -180 to 180 (east is positive) and latitudes from "
+    "-90 to 90"
+)
 _GEOMETRY_REMEDY = "send a GeoJSON geometry with longitudes -180 to 180 and latitudes -90 to 90"
 Box = tuple[float, float, float, float]
 
@@ -311,7 +314,7 @@ def parse_geometry(geometry: object) -> Any:
         raise TooLargeError(message)
     is_on_sphere = is_valid and bool((np.abs(coordinates) <= [360.0, 90.0]).all())
     if not is_on_sphere:
-        reason = "the geometry is empty, crosses itself, or leaves the sphere"
+        reason = "the geometry is empty, crosses itself, or has coordinates that are out of range"
         raise ParamError(reason, name="intersects", remedy=_GEOMETRY_REMEDY)
     return parsed
 

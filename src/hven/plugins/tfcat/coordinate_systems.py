@@ -255,7 +255,7 @@ def parse_tfcat_crs(crs_member: object) -> tuple[TfcatCrs | None, list[TfcatFaul
     if not isinstance(crs_member, dict):
         reason = "it is not an object"
         if crs_member is None:
-            reason = "the document has no crs, so its numbers are not times and frequencies"
+            reason = "the document has no crs, so its numbers cannot be read as times and frequencies"
         remedy = (
             'add "crs": {"type": "local", "properties": {"name": "Time-Frequency", "time_coords_id": "unix", '
             '"spectral_coords": {"type": "frequency", "unit": "Hz"}, "ref_position_id": "GEOCENTER"}}'
@@ -325,7 +325,7 @@ def _parse_time_coordinates(crs_properties: Mapping[str, Any], add_fault: Any) -
         return None
     if time_coords is None:
         if not isinstance(name, str) or name not in TIME_COORDINATES:
-            reason = f"{name!r:.60} is not the name of known time coordinates"
+            reason = f"{name!r:.60} is not a known name of time coordinates"
             if name is None:
                 reason = "it is missing, and so is time_coords"
             remedy = (
@@ -375,7 +375,7 @@ def find_field_faults(fields_member: object) -> list[TfcatFault]:
     if fields_member is None:
         remedy = (
             'describe each property: "fields": {"quality": {"info": "..", "datatype": "int", "ucd": '
-            '"meta.code.qual"}}; {} if there are none'
+            '"meta.code.qual"}}; if there are none, write "fields": {}'
         )
         return [TfcatFault("fields", "the document has no fields", remedy)]
     if not isinstance(fields_member, dict):

@@ -321,7 +321,7 @@ class _GeometryReader:
 
     def _read_ring(self, json_path: str, ring: list[Position], *, is_hole: bool) -> None:
         if len(ring) < 4:
-            reason = f"a ring needs at least four positions, not {len(ring)}; the last one repeats the first"
+            reason = f"a ring needs at least four positions (the last repeats the first), but this ring has {len(ring)}"
             raise _GeometryError(json_path, reason, "write a LineString instead")
         if ring[0] != ring[-1]:
             reason = f"the ring does not close: it begins at {list(ring[0])} and ends at {list(ring[-1])}"

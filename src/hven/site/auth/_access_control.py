@@ -677,7 +677,7 @@ def _create_row_filtering(filters: dict[str, Expr], bound_names: set[str]) -> Ca
         if ref.table is None or ref.table.qualified_name not in bound_names:
             # no policy was consulted about it: no answer is better than too much of one
             name = ".".join(part.name for part in ref.parts)
-            message = f"the table {name} is read without having been bound"
+            message = f"the query reads the table {name}, which has not been bound"
             raise ServiceError(message)
         if ref.table.qualified_name in filters:
             return replace(ref, where=filters[ref.table.qualified_name])

@@ -49,7 +49,10 @@ READ_ONLY_REMEDY = (
     "make its disk writable again, or check the owner and permissions of var/; then the server continues automatically"
 )
 MISSING_STATE_REMEDY = "restore its directory, or mount its disk again; then the server continues automatically"
-FORMAT_CHANGE_REMEDY = "run the same version on all machines: stop the older processes, then start them again"
+FORMAT_CHANGE_REMEDY = (
+    "run the same version of Hven on all machines: stop the processes of the older version, and start them with the "
+    "newer one"
+)
 # addresses of states that a server of this process, or of the process that it was forked from, has found:
 # none of them is created anew
 _EXPECTED_ADDRESSES: set[str] = set()

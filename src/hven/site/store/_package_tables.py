@@ -90,9 +90,12 @@ def update_package_tables(
         if stored_format > tables.format:
             message = (
                 f"the tables of the plug-in package {name} in the system state {display_address} have format "
-                f"{stored_format}, but this version of Hven supports only formats up to {tables.format}"
+                f"{stored_format}, but this version of the package supports only formats up to {tables.format}"
             )
-            remedy = "run the newer version of Hven that wrote it, or restore the backup made before the upgrade"
+            remedy = (
+                "run the newer versions of Hven and of the package that wrote the tables, or restore the backup made "
+                "before the upgrade"
+            )
             raise StorageError(message, remedy=remedy)
         if stored_values.get(key) != value:
             try:

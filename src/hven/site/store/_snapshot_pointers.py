@@ -163,10 +163,10 @@ def find_table_rollback_state(
         if current_state[table] in snapshot_ids:
             current_index = snapshot_ids.index(current_state[table])
         candidate_ids = snapshot_ids[current_index + 1 :]
-        message = f"{table} has no earlier snapshot that is kept"
+        message = f"no earlier snapshot of {table} is kept"
     else:
         candidate_ids = [row.id for row in rows if wanted_id in {row.id, row.run}]
-        message = f"{table} has no snapshot {wanted_id!r} that is kept"
+        message = f"no snapshot of {table} with the id or run {wanted_id!r} is kept"
     if not candidate_ids:
         raise NotFoundError(message)
     return {**current_state, table: candidate_ids[0]}

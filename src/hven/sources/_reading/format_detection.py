@@ -31,7 +31,7 @@ _DACHS_DESCRIPTOR = (
     ),
 )
 _CONVERSION_REMEDY = (
-    "convert it with astropy, `Table.read('FILE', format='ascii.{format}').write('table.ecsv')`, and publish that file"
+    "convert it with astropy, and publish table.ecsv: `Table.read('FILE', format='ascii.{format}').write('table.ecsv')`"
 )
 _TEXT_FORMATS = (
     (r"<resource\b[^>]*\sschema\s*=", *_DACHS_DESCRIPTOR),
@@ -152,7 +152,8 @@ def refuse_binary_file(first_bytes: bytes, file: str) -> None:
             remedy = "write `encoding: utf-16`"
         else:
             remedy = (
-                f"check its kind, such as fits, parquet or votable (`--kind` of `hven new`), or {_OTHER_KINDS_REMEDY}"
+                "write the right kind, such as fits, parquet or votable (`--kind` of `hven new`), or "
+                f"{_OTHER_KINDS_REMEDY}"
             )
         raise SourceError("the text file contains NUL bytes", place=place, remedy=remedy)
     if len(first_bytes.translate(None, delete=_CONTROL_BYTES)) < 0.99 * len(first_bytes):

@@ -133,7 +133,7 @@ def _build_null_hint(name: str, odd_values: pa.Array) -> str:
     words_text = ", ".join(quoted_words)
     if len(odd_words) > MAX_EXAMPLES or len(words_text) >= 40:
         return ""
-    return f"`null: {{{name}: [{words_text}]}}` in the source if they mean no value, or "
+    return f"`null: {{{name}: [{words_text}]}}` in the source if the exceptions mean no value, or "
 
 
 def _explain_dates(name: str, values: pa.Array, places: pa.Array, text_hint: str) -> tuple[str, str] | None:

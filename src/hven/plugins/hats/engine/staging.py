@@ -107,7 +107,7 @@ class CatalogueStaging(FileStaging):
         self._reader = reader
         if hats_layout.CELL_COLUMN in {column.name for column in table.columns} and table.position is not None:
             message = f"{table.qualified_name}: the name {hats_layout.CELL_COLUMN} is reserved for the HATS cells"
-            raise StorageError(message, remedy="rename the column, or leave it out; then Hven computes its values")
+            raise StorageError(message, remedy="rename the column, or leave it out so that Hven computes its values")
         super().__init__(table, snapshot_id, final_directory, relative_path, on_sealed)
         self._stored_schema = self._schema
         if table.position is not None:

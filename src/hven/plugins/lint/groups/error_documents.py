@@ -92,7 +92,8 @@ def _check_error_answer(collector: FindingCollector, answer: HttpAnswer, code: s
             collector.add_finding(code, detail)
         return
     if document.result_resource_count != 1:
-        collector.add_finding("error.status", "the RESOURCE is not of type results")
+        detail = f"it has {document.result_resource_count} RESOURCE elements of type results instead of one"
+        collector.add_finding("error.status", detail)
     if not document.error_message:
         collector.add_finding("error.message", detail)
     if document.table_count:

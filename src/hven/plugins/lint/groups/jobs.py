@@ -313,7 +313,8 @@ def _check_failed_or_aborted_job(
         with contextlib.suppress(NotXmlError):
             has_error_document = votable.parse_votable(answer.body).error_message is not None
     if answer.status != 200 or not has_error_document:
-        collector.add_finding("uws.error", f"/error returns status {answer.status}", value=media)
+        detail = f"/error returns no valid error document (status {answer.status})"
+        collector.add_finding("uws.error", detail, value=media)
 
 
 def _check_job_deletion(service: ExaminedTapService, collector: FindingCollector, job_url: str) -> None:

@@ -120,7 +120,7 @@ def _check_column_unit(table: DeclaredTable, column: DeclaredColumn, collector: 
         collector.add_finding("meta.unit", str(error), **location)
         return
     if not unit.is_strict:
-        collector.add_finding("meta.unit-form", f"VOUnits writes {unit.text!r}", **location)
+        collector.add_finding("meta.unit-form", f"the VOUnits form is {unit.text!r}", **location)
 
 
 def _check_column_ucd(table: DeclaredTable, column: DeclaredColumn, collector: FindingCollector) -> None:

@@ -299,10 +299,10 @@ def _build_foreign_error(foreign_message: str, sqlstate: str) -> StorageUnavaila
     is_unreachable = sqlstate.startswith("08") or "could not connect" in foreign_message
     is_unreachable = is_unreachable or "server closed the connection" in foreign_message
     if needs_password:
-        reason = "does not ask this user for a password, which PostgreSQL allows only for superusers"
+        reason = "only superusers may read without a password"
         remedy = (
-            "under [[foreign]], write a url with the password that the other server asks for, or let a superuser run: "
-            "`ALTER USER MAPPING FOR .. SERVER .. OPTIONS (ADD password_required 'false')`"
+            "under [[foreign]], write a url with a password, and configure the other server to require it; or let a "
+            "superuser run: `ALTER USER MAPPING FOR .. SERVER .. OPTIONS (ADD password_required 'false')`"
         )
     elif is_login_refused:
         reason = "rejects this user"
@@ -311,7 +311,7 @@ def _build_foreign_error(foreign_message: str, sqlstate: str) -> StorageUnavaila
         reason = "has changed"
         remedy = "run `hven fdw --check` to see the differences, and `hven fdw --apply` to import the table again"
     elif sqlstate == "42501":
-        reason = "does not let this user read a table"
+        reason = "does not let this user read the table"
         remedy = "in that database, GRANT SELECT on the table to the mapped user; `hven fdw --check` names both"
     elif is_unreachable:
         reason = "cannot be reached"
@@ -319,7 +319,7 @@ def _build_foreign_error(foreign_message: str, sqlstate: str) -> StorageUnavaila
     else:
         reason = "reported an error"
         remedy = "run `hven fdw --check` for details"
-    message = f"the other database that contains this table {reason}: {foreign_message}"
+    message = f"a table is in another database, which {reason}: {foreign_message}"
     return StorageUnavailableError(message, remedy=remedy)
 
 

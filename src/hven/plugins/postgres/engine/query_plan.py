@@ -227,7 +227,7 @@ class PostgresPlan(QueryPlan):
     def _write_rows_sql(self, table: Table, relation: Relation) -> tuple[str, Any]:  # noqa: ARG002
         """Return the SQL of the rows of a table, and what of it is indexed, for `table_writer_class`."""
         if not isinstance(relation, Snapshot):
-            message = f"{relation.kind_name.capitalize()} is not a table of the database"
+            message = f"a relation of the kind {relation.kind_name!r} is not a table of the database"
             raise StorageError(message)
         return f"{quote_identifier(self._engine.schema)}.{quote_identifier(relation.path)}", relation.regions
 

@@ -79,7 +79,10 @@ def prepare_schema(connection: Any, schema: str, reader_roles: Sequence[str], wa
         methods.insert(0, PGSPHERE)
     if wanted_method and wanted_method not in methods:
         message = f"the database has no {wanted_method}"
-        remedy = f"install it (CREATE EXTENSION), or set position to one of: {', '.join(methods)}"
+        remedy = (
+            "install it (CREATE EXTENSION), or set position under [postgres] in hven.toml to one of: "
+            f"{', '.join(methods)}"
+        )
         raise StorageError(message, remedy=remedy)
     extension_schemas = [quote_identifier(name) for name in function_schemas.values()]
     path = dict.fromkeys(["pg_catalog", quote_identifier(schema), *extension_schemas])
@@ -184,7 +187,8 @@ def adopt_schema(connection: Any, schema: str, site_identity: str, former_site: 
             raise UserError(message, remedy="there is nothing to adopt")
         if owner_row[0] != former_site:
             message = f"the schema {schema!r} of the database belongs to the site {owner_row[0]}, not to {former_site}"
-            raise UserError(message, remedy=f"if the other site no longer exists, run `hven adopt {owner_row[0]}`")
+            remedy = f"if the site {owner_row[0]} no longer exists, run `hven adopt {owner_row[0]}`"
+            raise UserError(message, remedy=remedy)
         application_name = build_application_name(schema, former_site)
         session_row = connection.execute(
             "SELECT count(*), min(client_addr::text) FROM pg_stat_activity"
@@ -235,7 +239,7 @@ def _create_schema_and_functions(connection: Any, schema: str) -> None:
             connection.execute(f"COMMENT ON SCHEMA {quoted_schema} IS 'hven functions {FUNCTIONS_VERSION}'")
     except psycopg.errors.InsufficientPrivilege as error:
         message = (
-            f"the role of the engine's url is not allowed to create the schema {schema!r}: "
+            f"the role in the engine's url is not allowed to create the schema {schema!r}: "
             f"{error_translation.extract_error_message(error)}"
         )
         raise StorageError(

@@ -278,13 +278,11 @@ class TableMergeStaging(SharedTableStaging):
         marked_count = _fetch_integer(cursor, f"WITH went AS ({update_sql}) SELECT count(*) FROM went")
         if marked_count != self._removed_count:
             message = (
-                f"{self.table.qualified_name}: the merge would remove {marked_count:,} rows of the table "
-                f"{shared_state.base_table}, but should remove {self._removed_count:,} rows of the snapshot "
-                f"{self._base_snapshot.id}"
+                f"{self.table.qualified_name}: the merge should remove {self._removed_count:,} rows of the snapshot "
+                f"{self._base_snapshot.id}, but would remove {marked_count:,} (in the database table "
+                f"{shared_state.base_table}); another program has written to Hven's schema"
             )
-            raise StorageError(
-                message, remedy="ingest the table again, because another program has written to Hven's schema"
-            )
+            raise StorageError(message, remedy="ingest the table again")
         cursor.execute(
             f"INSERT INTO {quoted_table} ({column_list}, {quote_identifier(BORN_COLUMN)}) SELECT "
             f"{column_list}, {shared_state.state_number} FROM {self._quoted_changes}"

@@ -216,7 +216,7 @@ def translate_live_error(error: Exception, usual_error: Exception, timeout_secon
             remedy="add a condition on an indexed position, key or time",
         )
     if isinstance(usual_error, EvaluationError):
-        row_remedy = "use a condition to exclude that row of the source, or ask the site's operators"
+        row_remedy = "add a condition that excludes the rows that cause the error, or ask the site's operators"
         return EvaluationError(usual_error.message, remedy=usual_error.remedy or row_remedy)
     is_unavailable = sqlstate in _UNAVAILABLE_STATES or error_translation.is_connection_lost(error)
     if isinstance(usual_error, HvenError) and is_unavailable:

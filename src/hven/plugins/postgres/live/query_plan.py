@@ -91,7 +91,7 @@ class LivePlan(PostgresPlan):
 
     def _write_rows_sql(self, table: Table, relation: Relation) -> tuple[str, ComparableRawColumns]:
         if not isinstance(relation, LiveRelation):
-            message = f"{relation.kind_name.capitalize()} is not read in place"
+            message = f"a relation of the kind {relation.kind_name!r} is not read in place"
             raise StorageError(message)
         self._engine.reload_features_for_extension(relation.position)
         needed_columns = self._needed_columns.get(table.qualified_name, frozenset())

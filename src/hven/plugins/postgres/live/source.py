@@ -704,8 +704,8 @@ def list_missing_index_hints(
             )
         else:
             remedy = (
-                f"CREATE INDEX CONCURRENTLY ON {table} ({lat}, {lon}); with the extension q3c or pgSphere, an "
-                "index can be even faster"
+                f"CREATE INDEX CONCURRENTLY ON {table} ({lat}, {lon}); with the extension q3c or pgSphere, "
+                "searches can be even faster"
             )
         hints_found.append(
             MissingIndexHint(message=f"no index supports cone searches on {', '.join(position_columns)}", remedy=remedy)

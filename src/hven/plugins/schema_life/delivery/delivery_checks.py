@@ -80,5 +80,7 @@ def _find_column_faults(delivered_table: DeliveredTable) -> Iterator[tuple[str, 
             yield f"{name} is called {delivered_column.label} in the file", "choose a name of at most 16 characters"
         if delivered_column.cells.changed_count:
             count = delivered_column.cells.changed_count
-            message = f"{count:,} texts of {name} are changed: only ASCII is allowed, and no blanks at the ends"
+            message = (
+                f"{count:,} texts of {name} are changed: only ASCII is allowed, without blanks at the start or end"
+            )
             yield message, "replace these characters yourself if another spelling is better"

@@ -187,8 +187,8 @@ def _check_bin_counts(
         return
     if len(parameter_bins) != len(column_type.shape):
         message = (
-            f"{key_path}: the number of dimensions with bins is {len(parameter_bins)}, but {column.name} "
-            f"({column_type}) has {len(column_type.shape)}"
+            f"{key_path}: the number of dimensions is {len(parameter_bins)} in 'bins', but "
+            f"{len(column_type.shape)} in {column.name} ({column_type})"
         )
         faults.add_error(message, place, "write a map for each dimension, with the slowest-varying dimension first")
         return
