@@ -655,7 +655,7 @@ def test_the_moc_of_a_shape_holds_the_shape():
     with pytest.raises((duckdb.Error, EvaluationError), match="too small for this shape"):
         evaluate_expression("MOC(20, CIRCLE(40, 30, 20))")
     for bad, words in {
-        "MOC('5/99999999')": "no cells",
+        "MOC('5/99999999')": "no cell 99999999",
         "MOC('hello')": "hello",
         "MOC(30, POINT(1, 2))": "30 is not a valid order",
         "MOC(-1, POINT(1, 2))": "literal",

@@ -196,7 +196,7 @@ def test_columns_of_a_loop_are_told_where_they_are_made(tmp_path: Path) -> None:
     path = site_of(tmp_path, LOOP)
     with Site(settings.load_settings(tmp_path), watch_for_changes=False) as site:
         _, lacks = judge_descriptor(site, path)
-    (one,) = (one for one in lacks if "of main.mag_a" in one.fault.message)
+    (one,) = (one for one in lacks if "for main.mag_a" in one.fault.message)
     assert (one.fault.place.line, one.insertion_mode) == (8, "")
 
 

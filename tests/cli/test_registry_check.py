@@ -40,7 +40,7 @@ def test_what_is_right(tmp_path: Path) -> None:
     [
         ("{id: 'a b'}", "registry.id: 'a b' is not a valid identifier: it contains ' '"),
         ("{id: 'a//b'}", "it has an empty part; use only letters, digits"),
-        ("{id: 'a?b#c'}", "it has '#' '?'"),
+        ("{id: 'a?b#c'}", "it contains '#' '?'"),
         ("{id: ivo://idok/x}", "registry.id: 'idok' is not an authority of this site; did you mean 'idoc'?"),
         ("{id: ivo://elsewhere.org/x}", "or add it to authorities = [..] under [registry] in hven.toml"),
         ("{id: ivo:x}", "is not an authority of this site; write ivo://AUTHORITY/PATH"),

@@ -18,7 +18,7 @@ from shared import ROOT
 
 PACKAGES = ROOT / "src/hven/plugins"
 NAMES = sorted(path.parent.name for path in PACKAGES.glob("*/plugin.py"))
-README_HEADINGS = ["Try it", "What it uses of the core", "How it is built", "Pages"]
+README_HEADINGS = ["Try it", "What it uses from the core", "How it is built", "Pages"]
 # What packages may import of the core. A module is added when a package needs it, and stays as it is from then on: plug-ins
 # of other projects are built on it.
 API_MODULES = frozenset(

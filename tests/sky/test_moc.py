@@ -86,7 +86,7 @@ def test_written_forms():
         ("5", "offset 0"),
         ("3/a", "'3/a'"),
         ("30/1", "order 30"),
-        ("1/48", "no cells 48-48"),
+        ("1/48", "no cell 48; its last cell is 47"),
         ("1/5-4", "ends before"),
         ("1/1 2-x", "offset 4"),
         ("t61/1", "t61"),

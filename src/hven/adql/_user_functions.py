@@ -147,9 +147,9 @@ USER_DEFINED_FUNCTIONS: tuple[FunctionDefinition, ...] = (
         "IVO_HISTOGRAM",
         _HISTOGRAM_FORM,
         doc=(
-            "An array with the number of values in each of nbins equal bins from lower to upper (exclusive). Before "
-            "the bins, its first element counts the values below lower, including NULL and NaN. After the bins, its "
-            "last element counts the values from upper on. The bounds must be constants."
+            "An array of nbins + 2 counts. The first counts the values below lower, and also NULL and NaN. The next "
+            "nbins count the values in equal bins from lower to upper (exclusive). The last counts the values that "
+            "are greater than or equal to upper. The bounds must be constants."
         ),
         example="IVO_HISTOGRAM(x, 0, 2, 2) is [0, 0, 2, 2]",
     ),

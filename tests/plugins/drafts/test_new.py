@@ -448,7 +448,7 @@ def test_refusals(tmp_path):
         ("two", "none.csv", SourceError, "no file none.csv"),
         ("two", str(tmp_path / "empty"), SourceError, "is a directory"),
         ("two", str(tmp_path / "*.dat"), SourceError, "no file matches"),
-        ("two", str(tmp_path / "b.bin"), SourceError, "check its kind"),
+        ("two", str(tmp_path / "b.bin"), SourceError, "write the right kind"),
         ("two", "postgresql://u:p@h/db", UsageError, "must be a secret"),
     ]:
         with pytest.raises(error, match=message):

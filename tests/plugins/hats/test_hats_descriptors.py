@@ -183,7 +183,9 @@ def test_margins_and_indexes_are_refused_with_the_name_of_the_catalogue(
 ) -> None:
     home = collection(tmp_path / "out")
     file_server.files = list_served_files(home)
-    with pytest.raises(SourceError, match=r"so its rows do not form a table.*, stars, which is in the same directory"):
+    with pytest.raises(
+        SourceError, match=r"so its rows do not form a table.*, which is in the directory stars next to"
+    ):
         create_descriptor(
             settings.load_settings(site),
             "far",

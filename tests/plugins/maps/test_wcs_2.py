@@ -134,7 +134,7 @@ def test_documents_describe_the_coverages(client: Client) -> None:
         ("SUBSET=Lat", 404, "InvalidSubsetting", "SUBSET", "cannot be read"),
         ("SUBSET=Lat(1,2)&SUBSETTINGCRS=EPSG:32632", 404, "SubsettingCrs-NotSupported", "SUBSETTINGCRS", "32632"),
         ("OUTPUTCRS=IAU_2015:30100", 404, "OutputCrs-NotSupported", "OUTPUTCRS", "Moon"),
-        ("OUTPUTCRS=IAU_2015:49901", 400, "InvalidParameterValue", "CRS", "GeoTIFF cannot contain"),
+        ("OUTPUTCRS=IAU_2015:49901", 400, "InvalidParameterValue", "CRS", "GeoTIFF cannot represent"),
         ("SCALEFACTOR=0", 404, "InvalidScaleFactor", "SCALEFACTOR", "positive"),
         ("SCALEAXES=Lat(-1)", 404, "InvalidScaleFactor", "SCALEAXES", "half the size"),
         ("SCALESIZE=Lat(0)", 400, "InvalidParameterValue", "SCALESIZE", "how many pixels"),

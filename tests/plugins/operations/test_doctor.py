@@ -468,7 +468,7 @@ def test_a_disk_that_fills_while_it_looks(template: Path, tmp_path: Path, monkey
         findings = examine(directory)
         assert all(finding.harm in {"critical", "error"} for finding in findings)
         monkeypatch.undo()
-        assert any("is full" in finding.message for finding in examine(directory))
+        assert any("is almost full" in finding.message for finding in examine(directory))
         (place / "filler").unlink()
         messages = [finding.message for finding in examine(directory)]
         assert all("disk" in message for message in messages), "a small disk remains nearly full"

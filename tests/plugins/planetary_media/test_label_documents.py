@@ -1,4 +1,4 @@
-"""Labels as documents of rows (`enrich:`)."""
+"""Labels as row documents (`enrich:`)."""
 
 from __future__ import annotations
 

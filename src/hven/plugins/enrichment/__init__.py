@@ -1,1 +1,1 @@
-"""Columns from the documents of rows: see README.md."""
+"""Columns from row documents: see README.md."""

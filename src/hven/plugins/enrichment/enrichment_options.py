@@ -1,4 +1,4 @@
-"""What a descriptor may state about the documents of rows (`enrich:`)."""
+"""What a descriptor may state about row documents (`enrich:`)."""
 
 from __future__ import annotations
 

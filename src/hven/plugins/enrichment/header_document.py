@@ -1,4 +1,4 @@
-"""Read FITS headers as documents of rows: as they are, as lines, or in the `<pre>` of a page."""
+"""Read FITS headers as row documents: as they are, as lines, or in the `<pre>` of a page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Read records of JSON as documents of rows: a key is a path of names and numbers, `a.b.0`."""
+"""Read records of JSON as row documents: a key is a path of names and numbers, `a.b.0`."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ from hven.model.plugins import PluginPackage
 
 PLUGIN = PluginPackage(
     name="enrichment",
-    title="Fill columns with values from the documents of rows, such as FITS headers",
+    title="Fill columns with values from each row's document, such as a FITS header",
     source_keys={"enrich": "hven.plugins.enrichment.source_key:ENRICH"},
     documents={
         "header": "hven.plugins.enrichment.header_document",

@@ -1,4 +1,4 @@
-"""Read records of XML as documents of rows: a key is a path of elements without prefixes, `a/b/@c`."""
+"""Read records of XML as row documents: a key is a path of elements without prefixes, `a/b/@c`."""
 
 from __future__ import annotations
 

@@ -11,8 +11,8 @@ from hven.plugins.heritage.endpoint_loading import find_endpoint_path_conflicts,
 ENDPOINTS = TableDescriptorKey(
     value_type=dict[str, EndpointSection],
     doc=(
-        "addresses that the table had on another server, so that scripts and programs can still use them. Choose a "
-        "name for each address, and describe its parameters"
+        "addresses that the table had on another server. Hven serves them too, so existing scripts and programs still "
+        "work. Choose a name for each address, and describe its parameters"
     ),
     convert_value=read_endpoints,
     previous_key="series",
