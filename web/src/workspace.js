@@ -205,6 +205,7 @@ export class RequestError extends Error {
  *   step: {step: number},
  *   ticked: {of?: string, line: string[], on: boolean},
  *   overtaken: {pane: string},
+ *   places: {},
  *   action: {createAction: CreateRowAction},
  *   section: {createSection: CreateRowSection},
  * }>}

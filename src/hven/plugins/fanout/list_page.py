@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode
 
 import anyio.to_thread
+import orjson
 from starlette.responses import Response, StreamingResponse
 
 from hven import services
@@ -24,6 +25,13 @@ from hven.jobs.job_service import FINAL_PHASES, JobRequester, JobService, get_jo
 from hven.model.errors import ForbiddenError, NotFoundError, ParamError
 from hven.model.params import collect_params
 from hven.plugins.fanout.child_jobs import compute_child_id, name_child_queue
+from hven.plugins.fanout.list_map import (
+    describe_map,
+    find_position_params,
+    find_row_phases,
+    locate_list_rows,
+    locate_results,
+)
 from hven.plugins.fanout.list_rows import LIST_PARAMETER, TABLE_PARAMETER, write_lines
 from hven.plugins.fanout.list_runner import ListRunner, find_list_jobs, load_stored_rows
 from hven.plugins.fanout.list_steps import write_child_name
@@ -36,9 +44,11 @@ from hven.portal.api.pages import (
     build_page_security_headers,
     find_page_address,
     find_portal_brand,
+    load_page_translations,
     render_page,
     render_page_part,
 )
+from hven.portal.api.search_forms import build_map_header_options
 from hven.services.addresses import get_client_address, is_cross_site
 from hven.services.face import create_route
 from hven.site.auth.session import compute_visitor_hash
@@ -152,6 +162,8 @@ class ListRowsPage(JobListRows):
         parameters, which is empty if there is none.
     shown_rows
         Address of the shown rows by themselves.
+    has_map, surveys
+        Whether the rows have positions on the sky; addresses of the map's surveys, separated by spaces.
     """
 
     template = "fanout/job_list.html"
@@ -160,6 +172,8 @@ class ListRowsPage(JobListRows):
     uws: str
     clone: str
     shown_rows: str
+    has_map: bool
+    surveys: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,6 +208,12 @@ class _OpenListJob:
     def is_active(self) -> bool:
         return self.job.phase not in FINAL_PHASES
 
+    def find_result_file(self, name: str) -> Path | None:
+        """Return the file of a result of the list; None if there is none."""
+        files = [item["file"] for item in self.job.results if item["id"] == name]
+        path = get_job_directory(self.service.site.settings, self.job.id) / files[0] if files else None
+        return path if path is not None and path.is_file() else None
+
     def select_rows(self, phase: str) -> Sequence[int]:
         """Return the numbers of the rows with a job in a phase; empty: of all rows."""
         if not phase:
@@ -226,18 +246,35 @@ class ListPageEndpoints:
             uws=f"{base}/jobs/{job.type}/{job.id}",
             clone=clone,
             shown_rows=f"{url}/rows?{request.url.query}",
+            has_map=find_position_params(open_list.runner.schema.columns) is not None,
+            surveys=" ".join(self.context.site.settings.surveys),
         )
         frame = build_page_frame(request, self.context)
-        return self._build_html_response(
-            request, render_page(page, frame), build_page_security_headers(allow_inline_styles=True)
-        )
+        headers = build_page_security_headers(**build_map_header_options(self.context.site.settings))
+        return self._build_document_response(request, render_page(page, frame), headers)
 
     def send_rows(self, request: Request) -> Response:
         """Send the shown rows by themselves; status 304 if they have not changed."""
         part = self._describe_rows(request, self._open_list(request))
-        return self._build_html_response(
+        return self._build_document_response(
             request, render_page_part(part, build_page_frame(request, self.context).said).encode(), {}
         )
+
+    def send_places(self, request: Request) -> Response:
+        """Send where the rows and their results are on the sky, for the map; status 304 if nothing has changed."""
+        open_list = self._open_list(request)
+        columns = open_list.runner.schema.columns
+        jobs = [(row, step_job.phase) for (_, row), step_job in open_list.last_jobs.items()]
+        result_path = open_list.find_result_file("parquet")
+        row_positions = locate_list_rows(columns, open_list.rows)
+        document = describe_map(
+            row_positions,
+            row_positions.keep_none() if result_path is None else locate_results(result_path, 1 + len(columns)),
+            find_row_phases(len(open_list.rows), jobs, "QUEUED" if open_list.is_active else "ABORTED"),
+            [_shorten(" ".join(filter(None, row))) for row in open_list.rows],
+            load_page_translations(build_page_frame(request, self.context).said),
+        )
+        return self._build_document_response(request, orjson.dumps(document), {"content-type": "application/json"})
 
     def send_archive(self, request: Request) -> Response:
         """Send the results of all rows as one TAR archive."""
@@ -366,7 +403,7 @@ class ListPageEndpoints:
             error=_shorten(job.error["message"], 200) if job.error else "",
         )
 
-    def _build_html_response(self, request: Request, body: bytes, headers: Mapping[str, str]) -> Response:
+    def _build_document_response(self, request: Request, body: bytes, headers: Mapping[str, str]) -> Response:
         etag = services.compute_etag(body)
         all_headers = {"content-type": "text/html; charset=utf-8", **headers, **PRIVATE_HEADERS, "etag": etag}
         if services.is_unchanged(request, etag):
@@ -476,7 +513,7 @@ def _write_archive_member(name: str, path: Path) -> Iterator[bytes]:
 
 
 def build_routes(context: ServiceContext) -> Sequence[Route]:
-    """Route the page of a list, its rows by themselves, and the archive of its results."""
+    """Route the page of a list, its rows by themselves, their positions, and the archive of its results."""
     pages = ListPageEndpoints(context=context)
     respond_to_error = build_error_responder(context)
 
@@ -490,6 +527,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         build_route("/job-lists/{list}", pages.show_list),
         create_route("/job-lists/{list}", pages.answer_form, respond_to_error, ["POST"]),
         build_route("/job-lists/{list}/rows", pages.send_rows),
+        build_route("/job-lists/{list}/places", pages.send_places),
         build_route("/job-lists/{list}/results.tar", pages.send_archive),
     ]
 

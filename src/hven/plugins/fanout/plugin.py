@@ -7,7 +7,7 @@ from hven.model.plugins import CommandLineVerb, PluginPackage
 PLUGIN = PluginPackage(
     name="fanout",
     title="Run jobs for each row of a table, and join their results",
-    uses=("declared_jobs",),
+    uses=("declared_jobs", "sky_maps"),
     job_providers=("hven.plugins.fanout.list_declarations:LIST_TYPES",),
     verbs={
         "jobs": CommandLineVerb(

@@ -24,6 +24,7 @@ def test_a_pasted_list_fills_its_page(tab: BrowserTab, server: Server) -> None:
     assert page.locator("tbody tr").count() == 4
     assert page.locator("tbody .phase[data-phase=COMPLETED]").count() == 8
     assert page.locator("tbody img").count() == 4
+    page.wait_for_selector(".map-legend:has-text('done 4'):has-text('results')")
     assert tab.find_accessibility_faults() == []
     tab.save_screenshot("job_list")
     first = page.url

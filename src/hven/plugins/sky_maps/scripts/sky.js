@@ -97,7 +97,7 @@ export class SkyMap {
       `${this.tableUrl}/moc?_of=coverage&_as=json`,
       workspace,
     );
-    this.mapElement.before(createSkyToolbar(this));
+    if (container.dataset.unsearchable === undefined) this.mapElement.before(createSkyToolbar(this));
     this.mapElement.after(this.rowList, this.legend.element);
     this.summary.after(this.survey.faultElement, this.coverage.faultElement);
     this.mapElement.before(createLayerList(workspace.t, listSkyLayers(this)));
@@ -119,6 +119,10 @@ export class SkyMap {
     selection.on("change", ({ name }) => {
       if (name === "chosen") this.panTo(selection.chosen);
       this.drawSelection();
+    });
+    this.workspace.on("places", () => {
+      this.lastRequest = null;
+      this.refresh();
     });
     state.on("change", ({ changed }) => {
       this.drawRegion();
@@ -218,7 +222,7 @@ export class SkyMap {
       this.footprints.push({ key: keys[index], text, ...shape });
       this.overlays.shapes.add(Object.assign(this.createShape(shape, colours[index]), { key: keys[index] }));
     });
-    return describeCount({ total, shown: shapes.length || total, cells: false, files }, this.workspace);
+    return describeCount({ total, shown: shapes.length || keys.length || total, cells: false, files }, this.workspace);
   }
 
   /** Remove all drawn rows. */

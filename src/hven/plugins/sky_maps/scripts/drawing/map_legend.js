@@ -50,7 +50,8 @@ export class MapLegend {
       this.hidden.clear();
       onColumn(this.column);
     });
-    this.element.append(createElement("label", {}, t("Colour by"), " ", this.columnSelect), this.listElement);
+    this.columnLabel = createElement("label", {}, t("Colour by"), " ", this.columnSelect);
+    this.element.append(this.columnLabel, this.listElement);
   }
 
   /**
@@ -64,7 +65,8 @@ export class MapLegend {
     const options = colours.map(({ name, label }) => createElement("option", { value: name, textContent: label }));
     this.columnSelect.replaceChildren(noneOption, ...options);
     this.columnSelect.value = colours.some(({ name }) => name === this.column) ? this.column : "";
-    this.element.hidden = !colours.length && !counts.length;
+    this.columnLabel.hidden = !colours.length;
+    this.element.hidden = !colours.length && !counts.length && !colouring;
     if (counts.length) this.listElement.replaceChildren(this.createScale(1, Math.max(...counts), t("rows in a cell")));
     else if (!colouring) this.listElement.replaceChildren();
     else if (colouring.low !== null && colouring.high !== null)
