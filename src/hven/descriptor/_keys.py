@@ -183,7 +183,7 @@ class ColumnSection(
     unique: Mirrored[bool]
     "true: no two rows may have the same value"
     hidden: Local[bool]
-    "true: queries can use the column, but Hven shows it only on request"
+    "true: queries can use the column by its name, but pages, lists of columns and SELECT * leave it out"
     std: Mirrored[bool]
     "true: the column belongs to a standard"
     section: Mirrored[Text]
@@ -217,7 +217,7 @@ class FunctionFileSection(DescriptorSection, short="file", name="functions"):
 
 
 class ColumnLoopSection(DescriptorSection, name="loop"):
-    """Similar columns that a loop creates. Hven replaces {b} in their names and values with each value of b."""
+    """Similar columns that a loop creates. If 'each' lists values of b, Hven replaces {b} with each of these values."""
 
     each: Required[FreeMap]
     (
@@ -334,7 +334,11 @@ class ServiceInputSection(DescriptorSection, short="value", name="input"):
     "the only values that users can provide"
     example: RetypedText
     "a valid value, as a template"
-    _: Annotated[ColumnSection, "type unit ucd utype description"]
+    type: Converted[Text]
+    "type of the values, for example float64, int32, string, timestamp, point or float32[3]. Default: string"
+    unit: Mirrored[Text]
+    "unit in VOUnits syntax, such as deg or km.s-1"
+    _: Annotated[ColumnSection, "ucd utype description"]
 
 
 class ServiceSection(
@@ -539,8 +543,8 @@ class PartitionSection(
     "with 'by: time': the column, which must be a timestamp or a number with a unit of time"
     every: Text
     (
-        "with 'by: time': the length of a partition, for example 1 month, 1 year, 10 d or 6 h. Months and years need "
-        "a timestamp. Default: 1 month for a timestamp, 30 d for a number"
+        "with 'by: time': the length of a partition, for example 1 month, 1 year, 10 d or 6 h. A length in months or "
+        "years requires a timestamp. Default: 1 month for a timestamp, 30 d for a number"
     )
     order: Annotated[int, Field(ge=0, le=2)]
     "with 'by: healpix': the order, which can be 0 (12 partitions), 1 (48, the default) or 2 (192 partitions)"
@@ -578,7 +582,11 @@ class TableParamSection(DescriptorSection, short="value", name="param"):
 
     value: Mirrored[Required[RetypedText]]
     "the value"
-    _: Annotated[ColumnSection, "type unit ucd utype description enum"]
+    type: Converted[Text]
+    "type of the value, for example float64, int32, string, timestamp, point or float32[3]. Default: string"
+    unit: Mirrored[Text]
+    "unit in VOUnits syntax, such as deg or km.s-1"
+    _: Annotated[ColumnSection, "ucd utype description enum"]
 
 
 class CoordinateFrameSection(DescriptorSection, short="system", name="frame"):
@@ -612,9 +620,16 @@ class CoordinateFrameSection(DescriptorSection, short="system", name="frame"):
 
 
 class ObscoreSection(DescriptorSection, empty=True):
-    """The values of the rows in ivoa.obscore, which Hven computes from the table's own columns."""
+    """How Hven computes the rows' values in ivoa.obscore from the table's own columns."""
 
-    _: Annotated[AssignedValueSection, "set text map"]
+    _: Annotated[AssignedValueSection, "set"]
+    text: dict[str, Text]
+    (
+        "templates, as 'column: \"{orbit}_{cube}\"'. Each pair of braces contains a column of the table, an "
+        "expression, or a name such as {site.url}. Write {{ and }} for literal braces"
+    )
+    map: dict[str, Expression]
+    "ADQL expressions over the table's own columns, as 'column: expression'"
     optional: OneOrMore[Text]
     "optional ObsCore columns to include, or names of families of such columns"
     columns: dict[str, ColumnSection]
@@ -649,7 +664,10 @@ class AccessSection(DescriptorSection, short="rows"):
     files: Text
     "condition that determines who is allowed to know that a row has files. Default: everybody who can see the row"
     take: Text
-    "condition that determines who can download a row's files. Default: those who are allowed to know about them"
+    (
+        "condition that determines who can download a row's files. Default: everybody who is allowed to know about the "
+        "files"
+    )
     columns: OneOrMore[Text]
     (
         "columns that describe files. They are null for readers who must not know about the files. Default: columns "
@@ -657,8 +675,8 @@ class AccessSection(DescriptorSection, short="rows"):
     )
     path: Text
     (
-        "column that contains the path of the row's file, as in the table 'files'. The rules in 'access' then "
-        "determine who can download the file"
+        "column that contains the path of the row's file, as listed in the table 'files'. With this key, the "
+        "conditions in 'access' also apply to the file itself"
     )
     contact: Text
     "whom readers can ask for access to locked data. Default: the collection's contact"
@@ -708,7 +726,7 @@ class TableSection(
     max_rejects: Local[Annotated[float, Field(ge=0, le=1)]]
     (
         "the largest share of the rows that Hven may reject, from 0 to 1. If Hven has to reject more rows, the run "
-        "publishes nothing. Default: 0.5. If the share is 1, the run publishes the table even if no row remains"
+        "publishes nothing. Default: 0.5. With 1, the run publishes the table even if no row remains"
     )
     let: Local[dict[str, Expression]]
     "named intermediate expressions, as 'name: expression'. Other expressions can use the names"
@@ -731,8 +749,9 @@ class TableSection(
     "conditions that rows must meet, in addition to types, nulls, bounds and the standard's rules"
     simulated: Local[Condition]
     (
-        "condition for rows that are computed, not observed. The column data_source then contains 'theory' or "
-        "'observation'. If all rows are computed, write 'type: [Simulation]' at the top of the descriptor"
+        "condition that is true for rows that are computed, not observed. The column data_source contains 'theory' in "
+        "these rows, and 'observation' in rows for which the condition is false. If all rows are computed, write "
+        "'type: [Simulation]' at the top of the descriptor"
     )
     flags: Converted[FlagColumnSection]
     (
@@ -813,7 +832,7 @@ class TableSection(
 
 
 class TablesLoopSection(DescriptorSection):
-    """Similar tables that a loop creates. Hven replaces {b} in their names and values with each value of b."""
+    """Similar tables that a loop creates. If 'each' lists values of b, Hven replaces {b} with each of these values."""
 
     each: Required[FreeMap]
     "a name of your choice and its values, for example {b: [u, g, r]}"
@@ -834,7 +853,7 @@ class SyncScheduleSection(
     cron: Text
     'minute, hour, day, month and weekday, for example "15 3 * * *"'
     jitter: Duration
-    "maximum random delay, so that not all sites send requests to a source in the same minute"
+    "maximum random delay. It prevents many sites from sending requests to a source in the same minute"
     zone: Text
     "time zone of 'cron', for example Europe/Vienna. Default: UTC"
 
@@ -902,7 +921,10 @@ class CollectionSection(
     access: Impersonal[Local[AccessSection]]
     "access to all tables that have no 'access' of their own"
     project: Impersonal[Local[Text]]
-    "name of a project in hven.toml. Its members see the tables; with its setting 'open', everybody sees them"
+    (
+        "name of a project in hven.toml. The project's members see the tables. If the project has the setting 'open', "
+        "everybody sees them"
+    )
     functions: Impersonal[Local[OneOrMore[FunctionFileSection]]]
     "Python files with functions that expressions can call"
     tables: Impersonal[Converted[dict[str, TableSection]]]
@@ -922,16 +944,16 @@ class CollectionSection(
     "loops that create similar tables"
     services: Impersonal[Local[OneOrMore[Text]]]
     (
-        "the only services that offer the tables of the collection, for example 'tap', 'cone', 'portal', 'files', "
-        "'endpoints', 'epn-tap' and 'obscore'. The last two include 'tap'. Each service needs a suitable table. "
-        "Default: all services with a suitable table"
+        "the services that offer the collection's tables, for example 'tap', 'cone', 'portal', 'files', 'endpoints', "
+        "'epn-tap' and 'obscore'. No other service offers these tables. 'epn-tap' and 'obscore' include 'tap'. Each "
+        "service needs a suitable table. Default: all services with a suitable table"
     )
     sync: Impersonal[Local[SyncScheduleSection]]
     "how often Hven synchronises the collection with its sources, for example {every: 1 h}"
     tests: Impersonal[Local[OneOrMore[QueryTestSection]]]
     "queries with their expected results. Each ingest runs them before it publishes the rows"
     examples: Impersonal[Converted[OneOrMore[ExampleQuerySection]]]
-    "example queries for readers. Hven generates further examples for each table that no example uses"
+    "example queries for readers. Hven adds examples for each table that none of these queries uses"
     short_name: Impersonal[Mirrored[Text]]
     "name of at most 16 characters, for lists"
     subjects: Annotated[Impersonal[Mirrored[OneOrMore[Text]]], KeyExample("[Mars, Planetary surfaces]")]
@@ -961,7 +983,10 @@ class CollectionSection(
     related: Mirrored[OneOrMore[RelatedWorkSection]]
     "papers, catalogues and software related to the collection, each given by its DOI, bibcode, arXiv number or address"
     acknowledgement: Mirrored[Text]
-    "what users of the data should write in a paper. Pages, results and archives of files show this text"
+    (
+        "what users of the data should write in a paper. Pages, query results, and ZIP and TAR archives contain this "
+        "text"
+    )
     utype: Annotated[Impersonal[Mirrored[Text]], KeyExample("ivo://ivoa.net/std/regtap#1.2")]
     "utype of the data model that the schema represents, for example ivo://ivoa.net/std/regtap#1.2"
     reference_url: Mirrored[Text]
@@ -981,8 +1006,8 @@ class CollectionSection(
     )
     created: Annotated[Impersonal[Mirrored[RetypedText]], KeyExample("2026-11-20")]
     (
-        "date of creation, for example 2026-11-20. By default, the creation date of a row (EPN-TAP) is the time of "
-        "the run that first published it"
+        "creation date of the collection, for example 2026-11-20. It is also the default of the EPN-TAP column "
+        "creation_date. Without 'created', the default is the time of the run that first published the row"
     )
     registry: Annotated[Impersonal[Local[RegistrySection]], KeyExample("{publish: false}")]
     (
