@@ -150,14 +150,14 @@ def measure_source() -> PackageFigures:
 
 def write_package_table() -> str:
     """Write the table of the packages from `.importlinter` and the first lines of their docstrings."""
-    lines = ["| package | for | public modules |", "|---|---|---|"]
+    lines = ["| package | purpose | public modules |", "|---|---|---|"]
     for one in ["plugins", *(word for floor in list_floors() for word in floor)]:
         door = ast.get_docstring(ast.parse((SOURCE / one / "__init__.py").read_text(encoding="utf-8"))) or ""
         names = sorted(module.split(".", 2)[2] for module in measure_source().public[one])
         if one == "plugins":
             names = ["one package for each plug-in, found by its record"]
         elif one in PLUGIN_PACKAGES:
-            names = ["one file for each, found by its name"]
+            names = ["one module for each plug-in, found by its name"]
         lines.append(f"| `{one}` | {door.splitlines()[0]} | {', '.join(names)} |")
     return "\n".join(lines)
 

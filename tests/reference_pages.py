@@ -87,7 +87,8 @@ def write_key_section(section: KeyReferenceSection) -> str:
         lines.append(f"| `{key}`{required_text} | {write_cell(record.key_docs[key])} |")
     lines.append("")
     if section.shown_in:
-        lines += [f"The example of [{section.shown_in}](#{section.shown_in.replace(' ', '-')}) shows these keys.", ""]
+        anchor = section.shown_in.replace(" ", "-")
+        lines += [f"The example under [{section.shown_in}](#{anchor}) shows these keys.", ""]
     else:
         lines += [PARENT_TEXTS[section.parent], "", "```yaml", section.example.rstrip(), "```", ""]
     return "\n".join(lines) + "\n"

@@ -34,12 +34,15 @@ def test_the_reference_page():
         entries = parse_yaml_file(read_yaml_file(list_standards()[name], name, []), [])
         table = next(iter(entries["tables"].values()))
         made += f"\n## {name}\n\n{spec.table.description}. Table utype `{spec.table.utype}`.\n\n"
-        for family, columns in (table.get("families") or {}).items():
+        families = table.get("families") or {}
+        if families:
+            made += "Each of these names stands for a group of optional columns:\n\n"
+        for family, columns in families.items():
             made += f"* `{family}`: {', '.join(columns)}\n"
-        made += "\n| Column | Type | Unit | UCD | Value | Meaning |\n|---|---|---|---|---|---|\n"
+        made += "\n| Column | Type | Unit | UCD | Requirement | Meaning |\n|---|---|---|---|---|---|\n"
         for column in spec.table.columns:
             optional = (
-                "optional"
+                "optional column"
                 if str(table["columns"][column.name].get("optional")) == "true"
                 else "must have a value"
                 if column.required
@@ -53,9 +56,11 @@ def test_the_reference_page():
                     for key, value in change["columns"].items()
                     if value.get("ucd")
                 )
-                made += f"\nWith `frame: {variant}`: {words}\n"
-        made += "\n| Vocabulary | Words | Source |\n|---|---|---|\n"
-        for word, item in (table.get("vocabularies") or {}).items():
+                made += f"\nWith `frame: {variant}`, columns have these units and UCDs: {words}\n"
+        vocabularies = table.get("vocabularies") or {}
+        if vocabularies:
+            made += "\n| Vocabulary | Words | Source |\n|---|---|---|\n"
+        for word, item in vocabularies.items():
             made += f"| `{word}` | {', '.join(item['values'])} | {item['version']} |\n"
         made += "\n| Rule | Severity | Message or check |\n|---|---|---|\n"
         for rule in spec.rules:

@@ -167,8 +167,9 @@ USER_DEFINED_FUNCTIONS: tuple[FunctionDefinition, ...] = (
         "(text TEXT) -> MOC",
         "(hpxOrder INTEGER LITERAL, geo GEOMETRY) -> MOC",
         doc=(
-            "A MOC from its ASCII form, or from the cells of the given order that a shape touches. You can use a MOC "
-            "like a shape in CONTAINS and INTERSECTS. A cell must be at least 1/500 as wide as the shape."
+            "A MOC, from its ASCII form or from a shape. The MOC of a shape contains the cells of order hpxOrder that "
+            "the shape touches. You can use a MOC like a shape in CONTAINS and INTERSECTS. A cell must be at least "
+            "1/500 as wide as the shape."
         ),
         example="CONTAINS(POINT(45, 1), MOC('0/4 1/0-3')) is 1",
     ),
@@ -384,7 +385,7 @@ USER_DEFINED_FUNCTIONS: tuple[FunctionDefinition, ...] = (
         "(mjd NUMERIC{d?}, n INTEGER) -> TIMESTAMP",
         doc=(
             "The time n calendar months after a timestamp or a modified Julian date. The day and time stay the same. "
-            "If the new month has no such day, the result is its last day."
+            "If the new month has no such day, the result is the month's last day."
         ),
         ucd="same",
         example="CAST(ADD_MONTHS('2024-08-31T12:00:00', 6) AS VARCHAR) is '2025-02-28T12:00:00'",
@@ -393,7 +394,7 @@ USER_DEFINED_FUNCTIONS: tuple[FunctionDefinition, ...] = (
         "mapping",
         "SUBSTRING",
         "(s TEXT, start INTEGER [, length INTEGER]) -> TEXT",
-        doc="Part of a string that begins at character number `start`, counted from 1.",
+        doc="Part of a string, from character number `start` (counted from 1).",
         ucd="same",
         example="SUBSTRING('NGC 224', 5) is '224'",
     ),

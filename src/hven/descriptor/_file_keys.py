@@ -42,7 +42,7 @@ class PublishedFilesSection(
     checksums: bool
     (
         "whether Hven reads each file to compute its SHA-256. Default: true for files on disk, false for all others. "
-        "Without checksums, Hven recognises a changed file by its size and time"
+        "Without checksums, Hven recognises a changed file by its size and modification time"
     )
     proxied: bool
     (

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from hven.descriptor._access_keys import AccessSection, EmbargoSection
 from hven.descriptor._citation_keys import ContributorSection, FundingSection, PersonSection, RelatedWorkSection
 from hven.descriptor._file_keys import PublishedFilesSection
 from hven.descriptor._link_keys import DerivedLinkSection
@@ -183,7 +184,7 @@ class ColumnSection(
     unique: Mirrored[bool]
     "true: no two rows may have the same value"
     hidden: Local[bool]
-    "true: queries can use the column, but Hven shows it only on request"
+    "true: queries can use the column by its name, but pages, lists of columns and SELECT * leave it out"
     std: Mirrored[bool]
     "true: the column belongs to a standard"
     section: Mirrored[Text]
@@ -217,7 +218,7 @@ class FunctionFileSection(DescriptorSection, short="file", name="functions"):
 
 
 class ColumnLoopSection(DescriptorSection, name="loop"):
-    """Similar columns that a loop creates. Hven replaces {b} in their names and values with each value of b."""
+    """Similar columns that a loop creates. If 'each' lists values of b, Hven replaces {b} with each of these values."""
 
     each: Required[FreeMap]
     (
@@ -334,7 +335,11 @@ class ServiceInputSection(DescriptorSection, short="value", name="input"):
     "the only values that users can provide"
     example: RetypedText
     "a valid value, as a template"
-    _: Annotated[ColumnSection, "type unit ucd utype description"]
+    type: Converted[Text]
+    "type of the values, for example float64, int32, string, timestamp, point or float32[3]. Default: string"
+    unit: Mirrored[Text]
+    "unit in VOUnits syntax, such as deg or km.s-1"
+    _: Annotated[ColumnSection, "ucd utype description"]
 
 
 class ServiceSection(
@@ -421,49 +426,6 @@ class RowLinkSection(DescriptorSection, hints={"url": "text", "path": "file", "t
     "with 'from': the sort order of the other table's rows, for example previews.frequency"
 
 
-class EmbargoTermSection(DescriptorSection, short="default", name="term"):
-    """Months, or a date. The value can depend on the row: {from: obs_collection, values: {suv: 24}, default: 0}."""
-
-    from_: Expression
-    "expression over the source's columns. Hven looks up the expression's value in 'values', ignoring case"
-    values: dict[str, RetypedText]
-    "number of months, or the date, for each value of 'from'"
-    default: RetypedText
-    (
-        "number of months, or the date, for rows whose value is not in 'values'. If 'months' has no 'default', Hven "
-        "computes no release date for these rows. If 'not_before' has no 'default', no earliest date applies to them"
-    )
-
-
-class EmbargoSection(DescriptorSection):
-    """When rows become public. Each row gets a release date that conditions in `access` can compare with `now`."""
-
-    from_: Required[Expression]
-    (
-        "moment from which Hven counts the months, for example t_max. It can be a timestamp, a time in ISO format, or "
-        "a modified Julian date"
-    )
-    months: Required[EmbargoTermSection]
-    "number of calendar months, for example 12. The number can depend on the row, for example on its obs_collection"
-    exempt: Condition
-    "condition on the source's columns. For rows that meet it, for example calibrators, 'months' is 0"
-    not_before: EmbargoTermSection
-    (
-        "date before which no row becomes public, except rows that meet 'delivered'. A date without a time means "
-        "23:59:59 on that day"
-    )
-    delivered: Condition
-    (
-        "condition on the source's columns. For rows that meet it, Hven computes no release date. These rows keep "
-        "the date from the source or 'map', if there is one"
-    )
-    column: Text
-    (
-        "column with the release dates. Default: obs_release_date. If the source or 'map' gives a row a date in this "
-        "column, Hven computes no other date for the row"
-    )
-
-
 class DeletedRowsSection(DescriptorSection, name="deletions"):
     """How the source marks deleted rows."""
 
@@ -539,8 +501,8 @@ class PartitionSection(
     "with 'by: time': the column, which must be a timestamp or a number with a unit of time"
     every: Text
     (
-        "with 'by: time': the length of a partition, for example 1 month, 1 year, 10 d or 6 h. Months and years need "
-        "a timestamp. Default: 1 month for a timestamp, 30 d for a number"
+        "with 'by: time': the length of a partition, for example 1 month, 1 year, 10 d or 6 h. A length in months or "
+        "years requires a timestamp. Default: 1 month for a timestamp, 30 d for a number"
     )
     order: Annotated[int, Field(ge=0, le=2)]
     "with 'by: healpix': the order, which can be 0 (12 partitions), 1 (48, the default) or 2 (192 partitions)"
@@ -578,7 +540,11 @@ class TableParamSection(DescriptorSection, short="value", name="param"):
 
     value: Mirrored[Required[RetypedText]]
     "the value"
-    _: Annotated[ColumnSection, "type unit ucd utype description enum"]
+    type: Converted[Text]
+    "type of the value, for example float64, int32, string, timestamp, point or float32[3]. Default: string"
+    unit: Mirrored[Text]
+    "unit in VOUnits syntax, such as deg or km.s-1"
+    _: Annotated[ColumnSection, "ucd utype description enum"]
 
 
 class CoordinateFrameSection(DescriptorSection, short="system", name="frame"):
@@ -612,9 +578,16 @@ class CoordinateFrameSection(DescriptorSection, short="system", name="frame"):
 
 
 class ObscoreSection(DescriptorSection, empty=True):
-    """The values of the rows in ivoa.obscore, which Hven computes from the table's own columns."""
+    """How Hven computes the rows' values in ivoa.obscore from the table's own columns."""
 
-    _: Annotated[AssignedValueSection, "set text map"]
+    _: Annotated[AssignedValueSection, "set"]
+    text: dict[str, Text]
+    (
+        "templates, as 'column: \"{orbit}_{cube}\"'. Each pair of braces contains a column of the table, an "
+        "expression, or a name such as {site.url}. Write {{ and }} for literal braces"
+    )
+    map: dict[str, Expression]
+    "ADQL expressions over the table's own columns, as 'column: expression'"
     optional: OneOrMore[Text]
     "optional ObsCore columns to include, or names of families of such columns"
     columns: dict[str, ColumnSection]
@@ -635,33 +608,6 @@ class VocabularySection(DescriptorSection, short="values"):
     "the words"
     version: RetypedText
     "where the words come from, with the version or the date on which you copied them"
-
-
-class AccessSection(DescriptorSection, short="rows"):
-    """Who can see the rows, who is allowed to know that the rows have files, and who can download these files."""
-
-    rows: Text
-    (
-        "who can see which rows. 'public': everybody can see all rows. 'private': nobody can see the table until you "
-        "grant access. 'members': only the project's members can see the table. Otherwise, write a condition on the "
-        "row and the reader, for example release_date <= now or reader in (pi, coi) or 'team' in groups"
-    )
-    files: Text
-    "condition that determines who is allowed to know that a row has files. Default: everybody who can see the row"
-    take: Text
-    "condition that determines who can download a row's files. Default: those who are allowed to know about them"
-    columns: OneOrMore[Text]
-    (
-        "columns that describe files. They are null for readers who must not know about the files. Default: columns "
-        "with standard names and UCDs, such as access_url"
-    )
-    path: Text
-    (
-        "column that contains the path of the row's file, as in the table 'files'. The rules in 'access' then "
-        "determine who can download the file"
-    )
-    contact: Text
-    "whom readers can ask for access to locked data. Default: the collection's contact"
 
 
 class TableSection(
@@ -708,7 +654,7 @@ class TableSection(
     max_rejects: Local[Annotated[float, Field(ge=0, le=1)]]
     (
         "the largest share of the rows that Hven may reject, from 0 to 1. If Hven has to reject more rows, the run "
-        "publishes nothing. Default: 0.5. If the share is 1, the run publishes the table even if no row remains"
+        "publishes nothing. Default: 0.5. With 1, the run publishes the table even if no row remains"
     )
     let: Local[dict[str, Expression]]
     "named intermediate expressions, as 'name: expression'. Other expressions can use the names"
@@ -731,8 +677,9 @@ class TableSection(
     "conditions that rows must meet, in addition to types, nulls, bounds and the standard's rules"
     simulated: Local[Condition]
     (
-        "condition for rows that are computed, not observed. The column data_source then contains 'theory' or "
-        "'observation'. If all rows are computed, write 'type: [Simulation]' at the top of the descriptor"
+        "condition that is true for rows that are computed, not observed. The column data_source contains 'theory' in "
+        "these rows, and 'observation' in rows for which the condition is false. If all rows are computed, write "
+        "'type: [Simulation]' at the top of the descriptor"
     )
     flags: Converted[FlagColumnSection]
     (
@@ -813,7 +760,7 @@ class TableSection(
 
 
 class TablesLoopSection(DescriptorSection):
-    """Similar tables that a loop creates. Hven replaces {b} in their names and values with each value of b."""
+    """Similar tables that a loop creates. If 'each' lists values of b, Hven replaces {b} with each of these values."""
 
     each: Required[FreeMap]
     "a name of your choice and its values, for example {b: [u, g, r]}"
@@ -834,7 +781,7 @@ class SyncScheduleSection(
     cron: Text
     'minute, hour, day, month and weekday, for example "15 3 * * *"'
     jitter: Duration
-    "maximum random delay, so that not all sites send requests to a source in the same minute"
+    "maximum random delay. It prevents many sites from sending requests to a source in the same minute"
     zone: Text
     "time zone of 'cron', for example Europe/Vienna. Default: UTC"
 
@@ -902,7 +849,10 @@ class CollectionSection(
     access: Impersonal[Local[AccessSection]]
     "access to all tables that have no 'access' of their own"
     project: Impersonal[Local[Text]]
-    "name of a project in hven.toml. Its members see the tables; with its setting 'open', everybody sees them"
+    (
+        "name of a project in hven.toml. The project's members see the tables. If the project has the setting 'open', "
+        "everybody sees them"
+    )
     functions: Impersonal[Local[OneOrMore[FunctionFileSection]]]
     "Python files with functions that expressions can call"
     tables: Impersonal[Converted[dict[str, TableSection]]]
@@ -922,16 +872,16 @@ class CollectionSection(
     "loops that create similar tables"
     services: Impersonal[Local[OneOrMore[Text]]]
     (
-        "the only services that offer the tables of the collection, for example 'tap', 'cone', 'portal', 'files', "
-        "'endpoints', 'epn-tap' and 'obscore'. The last two include 'tap'. Each service needs a suitable table. "
-        "Default: all services with a suitable table"
+        "the services that offer the collection's tables, for example 'tap', 'cone', 'portal', 'files', 'endpoints', "
+        "'epn-tap' and 'obscore'. No other service offers these tables. 'epn-tap' and 'obscore' include 'tap'. Each "
+        "service needs a suitable table. Default: all services with a suitable table"
     )
     sync: Impersonal[Local[SyncScheduleSection]]
     "how often Hven synchronises the collection with its sources, for example {every: 1 h}"
     tests: Impersonal[Local[OneOrMore[QueryTestSection]]]
     "queries with their expected results. Each ingest runs them before it publishes the rows"
     examples: Impersonal[Converted[OneOrMore[ExampleQuerySection]]]
-    "example queries for readers. Hven generates further examples for each table that no example uses"
+    "example queries for readers. Hven adds examples for each table that none of these queries uses"
     short_name: Impersonal[Mirrored[Text]]
     "name of at most 16 characters, for lists"
     subjects: Annotated[Impersonal[Mirrored[OneOrMore[Text]]], KeyExample("[Mars, Planetary surfaces]")]
@@ -961,7 +911,7 @@ class CollectionSection(
     related: Mirrored[OneOrMore[RelatedWorkSection]]
     "papers, catalogues and software related to the collection, each given by its DOI, bibcode, arXiv number or address"
     acknowledgement: Mirrored[Text]
-    "what users of the data should write in a paper. Pages, results and archives of files show this text"
+    ("what users of the data should write in a paper. Pages, query results, and ZIP and TAR archives contain this text")
     utype: Annotated[Impersonal[Mirrored[Text]], KeyExample("ivo://ivoa.net/std/regtap#1.2")]
     "utype of the data model that the schema represents, for example ivo://ivoa.net/std/regtap#1.2"
     reference_url: Mirrored[Text]
@@ -981,8 +931,8 @@ class CollectionSection(
     )
     created: Annotated[Impersonal[Mirrored[RetypedText]], KeyExample("2026-11-20")]
     (
-        "date of creation, for example 2026-11-20. By default, the creation date of a row (EPN-TAP) is the time of "
-        "the run that first published it"
+        "creation date of the collection, for example 2026-11-20. It is also the default of the EPN-TAP column "
+        "creation_date. Without 'created', the default is the time of the run that first published the row"
     )
     registry: Annotated[Impersonal[Local[RegistrySection]], KeyExample("{publish: false}")]
     (

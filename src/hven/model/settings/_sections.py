@@ -252,7 +252,7 @@ class QueryLimits:
         1024**3, ("maximum size on disk, in bytes, of all tables of one account"), ge=1, size=True
     )
     user_days: float = define_setting(
-        30.0, ("number of days after a user table's last change until Hven deletes the table"), gt=0, le=36500
+        30.0, ("number of days without a change after which Hven deletes a user table"), gt=0, le=36500
     )
     signed_minutes: float = define_setting(
         10.0,
@@ -298,8 +298,8 @@ class FileCacheSettings:
 
     cache: int = define_setting(
         2 * 1024**3,
-        "maximum size, in bytes, of the blocks of other servers' files that Hven keeps in var/files. Hven deletes the "
-        "least recently used blocks first",
+        "maximum total size, in bytes, of the file blocks from other servers that Hven keeps in var/files. Hven "
+        "deletes the least recently used blocks first",
         ge=64 * 1024**2,
         size=True,
     )
@@ -379,9 +379,9 @@ class JobLimits:
     """What one asynchronous job may use, and how long it is kept."""
 
     seconds: int = define_setting(
-        3600, ("time limit in seconds of a job that does not request its own limit"), ge=1, le=2**31 - 1
+        3600, ("time limit, in seconds, of a job that does not request its own limit"), ge=1, le=2**31 - 1
     )
-    seconds_hard: int = define_setting(24 * 3600, "time limit in seconds of any job", ge=1, le=2**31 - 1)
+    seconds_hard: int = define_setting(24 * 3600, "maximum time limit, in seconds, of any job", ge=1, le=2**31 - 1)
     keep_days: float = define_setting(
         7.0,
         "number of days after which Hven destroys a job and its result, unless the job requests a different time",
@@ -584,8 +584,8 @@ class AccountGroupSettings:
     tables: tuple[Annotated[str, Field(pattern="^[^.]+\\.[^.]+$")], ...] = define_setting(
         (),
         (
-            "the site's private tables that contain further groups and names. Each row has an account, and either "
-            "member_of (a group) or a name, alias or email"
+            "the site's private tables that contain further groups and names. Each row has an account in the column "
+            "`account`, and a group in `member_of` or another name of the account in `name`, `alias` or `email`"
         ),
         example="['people.members']",
     )

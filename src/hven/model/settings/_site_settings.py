@@ -136,7 +136,11 @@ class Settings:
         ),
     )
     readers: tuple[SampleReaderProgram, ...] = define_setting(
-        (), "a program that reads files of samples (`reader:` in a data set). Each program has its own name"
+        (),
+        (
+            "a program that reads the samples of time series from files (`reader:` in a data set). Each program has "
+            "its own name"
+        ),
     )
     live: InPlaceDatabaseLimits = define_setting(
         InPlaceDatabaseLimits,
@@ -160,7 +164,10 @@ class Settings:
     )
     variant: str | None = define_setting(
         None,
-        "name of this server, if several servers share a service (blue and green). The health page shows this name",
+        (
+            "name of this server, for example blue or green, if several servers run the same service. The health page "
+            "shows this name"
+        ),
         pattern="^[A-Za-z0-9][A-Za-z0-9._-]{0,40}$",
         example="a word such as 'blue'",
     )
@@ -305,7 +312,7 @@ class Settings:
     )
     results: CitedResultSettings = define_setting(CitedResultSettings, "persistent addresses of results")
     portals: tuple[PortalSettings, ...] = define_setting(
-        (), "one of several portals over the same collections. Each portal has its own name"
+        (), "one of several portals for the same collections. Each portal has its own name"
     )
     projects: tuple[ProjectSettings, ...] = define_setting(
         (), "a group of people who share collections. Each project has its own name"

@@ -105,7 +105,7 @@ class Options(BaseModel):
         1 << 28, ge=1024, description=("Maximum number of bytes that the directory can send."), examples=[50000000]
     )
     seconds: int = Field(
-        300, ge=1, le=86_400, description="Maximum number of seconds that the directory can take.", examples=[60]
+        300, ge=1, le=86_400, description="Maximum number of seconds for reading the directory.", examples=[60]
     )
 
     @model_validator(mode="after")

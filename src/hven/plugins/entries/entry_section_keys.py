@@ -11,7 +11,7 @@ class EntriesSection(DescriptorSection, empty=True, hints={"authors": "submitter
     submitters: OneOrMore[Text]
     "who can propose rows: accounts, groups or `project:NAME:contributor`. Default: all accounts that see the table"
     warnings: Literal["show", "block"]
-    "block: rows with warnings can't be submitted; show: author and moderators only see the warnings. Default: show"
+    "block: users can't submit rows with warnings; show: author and moderators see the warnings. Default: show"
 
 
 class CommentsSection(DescriptorSection, empty=True, hints={"users": "authors", "writers": "authors"}):

@@ -47,7 +47,7 @@ class AddressAlias:
         )
     )
     rename: Mapping[str, str] = define_setting(dict, "the new name of each old parameter")
-    set: Mapping[str, str] = define_setting(dict, "parameters that Hven adds to the request")
+    set: Mapping[str, str] = define_setting(dict, "parameters that Hven adds to a request that does not have them")
     query: str | None = define_setting(
         None,
         (

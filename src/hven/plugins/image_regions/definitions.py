@@ -110,7 +110,7 @@ CHAIN_CONTOUR = _define_mapping_function(
     "CHAIN_CONTOUR",
     "(code TEXT, x NUMERIC, y NUMERIC, image ARRAY [, origin INTEGER, directions TEXT LITERAL]) -> CONTOUR",
     doc=(
-        "The region of a chain code: the squares of its pixels and of the pixels that it encloses, cut off at the "
+        "The region of a chain code: its pixels and the pixels that it encloses, each as a square, cut off at the "
         "limb. The arguments are the code, the x and y of its first pixel, and an image made by DISC or CHART. With "
         "the optional `origin`, you specify whether pixels are counted from 0 (default) or from 1. `directions` "
         "defines the digits of the code, with y upwards: 'helio' (default; 0 is left, and the next digits follow "
@@ -128,11 +128,11 @@ CHAIN_AREA = _define_mapping_function(
     "(code TEXT, time NUMERIC, spectral NUMERIC, time_step NUMERIC, spectral_step NUMERIC [, directions "
     "TEXT LITERAL]) -> TEXT",
     doc=(
-        "The area that a chain code describes in a dynamic spectrum: the squares of its pixels and of the pixels that "
-        "it encloses. The result is a TFCat geometry (JSON: Polygon or MultiPolygon). The arguments are the code, the "
-        "time and frequency of the centre of the first pixel, the steps in time and in frequency from pixel to pixel, "
-        "and optionally the directions, as in chain_contour. The result is NULL if the code contains characters that "
-        "are not directions, or if it is not closed."
+        "The area that a chain code describes in a dynamic spectrum: its pixels and the pixels that it encloses, each "
+        "as a rectangle. The result is a TFCat geometry (JSON: Polygon or MultiPolygon). The arguments are the code, "
+        "the time and frequency of the centre of the first pixel, the steps in time and in frequency from pixel to "
+        "pixel, and optionally the directions, as in chain_contour. The result is NULL if the code contains characters "
+        "that are not directions, or if it is not closed."
     ),
     example="CHAIN_AREA('460', 100, 10, 1, 2) is "
     '\'{"type":"Polygon","coordinates":[[[99.5,9],[101.5,9],[101.5,13],[99.5,13],[99.5,9]]]}\'',

@@ -71,7 +71,7 @@ class LayerSection(
     description: LocalizedTextValue
     "what the map shows"
     group: LocalizedTextValue
-    "heading above this layer and similar ones in lists, for example Minerals"
+    "heading under which lists show this layer and similar layers, for example Minerals"
     kind: Literal["background", "overlay"]
     "'background': other maps are drawn on this one; 'overlay' (default): this map is drawn on a background"
     body: Text

@@ -86,7 +86,9 @@ class Options(BaseModel):
         3.0,
         gt=0,
         le=MAX_RADIUS_ARCSEC,
-        description="Objects within this distance, in arcseconds, are at the position of the target. Default: 3.",
+        description=(
+            "Objects within this distance of a target, in arcseconds, count as being at its position. Default: 3."
+        ),
         examples=[1.5],
     )
     overrides: OverrideOptions | None = Field(
@@ -104,7 +106,9 @@ class Options(BaseModel):
     )
     rows: Literal["targets", "candidates"] = Field(
         "targets",
-        description="`targets`: a row for each target. `candidates`: a row for each target and candidate.",
+        description=(
+            "`targets`: a row for each target. `candidates`: a row for each pair of a target and a candidate."
+        ),
         examples=["candidates"],
     )
 

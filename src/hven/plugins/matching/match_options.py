@@ -220,8 +220,8 @@ class Options(BaseModel):
     rows: Literal["objects", "pairs", "candidates"] = Field(
         "objects",
         description=(
-            "`objects`: a row for each object of the reference. `pairs`: a row for each object and partner. "
-            "`candidates`: a row for each candidate, with the verdict and its reason (the match log)."
+            "`objects`: a row for each object of the reference. `pairs`: a row for each pair of an object and its "
+            "partner. `candidates`: a row for each candidate, with the verdict and its reason (the match log)."
         ),
         examples=["candidates"],
     )

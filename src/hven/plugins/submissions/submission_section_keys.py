@@ -11,7 +11,7 @@ class SubmissionsSection(DescriptorSection, hints={"users": "submitters", "colum
     path: Required[Text]
     "column that receives the path of each file"
     sha256: Required[Text]
-    "column that receives the SHA-256 of each file. Hven recognises files by it"
+    "column that receives the SHA-256 of each file. Hven uses it to recognise files that the table already has"
     to: Text
     "folder for the files, beside the descriptor. Default: `submitted`"
     files: Text
@@ -19,7 +19,10 @@ class SubmissionsSection(DescriptorSection, hints={"users": "submitters", "colum
     profile: Literal["jmmc", "strict", "lenient"]
     "severity of broken `oifits` rules. jmmc (default): as in JMMC's checker; strict: error; lenient: information"
     values: dict[str, Text]
-    "for each column: the name of its values in CSV files or granules, or their FITS keyword. Default: the same name"
+    (
+        "for each column: the name of the CSV column, FITS keyword or granule column that contains its values. "
+        "Default: the same name"
+    )
     submitters: OneOrMore[Text]
     "who can submit files: accounts, groups or `project:NAME:contributor`. Default: all accounts that see the table"
     moderated: bool
@@ -27,7 +30,10 @@ class SubmissionsSection(DescriptorSection, hints={"users": "submitters", "colum
     errors: Literal["block", "show"]
     "block: Hven leaves out files with errors; show: it only shows the errors to author and moderators. Default: block"
     warnings: Literal["note", "show", "block"]
-    "whether the author must explain warnings in a note, only sees them, or can't submit. Default: note"
+    (
+        "note: the author must explain warnings in a note; show: the author only sees them; block: the author can't "
+        "submit. Default: note"
+    )
     shared: OneOrMore[Text]
     "columns in which all rows of a submission have the same value, such as the collection"
     identity: OneOrMore[Text]

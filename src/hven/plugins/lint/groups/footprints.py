@@ -33,7 +33,7 @@ footprint.orientation | warning | DALI 1.1 sec. 3.3.7; EPN-TAP 2.0 sec. 2.4
     a polygon has the wrong orientation, so it describes the rest of the sphere
     write the vertices counter-clockwise, as seen from inside the sphere for the sky, and from outside for a body
 footprint.centre | warning | ObsCore 1.1 appendix B.6
-    the position is far from the footprint
+    a row's position is far from its footprint
     check whether frames or units were mixed up
 footprint.bounds | warning | EPN-TAP 2.0 sec. 2.4
     a footprint reaches beyond c1min..c2max

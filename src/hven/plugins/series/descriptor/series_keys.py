@@ -168,7 +168,7 @@ class TimeSeriesSection(
     )
     version: Text
     (
-        "for samples in files: column that contains each file's version. If two files have the same time, Hven uses "
+        "for samples in files: column that contains each file's version. If two files cover the same time, Hven uses "
         "the file with the higher value in this column. Default: the number after _v in the file names"
     )
     where: Condition
