@@ -265,7 +265,7 @@ def read_uploads(
                 raise
             except Exception as error:  # the reader, which may be a plug-in, fails for an unforeseen file
                 blamed_place = plugins.describe_error_origin(error)
-                logger.exception("the reader of the upload %s failed, in %s", reference.name, blamed_place)
+                logger.exception("reading the upload %s failed in %s", reference.name, blamed_place)
                 raise SourceError(
                     format_message(
                         "the upload {name!r} cannot be read: the reader of this format failed ({reason})",

@@ -373,7 +373,7 @@ FRAME_ALIASES = CollectionDescriptorKey(
     value_type=dict[str, RetypedText],
     doc=(
         "what the frame names in old addresses mean, for example {CRS:84: IAU_2015:49900}. Without this key, Hven "
-        "refuses the names of frames of the Earth"
+        "rejects the names of Earth frames"
     ),
     convert_value=_read_frame_aliases,
     previous_key="layers",

@@ -138,7 +138,7 @@ def _read_sesame_names(request: Request) -> list[str]:
     names = [unquote_plus(part).strip() for part in query.split("&")]
     names = [name for name in names if name]
     if not names or len(names) > MAX_NAMES:
-        message = format_message("the address has {count:,} names of objects", len(names))
+        message = format_message("the address contains {count:,} object names", len(names))
         raise ParamError(message, name="NAME", remedy="write one name after the question mark: ?M31")
     return names
 

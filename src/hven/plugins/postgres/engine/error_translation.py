@@ -315,7 +315,7 @@ def _build_foreign_error(foreign_message: str, sqlstate: str) -> StorageUnavaila
         remedy = "in that database, GRANT SELECT on the table to the mapped user; `hven fdw --check` names both"
     elif is_unreachable:
         reason = "cannot be reached"
-        remedy = "check that server and the network; run `hven fdw --check` for details"
+        remedy = "check the other database server and the network; run `hven fdw --check` for details"
     else:
         reason = "reported an error"
         remedy = "run `hven fdw --check` for details"
