@@ -288,3 +288,47 @@ def test_older_jobs_are_a_page_further_and_none_is_lost(
     assert [len(some) for some in seen] == [2, 2, 1]
     assert sorted(chain.from_iterable(seen)) == sorted(names)
     assert "no older jobs" in client.ask("GET", "/jobs?before=2001-01-01", headers=visitor.headers()).text
+
+
+def test_several_ticked_jobs_are_deleted_at_once(client: Client, site: Site) -> None:
+    from urllib.parse import urlencode
+
+    visitor = Visitor(client)
+    names = [visitor.begin(f"SELECT TOP {number} id FROM stars.main") for number in range(1, 4)]
+    page = visitor.look().text
+    assert re.findall(r'name="JOB" value="(\w+)" form="ticked-jobs"', page) == names[::-1]
+    assert "In the queue: number 2" in page
+    headers = visitor.headers(**FORM, **{"sec-fetch-site": "same-origin"})
+
+    def delete(*chosen: str) -> Answer:
+        body = urlencode([("ACTION", "delete"), *(("JOB", name) for name in chosen)]).encode()
+        return client.ask("POST", "/jobs", body=body, headers=headers)
+
+    assert delete(*names[:2]).headers["location"].endswith("/jobs")
+    page = visitor.look().text
+    assert names[2] in page
+    assert names[0] not in page
+    refused = delete()
+    assert refused.status == 400
+    assert "no job is selected" in refused.text
+
+
+def test_a_job_shows_its_picture_and_is_cloned(client: Client, site: Site) -> None:
+    command = ["/bin/sh", "-c", "printf P1 > picture.png"]
+    text = f"title: Draw\ncommand: {json.dumps(command)}\nparams: {{N: {{type: int32}}}}\n"
+    text += "results: {picture: {file: picture.png, type: image/png}}\n"
+    path = site.settings.directory / "jobs/draw.yaml"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    try:
+        visitor = Visitor(client)
+        begun = visitor.send(TYPE="draw", N="3")
+        name = begun.headers["location"].partition("job=")[2]
+        assert run_next_job(site)
+        page = visitor.look(name).text
+        assert re.search(rf'<img src="[^"]*/jobs/draw/{name}/results/picture"', page)
+        assert f"/jobs?new=draw&amp;from={name}" in page
+        form = client.ask("GET", f"/jobs?new=draw&from={name}", headers=visitor.headers()).text
+        assert re.search(r'id="param-N"[^>]*value="3"', form)
+    finally:
+        path.unlink()

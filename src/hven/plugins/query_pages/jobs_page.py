@@ -97,10 +97,10 @@ class JobListEntry:
         Whether it is not finished, and whether it is executing.
     created, elapsed
         When it was created, and how long it has run.
-    rows, percent
-        Number of rows, and progress.
-    url
-        Address of the page that shows it in full.
+    rows, percent, place
+        Number of rows, progress, and its place in the queue.
+    url, picture
+        Addresses of the page that shows it in full, and of the first result that is a picture; empty: none.
     """
 
     id: str
@@ -113,7 +113,9 @@ class JobListEntry:
     elapsed: str | None
     rows: int | None
     percent: int | None
+    place: int | None
     url: str
+    picture: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,8 +130,9 @@ class JobDescription:
         Its title.
     uws
         Its address for programs.
-    query, again, parameters, format
-        Its query and the address of the editor with it; its other parameters; its format.
+    query, again, clone, parameters, format
+        Its query and the address of the editor with it; the address of the form of its type with its parameters; its
+        other parameters; its format.
     started, ended, destruction
         When it started and ended, and until when it is kept.
     place, quote, note
@@ -149,6 +152,7 @@ class JobDescription:
     uws: str
     query: str
     again: str
+    clone: str
     parameters: Sequence[tuple[str, str]]
     format: str
     started: str | None
@@ -284,7 +288,7 @@ class JobsPage:
             if cookie:
                 headers["set-cookie"] = cookie
         else:
-            name = self._cancel_or_delete_job(request, action.lower(), form_params.read_one("JOB") or "")
+            name = self._cancel_or_delete_jobs(request, action.lower(), form_params.read_all("JOB"))
         base = find_portal_brand(request, self.context.site.settings).base
         next_address = f"{base}/jobs"
         if name:
@@ -359,12 +363,18 @@ class JobsPage:
                     return job.id
         return None
 
-    def _cancel_or_delete_job(self, request: Request, action: str, name: str) -> str:
-        """Abort or delete a job, and return the id of the job to show then; empty: none."""
-        requester = self._find_requester(request)
+    def _cancel_or_delete_jobs(self, request: Request, action: str, names: Sequence[str]) -> str:
+        """Abort or delete jobs, and return the id of the job to show then; empty: none."""
         if action not in {"abort", "delete"}:
             message = format_message("{name}={value!r} is not valid", "ACTION", action[:40])
             raise ParamError(message, name="ACTION", remedy="write ACTION=abort or ACTION=delete")
+        if not names:
+            raise ParamError("no job is selected", name="JOB", remedy="tick the jobs first")
+        requester = self._find_requester(request)
+        shown_names = [self._cancel_or_delete_job(requester, action, name) for name in names[:MAX_LISTED_JOBS]]
+        return shown_names[0] if len(shown_names) == 1 else ""
+
+    def _cancel_or_delete_job(self, requester: JobRequester, action: str, name: str) -> str:
         try:
             job_service, job = self._find_job(name, requester, is_for_reading=action != "delete", is_for_change=True)
         except NotFoundError:
@@ -451,7 +461,7 @@ class JobsPage:
             with contextlib.suppress(NotFoundError):  # destroyed a moment ago
                 job = self.context.site.store.jobs.get_job(ref.id)
                 if recorded_rights.find_missing_rights(job.groups, requester.principal):
-                    job = replace(job, parameters=(), progress={})
+                    job = replace(job, parameters=(), progress={}, results=[])
                 entries.append(self._describe_job(job, base))
         return entries
 
@@ -479,8 +489,15 @@ class JobsPage:
             elapsed=elapsed_text,
             rows=job.progress.get("rows"),
             percent=percent,
+            place=self._find_queue_place(job),
             url=self._build_job_page_address(job, base),
+            picture=_find_result_picture(job, base),
         )
+
+    def _find_queue_place(self, job: JobRecord) -> int | None:
+        if job.phase != "QUEUED":
+            return None
+        return 1 + sum(self.context.site.store.jobs.count_jobs_ahead(job).values())
 
     def _build_job_page_address(self, job: JobRecord, base: str) -> str:
         """Return the address of the page that shows a job: that of its type, or this page."""
@@ -492,8 +509,7 @@ class JobsPage:
     def _describe_job_fully(self, job_service: JobService, job: JobRecord, base: str) -> JobDescription:
         """Describe a job in full."""
         is_query = job.type == TAP_JOB_TYPE
-        job_path = "tap/async" if is_query else f"jobs/{job.type}"
-        job_address = f"{base}/{job_path}/{job.id}"
+        job_address = _build_uws_address(job, base)
         outlook = job_service.estimate_completion(job)
         text = _find_job_parameter_value(job, "QUERY")
         name = job.run_id or _format_queried_table_names(text)
@@ -502,6 +518,9 @@ class JobsPage:
         again_address = ""
         if text and is_query and len(text) < 8_000:
             again_address = f"{base}/adql?{urlencode({'QUERY': text})}"
+        clone_address = ""
+        if job.type in self.job_types:
+            clone_address = f"{base}/jobs?{urlencode({'new': job.type, 'from': job.id})}"
         shown_parameters = [
             (parameter, _shorten_parameter(value))
             for parameter, value in job.parameters
@@ -519,6 +538,7 @@ class JobsPage:
             uws=job_address,
             query=text,
             again=again_address,
+            clone=clone_address,
             parameters=shown_parameters,
             format=_find_job_parameter_value(job, "RESPONSEFORMAT"),
             started=uws_documents.format_time(job.started),
@@ -655,6 +675,19 @@ class JobsPage:
             address=get_client_address(request),
             visitor=compute_visitor_hash(request.headers),
         )
+
+
+def _build_uws_address(job: JobRecord, base: str) -> str:
+    job_path = "tap/async" if job.type == TAP_JOB_TYPE else f"jobs/{job.type}"
+    return f"{base}/{job_path}/{job.id}"
+
+
+def _find_result_picture(job: JobRecord, base: str) -> str:
+    """Return the address of the first result of a job that is a picture; empty: none."""
+    for item in job.results:
+        if str(item["media_type"]).startswith("image/"):
+            return f"{_build_uws_address(job, base)}/results/{quote(item['id'])}"
+    return ""
 
 
 def _find_job_parameter_value(job: JobRecord, parameter: str) -> str:

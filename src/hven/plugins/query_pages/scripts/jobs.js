@@ -77,6 +77,7 @@ class JobList {
     const focusIndex = findElements(container, FOCUSABLE).findIndex(
       (focusable) => focusable === document.activeElement,
     );
+    const tickedJobs = findElements(container, "input:checked").map((box) => box.getAttribute("value"));
     const liveElement = findElement(container, "[data-said]");
     const announcement = liveElement?.textContent ?? "";
     const newAnnouncement = findElement(newList, "[data-said]")?.textContent ?? "";
@@ -95,6 +96,9 @@ class JobList {
     for (const summary of findElements(container, "details > summary")) {
       if (openSummaries.includes(summary.textContent))
         /** @type {HTMLDetailsElement} */ (summary.parentElement).open = true;
+    }
+    for (const box of findElements(container, "input[type=checkbox]")) {
+      if (tickedJobs.includes(box.getAttribute("value"))) /** @type {HTMLInputElement} */ (box).checked = true;
     }
     this.workspace.mountPanes(container);
     if (focusIndex >= 0) findElements(container, FOCUSABLE)[focusIndex]?.focus({ preventScroll: true });
