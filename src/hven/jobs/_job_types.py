@@ -87,6 +87,8 @@ class JobDefinition:
         True if ``/jobs/NAME`` is its list of jobs; false if another service has that list, or none.
     page
         Path of the page that shows a job of this type, with ``{id}``; empty: the page of jobs shows it.
+    row_parameter
+        Name of the parameter that takes rows, also as an ADQL query; empty: the type takes none.
     """
 
     name: str
@@ -101,6 +103,7 @@ class JobDefinition:
     access: str = "public"
     is_served: bool = False
     page: str = ""
+    row_parameter: str = ""
 
 
 def list_input_files(files_directory: Path) -> dict[str, Path]:

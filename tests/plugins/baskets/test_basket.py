@@ -21,15 +21,19 @@ from typer.testing import CliRunner
 from hven.app._cli.verbs import build_typer_app
 from hven.app._server import create_application
 from hven.ingest.api.runs import ingest_collection
+from hven.jobs._worker import run_next_job
+from hven.jobs.job_service import JobRequester, JobService, get_job_directory
 from hven.model import settings
 from hven.model.errors import NotFoundError, ParamError, StorageError
+from hven.model.params import collect_params
 from hven.plugins.baskets import basket_contents, basket_store
 from hven.plugins.baskets.basket_contents import Basket, BasketTablePart
 from hven.plugins.baskets.basket_store import BasketStore, parse_basket_cookie
 from hven.services import scripts
 from hven.services.file_archives import load_file_archivers
 from hven.site import Site
-from plugin_needs import require_plugins
+from hven.site.auth import Principal
+from plugin_needs import require_plugins, require_query_editor, require_verb
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -294,6 +298,49 @@ def test_a_shared_basket_shows_what_its_reader_may_see(
         }
     finally:
         bert.post(EMPTY="1")
+
+
+LIST_TYPE = """\
+title: Look again
+rows: {OBS_ID: {required: true}, FLUX: {type: float64}}
+steps: {look: {job: tap, send: {LANG: ADQL, QUERY: "SELECT '{OBS_ID}' AS name FROM maps.main"}}}
+join: look.result
+"""
+
+
+def test_rows_of_a_basket_fill_the_form_of_a_list(place: tuple[Client, dict[str, str], Site], anna: Reader) -> None:
+    require_verb("jobs")
+    require_query_editor()
+    client, tokens, site = place
+    path = site.settings.directory / "jobs/lists/again.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_text(LIST_TYPE)
+    try:
+        anna.post(SET=text(ALL))
+        forms = re.findall(
+            r'name="TYPE" value="again">\s*<input type="hidden" name="LIST" value="([^"]*)"', anna.get("/basket").text
+        )
+        queries = [html.unescape(form) for form in forms]
+        assert [query.partition(" FROM ")[2].partition(" ")[0] for query in queries] == ["maps.main", "night.main"]
+        there = share_basket(anna)
+        shared = Reader(client, tokens["bert"]).get(there).text
+        assert str(BIG) in shared
+        assert "id = 1" in queries[1]
+        assert str(BIG) not in queries[1], "a row of somebody else"
+        body = urlencode({"TYPE": "again", "ACTION": "fill", "LIST": queries[0]}).encode()
+        form = client.ask("POST", "/jobs", body=body, headers=anna.headers())
+        assert form.status == 200
+        assert queries[0] in html.unescape(form.text)
+        job = JobService(site, "again").create_job(
+            collect_params([("LIST", queries[0]), ("PHASE", "RUN")]),
+            JobRequester(principal=Principal(name="anna"), address="192.0.2.1"),
+        )
+        while run_next_job(site):
+            pass
+        rows = json.loads((get_job_directory(site.settings, job.id) / "list-rows.json").read_text())
+        assert sorted(row[0] for row in rows) == ["a.fits", "b.fits"]
+    finally:
+        path.unlink()
 
 
 @pytest.mark.parametrize("count", [1, 8, 60])

@@ -18,12 +18,14 @@ from starlette.routing import Route
 from hven import formats, services
 from hven.adql.adql_writer import quote_adql_name
 from hven.formats import InfoElement, ResultStatus, TableMetadata
+from hven.jobs import type_catalogue
 from hven.model.errors import NotFoundError, ParamError, format_message
 from hven.plugins.baskets.basket_contents import Basket
 from hven.plugins.baskets.basket_rows import (
     PRIVATE_HEADERS,
     BasketTable,
     RequestedBasket,
+    build_visible_search,
     find_requested_basket,
     list_basket_tables,
 )
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
     from hven.query import QueryResult
     from hven.services.face import ServiceContext
 
+MAX_ROW_QUERY_CHARACTERS = 20_000  # of the query that a form sends to a job
 TABLE_PARAMETER = "_of"  # path of one of the tables in a basket
 KEYS_PARAMETER = "_keys"  # return only the keys of rows
 BASKET_FILE_STEM = "basket"  # in the names of files
@@ -124,7 +127,32 @@ def describe_basket_table_downloads(basket_table: BasketTable, requested_basket:
         "files": None if file_summary is None else file_summary.file_count,
         "bytes": None if file_summary is None else file_summary.total_bytes,
         "upload": upload_examples,
+        "jobs": _list_row_jobs(basket_table),
     }
+
+
+def _list_row_jobs(basket_table: BasketTable) -> list[dict[str, str]]:
+    """List the job types that take rows: name, title, parameter, and the query that selects the rows of a table.
+
+    There are none if the query is too long, or if the user may not start these jobs.
+    """
+    runner = basket_table.view.runner
+    job_types = [
+        job_type
+        for job_type in type_catalogue.load_served_job_types(runner.site.settings).values()
+        if job_type.row_parameter and (job_type.access == "public" or runner.principal.name is not None)
+    ]
+    search = build_visible_search(basket_table) if job_types else None
+    if search is None:
+        return []
+    names = [column.name for column in basket_table.view.table.columns if not column.hidden]
+    query = search.copy_with(columns=tuple(names)).write_adql()
+    if len(query) > MAX_ROW_QUERY_CHARACTERS:
+        return []
+    return [
+        {"name": job_type.name, "title": job_type.title, "parameter": job_type.row_parameter, "query": query}
+        for job_type in job_types
+    ]
 
 
 def list_citations(basket_tables: Sequence[BasketTable], page_context: PageContext) -> list[CitationText]:

@@ -243,7 +243,7 @@ def _describe_table(
     except HvenError as error:  # a failure of one table leaves the others
         error_text = page_context.translator(str(error))
         facts |= {"rows": None, "gone": 0, "wrong": error_text, "headings": [], "lines": [], "more": "", "files": None}
-        facts |= {"formats": [], "bytes": None, "upload": [], "votable": ""}
+        facts |= {"formats": [], "bytes": None, "upload": [], "votable": "", "jobs": []}
     return facts
 
 
@@ -307,7 +307,11 @@ def _describe_search(table_view: TableView, search: TableSearch) -> str:
 
 def _strip_html_only_fields(part: dict[str, Any]) -> dict[str, Any]:
     """Return the description of a table without the fields that only the HTML page needs."""
-    return {name: value for name, value in part.items() if name not in {"headings", "lines", "upload", "more", "after"}}
+    return {
+        name: value
+        for name, value in part.items()
+        if name not in {"headings", "lines", "upload", "jobs", "more", "after"}
+    }
 
 
 def _find_basket_account(page_context: PageContext) -> str:

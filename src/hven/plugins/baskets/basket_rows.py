@@ -167,6 +167,18 @@ def select_visible_keys(basket_table: BasketTable) -> BasketTablePart:
     return replace(basket_table.part, row_keys=row_keys)
 
 
+def build_visible_search(basket_table: BasketTable) -> TableSearch | None:
+    """Return the search for the rows of a basket whose conditions name only rows that the reader may see.
+
+    None if there are no such rows.
+    """
+    visible_part = select_visible_keys(basket_table)
+    searches = [search for _, search in basket_table.searches if not search.faults]
+    if visible_part.row_keys:
+        searches.insert(0, basket_contents.build_row_key_search(visible_part, basket_table.view.table))
+    return basket_contents.build_union_search(basket_table.view.table, searches) if searches else None
+
+
 def count_rows_or_none(table_view: TableView) -> int | None:
     """Count the rows of a view; None if that fails or takes too long."""
     try:

@@ -187,6 +187,7 @@ def _build_list_type(
         access=fields.get("access", "public"),
         is_served=True,
         page="/job-lists/{id}",
+        row_parameter=LIST_PARAMETER,
     )
 
 

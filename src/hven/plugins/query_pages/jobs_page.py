@@ -84,6 +84,8 @@ PAGE_HEADERS = {
     **PRIVATE_HEADERS,
 }
 
+FILL_ACTION = "fill"  # of a request: show the form of a job type with the parameters that were sent, and start nothing
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobListEntry:
@@ -269,6 +271,10 @@ class JobsPage:
     def _apply_job_form(self, request: Request, form_params: RequestParams) -> Response:
         headers = {"cache-control": "no-store"}
         action = form_params.read_one("ACTION")
+        if action == FILL_ACTION:
+            filled_type = self._find_job_type(form_params.read_one("TYPE") or "")
+            principal = self.context.identify_principal(request)
+            return self._render_page(request, job_form.build_job_form(filled_type, principal, form_params))
         if action is None:
             try:
                 name, cookie = self._start_job(request, form_params)
