@@ -845,6 +845,9 @@ class NightPost:
         if event.kind == "nights.storm":
             raise ZeroDivisionError
 
+    def is_enabled(self, settings):
+        return True
+
     def is_delivery_due(self, settings, store):
         return bool(self.told)
 

@@ -50,6 +50,15 @@ class EventService(Protocol):
             What happened.
         """
 
+    def is_enabled(self, settings: Settings) -> bool:
+        """Return whether the site delivers events at all, so that pages offer it to users.
+
+        Parameters
+        ----------
+        settings
+            Settings of the site.
+        """
+
     def is_delivery_due(self, settings: Settings, store: StateStore) -> bool:
         """Return whether the scheduler should call `send_due_events` now; it asks every few seconds.
 

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from asgi_client import Answer, Client
@@ -313,22 +314,43 @@ def test_several_ticked_jobs_are_deleted_at_once(client: Client, site: Site) -> 
     assert "no job is selected" in refused.text
 
 
-def test_a_job_shows_its_picture_and_is_cloned(client: Client, site: Site) -> None:
+@pytest.fixture
+def _draw_jobs(site: Site) -> Iterator[None]:
     command = ["/bin/sh", "-c", "printf P1 > picture.png"]
     text = f"title: Draw\ncommand: {json.dumps(command)}\nparams: {{N: {{type: int32}}}}\n"
     text += "results: {picture: {file: picture.png, type: image/png}}\n"
     path = site.settings.directory / "jobs/draw.yaml"
     path.parent.mkdir(exist_ok=True)
     path.write_text(text, encoding="utf-8")
-    try:
-        visitor = Visitor(client)
-        begun = visitor.send(TYPE="draw", N="3")
-        name = begun.headers["location"].partition("job=")[2]
-        assert run_next_job(site)
-        page = visitor.look(name).text
-        assert re.search(rf'<img src="[^"]*/jobs/draw/{name}/results/picture"', page)
-        assert f"/jobs?new=draw&amp;from={name}" in page
-        form = client.ask("GET", f"/jobs?new=draw&from={name}", headers=visitor.headers()).text
-        assert re.search(r'id="param-N"[^>]*value="3"', form)
-    finally:
-        path.unlink()
+    yield
+    path.unlink()
+
+
+@pytest.mark.usefixtures("_draw_jobs")
+def test_a_job_shows_its_picture_and_is_cloned(client: Client, site: Site) -> None:
+    visitor = Visitor(client)
+    begun = visitor.send(TYPE="draw", N="3")
+    name = begun.headers["location"].partition("job=")[2]
+    assert run_next_job(site)
+    page = visitor.look(name).text
+    assert re.search(rf'<img src="[^"]*/jobs/draw/{name}/results/picture"', page)
+    assert f"/jobs?new=draw&amp;from={name}" in page
+    form = client.ask("GET", f"/jobs?new=draw&from={name}", headers=visitor.headers()).text
+    assert re.search(r'id="param-N"[^>]*value="3"', form)
+
+
+@pytest.mark.usefixtures("_draw_jobs")
+def test_the_form_offers_to_notify_a_user(client: Client, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    token = site.store.users.add_account("olga")
+    headers = {"authorization": f"Bearer {token}", "accept": HTML}
+    monkeypatch.setattr(jobs_page, "load_event_services", lambda: [SimpleNamespace(is_enabled=lambda _: False)])
+    assert "NOTIFY" not in client.ask("GET", "/jobs?new=draw", headers=headers).text
+    monkeypatch.setattr(jobs_page, "load_event_services", lambda: [SimpleNamespace(is_enabled=lambda _: True)])
+    assert 'name="NOTIFY" value="true">' in client.ask("GET", "/jobs?new=draw", headers=headers).text
+    assert "NOTIFY" not in client.ask("GET", "/jobs?new=draw", headers={"accept": HTML}).text, "no account, no address"
+    body = b"TYPE=draw&N=4&NOTIFY=true"
+    begun = client.ask("POST", "/jobs", body=body, headers={**headers, **FORM, "sec-fetch-site": "same-origin"})
+    name = begun.headers["location"].partition("job=")[2]
+    assert site.store.jobs.get_job(name).parameters == (("N", "4"), ("NOTIFY", "true"))
+    cloned = client.ask("GET", f"/jobs?new=draw&from={name}", headers=headers).text
+    assert 'name="NOTIFY" value="true" checked>' in cloned

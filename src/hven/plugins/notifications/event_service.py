@@ -33,6 +33,10 @@ class NotificationService:
         if is_event_kind_wanted(connection, event.kind):
             insert_event(connection, event)
 
+    def is_enabled(self, settings: Settings) -> bool:
+        """Return whether the site sends mail or calls webhooks."""
+        return bool(get_notification_settings(settings).channels)
+
     def is_delivery_due(self, settings: Settings, store: StateStore) -> bool:
         """Return whether there is anything to deliver now."""
         channels = get_notification_settings(settings).channels

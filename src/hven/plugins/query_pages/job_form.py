@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from hven.site.api.events import NOTIFY_PARAMETER
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -27,6 +29,8 @@ class JobForm:
         Whether the jobs take files.
     closed
         Whether the user must log in first.
+    notifies, notified
+        Whether the site can notify the user when the job ends, and whether the user has chosen this.
     fault
         The parameter that was refused.
     """
@@ -37,6 +41,8 @@ class JobForm:
     params: Sequence[Mapping[str, object]]
     files: bool
     closed: bool
+    notifies: bool
+    notified: bool
     fault: Mapping[str, str] | None
 
 
@@ -45,6 +51,8 @@ def build_job_form(
     principal: Principal,
     sent_params: RequestParams | None = None,
     fault: Mapping[str, str] | None = None,
+    *,
+    notifies: bool = False,
 ) -> JobForm:
     """Build the form of a job type.
 
@@ -54,6 +62,8 @@ def build_job_form(
         Parameters that were sent and refused; they fill the fields.
     fault
         The reason: ``name`` of the parameter, ``message``, ``remedy``.
+    notifies
+        Whether the site can notify users. Those without an account have no address.
     """
     form_fields = [_build_form_field(param, job_type, sent_params) for param in job_type.params]
     needs_login = job_type.access != "public" and principal.name is None
@@ -64,6 +74,8 @@ def build_job_form(
         params=form_fields,
         files=bool(job_type.files),
         closed=needs_login,
+        notifies=notifies and principal.name is not None,
+        notified=sent_params is not None and sent_params.read_one(NOTIFY_PARAMETER) is not None,
         fault=fault,
     )
 
@@ -105,6 +117,7 @@ def read_job_params(
         values = "\n".join(texts).splitlines() if is_multiline else list(texts)
         stripped_values = [value.strip() for value in values]
         pairs += [(param.name, value) for value in stripped_values if value]
+    pairs += [(NOTIFY_PARAMETER, value) for value in sent_params.read_all(NOTIFY_PARAMETER)[:1]]
     job_files = {name: file for name, file in sent_params.files.items() if name in job_type.files}
     files = {name: file for name, file in job_files.items() if file.filename or file.size}
     return pairs, files

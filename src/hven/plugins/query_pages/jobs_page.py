@@ -52,6 +52,7 @@ from hven.services import uws_documents
 from hven.services.addresses import get_client_address, is_cross_site, is_https
 from hven.services.face import create_route
 from hven.services.params import MAX_FORM_BYTES
+from hven.site.api.events import load_event_services
 from hven.site.auth import recorded_rights
 from hven.site.auth.session import compute_visitor_hash, create_visitor_cookie
 
@@ -69,6 +70,7 @@ if TYPE_CHECKING:
     from hven.portal.api.page_rows import RowPage
     from hven.portal.api.pages import MessageTranslator
     from hven.services.face import ServiceContext
+    from hven.site.auth import Principal
     from hven.site.store import JobRecord, JobRef
 
 TAP_JOB_TYPE = "tap"
@@ -224,7 +226,7 @@ class JobsPage:
             if cloned_id:
                 _, cloned_job = self._find_job(cloned_id, self._find_requester(request))
                 cloned_params = collect_params(cloned_job.parameters)
-            new_job_form = job_form.build_job_form(job_type, principal, cloned_params)
+            new_job_form = self._build_form(job_type, principal, cloned_params)
         return self._render_page(request, new_job_form)
 
     def _render_page(self, request: Request, new_job_form: JobForm | None, status: int = 200) -> Response:
@@ -235,6 +237,17 @@ class JobsPage:
             page = replace(page, shown=replace(page.shown, error=message))
         body = render_page(page, frame)
         return services.answer_with_body(request, body, PAGE_HEADERS, 404 if page.gone else status)
+
+    def _build_form(
+        self,
+        job_type: JobDefinition,
+        principal: Principal,
+        sent_params: RequestParams | None,
+        fault: Mapping[str, str] | None = None,
+    ) -> JobForm:
+        settings = self.context.site.settings
+        notifies = any(service.is_enabled(settings) for service in load_event_services())
+        return job_form.build_job_form(job_type, principal, sent_params, fault, notifies=notifies)
 
     def _build_login_address(self, request: Request, new_job_form: JobForm) -> str:
         """Return the address of a log-in that leads back to a form."""
@@ -274,7 +287,7 @@ class JobsPage:
         if action == FILL_ACTION:
             filled_type = self._find_job_type(form_params.read_one("TYPE") or "")
             principal = self.context.identify_principal(request)
-            return self._render_page(request, job_form.build_job_form(filled_type, principal, form_params))
+            return self._render_page(request, self._build_form(filled_type, principal, form_params))
         if action is None:
             try:
                 name, cookie = self._start_job(request, form_params)
@@ -289,7 +302,7 @@ class JobsPage:
                     "remedy": translator(error.remedy),
                 }
                 principal = self.context.identify_principal(request)
-                refused_form = job_form.build_job_form(job_type, principal, form_params, fault)
+                refused_form = self._build_form(job_type, principal, form_params, fault)
                 return self._render_page(request, refused_form, 400)
             if cookie:
                 headers["set-cookie"] = cookie
