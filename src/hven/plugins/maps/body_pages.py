@@ -220,9 +220,10 @@ def _list_body_tables(page_context: PageContext, body_name: str, runner: QueryRu
             continue
         if row_count:
             resource = page_context.published_state.resources.get(table.schema)
+            collection_title = resource.title if resource else ""
             facts = {
                 "id": table.qualified_name,
-                "title": table.title or (resource and resource.title) or table.qualified_name,
+                "title": table.title or collection_title or table.qualified_name,
                 "url": build_table_address(page_context.base, table),
                 "query": urlencode([condition]),
                 "rows": row_count,

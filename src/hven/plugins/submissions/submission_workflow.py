@@ -385,8 +385,8 @@ class SubmissionWorkflow:
         except SourceError as error:
             if all(finding.severity != ERROR for finding in findings):  # they say it better
                 findings.append(build_unreadable_finding(error))
-        has_errors = any(finding.severity == ERROR for finding in findings)
-        is_bad = not rows or has_wrong_name or (has_errors and self._rules.errors == "block")
+        has_blocking_errors = self._rules.errors == "block" and any(finding.severity == ERROR for finding in findings)
+        is_bad = not rows or has_wrong_name or has_blocking_errors
         state = BAD_FILE if is_bad else GOOD_FILE
         if is_bad:
             rows = []

@@ -133,8 +133,8 @@ def _respond_to_error(request: Request, error: Exception) -> Response:
     error_message = services.write_error_message(error, services.get_request_id(request))
     body = _build_status(code, f"HAPI error {code}: {code_text}; {error_message}")
     # HTTP's own status tells clients to log in, to slow down or to come again; otherwise it is that of HAPI's code
-    keeps_status = code == 1400 or (code == 1500 and status == BUSY_STATUS)
-    http_status = status if keeps_status else code_status
+    is_busy = code == 1500 and status == BUSY_STATUS
+    http_status = status if code == 1400 or is_busy else code_status
     return _answer_json(request, body, http_status, services.build_error_headers(error))
 
 
