@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from hven.plugins.planetary_media import label_document
 from hven.plugins.planetary_media.label_document import DOCUMENT
 from hven.sources.api.documents import InvalidDocumentError
 
@@ -20,3 +21,9 @@ def test_values_of_labels():
 def test_what_is_no_label_is_told(body):
     with pytest.raises(InvalidDocumentError):
         DOCUMENT.create_lookup(body, ["a.b.1"])
+
+
+def test_a_label_that_is_too_large_is_not_called_incomplete(monkeypatch):
+    monkeypatch.setattr(label_document, "MAX_LABEL_BYTES", 50)
+    with pytest.raises(InvalidDocumentError, match=r"has 78 bytes; the limit is 50"):
+        DOCUMENT.create_lookup(LABEL, ["START_TIME"])

@@ -57,7 +57,9 @@ def prepare(
     """Make pictures and copies of a collection's new files."""
     with open_site(context) as site:
         if stop:
-            _stop_preparation_jobs(site, collection)
+            stopped_ids = _stop_preparation_jobs(site, collection)
+            if as_json:
+                print_json({"stopped": stopped_ids})
             return
         service_context = ServiceContext.create_for_principal(site, OWNER_PRINCIPAL)
         resource = site.get_published_state().resources.get(collection)
@@ -99,12 +101,15 @@ def prepare(
         print(f"could not prepare {path}: {reason}")
 
 
-def _stop_preparation_jobs(site: Site, collection: str) -> None:
-    """Stop the active jobs that prepare files of a collection."""
+def _stop_preparation_jobs(site: Site, collection: str) -> list[str]:
+    """Stop the active jobs that prepare files of a collection, and return their ids."""
     job_service = JobService(site, "prepare")
     requester = JobRequester(principal=OWNER_PRINCIPAL, address="")
     phase_params = collect_params([("PHASE", phase) for phase in ACTIVE_PHASES])
+    stopped_ids = []
     for job_ref in job_service.list_jobs(phase_params, requester):
         job = job_service.get_job(job_ref.id, requester)
         if ("COLLECTION", collection) in job.parameters:
             job_service.change_phase(job, "ABORT")
+            stopped_ids.append(job.id)
+    return stopped_ids

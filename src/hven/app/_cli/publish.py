@@ -299,7 +299,9 @@ def move(
 def remove(
     context: typer.Context,
     name: Name,
-    purge_data: Annotated[bool, typer.Option("--purge", help="Also delete the snapshots of the collection.")] = False,
+    purge_data: Annotated[
+        bool, typer.Option("--purge", help="Also delete the snapshots that no release needs.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Stop publishing a collection; --purge also deletes its data."""

@@ -646,7 +646,10 @@ class ProjectSettings:
     contact: str | None = define_setting(None, "person or address for questions")
     listed: bool = define_setting(
         False,
-        "true: everybody can see that the project exists and can ask for access. The project's collections stay hidden",
+        (
+            "true: everybody can see that the project exists, and logged-in users can request access. The project's "
+            "collections stay hidden"
+        ),
     )
     open: bool = define_setting(
         False,

@@ -228,7 +228,7 @@ class Settings:
         (),
         (
             "other TAP services that Hven also queries when a reader searches all EPN-TAP or ObsCore tables. Without "
-            "such a service, this search sends nothing to other servers"
+            "[[remote]] and [everywhere], this search sends nothing to other servers"
         ),
     )
     everywhere: FederatedSearchSettings = define_setting(

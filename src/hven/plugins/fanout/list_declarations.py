@@ -269,12 +269,13 @@ def _parse_sent_parameters(
     """Read the parameters that a step sends to its job."""
     if "send" not in section:
         return {name: f"{{{name}}}" for name in step_params if name in known_params}
+    remedy = f"use one of {', '.join(step_params)}" if step_params else "remove it: this job type has no parameters"
     for param_name, text in section["send"].items():
         if param_name not in step_params:
             faults.add_error(
                 f"{key_path}.send: the job type has no parameter {param_name}",
                 param_name.place,
-                suggest_spelling(param_name, step_params) or f"use one of {', '.join(step_params)}",
+                suggest_spelling(param_name, step_params) or remedy,
             )
         for placeholder in list_placeholders(text):
             if placeholder not in known_params:

@@ -106,7 +106,8 @@ class ListRunner:
         if not plan.outcome_counts.get(DONE):
             _, first_failure = min((row, job) for (_, row), job in last_jobs.items())
             reason = self._describe_failure(running_job, first_failure)
-            raise JobFailedError(f"all {len(rows):,} rows failed; {reason}", remedy="see the result 'rows'")
+            failed_text = "the only row failed" if len(rows) == 1 else f"all {len(rows):,} rows failed"
+            raise JobFailedError(f"{failed_text}; {reason}", remedy="see the result 'rows'")
 
     def _check_access(self, running_job: RunningJob) -> None:
         """Check again that the owner may run the steps, because their declarations may have changed."""

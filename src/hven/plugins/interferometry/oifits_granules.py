@@ -293,7 +293,13 @@ def _read_columns(
             continue
         number, code, repeat, start = places[name]
         end = start + repeat * _ELEMENT_BYTES.get(code, 0)
-        if end > width or not repeat:
+        if not repeat:
+            raise SourceError(
+                f"column {name} of {header.name} has no values (its repeat count is 0)",
+                place=TextPlace(file=file),
+                remedy="repair the header",
+            )
+        if end > width:
             raise SourceError(
                 f"column {name} of {header.name} extends beyond its row of {width} bytes",
                 place=TextPlace(file=file),

@@ -158,13 +158,14 @@ def _mirror_descriptor(
     response = http_client.send_request_once(
         "GET", address, byte_limit=MAX_DESCRIPTOR_BYTES, allow_private=settings.allow_private
     )
+    if response.status == 404:
+        raise SourceError(
+            f"{address} returned status 404: there is no public collection {collection_name!r}",
+            remedy="check the name of the collection, and that the other site runs Hven",
+        )
     if response.status != 200:
         raise SourceError(
-            f"{address} returned status {response.status}: there is no public collection {collection_name!r}",
-            remedy=(
-                "check the name of the collection, and the version of Hven that the other site runs: old versions "
-                "cannot be mirrored"
-            ),
+            f"{address} returned status {response.status}", remedy="try again later, or ask the other site's operators"
         )
     collection_directory = settings.collections_directory / collection_name
     path = collection_directory / f"{collection_name}.yaml"

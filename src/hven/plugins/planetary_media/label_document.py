@@ -31,10 +31,13 @@ def parse_label_cards(body: bytes) -> list[HeaderCard]:
     Raises
     ------
     SourceError
-        The body is no label, or the label has no end.
+        The body is no label, the label has no end, or it is too large.
     """
+    if len(body) > MAX_LABEL_BYTES:
+        text = "the label {name} has {size:,} bytes; the limit is {limit:,}"
+        raise SourceError(format_message(text, "in the document", len(body), MAX_LABEL_BYTES))
     end_match = re.search(rb"^[ \t]*END[ \t]*\r?$", body, re.MULTILINE | re.IGNORECASE)
-    if end_match is None or len(body) > MAX_LABEL_BYTES:
+    if end_match is None:
         raise SourceError(format_message("the label of {name} is incomplete: its end is missing", "the document"))
     label_text = body[: end_match.start()].decode("latin-1")
     label = parse_pvl_label(label_text, "the document")

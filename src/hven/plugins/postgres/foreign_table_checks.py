@@ -187,7 +187,9 @@ def _check_privileges(
         findings.append(ForeignSetupFinding(about=about, level="error", message=message, remedy=remedy))
     if not can_select:
         message = f"{user_name} is not allowed to read the table {target.database_name}"
-        remedy = f"in that database, run `GRANT SELECT ON {remote_table} TO {quote_identifier(user_name)}`"
+        remedy = f"in that database, run `GRANT SELECT ON {remote_table} TO ROLE` with the role in the url"
+        if target.user_name:
+            remedy = f"in that database, run `GRANT SELECT ON {remote_table} TO {quote_identifier(target.user_name)}`"
         findings.append(ForeignSetupFinding(about=about, level="error", message=message, remedy=remedy))
     elif can_write:
         message = f"{user_name} is allowed to write to the table {target.database_name}"

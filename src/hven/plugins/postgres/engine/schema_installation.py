@@ -22,6 +22,7 @@ FUNCTIONS_VERSION = hashlib.sha256("\n".join(_INSTALLED_TEXTS).encode()).hexdige
 # Collations that know upper and lower case of all letters; those that are most like DuckDB's come first.
 CASE_COLLATIONS = ("pg_c_utf8", "C.utf8", "C.UTF-8", "und-x-icu")
 MIN_SERVER_VERSION, MAX_SERVER_VERSION = 140000, 180000
+_EXTENSION_NAMES = {PGSPHERE: "pg_sphere", Q3C: "q3c"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,8 +81,8 @@ def prepare_schema(connection: Any, schema: str, reader_roles: Sequence[str], wa
     if wanted_method and wanted_method not in methods:
         message = f"the database has no {wanted_method}"
         remedy = (
-            "install it (CREATE EXTENSION), or set position under [postgres] in hven.toml to one of: "
-            f"{', '.join(methods)}"
+            f"install it (CREATE EXTENSION {_EXTENSION_NAMES[wanted_method]}), or set position under [postgres] in "
+            f"hven.toml to one of: {', '.join(methods)}"
         )
         raise StorageError(message, remedy=remedy)
     extension_schemas = [quote_identifier(name) for name in function_schemas.values()]
