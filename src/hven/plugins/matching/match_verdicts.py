@@ -203,9 +203,10 @@ class PairRanks:
 
 
 def _rank_pairs(groups: Rows, pairs: CandidatePairs, others: Rows, considered: Masks, near: Masks) -> PairRanks:
-    ranks = np.zeros(len(groups), np.int64)
+    ranks = considered.astype(np.int64)  # nearly all pairs are alone in their groups
     rivals = np.full(len(groups), -1)
     rows = np.flatnonzero(considered)
+    rows = rows[np.bincount(groups[rows])[groups[rows]] > 1]
     order = rows[np.lexsort((others[rows], pairs.scores[rows], ~near[rows], groups[rows]))]
     if not len(order):
         return PairRanks(ranks, rivals)

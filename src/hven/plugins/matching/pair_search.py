@@ -330,7 +330,8 @@ class PairSearch:
         is_candidate = np.zeros(int(partners.max()) + 1 if len(partners) else 0, bool)
         is_candidate[partners] = True
         ranks = rank_candidate_ids(ids, int(is_candidate.sum()), reader)
-        order = np.lexsort((ranks, references))
+        # no pair occurs twice, so the order is the same every time
+        order = np.argsort(references * (int(ranks.max()) + 1) + ranks) if len(ranks) else np.empty(0, np.int64)
         return FoundPairs(
             reference_rows=references[order],
             ids=ids.take(pa.array(order)),

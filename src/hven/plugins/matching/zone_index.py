@@ -65,7 +65,7 @@ class ZoneIndex:
         self._max_tested_pairs = max_tested_pairs
         self._zone_degrees = max(radius_arcsec / 3600, MIN_ZONE_DEGREES)
         keys = self._compute_zones(latitudes) * KEY_DEGREES_PER_ZONE + longitudes
-        self._order: Rows = np.argsort(keys, kind="stable")
+        self._order: Rows = np.argsort(keys)  # stars at the same position may have any order
         self._keys = keys[self._order]
         self._vectors = build_unit_vectors(longitudes[self._order], latitudes[self._order])
 
@@ -88,22 +88,23 @@ class ZoneIndex:
             More than `max_tested_pairs` pairs would have to be tested.
         """
         zones = self._compute_zones(latitudes)
-        order = np.argsort(zones * KEY_DEGREES_PER_ZONE + longitudes, kind="stable")
+        order = np.argsort(zones * KEY_DEGREES_PER_ZONE + longitudes)
         zones, longitudes, latitudes = zones[order], longitudes[order], latitudes[order]
         vectors = build_unit_vectors(longitudes, latitudes)
         widths = self._compute_window_widths(latitudes)
         windows = []
-        for low, high in _split_windows(longitudes, widths):
+        for window_rows, low, high in _split_windows(longitudes, widths):
             for step in (-1.0, 0.0, 1.0):
-                offsets = (zones + step) * KEY_DEGREES_PER_ZONE
+                offsets = (zones[window_rows] + step) * KEY_DEGREES_PER_ZONE
                 begins = np.searchsorted(self._keys, offsets + low, side="left")
                 ends = np.searchsorted(self._keys, offsets + high, side="right")
-                windows.append((begins, np.maximum(ends - begins, 0)))
-        tested_count = sum(int(counts.sum()) for _, counts in windows)
+                windows.append((window_rows, begins, ends - begins))
+        tested_count = sum(int(counts.sum()) for _, _, counts in windows)
         if tested_count > self._max_tested_pairs:
             raise TooManyPairsError(tested_count)
-        for begins, counts in windows:
-            for rows, places in _expand_windows(begins, counts):
+        for window_rows, begins, counts in windows:
+            for window_numbers, places in _expand_windows(begins, counts):
+                rows = window_rows[window_numbers]
                 near = compute_separations(vectors[rows], self._vectors[places]) <= self.radius_arcsec
                 yield order[rows[near]], self._order[places[near]]
 
@@ -119,14 +120,13 @@ class ZoneIndex:
         return np.where(has_pole | np.isnan(widths), 360.0, widths + WINDOW_MARGIN_DEGREES)
 
 
-def _split_windows(longitudes: Floats, widths: Floats) -> Iterator[tuple[Floats, Floats]]:
-    """Yield windows of longitudes, and those beyond the meridian of 0 degrees, which may be empty."""
+def _split_windows(longitudes: Floats, widths: Floats) -> Iterator[tuple[Rows, Floats, Floats]]:
+    """Yield rows and their windows of longitudes, then the few rows with windows beyond the meridian of 0 degrees."""
     low, high = longitudes - widths, longitudes + widths
-    yield np.maximum(low, 0), np.minimum(high, 360)
-    begins = np.where(low < 0, low + 360, 0.0)
-    ends = np.where(low < 0, 360.0, high - 360)
-    is_empty = (widths >= 180) | ((low >= 0) & (high <= 360))
-    yield np.where(is_empty, 400.0, begins), np.where(is_empty, 399.0, ends)
+    yield np.arange(len(longitudes)), np.maximum(low, 0), np.minimum(high, 360)
+    rows = np.flatnonzero((widths < 180) & ((low < 0) | (high > 360)))
+    is_below = low[rows] < 0
+    yield rows, np.where(is_below, low[rows] + 360, 0.0), np.where(is_below, 360.0, high[rows] - 360)
 
 
 def _expand_windows(begins: Rows, counts: Rows) -> Iterator[tuple[Rows, Rows]]:
