@@ -172,13 +172,29 @@ def build_flag_reason_texts(flags_by_catalogue: Mapping[str, npt.NDArray[np.int6
     texts
         Null where no catalogue has a flag.
     """
-    combinations, codes = np.unique(np.stack(list(flags_by_catalogue.values()), axis=1), axis=0, return_inverse=True)
+    combinations, codes = _find_flag_combinations(list(flags_by_catalogue.values()))
     texts = []
     for flags in combinations:
         named_flags = zip(flags_by_catalogue, flags, strict=True)
-        reasons = [f"{name.upper()}: {FLAG_LABELS[int(flag)]}" for name, flag in named_flags if flag]
+        reasons = [f"{name.upper()}: {FLAG_LABELS[flag]}" for name, flag in named_flags if flag]
         texts.append("; ".join(reasons) or None)
-    return pa.array(texts, pa.string()).take(pa.array(codes.reshape(-1)))
+    return pa.array(texts, pa.string()).take(pa.array(codes))
+
+
+def _find_flag_combinations(
+    flag_arrays: Sequence[npt.NDArray[np.int64]],
+) -> tuple[list[tuple[int, ...]], npt.NDArray[np.int64]]:
+    """Find the different combinations of flags, and the number of the combination of each object, without sorting."""
+    flag_range = sum(FLAG_MEANINGS) + 1
+    combinations: list[tuple[int, ...]] = [()]
+    codes = np.zeros(len(flag_arrays[0]), np.int64)
+    for flags in flag_arrays:
+        keys = codes * flag_range + flags
+        is_present = np.bincount(keys) > 0
+        found_keys = np.flatnonzero(is_present).tolist()
+        combinations = [(*combinations[key // flag_range], key % flag_range) for key in found_keys]
+        codes = (np.cumsum(is_present) - 1)[keys]
+    return combinations, codes
 
 
 def build_candidate_arrays(

@@ -18,6 +18,7 @@ from hven.plugins.matching.pair_search import (
     PairSearch,
     build_density_error,
     rank_candidate_ids,
+    sort_pairs,
 )
 from hven.plugins.matching.row_digests import CELL_COLUMN, DIGEST_COLUMN, RowDigestReader
 from hven.plugins.matching.sky_cells import UNKNOWN_CELL, find_circles_in_cells, find_touched_cells
@@ -179,7 +180,7 @@ class CatalogueMatcher:
             partner_vectors=np.concatenate([pairs.partner_vectors for pairs in found]),
             rows=rows,
         )
-        order = np.lexsort((pairs.ranks, pairs.reference_rows))
+        order = sort_pairs(pairs.reference_rows, pairs.ranks)
         values = {name: np.concatenate([values[name] for _, values in parts])[order] for name in parts[0][1]}
         return pairs.select_pairs(order), values
 

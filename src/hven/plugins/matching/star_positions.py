@@ -80,18 +80,22 @@ class StarPositions:
             return build_unit_vectors(
                 longitudes + years * longitude_motions / cosines, latitudes + years * latitude_motions
             )
-        vectors = build_unit_vectors(longitudes, latitudes)
+        longitude, latitude = np.radians(longitudes), np.radians(latitudes)
+        sine, cosine = np.sin(longitude), np.cos(longitude)
+        height, width = np.sin(latitude), np.cos(latitude)
+        x, y, z = width * cosine, width * sine, height.copy()
         moves = np.flatnonzero((years != 0) & ((longitude_motions != 0) | (latitude_motions != 0)))
         if len(moves):
-            longitude, latitude = np.radians(longitudes[moves]), np.radians(latitudes[moves])
-            east = np.stack([-np.sin(longitude), np.cos(longitude), np.zeros(len(moves))], axis=1)
-            north_latitudes = np.degrees(latitude) + 90
-            north = build_unit_vectors(longitudes[moves], north_latitudes)
-            along_east = np.radians(years[moves] * longitude_motions[moves])
-            along_north = np.radians(years[moves] * latitude_motions[moves])
-            displaced = vectors[moves] + along_east[:, None] * east + along_north[:, None] * north
-            vectors[moves] = displaced / np.linalg.norm(displaced, axis=1)[:, None]
-        return vectors
+            selected = slice(None) if len(moves) == len(years) else moves
+            along_east = np.radians(years[selected] * longitude_motions[selected])
+            along_north = np.radians(years[selected] * latitude_motions[selected])
+            # the unit vectors to the east and to the north are (-sine, cosine, 0) and (-h * cosine, -h * sine, width)
+            moved_x = x[selected] - along_east * sine[selected] - along_north * height[selected] * cosine[selected]
+            moved_y = y[selected] + along_east * cosine[selected] - along_north * height[selected] * sine[selected]
+            moved_z = z[selected] + along_north * width[selected]
+            lengths = np.sqrt(moved_x**2 + moved_y**2 + moved_z**2)
+            x[selected], y[selected], z[selected] = moved_x / lengths, moved_y / lengths, moved_z / lengths
+        return np.stack([x, y, z], axis=1)
 
     def compute_speeds(self) -> Floats:
         """Compute the speeds of the stars on the sky.
