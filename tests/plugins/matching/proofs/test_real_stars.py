@@ -7,7 +7,6 @@ npm package d3-celestial.
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import tarfile
 from collections.abc import Iterator
@@ -24,11 +23,8 @@ from hven.ingest.api.runs import ingest_collection
 from hven.query import run_query
 from hven.site import Site
 from hven.testing.site import open_site_with_descriptor
+from requirements import require
 
-pytestmark = pytest.mark.skipif(
-    os.environ.get("HVEN_PROOF") != "full",
-    reason="fetches two catalogues: scripts/proof tests/plugins/matching/proofs",
-)
 HIPPARCOS_PACKAGE = "d3-celestial@0.7.35"
 DESCRIPTOR = """
 collection: sky
@@ -72,6 +68,7 @@ def fetch_hipparcos(directory: Path) -> pa.Table:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    require("proof")
     directory = tmp_path_factory.mktemp("stars")
     hipparcos = fetch_hipparcos(directory)
     tycho_file = tycho_csv()
