@@ -289,7 +289,7 @@ def _list_collection_criteria(published_tables: Sequence[PublishedTableInfo]) ->
         f"readers do not learn what was measured, by whom and why; write at least {MIN_DESCRIPTION_CHARACTERS} "
         "characters"
     )
-    subjects_reason = "nobody can find the collection by subject; use terms of the Unified Astronomy Thesaurus"
+    subjects_reason = "readers cannot find the collection by subject; use terms of the Unified Astronomy Thesaurus"
     coverage_reason = (
         "nothing shows which positions, times or wavelengths the data cover; as the waveband, write Optical, Infrared, "
         "Radio .."
@@ -310,7 +310,7 @@ def _list_collection_criteria(published_tables: Sequence[PublishedTableInfo]) ->
             "instrument",
             "instrument",
             "instrument: [..]",
-            "nobody can find the collection by instrument or facility",
+            "readers cannot find the collection by instrument or facility",
         ),
         _MetadataCriterion("created", "created", f"created: {first_date}", "nobody knows how old the collection is"),
     ]

@@ -8,9 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from hven.descriptor._access_keys import AccessSection, EmbargoSection
+from hven.descriptor._access_keys import AccessSection, EmbargoSection, PublishedFilesSection
 from hven.descriptor._citation_keys import ContributorSection, FundingSection, PersonSection, RelatedWorkSection
-from hven.descriptor._file_keys import PublishedFilesSection
 from hven.descriptor._link_keys import DerivedLinkSection
 from hven.descriptor._package_keys import load_package_collection_keys, load_package_table_keys
 from hven.descriptor._quality_flags import MAX_FLAG_BIT

@@ -197,7 +197,7 @@ def test_who_may_not(slapd: LdapServer) -> None:
 
 
 def test_what_is_elsewhere(slapd: LdapServer) -> None:
-    with pytest.raises(SourceError, match=r"has no ou=none,dc=example,dc=org"):
+    with pytest.raises(SourceError, match=r"has no entry ou=none,dc=example,dc=org"):
         rows(people(slapd, base=f"ou=none,{SUFFIX}"))
     with pytest.raises(
         SourceError, match=r"did not return all entries below dc=example,dc=net: ldap://elsewhere\.example\.net"

@@ -5,6 +5,7 @@ from __future__ import annotations
 QUERY_STRINGS = {
     "/job-lists/{list}": ["", "from=50&phase=ERROR"],
     "/job-lists/{list}/rows": [""],
+    "/job-lists/{list}/places": [""],
     "/job-lists/{list}/results.tar": [""],
 }
 PATH_VALUES = {"list": "nothing"}

@@ -480,5 +480,7 @@ def test_what_check_says_of_a_table_that_takes_rows(tmp_path: Path) -> None:
         assert "source" not in check_changed_descriptor()
         assert "only into tables with a primary key" in check_changed_descriptor(("    primary: id\n", ""))
         assert "ids: id is not part of the primary key" in check_changed_descriptor(("primary: id", "primary: time"))
-        assert "nobody is allowed to push rows" in check_changed_descriptor(("      writers: [anna, observers]\n", ""))
+        assert "no account is allowed to push rows" in check_changed_descriptor(
+            ("      writers: [anna, observers]\n", "")
+        )
         assert "'int46'" in check_changed_descriptor(("{id: int64, time: timestamp", "{id: int46, time: timestamp"))

@@ -125,7 +125,7 @@ def _read_layers(key_value: CollectionKeyValue) -> tuple[MapLayer, ...]:
     """Read ``layers``; layers with errors are left out."""
     if not key_value.collection_context.publishes_files and key_value.value:
         first_name = next(iter(key_value.value))
-        message = "layers: the collection publishes no files, so nobody could download the rasters"
+        message = "layers: the collection publishes no files, so readers could not download the rasters"
         key_value.faults.add_error(message, first_name.place, 'add `files`, for example `files: "maps/*.tif"`')
     layers = []
     for name, fields in key_value.value.items():

@@ -289,7 +289,7 @@ def _find_push_faults(
         remedy = f"write `ids: {min(key_origins)}`, or `primary: {ids}`"
         faults.append(Fault(message=message, place=source.place, remedy=remedy))
     if not source.options.get("writers") and resource.project is None:
-        message = f"{key_path}.source: nobody is allowed to push rows"
+        message = f"{key_path}.source: no account is allowed to push rows"
         remedy = (
             "write `writers: [anna]` with accounts or groups, or `project: NAME` in the collection; the project's "
             "contributors are then allowed to push"

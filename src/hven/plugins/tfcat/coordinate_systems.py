@@ -375,7 +375,7 @@ def find_field_faults(fields_member: object) -> list[TfcatFault]:
     if fields_member is None:
         remedy = (
             'describe each property: "fields": {"quality": {"info": "..", "datatype": "int", "ucd": '
-            '"meta.code.qual"}}; if there are none, write "fields": {}'
+            '"meta.code.qual"}}; without properties, write "fields": {}'
         )
         return [TfcatFault("fields", "the document has no fields", remedy)]
     if not isinstance(fields_member, dict):
