@@ -123,7 +123,12 @@ class CatalogueMatcher:
         """Keep the pairs of unchanged stars, and find those of changed stars and changed cells."""
         changed_cells = survey.cell_digests != stored.cell_digests
         changed_cells[UNKNOWN_CELL] = False
-        new_rows = np.asarray(pc.fill_null(pc.index_in(stored.reference_ids, value_set=reference.ids), -1), np.int64)
+        if stored.reference_ids.equals(reference.ids):
+            new_rows = np.arange(len(reference.ids))
+        else:
+            new_rows = np.asarray(
+                pc.fill_null(pc.index_in(stored.reference_ids, value_set=reference.ids), -1), np.int64
+            )
         digests = np.asarray(reference.rows.column(DIGEST_COLUMN.name))
         is_unchanged = new_rows >= 0
         is_unchanged[is_unchanged] = digests[new_rows[is_unchanged]] == stored.reference_digests[is_unchanged]

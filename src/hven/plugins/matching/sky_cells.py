@@ -84,20 +84,25 @@ def _iterate_cell_ranges(
         widths = np.degrees(np.arcsin(np.sin(np.radians(radii)) / np.cos(np.radians(latitudes)))) + _MARGIN_DEGREES
     is_round = (np.abs(latitudes) + radii + _MARGIN_DEGREES >= 90) | np.isnan(widths) | (widths >= 180)
     lows, highs = longitudes - widths, longitudes + widths
+    # rows and their ranges of longitudes; those beyond the meridian of 0 degrees are few
+    round_rows, part_rows = np.flatnonzero(is_round), np.flatnonzero(~is_round)
+    low_rows, high_rows = part_rows[lows[part_rows] < 0], part_rows[highs[part_rows] > 360]
+    ranges = (
+        (round_rows, np.zeros(len(round_rows)), np.full(len(round_rows), 360.0)),
+        (part_rows, np.maximum(lows[part_rows], 0), np.minimum(highs[part_rows], 360)),
+        (low_rows, lows[low_rows] + 360, np.full(len(low_rows), 360.0)),
+        (high_rows, np.zeros(len(high_rows)), highs[high_rows] - 360),
+    )
     for step in range(int((last_bands - first_bands).max(initial=-1)) + 1):
-        bands = first_bands + step
-        for begins, ends, is_part in (
-            (np.zeros(len(known)), np.full(len(known), 360.0), is_round),
-            (np.maximum(lows, 0), np.minimum(highs, 360), ~is_round),
-            (lows + 360, np.full(len(known), 360.0), ~is_round & (lows < 0)),
-            (np.zeros(len(known)), highs - 360, ~is_round & (highs > 360)),
-        ):
-            rows = np.flatnonzero(is_part & (bands <= last_bands))
-            firsts = _FIRST_CELLS[bands[rows]]
+        for range_rows, begins, ends in ranges:
+            numbers = np.flatnonzero(first_bands[range_rows] + step <= last_bands[range_rows])
+            rows = range_rows[numbers]
+            bands = first_bands[rows] + step
+            firsts = _FIRST_CELLS[bands]
             yield (
                 known[rows],
-                firsts + _find_cells_in_bands(begins[rows], bands[rows]),
-                firsts + _find_cells_in_bands(ends[rows], bands[rows]),
+                firsts + _find_cells_in_bands(begins[numbers], bands),
+                firsts + _find_cells_in_bands(ends[numbers], bands),
             )
 
 
