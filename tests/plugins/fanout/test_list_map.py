@@ -13,11 +13,13 @@ from asgi_client import Client
 from list_sites import HERE, PLAIN_LIST, run_to_end, start_list, write_list_type
 
 from hven.app._server import create_application
+from hven.jobs.job_service import FINAL_PHASES, OPEN_PHASES
 from hven.model.params import Param
 from hven.model.types import FLOAT64
 from hven.plugins.fanout import list_map
 from hven.site import Site
 
+JOB_PHASES = (*OPEN_PHASES, *FINAL_PHASES)
 POSITION_LIST = """\
 title: Places
 rows: {RA: {type: float64, unit: deg}, DEC: {type: float64, unit: deg}, X: {type: float64, required: true}}
@@ -59,6 +61,11 @@ def test_the_phase_of_a_row_is_that_which_needs_attention() -> None:
     jobs = [(1, "COMPLETED"), (1, "ERROR"), (2, "EXECUTING"), (2, "COMPLETED"), (3, "COMPLETED")]
     phases = list_map.find_row_phases(4, jobs, "QUEUED")
     assert phases == ["ERROR", "EXECUTING", "COMPLETED", "QUEUED"]
+
+
+def test_every_phase_of_a_job_has_a_place_and_a_label() -> None:
+    jobs = list(enumerate(JOB_PHASES, 1))
+    assert list_map.find_row_phases(len(jobs), jobs, "QUEUED") == list(JOB_PHASES)
 
 
 def write_joined_table(path: Path, columns: dict[str, object]) -> Path:

@@ -19,17 +19,20 @@ if TYPE_CHECKING:
     from hven.model.params import Param
 
 MAX_DRAWN_RESULTS = 10_000  # positions of joined results on the map; the number of all is stated
-# the phase of a row is the first of these that one of its jobs has
-ROW_PHASE_ORDER = ("ERROR", "ABORTED", "EXECUTING", "QUEUED", "PENDING", "HELD", "COMPLETED")
+# phases of jobs and their labels; the phase of a row is the first of these that one of its jobs has
 PHASE_LABELS = {
     "ERROR": "failed",
     "ABORTED": "aborted",
+    "UNKNOWN": "unknown",
+    "SUSPENDED": "suspended",
     "EXECUTING": "running",
     "QUEUED": "waiting",
     "PENDING": "pending",
     "HELD": "held",
+    "ARCHIVED": "archived",
     "COMPLETED": "done",
 }
+ROW_PHASE_ORDER = tuple(PHASE_LABELS)
 RESULT_LABEL = "results"
 POSITION_COLUMN_NAMES = (("ra", "dec"), ("s_ra", "s_dec"), ("raj2000", "dej2000"), ("ra_icrs", "de_icrs"))
 _DUPLICATE_SUFFIX_PATTERN = re.compile(r"_\d+$")  # the joined table adds it to a name that the list's rows have, too
