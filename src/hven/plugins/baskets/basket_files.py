@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from hven.formats import TableFormat
+    from hven.plugins.baskets.basket_contents import BasketTablePart
     from hven.portal.api.table_rows import TableView
     from hven.query import QueryResult
     from hven.services.face import ServiceContext
@@ -98,7 +99,9 @@ def list_archive_and_script_kinds(views: Sequence[TableView]) -> list[str]:
     return [packing for packing in all_packings if packing in available]
 
 
-def describe_basket_table_downloads(basket_table: BasketTable, requested_basket: RequestedBasket) -> dict[str, Any]:
+def describe_basket_table_downloads(
+    basket_table: BasketTable, visible_part: BasketTablePart, requested_basket: RequestedBasket
+) -> dict[str, Any]:
     """Describe the downloads of one table: its rows, the number and size of its files, and its keys for an upload."""
     links = list_link_columns(basket_table.view.table)
     if links:
@@ -127,11 +130,11 @@ def describe_basket_table_downloads(basket_table: BasketTable, requested_basket:
         "files": None if file_summary is None else file_summary.file_count,
         "bytes": None if file_summary is None else file_summary.total_bytes,
         "upload": upload_examples,
-        "jobs": _list_row_jobs(basket_table),
+        "jobs": _list_row_jobs(basket_table, visible_part),
     }
 
 
-def _list_row_jobs(basket_table: BasketTable) -> list[dict[str, str]]:
+def _list_row_jobs(basket_table: BasketTable, visible_part: BasketTablePart) -> list[dict[str, str]]:
     """List the job types that take rows: name, title, parameter, and the query that selects the rows of a table.
 
     There are none if the query is too long, or if the user may not start these jobs.
@@ -142,7 +145,7 @@ def _list_row_jobs(basket_table: BasketTable) -> list[dict[str, str]]:
         for job_type in type_catalogue.load_served_job_types(runner.site.settings).values()
         if job_type.row_parameter and (job_type.access == "public" or runner.principal.name is not None)
     ]
-    search = build_visible_search(basket_table) if job_types else None
+    search = build_visible_search(basket_table, visible_part) if job_types else None
     if search is None:
         return []
     names = [column.name for column in basket_table.view.table.columns if not column.hidden]

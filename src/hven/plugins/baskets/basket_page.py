@@ -235,10 +235,11 @@ def _describe_table(
         "wrong": "",
     }
     try:
+        visible_part = select_visible_keys(basket_table)
         facts |= {
             "rows": count_rows_or_none(table_view),
-            **_describe_rows(basket_table, table_address, offset),
-            **basket_files.describe_basket_table_downloads(basket_table, requested_basket),
+            **_describe_rows(basket_table, visible_part, table_address, offset),
+            **basket_files.describe_basket_table_downloads(basket_table, visible_part, requested_basket),
         }
     except HvenError as error:  # a failure of one table leaves the others
         error_text = page_context.translator(str(error))
@@ -257,9 +258,10 @@ def _sum_part_amounts(parts: Sequence[Mapping[str, Any]]) -> list[CountWithNoun]
     return amounts
 
 
-def _describe_rows(basket_table: BasketTable, table_address: str, offset: int) -> dict[str, Any]:
+def _describe_rows(
+    basket_table: BasketTable, visible_part: BasketTablePart, table_address: str, offset: int
+) -> dict[str, Any]:
     """Describe a page of the ticked rows, each with the keys of its line."""
-    visible_part = select_visible_keys(basket_table)
     line_by_key = {key: line for line in visible_part.row_keys for key in line}
     search = basket_table.ticked_view.search
     primary = basket_table.view.table.primary

@@ -14,7 +14,7 @@ from hven.portal.api import table_rows
 from hven.portal.api.pages import SWITCH_PARAMETERS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from hven.model.table import Table
     from hven.portal.api.pages import PageContext
@@ -146,12 +146,17 @@ def _build_basket_table(part: BasketTablePart, table_view: TableView, page_conte
         pairs = [pair for pair in parse_qsl(address) if pair[0] not in SWITCH_PARAMETERS]
         view_search = table_rows.parse_table_search(table_view, page_context, pairs)
         searches.append((address, view_search))
-    valid_searches = [parsed_search for _, parsed_search in searches if not parsed_search.faults]
-    union_searches = [key_search, *valid_searches] if part.row_keys else valid_searches
-    union = basket_contents.build_union_search(table_view.table, union_searches)
-    view = replace(table_view, search=union)
+    view = replace(table_view, search=_build_part_search(part, table_view.table, searches))
     ticked_view = replace(table_view, search=key_search)
     return BasketTable(part=part, view=view, ticked_view=ticked_view, searches=tuple(searches))
+
+
+def _build_part_search(part: BasketTablePart, table: Table, searches: Sequence[tuple[str, TableSearch]]) -> TableSearch:
+    """Return the search for the rows with the keys of a part, and for those that its valid searches find."""
+    union_searches = [search for _, search in searches if not search.faults]
+    if part.row_keys:
+        union_searches.insert(0, basket_contents.build_row_key_search(part, table))
+    return basket_contents.build_union_search(table, union_searches)
 
 
 def select_visible_keys(basket_table: BasketTable) -> BasketTablePart:
@@ -167,16 +172,14 @@ def select_visible_keys(basket_table: BasketTable) -> BasketTablePart:
     return replace(basket_table.part, row_keys=row_keys)
 
 
-def build_visible_search(basket_table: BasketTable) -> TableSearch | None:
+def build_visible_search(basket_table: BasketTable, visible_part: BasketTablePart) -> TableSearch | None:
     """Return the search for the rows of a basket whose conditions name only rows that the reader may see.
 
-    None if there are no such rows.
+    None if there are no such rows. `visible_part` is what `select_visible_keys` returned.
     """
-    visible_part = select_visible_keys(basket_table)
-    searches = [search for _, search in basket_table.searches if not search.faults]
-    if visible_part.row_keys:
-        searches.insert(0, basket_contents.build_row_key_search(visible_part, basket_table.view.table))
-    return basket_contents.build_union_search(basket_table.view.table, searches) if searches else None
+    if not visible_part.row_keys and all(search.faults for _, search in basket_table.searches):
+        return None
+    return _build_part_search(visible_part, basket_table.view.table, basket_table.searches)
 
 
 def count_rows_or_none(table_view: TableView) -> int | None:
