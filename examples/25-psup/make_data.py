@@ -30,22 +30,27 @@ def direction(lon: np.ndarray | float, lat: np.ndarray | float) -> np.ndarray:
 
 
 LON, LAT = np.meshgrid(-180 + (np.arange(WIDTH) + 0.5) * 360 / WIDTH, 90 - (np.arange(HEIGHT) + 0.5) * 180 / HEIGHT)
-POINTS = direction(LON, LAT).astype("float32")
+POINTS = direction(LON, LAT)
 
 
 def noise(lowest: float, highest: float, count: int, points: np.ndarray = POINTS) -> np.ndarray:
     """Return noise without a seam, with deviation 1: waves in space, the longer ones stronger."""
-    total = np.zeros(points.shape[:-1], "float32")
+    x, y, z = (np.ascontiguousarray(points[..., axis], "float32") for axis in range(3))
+    total = np.zeros(x.shape, "float32")
     for frequency in np.geomspace(lowest, highest, count):
         wave = rng.normal(size=3)
         wave *= frequency / np.linalg.norm(wave)
-        total += np.cos(points @ wave.astype("float32") + rng.uniform(0, 7)) / frequency**0.8
-    return (total - total.mean()) / total.std()
+        wave_x, wave_y, wave_z, phase = np.float32([*wave, rng.uniform(0, 7)]) / np.float32(2 * np.pi)
+        turns = x * wave_x + y * wave_y + z * wave_z + phase
+        turns -= np.floor(turns + np.float32(0.5))
+        # a parabola for each half of a wave: unlike a sine, it is the same on all processors
+        total += turns * (np.float32(0.5) - np.abs(turns)) * np.float32(16 / frequency**0.8)
+    return (total - total.mean(dtype="float64")) / total.std(dtype="float64")
 
 
 def distance(lon: float, lat: float) -> np.ndarray:
     """Return the distance of each pixel from a place, in degrees."""
-    return np.degrees(np.arccos(np.clip(POINTS @ direction(lon, lat).astype("float32"), -1, 1)))
+    return np.degrees(np.arccos(np.clip(POINTS @ direction(lon, lat), -1, 1)))
 
 
 def make_craters(count: int) -> list[dict[str, float]]:
@@ -76,9 +81,8 @@ def make_elevation(craters: list[dict[str, float]]) -> np.ndarray:
     for crater in craters:
         radius = crater["diameter"] / 2 / RADIUS_KM * 57.3
         rows = np.abs(LAT[:, 0] - crater["lat"]) < 2.5 * radius + 0.3
-        away = np.degrees(
-            np.arccos(np.clip(POINTS[rows] @ direction(crater["lon"], crater["lat"]).astype("float32"), -1, 1))
-        ) / max(radius, 0.3)
+        cosines = POINTS[rows] @ direction(crater["lon"], crater["lat"])
+        away = np.degrees(np.arccos(np.clip(cosines, -1, 1))) / max(radius, 0.3)
         depth = 180 * crater["diameter"] ** 0.42
         ground[rows] += np.where(
             away < 1, depth * (away**2 - 0.75), 0.25 * depth * np.exp(-3 * (away - 1)) * (away < 2.5)
@@ -87,9 +91,18 @@ def make_elevation(craters: list[dict[str, float]]) -> np.ndarray:
 
 
 def write(
-    name: str, values: np.ndarray, frame: str = "IAU_2015:49900", box: tuple[float, ...] = (-180, -90, 180, 90)
+    name: str,
+    values: np.ndarray,
+    frame: str = "IAU_2015:49900",
+    box: tuple[float, ...] = (-180, -90, 180, 90),
+    decimals: int = 4,
 ) -> None:
-    """Write a GeoTIFF with tiles and overviews."""
+    """Write a GeoTIFF with tiles and overviews.
+
+    The last digits of a sine differ from processor to processor; rounded values, and so the files, are equal.
+    """
+    if values.dtype == np.float64:
+        values = np.round(values, decimals).astype("float32")
     bands = values if values.ndim == 3 else values[None]
     transform = from_bounds(*box, bands.shape[2], bands.shape[1])
     options = {} if bands.dtype == "uint8" else {"nodata": -9999, "predictor": 3}
@@ -104,14 +117,14 @@ def write(
 def write_maps(craters: list[dict[str, float]]) -> None:
     """Write the maps."""
     ground = make_elevation(craters)
-    write("mola", ground.astype("float32"))
+    write("mola", ground, decimals=0)
     bright = noise(2, 40, 60) + 0.5 * noise(1.2, 4, 12)
     albedo = np.clip(0.24 + 0.075 * np.tanh(1.3 * bright) + 0.012 * noise(30, 200, 40), 0.06, 0.44)
     cap = np.clip(((np.abs(LAT) - 80 + 2.5 * noise(8, 40, 30)) / 2.5), 0, 1) * np.where(
         LAT > 0, 1, np.clip((-LAT - 82) / 2, 0, 1)
     )
     albedo = albedo * (1 - cap) + 0.44 * cap
-    write("albedo", albedo.astype("float32"))
+    write("albedo", albedo)
     # shades by a sun in the west, 30 degrees above the horizon
     metres = np.pi / HEIGHT * RADIUS_KM * 1000
     slope_x = np.gradient(ground, axis=1) / (metres * np.maximum(np.cos(np.radians(LAT)), 0.05))
@@ -133,7 +146,7 @@ def write_maps(craters: list[dict[str, float]]) -> None:
         whole = name in {"albedo_r1080", "emissivity_5mic", "ferric_nnphs"}
         strength = 0.8 * weight + 0.7 * noise(5, 120, 60) - (0 if whole else 1.1)
         values = low + (high - low) / (1 + np.exp(-1.6 * strength))
-        write(name, np.where(gaps | (np.abs(LAT) > 84), -9999, values).astype("float32"))
+        write(name, np.where(gaps | (np.abs(LAT) > 84), -9999, values))
     write_frost()
 
 
@@ -142,11 +155,11 @@ def write_frost() -> None:
     side, half = 600, 2 * RADIUS_KM * 1000 * np.tan(np.radians(15))
     x, y = np.meshgrid(*[(np.arange(side) + 0.5) / side * 2 * half - half] * 2)
     away = np.degrees(2 * np.arctan(np.hypot(x, y) / (2 * RADIUS_KM * 1000)))
-    points = direction(np.degrees(np.arctan2(x, -y)), away - 90).astype("float32")
+    points = direction(np.degrees(np.arctan2(x, -y)), away - 90)
     edge = 1.4 * noise(4, 40, 40, points)
     for number, reach in enumerate((6.0, 12.0, 25.0, 17.0), 1):
         values = np.where(away < reach + edge, np.clip(0.1 * (reach + edge - away), 0, 1.2), -9999)
-        write(f"frost_{number}", values.astype("float32"), "IAU_2015:49935", (-half, -half, half, half))
+        write(f"frost_{number}", values, "IAU_2015:49935", (-half, -half, half, half))
 
 
 def write_sites() -> None:
