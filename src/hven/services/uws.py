@@ -59,6 +59,7 @@ MAX_WAIT_SECONDS = 100  # longest WAIT: proxies give up after two minutes, and s
 FIRST_POLL_SECONDS = 0.005
 MAX_POLL_SECONDS = 0.1
 STORE_THREADS = 8  # threads that use the store
+LOG_RESULTS = ("stdout", "stderr")  # results that clients of OPUS ask for beside the phase of a job
 TEXT_HEADERS = {"content-type": "text/plain; charset=utf-8", "cache-control": "no-store"}
 
 
@@ -172,7 +173,9 @@ class _UwsJobResources:
         routes = [
             create_route(self._path, self._answer_job_list, _respond_to_error, ("GET", "POST")),
             create_route(job_path, self._answer_job, _respond_to_error, ("GET", "POST", "DELETE")),
-            create_route(f"{job_path}/parameters/{{name}}", self._answer_parameter, _respond_to_error, ("GET", "PUT")),
+            create_route(
+                f"{job_path}/parameters/{{name}}", self._answer_parameter, _respond_to_error, ("GET", "POST", "PUT")
+            ),
             create_route(f"{job_path}/results/{{name}}", self._answer_result, _respond_to_error),
         ]
         for name in ("phase", "executionduration", "destruction", "parameters"):
@@ -180,6 +183,9 @@ class _UwsJobResources:
             routes.append(create_route(f"{job_path}/{name}", endpoint, _respond_to_error, ("GET", "POST")))
         for name in ("quote", "owner", "error", "results"):
             endpoint = self._create_part_endpoint(name)
+            routes.append(create_route(f"{job_path}/{name}", endpoint, _respond_to_error))
+        for name in LOG_RESULTS:
+            endpoint = partial(self._answer_result, result_name=name)
             routes.append(create_route(f"{job_path}/{name}", endpoint, _respond_to_error))
         return routes
 
@@ -377,30 +383,39 @@ class _UwsJobResources:
     async def _answer_parameter(self, request: Request) -> Response:
         job = await self._find_job(request)
         name = request.path_params["name"].upper()
-        if request.method == "PUT":
+        if request.method in {"POST", "PUT"}:
             if name in CONTROL_PARAMETERS:
                 raise ParamError(
-                    f"{name!r} cannot be set with PUT",
-                    name=name,
-                    remedy=f"send {name}=... to the job with POST",
+                    f"{name!r} cannot be set here", name=name, remedy=f"send {name}=... to the job with POST"
                 )
-            body = await read_body(request, min(self._byte_limit, MAX_FORM_BYTES))
-            try:
-                value = body.decode()
-            except UnicodeDecodeError:
-                raise ParamError(f"the value of {name!r} is not UTF-8", name=name) from None
-            params = collect_params([(name, value)])
-            await self._change_job(request, params)
+            await self._change_job(request, collect_params([(name, await self._read_value(request, name))]))
             return self._redirect_to(request, job.id)
         values = [value for param_name, value in job.parameters if param_name.upper() == name]
         if not values:
             raise NotFoundError(f"the job has no parameter {name!r:.80}")
         return answer_with_body(request, "\n".join(values).encode(), TEXT_HEADERS)
 
-    async def _answer_result(self, request: Request) -> Response:
+    async def _read_value(self, request: Request, name: str) -> str:
+        """Read the value that a parameter gets: the body of PUT (UWS 1.1), or VALUE of POST (UWS 1.0, OPUS)."""
+        if request.method == "POST":
+            params = await read_params(request, self._byte_limit)
+            try:
+                value = params.read_one("VALUE")
+            finally:
+                params.close()
+            if value is None:
+                raise ParamError("VALUE is missing", name="VALUE", remedy=f"write VALUE=..., with the value of {name}")
+            return value
+        body = await read_body(request, min(self._byte_limit, MAX_FORM_BYTES))
+        try:
+            return body.decode()
+        except UnicodeDecodeError:
+            raise ParamError(f"the value of {name!r} is not UTF-8", name=name) from None
+
+    async def _answer_result(self, request: Request, result_name: str = "") -> Response:
         job = await self._find_job(request)
-        result_name = request.path_params["name"]
-        path, media_type = await self._call_in_thread(self._job_service.find_result_file, job, result_name)
+        name = result_name or request.path_params["name"]
+        path, media_type = await self._call_in_thread(self._job_service.find_result_file, job, name)
         safe_type, must_download = choose_safe_media_type(media_type)  # job programs and other servers choose theirs
         headers = {"cache-control": "private, no-cache", **SANDBOX_HEADERS}
         if must_download:

@@ -83,8 +83,8 @@ class StepEntry:
         How long it has run, its progress, and its place in the queue.
     results
         Name and address of each result.
-    pictures
-        Addresses of the results that are pictures.
+    preview, pictures
+        Addresses of its preview, and of the results that are pictures; empty: none.
     error
         Why it failed.
     """
@@ -96,6 +96,7 @@ class StepEntry:
     percent: int | None
     place: int | None
     results: Sequence[tuple[str, str]]
+    preview: str
     pictures: Sequence[str]
     error: str
 
@@ -385,6 +386,7 @@ class ListPageEndpoints:
 
     def _describe_step(self, job: JobRecord, base: str) -> StepEntry:
         job_page = find_page_address("job_list_path", base)
+        preview_page = find_page_address("job_preview_path", base)
         share = job.progress.get("share")
         is_running = job.phase == "EXECUTING"
         pictures = [item["id"] for item in job.results if str(item["media_type"]).startswith("image/")]
@@ -399,6 +401,7 @@ class ListPageEndpoints:
             percent=round(100 * share) if is_running and isinstance(share, int | float) else None,
             place=place,
             results=[(item["id"], _build_result_url(base, job, item["id"])) for item in job.results],
+            preview=f"{preview_page}?{urlencode({'job': job.id})}" if job.results and preview_page else "",
             pictures=[_build_result_url(base, job, name) for name in pictures],
             error=_shorten(job.error["message"], 200) if job.error else "",
         )

@@ -34,6 +34,13 @@ from hven.model.errors import (
 from hven.model.params import collect_params
 from hven.plugins.query_pages import job_form, job_results
 from hven.plugins.query_pages.file_preview import read_first_rows
+from hven.plugins.query_pages.job_previews import (
+    MAX_PREVIEW_ROWS,
+    LogEnd,
+    build_job_preview,
+    find_pictures,
+    read_log_ends,
+)
 from hven.portal.api import plots
 from hven.portal.api.pages import (
     SAMP_HUB_ORIGINS,
@@ -45,6 +52,7 @@ from hven.portal.api.pages import (
     find_portal_brand,
     get_message_translator,
     render_page,
+    render_page_part,
 )
 from hven.portal.api.plots import PlotPoints, is_plottable
 from hven.portal.api.table_rows import build_column_headings, format_cells
@@ -75,7 +83,7 @@ if TYPE_CHECKING:
 
 TAP_JOB_TYPE = "tap"
 MAX_LISTED_JOBS = 200  # of a page
-MAX_PREVIEW_ROWS = 100  # of a result
+MAX_RESULT_ROWS = 100  # of the result of the job that the page shows
 DUPLICATE_SECONDS = 10.0  # the same job sent twice within this time is created once
 MAX_NAMED_TABLES = 3  # tables in the name of a job
 MAX_PARAMETER_CHARACTERS = 2_000  # shown characters of a parameter
@@ -86,6 +94,8 @@ PAGE_HEADERS = {
     **PRIVATE_HEADERS,
 }
 
+SHOWN_JOB_PATH = "/jobs/shown"  # of the data of the job that a page shows
+PREVIEW_PATH = f"{SHOWN_JOB_PATH}/preview"
 FILL_ACTION = "fill"  # of a request: show the form of a job type with the parameters that were sent, and start nothing
 
 
@@ -103,8 +113,9 @@ class JobListEntry:
         When it was created, and how long it has run.
     rows, percent, place
         Number of rows, progress, and its place in the queue.
-    url, picture
-        Addresses of the page that shows it in full, and of the first result that is a picture; empty: none.
+    url, preview, picture
+        Addresses of the page that shows it in full, of its preview, and of the first result that is a picture; empty:
+        none.
     """
 
     id: str
@@ -119,6 +130,7 @@ class JobListEntry:
     percent: int | None
     place: int | None
     url: str
+    preview: str
     picture: str
 
 
@@ -147,6 +159,8 @@ class JobDescription:
         Whether its result was cut off.
     results
         Its results, as in `uws_documents.describe_results`.
+    pictures, logs
+        Id and address of its results that are pictures; the ends of those that are plain text.
     preview
         First rows of its result; None if it has none.
     """
@@ -168,6 +182,8 @@ class JobDescription:
     error: str | None
     overflow: bool
     results: Sequence[Mapping[str, object]]
+    pictures: Sequence[tuple[str, str]]
+    logs: Sequence[LogEnd]
     preview: Mapping[str, object] | None
 
 
@@ -510,6 +526,7 @@ class JobsPage:
             percent=percent,
             place=self._find_queue_place(job),
             url=self._build_job_page_address(job, base),
+            preview=f"{base}{PREVIEW_PATH}?{urlencode({'job': job.id})}" if job.results else "",
             picture=_find_result_picture(job, base),
         )
 
@@ -569,6 +586,8 @@ class JobsPage:
             error=error_message,
             overflow=bool(job.progress.get("overflow")),
             results=uws_documents.describe_results(job, job_address),
+            pictures=find_pictures(job, job_address),
+            logs=read_log_ends(job_service, job, job_address),
             preview=preview,
         )
 
@@ -576,13 +595,13 @@ class JobsPage:
         self, job_service: JobService, job: JobRecord, job_address: str, base: str
     ) -> dict[str, object] | None:
         """Read the first rows of a result, with its downloads; None if it is no readable table."""
-        result_table = self._find_result_table(job_service, job, MAX_PREVIEW_ROWS)
+        result_table = self._find_result_table(job_service, job, MAX_RESULT_ROWS)
         if result_table is None:
             return None
         item, _, media_type, (page, table) = result_table
         address = f"{job_address}/results/{quote(item)}"
         result_format, _ = formats.select_format(media_type)
-        download_address = f"{base}/jobs/shown/download"
+        download_address = f"{base}{SHOWN_JOB_PATH}/download"
         table_address = ""
         other_formats = []
         if result_format.read:
@@ -601,7 +620,7 @@ class JobsPage:
             "columns": build_column_headings(page, table),
             "rows": format_cells(page, table),
             "more": page.has_more,
-            "here": f"{base}/jobs/shown",
+            "here": f"{base}{SHOWN_JOB_PATH}",
             "table": table_address,
             "formats": other_formats,
             "lines": client_lines,
@@ -685,6 +704,16 @@ class JobsPage:
         all_chunks = itertools.chain((first_chunk,), chunks)
         return StreamingResponse(all_chunks, media_type=file_format.media_types[0], headers=headers)
 
+    def send_preview(self, request: Request) -> Response:
+        """Send the results of a job in short, as a part of a page."""
+        job_service, job = self._find_job(request.query_params.get("job", ""), self._find_requester(request))
+        base = find_portal_brand(request, self.context.site.settings).base
+        result_table = self._find_result_table(job_service, job, MAX_PREVIEW_ROWS)
+        first_rows = None if result_table is None else result_table[3]
+        preview = build_job_preview(job_service, job, _build_uws_address(job, base), first_rows)
+        body = render_page_part(preview, build_page_frame(request, self.context).said).encode()
+        return services.answer_with_body(request, body, PAGE_HEADERS)
+
     # --- users -----------------------------------------------------------------------------------------------
 
     def _find_requester(self, request: Request) -> JobRequester:
@@ -703,10 +732,7 @@ def _build_uws_address(job: JobRecord, base: str) -> str:
 
 def _find_result_picture(job: JobRecord, base: str) -> str:
     """Return the address of the first result of a job that is a picture; empty: none."""
-    for item in job.results:
-        if str(item["media_type"]).startswith("image/"):
-            return f"{_build_uws_address(job, base)}/results/{quote(item['id'])}"
-    return ""
+    return next((address for _, address in find_pictures(job, _build_uws_address(job, base))), "")
 
 
 def _find_job_parameter_value(job: JobRecord, parameter: str) -> str:
@@ -781,13 +807,14 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         async def answer_request(request: Request) -> Response:
             return await anyio.to_thread.run_sync(respond, request)
 
-        return create_route(f"/jobs/shown/{name}", answer_request, page.send_json_error)
+        return create_route(f"{SHOWN_JOB_PATH}/{name}", answer_request, page.send_json_error)
 
     return [
         create_route("/jobs", answer_job_form, page.send_error_page, ["POST"]),
         build_data_route("histogram", page.send_plot_data),
         build_data_route("points", page.send_plot_data),
         build_data_route("download", page.send_download),
+        build_data_route("preview", page.send_preview),
     ]
 
 

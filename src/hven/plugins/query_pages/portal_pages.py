@@ -26,5 +26,6 @@ PAGES = PortalPages(
     template_directory=Path(__file__).parent / "pages",
     query_editor_path="/adql",
     job_list_path="/jobs",
+    job_preview_path=jobs_page.PREVIEW_PATH,
     page_writers={"jobs": jobs_page.render_job_list},
 )

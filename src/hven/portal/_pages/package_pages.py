@@ -85,6 +85,10 @@ class PortalPages:
     job_list_path
         Path of a page of the user's jobs. Forms of other pages create jobs by POST of ``QUERY``, or of ``TYPE`` and the
         parameters of that type. Empty: the package has no such page.
+    job_preview_path
+        Path of the results of a job in short, as a part of a page; the parameter ``job`` is its id. In an element with
+        ``data-pane="job_previews"``, a link with this address as ``data-preview`` shows them in a dialog. Empty: the
+        package has none.
     page_writers
         Functions that write answers of services as pages, for browsers, by the names of the services: see
         `hven.services.face.ServiceFace.page_writers`.
@@ -102,6 +106,7 @@ class PortalPages:
     word_search_path: str = ""
     query_editor_path: str = ""
     job_list_path: str = ""
+    job_preview_path: str = ""
     page_writers: Mapping[str, Paged] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

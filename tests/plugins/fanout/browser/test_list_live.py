@@ -27,6 +27,14 @@ def test_a_pasted_list_fills_its_page(tab: BrowserTab, server: Server) -> None:
     page.wait_for_selector(".map-legend:has-text('done 4'):has-text('results')")
     assert tab.find_accessibility_faults() == []
     tab.save_screenshot("job_list")
+    page.click("tr:nth-child(2) a[data-preview] >> nth=1")
+    page.wait_for_selector("dialog.job-preview img")
+    assert page.locator("dialog.job-preview table.rows").count() == 1
+    assert tab.find_accessibility_faults() == []
+    tab.save_screenshot("job_preview")
+    page.keyboard.press("Escape")
+    page.wait_for_selector("dialog", state="detached")
+    assert page.evaluate("document.activeElement.dataset.preview")
     first = page.url
     page.click("text=Run ticked or failed rows again")
     page.wait_for_url(lambda url: url != first)
