@@ -141,6 +141,7 @@ API_MODULES = frozenset(
         "hven.site",
         "hven.site.api.account_users",
         "hven.site.api.events",
+        "hven.site.api.row_changes",
         "hven.site.api.state_tables",
         "hven.site.api.store_tables",
         "hven.site.auth",

@@ -212,6 +212,9 @@ class PluginPackage:
         Functions that write links about the rows of results of queries, each as ``module:name``: ``write(tables,
         base_url) -> str`` with the tables of the query and the address of the site. They return values of the header
         ``Link``, or an empty text, and run for each answer.
+    row_changes
+        Place of a function that lists the changes of a row by people, as ``module:name``:
+        ``list(site, table, row_key) -> list[hven.site.api.row_changes.RowChange]``. Empty: none.
     query_observers
         Classes that are told of the queries of services, pages and jobs, subclasses of `hven.query.QueryObserver`, as
         ``module:name``.
@@ -319,6 +322,7 @@ class PluginPackage:
     request_gates: tuple[str, ...] = field(default=(), metadata=_NAMES_OBJECTS)
     answer_cache: str = field(default="", metadata=_NAMES_OBJECTS)
     result_links: tuple[str, ...] = field(default=(), metadata=_NAMES_OBJECTS)
+    row_changes: str = field(default="", metadata=_NAMES_OBJECTS)
     query_observers: tuple[str, ...] = field(default=(), metadata=_NAMES_OBJECTS)
     landing_pages: str = field(default="", metadata=_NAMES_OBJECTS)
     file_preparations: Mapping[str, str] = field(default_factory=dict, metadata=_NAMES_OBJECTS)

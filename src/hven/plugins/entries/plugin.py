@@ -20,6 +20,7 @@ PLUGIN = PluginPackage(
     store_tables=PackageStateTables(
         names=("entries", "entry_events", "row_comments"), definitions="hven.plugins.entries.store_tables:TABLES"
     ),
+    row_changes="hven.plugins.entries.accepted_changes:list_accepted_changes",
     event_kinds={
         "entries.submitted": "hven.plugins.entries.event_kinds:SUBMITTED",
         "entries.decided": "hven.plugins.entries.event_kinds:DECIDED",

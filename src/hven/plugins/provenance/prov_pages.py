@@ -136,7 +136,9 @@ def _build_values_page(page_context: PageContext) -> PageContent:
     for column, cell, value_origin in zip(page.columns, cells, origin.values, strict=True):
         if not column_name or column.name == column_name:
             address = f"{values_address}&{urlencode({COLUMN_PARAMETER: column.name})}"
-            values.append(_describe_value(table_view, column.name, cell, value_origin, address))
+            value = _describe_value(table_view, column.name, cell, value_origin, address)
+            change = value_origin.change
+            values.append({**value, "change_title": "" if change is None else page_context.translator(change.title)})
     if not values:
         raise NotFoundError(
             f"{table.qualified_name} has no column {column_name!r:.80}",

@@ -116,7 +116,8 @@ class ReaderProvenance:
 
     def list_start_ids(self) -> list[str]:
         """List the ids from which a graph of the whole site begins."""
-        return [*(f"collection/{name}" for name in self.reader_site.collections), *self.site_records.releases]
+        collection_ids = [f"collection/{name}" for name in self.reader_site.collections]
+        return [*collection_ids, *self.site_records.releases, *self.site_records.registrations]
 
     def resolve_id(self, text: str) -> str:
         """Return the id of the record that a text names: an id, an address, a dataset identifier, or a name.

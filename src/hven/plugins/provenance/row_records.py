@@ -1,4 +1,4 @@
-"""Records of rows and of the products that their links lead to."""
+"""Records of rows, of the products that their links lead to, and of changes of rows by people."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from urllib.parse import urlencode
 from hven.adql import syntax_tree
 from hven.engines import Snapshot
 from hven.model.errors import HvenError
-from hven.plugins.provenance.prov_records import ENTITY, ProvRecord
-from hven.plugins.provenance.provenance_search import MAX_MEMBERS, StepList
+from hven.plugins.provenance.prov_records import ACTIVITY, ENTITY, ProvRecord
+from hven.plugins.provenance.provenance_search import MAX_MEMBERS, ProvStep, StepList
 from hven.plugins.provenance.row_files import find_row_file
 from hven.plugins.provenance.site_records import build_step_to_origin, limit_steps, step_to_target
 from hven.portal.api.column_values import build_column_ref
 from hven.portal.api.page_rows import build_table_address
 from hven.portal.api.table_rows import MAX_KEY_CHARACTERS, QueryRunner, TableSearch, fetch_row, format_keys
 from hven.services.datalinks import list_row_links
+from hven.site.api.row_changes import RowChange, list_row_changes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -45,16 +46,19 @@ class FoundRow:
         Its values by column.
     links
         Its links, as rows of DataLink.
+    changes
+        Its changes by people, the latest first.
     """
 
     table: Table
     key: str
     values: Mapping[str, Any]
     links: Sequence[Mapping[str, Any]]
+    changes: Sequence[RowChange]
 
 
 class RowRecords:
-    """Records of rows (``row/TABLE/KEY``) and products (``product/NUMBER/TABLE/KEY``).
+    """Find rows (``row/TABLE/KEY``), products (``product/NUMBER/TABLE/KEY``) and changes (``change/ID/TABLE/KEY``).
 
     Parameters
     ----------
@@ -73,10 +77,12 @@ class RowRecords:
         self.finders: dict[str, Callable[[str], ProvRecord | None]] = {
             "row": self._find_row_record,
             "product": self._find_product,
+            "change": self._find_change,
         }
         self.backward_steps: dict[str, Callable[[str], StepList]] = {
             "row": self._list_row_origins,
             "product": self._list_product_origins,
+            "change": self._list_change_origins,
         }
         self.forward_steps: dict[str, Callable[[str], StepList]] = {"row": self._list_row_products}
         self._rows: dict[str, FoundRow | None] = {}
@@ -104,7 +110,13 @@ class RowRecords:
         if not page.rows.num_rows:
             return None
         values = {column.name: page.rows.column(number)[0].as_py() for number, column in enumerate(page.columns)}
-        return FoundRow(table=table, key=key, values=values, links=self._list_links(table, values))
+        return FoundRow(
+            table=table,
+            key=key,
+            values=values,
+            links=self._list_links(table, values),
+            changes=list_row_changes(self.reader_site.site, table, key),
+        )
 
     def _list_links(self, table: Table, values: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
         """List the links of a row to files and pages."""
@@ -160,6 +172,8 @@ class RowRecords:
                 steps.append(step_to_target("wasDerivedFrom", record_id, target))
         else:
             steps.append(step_to_target("wasDerivedFrom", record_id, f"table/{row.table.qualified_name}"))
+        if row.changes:
+            steps.append(_build_change_step("wasGeneratedBy", record_id, row.changes[0], name))
         for number, link in enumerate(row.links[:MAX_MEMBERS]):
             if link["semantics"] == PROGENITOR_SEMANTICS:
                 steps.append(step_to_target("wasDerivedFrom", record_id, f"product/{number}/{name}"))
@@ -200,6 +214,40 @@ class RowRecords:
         if row is None or row.links[int(number_text)]["semantics"] == PROGENITOR_SEMANTICS:
             return StepList()
         return StepList([step_to_target("wasDerivedFrom", f"product/{name}", f"row/{row_name}")])
+
+    def _find_change(self, name: str) -> ProvRecord | None:
+        change_id, _, row_name = name.partition("/")
+        row = self.find_row(row_name)
+        change = next((change for change in (() if row is None else row.changes) if change.id == change_id), None)
+        if row is None or change is None:
+            return None
+        is_known_account = self.reader_site.can_see_account(change.account, row.table.schema)
+        return ProvRecord(
+            id=f"change/{name}",
+            kind=ACTIVITY,
+            label=f"Change of row {' '.join(map(str, json.loads(row.key)))} of {row.table.qualified_name}",
+            ivoa_type="Activity",
+            attributes={"comment": f"{change.title}: {', '.join(change.columns) or 'new row'}"},
+            ended=change.at,
+            url=f"{self.reader_site.base_url}{change.path}" if is_known_account else "",
+        )
+
+    def _list_change_origins(self, name: str) -> StepList:
+        """List who proposed a change, and the change before it: PROV allows one generation of the row."""
+        change_id, _, row_name = name.partition("/")
+        row = self.find_row(row_name)
+        changes = () if row is None else row.changes
+        number = next((number for number, change in enumerate(changes) if change.id == change_id), None)
+        if row is None or number is None:
+            return StepList()
+        record_id = f"change/{name}"
+        steps = [
+            _build_change_step("wasInformedBy", record_id, change, row_name) for change in changes[number + 1 :][:1]
+        ]
+        if changes[number].account:
+            target = f"account/{changes[number].account}/{row.table.schema}"
+            steps.append(step_to_target("wasAssociatedWith", record_id, target, role="author"))
+        return StepList(steps)
 
     def find_row_name(self, dataset_id: str) -> str | None:
         """Find the row with a publisher's dataset identifier: ``ivo://authority/collection?id``.
@@ -243,6 +291,11 @@ class RowRecords:
         )
         rows = self.runner.fetch_table(syntax_tree.Query(select))
         return format_keys(rows, table.primary)[0] if rows.num_rows else None
+
+
+def _build_change_step(kind: str, record_id: str, change: RowChange, row_name: str) -> ProvStep:
+    time = change.at if kind == "wasGeneratedBy" else None
+    return step_to_target(kind, record_id, f"change/{change.id}/{row_name}", time=time)
 
 
 def _key_text_to_json(table: Table, key_text: str) -> str:

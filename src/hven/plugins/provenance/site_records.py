@@ -17,7 +17,7 @@ from hven.sources.kind_traits import is_made_by_queries
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from hven.model.resource import CollectionSpec, Person
+    from hven.model.resource import CollectionSpec, DoiRecord, Person
     from hven.plugins.provenance.reader_site import ReaderSite, SnapshotOrigin
     from hven.site import PublishedTable
 
@@ -83,6 +83,7 @@ class SiteRecords:
             "table": self._find_table,
             "snapshot": self._find_snapshot,
             "release": self._find_release,
+            "registration": self._find_registration,
             "run": self._find_run,
             "task": self._find_task,
             "source": self._find_source,
@@ -98,15 +99,16 @@ class SiteRecords:
             "table": self._list_table_origins,
             "snapshot": self._list_snapshot_origins,
             "release": self._list_release_members,
+            "registration": self._list_registration_origins,
             "run": self._list_run_origins,
             "task": self._list_task_origins,
             "source": self._list_source_files,
         }
         self.forward_steps: dict[str, Callable[[str], StepList]] = {
-            "collection": self._list_collection_members,
+            "collection": self._list_collection_products,
             "table": self._list_table_views,
             "snapshot": self._list_snapshot_products,
-            "release": self._list_release_members,
+            "release": self._list_release_products,
             "run": self._list_run_products,
             "task": self._list_task_products,
             "source": self._list_source_uses,
@@ -341,6 +343,60 @@ class SiteRecords:
         record_id = f"release/{name}"
         snapshots = [item.relation.id for item in self.releases[record_id] if isinstance(item.relation, Snapshot)]
         return limit_steps([step_to_target("hadMember", record_id, f"snapshot/{snapshot}") for snapshot in snapshots])
+
+    # --- DOIs ------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def registrations(self) -> Mapping[str, DoiRecord]:
+        """The registered DOIs of collections and releases, by the ids of their registrations."""
+        identifiers = self.reader_site.site.identifiers
+        subjects = [*(f"collection/{name}" for name in self.reader_site.collections), *self.releases]
+        known_dois = identifiers.map_dois()
+        registrations = {}
+        for subject in subjects:
+            collection, _, label = subject.partition("/")[2].partition("/")
+            if (collection, label) in known_dois:
+                doi_record = identifiers.find_doi_record(collection, label)
+                if doi_record is not None:
+                    registrations[f"registration/{subject}"] = doi_record
+        return registrations
+
+    def _find_registration(self, name: str) -> ProvRecord | None:
+        doi_record = self.registrations.get(f"registration/{name}")
+        if doi_record is None:
+            return None
+        url = f"https://doi.org/{doi_record.doi}"
+        return ProvRecord(
+            id=f"registration/{name}",
+            kind=ACTIVITY,
+            label=f"Registration of DOI {doi_record.doi}",
+            ivoa_type="Activity",
+            attributes={"identifier": url, "comment": "withdrawn" if doi_record.state == "withdrawn" else None},
+            ended=doi_record.changed or None,
+            url=url,
+        )
+
+    def _list_registration_origins(self, name: str) -> StepList:
+        record_id = f"registration/{name}"
+        steps = [step_to_target("used", record_id, name, role="resource")]
+        resource = self.reader_site.collections.get(self.registrations[record_id].collection)
+        if resource is not None and resource.publisher:
+            target = f"organization/{resource.publisher}"
+            steps.append(step_to_target("wasAssociatedWith", record_id, target, role="publisher"))
+        return StepList(steps)
+
+    def _add_registration(self, subject: str, step_list: StepList) -> StepList:
+        registration = f"registration/{subject}"
+        if registration not in self.registrations:
+            return step_list
+        step = build_step_to_origin("used", registration, subject, role="resource")
+        return StepList([step, *step_list.steps], step_list.left_out_count)
+
+    def _list_collection_products(self, name: str) -> StepList:
+        return self._add_registration(f"collection/{name}", self._list_collection_members(name))
+
+    def _list_release_products(self, name: str) -> StepList:
+        return self._add_registration(f"release/{name}", self._list_release_members(name))
 
     # --- runs ------------------------------------------------------------------------------------------------
 

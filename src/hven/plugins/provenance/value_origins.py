@@ -6,12 +6,13 @@ Everything follows from the descriptor and from what is stored about the snapsho
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from hven.engines import Snapshot
 from hven.model import units
 from hven.plugins.provenance.row_files import RowFile, find_row_file
+from hven.site.api.row_changes import RowChange, list_row_changes
 from hven.site.auth import collect_column_masks
 from hven.sources.kind_traits import is_made_by_queries, list_source_queries
 
@@ -50,6 +51,8 @@ class ValueOrigin:
         Columns of the source, or cards of headers, from which it is computed.
     source_unit, unit
         Unit of the source and of the column, if the value was converted; otherwise empty.
+    change
+        The latest change of the value by people; None: there is none.
     """
 
     column: str
@@ -59,6 +62,7 @@ class ValueOrigin:
     source_columns: Sequence[str] = ()
     source_unit: str = ""
     unit: str = ""
+    change: RowChange | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,12 +118,16 @@ def explain_row_origin(table_view: TableView, page: RowPage, reader_site: Reader
     if origin is not None and not is_made_here:
         row_file = find_row_file(reader_site.site, origin, table, values)
     inputs = (origin.provenance.get("inputs") or {}) if origin is not None else table_view.published.read_tables
+    changes = _list_known_changes(table_view, page, reader_site)
     queries: list[str] = []
     if inputs and all(name in reader_site.tables for name in inputs):
         queries = [table.view] if table.view else []
         queries += [text for source in (() if spec is None else spec.sources) for text in list_source_queries(source)]
     return RowOrigin(
-        values=[context.explain_column(column, values[column.name]) for column in page.columns],
+        values=[
+            replace(context.explain_column(column, values[column.name]), change=_find_column_change(changes, column))
+            for column in page.columns
+        ],
         file=row_file,
         snapshot_id="" if origin is None else origin.id,
         run_id="" if origin is None else origin.run_id,
@@ -127,6 +135,22 @@ def explain_row_origin(table_view: TableView, page: RowPage, reader_site: Reader
         read_tables=[name for name in inputs if name in reader_site.tables],
         queries=[text[:MAX_RULE_CHARACTERS] for text in queries],
     )
+
+
+def _list_known_changes(table_view: TableView, page: RowPage, reader_site: ReaderSite) -> list[RowChange]:
+    """List the changes of a row in its current state, with the accounts that the reader may know of."""
+    table = table_view.table
+    current = reader_site.tables.get(table.qualified_name)
+    if current is None or current.relation != table_view.published.relation or not page.keys[0]:
+        return []
+    return [
+        change if reader_site.can_see_account(change.account, table.schema) else replace(change, account="", path="")
+        for change in list_row_changes(reader_site.site, table, page.keys[0])
+    ]
+
+
+def _find_column_change(changes: Sequence[RowChange], column: Column) -> RowChange | None:
+    return next((change for change in changes if not change.columns or column.name in change.columns), None)
 
 
 class _TableRules:
