@@ -536,7 +536,7 @@ def _build_label_regions(
     if np.isnan(disc.lon + disc.lat).any():
         raise UsageError(
             f"{path} does not give the observer's position",
-            remedy="give --observer LON,LAT, or --date 2009-06-15T12:00 for an observer on the Earth",
+            remedy="give --observer LON,LAT; for an observer on the Earth, give --date 2009-06-15T12:00 instead",
         )
     label_regions = contours.build_regions_from_labels(image, values, disc)
     return _build_parsed_regions(label_regions, [str(label) for label in values.tolist()])

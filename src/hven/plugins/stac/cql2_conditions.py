@@ -209,7 +209,7 @@ class _FilterTranslator:
         translate = self._translators.get(op)
         if translate is None:
             remedy = "use an operator of the conformance classes that /stac/conformance lists"
-            raise build_filter_error(f"the filter has the unknown operator {op!r:.60}", remedy)
+            raise build_filter_error(f"the filter contains the unknown operator {op!r:.60}", remedy)
         return translate(op, args, depth + 1)
 
     def _translate_logical(self, op: str, args: Sequence[Any], depth: int) -> Expr:
@@ -340,7 +340,7 @@ def _build_call(op: str, values: Sequence[Expr]) -> Expr:
         return BinaryOperation(op, *values)
     if op not in {"/", "div"}:
         remedy = "use a function of the conformance classes that /stac/conformance lists"
-        raise build_filter_error(f"the filter has the unknown function {op!r:.60}", remedy)
+        raise build_filter_error(f"the filter contains the unknown function {op!r:.60}", remedy)
     quotient = BinaryOperation("/", BinaryOperation("*", values[0], Literal(1.0)), values[1])
     if op == "div":
         return FunctionCall("TRUNCATE", (quotient,))
