@@ -150,6 +150,16 @@ def test_the_place_in_the_queue_counts_turns(store: StateStore) -> None:
         name: sum(store.jobs.count_jobs_ahead(store.jobs.get_job(name)).values()) for name in ("a0", "a1", "a4", "b0")
     }
     assert ahead == {"a0": 1, "a1": 2, "a4": 5, "b0": 1}
+    store.jobs.add_job(job("done", phase="COMPLETED", queued="1"))
+    store.jobs.add_job(job("a0b", phase="QUEUED", queued="0"))  # queued at the same time
+    found_jobs = store.jobs.find_jobs([*(f"a{number}" for number in range(5)), "a0b", "b0", "done", "lost"])
+    assert found_jobs.keys() == {"a0", "a1", "a2", "a3", "a4", "a0b", "b0", "done"}
+    assert store.jobs.find_queue_places(list(found_jobs.values())) == {
+        name: 1 + sum(store.jobs.count_jobs_ahead(found).values())
+        for name, found in found_jobs.items()
+        if name != "done"
+    }
+    assert store.jobs.find_queue_places([found_jobs["done"]]) == {}
 
 
 def test_what_waits_for_many_begins_when_the_last_of_them_is_done(store: StateStore) -> None:

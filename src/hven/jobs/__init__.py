@@ -9,19 +9,23 @@ from __future__ import annotations
 from hven.jobs._job_types import (
     ACCESS_RULES_KEY,
     INPUT_FILES_DIRECTORY,
+    QUERY_JOB_TYPE,
     JobDefinition,
     JobFailedError,
     JobTypeLimits,
     RunningJob,
+    build_job_path,
 )
 from hven.jobs.type_catalogue import JobTypeProvider
 
 __all__ = [
     "ACCESS_RULES_KEY",
     "INPUT_FILES_DIRECTORY",
+    "QUERY_JOB_TYPE",
     "JobDefinition",
     "JobFailedError",
     "JobTypeLimits",
     "JobTypeProvider",
     "RunningJob",
+    "build_job_path",
 ]

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from hven.engines.api.snapshots import sync_file
 from hven.model.deadlines import ProgressMonitor
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 # in the progress of a job: the access rules of the tables of its results
 # (`hven.site.auth.compute_access_rule_digests`)
 ACCESS_RULES_KEY = "rules"
+QUERY_JOB_TYPE = "tap"  # its jobs have an address of their own
 INPUT_FILES_DIRECTORY = "given"  # in the directory of a job: the files of its request, by their percent-encoded names
 
 
@@ -368,3 +369,22 @@ def create_job_directory(directory: Path, root: Path) -> None:
     """Create a directory of a job below the site's `root`, but not `root` itself, which may be unmounted or renamed."""
     (root / "jobs").mkdir(exist_ok=True, mode=0o700)
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+
+def build_job_path(type_name: str, *parts: str) -> str:
+    """Build the path of the jobs of a type as a UWS service, or of one of them.
+
+    Parameters
+    ----------
+    type_name
+        Name of the type.
+    parts
+        The id of a job, and what is below it.
+
+    Returns
+    -------
+    path
+        ``/jobs/echo/26112``, or ``/tap/async/26112`` for a query.
+    """
+    list_path = "/tap/async" if type_name == QUERY_JOB_TYPE else f"/jobs/{quote(type_name, safe='')}"
+    return "/".join([list_path, *(quote(part, safe="") for part in parts)])

@@ -67,7 +67,9 @@ DAMAGED_ROWS_REASON = "published rows are damaged; the last intact ones are serv
 UNREACHABLE_ENGINE_REASON = "published rows cannot be read, because their engine does not respond"
 UNREACHABLE_DATABASE_REASON = "a database does not respond; all other tables are served"
 UNREACHABLE_CLUSTER_REASON = "a cluster does not respond; large queries are rejected; everything else is served"
-UNREACHABLE_STORE_REASON = "the database of the system state does not respond; Hven serves the last published state that it knows"
+UNREACHABLE_STORE_REASON = (
+    "the database of the system state does not respond; Hven serves the last published state that it knows"
+)
 MISSING_DIRECTORY_REASON = "the data directory cannot be reached"
 FULL_DISK_REASON = "the disk is full; results of jobs and new data cannot be stored"
 LOW_DISK_REASON = "the disk is nearly full"

@@ -11,11 +11,11 @@ import shutil
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
-from urllib.parse import quote, urlencode, urljoin, urlsplit
+from urllib.parse import urlencode, urljoin, urlsplit
 
 import orjson
 
-from hven.jobs import type_catalogue
+from hven.jobs import build_job_path, type_catalogue
 from hven.jobs.job_service import JobRequester, JobService
 from hven.model.errors import NotFoundError, SourceError, TooLargeError, UsageError, UserError
 from hven.model.params import UploadedFile, collect_params
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from hven.site.auth import Principal
     from hven.sources.http_client import HttpAnswer
 
-QUERY_JOB_TYPE = "tap"  # its jobs have an address of their own
 POLL_INTERVAL_SECONDS = 0.2  # between two looks at a job of this site
 WAIT_SECONDS = 20  # a server answers then at the latest, when a job does not change
 TIMEOUT_SECONDS = 60.0
@@ -220,8 +219,7 @@ class RemoteJobClient:
         self._headers = {"accept": "application/json", **({"authorization": f"Bearer {token}"} if token else {})}
 
     def _build_url(self, type_name: str, *parts: str) -> str:
-        path = "tap/async" if type_name == QUERY_JOB_TYPE else f"jobs/{quote(type_name, safe='')}"
-        return "/".join([self._url, path, *(quote(part, safe="") for part in parts)])
+        return self._url + build_job_path(type_name, *parts)
 
     def _send(
         self, method: str, url: str, form: Sequence[tuple[str, str]] = (), files: Mapping[str, Path] | None = None

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hven.app.api import load_site_settings, print_json, print_percentage, print_table
+from hven.jobs import QUERY_JOB_TYPE
 from hven.jobs.api import worker_processes
 from hven.jobs.job_service import FINAL_PHASES
 from hven.model.errors import UsageError, UserError, suggest_spelling
 from hven.plugins.fanout.job_clients import (
     JOB_ID_PATTERN,
-    QUERY_JOB_TYPE,
     JobClient,
     JobTypeSummary,
     LocalJobClient,

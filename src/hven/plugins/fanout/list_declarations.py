@@ -16,7 +16,7 @@ from hven.descriptor.value_schema import (
     RetypedText,
     Text,
 )
-from hven.jobs import JobDefinition, JobTypeLimits, type_catalogue
+from hven.jobs import QUERY_JOB_TYPE, JobDefinition, JobTypeLimits, type_catalogue
 from hven.model.errors import DescriptorError, NotFoundError, ParamError, suggest_spelling
 from hven.model.params import Param, RequestParams
 from hven.model.settings import JOB_TYPES_DIRECTORY, Settings
@@ -35,7 +35,6 @@ LISTS_FOLDER = "lists"  # in the directory of the job types
 DEFAULT_ROW_LIMIT = 1_000
 DEFAULT_LIST_SECONDS = 7 * 86_400  # a list waits for others' jobs, too
 MAX_RETRIES = 5
-QUERY_JOB_TYPE = "tap"  # may be a step, although another service has its list
 STEP_NAME_PATTERN = re.compile(r"[a-z][a-z0-9_]{0,39}")
 
 

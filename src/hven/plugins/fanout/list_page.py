@@ -13,14 +13,14 @@ from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 import anyio.to_thread
 import orjson
 from starlette.responses import Response, StreamingResponse
 
 from hven import services
-from hven.jobs import type_catalogue
+from hven.jobs import build_job_path, type_catalogue
 from hven.jobs.job_service import FINAL_PHASES, JobRequester, JobService, get_job_directory
 from hven.model.errors import ForbiddenError, NotFoundError, ParamError
 from hven.model.params import collect_params
@@ -244,7 +244,7 @@ class ListPageEndpoints:
             **facts,
             heading=open_list.title,
             url=url,
-            uws=f"{base}/jobs/{job.type}/{job.id}",
+            uws=base + build_job_path(job.type, job.id),
             clone=clone,
             shown_rows=f"{url}/rows?{request.url.query}",
             has_map=find_position_params(open_list.runner.schema.columns) is not None,
@@ -363,7 +363,7 @@ class ListPageEndpoints:
             results=[(item["id"], _build_result_url(base, job, item["id"])) for item in job.results],
             columns=[column.name for column in runner.schema.columns],
             step_names=[step.name for step in runner.steps],
-            rows=[self._describe_row(number, open_list, base) for number in shown_numbers],
+            rows=self._describe_list_rows(shown_numbers, open_list, base),
             counts=counts,
             first=offset + 1,
             last=last,
@@ -372,31 +372,36 @@ class ListPageEndpoints:
             following=build_address(shown_phase, last) if last < len(numbers) else "",
         )
 
-    def _describe_row(self, number: int, open_list: _OpenListJob, base: str) -> RowEntry:
-        steps: list[StepEntry | None] = []
-        for step in open_list.runner.steps:
-            job_id = open_list.find_last_job_id(step.name, number)
-            entry = None
-            if job_id is not None:
-                with suppress(NotFoundError):  # destroyed, or not created yet
-                    entry = self._describe_step(self.context.site.store.jobs.get_job(job_id), base)
-            steps.append(entry)
-        values = [_shorten(text) for text in open_list.rows[number - 1]]
-        return RowEntry(number=number, values=values, steps=steps)
+    def _describe_list_rows(self, numbers: Sequence[int], open_list: _OpenListJob, base: str) -> list[RowEntry]:
+        """Describe rows with their last jobs, which are read at once."""
+        store = self.context.site.store.jobs
+        step_names = [step.name for step in open_list.runner.steps]
+        ids_by_row = {
+            number: [open_list.find_last_job_id(step_name, number) for step_name in step_names] for number in numbers
+        }
+        # those that are not created yet, or destroyed, are left out
+        jobs_by_id = store.find_jobs([job_id for ids in ids_by_row.values() for job_id in ids if job_id is not None])
+        places = store.find_queue_places(list(jobs_by_id.values()))
+        steps_by_id = {job_id: self._describe_step(job, places.get(job_id), base) for job_id, job in jobs_by_id.items()}
+        return [
+            RowEntry(
+                number=number,
+                values=[_shorten(text) for text in open_list.rows[number - 1]],
+                steps=[None if job_id is None else steps_by_id.get(job_id) for job_id in ids],
+            )
+            for number, ids in ids_by_row.items()
+        ]
 
-    def _describe_step(self, job: JobRecord, base: str) -> StepEntry:
+    def _describe_step(self, job: JobRecord, place: int | None, base: str) -> StepEntry:
         job_page = find_page_address("job_list_path", base)
         preview_page = find_page_address("job_preview_path", base)
         share = job.progress.get("share")
         is_running = job.phase == "EXECUTING"
         pictures = [item["id"] for item in job.results if str(item["media_type"]).startswith("image/")]
-        place = None
-        if job.phase == "QUEUED":
-            place = 1 + sum(self.context.site.store.jobs.count_jobs_ahead(job).values())
         return StepEntry(
             id=job.id,
             phase=job.phase,
-            url=f"{job_page}?{urlencode({'job': job.id})}" if job_page else _build_job_url(base, job),
+            url=f"{job_page}?{urlencode({'job': job.id})}" if job_page else base + build_job_path(job.type, job.id),
             elapsed=_format_elapsed(job),
             percent=round(100 * share) if is_running and isinstance(share, int | float) else None,
             place=place,
@@ -480,13 +485,8 @@ class ListPageEndpoints:
         )
 
 
-def _build_job_url(base: str, job: JobRecord) -> str:
-    path = "tap/async" if job.type == "tap" else f"jobs/{job.type}"
-    return f"{base}/{path}/{job.id}"
-
-
 def _build_result_url(base: str, job: JobRecord, result_name: str) -> str:
-    return f"{_build_job_url(base, job)}/results/{quote(result_name)}"
+    return base + build_job_path(job.type, job.id, "results", result_name)
 
 
 def _shorten(text: str, max_characters: int = MAX_VALUE_CHARACTERS) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from hven.engines import Snapshot
-from hven.jobs import ACCESS_RULES_KEY
+from hven.jobs import ACCESS_RULES_KEY, QUERY_JOB_TYPE, build_job_path
 from hven.jobs.job_service import JobRequester, JobService
 from hven.jobs.type_catalogue import find_served_job_type
 from hven.model.errors import HvenError
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from hven.plugins.provenance.reader_site import ReaderSite
     from hven.site.store import JobRecord
 
-TAP_JOB_TYPE = "tap"
 MAX_VALUE_CHARACTERS = 2_000  # of a parameter
 
 
@@ -71,14 +70,13 @@ class JobRecords:
         return self._jobs[job_id]
 
     def _build_job_url(self, job: JobRecord) -> str:
-        path = "tap/async" if job.type == TAP_JOB_TYPE else f"jobs/{quote(job.type)}"
-        return f"{self.reader_site.base_url}/{path}/{job.id}"
+        return self.reader_site.base_url + build_job_path(job.type, job.id)
 
     def _find_job_record(self, job_id: str) -> ProvRecord | None:
         job = self.find_job(job_id)
         if job is None:
             return None
-        title = "Query" if job.type == TAP_JOB_TYPE else job.type.capitalize()
+        title = "Query" if job.type == QUERY_JOB_TYPE else job.type.capitalize()
         return ProvRecord(
             id=f"job/{job_id}",
             kind=ACTIVITY,

@@ -20,7 +20,7 @@ from starlette.responses import Response, StreamingResponse
 from hven import adql, formats, services
 from hven.adql import syntax_tree
 from hven.adql.syntax_tree import walk_tree
-from hven.jobs import type_catalogue
+from hven.jobs import QUERY_JOB_TYPE, build_job_path, type_catalogue
 from hven.jobs.job_service import ACTIVE_PHASES, JobRequester, JobService, format_job_list_position
 from hven.model.errors import (
     ForbiddenError,
@@ -81,7 +81,6 @@ if TYPE_CHECKING:
     from hven.site.auth import Principal
     from hven.site.store import JobRecord, JobRef
 
-TAP_JOB_TYPE = "tap"
 MAX_LISTED_JOBS = 200  # of a page
 MAX_RESULT_ROWS = 100  # of the result of the job that the page shows
 DUPLICATE_SECONDS = 10.0  # the same job sent twice within this time is created once
@@ -366,7 +365,7 @@ class JobsPage:
             requester = JobRequester(principal=requester.principal, address=requester.address, visitor=visitor)
         type_name = form_params.read_one("TYPE")
         job_type = self.job_types.get(type_name or "")
-        job_service = JobService(self.context.site, TAP_JOB_TYPE if job_type is None else job_type.name)
+        job_service = JobService(self.context.site, QUERY_JOB_TYPE if job_type is None else job_type.name)
         files: Mapping[str, UploadedFile] = {}
         if job_type is None:
             job_params = [("REQUEST", "doQuery"), ("LANG", "ADQL")]
@@ -483,7 +482,7 @@ class JobsPage:
         if not is_known_user:
             return job_refs
         list_params = collect_params([("LAST", str(MAX_LISTED_JOBS + 1)), ("BEFORE", before)])
-        for type_name in (TAP_JOB_TYPE, *self.job_types):
+        for type_name in (QUERY_JOB_TYPE, *self.job_types):
             job_refs += JobService(self.context.site, type_name).list_jobs(list_params, requester)
         job_refs.sort(key=lambda ref: ref.id)
         job_refs.sort(key=lambda ref: ref.created, reverse=True)
@@ -491,16 +490,20 @@ class JobsPage:
 
     def _describe_jobs(self, job_refs: Sequence[JobRef], requester: JobRequester, base: str) -> list[JobListEntry]:
         """Describe jobs for the list; a job of rights that the user has lost shows no parameters."""
+        store = self.context.site.store.jobs
+        jobs_by_id = store.find_jobs([ref.id for ref in job_refs])  # without those that were destroyed a moment ago
+        places = store.find_queue_places(list(jobs_by_id.values()))
         entries = []
         for ref in job_refs:
-            with contextlib.suppress(NotFoundError):  # destroyed a moment ago
-                job = self.context.site.store.jobs.get_job(ref.id)
-                if recorded_rights.find_missing_rights(job.groups, requester.principal):
-                    job = replace(job, parameters=(), progress={}, results=[])
-                entries.append(self._describe_job(job, base))
+            job = jobs_by_id.get(ref.id)
+            if job is None:
+                continue
+            if recorded_rights.find_missing_rights(job.groups, requester.principal):
+                job = replace(job, parameters=(), progress={}, results=[])
+            entries.append(self._describe_job(job, places.get(job.id), base))
         return entries
 
-    def _describe_job(self, job: JobRecord, base: str) -> JobListEntry:
+    def _describe_job(self, job: JobRecord, place: int | None, base: str) -> JobListEntry:
         """Describe a job for the list."""
         text = _find_job_parameter_value(job, "QUERY")
         if not text:
@@ -524,16 +527,11 @@ class JobsPage:
             elapsed=elapsed_text,
             rows=job.progress.get("rows"),
             percent=percent,
-            place=self._find_queue_place(job),
+            place=place,
             url=self._build_job_page_address(job, base),
             preview=f"{base}{PREVIEW_PATH}?{urlencode({'job': job.id})}" if job.results else "",
             picture=_find_result_picture(job, base),
         )
-
-    def _find_queue_place(self, job: JobRecord) -> int | None:
-        if job.phase != "QUEUED":
-            return None
-        return 1 + sum(self.context.site.store.jobs.count_jobs_ahead(job).values())
 
     def _build_job_page_address(self, job: JobRecord, base: str) -> str:
         """Return the address of the page that shows a job: that of its type, or this page."""
@@ -544,8 +542,8 @@ class JobsPage:
 
     def _describe_job_fully(self, job_service: JobService, job: JobRecord, base: str) -> JobDescription:
         """Describe a job in full."""
-        is_query = job.type == TAP_JOB_TYPE
-        job_address = _build_uws_address(job, base)
+        is_query = job.type == QUERY_JOB_TYPE
+        job_address = base + build_job_path(job.type, job.id)
         outlook = job_service.estimate_completion(job)
         text = _find_job_parameter_value(job, "QUERY")
         name = job.run_id or _format_queried_table_names(text)
@@ -569,7 +567,7 @@ class JobsPage:
         if job.phase == "COMPLETED":
             preview = self._build_preview(job_service, job, job_address, base)
         return JobDescription(
-            entry=self._describe_job(job, base),
+            entry=self._describe_job(job, outlook.place, base),
             name=name,
             uws=job_address,
             query=text,
@@ -613,7 +611,7 @@ class JobsPage:
         if result_format.name == "votable":
             table_address = address
         client_lines = []
-        if job.type == TAP_JOB_TYPE:
+        if job.type == QUERY_JOB_TYPE:
             client_lines = _write_result_fetch_examples(address, job_address, result_format.name)
         plottable_columns = [column for column in table.columns if is_plottable(column)]
         return {
@@ -710,7 +708,7 @@ class JobsPage:
         base = find_portal_brand(request, self.context.site.settings).base
         result_table = self._find_result_table(job_service, job, MAX_PREVIEW_ROWS)
         first_rows = None if result_table is None else result_table[3]
-        preview = build_job_preview(job_service, job, _build_uws_address(job, base), first_rows)
+        preview = build_job_preview(job_service, job, base + build_job_path(job.type, job.id), first_rows)
         body = render_page_part(preview, build_page_frame(request, self.context).said).encode()
         return services.answer_with_body(request, body, PAGE_HEADERS)
 
@@ -725,14 +723,9 @@ class JobsPage:
         )
 
 
-def _build_uws_address(job: JobRecord, base: str) -> str:
-    job_path = "tap/async" if job.type == TAP_JOB_TYPE else f"jobs/{job.type}"
-    return f"{base}/{job_path}/{job.id}"
-
-
 def _find_result_picture(job: JobRecord, base: str) -> str:
     """Return the address of the first result of a job that is a picture; empty: none."""
-    return next((address for _, address in find_pictures(job, _build_uws_address(job, base))), "")
+    return next((address for _, address in find_pictures(job, base + build_job_path(job.type, job.id))), "")
 
 
 def _find_job_parameter_value(job: JobRecord, parameter: str) -> str:
