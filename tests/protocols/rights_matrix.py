@@ -627,6 +627,7 @@ def open_rights_site(directory: Path, rows: Sequence[Row], access: str) -> Itera
 VOLATILE_PATTERNS = (
     (re.compile(r"\b202\d-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|\+00:00| UTC)?"), "TIME"),
     (re.compile(r"\b\d\d:\d\d:\d\d \(UTC\)"), "TIME"),
+    (re.compile(r"\b\d{4}-[A-Z][a-z]{2}-\d\d,\d\d:\d\d:\d\dz"), "TIME"),  # of Sesame
     (re.compile(r"\b\d\d:\d\d(?= (?:ingest|sync):)"), "TIME"),  # of a run in the morning's summary
     (re.compile(r"\b[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT\b"), "TIME"),  # of RSS
     (re.compile(r"\b202\d{5}T\d{6,9}-[0-9a-f]+\b"), "IDENT"),

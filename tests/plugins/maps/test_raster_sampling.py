@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -57,6 +57,8 @@ def column_rasters(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[int, 
 
 
 @settings(max_examples=150, deadline=None)
+@example(997, False, 162.0, 399.0, 71)  # every 15th column is read, and 7 at the seam are not
+@example(1000, False, -187.0, 376.3, 98)  # more than a turn is read, but not the end of the map
 @given(st.sampled_from(WIDTHS), st.booleans(), st.floats(-400, 400), st.floats(0.1, 400), st.integers(1, 300))
 def test_columns_are_right_across_the_seam(
     column_rasters: dict[tuple[int, bool], RasterInfo],

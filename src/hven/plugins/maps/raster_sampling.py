@@ -183,6 +183,8 @@ def _sample_raster(info: RasterInfo, places: RasterPlaces, *, is_smooth: bool) -
     rows -= window.top * row_scale + 0.5
     columns = columns * (level.width / info.width * column_scale)
     columns -= window.left * column_scale + 0.5
+    if info.is_whole_turn:
+        _move_to_nearer_end(columns, shape[1], level.width * column_scale)
     places = RasterPlaces(np.nan_to_num(columns, copy=False), np.nan_to_num(rows, copy=False))
     if not is_smooth:
         row_index = np.clip((places.rows + 0.5).astype(np.intp), 0, shape[0] - 1)
@@ -190,6 +192,18 @@ def _sample_raster(info: RasterInfo, places: RasterPlaces, *, is_smooth: bool) -
         return values[:, row_index, column_index], is_shown & is_valid[row_index, column_index]
     values, has_data = _interpolate_pixels(values, is_valid, places)
     return values, is_shown & has_data
+
+
+def _move_to_nearer_end(columns: FloatArray, count: int, turn: float) -> None:
+    """Move places beyond the columns that were read by a turn, if they are nearer to these then.
+
+    Every n-th column is read, so that up to n columns at the seam may be left out.
+    """
+    half_gap = max(turn - (count - 1), 0) / 2
+    with np.errstate(invalid="ignore"):
+        for is_nearer, shift in ((columns > count - 1 + half_gap, -turn), (columns < -half_gap, turn)):
+            if is_nearer.any():
+                columns[is_nearer] += shift
 
 
 def _choose_window(info: RasterInfo, places: RasterPlaces) -> RasterWindow:
