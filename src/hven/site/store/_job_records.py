@@ -741,7 +741,12 @@ class JobStore:
         return counts_by_queue
 
     def find_queue_places(self, job_records: Sequence[JobRecord]) -> dict[str, int]:
-        """Estimate the places of waiting jobs, from 1; it costs three queries for any number of jobs.
+        """Estimate the places of waiting jobs, from 1; it costs two or three queries for any number of jobs.
+
+        Parameters
+        ----------
+        job_records
+            Jobs in any phase.
 
         Returns
         -------
