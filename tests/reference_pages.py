@@ -79,7 +79,9 @@ def write_key_section(section: KeyReferenceSection) -> str:
         short_key = record.short_key
         short_text = ""
         if short_key:
-            short_text = f" If `{short_key}` is the only key you need, write its value directly, without `{short_key}:`."
+            short_text = (
+                f" If `{short_key}` is the only key you need, write its value directly, without `{short_key}:`."
+            )
         lines += [f"{record.doc}.{short_text}", ""]
     lines += ["| Key | Meaning |", "|---|---|"]
     for key in find_section_keys(section):
