@@ -1,7 +1,7 @@
 """Match 2.5 million stars with 2.5 million others at another epoch, and match again after changes; beside STILTS tmatch2.
 
-Another journey matches 500,000 uploaded rows with 2.5 million stars by TAP, and one, with ``--big``, matches 2.5 million
-stars with 20 million.
+Further journeys match 500,000 uploaded rows with 2.5 million stars by TAP, identify the targets of headers among 2.5 million
+objects, and, with ``--big``, match 2.5 million stars with 20 million.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ SECONDS, MEBIBYTES, LARGE_SECONDS, UPLOAD_SECONDS = 15.0, 2048, 300.0, 2.0
 NAMES = ("matching.mutual", "matching.memory", "matching.update")
 LARGE_NAMES = ("matching.large", "matching.large.memory")
 UPLOAD_NAME = "matching.upload"
+# identifications: targets, and how many seconds they may take
+IDENTIFICATIONS = {"matching.identify": (35_277, 5.0), "matching.identify.headers": (1_000_000, 30.0)}
 SITE_SETTINGS = """\
 name = "stars"
 [limits]
@@ -60,6 +62,8 @@ def run(only: str = "", *, big: bool = False) -> Iterator[object]:
         yield from run_matches(directory)
     if only in UPLOAD_NAME:
         yield run_upload(directory)
+    if any(only in name for name in IDENTIFICATIONS):
+        yield from run_identifications(directory)
     if big and any(only in name for name in LARGE_NAMES):
         large_directory = directory / "large"
         large_directory.mkdir()
@@ -101,6 +105,47 @@ def run_large_match(directory: Path) -> Iterator[object]:
         (LARGE_NAMES[1], facts["mebibytes"], "MiB", MEBIBYTES),
     ):
         yield Journey(name=name, value=value, unit=unit, reference=goal, ratio=value / goal, target=1.0, note=note)
+
+
+def run_identifications(directory: Path) -> Iterator[object]:
+    """Identify targets among 2.5 million objects with three names each."""
+    from bench.measure import Journey
+
+    random = np.random.default_rng(46)
+    ra, dec = random.uniform(0, 360, COUNT), np.degrees(np.arcsin(random.uniform(-1, 1, COUNT)))
+    numbers = np.arange(COUNT).astype(str)
+    objects = {
+        "oid": np.arange(COUNT),
+        "main_id": np.char.add("HD ", numbers),
+        "ids": np.char.add(np.char.add("TYC ", numbers), np.char.add("|2MASS J", numbers)),
+        "ra": ra,
+        "dec": dec,
+        "pmra": random.normal(0, 30, COUNT),
+        "pmdec": random.normal(0, 30, COUNT),
+    }
+    write_table(directory / "objects.arrow", pa.table(objects))
+    for name, (count, goal) in IDENTIFICATIONS.items():
+        chosen = random.integers(0, COUNT, count)
+        prefixes = np.array(["hd", "TYC  ", "2MASS J", "field "])[random.integers(0, 4, count)]
+        targets = {
+            "number": np.arange(count),
+            "target_name": np.char.add(prefixes, numbers[chosen]),
+            "target_ra": (ra[chosen] + random.normal(0, 1, count) / 3600) % 360,
+            "target_dec": np.clip(dec[chosen] + random.normal(0, 1, count) / 3600, -90, 90),
+            "epoch": random.uniform(2005, 2026, count),
+        }
+        write_table(directory / "targets.arrow", pa.table(targets))
+        facts = run_measured_match(directory, "identify")
+        note = f"{count:,} targets among {COUNT:,} objects, {facts['identified']:,} identified; {facts['mebibytes']:,.0f} MiB"
+        yield Journey(
+            name=name,
+            value=facts["seconds"],
+            unit="s",
+            reference=goal,
+            ratio=facts["seconds"] / goal,
+            target=1.0,
+            note=note,
+        )
 
 
 def run_measured_match(directory: Path, *words: str) -> dict[str, float]:
@@ -219,6 +264,11 @@ def send_upload(server: Any, data: bytes) -> int:
     return int(parquet.read_metadata(io.BytesIO(body)).num_rows)
 
 
+def find_table_name(text: str) -> str:
+    """Find the name of the table of a query, its last word."""
+    return re.search(r"(\w+)$", text.replace('"', ""))[1]  # type: ignore[index]
+
+
 class Rows:
     """Rows of a table in memory, or of an Arrow file, as an answer to a query."""
 
@@ -261,7 +311,7 @@ def measure_match(directory: Path, *, has_update: bool) -> dict[str, float]:
         tables = {name: pa.ipc.open_file(pa.memory_map(str(path))).read_all() for name, path in paths.items()}
 
     def run_query(text: str, uploads: object = None) -> Rows:
-        table = tables[re.search(r"(\w+)$", text.replace('"', ""))[1]]  # type: ignore[index]
+        table = tables[find_table_name(text)]
         if "TOP 0" in text:
             return Rows(table, (), has_rows=False)
         names = re.findall(r"\w+", text.split("FROM", maxsplit=1)[0].removeprefix("SELECT"))
@@ -298,5 +348,39 @@ def measure_match(directory: Path, *, has_update: bool) -> dict[str, float]:
     return facts
 
 
+def measure_identification(directory: Path) -> dict[str, float]:
+    """Identify targets among objects; return seconds, the number of identified targets, and the largest memory."""
+    from hven.plugins.matching import identify_source
+    from hven.plugins.matching.identify_options import Options
+    from hven.sources import SourceContext
+
+    def run_query(text: str, uploads: object = None) -> Rows:
+        path = directory / f"{find_table_name(text)}.arrow"
+        if "TOP 0" in text:
+            return Rows(path, (), has_rows=False)
+        names = re.findall(r"\w+", text.split("FROM", maxsplit=1)[0].removeprefix("SELECT"))
+        return Rows(path, names, has_rows=True)
+
+    positions = {"ra": "ra", "dec": "dec"}
+    motions = {"pmra": "pmra", "pmdec": "pmdec"}
+    target_columns = {"id": "number", "name": "target_name", "ra": "target_ra", "dec": "target_dec", "epoch": "epoch"}
+    options = Options.model_validate({
+        "targets": {"table": "obs.targets", **target_columns},
+        "among": {
+            "simbad": {"table": "obs.objects", "id": "oid", "names": ["main_id", "ids"], **positions, **motions, "epoch": 2000}
+        },
+    })  # fmt: skip
+    context = SourceContext(run_query=run_query, cache_directory=directory / "cache", table_name="a.b")
+    begin = time.perf_counter()
+    identified = 0
+    for batch in identify_source.open(options, context).read_batches():
+        identified += len(batch) - batch.column("ident_id").null_count
+    seconds = time.perf_counter() - begin
+    return {"seconds": seconds, "identified": identified, "mebibytes": read_peak_mebibytes()}
+
+
 if __name__ == "__main__":
-    print(json.dumps(measure_match(Path(sys.argv[1]), has_update="update" in sys.argv[2:])))
+    if "identify" in sys.argv[2:]:
+        print(json.dumps(measure_identification(Path(sys.argv[1]))))
+    else:
+        print(json.dumps(measure_match(Path(sys.argv[1]), has_update="update" in sys.argv[2:])))
