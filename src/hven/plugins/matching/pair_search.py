@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hven.model.errors import DataError
+from hven.model.sky.api.ragged_arrays import map_in_threads
 from hven.plugins.matching.star_positions import (
     StarPositions,
     build_unit_vectors,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     Rows = npt.NDArray[np.int64]
 
 MAX_PAIRS = 20_000_000  # of one catalogue; a pair takes about 100 bytes
+STARS_PER_THREAD = 100_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,11 +238,22 @@ class PairSearch:
         classes = np.ceil(np.log10(np.maximum(displacements, 1.0)))
         for number in np.unique(classes):
             rows = known_rows[classes == number]
-            vectors = self._positions.compute_vectors(rows, np.full(len(rows), epoch), self._motion)
-            longitudes, latitudes = compute_coordinates(vectors)
+            longitudes, latitudes = self._compute_coordinates(rows, epoch)
             largest = float(displacements[classes == number].max())
             radius = self._reach_arcsec + largest + 1e-6
             yield rows, ZoneIndex(longitudes, latitudes, radius, max_tested_pairs=self._max_tested_pairs)
+
+    def _compute_coordinates(self, rows: Rows, epoch: float) -> tuple[Floats, Floats]:
+        """Compute coordinates of stars of the reference at an epoch, in degrees."""
+
+        def compute_piece(piece: Rows) -> tuple[Floats, Floats]:
+            vectors = self._positions.compute_vectors(piece, np.full(len(piece), epoch), self._motion)
+            return compute_coordinates(vectors)
+
+        starts = range(0, max(len(rows), 1), STARS_PER_THREAD)
+        pieces = map_in_threads(compute_piece, [rows[start : start + STARS_PER_THREAD] for start in starts])
+        longitudes, latitudes = zip(*pieces, strict=True)
+        return np.concatenate(longitudes), np.concatenate(latitudes)
 
     def find_pairs(self, further_columns: Sequence[Column]) -> FoundPairs:
         """Read the catalogue, and find all candidate pairs.

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hven.model.errors import DataError
+from hven.model.sky.api.ragged_arrays import map_in_threads
 from hven.query.resolver import normalize_object_names
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ GREEK_LETTERS = {
 }
 GREEK_PATTERN = "^(" + "|".join(GREEK_LETTERS) + r")([0-9]*[A-Z]{3})$"
 MAX_EQUAL_PAIRS = 20_000_000
+NAMES_PER_THREAD = 100_000
 
 
 def normalize_target_names(names: pa.Array) -> pa.Array:
@@ -57,6 +59,12 @@ def normalize_target_names(names: pa.Array) -> pa.Array:
     keys
         Equal texts for equal names; null for empty names. Shape (n,).
     """
+    pieces = [names.slice(start, NAMES_PER_THREAD) for start in range(0, len(names), NAMES_PER_THREAD)]
+    return pa.concat_arrays([pa.array([], pa.string()), *map_in_threads(_normalize_piece, pieces)])
+
+
+def _normalize_piece(names: pa.Array) -> pa.Array:
+    """Normalize names; each distinct one once."""
     dictionary = names.cast(pa.string()).dictionary_encode()
     keys = pc.replace_substring(normalize_object_names(dictionary.dictionary), "_", "")
     keys = pc.replace_substring_regex(keys, SIMBAD_PREFIX_PATTERN, "")

@@ -163,4 +163,6 @@ def normalize_object_names(names: pa.ChunkedArray | pa.Array) -> Any:
         The key of each name, of shape (names,).
     """
     text = pc.utf8_upper(pc.utf8_normalize(names, form="NFKC"))
+    # most blanks are plain ones, which are replaced six times as fast without a pattern
+    text = pc.replace_substring(text, " ", "")
     return pc.replace_substring_regex(text, r"[\s\p{Z}]+", "")
