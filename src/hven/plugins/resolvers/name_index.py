@@ -17,6 +17,7 @@ from hven import adql
 from hven.engines import ExecutionLimits
 from hven.model.deadlines import Deadline
 from hven.model.errors import ServiceError, format_message
+from hven.model.sky.api.ragged_arrays import map_in_threads
 from hven.query.resolver import normalize_object_names
 from hven.site.auth import ANONYMOUS_PRINCIPAL, apply_access_control
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from hven.query.resolver import NameRequest
 
 READ_TIMEOUT_SECONDS = 60.0
+# parts are sorted on several cores, and a small part takes less time for each of its rows
+ROWS_PER_PART = 250_000
 ALIAS_SEPARATOR_PATTERN = "[#|;]"  # between the names in one text
 
 
@@ -37,12 +40,13 @@ class NameIndex:
     ----------
     table
         The rows: ``name``, ``aliases`` and further columns by their roles.
-    name_rows
-        The keys of names in their order, the row of each key, and whether it is the main name.
+    key_tables
+        For each part of the rows: the keys of names in their order, the row of each key, and whether it is the main
+        name.
     """
 
     table: pa.Table
-    name_rows: pa.Table
+    key_tables: list[pa.Table]
 
     def find_rows(self, name_key: str) -> list[tuple[int, bool]]:
         """Find the rows that have a name.
@@ -55,16 +59,10 @@ class NameIndex:
         Returns
         -------
         rows
-            Number of each row, and whether it is the row's main name.
+            Number of each row in ascending order, and whether the name is the row's main name.
         """
-        keys = self.name_rows["key"]
-
-        def read_key(position: int) -> str:
-            return str(keys[position].as_py())
-
-        start = bisect_left(range(len(keys)), name_key, key=read_key)
-        end = bisect_right(range(len(keys)), name_key, lo=start, key=read_key)
-        matches = self.name_rows.slice(start, end - start).group_by("row").aggregate([("own", "any")])
+        found_keys = pa.concat_tables([_find_key_rows(key_table, name_key) for key_table in self.key_tables])
+        matches = found_keys.group_by("row").aggregate([("own", "any")]).sort_by("row")
         return [(match["row"], match["own_any"]) for match in matches.to_pylist()]
 
     def read_value(self, role: str, row_number: int) -> Any:
@@ -102,18 +100,17 @@ def build_name_index(columns_by_role: dict[str, pa.ChunkedArray], alias_lists: l
     alias_lists
         Columns with lists of aliases.
     """
-    names = columns_by_role["name"]
-    key_tables = [_build_key_rows(names, np.arange(len(names)), is_main_name=True)]
+    names = columns_by_role["name"].combine_chunks()
     combined_lists = [alias_list.combine_chunks() for alias_list in alias_lists]
-    for combined_list in combined_lists:
-        row_numbers = pc.list_parent_indices(combined_list)
-        key_tables.append(_build_key_rows(pc.list_flatten(combined_list), row_numbers, is_main_name=False))
-    name_rows = pa.concat_tables(key_tables)
-    has_key = pc.and_kleene(pc.is_valid(name_rows["key"]), pc.not_equal(name_rows["key"], ""))
-    name_rows = name_rows.filter(has_key).sort_by([("key", "ascending"), ("row", "ascending")]).combine_chunks()
+
+    def build_part(first_row: int) -> pa.Table:
+        parts = [column.slice(first_row, ROWS_PER_PART) for column in (names, *combined_lists)]
+        return _build_key_table(first_row, *parts)
+
+    key_tables = map_in_threads(build_part, range(0, max(len(names), 1), ROWS_PER_PART))
     if combined_lists:
         columns_by_role["aliases"] = pa.chunked_array([_concat_alias_lists(combined_lists)])
-    return NameIndex(table=pa.table(columns_by_role), name_rows=name_rows)
+    return NameIndex(table=pa.table(columns_by_role), key_tables=key_tables)
 
 
 def split_aliases(values: pa.ChunkedArray, column: Column) -> pa.ChunkedArray:
@@ -168,6 +165,19 @@ def read_public_rows(request: NameRequest, query: Query, row_limit: int) -> pa.T
     return pa.Table.from_batches(batches, schema=execution.schema)
 
 
+def _build_key_table(first_row: int, names: pa.Array, *alias_lists: pa.Array) -> pa.Table:
+    """Build the keys of a part of the rows, in their order."""
+    key_tables = [_build_key_rows(names, np.arange(len(names)), is_main_name=True)]
+    for alias_list in alias_lists:
+        row_numbers = pc.list_parent_indices(alias_list)
+        key_tables.append(_build_key_rows(pc.list_flatten(alias_list), row_numbers, is_main_name=False))
+    key_table = pa.concat_tables(key_tables)
+    has_key = pc.and_kleene(pc.is_valid(key_table["key"]), pc.not_equal(key_table["key"], ""))
+    key_table = key_table.filter(has_key).combine_chunks().sort_by("key")
+    row_numbers = pc.add(key_table["row"], first_row)
+    return key_table.set_column(1, "row", row_numbers).combine_chunks()
+
+
 def _build_key_rows(names: Any, row_numbers: Any, *, is_main_name: bool) -> pa.Table:
     """Build the rows of some names: their keys, and the rows that have them."""
     columns = {
@@ -176,6 +186,18 @@ def _build_key_rows(names: Any, row_numbers: Any, *, is_main_name: bool) -> pa.T
         "own": np.full(len(names), is_main_name),
     }
     return pa.table(columns)
+
+
+def _find_key_rows(key_table: pa.Table, name_key: str) -> pa.Table:
+    """Find the rows of a table of keys that have a key, by a binary search."""
+    keys = key_table["key"]
+
+    def read_key(position: int) -> str:
+        return str(keys[position].as_py())
+
+    start = bisect_left(range(len(keys)), name_key, key=read_key)
+    end = bisect_right(range(len(keys)), name_key, lo=start, key=read_key)
+    return key_table.slice(start, end - start)
 
 
 def _concat_alias_lists(lists: list[pa.Array]) -> pa.Array:
