@@ -50,12 +50,14 @@ def server(directory: Path) -> Iterator[Server]:
         yield made
 
 
-def run(directory: Path, *words: object, code: int = 0, stdin: str = "", **environment: str) -> tuple[str, str]:
+def run(
+    directory: Path, *words: object, code: int = 0, stdin: str = "", cwd: Path | None = None, **environment: str
+) -> tuple[str, str]:
     """Run ``hven jobs``; a process of its own is only needed where it forks."""
     in_subprocess = words[0] == "run" and "--url" not in words and "-o" in words
     done = run_hven(
         "--site", directory, "jobs", *words,
-        stdin=stdin, expected_code=code, in_subprocess=in_subprocess, **environment,
+        cwd=cwd, stdin=stdin, expected_code=code, in_subprocess=in_subprocess, **environment,
     )  # fmt: skip
     return done.stdout, done.stderr
 
@@ -69,9 +71,13 @@ def test_a_job_and_a_list_of_this_site(directory: Path, tmp_path: Path) -> None:
     assert (tmp_path / "one/squares.csv").read_text() == "part,square,given\n0,4,3\n1,4,3\n2,4,3\n"
     rows = tmp_path / "rows.csv"
     rows.write_text("X\n3\n13\n5\n")
-    run(directory, "run", "squares", "--rows", rows, "-o", tmp_path / "list")
+    _, err = run(directory, "run", "squares", "--rows", rows, "-o", tmp_path / "list")
+    assert "hven: 1 of 3 rows have failed\n" in err
     joined = list(csv.DictReader(io.StringIO((tmp_path / "list/csv.csv").read_text())))
     assert {row["X"] for row in joined} == {"3", "5"}
+    # a site named by a relative path: the program runs elsewhere, and finds its file
+    run(Path(), "run", "square", "x=2", f"GIVEN=@{given}", "-o", tmp_path / "relative", cwd=directory)
+    assert (tmp_path / "relative/squares.csv").read_text().endswith("2,4,3\n")
     assert (tmp_path / "list/parquet.parquet").read_bytes()[:4] == b"PAR1"
     # what failed is told: its output is saved, and the exit code says so
     _, err = run(directory, "run", "square", "X=13", "-o", tmp_path / "bad", code=1)

@@ -123,6 +123,17 @@ def test_a_list_of_which_nothing_succeeds_fails(site: Site) -> None:
     assert {row["square_phase"] for row in read_rows(site, job, "rows")} == {"ERROR"}
 
 
+def test_a_list_of_which_no_row_gets_to_its_last_step_fails(site: Site) -> None:
+    steps = "steps: {first: {job: square}, last: {job: square, send: {X: '13'}, after: {job: all, failed: skip}}}"
+    write_list_type(
+        site, "squares", PLAIN_LIST.replace("steps: {square: {job: square}}", steps).replace("square.", "last.")
+    )
+    job = run_to_end(site, start_list(site, "squares", "1\n2"))
+    assert job.phase == "ERROR"
+    assert job.error is not None
+    assert job.error["message"].startswith("all 2 rows failed; the step 'last' of row 1 failed: the program ended")
+
+
 def test_a_failed_row_is_run_again(site: Site, run_log: Path) -> None:
     write_list_type(site, "again", PLAIN_LIST + "retries: 2\n")
     job = run_to_end(site, start_list(site, "again", "14\n13"))

@@ -442,8 +442,9 @@ class Settings:
     def data_directory(self) -> Path:
         """The directory of snapshots and of the files of jobs.
 
-        It is ``var/``, or the directory in `data`, which machines with one store share.
+        It is ``var/``, or the directory in `data`, which machines with one store share. The path is absolute, because
+        programs that get the path of a file here run in other directories.
         """
         if self.data is None:
-            return self.var_directory
-        return self.directory / self.data
+            return self.var_directory.absolute()
+        return (self.directory / self.data).absolute()

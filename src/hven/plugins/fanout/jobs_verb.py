@@ -117,6 +117,9 @@ def run_job(
             client.stop_job(type_name, job_id)
         print(f"\nhven: aborted the job {type_name}/{job_id}", file=sys.stderr)
         raise
+    note = (job.get("jobInfo") or {}).get("note")
+    if note:
+        print(f"hven: {note}", file=sys.stderr)
     if job["phase"] != "COMPLETED":
         message = (job.get("errorSummary") or {}).get("message") or "no reason is given"
         raise UserError(f"the job {type_name}/{job_id} ended in the phase {job['phase']}: {message}")

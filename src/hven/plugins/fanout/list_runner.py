@@ -103,11 +103,16 @@ class ListRunner:
             running_job.suspend_until_children_end(pause_seconds=pause_seconds)
             return
         self._write_results(running_job, rows, last_jobs)
-        if not plan.outcome_counts.get(DONE):
-            _, first_failure = min((row, job) for (_, row), job in last_jobs.items())
+        if not self._has_completed_row(last_jobs):
+            _, first_failure = min((row, job) for (_, row), job in last_jobs.items() if job.phase != "COMPLETED")
             reason = self._describe_failure(running_job, first_failure)
             failed_text = "the only row failed" if len(rows) == 1 else f"all {len(rows):,} rows failed"
             raise JobFailedError(f"{failed_text}; {reason}", remedy="see the result 'rows'")
+
+    def _has_completed_row(self, last_jobs: Mapping[tuple[str, int], StepJob]) -> bool:
+        """Return whether a step that no other step waits for was completed for a row."""
+        awaited_steps = {name for step in self.steps for name in step.after_steps}
+        return any(name not in awaited_steps and job.phase == "COMPLETED" for (name, _), job in last_jobs.items())
 
     def _check_access(self, running_job: RunningJob) -> None:
         """Check again that the owner may run the steps, because their declarations may have changed."""
