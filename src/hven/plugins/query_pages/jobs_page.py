@@ -104,6 +104,8 @@ class JobListEntry:
 
     Attributes
     ----------
+    title
+        Title of its type; empty: it is a query.
     what
         Query or parameters, shortened.
     active, running
@@ -119,6 +121,7 @@ class JobListEntry:
 
     id: str
     type: str
+    title: str
     what: str
     phase: str
     active: bool
@@ -313,8 +316,7 @@ class JobsPage:
                 translator = self._find_translator(request)
                 fault = {
                     "name": error.name or "",
-                    "message": translator.translate_error(error, services.get_request_id(request)),
-                    "remedy": translator(error.remedy),
+                    "message": translator.translate_error(error),
                 }
                 principal = self.context.identify_principal(request)
                 refused_form = self._build_form(job_type, principal, form_params, fault)
@@ -505,6 +507,7 @@ class JobsPage:
 
     def _describe_job(self, job: JobRecord, place: int | None, base: str) -> JobListEntry:
         """Describe a job for the list."""
+        job_type = self.job_types.get(job.type)
         text = _find_job_parameter_value(job, "QUERY")
         if not text:
             text = ", ".join(f"{name}={value}" for name, value in job.parameters)
@@ -519,6 +522,7 @@ class JobsPage:
         return JobListEntry(
             id=job.id,
             type=job.type,
+            title="" if job.type == QUERY_JOB_TYPE or job_type is None else job_type.title,
             what=" ".join(text.split())[:160] or job.type,
             phase=job.phase,
             active=job.phase in {*ACTIVE_PHASES, "HELD"} and job.ended is None,
