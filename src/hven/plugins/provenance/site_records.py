@@ -241,7 +241,7 @@ class SiteRecords:
             return None
         comment = None
         if origin.is_whole and origin.row_count is not None:
-            comment = f"{origin.row_count:,} rows"
+            comment = "1 row" if origin.row_count == 1 else f"{origin.row_count:,} rows"
         published_tables = self.reader_site.tables_by_snapshot.get(snapshot_id, ())
         url = ""
         if published_tables:
