@@ -491,6 +491,31 @@ tables:
         assert "bands.csv" in pinned
 
 
+def test_large_lookups_copy_no_column_of_the_source(tmp_path):
+    """A lookup with more than 64 keys is joined: its values are copied as they are, with and without a default."""
+    text = """\
+collection: cat
+title: t
+tables:
+  t:
+    columns: {night: int32, seeing: float32, clouds: string, word: string}
+    lookup:
+      seeing: {from: night, table: nights.csv, key: night, value: seeing, missing: "null"}
+      clouds: {from: night, table: nights.csv, key: night, value: clouds, missing: "null"}
+      word: {from: night, table: nights.csv, key: night, value: clouds, default: unknown}
+    source: {kind: csv, files: t.csv}
+"""
+    nights = "".join(f"{number},{number / 4},clouds {number}\n" for number in range(100))
+    files = {"t.csv": "night\n7\n500\n99\n", "nights.csv": f"night,seeing,clouds\n{nights}"}
+    with open_site_with_descriptor(tmp_path, text, files) as site:
+        ingest_collection(site, "cat")
+        assert rows(site, "SELECT night, seeing, clouds, word FROM cat.t ORDER BY night") == [
+            {"night": 7, "seeing": 1.75, "clouds": "clouds 7", "word": "clouds 7"},
+            {"night": 99, "seeing": 24.75, "clouds": "clouds 99", "word": "clouds 99"},
+            {"night": 500, "seeing": None, "clouds": None, "word": "unknown"},
+        ]
+
+
 def test_python_functions_beside_the_descriptor(tmp_path):
     text = """\
 collection: cat

@@ -513,7 +513,8 @@ class GranuleCompiler:
         is_plain_conversion = (meta.type.is_numeric or meta.type.is_string) and (
             column.type.is_numeric or column.type.is_string
         )
-        if source is None or source in self.expression_names.call_origins:
+        is_source_column = source is not None and not self.lookups.is_lookup_relation_column(source)
+        if source is None or not is_source_column or source in self.expression_names.call_origins:
             self.expression_names.used |= self.origins[name]
         elif converted is tree or (
             is_plain_conversion and isinstance(converted, CastExpression) and converted.operand is tree
