@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from hven.app._server import create_application
 from hven.model.table import Column, Table
 from hven.model.types import INT32, INT64, STRING
+from hven.portal._views import downloads
 from hven.services import scripts
 from hven.testing.site import open_tiny_site
 
@@ -254,6 +255,16 @@ def test_what_there_is_to_take(client: Client) -> None:
     assert client.get("/collections/cat/granules/script", _as="perl").status == 400
     assert client.get("/collections/cat/granules/script", _link="target").status == 400
     assert client.get("/collections/cat/nothing/script").status == 404
+
+
+def test_small_tables_are_sent_as_text(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Programs that transform a VOTable by XSLT read TABLEDATA; large tables are BINARY2, which is read faster."""
+    for limit, is_text in ((downloads.MAX_TABLEDATA_ROWS, True), (1, False)):
+        monkeypatch.setattr(downloads, "MAX_TABLEDATA_ROWS", limit)
+        sent = urlsplit(json.loads(client.get("/collections/cat/numbers/take").body)["table"])
+        body = client.ask("GET", sent.path, sent.query.encode()).body
+        assert (b"<TABLEDATA>" in body) == is_text
+        assert (b"<BINARY2>" in body) != is_text
 
 
 @pytest.mark.parametrize("name", ["votable", "csv", "fits", "parquet", "json", "arrow", "tsv", "text"])

@@ -84,6 +84,7 @@ MAX_FORM_BYTES = 2 * 1024**2  # of a form: enough for thousands of keys
 QUERY_TIMEOUT_SECONDS = 60.0
 MAX_INSPECTED_FILES = 1000  # files whose sizes are looked up before the reader asks for them
 MAX_NUMBERED_ROWS = 100_000  # rows whose number in a sent table is known
+MAX_TABLEDATA_ROWS = 50_000  # of a sent table: larger ones are BINARY2, which programs read many times faster
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -310,7 +311,7 @@ def _describe_downloads(table_view: TableView, page_context: PageContext, keys: 
     query_text = write_adql(search.build_query())
     return {
         **record_to_dict(describe_download_links(table_view, page_context)),
-        **_describe_result_table(table_view, search, page_context),
+        **_describe_result_table(table_view, search, page_context, total.rows),
         "rows": total.rows,
         "exact": total.is_exact,
         "marked": len(keys),
@@ -353,9 +354,12 @@ def _region_to_json(search: TableSearch) -> dict[str, Any] | None:
     return None
 
 
-def _describe_result_table(table_view: TableView, search: TableSearch, page_context: PageContext) -> dict[str, Any]:
+def _describe_result_table(
+    table_view: TableView, search: TableSearch, page_context: PageContext, row_count: int | None
+) -> dict[str, Any]:
     """Return the address of the result for other programs, in a fixed order.
 
+    Small results are TABLEDATA: programs that transform a VOTable by XSLT, such as ASPRO, can't read BINARY2.
     On request, also return which row has which number in that order.
     """
     primary = table_view.table.primary
@@ -363,10 +367,11 @@ def _describe_result_table(table_view: TableView, search: TableSearch, page_cont
     key_order = [(name, False) for name in primary if name not in ordered_names]
     order = (*search.order, *key_order)
     ordered_search = search.copy_with(order=order)
+    is_small = row_count is not None and row_count <= MAX_TABLEDATA_ROWS
     parameters = {
         "LANG": "ADQL",
         "REQUEST": "doQuery",
-        "RESPONSEFORMAT": "votable",
+        "RESPONSEFORMAT": "votable/td" if is_small else "votable",
         "QUERY": write_adql(ordered_search.build_query()),
     }
     table_facts: dict[str, Any] = {"table": f"{page_context.base}/tap/sync?{urlencode(parameters)}"}
