@@ -32,6 +32,7 @@ SHARED = ROOT.parent / "shared"
 NODE_MODULES = ROOT / "web" / "node_modules"
 # where Debian has programs that are no user's
 SEARCH_PATH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin", "/usr/lib/openldap", "/usr/libexec"))  # fmt: skip
+ASPRO_FILES = ("vot2AsproObservation.xsl", "partial_wp5.vot")
 SKIP_REASON_PREFIX = "needs "  # begins the reason of every skip that is counted by its group
 
 
@@ -80,6 +81,13 @@ def can_mount() -> bool:
         return done
 
 
+def find_aspro() -> Path | None:
+    """Find the directory with ASPRO's style sheet and targets: HVEN_ASPRO, or one in ../shared."""
+    named = os.environ.get("HVEN_ASPRO")
+    place = Path(named) if named else SHARED / "data/interferometry/aspro"
+    return place if all((place / name).is_file() for name in ASPRO_FILES) else None
+
+
 def _build_program_requirement(name: str, package: str) -> Requirement:
     return Requirement(name, f"Debian's package {package}", lambda: find_program(name))
 
@@ -120,6 +128,7 @@ DEBIAN_PACKAGES = {
     "wget": "wget",
     "wrk": "wrk",
     "xmllint": "libxml2-utils",
+    "xsltproc": "xsltproc",
     "xvfb-run": "xvfb",
 }  # program -> Debian package
 
@@ -156,6 +165,7 @@ GROUPS = {
     "packages": Requirement("the plug-in packages of the recorded answers", "take a whole checkout, and unset HVEN_PLUGINS", has_recorded_packages),
     "proof": Requirement("much time or many programs", "`scripts/proof` runs them", lambda: os.environ.get("HVEN_PROOF") == "full"),
     "fetching": Requirement("97 MB from other sites", "CI=true or HVEN_PROOF=full has them fetched", lambda: os.environ.get("CI") == "true" or os.environ.get("HVEN_PROOF") == "full"),
+    "aspro": Requirement("ASPRO's style sheet and targets", f"HVEN_ASPRO names a directory with {' and '.join(ASPRO_FILES)} (github.com/JMMC-OpenDev/aspro)", find_aspro),
     "HVEN_DAS2C": _build_variable_requirement("HVEN_DAS2C", "das2C, the reference library of das2", "names the directory of its programs das3_csv and das3_test, built as its README says (github.com/das-developers/das2C)"),
     "HVEN_DAS2PY": _build_variable_requirement("HVEN_DAS2PY", "das2py", "names a Python that has das2py 3, built with das2C as its README says (PyPI has version 2.3, without das2C)"),
     "HVEN_DATACITE_SCHEMA": _build_variable_requirement("HVEN_DATACITE_SCHEMA", "DataCite's metadata.xsd", "names its directory"),
@@ -171,6 +181,7 @@ OPTIONAL = {
     "mount",
     "root",
     "packages",
+    "aspro",
     "HVEN_DAS2C",
     "HVEN_DAS2PY",
     "HVEN_DATACITE_SCHEMA",
