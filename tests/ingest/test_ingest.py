@@ -10,6 +10,7 @@ import pytest
 
 from hven import query
 from hven.ingest.api.runs import IngestProgress, ingest_collection, run_collection_tests
+from hven.ingest.sync import sync_collection
 from hven.model.errors import ConflictError, DataError, DescriptorError, NotFoundError, SourceError, StorageError
 from hven.site import Site
 from hven.site.auth._access_control import OWNER_PRINCIPAL
@@ -513,6 +514,30 @@ tables:
             {"night": 7, "seeing": 1.75, "clouds": "clouds 7", "word": "clouds 7"},
             {"night": 99, "seeing": 24.75, "clouds": "clouds 99", "word": "clouds 99"},
             {"night": 500, "seeing": None, "clouds": None, "word": "unknown"},
+        ]
+
+
+@pytest.mark.parametrize("table", ["nights.csv", "{kind: csv, files: nights.csv}", "{kind: csv, files: [nights.csv]}"])
+def test_a_sync_reads_changed_lookups(tmp_path, table):
+    text = f"""\
+collection: cat
+title: t
+tables:
+  t:
+    primary: n
+    columns: {{n: int32, clouds: string}}
+    lookup: {{clouds: {{from: n, table: {table}, key: n, value: clouds, missing: "null"}}}}
+    source: {{kind: csv, files: t.csv}}
+"""
+    files = {"t.csv": "n\n1\n2\n", "nights.csv": "n,clouds\n1,none\n"}
+    with open_site_with_descriptor(tmp_path, text, files) as site:
+        ingest_collection(site, "cat")
+        path = site.settings.collections_directory / "cat/nights.csv"
+        path.write_text("n,clouds\n1,thick\n2,thin\n", encoding="utf-8")
+        sync_collection(site, "cat")
+        assert rows(site, "SELECT n, clouds FROM cat.t ORDER BY n") == [
+            {"n": 1, "clouds": "thick"},
+            {"n": 2, "clouds": "thin"},
         ]
 
 

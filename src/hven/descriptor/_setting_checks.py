@@ -16,7 +16,7 @@ from hven.descriptor._constants import build_constant_literal
 from hven.descriptor._keys import ASSIGNMENT_KEYS
 from hven.descriptor._merging import list_optional_columns
 from hven.descriptor._row_links import SITE_KEYS
-from hven.descriptor.written_yaml import LocatedYamlScalar
+from hven.descriptor.written_yaml import LocatedYamlList, LocatedYamlMap, LocatedYamlScalar
 from hven.model.errors import suggest_spelling
 from hven.model.resource import ColumnMapping
 
@@ -111,6 +111,8 @@ def _check_lookup(
     table = value.get("table")
     if isinstance(table, LocatedYamlScalar):
         _check_lookup_file(table, key_path, collection_context, faults)
+    elif isinstance(table, LocatedYamlMap):
+        _record_lookup_files(table, collection_context)
 
 
 def _check_lookup_keys(value: LocatedKeyValues, key_path: str, faults: FaultCollector) -> None:
@@ -159,6 +161,17 @@ def _check_lookup_file(
         table.place,
         suggest_spelling(table, sibling_files),
     )
+
+
+def _record_lookup_files(table: LocatedYamlMap, collection_context: InheritedCollectionKeys) -> None:
+    """Record the SHA-256 of the files that the source of a lookup names, so that a sync notices their changes."""
+    contents = collection_context.contents
+    for key in ("file", "files"):
+        names = table.get(key)
+        for name in names if isinstance(names, LocatedYamlList) else [names]:
+            path = collection_context.directory / str(name)
+            if isinstance(name, LocatedYamlScalar) and contents.is_file(path):
+                collection_context.hashes[str(name)] = contents.compute_sha256(path)
 
 
 def check_expression(
