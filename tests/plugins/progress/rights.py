@@ -2,4 +2,7 @@
 
 from __future__ import annotations
 
-QUERY_STRINGS = {"/progress/{name}": ["", "year=2004"]}
+QUERY_STRINGS = {"/progress/{name}": ["", "year=2001"]}
+TABLE_KEYS = {
+    "progress": "    progress: {column: category, stages: [SCIENCE, CALIB], by: [project, pi], calendar: release}\n"
+}
