@@ -166,9 +166,9 @@ def _check_lookup_file(
 def _record_lookup_files(table: LocatedYamlMap, collection_context: InheritedCollectionKeys) -> None:
     """Record the SHA-256 of the files that the source of a lookup names, so that a sync notices their changes."""
     contents = collection_context.contents
-    for key in ("file", "files"):
-        names = table.get(key)
-        for name in names if isinstance(names, LocatedYamlList) else [names]:
+    for key, value in table.items():
+        names = value if isinstance(value, LocatedYamlList) else [value]
+        for name in names if key in {"file", "files"} else ():
             path = collection_context.directory / str(name)
             if isinstance(name, LocatedYamlScalar) and contents.is_file(path):
                 collection_context.hashes[str(name)] = contents.compute_sha256(path)
