@@ -50,6 +50,7 @@ from hven.plugins.entries.entry_workflow import (
     RuleFindingsError,
     find_entry_table,
 )
+from hven.plugins.entries.row_references import find_row_references
 from hven.portal.api.pages import (
     PageContent,
     PageContext,
@@ -376,7 +377,8 @@ class _EntryView:
         )
         self.fields = build_entry_fields(entry_table.spec, entry_table.options, table, wording)
         self.field_names = [entry_field.name for entry_field in self.fields]
-        self.workflow = EntryWorkflow(site, entry_table, page_context.principal, self.fields)
+        references = find_row_references(table, page_context)
+        self.workflow = EntryWorkflow(site, entry_table, page_context.principal, self.fields, references)
         self.list_url = build_entries_address(page_context, table)
         self.table_link = build_table_link(page_context, table)
 

@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from hven.model.table import Table
     from hven.plugins.entries.entry_forms import EntryField
     from hven.plugins.entries.entry_keys import EntryRules
+    from hven.plugins.entries.row_references import RowReferences
     from hven.plugins.push.push_store import ClientPush
     from hven.site import Site
     from hven.site.auth import Principal
@@ -199,15 +200,23 @@ class EntryWorkflow:
         The user.
     entry_fields
         Fields of the table's form.
+    references
+        The foreign keys of the table, for this user.
     """
 
     def __init__(
-        self, site: Site, entry_table: EntryTable, principal: Principal, entry_fields: Sequence[EntryField]
+        self,
+        site: Site,
+        entry_table: EntryTable,
+        principal: Principal,
+        entry_fields: Sequence[EntryField],
+        references: RowReferences,
     ) -> None:
         self._site = site
         self._entry_table = entry_table
         self._principal = principal
         self._fields = entry_fields
+        self._references = references
         self._account = principal.name or ""
         self.store = site.store.get_or_create(EntryStore)
 
@@ -391,6 +400,7 @@ class EntryWorkflow:
         faults = find_missing_values(checked_fields, entry.row_values)
         if faults:
             raise EntryValuesError(faults)
+        self._check_references(entry)
         report = self._push_values(entry, entry.row_values, entry.base_state, dry_run=True).report
         warnings = []
         if report is not None:
@@ -399,6 +409,14 @@ class EntryWorkflow:
             message = format_message("the values of the entry cause warnings")
             raise RuleFindingsError(message, warnings, "correct the values; the draft is saved")
         return warnings
+
+    def _check_references(self, entry: TableEntry) -> None:
+        """Refuse an entry that refers to a row that does not exist."""
+        entered_names = {entry_field.name for entry_field in self._fields if entry_field.is_published}
+        entered_values = {name: value for name, value in entry.row_values.items() if name in entered_names}
+        faults = self._references.find_unknown_rows(entered_values)
+        if faults:
+            raise EntryValuesError(faults)
 
     def _list_findings(self, report: IngestReport, *, is_warning: bool) -> list[str]:
         table_report = report.tables.get(self._entry_table.name)
@@ -414,6 +432,7 @@ class EntryWorkflow:
 
     def _publish_values(self, entry: TableEntry, step: EntryStep) -> TableEntry:
         """Publish the values of an entry, and mark it as accepted in the same transaction."""
+        self._check_references(entry)
         accepted_entries = []
 
         def mark_as_accepted(connection: sa.Connection, push: ClientPush) -> None:
