@@ -201,7 +201,7 @@ class EntryWorkflow:
     entry_fields
         Fields of the table's form.
     references
-        The foreign keys of the table, for this user.
+        The foreign keys of the table, for this user; None: they are not checked.
     """
 
     def __init__(
@@ -210,7 +210,7 @@ class EntryWorkflow:
         entry_table: EntryTable,
         principal: Principal,
         entry_fields: Sequence[EntryField],
-        references: RowReferences,
+        references: RowReferences | None = None,
     ) -> None:
         self._site = site
         self._entry_table = entry_table
@@ -412,6 +412,8 @@ class EntryWorkflow:
 
     def _check_references(self, entry: TableEntry) -> None:
         """Refuse an entry that refers to a row that does not exist."""
+        if self._references is None:
+            return
         entered_names = {entry_field.name for entry_field in self._fields if entry_field.is_published}
         entered_values = {name: value for name, value in entry.row_values.items() if name in entered_names}
         faults = self._references.find_unknown_rows(entered_values)
