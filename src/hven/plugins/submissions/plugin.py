@@ -10,6 +10,7 @@ PLUGIN = PluginPackage(
     uses=("entries", "push"),
     pages="hven.plugins.submissions.portal_pages:PAGES",
     table_links=("hven.plugins.submissions.portal_pages:SUBMISSION_LINKS",),
+    scripts="hven.plugins.submissions:scripts",
     translations="hven.plugins.submissions:texts",
     table_keys={"submissions": "hven.plugins.submissions.submission_keys:SUBMISSIONS"},
     store_tables=PackageStateTables(

@@ -332,7 +332,8 @@ class _SubmissionView:
         """Answer a change: programs get the submission, browsers are led to its page."""
         address = f"{self.list_url}/{submission.number}"
         if not is_json and not is_json_requested(self.page_context.request):
-            return build_redirect(address)
+            is_visible = self.workflow.can_see(submission)  # not to the moderator who has refused it
+            return build_redirect(address if is_visible else self.list_url)
         headers = {**PRIVATE_HEADERS, "etag": f'"{submission.etag}"'}
         if is_new:
             headers["location"] = address

@@ -281,13 +281,17 @@ class SubmissionWorkflow:
             There is no such submission for this user.
         """
         submission = self.store.find_submission(number)
-        if submission is not None and submission.table == self._submission_table.name and self._account:
-            is_own = submission.author == self._account
-            is_moderator = self._submission_table.can_moderate(self._principal)
-            if is_own or (submission.state in {SUBMITTED, SAVED} and is_moderator):
-                return submission
+        if submission is not None and submission.table == self._submission_table.name and self.can_see(submission):
+            return submission
         message = format_message("there is no submission {number} here", number)
         raise NotFoundError(message, remedy="find your submissions at /submissions")
+
+    def can_see(self, submission: Submission) -> bool:
+        """Return whether the user sees a submission to this table."""
+        if not self._account:
+            return False
+        is_moderator = self._submission_table.can_moderate(self._principal)
+        return submission.author == self._account or (submission.state in {SUBMITTED, SAVED} and is_moderator)
 
     def create_submission(self, token: str) -> tuple[Submission, bool]:
         """Begin a submission; return it, and False if the request came before.
