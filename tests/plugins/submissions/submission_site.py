@@ -74,6 +74,7 @@ tables:
       sha256: total
       to: images/sent
       values: {object: OBJECT, exptime: EXPTIME, observer: PI}
+      submitters: [anna, bob]
       moderated: true
     primary: id
     columns:

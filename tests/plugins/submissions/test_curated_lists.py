@@ -18,6 +18,7 @@ from submission_site import Person, query, read_submission
 from hven.app._server import create_application
 from hven.ingest.api.runs import ingest_collection
 from hven.testing.site import open_site_with_descriptor
+from process_runner import run_hven
 from shared import shared
 
 DESCRIPTOR = """\
@@ -89,3 +90,49 @@ def test_the_difference_of_two_releases(tmp_path: Path) -> None:
         saved = read_submission(anna.take(second, "submit"))
         assert len(saved["keys"]) == len(changed)
         assert query(client, "SELECT COUNT(*) FROM jmdc.diameters") == [[str(1_235 + len(changed))]]
+
+
+RELEASED = """\
+collection: jmdc
+title: Measured stellar diameters
+tables:
+  diameters:
+    title: Diameters
+    source: {kind: csv, files: data/diameters.csv}
+    primary: [star, band, reference, number]
+    columns:
+      star: {type: string, description: Star}
+      band: {type: string, description: Band}
+      reference: {type: string, description: Paper}
+      number: {type: int32, description: Number of the measurement in its paper}
+      ud: {type: float64, description: Diameter of a uniform disk}
+      ldd: {type: float64, description: Diameter of a limb-darkened disk}
+"""
+
+
+@pytest.mark.slow
+def test_releases_are_compared(tmp_path: Path) -> None:
+    """`hven release diff` counts what a comparison of the two files by their keys counts."""
+    folder, collection = shared("data/interferometry/jmdc"), tmp_path / "collections/jmdc"
+    (collection / "data").mkdir(parents=True)
+    (collection / "jmdc.yaml").write_text(RELEASED)
+    (tmp_path / "hven.toml").write_text('name = "jmdc"\n')
+    releases: dict[str, dict[Row, tuple[str, str]]] = {}
+    for label, name, reference in (("2016", "JMDC_2016-08-31", "REFTEXT"), ("2017", "JMDC_2017-03-28", "REFERENCE")):
+        values: dict[Row, tuple[str, str]] = {}
+        counts: Counter[tuple[str, str, str]] = Counter()
+        for star, band, ud, ldd, paper in read_release(folder / f"{name}.fits.gz", reference):
+            identity = (star, band, paper or "-")
+            counts[identity] += 1
+            values[*identity, str(counts[identity]), ""] = (ud, ldd)
+        with (collection / "data/diameters.csv").open("w", newline="") as file:
+            rows = [(*key[:4], *pair) for key, pair in values.items()]
+            csv.writer(file).writerows([("star", "band", "reference", "number", "ud", "ldd"), *rows])
+        run_hven("ingest", "--site", tmp_path, "jmdc")
+        run_hven("release", "--site", tmp_path, label, "jmdc")
+        releases[label] = values
+    old, new = releases["2016"], releases["2017"]
+    changed = sum(old[key] != new[key] for key in old.keys() & new.keys())
+    line = f"{len(new.keys() - old.keys()):,} added, {changed:,} changed, {len(old.keys() - new.keys()):,} removed, 1,239 rows"
+    shown = run_hven("release", "--site", tmp_path, "diff", "2016", "2017").stdout
+    assert shown.splitlines()[-1] == f"jmdc.diameters: {line}"

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from browser_tab import BrowserTab, open_tab
-
-sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[3] / "protocols")]
-
 from submission_site import ARCHIVE, make_file, pack
 
 from process_runner import Server, run_hven, serve_site
