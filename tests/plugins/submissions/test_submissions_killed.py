@@ -15,6 +15,7 @@ import os, pathlib, signal, sys
 from hven.model.settings import Settings
 from hven.plugins.push import client_writes
 from hven.plugins.submissions import submission_workflow
+from hven.plugins.submissions.submission_store import StepNotice
 from hven.plugins.submissions.staging import PublishedFolder, StagingArea
 from hven.site import Site
 from hven.site.auth import Principal
@@ -29,7 +30,7 @@ with Site(Settings(directory=pathlib.Path(directory))) as site:
     workflow = submission_workflow.SubmissionWorkflow(site, found, Principal(name="anna"), [])
     submission = workflow.check_submission(workflow.find_submission(int(number)))
     setattr(owner, name, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
-    workflow._publish(submission, {})
+    workflow._publish(submission, {}, StepNotice())
 """
 
 

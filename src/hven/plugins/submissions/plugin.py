@@ -17,5 +17,10 @@ PLUGIN = PluginPackage(
         names=("submissions", "submission_files", "submission_rows"),
         definitions="hven.plugins.submissions.store_tables:TABLES",
     ),
+    event_kinds={
+        "submissions.submitted": "hven.plugins.submissions.event_kinds:SUBMITTED",
+        "submissions.decided": "hven.plugins.submissions.event_kinds:DECIDED",
+        "submissions.expiring": "hven.plugins.submissions.event_kinds:EXPIRING",
+    },
     account_removers=("hven.plugins.submissions.account_removal:remove_account_submissions",),
 )

@@ -8,11 +8,13 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import sqlalchemy as sa
 
 from hven.model.errors import PreconditionFailedError, TooManyRequestsError, format_message
 from hven.plugins.submissions.store_tables import submission_files, submission_rows, submissions
+from hven.site.api.events import SiteEvent, notify_accounts
 from hven.site.api.store_tables import get_next_number
 from hven.site.store import format_current_time
 
@@ -25,6 +27,7 @@ OPEN, SUBMITTED, SAVED, REFUSED, DISCARDED = "open", "submitted", "saved", "refu
 STAGED_STATES = (OPEN, SUBMITTED, REFUSED)  # states in which files are staged
 MAX_OPEN_SUBMISSIONS = 50  # of an account
 LISTED_SUBMISSIONS = 100
+SUBMITTED_KIND, DECIDED_KIND = "submissions.submitted", "submissions.decided"  # of events
 GOOD_FILE, BAD_FILE, KNOWN_FILE = "good", "bad", "known"  # a known file is in the archive already
 _JSON_COLUMNS = ("shared_values", "report", "steps", "keys", "findings", "file_values", "own_values")
 
@@ -126,6 +129,22 @@ class StagedRow:
     own_values: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepNotice:
+    """Who takes a step of a submission, and who learns of it.
+
+    Attributes
+    ----------
+    by
+        The account; empty: nobody, because the time of the submission is over.
+    moderators
+        Accounts and groups that decide on the submission.
+    """
+
+    by: str = ""
+    moderators: Collection[str] = ()
+
+
 class SubmissionStore:
     """The submissions of a site."""
 
@@ -184,6 +203,14 @@ class SubmissionStore:
         is_expired = submissions.c.state.in_((OPEN, REFUSED)) & (submissions.c.expires < now)
         with self._database.begin_read() as connection:
             return [_submission_from_row(row) for row in connection.execute(sa.select(submissions).where(is_expired))]
+
+    def list_expiring(self, author: str, before: str) -> list[Submission]:
+        """List the open submissions of an account whose time is over at a moment, the first of them first."""
+        is_expiring = submissions.c.state.in_((OPEN, REFUSED)) & (submissions.c.expires < before)
+        query = sa.select(submissions).where(is_expiring, submissions.c.author == author)
+        with self._database.begin_read() as connection:
+            rows = connection.execute(query.order_by(submissions.c.expires).limit(LISTED_SUBMISSIONS))
+            return [_submission_from_row(row) for row in rows]
 
     def list_files(self, number: int) -> list[StagedFile]:
         """List the files of a submission."""
@@ -258,10 +285,12 @@ class SubmissionStore:
         submission: Submission,
         changes: Mapping[str, Any],
         own_values: Mapping[int, Mapping[str, Any]] | None = None,
+        *,
+        notice: StepNotice | None = None,
     ) -> Submission:
         """Change attributes of a submission, and the values that the user entered in rows."""
         with self._database.begin_write() as connection:
-            changed_submission = update_submission(connection, submission, changes)
+            changed_submission = update_submission(connection, submission, changes, notice)
             for number, values in (own_values or {}).items():
                 is_row = (submission_rows.c.number == number) & (submission_rows.c.submission == submission.number)
                 text = json.dumps(dict(values))
@@ -289,7 +318,9 @@ class SubmissionStore:
         return numbers
 
 
-def update_submission(connection: sa.Connection, submission: Submission, changes: Mapping[str, Any]) -> Submission:
+def update_submission(
+    connection: sa.Connection, submission: Submission, changes: Mapping[str, Any], notice: StepNotice | None = None
+) -> Submission:
     """Write changes of a submission in the caller's transaction, and return the changed submission.
 
     Parameters
@@ -300,6 +331,8 @@ def update_submission(connection: sa.Connection, submission: Submission, changes
         The submission as the change found it.
     changes
         Attributes that change.
+    notice
+        Who takes the step, if others learn of it.
 
     Raises
     ------
@@ -311,7 +344,23 @@ def update_submission(connection: sa.Connection, submission: Submission, changes
     update = sa.update(submissions).where(is_unchanged).values(_submission_to_row(changed_submission))
     if not connection.execute(update).rowcount:
         raise build_changed_submission_error()
+    if notice is not None:
+        _notify_of_step(connection, changed_submission, notice)
     return changed_submission
+
+
+def _notify_of_step(connection: sa.Connection, submission: Submission, notice: StepNotice) -> None:
+    """Announce a submission to the moderators, and a step of somebody else to the author."""
+    kind, accounts = DECIDED_KIND, [submission.author]
+    if submission.state == SUBMITTED:
+        kind, accounts = SUBMITTED_KIND, list(notice.moderators)
+    elif notice.by == submission.author or not submission.author:
+        return
+    state = format_message(submission.state)
+    message = format_message("submission {number} to {table} is {state}", submission.number, submission.table, state)
+    path = f"/submissions/{quote(submission.table, safe='')}/{submission.number}"
+    event = SiteEvent(kind=kind, accounts=accounts, message=message, path=path, table=submission.table)
+    notify_accounts(connection, event)
 
 
 def build_changed_submission_error() -> PreconditionFailedError:

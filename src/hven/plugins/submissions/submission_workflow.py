@@ -63,6 +63,7 @@ from hven.plugins.submissions.submission_store import (
     SUBMITTED,
     StagedFile,
     StagedRow,
+    StepNotice,
     Submission,
     SubmissionStore,
     build_changed_submission_error,
@@ -148,6 +149,11 @@ class SubmissionTable:
         """Return whether a user decides on submissions: those who may push rows into the table do."""
         return not principal.impersonator and client_writes.can_push(self.resource, self.source, principal)
 
+    @property
+    def moderators(self) -> frozenset[str]:
+        """The accounts and groups that decide on submissions."""
+        return client_writes.list_writers(self.resource, self.source)
+
     def can_submit(self, principal: Principal) -> bool:
         """Return whether a user may submit files."""
         if principal.name is None or principal.impersonator:
@@ -198,7 +204,7 @@ def discard_expired_submissions(site: Site) -> None:
         step = _build_history_step("", DISCARD, "expired")
         changes = {"state": DISCARDED, "steps": [*submission.steps, step]}
         try:
-            store.change_submission(submission, changes)
+            store.change_submission(submission, changes, notice=StepNotice())
         except ConflictError:  # its author changed it at this moment
             continue
         _remove_unpublished_files(site, submission)
@@ -555,10 +561,12 @@ class SubmissionWorkflow:
         self._require_action(submission, action)
         step = _build_history_step(self._account, action, reason.strip())
         changes: dict[str, Any] = {"steps": [*submission.steps, step]}
+        notice = StepNotice(by=self._account, moderators=self._submission_table.moderators)
         if action == REFUSE:
             if not step["reason"]:
                 raise ParamError("give a reason", remedy="write what is wrong, so that the author can correct it")
-            return self.store.change_submission(submission, {**changes, "state": REFUSED, "expires": _compute_expiry()})
+            changes |= {"state": REFUSED, "expires": _compute_expiry()}
+            return self.store.change_submission(submission, changes, notice=notice)
         if action == DISCARD:
             discarded = self.store.change_submission(submission, {**changes, "state": DISCARDED})
             _remove_unpublished_files(self._site, submission)
@@ -570,8 +578,8 @@ class SubmissionWorkflow:
             message = "; ".join(submission.report["obstacles"])
             raise BlockedSubmissionError(message, remedy="correct the submission, and submit it again; nothing is lost")
         if action == SUBMIT and self._rules.moderated and not self._submission_table.can_moderate(self._principal):
-            return self.store.change_submission(submission, {**changes, "state": SUBMITTED})
-        return self._publish(submission, changes)
+            return self.store.change_submission(submission, {**changes, "state": SUBMITTED}, notice=notice)
+        return self._publish(submission, changes, notice)
 
     def _require_action(self, submission: Submission, action: str) -> None:
         if action not in self._submission_table.list_actions(submission, self._principal):
@@ -750,7 +758,7 @@ class SubmissionWorkflow:
             )
             client_writes.execute_client_write(self._site, self._submission_table.name, request, self._principal)
 
-    def _publish(self, submission: Submission, changes: Mapping[str, Any]) -> Submission:
+    def _publish(self, submission: Submission, changes: Mapping[str, Any], notice: StepNotice) -> Submission:
         """Publish the files and rows of a submission, and mark it as saved in the same transaction."""
         state_name = self._site.store.get_or_create(ClientPushStore).find_state_name(self._submission_table.name)
         rows = self._plan_rows(submission).rows
@@ -762,7 +770,7 @@ class SubmissionWorkflow:
 
         def mark_as_saved(connection: sa.Connection, push: ClientPush) -> None:
             values = {**changes, "state": SAVED, "keys": list(push.answer["ids"])}
-            saved_submissions.append(update_submission(connection, submission, values))
+            saved_submissions.append(update_submission(connection, submission, values, notice))
 
         try:
             for file in files:
