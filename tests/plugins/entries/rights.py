@@ -10,6 +10,7 @@ QUERY_STRINGS = {
     "/entries/{table}/{number:int}": [""],
     "/comments/{table}": ["", *ROWS],
     "/comments/{table}/feed.atom": [""],
+    "/comments/{table}/feed.rss": [""],
 }
 PATH_VALUES = {"number:int": "1"}
 TABLE_KEYS = {"comments": "    comments: {}\n"}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import json
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import pytest
@@ -76,6 +78,72 @@ def test_a_report_leads_to_its_value(people: dict[str, Person], row: list[int]) 
     assert list_shown(people[""], row) == [], "only a moderator shows a report"
 
 
+def test_the_address_of_a_value_leads_to_its_report(people: dict[str, Person], row: list[int]) -> None:
+    page = people["anna"].show(f"/comments/bad.stars?row=%5B{row[0]}%5D&column=mag").text
+    assert '<option value="report" selected>' in page
+    assert '<option value="mag" selected>' in page
+    page = people["anna"].show(f"/comments/bad.stars?row=%5B{row[0]}%5D&column=secret").text
+    assert " selected>" not in page, "only columns of the row"
+
+
+def test_comments_of_clients_of_oidb(people: dict[str, Person], row: list[int]) -> None:
+    """An alias leads `/oidb/comment` here: the comment waits for a moderator as all others do."""
+    anna, xml = people["anna"], {"content-type": "application/xml", "accept": "application/xml"}
+    document = f'<comment star-id="{row[0]}"><text>Which &lt;star&gt;?</text></comment>'.encode()
+    comment = read_entry(anna.send("/comments/bad.stars", document, **xml), 201)
+    assert (comment["state"], comment["text"], comment["row"]) == ("submitted", "Which <star>?", f"[{row[0]}]")
+    assert list_shown(people[""], row) == []
+    read_entry(decide(people["mia"], comment, "accept"))
+    assert list_shown(people[""], row) == ["Which <star>?"]
+    for wrong, status in (
+        (document.replace(b"</comment>", b""), 400),
+        (document.replace(str(row[0]).encode(), b"two"), 404),
+        (document.replace(str(row[0]).encode(), b"999999"), 404),
+        (b"<comment><text>x</text></comment>", 404),
+        (b'<comments><comment star-id="1"><text>x</text></comment><comment star-id="2"><text>y</text></comment></comments>', 400),
+        (b'<!DOCTYPE c [<!ENTITY e SYSTEM "file:///etc/passwd">]><comment star-id="%d"><text>&e;</text></comment>' % row[0], 404),
+    ):  # fmt: skip
+        answer = anna.send("/comments/bad.stars", wrong, **xml)
+        assert (answer.status, "root:" in answer.text) == (status, False), (wrong, answer.text)
+    assert people["eve"].send("/comments/bad.stars", document, **xml).status == 403
+    assert people[""].send("/comments/bad.stars", document, **xml).status == 401
+
+
+def test_works_are_found_in_comments(people: dict[str, Person], row: list[int]) -> None:
+    text = "see 2016A&A...589A.112C, (10.1051/0004-6361/201424336); not 12016A&A...589A.112C or 2016A&A...589A.112Cx"
+    comment = read_entry(write(people["anna"], row, text), 201)
+    read_entry(decide(people["mia"], comment, "accept"))
+    works = [
+        ("bibcode", "2016A&A...589A.112C", "https://ui.adsabs.harvard.edu/abs/2016A%26A...589A.112C/abstract"),
+        ("DOI", "10.1051/0004-6361/201424336", "https://doi.org/10.1051/0004-6361/201424336"),
+    ]
+    assert [(work["scheme"], work["id"], work["url"]) for work in comment["works"]] == works
+    page = people[""].show(f"/comments/bad.stars?row=%5B{row[0]}%5D").text
+    assert f'<a href="{works[0][2]}">2016A&amp;A...589A.112C</a>' in page
+    root = etree.fromstring(people[""].get("/comments/bad.stars/feed.atom").body)
+    related = [link.get("href") for link in root.iter(f"{ATOM}link") if link.get("rel") == "related"]
+    assert set(related) >= {url for _, _, url in works}
+
+
+def test_the_feed_as_rss(people: dict[str, Person], row: list[int]) -> None:
+    text = "<b>bold</b> & \N{GREEK SMALL LETTER ALPHA}"
+    comment = read_entry(write(people["anna"], row, text), 201)
+    assert text not in people[""].get("/comments/bad.stars/feed.rss").text
+    read_entry(decide(people["mia"], comment, "accept"))
+    feed = people[""].get("/comments/bad.stars/feed.rss")
+    assert feed.headers["content-type"] == "application/rss+xml; charset=utf-8"
+    (channel,) = etree.fromstring(feed.body).findall("channel")
+    item = next(item for item in channel.findall("item") if item.findtext("link") == comment["url"])
+    assert html.unescape(str(item.findtext("description"))) == text, "readers of feeds take a description for HTML"
+    assert item.findtext("{http://purl.org/dc/elements/1.1/}creator") == "anna"
+    assert parsedate_to_datetime(str(item.findtext("pubDate"))).tzinfo is not None
+    identifiers = [item.findtext("guid") for item in channel.findall("item")]
+    assert len(set(identifiers)) == len(identifiers)
+    assert people[""].get("/comments/bad.stars/feed.rss", **{"if-none-match": feed.headers["etag"]}).status == 304
+    page = people[""].show("/comments/bad.stars").text
+    assert "/comments/bad.stars/feed.rss" in page
+
+
 def test_two_moderators_and_forms_that_come_twice(people: dict[str, Person], row: list[int]) -> None:
     comment = read_entry(write(people["anna"], row, "twice"), 201)
     assert read_entry(write(people["anna"], row, "twice"), 201)["number"] == comment["number"]
@@ -124,10 +192,10 @@ def test_comments_on_hidden_rows_are_hidden(site: Site, people: dict[str, Person
         store.decide_comment(comment, "accepted", "olga", "")
     assert write(people["eve"], [2], "x", "others.fixed").status == 404
     for name, expected in (("mia", True), ("eve", False), ("", False)):
-        paths = ("/comments/others.fixed", "/comments/others.fixed/feed.atom")
+        paths = ("/comments/others.fixed", "/comments/others.fixed/feed.atom", "/comments/others.fixed/feed.rss")
         pages = [people[name].get(path).text for path in paths]
-        assert ["zqopen" in page for page in pages] == [True, True]
-        assert ["zqclosed" in page for page in pages] == [expected, expected], name
+        assert ["zqopen" in page for page in pages] == [True] * 3
+        assert ["zqclosed" in page for page in pages] == [expected] * 3, name
         assert people[name].get("/comments/others.fixed?row=%5B2%5D").status == (200 if expected else 404)
         assert ("zqclosed" in people[name].show("/collections/others/fixed?_row=%5B2%5D").text) == expected
     assert people[""].get("/comments/others.hidden").status == people[""].get("/comments/others.nothing").status == 404
@@ -142,7 +210,11 @@ def test_blind_referees_learn_no_names(site: Site, people: dict[str, Person], ro
     came = people[""].client.ask("GET", f"/referee/{secret}")
     referee = Person(people[""].client, site, "")
     referee.proof = {"cookie": came.headers["set-cookie"].partition(";")[0]}
-    for path in (f"/comments/bad.stars?row=%5B{row[0]}%5D", "/comments/bad.stars/feed.atom"):
+    for path in (
+        f"/comments/bad.stars?row=%5B{row[0]}%5D",
+        "/comments/bad.stars/feed.atom",
+        "/comments/bad.stars/feed.rss",
+    ):
         page = referee.get(path).text
         assert "zqtext" in page
         assert "bob" not in page, path

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
@@ -10,8 +9,8 @@ from urllib.parse import quote, urlencode
 import anyio.to_thread
 from starlette.routing import Route
 
-from hven import __version__, services
-from hven.formats import escape_xml, quote_attribute, replace_illegal_characters
+from hven import services
+from hven.formats import replace_illegal_characters
 from hven.model.errors import (
     ConflictError,
     ForbiddenError,
@@ -19,6 +18,14 @@ from hven.model.errors import (
     ParamError,
     UnauthenticatedError,
     format_message,
+)
+from hven.plugins.entries.comment_feeds import (
+    ATOM_MEDIA_TYPE,
+    RSS_MEDIA_TYPE,
+    CommentFeed,
+    FeedEntry,
+    write_atom_feed,
+    write_rss_feed,
 )
 from hven.plugins.entries.comment_store import (
     COMMENT,
@@ -31,6 +38,7 @@ from hven.plugins.entries.comment_store import (
     CommentStore,
     RowComment,
 )
+from hven.plugins.entries.cited_works import find_cited_works
 from hven.plugins.entries.contribution_requests import (
     PRIVATE_HEADERS,
     ContributionRequest,
@@ -40,6 +48,7 @@ from hven.plugins.entries.contribution_requests import (
     read_visible_row,
 )
 from hven.plugins.entries.entry_keys import COMMENTS_KEY, CommentRules, is_listed
+from hven.plugins.entries.entry_workflow import format_row_key
 from hven.portal.api.pages import (
     PageContent,
     PageContext,
@@ -56,7 +65,7 @@ from hven.services.face import create_route
 from hven.site.auth import invitations
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from starlette.requests import Request
     from starlette.responses import Response
@@ -66,8 +75,8 @@ if TYPE_CHECKING:
     from hven.services.face import ServiceContext
 
 MAX_COMMENT_CHARACTERS = 4_000
+MAX_KEY_DIGITS = 18  # of a number
 FEED_COMMENTS = 50
-ATOM_MEDIA_TYPE = "application/atom+xml"
 STATE_BY_ACTION = {"accept": SHOWN, "refuse": HIDDEN, "settle": SETTLED, "withdraw": TAKEN_BACK}
 MODERATOR_ACTIONS = {WAITING: ("accept", "refuse"), SHOWN: ("refuse",), HIDDEN: ("accept",)}
 REPORT_ACTIONS = {WAITING: ("accept", "settle", "refuse"), SHOWN: ("settle", "refuse"), HIDDEN: ("accept",)}
@@ -92,6 +101,8 @@ class CommentPage(TemplateContext):
         The user's other comments, and those on which the user may decide.
     columns
         Columns of the row, for reports.
+    reported_column
+        The column whose value the address of the page reports; empty: none.
     can_write
         Whether the user may write a comment on the row.
     """
@@ -105,6 +116,7 @@ class CommentPage(TemplateContext):
     own_comments: Sequence[Mapping[str, Any]]
     waiting: Sequence[Mapping[str, Any]]
     columns: Sequence[tuple[str, str]]
+    reported_column: str
     can_write: bool
 
 
@@ -145,7 +157,7 @@ def list_shown_comments(table_view: TableView, page_context: PageContext, row_ke
 
 
 def build_comment_routes(context: ServiceContext) -> Sequence[Route]:
-    """Route ``/comments/TABLE`` and ``/comments/TABLE/feed.atom``.
+    """Route ``/comments/TABLE``, ``/comments/TABLE/feed.atom`` and ``/comments/TABLE/feed.rss``.
 
     Parameters
     ----------
@@ -161,7 +173,8 @@ def build_comment_routes(context: ServiceContext) -> Sequence[Route]:
     return [
         Route("/comments/{table}", build_page_endpoint(endpoints.show_comments, context), methods=["GET"]),
         Route("/comments/{table}", build_page_endpoint(endpoints.change_comments, context), methods=["POST"]),
-        create_route("/comments/{table}/feed.atom", endpoints.send_feed),
+        create_route("/comments/{table}/feed.atom", endpoints.send_atom_feed),
+        create_route("/comments/{table}/feed.rss", endpoints.send_rss_feed),
     ]
 
 
@@ -186,15 +199,23 @@ class _CommentEndpoints:
             return await anyio.to_thread.run_sync(view.decide_on_comment, contribution)
         return await anyio.to_thread.run_sync(view.write_comment, contribution)
 
-    async def send_feed(self, request: Request) -> Response:
+    async def send_atom_feed(self, request: Request) -> Response:
+        return await self._send_feed(request, write_atom_feed, ATOM_MEDIA_TYPE)
+
+    async def send_rss_feed(self, request: Request) -> Response:
+        return await self._send_feed(request, write_rss_feed, RSS_MEDIA_TYPE)
+
+    async def _send_feed(
+        self, request: Request, write_document: Callable[[CommentFeed], str], media_type: str
+    ) -> Response:
         def write_feed() -> tuple[bytes, bool]:
             page_context = build_page_context(request, self.context)
-            view = _open_comments(page_context)
-            return view.write_feed().encode(), page_context.access_key == "public"
+            feed = _open_comments(page_context).build_feed()
+            return write_document(feed).encode(), page_context.access_key == "public"
 
         body, is_public = await anyio.to_thread.run_sync(write_feed)
         cache_headers = services.build_cache_headers(services.compute_etag(body), is_public=is_public)
-        return services.answer_with_etag(request, cache_headers, f"{ATOM_MEDIA_TYPE}; charset=utf-8", body)
+        return services.answer_with_etag(request, cache_headers, f"{media_type}; charset=utf-8", body)
 
 
 def _open_comments(page_context: PageContext) -> _CommentView:
@@ -264,6 +285,7 @@ class _CommentView:
             facts |= {"author": "", "by": ""}  # authors of comments may be authors of the data
         return {
             **facts,
+            "works": [work.to_json() for work in find_cited_works(comment.text)],
             "row": comment.row_key,
             "row_url": f"{self.table_link.url}?{urlencode(address_query)}",
             "url": f"{self.here}?{urlencode({'row': comment.row_key})}#comment-{comment.number}",
@@ -302,6 +324,8 @@ class _CommentView:
             (column.name, labels.label_column(column)) for column in self.table.columns if column.name in row_values
         ]
         can_write = bool(row_key) and self.can_write()
+        wanted_column = self.page_context.request.query_params.get("column", "")
+        reported_column = wanted_column if wanted_column in row_values else ""
         page = CommentPage(
             table=self.table_link,
             here=self.here,
@@ -311,6 +335,7 @@ class _CommentView:
             own_comments=[self.describe_comment(comment) for comment in own_comments],
             waiting=[self.describe_comment(comment) for comment in waiting],
             columns=column_titles,
+            reported_column=reported_column,
             can_write=can_write,
         )
         json_content = {
@@ -325,7 +350,8 @@ class _CommentView:
 
     def write_comment(self, contribution: ContributionRequest) -> PageContent:
         """Store a comment or a report of the user."""
-        row_key, row_values = read_visible_row(self.page_context, self.table, contribution.read_text("row"))
+        sent_key = contribution.read_text("row") or self._find_sent_key(contribution)
+        row_key, row_values = read_visible_row(self.page_context, self.table, sent_key)
         if not self.can_write():
             message = format_message(
                 "your account is not allowed to comment on rows of {table}", self.table.qualified_name
@@ -358,6 +384,18 @@ class _CommentView:
             self._list_moderators(),
         )
         return self.answer_change(comment, contribution, status=201)
+
+    def _find_sent_key(self, contribution: ContributionRequest) -> str:
+        """Find the key that a record of XML has as OiDB names it: ``granule-id`` or ``id`` for the column ``id``."""
+        if len(self.table.primary) != 1:
+            return ""
+        column = self.table.find_column(self.table.primary[0])
+        name = column.name.lower()
+        for sent_name, text in contribution.texts.items():
+            if sent_name == name or sent_name.endswith((f"-{name}", f"_{name}")):
+                is_number = column.type.is_integer and text.isdecimal() and len(text) <= MAX_KEY_DIGITS
+                return format_row_key(int(text) if is_number else text)
+        return ""
 
     def decide_on_comment(self, contribution: ContributionRequest) -> PageContent:
         """Store the decision of a moderator, or take back a comment of the user."""
@@ -392,39 +430,30 @@ class _CommentView:
         back_query = f"?{urlencode({'row': comment.row_key})}" if contribution.read_text("row") else ""
         return build_redirect(f"{self.here}{back_query}")
 
-    def write_feed(self) -> str:
-        """Write the accepted comments on rows that the reader sees as Atom (RFC 4287)."""
+    def build_feed(self) -> CommentFeed:
+        """Build the feed of the accepted comments on rows that the reader sees."""
         comments = self.list_visible_comments(self.store.list_comments(self.table.qualified_name))[:FEED_COMMENTS]
         name = self.table.qualified_name
         authority = self.page_context.context.site.settings.find_collection_authority(self.table.schema)
-        feed_name = f"ivo://{authority}/comments/{name}"
-        updated = max((comment.decided for comment in comments), default="1970-01-01T00:00:00Z")
-        parts = [
-            '<?xml version="1.0" encoding="UTF-8"?>\n<feed xmlns="http://www.w3.org/2005/Atom">\n',
-            _write_element("id", uuid.uuid5(uuid.NAMESPACE_URL, feed_name).urn),
-            _write_element("title", f"{self.table_link.title}: comments"),
-            _write_element("updated", updated),
-            f"<author>{_write_element('name', self.page_context.brand.title)}</author>\n",
-            f'<generator version="{__version__}">Hven</generator>\n',
-            f'<link rel="self" type="{ATOM_MEDIA_TYPE}" href={quote_attribute(f"{self.here}/feed.atom")}/>\n',
-            f'<link rel="alternate" type="text/html" href={quote_attribute(self.here)}/>\n',
-        ]
-        for comment in comments:
-            facts = self.describe_comment(comment)
-            subject = ", ".join(filter(None, (comment.row_key, comment.column)))
-            parts += [
-                "<entry>\n",
-                _write_element("id", uuid.uuid5(uuid.NAMESPACE_URL, f"{feed_name}/{comment.number}").urn),
-                _write_element("title", f"{self.table_link.title} {subject}"),
-                _write_element("published", comment.at),
-                _write_element("updated", comment.decided),
-                f"<author>{_write_element('name', facts['author'] or '-')}</author>\n",
-                f'<link rel="alternate" type="text/html" href={quote_attribute(facts["url"])}/>\n',
-                _write_element("content", comment.text),
-                "</entry>\n",
-            ]
-        return "".join([*parts, "</feed>\n"])
+        return CommentFeed(
+            name=f"ivo://{authority}/comments/{name}",
+            title=f"{self.table_link.title}: comments",
+            site_title=self.page_context.brand.title,
+            page_url=self.here,
+            updated=max((comment.decided for comment in comments), default="1970-01-01T00:00:00Z"),
+            entries=[self._describe_feed_entry(comment) for comment in comments],
+        )
 
-
-def _write_element(name: str, text: str) -> str:
-    return f"<{name}>{escape_xml(replace_illegal_characters(text))}</{name}>\n"
+    def _describe_feed_entry(self, comment: RowComment) -> FeedEntry:
+        facts = self.describe_comment(comment)
+        subject = ", ".join(filter(None, (comment.row_key, comment.column)))
+        return FeedEntry(
+            number=comment.number,
+            title=f"{self.table_link.title} {subject}",
+            author=facts["author"] or "-",
+            published=comment.at,
+            updated=comment.decided,
+            url=facts["url"],
+            text=comment.text,
+            work_urls=[work["url"] for work in facts["works"]],
+        )

@@ -1,4 +1,4 @@
-"""Requests of users to the pages of this package: forms and JSON, with the same fields and limits."""
+"""Requests of users to the pages of this package: forms, JSON and XML, with the same fields and limits."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import orjson
 from hven import services
 from hven.model.errors import ForbiddenError, NotFoundError, ParamError, TooLargeError, format_message
 from hven.plugins.entries.entry_workflow import format_row_key
+from hven.plugins.push.flat_xml import parse_flat_xml_records
 from hven.portal.api.pages import PageLink
 from hven.portal.api.table_rows import MAX_KEY_CHARACTERS, build_table_path, build_table_view, fetch_row
 from hven.services.addresses import is_cross_site
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 MAX_REQUEST_BYTES = 256 * 1024
 MAX_TOKEN_CHARACTERS = 200
+XML_MEDIA_TYPES = {"application/xml", "text/xml"}
 VALUE_PREFIX = "VALUE."  # of the fields of forms that hold values of columns
 PRIVATE_HEADERS = {"cache-control": "private, no-store"}
 
@@ -38,7 +40,7 @@ class ContributionRequest:
     values
         Values of columns; None: the request has none.
     is_json
-        Whether it is JSON, so that the answer is a document instead of another page.
+        Whether it is JSON or XML, so that the answer is a document instead of another page.
     """
 
     texts: Mapping[str, str]
@@ -63,7 +65,7 @@ async def read_contribution(page_context: PageContext) -> ContributionRequest:
     ForbiddenError
         A page of another site sent it.
     TooLargeError, ParamError
-        It is too large, or neither a form nor a JSON object.
+        It is too large, or neither a form, a JSON object nor a record of XML.
     """
     request = page_context.request
     if is_cross_site(request, page_context.context.site.settings):
@@ -82,6 +84,9 @@ async def read_contribution(page_context: PageContext) -> ContributionRequest:
             if row is not None:
                 texts["row"] = format_row_key(row)
             is_json = True
+        elif media_type in XML_MEDIA_TYPES:
+            texts = _parse_xml_record(await services.read_body(request, MAX_REQUEST_BYTES))
+            values, is_json = None, True
         else:
             params = await services.read_params(request, MAX_REQUEST_BYTES)
             texts, values, is_json = {}, {}, False
@@ -113,6 +118,14 @@ def _parse_json_object(body: bytes) -> dict[str, Any]:
             "the request is JSON, but not an object", remedy="send an object whose `action` specifies the step"
         )
     return document
+
+
+def _parse_xml_record(body: bytes) -> dict[str, str]:
+    """Parse a record of XML, as clients of OiDB send it: attributes and elements are parameters."""
+    records = parse_flat_xml_records(body)
+    if len(records) != 1:
+        raise ParamError("the document has several records", remedy="send one record in each request")
+    return {name.lower(): text or "" for name, text in records[0].items()}
 
 
 def find_visible_table(page_context: PageContext, name: str) -> Table:
