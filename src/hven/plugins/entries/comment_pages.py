@@ -19,6 +19,7 @@ from hven.model.errors import (
     UnauthenticatedError,
     format_message,
 )
+from hven.plugins.entries.cited_works import find_cited_works
 from hven.plugins.entries.comment_feeds import (
     ATOM_MEDIA_TYPE,
     RSS_MEDIA_TYPE,
@@ -38,7 +39,6 @@ from hven.plugins.entries.comment_store import (
     CommentStore,
     RowComment,
 )
-from hven.plugins.entries.cited_works import find_cited_works
 from hven.plugins.entries.contribution_requests import (
     PRIVATE_HEADERS,
     ContributionRequest,
