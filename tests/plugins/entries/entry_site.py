@@ -26,7 +26,8 @@ tables:
     title: Stars
     source:
       kind: push
-      columns: {id: int64, name: string, ra: float64, dec: float64, mag: float32, grade: string, binary: bool, seen: timestamp, note: string, secret: string}
+      columns: {id: int64, name: string, ra: float64, dec: float64, mag: float32, grade: string, binary: bool, seen: timestamp, note: string, secret: string,
+        mags: 'float32[*]', place: 'float64[2]', counts: 'int32[*]'}
       ids: id
       writers: [mia, max]
     entries: {submitters: [anna, bob]}
@@ -42,6 +43,9 @@ tables:
       binary: {type: boolean, description: Whether it is a binary}
       seen: {type: timestamp, ucd: time.epoch, description: When it was seen}
       note: {type: string, ucd: meta.note, description: Note}
+      mags: {type: "float32[*]", unit: mag, ucd: phot.mag, description: Magnitudes}
+      place: {type: "float64[2]", unit: m, ucd: pos.cartesian, description: Place}
+      counts: {type: "int32[*]", ucd: meta.number, description: Counts}
     enums: {grades: {A: good, B: doubtful}}
     rules:
       bright: {if: "mag IS NULL OR mag < 12", severity: warning, message: the star is faint}

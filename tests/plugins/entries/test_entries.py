@@ -157,6 +157,15 @@ def test_equal_rows_are_two_entries(client: Client, people: dict[str, Person]) -
         ({"note": "\0"}, "zero byte"),
         ({"name": " "}, "a value is required"),
         ({"grade": "A", "note": "bad"}, "a good star is not bad"),
+        ({"mags": "1, x"}, "write a number"),
+        ({"mags": "1,,2, "}, "write numbers with commas between them"),
+        ({"mags": [1, None]}, "write numbers with commas between them"),
+        ({"mags": [[1]]}, "write one value"),
+        ({"mags": ["nan"]}, "write a finite number"),
+        ({"mags": [1] * 1_001}, "write at most 1,000 numbers"),
+        ({"place": "1"}, "write 2 numbers"),
+        ({"place": "[1, 2, 3]"}, "write 2 numbers"),
+        ({"counts": "1.5"}, "write a whole number"),
         ({"id": 7}, "you cannot enter a value for 'id'"),
         ({"nmae": 7}, "name"),
     ],
@@ -165,6 +174,28 @@ def test_values_that_are_refused(people: dict[str, Person], values: dict[str, An
     answer = people["anna"].send("/entries/bad.stars", {"values": {"name": "x", **values}, "action": "submit"})
     assert answer.status == 400, answer.text
     assert fault in answer.text
+
+
+def test_lists_of_numbers(client: Client, people: dict[str, Person]) -> None:
+    name = make_name()
+    form = {"value.name": name, "value.mags": "1.5, 2.25;3", "value.place": "[4 5]", "action": "submit", "token": name}
+    sent = people["anna"].post_form("/entries/bad.stars", form)
+    address = sent.headers["location"].removeprefix("http://vo.example")
+    entry = read_entry(people["mia"].get(address))
+    assert (entry["values"]["mags"], entry["values"]["place"]) == ([1.5, 2.25, 3.0], [4.0, 5.0])
+    accepted = read_entry(people["mia"].take(entry, "accept"))
+    row = json.loads(accepted["row"])
+    document = json.loads(people["mia"].get(f"/push/bad.stars/{row[0]}").body)
+    assert (document["mags"], document["place"], document["counts"]) == ([1.5, 2.25, 3.0], [4.0, 5.0], None)
+    page = people["bob"].show(f"/entries/bad.stars/new?row=%5B{row[0]}%5D").text
+    assert 'value="1.5, 2.25, 3"' in page
+    correction = people["bob"].submit({"counts": [1, 2], "mags": "0.1"}, row=row)
+    read_entry(people["mia"].take(correction, "accept"))
+    document = json.loads(people["mia"].get(f"/push/bad.stars/{row[0]}").body)
+    assert (document["mags"], document["place"], document["counts"]) == ([pytest.approx(0.1)], [4.0, 5.0], [1, 2])
+    shown = read_entry(people["bob"].get(path_of(correction)))
+    assert (shown["values"]["mags"], shown["base"]["mags"]) == ([0.1], [1.5, 2.25, 3.0])
+    assert "<del>1.5, 2.25, 3</del>" in people["bob"].show(path_of(correction)).text
 
 
 def test_what_was_entered_is_shown_again(people: dict[str, Person]) -> None:

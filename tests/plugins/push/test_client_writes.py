@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 import sqlalchemy as sa
 
@@ -35,6 +36,7 @@ from hven.plugins.push import client_writes
 from hven.plugins.push.client_writes import ClientWriteRequest, ClientWriteResult, KeyTakenError, RowsRefusedError
 from hven.plugins.push.push_store import ClientPush, ClientPushStore
 from hven.plugins.push.store_tables import pushed
+from hven.plugins.push.uploaded_rows import _parse_lists
 from hven.site import Site
 from hven.site.auth import OWNER_PRINCIPAL, Principal
 from hven.site.store import build_lease_name
@@ -484,3 +486,16 @@ def test_what_check_says_of_a_table_that_takes_rows(tmp_path: Path) -> None:
             ("      writers: [anna, observers]\n", "")
         )
         assert "'int46'" in check_changed_descriptor(("{id: int64, time: timestamp", "{id: int46, time: timestamp"))
+
+
+@pytest.mark.parametrize(
+    ("texts", "lists", "misfits"),
+    [
+        (["[1,2.5]", None, "[]"], [[1.0, 2.5], None, []], None),
+        (["[1]", "[1", "x", '["a"]', "5", "[1],[2]", "null"], [[1.0], *[None] * 6], [False, *[True] * 5, False]),
+    ],
+)
+def test_lists_in_json(texts: list[str | None], lists: list[Any], misfits: list[bool] | None) -> None:
+    parsed_lists, found_misfits = _parse_lists(pa.array(texts, pa.string()), pa.list_(pa.float64()))
+    assert parsed_lists.to_pylist() == lists
+    assert (None if found_misfits is None else found_misfits.to_pylist()) == misfits

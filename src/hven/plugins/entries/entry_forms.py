@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+import re
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +24,10 @@ if TYPE_CHECKING:
     from hven.plugins.push.source import Options
 
 MAX_VALUE_CHARACTERS = 10_000  # of a text in an entry
+MAX_LIST_VALUES = 1_000
 FLAG_WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 NAME_ROLE, LONGITUDE_ROLE, LATITUDE_ROLE = "name", "longitude", "latitude"
+_LIST_SEPARATOR = re.compile(r"[,;\s]+")
 LONG_TEXT_UCDS = ("meta.note", "meta.abstract", "meta.comment")
 
 
@@ -57,7 +60,7 @@ class EntryField:
     type
         Its type.
     kind
-        ``text``, ``long``, ``number``, ``integer``, ``flag``, ``time`` or ``choice``.
+        ``text``, ``long``, ``number``, ``integer``, ``flag``, ``time``, ``choice`` or ``list``.
     label, description, unit
         As pages show them.
     required
@@ -102,7 +105,7 @@ class ColumnWording:
 def build_entry_fields(spec: TableSpec, options: Options, table: Table, wording: ColumnWording) -> list[EntryField]:
     """Build the fields of the form of a table, in the order of the columns that `push` takes.
 
-    Columns that Hven numbers, arrays and shapes have no field.
+    Columns that Hven numbers, shapes, and arrays other than lists of numbers have no field.
 
     Parameters
     ----------
@@ -132,7 +135,9 @@ def build_entry_fields(spec: TableSpec, options: Options, table: Table, wording:
     entry_fields = []
     for name, type_text in options.columns.items():
         column_type = parse_type(type_text)
-        if name == options.ids or column_type.is_array or column_type.is_geometry:
+        if name == options.ids or column_type.is_geometry:
+            continue
+        if column_type.is_array and not _is_number_list(column_type):
             continue
         is_key = name in key_names
         published_column = published_columns.get(name)
@@ -183,7 +188,19 @@ def _find_name_or_position_role(column: Column, table: Table) -> str:
     return {"pos.eq.ra": LONGITUDE_ROLE, "pos.eq.dec": LATITUDE_ROLE}.get(ucd_word, "")
 
 
+def _is_number_list(column_type: ColumnType) -> bool:
+    """Return whether a type is a list of numbers, which users enter with commas."""
+    return len(column_type.shape) == 1 and _build_element_type(column_type).is_numeric
+
+
+def _build_element_type(column_type: ColumnType) -> ColumnType:
+    """Build the type of the elements of an array."""
+    return replace(column_type, arraysize=None)
+
+
 def _choose_field_kind(column_type: ColumnType, ucd: str = "") -> str:
+    if column_type.is_array:
+        return "list"
     if column_type.is_boolean:
         return "flag"
     if column_type.is_timestamp:
@@ -236,6 +253,8 @@ def read_entry_values(entry_fields: Sequence[EntryField], sent_values: Mapping[s
 
 def _read_value(entry_field: EntryField, value: object) -> Any:
     """Read one value; the message of a `ValueError` says what is wrong with it."""
+    if entry_field.type.is_array:
+        return _read_list(entry_field, value)
     text = _read_text(value)
     if text is None:
         return None
@@ -258,6 +277,25 @@ def _read_value(entry_field: EntryField, value: object) -> Any:
     if entry_field.type.is_numeric:
         _check_bounds(entry_field, plain_value)
     return plain_value
+
+
+def _read_list(entry_field: EntryField, value: object) -> list[Any] | None:
+    """Read a list of numbers: of JSON, or with commas."""
+    if not isinstance(value, list):
+        text = _read_text(value)
+        if text is None:
+            return None
+        value = _LIST_SEPARATOR.split(text.removeprefix("[").removesuffix("]").strip())
+    if len(value) > MAX_LIST_VALUES:
+        raise ValueError(format_message("write at most {most:,} numbers", MAX_LIST_VALUES))
+    element_field = replace(entry_field, type=_build_element_type(entry_field.type), choices={})
+    numbers = [_read_value(element_field, element) for element in value]
+    if None in numbers:
+        raise ValueError(format_message("write numbers with commas between them"))
+    (size,) = entry_field.type.shape
+    if size is not None and len(numbers) != size:
+        raise ValueError(format_message("write {count} numbers", size))
+    return numbers
 
 
 def _read_text(value: object) -> str | None:
@@ -295,12 +333,33 @@ def to_plain_value(value: object, column_type: ColumnType) -> Any:
     column_type
         Its type: a number with 32 bits gets its shortest decimal form.
     """
+    if isinstance(value, (list, np.ndarray)):
+        return [to_plain_value(element, _build_element_type(column_type)) for element in value]
     if isinstance(value, datetime):
         return value.isoformat()
     if isinstance(value, float) and pa.types.is_float32(column_type.arrow):
         return float(str(np.float32(value)))
     if value is None or isinstance(value, (bool, int, float)):
         return value
+    return str(value)
+
+
+def format_value_text(value: object) -> str:
+    """Write a value of JSON as in a field of a form.
+
+    Parameters
+    ----------
+    value
+        The value.
+    """
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return str(value).removesuffix(".0")
+    if isinstance(value, list):
+        return ", ".join(map(format_value_text, value))
     return str(value)
 
 

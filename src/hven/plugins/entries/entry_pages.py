@@ -38,6 +38,7 @@ from hven.plugins.entries.entry_forms import (
     ColumnWording,
     EntryValuesError,
     build_entry_fields,
+    format_value_text,
     read_entry_values,
 )
 from hven.plugins.entries.entry_store import ENTRY_STATES, LIST_PAGE_ENTRIES, SUBMITTED, EntryStore
@@ -528,15 +529,7 @@ class _EntryView:
     def _format_field_texts(self, values: Mapping[str, Any]) -> dict[str, str]:
         """Write values as texts of the form; names of form fields have no case."""
         names = {name.upper(): name for name in self.field_names}
-        texts = {}
-        for name, value in values.items():
-            text = "" if value is None else str(value)
-            if isinstance(value, bool):
-                text = text.lower()
-            elif isinstance(value, float):
-                text = text.removesuffix(".0")
-            texts[names.get(name.upper(), name)] = text
-        return texts
+        return {names.get(name.upper(), name): format_value_text(value) for name, value in values.items()}
 
 
 def _check_logged_in(page_context: PageContext) -> None:
@@ -549,7 +542,7 @@ def _describe_entry(entry: TableEntry, page_context: PageContext) -> dict[str, A
     address = f"{page_context.base}/entries/{quote(entry.table, safe='')}/{entry.number}"
     names = ("number", "table", "state", "author", "version", "created", "changed")
     facts: dict[str, Any] = {name: getattr(entry, name) for name in names}
-    shown_values = [str(value) for value in entry.row_values.values() if value is not None]
+    shown_values = [format_value_text(value) for value in entry.row_values.values() if value is not None]
     return {
         **facts,
         "url": address,

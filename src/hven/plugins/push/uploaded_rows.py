@@ -309,6 +309,41 @@ def _build_empty_batch(names: Mapping[str, str], columns: Mapping[str, pa.DataTy
     return pa.RecordBatch.from_arrays(arrays, list(names))
 
 
+def is_list_type(arrow_type: pa.DataType) -> bool:
+    """Return whether an Arrow type is that of arrays.
+
+    Parameters
+    ----------
+    arrow_type
+        The type.
+    """
+    return pa.types.is_list(arrow_type) or pa.types.is_fixed_size_list(arrow_type)
+
+
+def _parse_lists(texts: pa.Array, target_type: pa.DataType) -> tuple[pa.Array, pa.Array | None]:
+    """Parse lists of JSON, such as ``[1.5, 2]``; return the arrays, and a mask of the texts that are none of the type."""
+    filled_texts = pc.fill_null(texts, "null").to_pylist()
+    try:
+        lists = orjson.loads(f"[{','.join(filled_texts)}]")
+        if len(lists) == len(texts):
+            return pa.array(lists, target_type), None
+    except (ValueError, TypeError, pa.ArrowException):  # which of them?
+        pass
+    parsed_lists: list[object] = []
+    misfits: list[bool] = []
+    for text in filled_texts:
+        try:
+            parsed_list = orjson.loads(text)
+            pa.array([parsed_list], target_type)
+        except (ValueError, TypeError, pa.ArrowException):
+            parsed_lists.append(None)
+            misfits.append(True)
+        else:
+            parsed_lists.append(parsed_list)
+            misfits.append(False)
+    return pa.array(parsed_lists, target_type), pa.array(misfits)
+
+
 def _cast_uploaded_values(
     values: pa.ChunkedArray, target_type: pa.DataType, name: str
 ) -> tuple[pa.Array, list[dict[str, Any]]]:
@@ -322,7 +357,10 @@ def _cast_uploaded_values(
         is_empty = pc.equal(source_array, "")
         source_array = pc.if_else(is_empty, pa.scalar(None, pa.string()), source_array)
     try:
-        cast_array, misfits = cast_values(source_array, target_type)
+        if pa.types.is_string(source_array.type) and is_list_type(target_type):
+            cast_array, misfits = _parse_lists(source_array, target_type)
+        else:
+            cast_array, misfits = cast_values(source_array, target_type)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError) as error:
         raise SourceError(
             format_message("{column}: {message}", name, error),

@@ -22,7 +22,7 @@ from hven.plugins.entries.contribution_requests import (
     find_visible_table,
     read_contribution,
 )
-from hven.plugins.entries.entry_forms import ColumnWording, EntryValuesError, build_entry_fields
+from hven.plugins.entries.entry_forms import ColumnWording, EntryValuesError, build_entry_fields, format_value_text
 from hven.plugins.submissions.submission_requests import group_row_values, read_file_upload_request
 from hven.plugins.submissions.submission_store import (
     SAVED,
@@ -400,7 +400,7 @@ class _SubmissionView:
         file_names = {file["number"]: file["name"] for file in document["files"]}
         grid_rows = []
         for row in document["rows"][first_row : first_row + GRID_ROWS]:
-            texts = {name: _format_field_value(value) for name, value in row["values"].items()}
+            texts = {name: format_value_text(value) for name, value in row["values"].items()}
             grid_rows.append({"number": row["number"], "file": file_names.get(row["file"], ""), "texts": texts})
         has_more = len(document["rows"]) > first_row + GRID_ROWS
         fields = self.workflow.fields
@@ -451,11 +451,3 @@ def _describe_row(row: StagedRow) -> dict[str, Any]:
 def _describe_field(entry_field: EntryField) -> dict[str, Any]:
     names = ("name", "kind", "label", "description", "unit", "required", "choices")
     return {name: getattr(entry_field, name) for name in names}
-
-
-def _format_field_value(value: object) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return str(value).lower()
-    return str(value)
