@@ -13,6 +13,7 @@ from submission_site import Person, make_file, make_image, pack, path_of, query,
 from hven.model.errors import StorageError
 from hven.plugins.push.push_store import ClientPushStore
 from hven.plugins.submissions import submission_workflow
+from hven.plugins.submissions.staging import PublishedFolder
 from hven.plugins.submissions.account_removal import remove_account_submissions
 from hven.plugins.submissions.submission_store import Submission, SubmissionStore
 from hven.site import Site
@@ -257,6 +258,39 @@ def test_two_windows_never_overwrite_each_other(people: dict[str, Person]) -> No
     back = read_submission(anna.take(kept, "edit", values={number: {"target_name": "other"}}))
     back = read_submission(anna.take(back, "edit", values={number: {"target_name": "iot"}}))
     assert back["rows"][0]["values"]["target_name"] == "iot"
+
+
+@pytest.mark.parametrize("action", ["refuse", "accept"])
+def test_two_curators_in_one_moment(
+    site: Site, client: Client, people: dict[str, Person], monkeypatch: pytest.MonkeyPatch, action: str
+) -> None:
+    """One curator decides while the files of the other's decision are copied: the first decision counts."""
+    anna, mia = people["anna"], people["mia"]
+    name = f"at once {action}"
+    submission = anna.begin({"a.fits": make_image(OBJECT=name, EXPTIME=20.0)}, "lists.images")
+    submitted = read_submission(anna.take(submission, "submit"))
+    original = PublishedFolder.sync_to_disk
+    first_answers = []
+
+    def sync_to_disk(folder: PublishedFolder) -> None:
+        original(folder)
+        if not first_answers:
+            first_answers.append(None)
+            current = read_submission(mia.get(path_of(submitted)))
+            first_answers.append(mia.take(current, action, reason="too late").status)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PublishedFolder, "sync_to_disk", sync_to_disk)
+        second = mia.take(submitted, "accept")
+    assert (first_answers[-1], second.status) == (200, 412), second.text
+    stored = read_submission(anna.get(path_of(submission)))
+    is_accepted = action == "accept"
+    assert stored["state"] == ("saved" if is_accepted else "refused")
+    rows = query(client, f"SELECT file_name FROM lists.images WHERE object = '{name}'")
+    path = f"images/sent/{submission['number']}/a.fits"
+    assert rows == ([[path]] if is_accepted else [])
+    published = site.settings.collections_directory / "lists" / path
+    assert published.exists() == is_accepted, "the file of the decision that counts stays"
 
 
 def test_content_that_came_in_the_meantime_is_not_published_twice(people: dict[str, Person]) -> None:

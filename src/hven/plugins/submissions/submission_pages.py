@@ -279,7 +279,7 @@ class _SubmissionView:
         try:
             submission = self.workflow.add_files(submission, file_request.files)
         except UserError as error:
-            return self.build_page(self.find_submission(), error=error)
+            return self.show_error(error)
         return self.answer_change(submission, is_json=file_request.is_json)
 
     def change_submission(self, submission: Submission, contribution: ContributionRequest) -> PageContent:
@@ -299,7 +299,7 @@ class _SubmissionView:
             elif action != EDIT:
                 submission = self.workflow.take_step(submission, action, contribution.read_text("reason"))
         except UserError as error:
-            return self.build_page(self.find_submission(), error=error)
+            return self.show_error(error)
         return self.answer_change(submission, is_json=contribution.is_json)
 
     def _save_values(self, submission: Submission, contribution: ContributionRequest, action: str) -> Submission:
@@ -341,6 +341,14 @@ class _SubmissionView:
         return PageContent(
             json_content=self._describe_submission_with_files(submission), status=status, headers=headers
         )
+
+    def show_error(self, error: UserError) -> PageContent:
+        """Show the submission as it is now, with what is wrong with the request."""
+        try:
+            submission = self.find_submission()
+        except NotFoundError:  # another moderator has refused it, so that this one does not see it any more
+            raise error from None
+        return self.build_page(submission, error=error)
 
     def build_list(self) -> PageContent:
         """Build the list of a table's submissions, with the form of a new one."""
