@@ -8,6 +8,8 @@ QUERY_STRINGS = {
     "/entries/{table}": ["", *ROWS],
     "/entries/{table}/new": ["", *ROWS],
     "/entries/{table}/{number:int}": [""],
+    "/entries/{table}/feed.atom": [""],
+    "/entries/{table}/feed.rss": [""],
     "/comments/{table}": ["", *ROWS],
     "/comments/{table}/feed.atom": [""],
     "/comments/{table}/feed.rss": [""],

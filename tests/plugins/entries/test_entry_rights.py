@@ -6,6 +6,7 @@ import json
 import re
 
 from entry_site import Person, make_name, path_of, read_entry
+from lxml import etree
 
 
 def test_who_may_do_what(people: dict[str, Person]) -> None:
@@ -16,6 +17,8 @@ def test_who_may_do_what(people: dict[str, Person]) -> None:
         "/entries": [200, 200, 200, 200, 401],
         "/entries/bad.stars": [200, 200, 200, 403, 401],
         "/entries/bad.stars/new": [200, 200, 200, 403, 401],
+        "/entries/bad.stars/feed.atom": [200, 200, 200, 403, 401],
+        "/entries/bad.stars/feed.rss": [200, 200, 200, 403, 401],
         path_of(entry): [200, 404, 200, 404, 404],
         path_of(draft): [200, 404, 404, 404, 404],
         "/entries/others.hidden": [404, 404, 404, 404, 404],
@@ -48,7 +51,7 @@ def test_lists_have_what_the_user_may_see(people: dict[str, Person]) -> None:
     own, other = make_name(), make_name()
     people["anna"].submit({"name": own})
     people["bob"].submit({"name": other})
-    for path in ("/entries", "/entries/bad.stars"):
+    for path in ("/entries", "/entries/bad.stars", "/entries/bad.stars/feed.atom", "/entries/bad.stars/feed.rss"):
         assert own in people["anna"].get(path).text
         assert other not in people["anna"].get(path).text
         assert {own, other} <= {word for word in (own, other) if word in people["mia"].get(path).text}
@@ -88,3 +91,24 @@ def test_links_are_for_those_who_can_follow_them(people: dict[str, Person]) -> N
     assert {name: "/entries/bad.stars/new" in page for name, page in pages.items()} == {"anna": True, "eve": False, "": False}  # fmt: skip
     assert {name: 'href="http://vo.example/entries"' in page for name, page in pages.items()} == {"anna": True, "eve": True, "": False}  # fmt: skip
     assert all("/comments/bad.stars" in page for page in pages.values())
+
+
+def test_each_step_is_news_in_the_feed(people: dict[str, Person]) -> None:
+    atom = "{http://www.w3.org/2005/Atom}"
+    name = make_name()
+    entry = people["anna"].submit({"name": name})
+
+    def list_news(person: str) -> list[tuple[str, str]]:
+        feed = people[person].get("/entries/bad.stars/feed.atom")
+        assert feed.headers["cache-control"].startswith("private")
+        news = [
+            item for item in etree.fromstring(feed.body).iter(f"{atom}entry") if item.findtext(f"{atom}content") == name
+        ]
+        return [(str(item.findtext(f"{atom}title")), str(item.findtext(f"{atom}id"))) for item in news]
+
+    (first,) = list_news("mia")
+    assert first[0] == f"Stars {entry['number']}: submitted"
+    read_entry(people["mia"].take(entry, "refuse", reason="which one?"))
+    (second,) = list_news("anna")
+    assert (second[0], second[1] != first[1]) == (f"Stars {entry['number']}: refused", True)
+    assert list_news("bob") == []

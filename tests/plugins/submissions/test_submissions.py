@@ -13,8 +13,8 @@ from submission_site import Person, make_file, make_image, pack, path_of, query,
 from hven.model.errors import StorageError
 from hven.plugins.push.push_store import ClientPushStore
 from hven.plugins.submissions import submission_workflow
-from hven.plugins.submissions.staging import PublishedFolder
 from hven.plugins.submissions.account_removal import remove_account_submissions
+from hven.plugins.submissions.staging import PublishedFolder
 from hven.plugins.submissions.submission_store import Submission, SubmissionStore
 from hven.site import Site
 

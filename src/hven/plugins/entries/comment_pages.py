@@ -20,14 +20,6 @@ from hven.model.errors import (
     format_message,
 )
 from hven.plugins.entries.cited_works import find_cited_works
-from hven.plugins.entries.comment_feeds import (
-    ATOM_MEDIA_TYPE,
-    RSS_MEDIA_TYPE,
-    CommentFeed,
-    FeedEntry,
-    write_atom_feed,
-    write_rss_feed,
-)
 from hven.plugins.entries.comment_store import (
     COMMENT,
     HIDDEN,
@@ -38,6 +30,14 @@ from hven.plugins.entries.comment_store import (
     WAITING,
     CommentStore,
     RowComment,
+)
+from hven.plugins.entries.contribution_feeds import (
+    ATOM_MEDIA_TYPE,
+    RSS_MEDIA_TYPE,
+    ContributionFeed,
+    FeedEntry,
+    write_atom_feed,
+    write_rss_feed,
 )
 from hven.plugins.entries.contribution_requests import (
     PRIVATE_HEADERS,
@@ -206,7 +206,7 @@ class _CommentEndpoints:
         return await self._send_feed(request, write_rss_feed, RSS_MEDIA_TYPE)
 
     async def _send_feed(
-        self, request: Request, write_document: Callable[[CommentFeed], str], media_type: str
+        self, request: Request, write_document: Callable[[ContributionFeed], str], media_type: str
     ) -> Response:
         def write_feed() -> tuple[bytes, bool]:
             page_context = build_page_context(request, self.context)
@@ -430,12 +430,12 @@ class _CommentView:
         back_query = f"?{urlencode({'row': comment.row_key})}" if contribution.read_text("row") else ""
         return build_redirect(f"{self.here}{back_query}")
 
-    def build_feed(self) -> CommentFeed:
+    def build_feed(self) -> ContributionFeed:
         """Build the feed of the accepted comments on rows that the reader sees."""
         comments = self.list_visible_comments(self.store.list_comments(self.table.qualified_name))[:FEED_COMMENTS]
         name = self.table.qualified_name
         authority = self.page_context.context.site.settings.find_collection_authority(self.table.schema)
-        return CommentFeed(
+        return ContributionFeed(
             name=f"ivo://{authority}/comments/{name}",
             title=f"{self.table_link.title}: comments",
             site_title=self.page_context.brand.title,
@@ -448,7 +448,7 @@ class _CommentView:
         facts = self.describe_comment(comment)
         subject = ", ".join(filter(None, (comment.row_key, comment.column)))
         return FeedEntry(
-            number=comment.number,
+            id=str(comment.number),
             title=f"{self.table_link.title} {subject}",
             author=facts["author"] or "-",
             published=comment.at,

@@ -199,19 +199,15 @@ def _build_element_type(column_type: ColumnType) -> ColumnType:
 
 
 def _choose_field_kind(column_type: ColumnType, ucd: str = "") -> str:
-    if column_type.is_array:
-        return "list"
-    if column_type.is_boolean:
-        return "flag"
-    if column_type.is_timestamp:
-        return "time"
-    if column_type.is_integer:
-        return "integer"
-    if column_type.is_numeric:
-        return "number"
-    if ucd.lower().startswith(LONG_TEXT_UCDS):
-        return "long"
-    return "text"
+    kinds = {
+        "list": column_type.is_array,
+        "flag": column_type.is_boolean,
+        "time": column_type.is_timestamp,
+        "integer": column_type.is_integer,
+        "number": column_type.is_numeric,
+        "long": ucd.lower().startswith(LONG_TEXT_UCDS),
+    }
+    return next((kind for kind, is_kind in kinds.items() if is_kind), "text")
 
 
 def read_entry_values(entry_fields: Sequence[EntryField], sent_values: Mapping[str, object]) -> dict[str, Any]:

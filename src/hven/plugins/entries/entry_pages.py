@@ -23,6 +23,14 @@ from hven.model.errors import (
     UserError,
     format_message,
 )
+from hven.plugins.entries.contribution_feeds import (
+    ATOM_MEDIA_TYPE,
+    RSS_MEDIA_TYPE,
+    ContributionFeed,
+    FeedEntry,
+    write_atom_feed,
+    write_rss_feed,
+)
 from hven.plugins.entries.contribution_requests import (
     PRIVATE_HEADERS,
     ContributionRequest,
@@ -57,15 +65,21 @@ from hven.portal.api.pages import (
     PageContext,
     PageLink,
     TemplateContext,
+    build_page_context,
     build_page_endpoint,
     build_redirect,
     is_json_requested,
+    load_page_translations,
     read_whole_number_parameter,
 )
 from hven.query.resolver import can_resolve_names, resolve_object_position
+from hven.services.face import create_route
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+
+    from starlette.requests import Request
+    from starlette.responses import Response
 
     from hven.model.table import Table
     from hven.plugins.entries.entry_forms import EntryField
@@ -73,6 +87,7 @@ if TYPE_CHECKING:
     from hven.services.face import ServiceContext
 
 MAX_NUMBER = 2**53  # of an entry in an address
+MAX_TITLE_CHARACTERS = 80  # of an entry in lists
 RESOLVE = "resolve"  # action of a form that looks up a position
 ROLE_COUNT = 3  # a name and two coordinates
 
@@ -101,6 +116,8 @@ class EntryListPage(TemplateContext):
         All states.
     older_url
         Address of the entries before these; empty if there are none.
+    feeds
+        Address below which the feeds of the table's entries are; empty: of all tables.
     """
 
     template = "entries/entry_list.html"
@@ -113,6 +130,7 @@ class EntryListPage(TemplateContext):
     state: str = ""
     states: Sequence[str] = ENTRY_STATES
     older_url: str = ""
+    feeds: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,7 +197,7 @@ def build_entries_address(page_context: PageContext, table: Table) -> str:
 
 
 def build_entry_routes(context: ServiceContext) -> Sequence[Route]:
-    """Route ``/entries``, ``/entries/TABLE``, ``/entries/TABLE/new`` and ``/entries/TABLE/NUMBER``.
+    """Route ``/entries``, ``/entries/TABLE``, its form, feeds, and ``/entries/TABLE/NUMBER``.
 
     Parameters
     ----------
@@ -197,6 +215,8 @@ def build_entry_routes(context: ServiceContext) -> Sequence[Route]:
         Route("/entries/{table}", build_page_endpoint(endpoints.show_entry_list, context), methods=["GET"]),
         Route("/entries/{table}", build_page_endpoint(endpoints.create_entry, context), methods=["POST"]),
         Route("/entries/{table}/new", build_page_endpoint(endpoints.show_new_entry_form, context), methods=["GET"]),
+        create_route("/entries/{table}/feed.atom", endpoints.send_atom_feed),
+        create_route("/entries/{table}/feed.rss", endpoints.send_rss_feed),
         Route("/entries/{table}/{number:int}", build_page_endpoint(endpoints.show_entry, context), methods=["GET"]),
         Route("/entries/{table}/{number:int}", build_page_endpoint(endpoints.change_entry, context), methods=["POST"]),
     ]
@@ -206,6 +226,7 @@ class _EntryEndpoints:
     """The endpoints of the pages of entries."""
 
     def __init__(self, context: ServiceContext) -> None:
+        self.context = context
         self.site = context.site
 
     async def show_overview(self, page_context: PageContext) -> PageContent:
@@ -252,9 +273,7 @@ class _EntryEndpoints:
             row_key = read_visible_row(page_context, entry_view.entry_table.table, row_key)[0]
         before_number = read_whole_number_parameter(page_context, "before", 0, MAX_NUMBER) or None
         is_moderator = entry_view.entry_table.can_moderate(page_context.principal)
-        listed = entry_view.workflow.store.list_entries(
-            [entry_view.entry_table.name],
-            author=None if is_moderator else page_context.principal.name,
+        listed = entry_view.list_latest_entries(
             states=(state,) if state in ENTRY_STATES else ENTRY_STATES,
             row_key=row_key or None,
             before_number=before_number,
@@ -278,6 +297,7 @@ class _EntryEndpoints:
             row=row_key,
             state=state,
             older_url=f"{entry_view.list_url}?{more_query}" if more_query else "",
+            feeds=entry_view.list_url,
         )
         json_content = {
             "table": entry_view.entry_table.name,
@@ -287,6 +307,24 @@ class _EntryEndpoints:
             "more": page.older_url,
         }
         return PageContent(page=page, json_content=json_content, headers=PRIVATE_HEADERS)
+
+    async def send_atom_feed(self, request: Request) -> Response:
+        return await self._send_feed(request, write_atom_feed, ATOM_MEDIA_TYPE)
+
+    async def send_rss_feed(self, request: Request) -> Response:
+        return await self._send_feed(request, write_rss_feed, RSS_MEDIA_TYPE)
+
+    async def _send_feed(
+        self, request: Request, write_document: Callable[[ContributionFeed], str], media_type: str
+    ) -> Response:
+        def write_feed() -> bytes:
+            entry_view = _EntryView(self.site, build_page_context(request, self.context))
+            entry_view.workflow.check_submitter()
+            return write_document(entry_view.build_feed()).encode()
+
+        body = await anyio.to_thread.run_sync(write_feed)
+        cache_headers = services.build_cache_headers(services.compute_etag(body), is_public=False)
+        return services.answer_with_etag(request, cache_headers, f"{media_type}; charset=utf-8", body)
 
     async def show_new_entry_form(self, page_context: PageContext) -> PageContent:
         return await anyio.to_thread.run_sync(self._build_new_entry_form, page_context)
@@ -382,6 +420,39 @@ class _EntryView:
         self.workflow = EntryWorkflow(site, entry_table, page_context.principal, self.fields, references)
         self.list_url = build_entries_address(page_context, table)
         self.table_link = build_table_link(page_context, table)
+
+    def list_latest_entries(self, **conditions: Any) -> list[TableEntry]:
+        """List the user's own entries; for moderators of the table, those of all users, without the others' drafts."""
+        principal = self.page_context.principal
+        is_moderator = self.entry_table.can_moderate(principal)
+        author = None if is_moderator else principal.name
+        return self.workflow.store.list_entries([self.entry_table.name], author=author, **conditions)
+
+    def build_feed(self) -> ContributionFeed:
+        """Build the feed of the entries that concern the user: each step of an entry is news."""
+        translate = load_page_translations(self.page_context.language)
+        entries = sorted(self.list_latest_entries(), key=lambda entry: entry.changed, reverse=True)
+        name = self.entry_table.name
+        authority = self._site.settings.find_collection_authority(self.entry_table.table.schema)
+        return ContributionFeed(
+            name=f"ivo://{authority}/entries/{name}",
+            title=f"{self.table_link.title}: {translate.get('Entries', 'Entries')}",
+            site_title=self.page_context.brand.title,
+            page_url=self.list_url,
+            updated=max((entry.changed for entry in entries), default="1970-01-01T00:00:00Z"),
+            entries=[
+                FeedEntry(
+                    id=f"{entry.number}/{entry.revision}",
+                    title=f"{self.table_link.title} {entry.number}: {translate.get(entry.state, entry.state)}",
+                    author=entry.author or "-",
+                    published=entry.created,
+                    updated=entry.changed,
+                    url=f"{self.list_url}/{entry.number}",
+                    text=_write_entry_title(entry),
+                )
+                for entry in entries
+            ],
+        )
 
     def read_values(self, contribution: ContributionRequest) -> dict[str, Any] | None:
         """Read the values of a request; None: it has none."""
@@ -542,15 +613,19 @@ def _describe_entry(entry: TableEntry, page_context: PageContext) -> dict[str, A
     address = f"{page_context.base}/entries/{quote(entry.table, safe='')}/{entry.number}"
     names = ("number", "table", "state", "author", "version", "created", "changed")
     facts: dict[str, Any] = {name: getattr(entry, name) for name in names}
-    shown_values = [format_value_text(value) for value in entry.row_values.values() if value is not None]
     return {
         **facts,
         "url": address,
         "row": entry.row_key,
         "etag": entry.etag,
         "changes_row": entry.base_values is not None,
-        "title": ", ".join(shown_values)[:80],
+        "title": _write_entry_title(entry),
     }
+
+
+def _write_entry_title(entry: TableEntry) -> str:
+    shown_values = [format_value_text(value) for value in entry.row_values.values() if value is not None]
+    return ", ".join(shown_values)[:MAX_TITLE_CHARACTERS]
 
 
 def _describe_field(entry_field: EntryField) -> dict[str, Any]:

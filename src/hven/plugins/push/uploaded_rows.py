@@ -309,19 +309,12 @@ def _build_empty_batch(names: Mapping[str, str], columns: Mapping[str, pa.DataTy
     return pa.RecordBatch.from_arrays(arrays, list(names))
 
 
-def is_list_type(arrow_type: pa.DataType) -> bool:
-    """Return whether an Arrow type is that of arrays.
-
-    Parameters
-    ----------
-    arrow_type
-        The type.
-    """
+def _is_list_type(arrow_type: pa.DataType) -> bool:
     return pa.types.is_list(arrow_type) or pa.types.is_fixed_size_list(arrow_type)
 
 
 def _parse_lists(texts: pa.Array, target_type: pa.DataType) -> tuple[pa.Array, pa.Array | None]:
-    """Parse lists of JSON, such as ``[1.5, 2]``; return the arrays, and a mask of the texts that are none of the type."""
+    """Parse lists of JSON, such as ``[1.5, 2]``; return the arrays, and a mask of the texts that do not fit."""
     filled_texts = pc.fill_null(texts, "null").to_pylist()
     try:
         lists = orjson.loads(f"[{','.join(filled_texts)}]")
@@ -357,7 +350,7 @@ def _cast_uploaded_values(
         is_empty = pc.equal(source_array, "")
         source_array = pc.if_else(is_empty, pa.scalar(None, pa.string()), source_array)
     try:
-        if pa.types.is_string(source_array.type) and is_list_type(target_type):
+        if pa.types.is_string(source_array.type) and _is_list_type(target_type):
             cast_array, misfits = _parse_lists(source_array, target_type)
         else:
             cast_array, misfits = cast_values(source_array, target_type)

@@ -1,4 +1,4 @@
-"""Write the comments on the rows of a table as feeds: Atom (RFC 4287) and RSS 2.0."""
+"""Write comments on the rows of a table, or entries, as feeds: Atom (RFC 4287) and RSS 2.0."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ RSS_MEDIA_TYPE = "application/rss+xml"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeedEntry:
-    """A comment, as a reader may see it.
+    """A comment or an entry, as a reader may see it.
 
     Attributes
     ----------
-    number
-        Its number.
+    id
+        Its number; for entries also the step, so that each step is news.
     title
-        The row, and the column of a report.
+        What it is about.
     author
         The account.
     published, updated
-        When it was written, and when it was accepted; ISO, UTC.
+        When it was written, and when somebody decided on it; ISO, UTC.
     url
-        Address of the comment.
+        Its address.
     text
         The text.
     work_urls
         Addresses of the works that it cites.
     """
 
-    number: int
+    id: str
     title: str
     author: str
     published: str
@@ -51,8 +51,8 @@ class FeedEntry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CommentFeed:
-    """The accepted comments on the rows of a table, the newest first.
+class ContributionFeed:
+    """Comments or entries of a table, the newest first.
 
     Attributes
     ----------
@@ -61,11 +61,11 @@ class CommentFeed:
     title, site_title
         Titles of the feed and of the site.
     page_url
-        Address of the page of the comments.
+        Address of the page that lists them; the feeds are below it.
     updated
-        When the last comment was accepted; ISO, UTC.
+        When the last of them changed; ISO, UTC.
     entries
-        The comments.
+        The comments or entries.
     """
 
     name: str
@@ -75,12 +75,12 @@ class CommentFeed:
     updated: str
     entries: Sequence[FeedEntry]
 
-    def build_urn(self, *parts: object) -> str:
+    def build_urn(self, *parts: str) -> str:
         """Build the identifier of the feed, or of an entry."""
-        return uuid.uuid5(uuid.NAMESPACE_URL, "/".join([self.name, *map(str, parts)])).urn
+        return uuid.uuid5(uuid.NAMESPACE_URL, "/".join([self.name, *parts])).urn
 
 
-def write_atom_feed(feed: CommentFeed) -> str:
+def write_atom_feed(feed: ContributionFeed) -> str:
     """Write a feed as Atom (RFC 4287).
 
     Parameters
@@ -101,7 +101,7 @@ def write_atom_feed(feed: CommentFeed) -> str:
     for entry in feed.entries:
         parts += [
             "<entry>\n",
-            _write_element("id", feed.build_urn(entry.number)),
+            _write_element("id", feed.build_urn(entry.id)),
             _write_element("title", entry.title),
             _write_element("published", entry.published),
             _write_element("updated", entry.updated),
@@ -114,7 +114,7 @@ def write_atom_feed(feed: CommentFeed) -> str:
     return "".join([*parts, "</feed>\n"])
 
 
-def write_rss_feed(feed: CommentFeed) -> str:
+def write_rss_feed(feed: ContributionFeed) -> str:
     """Write a feed as RSS 2.0.
 
     Parameters
@@ -138,7 +138,7 @@ def write_rss_feed(feed: CommentFeed) -> str:
             "<item>\n",
             _write_element("title", entry.title),
             _write_element("link", entry.url),
-            f'<guid isPermaLink="false">{feed.build_urn(entry.number)}</guid>\n',
+            f'<guid isPermaLink="false">{feed.build_urn(entry.id)}</guid>\n',
             _write_element("pubDate", _format_rss_date(entry.updated)),
             _write_element("dc:creator", entry.author),
             _write_element("description", escape_xml(entry.text)),  # which readers take for HTML
