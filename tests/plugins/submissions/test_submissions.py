@@ -354,6 +354,30 @@ def test_bad_archives_are_refused_in_words(site: Site, people: dict[str, Person]
     assert [file["name"] for file in climbing["files"]] == ["passwd", "l.fits"], "folders of archives do not count"
 
 
+def test_too_many_files_in_a_form_are_refused_in_words(people: dict[str, Person]) -> None:
+    before = json.loads(people["anna"].get("/submissions").body)["submissions"]
+    answer = people["anna"].post_form("/submissions/oidb.granules", {}, {f"{n}.fits": b"x" for n in range(10_000)})
+    assert (answer.status, "send at most 1,000 files in one request" in answer.text) == (400, True)
+    assert json.loads(people["anna"].get("/submissions").body)["submissions"] == before, "nothing is begun"
+
+
+def test_texts_that_are_too_long_are_refused(people: dict[str, Person]) -> None:
+    anna = people["anna"]
+    submission = anna.begin({"n.fits": make_file("note", PROG_ID="n")})
+    number = str(submission["rows"][0]["number"])
+    for change, status in (
+        ({"note": "x" * 4_001}, 400),
+        ({"note": "x" * 10_000_000}, 413),
+        ({"values": {number: {"quality": "x" * 10_001}}}, 400),
+    ):
+        answer = anna.take(submission, "edit", **change)
+        assert (answer.status, len(answer.text) < 100_000) == (status, True)
+    kept = read_submission(anna.take(submission, "edit", note="<script>alert(1)</script>"))
+    page = anna.show(path_of(kept))
+    assert "&lt;script&gt;alert(1)" in page
+    assert "<script>alert" not in page
+
+
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1/a.fits", "http://localhost/a.fits", "http://169.254.169.254/latest", "file:///etc/passwd", "gopher://x"])  # fmt: skip
 def test_addresses_that_lead_inwards_are_refused(url: str, people: dict[str, Person]) -> None:
     answer = people["anna"].send("/submissions/oidb.granules", {"url": url})

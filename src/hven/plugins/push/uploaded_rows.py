@@ -310,7 +310,7 @@ def _build_empty_batch(names: Mapping[str, str], columns: Mapping[str, pa.DataTy
 
 
 def _is_list_type(arrow_type: pa.DataType) -> bool:
-    return pa.types.is_list(arrow_type) or pa.types.is_fixed_size_list(arrow_type)
+    return bool(pa.types.is_list(arrow_type) or pa.types.is_fixed_size_list(arrow_type))
 
 
 def _parse_lists(texts: pa.Array, target_type: pa.DataType) -> tuple[pa.Array, pa.Array | None]:
