@@ -35,7 +35,7 @@ from hven.plugins.entries.contribution_feeds import (
     ATOM_MEDIA_TYPE,
     RSS_MEDIA_TYPE,
     ContributionFeed,
-    FeedEntry,
+    ContributionFeedEntry,
     write_atom_feed,
     write_rss_feed,
 )
@@ -444,10 +444,10 @@ class _CommentView:
             entries=[self._describe_feed_entry(comment) for comment in comments],
         )
 
-    def _describe_feed_entry(self, comment: RowComment) -> FeedEntry:
+    def _describe_feed_entry(self, comment: RowComment) -> ContributionFeedEntry:
         facts = self.describe_comment(comment)
         subject = ", ".join(filter(None, (comment.row_key, comment.column)))
-        return FeedEntry(
+        return ContributionFeedEntry(
             id=str(comment.number),
             title=f"{self.table_link.title} {subject}",
             author=facts["author"] or "-",

@@ -19,7 +19,7 @@ RSS_MEDIA_TYPE = "application/rss+xml"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FeedEntry:
+class ContributionFeedEntry:
     """A comment or an entry, as a reader may see it.
 
     Attributes
@@ -73,7 +73,7 @@ class ContributionFeed:
     site_title: str
     page_url: str
     updated: str
-    entries: Sequence[FeedEntry]
+    entries: Sequence[ContributionFeedEntry]
 
     def build_urn(self, *parts: str) -> str:
         """Build the identifier of the feed, or of an entry."""

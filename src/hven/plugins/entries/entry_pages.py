@@ -27,7 +27,7 @@ from hven.plugins.entries.contribution_feeds import (
     ATOM_MEDIA_TYPE,
     RSS_MEDIA_TYPE,
     ContributionFeed,
-    FeedEntry,
+    ContributionFeedEntry,
     write_atom_feed,
     write_rss_feed,
 )
@@ -441,7 +441,7 @@ class _EntryView:
             page_url=self.list_url,
             updated=max((entry.changed for entry in entries), default="1970-01-01T00:00:00Z"),
             entries=[
-                FeedEntry(
+                ContributionFeedEntry(
                     id=f"{entry.number}/{entry.revision}",
                     title=f"{self.table_link.title} {entry.number}: {translate.get(entry.state, entry.state)}",
                     author=entry.author or "-",
