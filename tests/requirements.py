@@ -110,6 +110,7 @@ DEBIAN_PACKAGES = {
     "curl": "curl",
     "ds9": "saods9",
     "fitsverify": "fitsverify",
+    "gdalinfo": "gdal-bin",
     "git": "git",
     "ip": "iproute2",
     "java": "default-jdk-headless",
@@ -153,6 +154,9 @@ GROUPS = {
     "mariadb": Requirement("MariaDB", "Debian's package mariadb-server", lambda: find_program("mariadbd") and find_program("mariadb-install-db")),
     "odbc": Requirement("drivers of ODBC", "Debian's packages unixodbc, libsqliteodbc, odbc-postgresql and odbc-mariadb", lambda: find_program("odbcinst") and all(map(_has_odbc_driver, ("libsqlite3odbc", "psqlodbcw", "libmaodbc")))),
     "spark": Requirement("Apache Spark", "`scripts/test --all` fetches it", (Path(os.environ.get("HVEN_SPARK") or ROOT / ".cache" / "spark" / "pyspark") / "bin" / "spark-class").exists),
+    "stac-api-validator": Requirement("stac-api-validator", "`scripts/test --all` fetches it", (ROOT / ".cache" / "stac-api-validator" / "stac_api_validator").is_dir),
+    "stac-valid": Requirement("stac-valid", "`scripts/test --all` fetches it", (ROOT / ".cache" / "stac-valid" / "stac_validator").is_dir),
+    "qgis": Requirement("QGIS", "Debian's packages qgis-providers and python3-qgis", Path("/usr/lib/python3/dist-packages/qgis").is_dir),
     "playwright": Requirement("Playwright", "`scripts/test --all` installs it", lambda: importlib.util.find_spec("playwright")),
     "mkdocs": Requirement("MkDocs", "`scripts/test --all` installs it", lambda: importlib.util.find_spec("mkdocs") and importlib.util.find_spec("material")),
     "moto": Requirement("moto, a server of S3", "`scripts/test --all` installs it", lambda: importlib.util.find_spec("moto")),
@@ -172,6 +176,7 @@ GROUPS = {
     "HVEN_HAPI_SERVER": _build_variable_requirement("HVEN_HAPI_SERVER", "the test data of HAPI's reference server", "names the directory of server-nodejs (github.com/hapi-server), which has metadata/TestData2.0.json and bin/TestData2.0.js"),
     "HVEN_LSDB": _build_variable_requirement("HVEN_LSDB", "LSDB", "names a Python that has lsdb and aiohttp"),
     "HVEN_MASER": _build_variable_requirement("HVEN_MASER", "maser-data", "names a Python that has it (examples/readers/README.md)"),
+    "HVEN_OGC_SCHEMAS": _build_variable_requirement("HVEN_OGC_SCHEMAS", "schemas of the OGC", "names the directory of a copy of schemas.opengis.net, with wms/1.3.0 and wfs/2.0"),
     "HVEN_VERIFIER": _build_variable_requirement("HVEN_VERIFIER", "HAPI's verifier", "names its directory"),
 }  # fmt: skip
 
@@ -188,6 +193,7 @@ OPTIONAL = {
     "HVEN_HAPI_SERVER",
     "HVEN_LSDB",
     "HVEN_MASER",
+    "HVEN_OGC_SCHEMAS",
     "HVEN_VERIFIER",
 }
 

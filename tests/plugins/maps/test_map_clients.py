@@ -35,10 +35,11 @@ def test_tiles(client: Client) -> None:
     service = wmts.WebMapTileService("https://vo.example/wmts/psup", xml=text)
     assert list(service.contents) == ["latitude", "turned"]
     matrix_set = service.tilematrixsets["MarsNorthPolar"]
-    assert matrix_set.crs == "urn:ogc:def:crs:IAU:2015:49930"
+    assert matrix_set.crs == "urn:ogc:def:crs:IAU_2015::49930"
     west, north = matrix_set.tilematrix["0"].topleftcorner
     assert west == -north
     assert set(service.contents["latitude"].tilematrixsetlinks) == {
+        "MarsEquirectangular",
         "MarsGeographic",
         "MarsNorthPolar",
         "MarsSouthPolar",

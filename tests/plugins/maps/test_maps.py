@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -202,11 +203,19 @@ def test_tiles_by_parameters_are_those_by_path(client: Client) -> None:
     query = "SERVICE=WMTS&REQUEST=GetTile&VERSION=1.0.0&LAYER=latitude&STYLE=default&FORMAT=image/png&TILEMATRIXSET="
     by_parameters = client.get(f"/wmts/psup?{query}MarsGeographic&TILEMATRIX=1&TILEROW=0&TILECOL=3")
     assert by_path.body == by_parameters.body
-    matrix_set = document.find("Contents/TileMatrixSet", names)
-    assert matrix_set is not None
-    assert matrix_set.findtext("TileMatrix/TopLeftCorner", "", names) == "90.0 -180.0", "the order of IAU:2015:49900"
-    scale = float(matrix_set.findtext("TileMatrix/ScaleDenominator", "", names))
-    assert scale == pytest.approx(148_848_291.77, abs=0.01)
+    corners = {
+        matrix_set.findtext("ows:Identifier", "", names): matrix_set.findtext("TileMatrix/TopLeftCorner", "", names)
+        for matrix_set in document.iterfind("Contents/TileMatrixSet", names)
+    }
+    assert corners["MarsGeographic"] == "90.0 -180.0", "the order of IAU_2015:49900"
+    x, y = map(float, corners["MarsEquirectangular"].split())
+    assert (x, y) == pytest.approx((-math.pi * 3_396_190, math.pi / 2 * 3_396_190))
+    tile["TileMatrixSet"] = "MarsEquirectangular"
+    in_metres = client.get(str(template).removeprefix("https://vo.example").format(**tile))
+    assert in_metres.body == by_path.body, "the same tile"
+    for matrix_set in document.findall("Contents/TileMatrixSet", names)[:2]:
+        scale = float(matrix_set.findtext("TileMatrix/ScaleDenominator", "", names))
+        assert scale == pytest.approx(148_848_291.77, abs=0.01)
 
 
 @pytest.mark.parametrize(

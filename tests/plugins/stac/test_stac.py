@@ -164,7 +164,7 @@ def test_datetime(client: Client) -> None:
 @pytest.mark.parametrize(
     "params",
     [
-        {"limit": 0}, {"limit": "x"}, {"bbox": "1,2,3"}, {"bbox": "nan,0,1,1"}, {"bbox": "0,10,1,5"}, {"datetime": "2004"},
+        {"limit": 0}, {"limit": "x"}, {"bbox": "1,2,3"}, {"bbox": "nan,0,1,1"}, {"bbox": "0,10,1,5"}, {"datetime": "2004"}, {"datetime": "2004-01-14"}, {"datetime": "2004-01-14/.."},
         {"datetime": "2005-01-01/2004-01-01"}, {"nonsense": 1}, {"filter": "a =="}, {"filter": "nothing = 1"}, {"sortby": "nothing"},
         {"token": "x"}, {"filter": "(" * 200 + "id='x'" + ")" * 200}, {"filter": "id = 'x'", "filter-crs": "EPSG:4326"}, {"filter": "s_touches(geometry, POINT(1 2))"},
     ],
@@ -181,13 +181,22 @@ def test_faults(client: Client, params: dict[str, Any]) -> None:
         {"bbox": [0, 0, 1, 1], "intersects": {"type": "Point", "coordinates": [0, 0]}},
         {"intersects": {"type": "Polygon", "coordinates": [[[0, 0], [1, 1], [1, 0], [0, 1], [0, 0]]]}},
         {"intersects": {"type": "Point"}}, {"intersects": 3}, {"ids": "x"}, {"filter": {"op": "nope", "args": []}}, {"filter": 3}, {"sortby": [3]},
-        {"filter": {"op": "=", "args": [{"property": 1}, 2]}}, {"other": 1},
+        {"filter": {"op": "=", "args": [{"property": 1}, 2]}}, {"other": 1}, {"bbox": "0,0,1,1"}, {"fields": None}, {"fields": ["id"]},
     ],
 )  # fmt: skip
 def test_faults_of_bodies(client: Client, body: dict[str, Any]) -> None:
     status, document = post_search(client, **body)
     assert status == 400
     assert document["description"]
+
+
+def test_a_property_that_one_collection_lacks_is_a_fault_on_every_page(client: Client) -> None:
+    for limit in (1, 1000):
+        answer = client.get("/stac/search", filter="epn:incidence_min > 0", limit=limit)
+        assert answer.status == 400
+        assert "incidence_min" in answer.text
+        answer = client.get("/stac/search", filter="epn:incidence_min > 0", collections="mars.epn_core", limit=limit)
+        assert answer.status == 200
 
 
 def test_limit_is_lowered(client: Client) -> None:
@@ -199,6 +208,13 @@ def test_fields(client: Client) -> None:
     assert "geometry" not in item
     assert "assets" not in item
     assert item["properties"].keys() == {"datetime", "start_datetime", "end_datetime", "title"}
+    always = {"type", "stac_version", "id", "collection"}
+    for fields, names in (("geometry", {"geometry"}), ("+bbox,-bbox", {"bbox"}), ("assets,id", {"assets"})):
+        assert get_items(client, limit=1, fields=fields)["features"][0].keys() == {*always, *names}
+    item = get_items(client, limit=1, ids="g0000", fields="-properties,+properties.title")["features"][0]
+    assert item.keys() == {*always, "properties"}
+    assert "title" in item["properties"]
+    assert len(get_items(client, limit=1, fields="")["features"][0]) > 8
 
 
 FILTERS = [

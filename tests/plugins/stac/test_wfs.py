@@ -43,7 +43,8 @@ def test_capabilities_and_schema(client: Client, version: str) -> None:
 
 
 def test_gml3(client: Client) -> None:
-    found = get_xml(client, REQUEST="GetFeature", VERSION="2.0.0", TYPENAMES=f"f:{TYPE}", COUNT=500)
+    query = {"REQUEST": "GetFeature", "VERSION": "2.0.0", "TYPENAMES": f"f:{TYPE}", "COUNT": 500}
+    found = get_xml(client, **query, SRSNAME="urn:ogc:def:crs:IAU:2015:49900")
     assert found.get("numberMatched") == found.get("numberReturned") == str(ROWS + len(SPECIAL))
     ids = [element.get(f"{GML}id") for element in found.iter() if element.get(f"{GML}id")]
     assert len(ids) == len(set(ids))
@@ -54,6 +55,11 @@ def test_gml3(client: Client) -> None:
     assert sorted(set(numbers)) == [10, 20, 170, 180]
     assert max(numbers[::2]) == 20  # latitudes come first in frames of the IAU
     assert features[f"{TYPE}.point"].find(f".//{GML}pos").text == "3 40"
+    for name in ({}, {"SRSNAME": "IAU_2015:49900"}, {"SRSNAME": "urn:ogc:def:crs:OGC:1.3:CRS84"}):
+        found = get_xml(client, **query, **name)
+        point = next(element for element in found.iter(f"{GML}Point") if "point" in element.get(f"{GML}id", ""))
+        assert point.get("srsName") == name.get("SRSNAME", "IAU_2015:49900")
+        assert point[0].text == "40 3", "GDAL and QGIS take the longitude first for frames that are not of EPSG"
 
 
 def test_gml2(client: Client) -> None:
@@ -83,7 +89,10 @@ def test_boxes(client: Client) -> None:
     stac = json.loads(client.get(f"/stac/collections/{TYPE}/items", bbox="-40,-30,40,30", limit=1000).body)
     wanted = len(stac["features"])
     assert wanted > 10
-    assert len(get_ids(client, BBOX="-30,-40,30,40")) == wanted
+    assert len(get_ids(client, BBOX="-40,-30,40,30")) == wanted
+    for frame in ("urn:ogc:def:crs:IAU:2015:49900", "http://www.opengis.net/def/crs/IAU/2015/49900"):
+        assert len(get_ids(client, BBOX=f"-30,-40,30,40,{frame}")) == wanted
+        assert len(get_ids(client, BBOX="-30,-40,30,40", SRSNAME=frame)) == wanted
     assert len(get_ids(client, BBOX="-40,-30,40,30,CRS:84")) == wanted
     assert len(get_ids(client, BBOX="-40,-30,40,30", VERSION="1.0.0")) == wanted
 

@@ -174,8 +174,8 @@ class Frame:
 
     @property
     def ogc_urn(self) -> str:
-        """URN of the frame."""
-        return f"urn:ogc:def:crs:IAU:2015:{self.code}"
+        """URN of the frame, as PROJ 9 and QGIS 3.22 read it: with PROJ's name of the authority."""
+        return f"urn:ogc:def:crs:IAU_2015::{self.code}"
 
     @property
     def code(self) -> int:

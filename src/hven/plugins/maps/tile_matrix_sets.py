@@ -1,4 +1,4 @@
-"""Tile matrix sets of bodies: longitude and latitude, and both poles down to a latitude of 60 degrees."""
+"""Tile matrix sets of bodies: longitude and latitude in metres and in degrees, and both poles down to 60 degrees."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ if TYPE_CHECKING:
 
 TILE_PIXELS = 256
 MAX_LEVEL = 18
-_SUFFIXES_BY_SET = {"Geographic": 0, "NorthPolar": 30, "SouthPolar": 35}  # of frames, by the end of a set's name
+# of frames, by the end of a set's name. GDAL 3.6 swaps the axes of longitude and latitude, but not of metres
+_SUFFIXES_BY_SET = {"Equirectangular": 10, "Geographic": 0, "NorthPolar": 30, "SouthPolar": 35}
 
 
 @dataclass(frozen=True, slots=True)
 class TileMatrixSet:
-    """The tiles of a frame: at level 0 two for longitude and latitude, one for a pole; four times more at the next."""
+    """The tiles of a frame: at level 0 two for the whole body, one for a pole; four times more at the next."""
 
     name: str
     frame: Frame
@@ -25,7 +26,7 @@ class TileMatrixSet:
     @property
     def columns(self) -> int:
         """Number of tiles at level 0, which are in one row."""
-        return 2 if self.frame.is_geographic else 1
+        return 2 if self.frame.is_cylindrical else 1
 
     def get_resolution(self, level: int) -> float:
         """Return the units of a pixel."""

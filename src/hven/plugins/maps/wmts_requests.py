@@ -107,9 +107,8 @@ def write_capabilities(rasters: Sequence[tuple[CollectionSpec, LayerRaster]], se
 
 
 def _write_layer(raster: LayerRaster, info: RasterInfo, matrix_sets: Sequence[TileMatrixSet], service_url: str) -> str:
-    layer, frame = raster.layer, info.frame.body.get_frame(0)
-    west, south, east, north = info.lon_lat_bounds
-    lower, upper = frame.order_axes(west, south), frame.order_axes(east, north)
+    layer = raster.layer
+    boxes = "".join(_write_box(matrix_set, info) for matrix_set in matrix_sets)
     abstract = f"<ows:Abstract>{escape_xml(str(layer.description))}</ows:Abstract>" if layer.description else ""
     dimension, templates = "", []
     for name, unit, values, default in (
@@ -131,12 +130,26 @@ def _write_layer(raster: LayerRaster, info: RasterInfo, matrix_sets: Sequence[Ti
     return (
         f"<Layer><ows:Title>{escape_xml(str(layer.title))}</ows:Title>{abstract}"
         f"<ows:Identifier>{escape_xml(layer.name)}</ows:Identifier>"
-        f'<ows:BoundingBox crs="{frame.ogc_urn}"><ows:LowerCorner>{lower[0]} {lower[1]}</ows:LowerCorner>'
-        f"<ows:UpperCorner>{upper[0]} {upper[1]}</ows:UpperCorner></ows:BoundingBox>"
+        f"{boxes}"
         '<Style isDefault="true"><ows:Identifier>default</ows:Identifier></Style>'
         f"<Format>image/png</Format>{dimension}{links}"
         f'<ResourceURL format="image/png" resourceType="tile" template={quote_attribute(f"{template}.png{ending}")}/>'
         "</Layer>"
+    )
+
+
+def _write_box(matrix_set: TileMatrixSet, info: RasterInfo) -> str:
+    """Write the box of a raster in the frame of a set. QGIS takes the box as it is, whatever its frame."""
+    frame = matrix_set.frame
+    bounds = frame.extent
+    if frame.is_cylindrical:
+        west, south, east, north = info.lon_lat_bounds
+        scale = 1.0 if frame.is_geographic else frame.body.metres_per_degree
+        bounds = west * scale, south * scale, east * scale, north * scale
+    lower, upper = (" ".join(map(repr, frame.order_axes(*corner))) for corner in (bounds[:2], bounds[2:]))
+    return (
+        f'<ows:BoundingBox crs="{frame.ogc_urn}"><ows:LowerCorner>{lower}</ows:LowerCorner>'
+        f"<ows:UpperCorner>{upper}</ows:UpperCorner></ows:BoundingBox>"
     )
 
 

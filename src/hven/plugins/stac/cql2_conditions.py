@@ -263,6 +263,8 @@ class _FilterTranslator:
         return NullPredicate(self._translate_value(operand, depth))
 
     def _translate_between(self, op: str, args: Sequence[Any], depth: int) -> Expr:
+        if len(args) == 2 and isinstance(args[1], list):  # both limits in a list, as in drafts of CQL2
+            args = [args[0], *args[1]]
         operand, low, high = _require_args(op, args, 3)
         if find_time_columns(operand, self.item_table) is not None:
             above = self._translate_comparison(">=", [operand, low], depth)

@@ -159,9 +159,15 @@ def write_geojson_features(rows: pa.Table, collection: ItemCollection, columns: 
 
 
 def write_gml_features(
-    rows: pa.Table, collection: ItemCollection, columns: Sequence[Column], frame: str, *, is_latitude_first: bool
+    rows: pa.Table,
+    collection: ItemCollection,
+    columns: Sequence[Column],
+    dialect: GmlDialect,
+    frame: str,
+    *,
+    is_latitude_first: bool,
 ) -> pa.Array:
-    """Write rows as features of GML: GML 2 for longitudes first (WFS 1.0.0 always has these), or else GML 3.2.
+    """Write rows as features of GML.
 
     Parameters
     ----------
@@ -171,8 +177,10 @@ def write_gml_features(
         Their collection.
     columns
         Columns that become elements.
+    dialect
+        Version of GML: 2 for WFS 1.0.0, 3.2 for WFS 2.0.0.
     frame
-        Name of the frame; empty for GML 2.
+        Name of the frame.
     is_latitude_first
         Whether latitudes come before longitudes.
 
@@ -181,8 +189,7 @@ def write_gml_features(
     texts
         XML of each feature, shape (rows,).
     """
-    is_gml2 = not frame.startswith("urn:")
-    dialect = GML2 if is_gml2 else GML3
+    is_gml2 = dialect is GML2
     ids = literal.combine_chunks(rows.column(collection.item_table.id_column.name)).cast(pa.string())
     feature_ids = encode_feature_ids(ids, collection.id)
     geometries = read_geometries(rows, collection)

@@ -48,6 +48,10 @@ TARGET_CLASSES = (
     "star",
     "calibration",
 )
+# of items, besides their properties
+MEMBER_NAMES = frozenset(
+    ("type", "stac_version", "id", "collection", "stac_extensions", "geometry", "bbox", "links", "assets")
+)
 DAY_MILLISECONDS = 86_400_000
 KILOBYTE = 1024
 _LARGEST_INSTANT = pa.scalar(253_402_300_799_000)  # end of the year 9999, milliseconds
@@ -62,12 +66,12 @@ _JSON_NULL = literal.to_arrow_string_scalar("null")
 
 @dataclass(frozen=True)
 class ItemFieldSelection:
-    """The members and properties that items have (Fields extension).
+    """The members and properties that items have (Fields extension). A name in both lists is written.
 
     Attributes
     ----------
     includes
-        Names to write; empty: all.
+        Names to write, besides those that identify an item; empty: all.
     excludes
         Names to leave out.
     """
@@ -83,9 +87,14 @@ class ItemFieldSelection:
         name
             ``geometry``, ``links`` ...
         """
-        if name in self.excludes:
-            return False
-        return not self.includes or name in self.includes
+        if self.includes:
+            return name in self.includes
+        return name not in self.excludes
+
+    @property
+    def has_properties(self) -> bool:
+        """Whether items have properties."""
+        return not self.includes or not MEMBER_NAMES.issuperset(self.includes)
 
     def has_property(self, name: str) -> bool:
         """Return whether items have a property.
@@ -95,10 +104,12 @@ class ItemFieldSelection:
         name
             Name of the property.
         """
-        full_name = f"properties.{name}"
-        if not {name, full_name, "properties"}.isdisjoint(self.excludes):
+        names = {name, f"properties.{name}"}
+        if not names.isdisjoint(self.includes):
+            return True
+        if not names.isdisjoint(self.excludes):
             return False
-        return not self.includes or not {name, full_name, "properties"}.isdisjoint(self.includes)
+        return "properties" in self.includes or not (self.includes or "properties" in self.excludes)
 
 
 def write_items(rows: pa.Table, collection: ItemCollection, base_url: str, selection: ItemFieldSelection) -> pa.Array:
@@ -166,12 +177,14 @@ class _ItemWriter:
         assets, has_file = self._write_assets()
         if has_file is not None:
             extensions.append((FILE_SCHEMA, has_file))
-        members += [',"stac_extensions":[', self._join_flagged_texts(extensions), "]"]
+        if self.selection.has_member("stac_extensions"):
+            members += [',"stac_extensions":[', self._join_flagged_texts(extensions), "]"]
         if self.selection.has_member("geometry"):
             members += [',"geometry":', write_geometries(geometries)]
         if self.selection.has_member("bbox"):
             members.append(write_boxes(geometries, ',"bbox":', ""))
-        members += [',"properties":{', *properties, "}"]
+        if self.selection.has_properties:
+            members += [',"properties":{', *properties, "}"]
         if self.selection.has_member("links"):
             members += [',"links":[', self._write_links(ids), "]"]
         if self.selection.has_member("assets"):

@@ -175,6 +175,9 @@ def read_item_page(catalogue: ReaderCatalogue, search: ItemSearch) -> ItemPage:
     ParamError
         A parameter does not fit a collection.
     """
+    if len(search.collection_ids) > 1 and search.filter is not None:
+        for collection_id in search.collection_ids:  # else a page with enough items would hide a fault
+            search.build_condition(catalogue.find_collection(collection_id))
     if search.sort_keys:
         return _read_sorted_page(catalogue, search)
     return _read_page_by_id(catalogue, search)

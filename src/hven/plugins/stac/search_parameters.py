@@ -71,15 +71,7 @@ def parse_get_search(
         else:
             remedy = suggest_spelling(name, list(SEARCH_NAMES)) or f"known parameters: {', '.join(SEARCH_NAMES)}"
             raise ParamError(f"{name!r:.60} is not a parameter of this search", name=name, remedy=remedy)
-    for name in ("ids", "collections"):
-        if name in given:
-            given[name] = [word for word in given[name].split(",") if word]
-    if "sortby" in given:
-        given["sortby"] = [_parse_sort_word(word) for word in given["sortby"].split(",") if word]
-    if "fields" in given:
-        words = [word for word in given["fields"].split(",") if word]
-        excludes = [word[1:] for word in words if word.startswith("-")]
-        given["fields"] = {"include": [word.lstrip("+ ") for word in words if word[0] != "-"], "exclude": excludes}
+    _split_lists(given)
     if "intersects" in given:
         try:
             given["intersects"] = orjson.loads(given["intersects"])
@@ -92,6 +84,21 @@ def parse_get_search(
         combined = filters[0] if len(filters) == 1 else {"op": "and", "args": filters}
         return ItemSearch(**{**_item_search_to_dict(search), "filter": combined})
     return search
+
+
+def _split_lists(given: dict[str, Any]) -> None:
+    """Replace texts with commas by the lists of a JSON body."""
+    for name in ("ids", "collections"):
+        if name in given:
+            given[name] = [word for word in given[name].split(",") if word]
+    if given.get("bbox"):
+        given["bbox"] = given["bbox"].split(",")
+    if "sortby" in given:
+        given["sortby"] = [_parse_sort_word(word) for word in given["sortby"].split(",") if word]
+    if "fields" in given:
+        words = [word for word in given["fields"].split(",") if word]
+        excludes = [word[1:] for word in words if word.startswith("-")]
+        given["fields"] = {"include": [word.lstrip("+ ") for word in words if word[0] != "-"], "exclude": excludes}
 
 
 def _item_search_to_dict(search: ItemSearch) -> dict[str, Any]:
@@ -144,7 +151,7 @@ def parse_json_search(given: Mapping[str, Any], collection_ids: Sequence[str]) -
     if wanted_ids:  # collections that the reader does not see have no items
         collection_ids = [collection_id for collection_id in collection_ids if collection_id in set(wanted_ids)]
     box = given.get("bbox")
-    if box is not None and not isinstance(box, str | list):
+    if box and not isinstance(box, list):
         raise ParamError("bbox is not a list of numbers", name="bbox", remedy="write four numbers")
     span_text = given.get("datetime")
     if span_text is not None and not isinstance(span_text, str):
@@ -160,7 +167,7 @@ def parse_json_search(given: Mapping[str, Any], collection_ids: Sequence[str]) -
         sort_keys=_read_sort_keys(given.get("sortby")),
         limit=_read_limit(given.get("limit")),
         token=token if isinstance(token, str) and token else None,
-        selection=_read_field_selection(given.get("fields")),
+        selection=_read_field_selection(given.get("fields", {})),
     )
 
 
@@ -227,8 +234,6 @@ def _read_sort_keys(value: object) -> Sequence[tuple[str, bool]]:
 
 
 def _read_field_selection(value: object) -> ItemFieldSelection:
-    if not value:
-        return ItemFieldSelection()
     if not isinstance(value, dict):
         raise ParamError("fields is not an object", name="fields", remedy='write {"include": [..], "exclude": [..]}')
     return ItemFieldSelection(tuple(_read_texts(value, "include")), tuple(_read_texts(value, "exclude")))

@@ -84,14 +84,14 @@ class TimeSpan:
 
 
 def parse_instant(text: str, name: str = "filter") -> datetime:
-    """Parse a time of RFC 3339, or a date.
+    """Parse a time of RFC 3339, or a date in a filter: the standard of the parameter ``datetime`` allows no dates.
 
     Parameters
     ----------
     text
         The time.
     name
-        Name of the parameter, for messages.
+        Name of the parameter.
 
     Returns
     -------
@@ -103,7 +103,8 @@ def parse_instant(text: str, name: str = "filter") -> datetime:
     ParamError
         The text is no time.
     """
-    if _INSTANT_PATTERN.fullmatch(text):
+    is_date = len(text) == len("2004-01-14")
+    if _INSTANT_PATTERN.fullmatch(text) and not (is_date and name == "datetime"):
         try:
             # Python reads six digits of a second
             shortened_text = re.sub(r"(\.\d{6})\d+", r"\1", text.upper().replace(" ", "T"))

@@ -17,6 +17,8 @@ from hven.model.errors import HvenError, ParamError
 from hven.plugins.stac.cql2_conditions import find_filter_column
 from hven.plugins.stac.feature_documents import (
     GEOMETRY_ELEMENT,
+    GML2,
+    GML3,
     encode_xml_element_name,
     write_geojson_features,
     write_gml_features,
@@ -82,28 +84,41 @@ class _WfsRequest:
         return [self.catalogue.find_collection(name) for name in type_names]
 
     def find_answer_frame(self, collection: ItemCollection) -> tuple[str, bool]:
-        """Return the name of the frame of the answer, and whether latitudes come first."""
+        """Return the name of the frame of the answer, and whether latitudes come first.
+
+        Latitudes come first in the frame that OGC's URN names. GDAL and QGIS read them so for EPSG only, thus a short
+        name is the default: as GeoServer has it, longitudes come first there.
+        """
         wanted_frame = self.params.read_one("SRSNAME") or ""
         code = find_frame_code(collection.item_table.body_name or "")
         if self.is_first_version:
             return code or "CRS:84", False
         if code is None or "CRS84" in wanted_frame.replace(":", ""):
             return CRS84_URN, False
-        own_frame = f"urn:ogc:def:crs:IAU:2015:{code.rpartition(':')[2]}"
         if wanted_frame and not wanted_frame.endswith(code.rpartition(":")[2]):
             message = f"features are not available in {wanted_frame!r:.80}"
-            raise ParamError(message, name="SRSNAME", remedy=f"use {own_frame} or CRS:84")
-        return own_frame, True
+            raise ParamError(message, name="SRSNAME", remedy=f"use {code}, {_write_urn(code)} or CRS:84")
+        return (_write_urn(code), True) if _has_axis_order(wanted_frame) else (code, False)
 
     def orient_box(self, collection: ItemCollection, numbers: Sequence[float], frame: str) -> list[float]:
         """Put a box into the order west, south, east, north."""
         is_latitude_first = self.find_answer_frame(collection)[1]
         if frame:
-            is_latitude_first = not self.is_first_version and "CRS84" not in frame.replace(":", "") and ":def:" in frame
+            is_latitude_first = not self.is_first_version and _has_axis_order(frame)
         first, second, third, fourth = numbers
         if is_latitude_first:
             return [second, first, fourth, third]
         return [first, second, third, fourth]
+
+
+def _write_urn(code: str) -> str:
+    """Write OGC's URN of a frame of the IAU."""
+    return f"urn:ogc:def:crs:IAU:2015:{code.rpartition(':')[2]}"
+
+
+def _has_axis_order(frame: str) -> bool:
+    """Return whether a frame has the axes in the order of its definition: a URN or an address, except for CRS84."""
+    return "CRS84" not in frame.replace(":", "") and any(mark in frame for mark in (":def:", "/def/"))
 
 
 def build_wfs_routes(context: ServiceContext) -> Sequence[Route]:
@@ -264,10 +279,10 @@ def _write_feature_type(wfs_request: _WfsRequest, collection: ItemCollection) ->
     title = escape(collection.item_table.table.title or collection.id)
     frame = "<wfs:NoCRS/>"
     if collection.item_table.has_geometry:
-        default_frame, is_latitude_first = wfs_request.find_answer_frame(collection)
+        default_frame, _ = wfs_request.find_answer_frame(collection)
         frame = f"<wfs:DefaultCRS>{default_frame}</wfs:DefaultCRS>"
-        if is_latitude_first:
-            frame += f"<wfs:OtherCRS>{CRS84_URN}</wfs:OtherCRS>"
+        if default_frame != CRS84_URN:
+            frame += f"<wfs:OtherCRS>{_write_urn(default_frame)}</wfs:OtherCRS><wfs:OtherCRS>{CRS84_URN}</wfs:OtherCRS>"
     return (
         f"<wfs:FeatureType><wfs:Name>f:{collection.id}</wfs:Name><wfs:Title>{title}</wfs:Title>{frame}"
         f"<wfs:OutputFormats><wfs:Format>application/gml+xml; version=3.2</wfs:Format>"
@@ -492,8 +507,9 @@ def _read_features(
         texts = write_geojson_features(rows.combine_chunks(), collection, columns)
     else:
         frame, is_latitude_first = wfs_request.find_answer_frame(collection)
+        dialect = GML2 if wfs_request.is_first_version else GML3
         texts = write_gml_features(
-            rows.combine_chunks(), collection, columns, frame, is_latitude_first=is_latitude_first
+            rows.combine_chunks(), collection, columns, dialect, frame, is_latitude_first=is_latitude_first
         )
     return _FeaturePage(texts, matched_count, offset + rows.num_rows if has_more else None)
 
