@@ -199,6 +199,31 @@ def test_a_property_that_one_collection_lacks_is_a_fault_on_every_page(client: C
         assert answer.status == 200
 
 
+IAU = "http://www.opengis.net/def/crs/IAU/2015/49900"
+
+
+def test_items_in_the_frame_of_the_body_have_latitudes_first(client: Client) -> None:
+    collection = json.loads(client.get(MARS).body)
+    assert (collection["crs"][1], collection["storageCrs"]) == (IAU, IAU)
+    assert "storageCrs" not in json.loads(client.get("/stac/collections/sky.observations").body)
+    box = {"bbox": "-40,-30,40,30", "limit": 1000}
+    swapped = {"bbox": "-30,-40,30,40", "bbox-crs": IAU, "limit": 1000}
+    assert list_ids(get_items(client, **swapped)) == list_ids(get_items(client, **box))
+    answer = client.get(f"{MARS}/items/point", crs=IAU)
+    assert answer.headers["content-crs"] == f"<{IAU}>"
+    item = json.loads(answer.body)
+    assert (item["geometry"]["coordinates"], item["bbox"]) == ([3, 40], [3, 40, 3, 40])
+    plain = client.get(f"{MARS}/items", ids="point")
+    assert plain.headers["content-crs"] == "<http://www.opengis.net/def/crs/OGC/1.3/CRS84>"
+    assert json.loads(plain.body)["features"][0]["geometry"]["coordinates"] == [40, 3]
+    page = get_items(client, crs=IAU, limit=2)
+    assert "crs=http" in next(link["href"] for link in page["links"] if link["rel"] == "next")
+    for params in ({"crs": "EPSG:4326"}, {"bbox-crs": "x", "bbox": "0,0,1,1"}):
+        assert client.get(f"{MARS}/items", **params).status == 400
+    assert client.get("/stac/search", crs=IAU).status == 400, "part 2 is about the items of a collection"
+    assert client.get("/stac/collections/sky.observations/items", crs=IAU).status == 400
+
+
 def test_limit_is_lowered(client: Client) -> None:
     assert get_items(client, limit=999_999)["numberReturned"] == ROWS + len(SPECIAL)
 

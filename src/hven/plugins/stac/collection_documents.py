@@ -16,6 +16,7 @@ from hven.plugins.stac.item_documents import (
     SSYS_SCHEMA,
     STAC_VERSION,
     find_frame_code,
+    find_frame_uri,
 )
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ _OGC_CLASSES = (
     "ogcapi-features-1/1.0/conf/core",
     "ogcapi-features-1/1.0/conf/oas30",
     "ogcapi-features-1/1.0/conf/geojson",
+    "ogcapi-features-2/1.0/conf/crs",
     "ogcapi-features-3/1.0/conf/filter",
     "ogcapi-features-3/1.0/conf/features-filter",
     "ogcapi-features-3/1.0/conf/queryables",
@@ -166,7 +168,7 @@ def build_collection_document(catalogue: ReaderCatalogue, collection: ItemCollec
         "stac_extensions": [],
         "id": collection.id,
         "itemType": "feature",
-        "crs": [CRS84],
+        **_list_frames(collection),
         "title": table.title or (resource.title if resource is not None else None) or collection.id,
         "description": " ".join(notes),
         **_describe_resource(resource, catalogue.site.settings.title or catalogue.site.settings.name),
@@ -193,6 +195,12 @@ def build_collection_document(catalogue: ReaderCatalogue, collection: ItemCollec
     if summaries:
         document["summaries"] = summaries
     return document
+
+
+def _list_frames(collection: ItemCollection) -> dict[str, Any]:
+    """List the frames in which items are available (OGC API Features, part 2)."""
+    uri = find_frame_uri(collection.item_table.body_name) if collection.item_table.has_geometry else None
+    return {"crs": [CRS84]} if uri is None else {"crs": [CRS84, uri], "storageCrs": uri}
 
 
 def _describe_dimensions(collection: ItemCollection, interval: list[str | None]) -> dict[str, Any]:

@@ -74,10 +74,13 @@ class ItemFieldSelection:
         Names to write, besides those that identify an item; empty: all.
     excludes
         Names to leave out.
+    is_latitude_first
+        Whether positions have the latitude before the longitude.
     """
 
     includes: tuple[str, ...] = ()
     excludes: tuple[str, ...] = ()
+    is_latitude_first: bool = False
 
     def has_member(self, name: str) -> bool:
         """Return whether items have a member besides their properties.
@@ -180,9 +183,11 @@ class _ItemWriter:
         if self.selection.has_member("stac_extensions"):
             members += [',"stac_extensions":[', self._join_flagged_texts(extensions), "]"]
         if self.selection.has_member("geometry"):
-            members += [',"geometry":', write_geometries(geometries)]
+            order = self.selection.is_latitude_first
+            members += [',"geometry":', write_geometries(geometries, is_latitude_first=order)]
         if self.selection.has_member("bbox"):
-            members.append(write_boxes(geometries, ',"bbox":', ""))
+            order = self.selection.is_latitude_first
+            members.append(write_boxes(geometries, ',"bbox":', "", is_latitude_first=order))
         if self.selection.has_properties:
             members += [',"properties":{', *properties, "}"]
         if self.selection.has_member("links"):
@@ -403,6 +408,18 @@ def find_frame_code(body_name: str) -> str | None:
     return f"IAU_2015:{100 * int(body.ids[-1].split()[1])}"
 
 
+def find_frame_uri(body_name: str | None) -> str | None:
+    """Return the address by which the OGC names the planetocentric frame of a body; its latitude comes first.
+
+    Parameters
+    ----------
+    body_name
+        Name of the body.
+    """
+    code = find_frame_code(body_name or "")
+    return None if code is None else f"http://www.opengis.net/def/crs/IAU/2015/{code.rpartition(':')[2]}"
+
+
 def encode_ids_for_urls(ids: pa.Array) -> pa.Array:
     """Encode ids for addresses.
 
@@ -537,19 +554,24 @@ def build_box_geometries(west: Any, east: Any, south: Any, north: Any) -> Object
     return geometries
 
 
-def write_geometries(geometries: Objects) -> pa.Array:
+def write_geometries(geometries: Objects, *, is_latitude_first: bool = False) -> pa.Array:
     """Write geometries as GeoJSON; none is null.
 
     Parameters
     ----------
     geometries
         Geometries of shapely, or None.
+    is_latitude_first
+        Whether positions have the latitude before the longitude.
     """
     import shapely  # noqa: PLC0415
 
     texts = np.full(len(geometries), "null", object)
     has_geometry = _find_present(geometries)
-    texts[has_geometry] = shapely.to_geojson(geometries[has_geometry])
+    present = geometries[has_geometry]
+    if is_latitude_first:
+        present = shapely.transform(present, lambda positions: positions[:, ::-1])
+    texts[has_geometry] = shapely.to_geojson(present)
     return pa.array(texts, pa.string())
 
 
@@ -583,7 +605,7 @@ def compute_boxes(geometries: Objects) -> npt.NDArray[np.float64]:
     return boxes
 
 
-def write_boxes(geometries: Objects, before: str, missing_text: str) -> pa.Array:
+def write_boxes(geometries: Objects, before: str, missing_text: str, *, is_latitude_first: bool = False) -> pa.Array:
     """Write the boxes of geometries as JSON.
 
     Parameters
@@ -594,10 +616,13 @@ def write_boxes(geometries: Objects, before: str, missing_text: str) -> pa.Array
         Text before a box.
     missing_text
         Text of a row without a geometry.
+    is_latitude_first
+        Whether positions have the latitude before the longitude.
     """
     boxes = compute_boxes(geometries)
     has_box = pa.array(np.isfinite(boxes).all(axis=1))
-    numbers = [pa.array(boxes[:, number]).cast(pa.string()) for number in range(4)]
+    order = (1, 0, 3, 2) if is_latitude_first else (0, 1, 2, 3)
+    numbers = [pa.array(boxes[:, number]).cast(pa.string()) for number in order]
     texts = literal.concat_text_columns(f"{before}[", *_join_with_commas(numbers), "]")
     return pc.if_else(has_box, texts, literal.to_arrow_string_scalar(missing_text))
 

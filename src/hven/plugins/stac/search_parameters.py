@@ -8,7 +8,7 @@ import orjson
 
 from hven.model.errors import ParamError, TooLargeError, format_message, suggest_spelling
 from hven.plugins.stac.cql2_conditions import parse_cql2_json, parse_cql2_text
-from hven.plugins.stac.item_documents import ItemFieldSelection
+from hven.plugins.stac.item_documents import ItemFieldSelection, find_frame_uri
 from hven.plugins.stac.item_searches import DEFAULT_LIMIT, MAX_IDS, MAX_LIMIT, ItemSearch
 from hven.plugins.stac.spatial_conditions import parse_box
 from hven.plugins.stac.temporal_conditions import parse_time_span
@@ -84,6 +84,51 @@ def parse_get_search(
         combined = filters[0] if len(filters) == 1 else {"op": "and", "args": filters}
         return ItemSearch(**{**_item_search_to_dict(search), "filter": combined})
     return search
+
+
+def read_item_frame(pairs: Sequence[tuple[str, str]], item_table: ItemTable) -> tuple[list[tuple[str, str]], bool]:
+    """Read the frames of a request for items: that of the answer, and that of the box (OGC API Features, part 2).
+
+    Parameters
+    ----------
+    pairs
+        Names and values of the parameters.
+    item_table
+        Table of the items.
+
+    Returns
+    -------
+    pairs, is_latitude_first
+        The other parameters, with longitudes first in a box; whether the answer has latitudes first.
+
+    Raises
+    ------
+    ParamError
+        Items are not available in a frame.
+    """
+    values = dict(pairs)
+    orders = {name: _has_latitude_first(name, values.get(name), item_table) for name in ("crs", "bbox-crs")}
+    others = [(name, value) for name, value in pairs if name not in orders]
+    if orders["bbox-crs"]:
+        others = [(name, _swap_axes(value) if name == "bbox" else value) for name, value in others]
+    return others, orders["crs"]
+
+
+def _has_latitude_first(parameter: str, frame: str | None, item_table: ItemTable) -> bool:
+    if frame is None or frame in _CRS84_NAMES:
+        return False
+    uri = find_frame_uri(item_table.body_name) if item_table.has_geometry else None
+    if frame != uri:
+        remedy = "use one of the frames under `crs` in the description of the collection"
+        raise ParamError(f"items are not available in {frame!r:.80}", name=parameter, remedy=remedy)
+    return True
+
+
+def _swap_axes(box: str) -> str:
+    """Swap the first two numbers of both corners."""
+    words = box.split(",")
+    half = len(words) // 2
+    return ",".join([*words[:2][::-1], *words[2:half], *words[half : half + 2][::-1], *words[half + 2 :]])
 
 
 def _split_lists(given: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -14,10 +15,11 @@ from starlette.routing import Route
 from hven import services
 from hven.model.errors import NotFoundError, ParamError
 from hven.plugins.stac import collection_documents as documents
+from hven.plugins.stac.item_documents import ItemFieldSelection
 from hven.plugins.stac.item_searches import ItemPage, ItemSearch, read_item_page
 from hven.plugins.stac.item_tables import find_item_table
 from hven.plugins.stac.reader_catalogue import SERVICE_NAME, ReaderCatalogue
-from hven.plugins.stac.search_parameters import parse_get_search, parse_json_search
+from hven.plugins.stac.search_parameters import parse_get_search, parse_json_search, read_item_frame
 from hven.plugins.stac.wfs_service import build_wfs_routes
 from hven.services.api.threads import call_in_thread
 from hven.services.face import Capability, ServiceFace, UsageExample, wrap_endpoint_with_error_responses
@@ -168,7 +170,9 @@ def _search_by_get(catalogue: ReaderCatalogue, request: Request) -> bytes:
         search = parse_get_search(pairs, list(catalogue.item_tables))
     else:
         item_table = catalogue.find_collection(collection_id).item_table
+        pairs, is_latitude_first = read_item_frame(pairs, item_table)
         search = parse_get_search(pairs, [collection_id], item_table)
+        search = replace(search, selection=replace(search.selection, is_latitude_first=is_latitude_first))
     page = read_item_page(catalogue, search)
     return _write_item_collection(page, _build_page_links(catalogue, request, page, None))
 
@@ -187,7 +191,10 @@ def _search_by_post(catalogue: ReaderCatalogue, request: Request, body: bytes) -
 def _read_item(catalogue: ReaderCatalogue, request: Request) -> bytes:
     collection_id, item_id = request.path_params["collection"], request.path_params["item"]
     collection = catalogue.find_collection(collection_id)
-    page = read_item_page(catalogue, ItemSearch(collection_ids=[collection.id], ids=[item_id], limit=1))
+    _, is_latitude_first = read_item_frame(request.query_params.multi_items(), collection.item_table)
+    selection = ItemFieldSelection(is_latitude_first=is_latitude_first)
+    search = ItemSearch(collection_ids=[collection.id], ids=[item_id], limit=1, selection=selection)
+    page = read_item_page(catalogue, search)
     if not len(page.texts):
         raise NotFoundError(f"{collection_id} has no item {item_id!r:.120}", remedy="see the items of the collection")
     text: str = page.texts[0].as_py()
@@ -222,6 +229,8 @@ def build_stac_routes(context: ServiceContext) -> Sequence[Route]:
         else:
             content = await call_in_thread(write_items, catalogue, request)
         headers = {**CACHE_HEADERS, "content-type": documents.GEOJSON_MEDIA_TYPE}
+        if "collection" in request.path_params:
+            headers["content-crs"] = f"<{request.query_params.get('crs', documents.CRS84)}>"
         return services.answer_with_body(request, content, headers)
 
     def create_route(path: str, endpoint: Callable[..., Any], method: str = "GET") -> Route:
