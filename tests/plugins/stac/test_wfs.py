@@ -166,6 +166,35 @@ def test_a_document_that_is_posted_is_answered_as_its_parameters_are(client: Cli
     assert hits.get("numberMatched") == str(ROWS + len(SPECIAL))
 
 
+SKY = "sky.observations"
+
+
+def test_several_queries_are_answered_in_their_order(client: Client) -> None:
+    sky_query = f'<wfs:Query typeNames="f:{SKY}">{{}}</wfs:Query>'
+    body = POST.format(sky_query.format("") + QUERY.format(NOT_OMEGA), "")
+    ids = [feature["id"] for feature in json.loads(post_xml(client, body).body)["features"]]
+    wanted = [f"{TYPE}.{item_id}" for item_id in get_ids(client, FILTER=FES.format(NOT_OMEGA[12:-13]), COUNT=500)]
+    assert ids[12:] == wanted
+    assert all(item_id.startswith(f"{SKY}.") for item_id in ids[:12])
+    gml = ET.fromstring(post_xml(client, body.replace('outputFormat="application/json"', "")).text)
+    parts = gml.findall(f"{WFS}member/{WFS}FeatureCollection")
+    assert [part.get("numberReturned") for part in parts] == ["12", str(len(wanted))]
+    assert gml.get("numberReturned") == gml.get("numberMatched") == str(12 + len(wanted))
+    short = json.loads(post_xml(client, body.replace('count="500"', 'count="13"')).body)
+    assert [feature["id"] for feature in short["features"]] == ids[:13]
+    hits = body.replace('outputFormat="application/json"', 'resultType="hits"')
+    assert ET.fromstring(post_xml(client, hits).text).get("numberMatched") == str(len(ids))
+    literal = EQUAL.format("EqualTo", "f:instrument_name", "a)(b")
+    conditions = f"({FES.format(literal)})()"
+    params = {"SERVICE": "WFS", "VERSION": "2.0.0", "REQUEST": "GetFeature", "OUTPUTFORMAT": "json"}
+    answer = client.get("/wfs", **params, TYPENAMES=f"({TYPE})(f:{SKY})", FILTER=conditions)
+    assert [feature["id"] for feature in json.loads(answer.body)["features"]] == ids[:12]
+    answer = client.get("/wfs", **params, TYPENAMES=f"({TYPE})(f:{SKY})", FILTER=f"({FES.format(literal)})")
+    assert answer.status == 400
+    old = client.get("/wfs", SERVICE="WFS", VERSION="1.0.0", REQUEST="GetFeature", TYPENAME=f"({SKY})({TYPE})")
+    assert len(ET.fromstring(old.text).findall(f"{GML2}featureMember")) == 12 + ROWS + len(SPECIAL)
+
+
 def test_other_documents_that_are_posted(client: Client) -> None:
     old = (
         '<GetFeature xmlns="http://www.opengis.net/wfs" xmlns:ogc="http://www.opengis.net/ogc" service="WFS" '
@@ -193,7 +222,10 @@ def test_other_documents_that_are_posted(client: Client) -> None:
         ('<!DOCTYPE a [<!ENTITY b "c">]><GetFeature>&b;</GetFeature>', 400),
         ("<Transaction/>", 400),
         (POST.format("", ""), 400),
-        (POST.format(QUERY.format("") * 2, ""), 400),
+        (POST.format(QUERY.format("") * 21, ""), 400),
+        (POST.format(QUERY.format("") + QUERY.format("").replace(TYPE, "secret.epn_core"), ""), 404),
+        (POST.format(QUERY.format("") * 2, 'startIndex="5"'), 400),
+        (POST.format(QUERY.format("") + '<wfs:StoredQuery id="x"/>', ""), 400),
         (POST.format(QUERY.format("<fes:Join/>"), ""), 400),
         (POST.format(QUERY.format("<fes:Filter><fes:Touches/></fes:Filter>"), ""), 400),
         (

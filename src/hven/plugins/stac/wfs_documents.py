@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
@@ -17,6 +18,11 @@ MAX_DEPTH = MAX_FILTER_DEPTH + 10  # of elements in a document: a filter, and wh
 OPERATIONS = {"GetCapabilities", "DescribeFeatureType", "GetFeature", "ListStoredQueries", "DescribeStoredQueries"}
 # OWSLib writes outputformat
 _ATTRIBUTES = {"SERVICE", "VERSION", "OUTPUTFORMAT", "COUNT", "MAXFEATURES", "STARTINDEX", "RESULTTYPE"}
+MAX_QUERIES = 20  # in a request
+_QUERY_NAMES = ("TYPENAMES", "TYPENAME", "FILTER", "SORTBY", "PROPERTYNAME", "SRSNAME")
+_VALUE_END = re.compile(r"\)\(")
+# brackets may be in literals: those around filters have elements on both sides, or are empty
+_FILTER_END = re.compile(r"(?:(?<=>)|(?<=\()|^)\)\((?=<|\)|$)")
 _REFERENCE_TAGS = {"ValueReference", "PropertyName"}
 
 
@@ -78,15 +84,64 @@ def _get_tag(element: ET.Element) -> str:
 
 
 def _read_query(root: ET.Element) -> dict[str, str]:
-    """Read the only query of a request for features."""
+    """Read the queries of a request for features; those of several stand in brackets, as in addresses."""
     queries = [child for child in root if _get_tag(child) in {"Query", "StoredQuery"}]
-    if len(queries) != 1:
+    if not 1 <= len(queries) <= MAX_QUERIES:
         message = f"the request has {len(queries)} queries"
-        raise ParamError(message, name="QUERY", remedy="send a request for each feature type")
-    query = queries[0]
-    if _get_tag(query) == "StoredQuery":
-        texts = {str(child.get("name")).upper(): (child.text or "").strip() for child in query}
-        return {"STOREDQUERY_ID": query.get("id", ""), "ID": texts.get("ID", "")}
+        raise ParamError(message, name="QUERY", remedy=f"send 1 to {MAX_QUERIES} queries")
+    if len(queries) > 1 and any(_get_tag(query) == "StoredQuery" for query in queries):
+        remedy = "send the stored query in a request of its own"
+        raise ParamError("a stored query is combined with other queries", name="QUERY", remedy=remedy)
+    if _get_tag(queries[0]) == "StoredQuery":
+        texts = {str(child.get("name")).upper(): (child.text or "").strip() for child in queries[0]}
+        return {"STOREDQUERY_ID": queries[0].get("id", ""), "ID": texts.get("ID", "")}
+    parts = [_read_feature_query(query) for query in queries]
+    if len(parts) == 1:
+        return parts[0]
+    names = dict.fromkeys(name for part in parts for name in part)
+    return {name: "".join(f"({part.get(name, '')})" for part in parts) for name in names}
+
+
+def split_queries(params: RequestParams) -> list[RequestParams]:
+    """Split the parameters of several queries, which stand in brackets (09-025r2, 6.2.5.3).
+
+    Parameters
+    ----------
+    params
+        Parameters of a request.
+
+    Returns
+    -------
+    queries
+        The parameters of each query.
+
+    Raises
+    ------
+    ParamError
+        Parameters have different numbers of values in brackets, or too many.
+    """
+    values_by_name = {}
+    for name in _QUERY_NAMES:
+        text = params.read_one(name) or ""
+        if text.startswith("(") and text.endswith(")"):
+            values_by_name[name] = (_FILTER_END if name == "FILTER" else _VALUE_END).split(text[1:-1])
+    if not values_by_name:
+        return [params]
+    counts = {len(values) for values in values_by_name.values()}
+    if len(counts) > 1 or max(counts) > MAX_QUERIES:
+        name = next(iter(values_by_name))
+        remedy = f"write as many values for each of {', '.join(values_by_name)}, and at most {MAX_QUERIES}"
+        raise ParamError("the values in brackets do not belong to the same queries", name=name, remedy=remedy)
+    if params.read_one("STARTINDEX") not in {None, "", "0"}:
+        remedy = "send a request for each feature type"
+        raise ParamError("STARTINDEX cannot be combined with several queries", name="STARTINDEX", remedy=remedy)
+    return [
+        RequestParams({**params.values, **{name: (values[index],) for name, values in values_by_name.items()}})
+        for index in range(max(counts))
+    ]
+
+
+def _read_feature_query(query: ET.Element) -> dict[str, str]:
     type_names = query.get("typeNames") or query.get("typeName") or ""
     values = {"TYPENAMES": ",".join(type_names.split()), "SRSNAME": query.get("srsName", "")}
     names = [(child.text or "").strip() for child in query if _get_tag(child) == "PropertyName"]

@@ -27,7 +27,7 @@ from hven.plugins.stac.item_documents import find_frame_code
 from hven.plugins.stac.item_searches import MAX_LIMIT, MAX_OFFSET, ItemSearch, count_items
 from hven.plugins.stac.reader_catalogue import ItemCollection, ReaderCatalogue
 from hven.plugins.stac.spatial_conditions import parse_box
-from hven.plugins.stac.wfs_documents import MAX_DOCUMENT_BYTES, read_wfs_document
+from hven.plugins.stac.wfs_documents import MAX_DOCUMENT_BYTES, read_wfs_document, split_queries
 from hven.plugins.stac.wfs_filters import decode_feature_id, parse_wfs_filter
 from hven.services.api.threads import call_in_thread
 from hven.services.face import create_query_route, create_route
@@ -76,6 +76,25 @@ class _WfsRequest:
     def gml_namespace(self) -> str:
         """Namespace of GML."""
         return GML2_NAMESPACE if self.is_first_version else GML32_NAMESPACE
+
+    @property
+    def is_geojson(self) -> bool:
+        """Whether features are written as GeoJSON."""
+        return self._output_format in GEOJSON_WORDS
+
+    @property
+    def geojson_media_type(self) -> str:
+        """Media type of GeoJSON, as it is requested."""
+        return "application/geo+json" if self._output_format.endswith("geo+json") else "application/json"
+
+    @property
+    def is_count(self) -> bool:
+        """Whether features are only counted."""
+        return (self.params.read_one("RESULTTYPE") or "").lower() == "hits"
+
+    @property
+    def _output_format(self) -> str:
+        return (self.params.read_one("OUTPUTFORMAT") or "").lower().partition(";")[0]
 
     def find_requested_feature_types(self) -> list[ItemCollection]:
         """Find the requested feature types."""
@@ -405,6 +424,10 @@ def _read_number(wfs_request: _WfsRequest, names: Sequence[str], default: int, m
 
 
 def _write_features(wfs_request: _WfsRequest) -> tuple[bytes, str]:
+    queries = split_queries(wfs_request.params)
+    if len(queries) > 1:
+        return _write_features_of_several_types(wfs_request, queries)
+    wfs_request = _WfsRequest(wfs_request.catalogue, queries[0])
     params = wfs_request.params
     is_single = params.read_one("STOREDQUERY_ID") is not None
     if is_single and params.read_one("STOREDQUERY_ID") != STORED_QUERY:
@@ -416,25 +439,56 @@ def _write_features(wfs_request: _WfsRequest) -> tuple[bytes, str]:
         name = next((name for name in wfs_request.catalogue.item_tables if feature_ids[0].startswith(f"{name}.")), "")
         collections = [wfs_request.catalogue.find_collection(name)]
     if len(collections) != 1:
-        remedy = "write the name of one feature type"
+        remedy = "write the name of one feature type, or those of several as (a)(b)"
         raise _MissingParamError(f"the request names {len(collections)} feature types", name="TYPENAMES", remedy=remedy)
     (collection,) = collections
     search = _build_search(wfs_request, collection, feature_ids)
-    output_format = (params.read_one("OUTPUTFORMAT") or "").lower().partition(";")[0]
-    is_geojson = output_format in GEOJSON_WORDS
-    if (params.read_one("RESULTTYPE") or "").lower() == "hits":
+    is_geojson = wfs_request.is_geojson
+    if wfs_request.is_count:
         page = _FeaturePage(pa.array([], pa.string()), count_items(wfs_request.catalogue, search), None)
     else:
-        page = _read_features(wfs_request, collection, search, is_geojson=is_geojson)
+        limit = _read_number(wfs_request, ("COUNT", "MAXFEATURES"), DEFAULT_COUNT, MAX_LIMIT)
+        page = _read_features(wfs_request, collection, search, limit, is_geojson=is_geojson)
     if is_geojson:
-        return _write_geojson_page(page), "application/geo+json" if output_format.endswith(
-            "geo+json"
-        ) else "application/json"
+        return _write_geojson_page(page), wfs_request.geojson_media_type
     if is_single and len(page.texts):
         text: str = page.texts[0].as_py()
         namespaces = f' xmlns:f={quoteattr(wfs_request.url)} xmlns:gml="{wfs_request.gml_namespace}"'
         return _build_xml_answer(text.replace(f"<f:{collection.id}", f"<f:{collection.id}{namespaces}", 1))
     return _build_xml_answer(_write_gml_page(wfs_request, page))
+
+
+def _write_features_of_several_types(wfs_request: _WfsRequest, queries: Sequence[RequestParams]) -> tuple[bytes, str]:
+    """Answer several queries: with one collection of features for each in GML 3.2, or else with a common one."""
+    missing_count = _read_number(wfs_request, ("COUNT", "MAXFEATURES"), DEFAULT_COUNT, MAX_LIMIT)
+    pages = []
+    for query in queries:
+        part = _WfsRequest(wfs_request.catalogue, query)
+        collections = part.find_requested_feature_types()
+        if len(collections) != 1:
+            message = f"a query names {len(collections)} feature types"
+            raise ParamError(message, name="TYPENAMES", remedy="write one feature type in each pair of brackets")
+        search = _build_search(part, collections[0], [])
+        no_texts = pa.array([], pa.string())
+        if part.is_count:
+            page = _FeaturePage(no_texts, count_items(part.catalogue, search), None)
+        elif missing_count == 0:
+            page = _FeaturePage(no_texts, None, None)
+        else:
+            found = _read_features(part, collections[0], search, missing_count, is_geojson=part.is_geojson)
+            page = replace(found, next_offset=None)
+        missing_count -= len(page.texts)
+        pages.append(page)
+    counts = [page.matched_count for page in pages]
+    total = None if None in counts else sum(count for count in counts if count is not None)
+    texts = pa.concat_arrays([page.texts.cast(pa.string()) for page in pages])
+    if wfs_request.is_geojson:
+        return _write_geojson_page(_FeaturePage(texts, total, None)), wfs_request.geojson_media_type
+    if not wfs_request.is_first_version:
+        texts = pa.array([_write_gml_page(wfs_request, page) for page in pages], pa.string())
+    return _build_xml_answer(
+        _write_gml_page(wfs_request, _FeaturePage(texts, total, None), sum(len(page.texts) for page in pages))
+    )
 
 
 def _build_search(wfs_request: _WfsRequest, collection: ItemCollection, feature_ids: Sequence[str]) -> ItemSearch:
@@ -474,12 +528,11 @@ def _read_box_numbers(words: Sequence[str]) -> list[float]:
 
 
 def _read_features(
-    wfs_request: _WfsRequest, collection: ItemCollection, search: ItemSearch, *, is_geojson: bool
+    wfs_request: _WfsRequest, collection: ItemCollection, search: ItemSearch, limit: int, *, is_geojson: bool
 ) -> _FeaturePage:
     """Read a page of rows in the order of the ids, or in the order that is requested."""
     catalogue = wfs_request.catalogue
     item_table = collection.item_table
-    limit = _read_number(wfs_request, ("COUNT", "MAXFEATURES"), DEFAULT_COUNT, MAX_LIMIT)
     offset = _read_number(wfs_request, ("STARTINDEX",), 0, MAX_OFFSET)
     columns = list(item_table.columns_by_name.values())
     order_items = [
@@ -522,7 +575,8 @@ def _write_geojson_page(page: _FeaturePage) -> bytes:
     return f'{{"type":"FeatureCollection",{counts},"features":[\n{features}\n]}}\n'.encode()
 
 
-def _write_gml_page(wfs_request: _WfsRequest, page: _FeaturePage) -> str:
+def _write_gml_page(wfs_request: _WfsRequest, page: _FeaturePage, returned_count: int | None = None) -> str:
+    """Write a collection of features, or one of collections with a number of features."""
     features = page.texts.to_pylist()
     namespaces = f'xmlns:f={quoteattr(wfs_request.url)} xmlns:gml="{wfs_request.gml_namespace}"'
     if wfs_request.is_first_version:
@@ -542,6 +596,6 @@ def _write_gml_page(wfs_request: _WfsRequest, page: _FeaturePage) -> str:
     return (
         f'<wfs:FeatureCollection xmlns:wfs="http://www.opengis.net/wfs/2.0" {namespaces} '
         f'timeStamp="{format_current_time()}" numberMatched="{matched}" '
-        f'numberReturned="{len(features)}"{next_attribute}>'
+        f'numberReturned="{len(features) if returned_count is None else returned_count}"{next_attribute}>'
         f"{members}</wfs:FeatureCollection>"
     )
