@@ -176,7 +176,7 @@ GROUPS = {
     "HVEN_HAPI_SERVER": _build_variable_requirement("HVEN_HAPI_SERVER", "the test data of HAPI's reference server", "names the directory of server-nodejs (github.com/hapi-server), which has metadata/TestData2.0.json and bin/TestData2.0.js"),
     "HVEN_LSDB": _build_variable_requirement("HVEN_LSDB", "LSDB", "names a Python that has lsdb and aiohttp"),
     "HVEN_MASER": _build_variable_requirement("HVEN_MASER", "maser-data", "names a Python that has it (examples/readers/README.md)"),
-    "HVEN_OGC_SCHEMAS": _build_variable_requirement("HVEN_OGC_SCHEMAS", "schemas of the OGC", "names the directory of a copy of schemas.opengis.net, with wms/1.3.0 and wfs/2.0"),
+    "HVEN_OGC_SCHEMAS": _build_variable_requirement("HVEN_OGC_SCHEMAS", "schemas of the OGC", "names the directory of a copy of schemas.opengis.net, with wms/1.3.0 and wfs/2.0; beside it, w3c has 1999/xlink.xsd and 2001/xml.xsd"),
     "HVEN_VERIFIER": _build_variable_requirement("HVEN_VERIFIER", "HAPI's verifier", "names its directory"),
 }  # fmt: skip
 
