@@ -223,6 +223,7 @@ def test_other_documents_that_are_posted(client: Client) -> None:
         ("<Transaction/>", 400),
         (POST.format("", ""), 400),
         (POST.format(QUERY.format("") * 21, ""), 400),
+        (POST.format(QUERY.format("") * 2, ""), 400),
         (POST.format(QUERY.format("") + QUERY.format("").replace(TYPE, "secret.epn_core"), ""), 404),
         (POST.format(QUERY.format("") * 2, 'startIndex="5"'), 400),
         (POST.format(QUERY.format("") + '<wfs:StoredQuery id="x"/>', ""), 400),

@@ -264,7 +264,10 @@ def write_gml_geometries(
             texts[rows] = written.to_pylist()
     rows = np.flatnonzero((kinds == 3) | (kinds == 6))
     if len(rows):
-        texts[rows] = _write_polygons(geometries[rows], dialect, is_latitude_first=is_latitude_first).to_pylist()
+        row_ids = feature_ids.take(pa.array(rows))
+        texts[rows] = _write_polygons(
+            geometries[rows], row_ids, dialect, is_latitude_first=is_latitude_first
+        ).to_pylist()
     marked = pa.array(texts, pa.string())
     opening = pc.extract_regex(marked, r"^@(?P<element>\w+)>")
     element_names = pc.struct_field(opening, "element")
@@ -283,7 +286,9 @@ def write_gml_geometries(
     return literal.fill_nulls(written)
 
 
-def _write_polygons(geometries: Objects, dialect: GmlDialect, *, is_latitude_first: bool) -> pa.Array:
+def _write_polygons(
+    geometries: Objects, feature_ids: pa.Array, dialect: GmlDialect, *, is_latitude_first: bool
+) -> pa.Array:
     """Write polygons: rings of polygons, polygons of rows."""
     import shapely  # noqa: PLC0415
 
@@ -297,8 +302,9 @@ def _write_polygons(geometries: Objects, dialect: GmlDialect, *, is_latitude_fir
     polygon_texts = _join_by_owner(ring_texts, owners, len(polygons))
     member = dialect.member
     identifier: list[pa.Array | str] = []
-    if dialect is GML3:  # unique in a document, as the texts are the same only for the same place in the row
-        identifier = [' gml:id="p', pa.array(np.arange(len(polygons))).cast(pa.string()), '"']
+    if dialect is GML3:
+        numbers = pa.array(np.arange(len(polygons))).cast(pa.string())
+        identifier = [' gml:id="', feature_ids.take(pa.array(rows)), ".p", numbers, '"']
     members = literal.concat_text_columns(
         f"<gml:{member}><gml:Polygon", *identifier, ">", polygon_texts, f"</gml:Polygon></gml:{member}>"
     )

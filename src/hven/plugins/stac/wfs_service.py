@@ -461,13 +461,18 @@ def _write_features(wfs_request: _WfsRequest) -> tuple[bytes, str]:
 def _write_features_of_several_types(wfs_request: _WfsRequest, queries: Sequence[RequestParams]) -> tuple[bytes, str]:
     """Answer several queries: with one collection of features for each in GML 3.2, or else with a common one."""
     missing_count = _read_number(wfs_request, ("COUNT", "MAXFEATURES"), DEFAULT_COUNT, MAX_LIMIT)
-    pages = []
+    pages: list[_FeaturePage] = []
+    names: set[str] = set()
     for query in queries:
         part = _WfsRequest(wfs_request.catalogue, query)
         collections = part.find_requested_feature_types()
         if len(collections) != 1:
             message = f"a query names {len(collections)} feature types"
             raise ParamError(message, name="TYPENAMES", remedy="write one feature type in each pair of brackets")
+        if collections[0].id in names:  # a feature must not be twice in a document
+            message = f"two queries name the feature type {collections[0].id}"
+            raise ParamError(message, name="TYPENAMES", remedy="send one query with both conditions and Or between")
+        names.add(collections[0].id)
         search = _build_search(part, collections[0], [])
         no_texts = pa.array([], pa.string())
         if part.is_count:

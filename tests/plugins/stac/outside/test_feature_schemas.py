@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "maps" / "outside"))
 from ogc_schemas import validate_documents
 
 pytestmark = [pytest.mark.outside, pytest.mark.needs("HVEN_OGC_SCHEMAS", "xmllint")]
-TYPE = "mars.epn_core"
+TYPE, SKY = "mars.epn_core", "sky.observations"
 WFS = {
     "1.0.0": [("http://www.opengis.net/wfs", "wfs/1.0.0/WFS-capabilities.xsd")],
     "2.0.0": [("http://www.opengis.net/wfs/2.0", "wfs/2.0/wfs.xsd")],
@@ -44,9 +44,9 @@ def test_features_are_valid(client: Client, tmp_path: Path) -> None:
     """Geometries of all kinds, and the properties, by the schema of DescribeFeatureType."""
     version = "2.0.0"
     schema = tmp_path / "features.xsd"
-    schema.write_bytes(read(client, version, REQUEST="DescribeFeatureType", TYPENAME=TYPE))
+    schema.write_bytes(read(client, version, REQUEST="DescribeFeatureType", TYPENAME=f"{TYPE},{SKY}"))
     namespace = ET.parse(schema).getroot().get("targetNamespace", "")
-    several = {"TYPENAMES": f"({TYPE})({TYPE})", "COUNT": "250"}
+    several = {"TYPENAMES": f"({TYPE})({SKY})", "COUNT": "250"}
     urn = {"TYPENAMES": TYPE, "SRSNAME": "urn:ogc:def:crs:IAU:2015:49900", "COUNT": "3"}
     features = [read(client, version, REQUEST="GetFeature", **params) for params in ({"TYPENAMES": TYPE}, several, urn)]
     validate_documents(features, [*WFS[version], (namespace, str(schema))], tmp_path)
