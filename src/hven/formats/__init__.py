@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from hven.model.table import Column, ColumnGroup, ReferenceFrame
+    from hven.model.table import Column, ColumnGroup, ReferenceFrame, Table
 
 
 class ErrorDocumentError(SourceError):
@@ -101,6 +101,11 @@ class TableMetadata:
         `Table.enums` of the columns' tables: name -> {code: label}.
     request_infos
         The request that the table answers, for formats that state it (VOTable). Default: the current request.
+    tables
+        The published tables that columns come from.
+    head_document
+        Of a table that was read: the metadata of its document, as an XML document without rows; empty: the format has
+        no such document.
     """
 
     columns: Sequence[Column]
@@ -116,6 +121,8 @@ class TableMetadata:
     includes_query_status: bool = True
     enums: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     request_infos: Sequence[InfoElement] = field(default_factory=CURRENT_REQUEST_INFOS.get)
+    tables: Sequence[Table] = ()
+    head_document: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

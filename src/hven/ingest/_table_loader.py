@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import threading
 import time
+import zlib
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -29,7 +31,7 @@ from hven.ingest._row_grouping import SourceRowGrouper, UnrolledBatch
 from hven.ingest._row_validation import RowValidator
 from hven.ingest._rules import ERROR_SEVERITY, WARNING_SEVERITY, RuleViolation
 from hven.ingest._transform import MappingTransform
-from hven.model import plugins
+from hven.model import DeviationKind, ReadDeviation, plugins
 from hven.model.errors import ChangeLimitExceededError, DataError, SourceError
 from hven.model.literal import find_times_outside_year_range
 from hven.model.table import columns_to_json
@@ -37,6 +39,7 @@ from hven.sources import (
     ROW_NUMBER_COLUMN,
     ContextRebindableSource,
     InPlaceCatalogueSource,
+    MetadataSource,
     ProgressSource,
     RejectedRow,
     SourceContext,
@@ -72,6 +75,7 @@ MIN_BATCH_ROWS = 8192  # rows of a batch, however wide the rows are
 FETCH_STEP = "fetch"  # the step in which a run fetches what belongs to rows
 EARLY_STOP_ROWS = 1_000_000  # after this many rows, a share of rejected rows that is too large ends the reading
 ESTIMATED_COLUMN_BYTES = 12  # of one value, for the size of a batch
+MAX_INPUT_DOCUMENT_CHARACTERS = 1024**2  # of compressed metadata; 20,000 described columns take a third of it
 
 
 UNREAD_ROWS_MESSAGE = "rows are served in place, so Hven has checked neither the rows nor the primary key"
@@ -122,6 +126,7 @@ class LoadedTable:
     inputs: dict[str, str] = field(default_factory=dict)
     columns: list[list[dict[str, Any]]] = field(default_factory=list)
     source_units: list[str] = field(default_factory=list)
+    input_document: dict[str, Any] | None = None
     published_record: SnapshotRecord | None = None
 
 
@@ -232,6 +237,41 @@ def build_union_table(spec: TableSpec, entries: Sequence[OpenedSource]) -> Table
     return first_table.copy_with(columns=tuple(columns.values()))
 
 
+def read_input_document(entries: Sequence[OpenedSource], report: TableIngestReport) -> dict[str, Any] | None:
+    """Read the metadata that the first source with a document of metadata has, for the provenance of the table.
+
+    Parameters
+    ----------
+    entries
+        The sources of a table.
+    report
+        The report of the table, which lists a document that is too large to be kept.
+
+    Returns
+    -------
+    document
+        ``text``, compressed as base64 text, and ``fields``: column of the table -> position of the source column whose
+        values it has unchanged. None: no source has such a document.
+    """
+    for entry in entries:
+        if not isinstance(entry.source, MetadataSource):
+            continue
+        metadata = entry.source.read_metadata()
+        if not metadata.head_document:
+            continue
+        text = base64.b64encode(zlib.compress(metadata.head_document.encode())).decode()
+        if len(text) > MAX_INPUT_DOCUMENT_CHARACTERS:
+            message = "the metadata of the file take more than 1 MiB in compressed form, so Hven does not keep them"
+            remedy = "shorten the file's descriptions, or remove INFO elements"
+            report.add_deviation(ReadDeviation(kind=DeviationKind.METADATA, message=message, remedy=remedy))
+            return None
+        positions = {column.name: position for position, column in enumerate(metadata.columns)}
+        copies = entry.mapping.copies
+        fields = {name: positions[source] for name, source in copies.items() if source in positions}
+        return {"text": text, "fields": fields}
+    return None
+
+
 def find_adoptable_catalogue(entries: Sequence[OpenedSource], table: Table) -> str | None:
     """Return the place of a catalogue whose rows can be served unchanged; None if rows must be read."""
     entry = entries[0]
@@ -288,6 +328,7 @@ class TableLoader:
             unique_rules = (rule for rule in entry.mapping.column_rules if rule.check == UNIQUE_CHECK)
             self._unique_rule_names.update(rule.name for rule in unique_rules)
         self._reported_rejects: dict[tuple[str | None, int | None], None] = {}
+        self._input_document = read_input_document(self.entries, self.report)
         self._lock = threading.Lock()  # sources report unreadable rows from their own thread
 
     def load_table(self, snapshot_id: str, storage_engine: StorageEngine) -> LoadedTable:
@@ -361,6 +402,7 @@ class TableLoader:
             pins=pins,
             columns=[columns_to_json(entry.columns) for entry in self.entries],
             source_units=sorted(_find_fixed_unit_columns(self.table, self.entries)),
+            input_document=self._input_document,
         )
 
     def _finish_staging(self, staging: SnapshotStaging, engine_name: str) -> Snapshot:

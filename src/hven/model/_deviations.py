@@ -43,6 +43,8 @@ class DeviationKind(StrEnum):
         A region that is changed.
     TYPE
         Values that are read as another type than the carrier declares.
+    METADATA
+        Metadata beside the values that refer to nothing, or that contradict each other.
     SERVICE
         A remark of a service about its answer, or about an answer that may be incomplete.
     """
@@ -61,6 +63,7 @@ class DeviationKind(StrEnum):
     DROPPED_ROW = "dropped-row"
     GEOMETRY = "geometry"
     TYPE = "type"
+    METADATA = "metadata"
     SERVICE = "service"
 
 

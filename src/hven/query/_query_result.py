@@ -582,6 +582,7 @@ def build_result_metadata(
         groups=context.groups,
         enums=context.enums,
         params=context.params,
+        tables=query_result.tables,
         descriptors_xml=descriptors_xml,
         includes_query_status=has_query_status,
     )

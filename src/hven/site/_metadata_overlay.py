@@ -53,6 +53,7 @@ TABLE_ATTRIBUTES = (
     "form",
 )
 _EMPTY_COLUMN = Column(name="")
+INPUT_DOCUMENT_KEY = "input_document"  # metadata of the source's document, in provenance and in `Table.extensions`
 
 
 def find_inherited_attributes(spec: TableSpec, ingested_table: Table) -> dict[str, dict[str, Any]]:
@@ -116,8 +117,10 @@ def apply_descriptor(record: SnapshotRecord, spec: TableSpec | None, resource: C
     columns = tuple(
         _with_fitting_text_type(column, record.snapshot.statistics.get(column.name, {})) for column in columns
     )
+    input_document = record.provenance.get(INPUT_DOCUMENT_KEY)
+    input_extensions = {INPUT_DOCUMENT_KEY: input_document} if input_document else {}
     if spec is None or resource is None:
-        return table.copy_with(columns=columns)
+        return table.copy_with(columns=columns, extensions=input_extensions)
     described_table = spec.table
     names = {column.name for column in (*columns, *described_table.params)}
     keys = tuple(key for key in described_table.keys if names.issuperset(key.columns))
@@ -126,6 +129,7 @@ def apply_descriptor(record: SnapshotRecord, spec: TableSpec | None, resource: C
     if names.issuperset(described_table.observation or ()):
         observation = described_table.observation
     taken_values = {name: getattr(described_table, name) for name in TABLE_ATTRIBUTES}
+    taken_values["extensions"] = {**described_table.extensions, **input_extensions}
     return table.copy_with(
         columns=columns,
         keys=keys,

@@ -1,12 +1,13 @@
-"""Read and write VOTable 1.4 and 1.5 as streams, in TABLEDATA, BINARY and BINARY2."""
+"""Read VOTable, and write 1.4 and 1.5, as streams, in TABLEDATA, BINARY and BINARY2."""
 
 from __future__ import annotations
 
 from hven.formats import TableFormat
-from hven.formats.votable.document import DEFAULT_VERSION, LATEST_VERSION, NAMESPACE_VERSIONS, assign_xml_ids
+from hven.formats.votable.document import NAMESPACE_VERSIONS, assign_xml_ids
 from hven.formats.votable.reader import list_votable_tables, read_votable
 from hven.formats.votable.service_descriptors import DescriptorTemplate, format_placeholder, write_service_descriptor
 from hven.formats.votable.writer import (
+    DocumentForm,
     is_string_array,
     write_metadata_document,
     write_small_votable,
@@ -33,8 +34,9 @@ FORMAT = TableFormat(
     media_type_options={"text/xml": {"serialization": "TABLEDATA"}, "application/xml": {"serialization": "TABLEDATA"}},
     option_choices={
         "serialization": ("TABLEDATA", "BINARY", "BINARY2"),
-        "version": (DEFAULT_VERSION, LATEST_VERSION),
+        "version": NAMESPACE_VERSIONS,
         "namespace": NAMESPACE_VERSIONS,
+        "names": ("SOURCE",),
         "strings": ("array", "json"),
     },
     ivoids={
@@ -47,6 +49,7 @@ FORMAT = TableFormat(
 __all__ = [
     "FORMAT",
     "DescriptorTemplate",
+    "DocumentForm",
     "assign_xml_ids",
     "format_placeholder",
     "is_string_array",

@@ -6,16 +6,18 @@ FIELD -> Column, GROUP -> Group, COOSYS and TIMESYS -> ReferenceFrame, INFO, PAR
 from __future__ import annotations
 
 import re
+from copy import deepcopy
 from dataclasses import fields
 from math import prod
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+from lxml import etree
 
 from hven.formats import InfoElement, TableMetadata
 from hven.formats.votable.document import assign_xml_ids
 from hven.formats.votable.nonstandard_types import FOREIGN_INTEGERS
-from hven.model import literal
+from hven.model import DeviationKind, ReadDeviation, add_deviation, literal
 from hven.model.errors import SourceError
 from hven.model.table import HIDDEN_DISPLAY, Column, ColumnGroup, ReferenceFrame, TableConstant, deduplicate_names
 from hven.model.types import SCALAR_TYPES_BY_DATATYPE, ColumnType, parse_type
@@ -155,8 +157,12 @@ def read_column(element: Any, number: int, frames: Iterable[str], enums: dict[st
             code = option.get("value", "")
             options.append((code, option.get("name") or code))
         if options:
-            enum = name
-            enums[name] = _map_codes_to_labels(options, kind)
+            labels = _map_codes_to_labels(options, kind)
+            enum, suffix = name, 1
+            while enums.get(enum, labels) != labels:  # another element of this name has other OPTIONs
+                suffix += 1
+                enum = f"{name}_{suffix}"
+            enums[enum] = labels
     ref = _read_attribute(element, "ref")
     if ref not in set(frames):
         ref = None
@@ -277,12 +283,19 @@ def read_param(element: Any, frames: Iterable[str], enums: dict[str, Mapping[str
         return constant, text_value
 
 
-def read_group(element: Any, names_by_id: Mapping[str, str], number: int) -> ColumnGroup | None:
+def read_group(
+    element: Any, names_by_id: Mapping[str, str], number: int, deviations: list[ReadDeviation]
+) -> ColumnGroup | None:
     """Read a GROUP of FIELDrefs and PARAMrefs, with those of the GROUPs in it; None if it refers to nothing."""
     roles: dict[str, str] = {}
     for ref in _list_elements_including_groups(element, "FIELDref", "PARAMref"):
         name = names_by_id.get(ref.get("ref") or "")
         if name is None:
+            kind = read_local_name(ref)
+            message = f"{_describe_element(element)} has a {kind} to {ref.get('ref')!r}, but there is no such element"
+            remedy = f"give the element this ID, or remove the {kind} in line {ref.sourceline}"
+            deviation = ReadDeviation(kind=DeviationKind.METADATA, message=message, remedy=remedy)
+            add_deviation(deviations, deviation)
             continue
         reference_role = ref.get("utype") or ref.get("ucd") or name
         role = reference_role.removeprefix("hven:")
@@ -300,13 +313,53 @@ def read_group(element: Any, names_by_id: Mapping[str, str], number: int) -> Col
     )
 
 
-def read_table_metadata(table: Any, ancestors: list[Any]) -> TableMetadata:
+def write_head_document(places: Iterable[Any]) -> str:
+    """Write the metadata of a table as a document without rows.
+
+    Parameters
+    ----------
+    places
+        The table and the elements around it, outermost first. Other tables and resources are left out.
+    """
+    head = parent = None
+    for place in places:
+        copied_place = etree.Element(place.tag, place.attrib, nsmap=place.nsmap)
+        children = (child for child in place if read_local_name(child) not in {"RESOURCE", "TABLE", "DATA"})
+        copied_place.extend(deepcopy(child) for child in children)
+        if parent is None:
+            head = copied_place
+        else:
+            parent.append(copied_place)
+        parent = copied_place
+    return "" if head is None else etree.tostring(head, encoding="unicode")
+
+
+def _report_shared_option_lists(elements: list[Any], deviations: list[ReadDeviation]) -> None:
+    """Report OPTIONs of elements that have a name in common, but not these OPTIONs."""
+    first_lists: dict[str, tuple[Any, list[Any]]] = {}
+    for element in elements:
+        options = [dict(option.attrib) for values in list_children(element, "VALUES") for option in values.iter("{*}OPTION")]
+        first_element, first_options = first_lists.setdefault(element.get("name"), (element, options))
+        if options and first_options and options != first_options:
+            deviation = ReadDeviation(
+                kind=DeviationKind.METADATA,
+                column=element.get("name"),
+                message=f"{_describe_element(element)} and the {_describe_element(first_element)} have different "
+                "OPTIONs, so Hven keeps two enumerations",
+                remedy="give one of the two another name",
+            )
+            add_deviation(deviations, deviation)
+
+
+def read_table_metadata(table: Any, ancestors: list[Any], deviations: list[ReadDeviation]) -> TableMetadata:
     """Describe a TABLE whose metadata elements are complete.
 
     Parameters
     ----------
     ancestors
         The elements around the table, outermost first. Their INFOs, PARAMs and frames belong to it, too.
+    deviations
+        References that lead nowhere and shared names are added to this list.
 
     Raises
     ------
@@ -315,7 +368,6 @@ def read_table_metadata(table: Any, ancestors: list[Any]) -> TableMetadata:
     """
     ancestors_and_table = [*ancestors, table]
     frames = [read_frame(item) for item in _list_elements_within(ancestors_and_table, "COOSYS", "TIMESYS")]
-    ancestors_and_table = [*ancestors, table]
     frame_ids = [item.id for item in frames if item.id]
     enums: dict[str, Mapping[str, str]] = {}
     elements = list_children(table, "FIELD")
@@ -333,7 +385,8 @@ def read_table_metadata(table: Any, ancestors: list[Any]) -> TableMetadata:
         if item.get("ID"):
             names[item.get("ID")] = item_column.name
     group_elements = list_children(table, "GROUP")
-    groups_or_none = [read_group(item, names, number) for number, item in enumerate(group_elements, 1)]
+    groups_or_none = [read_group(item, names, number, deviations) for number, item in enumerate(group_elements, 1)]
+    _report_shared_option_lists([*elements, *param_elements], deviations)
     groups = deduplicate_names([item for item in groups_or_none if item is not None])
     infos = []
     for place in ancestors_and_table:
@@ -352,6 +405,7 @@ def read_table_metadata(table: Any, ancestors: list[Any]) -> TableMetadata:
         params=list(zip(constants, values, strict=True)),
         links=[link for link in links if link],
         enums=enums,
+        head_document=write_head_document(ancestors_and_table),
     )
 
 

@@ -271,7 +271,7 @@ class _VotableDocument:
         ancestors = [place for place in places if metadata_reader.read_local_name(place) in {"VOTABLE", "RESOURCE"}]
         if table_element is None:
             table_element = self._table_element
-        table_metadata = metadata_reader.read_table_metadata(table_element, ancestors)
+        table_metadata = metadata_reader.read_table_metadata(table_element, ancestors, self.deviations)
         if isinstance(table_metadata.infos, list):
             self._info_list = table_metadata.infos
         else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from operator import is_
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from hven.formats.votable import binary_writer, tabledata_writer
 from hven.formats.votable import document as votable_document
-from hven.model import LruCache, literal
+from hven.model import LruCache, literal, plugins
 from hven.model.errors import DataError, HvenError, UserError
 from hven.model.types import ColumnType, choose_text_width
 
@@ -31,6 +31,45 @@ MAX_CACHE_BYTES, CACHED_COLUMN_BYTES = 2 * 1024**2, 1000  # of all that is cache
 _BYTE_TYPE, _SHORT_TYPE = ColumnType("unsignedByte"), ColumnType("short")
 
 
+DOCUMENT_FORM_POINT = "votable.forms"  # the extension point for modules with `choose_document_form(metadata, options)`
+FORM_OPTIONS = ("names", "version", "namespace")  # options that such a form may heed
+
+
+class DocumentForm(Protocol):
+    """Another form of the document around the rows, which a package writes.
+
+    Attributes
+    ----------
+    serialization
+        TABLEDATA, BINARY or BINARY2.
+    columns
+        The columns of the answer, with the types that they have in this form.
+    """
+
+    serialization: str
+    columns: Sequence[Column]
+
+    def write_start(self, start_text: str) -> str:
+        """Write what stands before DATA; `start_text` is what Hven writes there."""
+
+    def write_end(self, trailing_status_xml: str) -> str:
+        """Write what stands after DATA, with a status if the rows are not complete."""
+
+
+def _find_document_form(metadata: TableMetadata, options: Mapping[str, str]) -> DocumentForm | None:
+    """Find the form that the options select; None: the usual one."""
+    if set(FORM_OPTIONS).isdisjoint(options):
+        return None
+    for module in plugins.load_extensions(DOCUMENT_FORM_POINT):
+        form: DocumentForm | None = module.choose_document_form(metadata, options)
+        if form is not None:
+            return form
+    if "names" in options or options.get("version", votable_document.DEFAULT_VERSION) < votable_document.DEFAULT_VERSION:
+        message = "this site has no package that writes the names of the source, or VOTable versions before 1.4"
+        raise UserError(message, remedy="omit `names` and `version`")
+    return None
+
+
 def write_votable(
     metadata: TableMetadata,
     batches: Iterator[pa.RecordBatch],
@@ -45,7 +84,8 @@ def write_votable(
         ``serialization``: TABLEDATA, BINARY or BINARY2 (the default), in any case. ``version``: 1.4 (the default) or
         1.5. ``namespace``: 1.1 to 1.5, for clients that require the namespace of that version. ``strings``: ``array``
         (the default, arrays of strings as in the standard) or ``json``, a text that is a JSON list, for clients that
-        read no ``char`` field of several dimensions (astropy, pyvo).
+        read no ``char`` field of several dimensions (astropy, pyvo). Packages write other versions, and forms that
+        ``names`` selects.
 
     Raises
     ------
@@ -53,12 +93,16 @@ def write_votable(
         Before the first byte: the serialization is not one of the three. Errors of the first batch pass through, too.
         Later ones become QUERY_STATUS=ERROR after the table, and the document is valid.
     """
-    serialization = options.get("serialization", DEFAULT_SERIALIZATION).upper()
+    form = _find_document_form(metadata, options)
+    if form is None:
+        serialization = options.get("serialization", DEFAULT_SERIALIZATION).upper()
+        declared_columns = metadata.columns
+    else:
+        serialization, declared_columns = form.serialization, form.columns
     if serialization not in SERIALIZATIONS:
         message = f"Hven cannot write the VOTable serialization {serialization!r}"
         raise UserError(message, remedy=f"use one of {', '.join(SERIALIZATIONS)}")
     batches = literal.split_first_batch(batches)
-    declared_columns = metadata.columns
     if options.get("strings", "").lower() == "json":
         declared_columns, batches = write_string_arrays_as_json(declared_columns, batches)
     batch = next(batches, None)
@@ -70,6 +114,8 @@ def write_votable(
     version = options.get("version", votable_document.DEFAULT_VERSION)
     namespace = options.get("namespace")
     start_text = votable_document.write_document_start(metadata, columns, serialization, version, namespace)
+    if form is not None:
+        start_text = form.write_start(start_text)
     start = (start_text + opening).encode()
     column_plan = _column_plan_cache.find((id(columns), serialization))
     if column_plan is None:  # `adapt_column_types` has changed a column
@@ -96,7 +142,11 @@ def write_votable(
     if base64_encoder is not None:
         base64_tail = base64_encoder.finish()
     trailing_status = _write_trailing_status(finish(), failure)
-    end_text = closing + votable_document.write_document_end(metadata, trailing_status)
+    if form is None:
+        end_text = votable_document.write_document_end(metadata, trailing_status)
+    else:
+        end_text = form.write_end(trailing_status)
+    end_text = closing + end_text
     yield start + base64_tail + end_text.encode()
 
 
@@ -109,7 +159,7 @@ def write_small_votable(
     """
     columns = metadata.columns
     serialization = options.get("serialization", DEFAULT_SERIALIZATION).upper()
-    has_special_options = not {"version", "namespace", "strings"}.isdisjoint(options)
+    has_special_options = not {*FORM_OPTIONS, "strings"}.isdisjoint(options)
     if serialization != DEFAULT_SERIALIZATION or has_special_options or not isinstance(columns, tuple):
         return None
     encoder = _analyse_columns(columns, DEFAULT_SERIALIZATION).encoder

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hven.ingest.api.rows import cast_values
-from hven.model import plugins
+from hven.model import DeviationKind, ReadDeviation, plugins
 from hven.model.errors import (
     DataError,
     ParamError,
@@ -25,8 +25,6 @@ from hven.sources import RejectedRow, SourceContext, file_kinds
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
-
-    from hven.model import ReadDeviation
 
 # the formats that are recognised by their content; the most specific one comes last
 UPLOAD_KINDS = ("csv", "xml", "json", "votable", "fits", "parquet")
@@ -123,9 +121,11 @@ def read_uploaded_rows(
             place=place,
             remedy=error.remedy or ACCEPTED_FORMATS_REMEDY,
         ) from error
-    if deviations:
+    for deviation in deviations:
+        if isinstance(deviation, ReadDeviation) and deviation.kind == DeviationKind.METADATA:
+            continue  # it concerns no value
         raise SourceError(
-            format_message("reading the request body would change its values: {message}", str(deviations[0])),
+            format_message("reading the request body would change its values: {message}", str(deviation)),
             remedy=ACCEPTED_FORMATS_REMEDY,
         )
     faults = []

@@ -1,4 +1,4 @@
-"""What this package adds: the verbs ``compare`` and ``export``, and the page ``/compare``."""
+"""What this package adds: the verbs ``compare`` and ``export``, the page ``/compare``, and forms of VOTables."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ PLUGIN = PluginPackage(
     title="Compare schemas with those of other services, and deliver tables to CDS and AAS",
     pages="hven.plugins.schema_life.compare_page:PAGES",
     translations="hven.plugins.schema_life:texts",
+    extensions={"votable.forms": ("hven.plugins.schema_life.votables.document_forms",)},
     verbs={
         "compare": CommandLineVerb(
             function="hven.plugins.schema_life.compare_verb:compare",

@@ -1,0 +1,1 @@
+"""VOTables as they came in: with the metadata of the source, and in older versions of the standard."""
