@@ -81,9 +81,9 @@ def test_what_is_not_known_is_refused_with_what_is(asked):
 def test_a_parameter_that_is_not_known_is_refused_with_those_that_are():
     with pytest.raises(
         ParamError,
-        match=r"'votable;version=1\.3'; use the options of votable \(serialization: TABLEDATA, BINARY, BINARY2; version: 1\.4, 1\.5; namespace: 1\.1, 1\.2, 1\.3, 1\.4, 1\.5; strings: array, json\), or use one of votable,",
+        match=r"'votable;version=1\.6'; use the options of votable \(serialization: TABLEDATA, BINARY, BINARY2; version: 1\.1, 1\.2, 1\.3, 1\.4, 1\.5; namespace: 1\.1, 1\.2, 1\.3, 1\.4, 1\.5; names: source; strings: array, json\), or use one of votable,",
     ):
-        formats.select_format("votable;version=1.3")
+        formats.select_format("votable;version=1.6")
 
 
 def test_options_are_the_callers_own():

@@ -222,7 +222,7 @@ class TableFormat:
     alias_options, media_type_options
         Options that an alias or a media type implies: ``{"votable/td": {"serialization": "TABLEDATA"}}``.
     option_choices
-        Options with a closed list of values, in upper case. A media type with any other value does not match.
+        Options with a closed list of values; case does not matter. A media type with any other value does not match.
     content_type
         Content-Type of an answer to a request by short name, if it is not the first media type.
     cannot_signal_overflow
@@ -417,7 +417,7 @@ def _find_format(requested_format: str) -> tuple[TableFormat, tuple[tuple[str, s
 def _has_supported_options(table_format: TableFormat, options: Mapping[str, str]) -> bool:
     for name, value in options.items():
         choices = table_format.option_choices.get(name)
-        if choices is not None and value.upper() not in choices:
+        if choices is not None and value.upper() not in map(str.upper, choices):
             return False
     return True
 

@@ -320,6 +320,8 @@ class TableChangeSummary:
             return f"{self.table}: {self.rows:,} rows, all new"
         pairs = ((self.added, "added"), (self.changed, "changed"), (self.removed, "removed"))
         counts = [f"{count:,} {word}" for count, word in pairs if count]
+        if self.described:
+            counts.append("other metadata")
         return f"{self.table}: {', '.join(counts) or 'no change'}, {self.rows:,} rows"
 
     def format_text(self) -> str:

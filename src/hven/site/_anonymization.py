@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from hven.descriptor import remove_personal_values
+from hven.site._metadata_overlay import INPUT_DOCUMENT_KEY
 from hven.site.auth._access_control import BLIND_REVIEW_GROUP_PREFIX
 
 if TYPE_CHECKING:
@@ -39,5 +40,9 @@ def anonymize_for_referee(published_state: PublishedState, principal: Principal)
     for name, published_table in tables_by_name.items():
         if published_table.resource is not None and published_table.resource.name in names:
             resource = remove_personal_values(published_table.resource)
-            tables_by_name[name] = replace(published_table, resource=resource)
+            # the metadata of the source's document may name anybody
+            table = published_table.table
+            extensions = {key: value for key, value in table.extensions.items() if key != INPUT_DOCUMENT_KEY}
+            anonymous_table = table.copy_with(extensions=extensions)
+            tables_by_name[name] = replace(published_table, resource=resource, table=anonymous_table)
     return replace(published_state, version=version, resources=resources, tables_by_name=tables_by_name)

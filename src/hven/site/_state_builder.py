@@ -15,7 +15,7 @@ from hven.model.table import Schema, set_column_epochs
 from hven.site import _obscore_views as obscore
 from hven.site._bound_policies import AccessPolicyBinder
 from hven.site._catalogue import Catalogue
-from hven.site._metadata_overlay import apply_descriptor
+from hven.site._metadata_overlay import INPUT_DOCUMENT_KEY, apply_descriptor
 from hven.site._published_state import USER_SCHEMA, PublishedState, PublishedTable
 
 if TYPE_CHECKING:
@@ -106,7 +106,8 @@ def build_published_state(
     table_states = []
     for published_table in published.values():
         relation_version = _get_relation_version(published_table.relation)
-        table_states.append((published_table.table, relation_version, published_table.updated))
+        input_documents = filter(None, [published_table.table.extensions.get(INPUT_DOCUMENT_KEY)])
+        table_states.append((published_table.table, relation_version, published_table.updated, *input_documents))
     state = repr((table_states, schemas, descriptor_hashes))
     version = hashlib.sha256(state.encode()).hexdigest()[:16]
     return PublishedState(

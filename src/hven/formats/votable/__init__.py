@@ -36,7 +36,7 @@ FORMAT = TableFormat(
         "serialization": ("TABLEDATA", "BINARY", "BINARY2"),
         "version": NAMESPACE_VERSIONS,
         "namespace": NAMESPACE_VERSIONS,
-        "names": ("SOURCE",),
+        "names": ("source",),
         "strings": ("array", "json"),
     },
     ivoids={

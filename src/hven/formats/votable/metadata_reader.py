@@ -313,13 +313,13 @@ def read_group(
     )
 
 
-def write_head_document(places: Iterable[Any]) -> str:
+def write_head_document(places: list[Any]) -> str:
     """Write the metadata of a table as a document without rows.
 
     Parameters
     ----------
     places
-        The table and the elements around it, outermost first. Other tables and resources are left out.
+        The table and the elements around it, outermost first. Of other resources, only COOSYS and TIMESYS are kept.
     """
     head = parent = None
     for place in places:
@@ -331,14 +331,22 @@ def write_head_document(places: Iterable[Any]) -> str:
         else:
             parent.append(copied_place)
         parent = copied_place
-    return "" if head is None else etree.tostring(head, encoding="unicode")
+    if head is None:
+        return ""
+    for frame in places[0].iter("{*}COOSYS", "{*}TIMESYS"):
+        resource = frame.getparent()
+        if resource not in places and read_local_name(resource) == "RESOURCE":
+            head.append(deepcopy(frame))
+    return etree.tostring(head, encoding="unicode")
 
 
 def _report_shared_option_lists(elements: list[Any], deviations: list[ReadDeviation]) -> None:
     """Report OPTIONs of elements that have a name in common, but not these OPTIONs."""
     first_lists: dict[str, tuple[Any, list[Any]]] = {}
     for element in elements:
-        options = [dict(option.attrib) for values in list_children(element, "VALUES") for option in values.iter("{*}OPTION")]
+        options = [
+            dict(option.attrib) for values in list_children(element, "VALUES") for option in values.iter("{*}OPTION")
+        ]
         first_element, first_options = first_lists.setdefault(element.get("name"), (element, options))
         if options and first_options and options != first_options:
             deviation = ReadDeviation(

@@ -64,7 +64,10 @@ def _find_document_form(metadata: TableMetadata, options: Mapping[str, str]) -> 
         form: DocumentForm | None = module.choose_document_form(metadata, options)
         if form is not None:
             return form
-    if "names" in options or options.get("version", votable_document.DEFAULT_VERSION) < votable_document.DEFAULT_VERSION:
+    if (
+        "names" in options
+        or options.get("version", votable_document.DEFAULT_VERSION) < votable_document.DEFAULT_VERSION
+    ):
         message = "this site has no package that writes the names of the source, or VOTable versions before 1.4"
         raise UserError(message, remedy="omit `names` and `version`")
     return None

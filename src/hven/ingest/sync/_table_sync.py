@@ -48,7 +48,7 @@ from hven.ingest.sync._page_cache import PageCachingSource, wrap_with_page_cache
 from hven.ingest.sync._row_differences import build_change_set, compare_snapshots
 from hven.model.errors import ConflictError, DataError, DescriptorError
 from hven.model.table import columns_to_json
-from hven.site import find_inherited_attributes
+from hven.site import INPUT_DOCUMENT_KEY, find_inherited_attributes
 from hven.site.store import format_current_time
 
 if TYPE_CHECKING:
@@ -280,6 +280,7 @@ class SyncRunContext:
             return True
         if run.amended_records:
             run.site.store.update_snapshot_records(run.amended_records)
+            run.site.refresh_published_state()
         return False
 
     def store_change_sets(self, run: CollectionRun, loaded_tables: Sequence[LoadedTable]) -> None:
@@ -374,9 +375,15 @@ class TableSync:
 
         Without this, the table would look stale, and each run would compute it.
         """
-        inputs = convert_through_json(self.run.collect_provenance_inputs(self.spec, loaded_table))
-        updated_record = build_updated_record(base_record, inputs)  # type: ignore[arg-type]
-        if updated_record is not None and not self.report.dry_run:
+        current_provenance = self.run.collect_provenance_inputs(self.spec, loaded_table)
+        current_provenance["inherited"] = find_inherited_attributes(self.spec, loaded_table.table)
+        updated_record = build_updated_record(base_record, convert_through_json(current_provenance))  # type: ignore[arg-type]
+        if updated_record is None:
+            return
+        for key in (INPUT_DOCUMENT_KEY, "inherited"):
+            if updated_record.provenance.get(key) != base_record.provenance.get(key):
+                self.report.get_or_create_change(self.name).described = True
+        if not self.report.dry_run:
             loaded_table.published_record = updated_record
             self.run.amended_records.append(updated_record)
 

@@ -349,6 +349,8 @@ def _list_field_keys(field: etree._Element) -> set[str]:
 
 def _set_written_type(field: etree._Element, own_field: etree._Element) -> None:
     """Declare the type that the values are written in, and the number that stands for null in them."""
+    if not field.get("name"):
+        field.set("name", own_field.get("name", ""))
     if not _has_same_type(field, own_field):
         for name in ("datatype", "arraysize", "xtype"):
             value = own_field.get(name)

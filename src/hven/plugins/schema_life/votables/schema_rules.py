@@ -80,7 +80,18 @@ _VERSION_PATTERNS = {  # stricter patterns of one version
     "1.1": {"ucd": re.compile(r"[A-Za-z0-9_.;\-]*"), "content-role": re.compile("query|hints|doc|location")},
     "1.2": {"content-role": _NAME_TOKEN, "content-type": _NAME_TOKEN},
 }
-_SYSTEMS = {"eq_FK4", "eq_FK5", "ICRS", "ecl_FK4", "ecl_FK5", "galactic", "supergalactic", "xy", "barycentric", "geo_app"}
+_SYSTEMS = {
+    "eq_FK4",
+    "eq_FK5",
+    "ICRS",
+    "ecl_FK4",
+    "ecl_FK5",
+    "galactic",
+    "supergalactic",
+    "xy",
+    "barycentric",
+    "geo_app",
+}
 _OLDER_SYSTEM_NAMES = {  # terms of 1.5 in the list of 1.1 to 1.4
     "FK4": "eq_FK4",
     "FK5": "eq_FK5",
@@ -88,7 +99,9 @@ _OLDER_SYSTEM_NAMES = {  # terms of 1.5 in the list of 1.1 to 1.4
     "GALACTIC": "galactic",
     "SUPER_GALACTIC": "supergalactic",
 }
-_DATATYPES = ("boolean bit unsignedByte short int long char unicodeChar float double floatComplex doubleComplex").split()
+_DATATYPES = (
+    "boolean bit unsignedByte short int long char unicodeChar float double floatComplex doubleComplex"
+).split()
 _DATATYPES_BY_LOWER_CASE = {name.lower(): name for name in _DATATYPES}
 
 
@@ -187,7 +200,9 @@ def _fit_attributes(element: etree._Element, version: str) -> None:
             names += attributes.get(tag, "").split()
     for name, value in element.items():
         pattern = (
-            _VERSION_PATTERNS.get(version, {}).get(name) or _VALUE_PATTERNS.get((tag, name)) or _VALUE_PATTERNS.get(name)
+            _VERSION_PATTERNS.get(version, {}).get(name)
+            or _VALUE_PATTERNS.get((tag, name))
+            or _VALUE_PATTERNS.get(name)
         )
         if name not in names or (pattern is not None and not pattern.fullmatch(value.strip())):
             del element.attrib[name]
