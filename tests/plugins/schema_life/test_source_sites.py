@@ -203,7 +203,7 @@ def test_metadata_that_are_too_large_are_left_out_and_told(
     assert deviation.remedy == "shorten the file's descriptions, or remove INFO elements"
     table = site.get_published_state().tables_by_name["papers.main"].table
     assert INPUT_DOCUMENT_KEY not in table.extensions
-    assert [field["name"] for field in list_fields(ask(site, "SELECT * FROM papers.main"))][0] == "twomass"
+    assert list_fields(ask(site, "SELECT * FROM papers.main"))[0]["name"] == "twomass"
 
 
 def test_faults_of_the_metadata_are_told_at_the_ingest(site: Site, tmp_path: Path) -> None:

@@ -236,12 +236,14 @@ def test_two_lists_of_options_of_one_name_are_kept_apart_and_told() -> None:
     )
     stream = read_votable(io.BytesIO(text.encode()))
     (deviation,) = stream.deviations
-    assert "PARAM 'Codes' (line 2) and the FIELD 'Codes' (line 3) have different OPTIONs" in deviation.message
-    assert deviation.remedy == "give one of the two another name"
+    assert deviation.message == "PARAM 'Codes' (line 2) has other OPTIONs than an earlier element of this name"
+    assert deviation.remedy == "give one of the two another name; Hven keeps both lists"
     labels = [stream.metadata.enums[column.enum or ""] for column in stream.metadata.columns]
     assert labels == [{"1": "b"}, {"1": "b"}]
     ((param, _),) = stream.metadata.params
     assert stream.metadata.enums[param.enum or ""] == {"1": "a"}
+    data = write_answer(*publish_document(text.encode()), names="source", version="1.1")
+    assert [item[2]["name"] for item in describe_metadata(data) if item[1] == "OPTION"] == ["a", "b", "b"]
 
 
 @pytest.mark.parametrize(
@@ -265,8 +267,8 @@ def test_two_lists_of_options_of_one_name_are_kept_apart_and_told() -> None:
         (b"<COOSYS", b'<DEFINITIONS><COOSYS ID="old"/></DEFINITIONS><COOSYS'),
         (b"<VALUES/>", b"<VALUES/><VALUES type='actual'/>"),
         (b"<VALUES/>", b"<UNKNOWN>text</UNKNOWN>words"),
-        (b"<RESOURCE name=\"outer\">", b'<GROUP name="top"><PARAMref ref="p_epoch"/></GROUP><TIMESYS ID="t" timescale="UTC" refposition="TOPOCENTER"/><RESOURCE name="outer" type="weird" xmlns:z="urn:z" z:a="b">'),
-        (b"<LINK href=\"http://x/doc\"/>", b'<LINK href="http://x/doc">text</LINK>'),
+        (b'<RESOURCE name="outer">', b'<GROUP name="top"><PARAMref ref="p_epoch"/></GROUP><TIMESYS ID="t" timescale="UTC" refposition="TOPOCENTER"/><RESOURCE name="outer" type="weird" xmlns:z="urn:z" z:a="b">'),
+        (b'<LINK href="http://x/doc"/>', b'<LINK href="http://x/doc">text</LINK>'),
         (b'ref="origins"', b'ref="lost"'),
         (b"found 2 &amp; more", b"found <b>2</b>"),
     ],

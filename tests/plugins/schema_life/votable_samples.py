@@ -70,7 +70,7 @@ def describe_metadata(data: bytes) -> list[tuple[Any, ...]]:
 
     def describe(element: Any, depth: int) -> None:
         name = etree.QName(element).localname
-        if element is rows or name == "RESOURCE" and element not in places or name == "TABLE" and element not in places:
+        if element is rows or (name in {"RESOURCE", "TABLE"} and element not in places):
             return
         attributes = {
             key: " ".join(value.split()) if key != "value" else value

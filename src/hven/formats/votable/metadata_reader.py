@@ -133,8 +133,14 @@ def _describe_element(element: Any) -> str:
     return f"{read_local_name(element)} {name!r} (line {element.sourceline})"
 
 
-def read_column(element: Any, number: int, frames: Iterable[str], enums: dict[str, Mapping[str, str]]) -> Column:
-    """Read a FIELD or PARAM; its OPTIONs go to `enums` under the name of the column.
+def read_column(
+    element: Any,
+    number: int,
+    frames: Iterable[str],
+    enums: dict[str, Mapping[str, str]],
+    deviations: list[ReadDeviation],
+) -> Column:
+    """Read a FIELD or PARAM; its OPTIONs go to `enums` under the name of the column, or under another one if needed.
 
     Raises
     ------
@@ -159,7 +165,11 @@ def read_column(element: Any, number: int, frames: Iterable[str], enums: dict[st
         if options:
             labels = _map_codes_to_labels(options, kind)
             enum, suffix = name, 1
-            while enums.get(enum, labels) != labels:  # another element of this name has other OPTIONs
+            while enums.get(enum, labels) != labels:
+                message = f"{_describe_element(element)} has other OPTIONs than an earlier element of this name"
+                remedy = "give one of the two another name; Hven keeps both lists"
+                deviation = ReadDeviation(kind=DeviationKind.METADATA, message=message, remedy=remedy)
+                add_deviation(deviations, deviation)
                 suffix += 1
                 enum = f"{name}_{suffix}"
             enums[enum] = labels
@@ -267,10 +277,12 @@ def read_frame(element: Any) -> ReferenceFrame:
     )
 
 
-def read_param(element: Any, frames: Iterable[str], enums: dict[str, Mapping[str, str]]) -> tuple[Column, object]:
+def read_param(
+    element: Any, frames: Iterable[str], enums: dict[str, Mapping[str, str]], deviations: list[ReadDeviation]
+) -> tuple[Column, object]:
     """Read a PARAM and its value; a value that does not fit its type stays text."""
     text_value = element.get("value")
-    read_as_column = read_column(element, 1, frames, enums)
+    read_as_column = read_column(element, 1, frames, enums, deviations)
     column_fields = {item.name: getattr(read_as_column, item.name) for item in fields(read_as_column)}
     constant = TableConstant(**column_fields, value=text_value)
     if text_value is None:
@@ -340,25 +352,6 @@ def write_head_document(places: list[Any]) -> str:
     return etree.tostring(head, encoding="unicode")
 
 
-def _report_shared_option_lists(elements: list[Any], deviations: list[ReadDeviation]) -> None:
-    """Report OPTIONs of elements that have a name in common, but not these OPTIONs."""
-    first_lists: dict[str, tuple[Any, list[Any]]] = {}
-    for element in elements:
-        options = [
-            dict(option.attrib) for values in list_children(element, "VALUES") for option in values.iter("{*}OPTION")
-        ]
-        first_element, first_options = first_lists.setdefault(element.get("name"), (element, options))
-        if options and first_options and options != first_options:
-            deviation = ReadDeviation(
-                kind=DeviationKind.METADATA,
-                column=element.get("name"),
-                message=f"{_describe_element(element)} and the {_describe_element(first_element)} have different "
-                "OPTIONs, so Hven keeps two enumerations",
-                remedy="give one of the two another name",
-            )
-            add_deviation(deviations, deviation)
-
-
 def read_table_metadata(table: Any, ancestors: list[Any], deviations: list[ReadDeviation]) -> TableMetadata:
     """Describe a TABLE whose metadata elements are complete.
 
@@ -379,14 +372,16 @@ def read_table_metadata(table: Any, ancestors: list[Any], deviations: list[ReadD
     frame_ids = [item.id for item in frames if item.id]
     enums: dict[str, Mapping[str, str]] = {}
     elements = list_children(table, "FIELD")
-    fields_as_read = [read_column(item, number, frame_ids, enums) for number, item in enumerate(elements, 1)]
+    fields_as_read = [
+        read_column(item, number, frame_ids, enums, deviations) for number, item in enumerate(elements, 1)
+    ]
     columns = deduplicate_names(fields_as_read)
     field_ids_by_position = assign_xml_ids(tuple(item.name for item in columns))
     names = {}
     for item, ident, item_column in zip(elements, field_ids_by_position, columns, strict=True):
         names[item.get("ID") or ident] = item_column.name
     param_elements = _list_elements_within(ancestors_and_table, "PARAM")
-    params = [read_param(item, frame_ids, enums) for item in param_elements]
+    params = [read_param(item, frame_ids, enums, deviations) for item in param_elements]
     column_names = {item_column.name.lower() for item_column in columns}
     constants = deduplicate_names([item_column for item_column, _ in params], column_names)
     for item, item_column in zip(param_elements, constants, strict=True):
@@ -394,7 +389,6 @@ def read_table_metadata(table: Any, ancestors: list[Any], deviations: list[ReadD
             names[item.get("ID")] = item_column.name
     group_elements = list_children(table, "GROUP")
     groups_or_none = [read_group(item, names, number, deviations) for number, item in enumerate(group_elements, 1)]
-    _report_shared_option_lists([*elements, *param_elements], deviations)
     groups = deduplicate_names([item for item in groups_or_none if item is not None])
     infos = []
     for place in ancestors_and_table:

@@ -56,10 +56,25 @@ class DocumentForm(Protocol):
         """Write what stands after DATA, with a status if the rows are not complete."""
 
 
-def _find_document_form(metadata: TableMetadata, options: Mapping[str, str]) -> DocumentForm | None:
-    """Find the form that the options select; None: the usual one."""
+class _UsualForm:
+    """The form of this module."""
+
+    def __init__(self, metadata: TableMetadata, options: Mapping[str, str]) -> None:
+        self.serialization = options.get("serialization", DEFAULT_SERIALIZATION).upper()
+        self.columns = metadata.columns
+        self._metadata = metadata
+
+    def write_start(self, start_text: str) -> str:
+        return start_text
+
+    def write_end(self, trailing_status_xml: str) -> str:
+        return votable_document.write_document_end(self._metadata, trailing_status_xml)
+
+
+def _choose_document_form(metadata: TableMetadata, options: Mapping[str, str]) -> DocumentForm:
+    """Choose the form that the options select."""
     if set(FORM_OPTIONS).isdisjoint(options):
-        return None
+        return _UsualForm(metadata, options)
     for module in plugins.load_extensions(DOCUMENT_FORM_POINT):
         form: DocumentForm | None = module.choose_document_form(metadata, options)
         if form is not None:
@@ -70,7 +85,7 @@ def _find_document_form(metadata: TableMetadata, options: Mapping[str, str]) -> 
     ):
         message = "this site has no package that writes the names of the source, or VOTable versions before 1.4"
         raise UserError(message, remedy="omit `names` and `version`")
-    return None
+    return _UsualForm(metadata, options)
 
 
 def write_votable(
@@ -96,12 +111,9 @@ def write_votable(
         Before the first byte: the serialization is not one of the three. Errors of the first batch pass through, too.
         Later ones become QUERY_STATUS=ERROR after the table, and the document is valid.
     """
-    form = _find_document_form(metadata, options)
-    if form is None:
-        serialization = options.get("serialization", DEFAULT_SERIALIZATION).upper()
-        declared_columns = metadata.columns
-    else:
-        serialization, declared_columns = form.serialization, form.columns
+    form = _choose_document_form(metadata, options)
+    serialization = form.serialization
+    declared_columns = form.columns
     if serialization not in SERIALIZATIONS:
         message = f"Hven cannot write the VOTable serialization {serialization!r}"
         raise UserError(message, remedy=f"use one of {', '.join(SERIALIZATIONS)}")
@@ -117,9 +129,7 @@ def write_votable(
     version = options.get("version", votable_document.DEFAULT_VERSION)
     namespace = options.get("namespace")
     start_text = votable_document.write_document_start(metadata, columns, serialization, version, namespace)
-    if form is not None:
-        start_text = form.write_start(start_text)
-    start = (start_text + opening).encode()
+    start = (form.write_start(start_text) + opening).encode()
     column_plan = _column_plan_cache.find((id(columns), serialization))
     if column_plan is None:  # `adapt_column_types` has changed a column
         column_plan = _create_encoding_plan(columns, serialization)
@@ -145,11 +155,7 @@ def write_votable(
     if base64_encoder is not None:
         base64_tail = base64_encoder.finish()
     trailing_status = _write_trailing_status(finish(), failure)
-    if form is None:
-        end_text = votable_document.write_document_end(metadata, trailing_status)
-    else:
-        end_text = form.write_end(trailing_status)
-    end_text = closing + end_text
+    end_text = closing + form.write_end(trailing_status)
     yield start + base64_tail + end_text.encode()
 
 

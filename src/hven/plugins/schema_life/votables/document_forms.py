@@ -284,9 +284,10 @@ class _SourceDocumentBuilder:
     def _adopt_foreign_field(self, source_field: SourceField) -> etree._Element:
         document = InputDocument(self._documents[source_field.document].copy_root())
         field = document.fields[source_field.position]
-        name = field.get("ID") or field.get("name", "")
+        name = field.get("ID") or field.get("name") or ""
         field.set("ID", make_unique_id(name, self._used_ids))
-        field.attrib.pop("ref", None)
+        if "ref" in field.attrib:
+            del field.attrib["ref"]
         return field
 
     def _replace_fields(self, old_fields: Sequence[etree._Element], fields: Sequence[etree._Element]) -> None:
@@ -354,10 +355,10 @@ def _set_written_type(field: etree._Element, own_field: etree._Element) -> None:
     if not _has_same_type(field, own_field):
         for name in ("datatype", "arraysize", "xtype"):
             value = own_field.get(name)
-            if value is None:
-                field.attrib.pop(name, None)
-            else:
+            if value is not None:
                 field.set(name, value)
+            elif name in field.attrib:
+                del field.attrib[name]
     own_values = own_field.find("VALUES")
     null_value = None if own_values is None else own_values.get("null")
     if null_value is None:

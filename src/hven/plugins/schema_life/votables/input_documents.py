@@ -89,8 +89,9 @@ def parse_document(text: str | bytes) -> etree._Element:
     root = etree.fromstring(data, parser)
     for element in root.iter():
         element.tag = find_local_name(element.tag)
-        for name in [name for name in element.attrib if name.startswith("{")]:
-            del element.attrib[name]
+        for name in list(element.attrib):
+            if str(name).startswith("{"):
+                del element.attrib[name]
     etree.cleanup_namespaces(root)
     return root
 

@@ -63,7 +63,7 @@ _ID_PATTERN = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]*")
 _NON_ID_CHARACTERS = re.compile(r"[^A-Za-z0-9_.\-]")
 _NAME_TOKEN = re.compile(r"[\w.:\-]+")
 _YEAR = re.compile(r"[JB]?[0-9]+([.][0-9]*)?")
-_VALUE_PATTERNS = {
+_VALUE_PATTERNS: dict[str | tuple[str, str], re.Pattern[str]] = {
     "ucd": re.compile(r"[A-Za-z0-9_.:;\-]*"),
     "precision": re.compile(r"[EF]?[1-9][0-9]*"),
     "width": re.compile(r"0*[1-9][0-9]*"),
@@ -99,10 +99,8 @@ _OLDER_SYSTEM_NAMES = {  # terms of 1.5 in the list of 1.1 to 1.4
     "GALACTIC": "galactic",
     "SUPER_GALACTIC": "supergalactic",
 }
-_DATATYPES = (
-    "boolean bit unsignedByte short int long char unicodeChar float double floatComplex doubleComplex"
-).split()
-_DATATYPES_BY_LOWER_CASE = {name.lower(): name for name in _DATATYPES}
+_DATATYPES = "boolean bit unsignedByte short int long char unicodeChar float double floatComplex doubleComplex"
+_DATATYPES_BY_LOWER_CASE = {name.lower(): name for name in _DATATYPES.split()}
 
 
 def fit_document(root: etree._Element, version: str) -> dict[str, str]:
@@ -198,13 +196,11 @@ def _fit_attributes(element: etree._Element, version: str) -> None:
     for first_version, attributes in _LATER_ATTRIBUTES.items():
         if version >= first_version:
             names += attributes.get(tag, "").split()
-    for name, value in element.items():
-        pattern = (
-            _VERSION_PATTERNS.get(version, {}).get(name)
-            or _VALUE_PATTERNS.get((tag, name))
-            or _VALUE_PATTERNS.get(name)
-        )
-        if name not in names or (pattern is not None and not pattern.fullmatch(value.strip())):
+    version_patterns = _VERSION_PATTERNS.get(version, {})
+    for key, text in list(element.attrib.items()):
+        name, value = str(key), str(text).strip()
+        pattern = version_patterns.get(name) or _VALUE_PATTERNS.get((tag, name)) or _VALUE_PATTERNS.get(name)
+        if name not in names or (pattern is not None and not pattern.fullmatch(value)):
             del element.attrib[name]
     if tag == "COOSYS":
         if version < "1.5" and "system" in element.attrib:
@@ -281,7 +277,7 @@ def replace_references(root: etree._Element, new_ids: Mapping[str, str]) -> None
         return
     for element in root.iter():
         reference = element.get("ref")
-        if reference in new_ids:
+        if reference is not None and reference in new_ids:
             element.set("ref", new_ids[reference])
 
 

@@ -1,0 +1,131 @@
+"""VOTables with many groups (group votables): from the file to the table and TAP_SCHEMA, and back with the source's names.
+
+Times are processor times of all threads, so other programs on the machine do not change them.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from bench.measure import Journey, against
+
+from hven.formats import ResultStatus, TableMetadata
+from hven.formats.votable import read_votable, write_votable
+from hven.ingest.api.runs import ingest_collection
+from hven.model.table import Column, ColumnGroup
+from hven.model.types import parse_type
+from hven.query import QueryRequest, build_result_metadata, prepare_query
+from hven.testing.site import open_site_with_descriptor
+
+ROWS, COLUMNS, BATCH_ROWS = 475_000, 100, 25_000
+MAX_SECONDS = {"BINARY2": 5.0, "TABLEDATA": 60.0}
+MAX_HEAD_MILLISECONDS = 50.0
+HEAD_ROUNDS = 20
+QUANTITIES = COLUMNS // 4  # each has a value, an error, an origin and a confidence
+DESCRIPTOR = """\
+collection: stars
+title: Stars
+tables:
+  main:
+    source: {kind: votable, file: stars.vot}
+    primary: id
+"""
+
+
+def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
+    """Run the journeys whose name has `only` in it."""
+    if only in "votables.ingest":
+        yield from measure_ingests()
+
+
+def describe_stars() -> TableMetadata:
+    """Describe a table as SearchCal's: quantities with their origins and confidences, in groups."""
+    columns = [Column(name="id", type=parse_type("int32"), ucd="meta.id;meta.main", required=True)]
+    roles_by_group = {}
+    for number in range(QUANTITIES):
+        name = f"q{number}"
+        quantity = [
+            Column(name=name, unit="mag", ucd=f"PHOT_{number}", description=f"Quantity {number}"),
+            Column(name=f"e_{name}", type=parse_type("float32"), unit="mag", ucd=f"ERROR_{number}"),
+            Column(name=f"{name}.origin", type=parse_type("int16"), display="hidden"),
+            Column(name=f"{name}.confidence", type=parse_type("int16"), display="hidden"),
+        ]
+        columns += quantity
+        for part in range(4):
+            roles_by_group[f"g{number}_{part}"] = {column.name: column.name for column in quantity[: part + 1]}
+    columns = columns[:COLUMNS]
+    names = {column.name for column in columns}
+    groups = [
+        ColumnGroup(name=name, roles=roles)
+        for name, roles in roles_by_group.items()
+        if names.issuperset(roles.values())
+    ]
+    return TableMetadata(columns=tuple(columns), name="stars", groups=groups, includes_query_status=False)
+
+
+def write_stars(path: Path, serialization: str) -> None:
+    """Write the rows: magnitudes of three decimals, and codes."""
+    metadata = describe_stars()
+    schema = pa.schema([column.arrow_field for column in metadata.columns])
+    chance = np.random.default_rng(1)
+
+    def build_batches() -> Iterator[pa.RecordBatch]:
+        for first in range(0, ROWS, BATCH_ROWS):
+            arrays = [pa.array(np.arange(first, first + BATCH_ROWS, dtype=np.int32))]
+            for column in metadata.columns[1:]:
+                if column.type.is_integer:
+                    arrays.append(pa.array(chance.integers(0, 30, BATCH_ROWS).astype(np.int16)))
+                else:
+                    values = np.round(chance.normal(10, 3, BATCH_ROWS), 3)
+                    arrays.append(pa.array(values, mask=values < 5).cast(column.type.arrow))
+            yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+    with path.open("wb") as file:
+        for piece in write_votable(metadata, build_batches(), ResultStatus, {"serialization": serialization}):
+            file.write(piece)
+
+
+def measure_ingests() -> Iterator[Journey]:
+    """Ingest the file in both serializations, and write the head of an answer with the names of the source."""
+    note = f"{ROWS:,} rows of {COLUMNS} columns, {len(describe_stars().groups)} groups; processor time"
+    for serialization, limit in MAX_SECONDS.items():
+        with tempfile.TemporaryDirectory() as place, open_site_with_descriptor(Path(place), DESCRIPTOR, {}) as site:
+            path = Path(place) / "collections/stars/stars.vot"
+            write_stars(path, serialization)
+            begin = time.process_time()
+            with path.open("rb") as file:
+                for _ in read_votable(file).batches:
+                    pass
+            read_seconds = time.process_time() - begin
+            begin = time.process_time()
+            report = ingest_collection(site, "stars")
+            seconds = time.process_time() - begin
+            if report.tables["stars.main"].published != ROWS:
+                message = f"{serialization}: {report.tables['stars.main'].published} of {ROWS} rows are published"
+                raise AssertionError(message)
+            size = f"{path.stat().st_size >> 20} MiB, read alone in {read_seconds:.1f} s"
+            yield against(
+                f"votables.ingest.{serialization.lower()}", seconds, limit, 1.0, unit="s", note=f"{note}; {size}"
+            )
+            if serialization == "BINARY2":
+                request = QueryRequest(text="SELECT TOP 1 * FROM stars.main", language="ADQL")
+                with prepare_query(site, request) as result:
+                    metadata = build_result_metadata(result)
+                    batches = list(result.iterate_batches())
+                begin = time.process_time()
+                for _ in range(HEAD_ROUNDS):
+                    document = b"".join(write_votable(metadata, iter(batches), ResultStatus, {"names": "source"}))
+                milliseconds = (time.process_time() - begin) / HEAD_ROUNDS * 1000
+                yield against(
+                    "votables.head",
+                    milliseconds,
+                    MAX_HEAD_MILLISECONDS,
+                    1.0,
+                    unit="ms",
+                    note=f"an answer of one row with the names of the source, {len(document) >> 10} KiB",
+                )
