@@ -252,9 +252,10 @@ def write_json_error(message: str, status: int) -> bytes:
 
 
 def _write_votable(content_xml: str, namespace: str = "1.3") -> bytes:
+    version = namespace if namespace < "1.3" else "1.4"
     return (
         '<?xml version="1.0" encoding="UTF-8"?>\n'
-        f'<VOTABLE version="1.4" xmlns="http://www.ivoa.net/xml/VOTable/v{namespace}">' + content_xml + "</VOTABLE>\n"
+        f'<VOTABLE version="{version}" xmlns="http://www.ivoa.net/xml/VOTable/v{namespace}">{content_xml}</VOTABLE>\n'
     ).encode("utf-8", "replace")
 
 

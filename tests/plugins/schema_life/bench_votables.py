@@ -1,12 +1,12 @@
 """VOTables with many groups (group votables): from the file to the table and TAP_SCHEMA, and back with the source's names.
 
-Times are processor times of all threads, so other programs on the machine do not change them.
+Times are processor times of all threads and ended child processes, so other programs on the machine hardly change them.
 """
 
 from __future__ import annotations
 
+import os
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from hven.formats.votable import read_votable, write_votable
 from hven.ingest.api.runs import ingest_collection
 from hven.model.table import Column, ColumnGroup
 from hven.model.types import parse_type
-from hven.query import QueryRequest, build_result_metadata, prepare_query
+from hven.query import build_result_metadata, run_query
 from hven.testing.site import open_site_with_descriptor
 
 ROWS, COLUMNS, BATCH_ROWS = 475_000, 100, 25_000
@@ -43,10 +43,16 @@ def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
         yield from measure_ingests()
 
 
+def read_processor_seconds() -> float:
+    """Return the processor time of this process, and of its child processes that have ended."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
+
+
 def describe_stars() -> TableMetadata:
     """Describe a table as SearchCal's: quantities with their origins and confidences, in groups."""
     columns = [Column(name="id", type=parse_type("int32"), ucd="meta.id;meta.main", required=True)]
-    roles_by_group = {}
+    roles_by_group = {"key": {"id": "id"}}
     for number in range(QUANTITIES):
         name = f"q{number}"
         quantity = [
@@ -97,14 +103,14 @@ def measure_ingests() -> Iterator[Journey]:
         with tempfile.TemporaryDirectory() as place, open_site_with_descriptor(Path(place), DESCRIPTOR, {}) as site:
             path = Path(place) / "collections/stars/stars.vot"
             write_stars(path, serialization)
-            begin = time.process_time()
+            begin = read_processor_seconds()
             with path.open("rb") as file:
                 for _ in read_votable(file).batches:
                     pass
-            read_seconds = time.process_time() - begin
-            begin = time.process_time()
+            read_seconds = read_processor_seconds() - begin
+            begin = read_processor_seconds()
             report = ingest_collection(site, "stars")
-            seconds = time.process_time() - begin
+            seconds = read_processor_seconds() - begin
             if report.tables["stars.main"].published != ROWS:
                 message = f"{serialization}: {report.tables['stars.main'].published} of {ROWS} rows are published"
                 raise AssertionError(message)
@@ -113,14 +119,13 @@ def measure_ingests() -> Iterator[Journey]:
                 f"votables.ingest.{serialization.lower()}", seconds, limit, 1.0, unit="s", note=f"{note}; {size}"
             )
             if serialization == "BINARY2":
-                request = QueryRequest(text="SELECT TOP 1 * FROM stars.main", language="ADQL")
-                with prepare_query(site, request) as result:
+                with run_query("SELECT TOP 1 * FROM stars.main", site=site) as result:
                     metadata = build_result_metadata(result)
                     batches = list(result.iterate_batches())
-                begin = time.process_time()
+                begin = read_processor_seconds()
                 for _ in range(HEAD_ROUNDS):
                     document = b"".join(write_votable(metadata, iter(batches), ResultStatus, {"names": "source"}))
-                milliseconds = (time.process_time() - begin) / HEAD_ROUNDS * 1000
+                milliseconds = (read_processor_seconds() - begin) / HEAD_ROUNDS * 1000
                 yield against(
                     "votables.head",
                     milliseconds,

@@ -11,13 +11,16 @@ from typing import Any
 import pytest
 from asgi_client import Client
 from test_source_votables import SAMPLE, check_schema
-from votable_samples import describe_metadata, read_rows
+from votable_samples import describe_metadata, read_rows, write_answer
 
 from hven.app._server import create_application
 from hven.ingest.api.runs import ingest_collection
 from hven.ingest.sync import sync_collection
 from hven.model.settings import load_settings
-from hven.site import INPUT_DOCUMENT_KEY, Site
+from hven.query import build_result_metadata, run_query
+from hven.site import INPUT_DOCUMENT_KEY, Site, anonymize_for_referee
+from hven.site.auth import Principal
+from process_runner import run_hven
 
 DESCRIPTOR = """\
 collection: papers
@@ -139,6 +142,34 @@ def test_an_overflow_is_told_in_each_version(site: Site) -> None:
         )
         check_schema(answer.body, version)
         assert b'"QUERY_STATUS" value="OVERFLOW"' in answer.body
+
+
+def test_referees_who_must_not_know_the_authors_get_no_metadata_of_the_file(site: Site) -> None:
+    referee = Principal(name="referee", groups=frozenset({"blind:papers"}))
+    state = anonymize_for_referee(site.get_published_state(), referee)
+    assert INPUT_DOCUMENT_KEY not in state.tables_by_name["papers.main"].table.extensions
+    with run_query("SELECT * FROM papers.main", referee, site=site, published_state=state) as result:
+        metadata = build_result_metadata(result)
+        batches = list(result.iterate_batches())
+    data = write_answer(metadata, batches, names="source", version="1.1")
+    assert b"found 2" not in data
+    assert [field["name"] for field in list_fields(data)] == ["twomass", "origin", "magnitude", "brightness"]
+
+
+@pytest.mark.usefixtures("site")
+def test_the_command_line_writes_the_form(tmp_path: Path) -> None:
+    done = run_hven("query", "SELECT * FROM papers.main", "--format", FORM, "--site", tmp_path)
+    data = done.stdout.encode()
+    check_schema(data, "1.1")
+    assert list_fields(data)[0]["name"] == "2MASS"
+
+
+@pytest.mark.usefixtures("site")
+def test_a_check_tells_of_faults(tmp_path: Path) -> None:
+    path = tmp_path / "collections/papers/main.vot"
+    path.write_bytes(SAMPLE.replace(b'<FIELDref ref="col0"/>', b'<FIELDref ref="gone"/>'))
+    done = run_hven("check", "papers", "--site", tmp_path)
+    assert "GROUP 'g2MASS' (line 18) has a FIELDref to 'gone'" in done.stdout + done.stderr
 
 
 # --- sync -----------------------------------------------------------------------------------------------------------
