@@ -46,8 +46,8 @@ from hven.ingest._table_loader import (
 from hven.ingest.watermarks import WatermarkTracker
 from hven.model.errors import DataError, DescriptorError, HvenError, SourceError
 from hven.model.settings import resolve_secret
-from hven.model.table import list_epoch_warnings, set_column_epochs
-from hven.site import INPUT_DOCUMENT_KEY, find_inherited_attributes
+from hven.model.table import INPUT_DOCUMENT_KEY, list_epoch_warnings, set_column_epochs
+from hven.site import find_inherited_attributes
 from hven.site.descriptor_watch import is_descriptor_unchanged
 from hven.site.server_processes import check_servers_can_read
 from hven.site.store import SnapshotRecord, build_lease_name, format_current_time

@@ -8,6 +8,9 @@ if TYPE_CHECKING:
     from hven.model._links import Template
 
 
+INPUT_DOCUMENT_KEY = "input_document"  # metadata of the source's document, in provenance and in `Table.extensions`
+
+
 class TableExtension:
     """Base class of a value of `Table.extensions` that the core heeds; other values concern only their package."""
 

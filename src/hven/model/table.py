@@ -24,7 +24,7 @@ from hven.model._links import (
 )
 from hven.model._localized_texts import LocalizedText, build_localized_text, translate_text
 from hven.model._path_roots import FileRoot, find_file_root
-from hven.model._table_extension import TableExtension
+from hven.model._table_extension import INPUT_DOCUMENT_KEY, TableExtension
 from hven.model._table_structure import (
     HIDDEN_DISPLAY,
     MONTHS_PER_UNIT,
@@ -77,6 +77,7 @@ __all__ = [
     "EPOCH_LABELS",
     "FILES_UTYPE",
     "HIDDEN_DISPLAY",
+    "INPUT_DOCUMENT_KEY",
     "JD_EPOCH",
     "MJD_EPOCH",
     "MONTHS_PER_UNIT",

@@ -11,7 +11,7 @@ from hven.site._catalogue import Catalogue
 from hven.site._delegations import grant_delegation
 from hven.site._engine_registry import EMBEDDED_ENGINE, HINDERED_MESSAGE, EngineRegistry
 from hven.site._example_queries import list_example_queries
-from hven.site._metadata_overlay import INPUT_DOCUMENT_KEY, find_inherited_attributes
+from hven.site._metadata_overlay import find_inherited_attributes
 from hven.site._obscore_views import UnionView
 from hven.site._people_tables import find_groups_and_aliases
 from hven.site._persistent_identifiers import PersistentIdentifiers
@@ -26,7 +26,6 @@ __all__ = [
     "CURRENT_USAGE",
     "EMBEDDED_ENGINE",
     "HINDERED_MESSAGE",
-    "INPUT_DOCUMENT_KEY",
     "TAP_SCHEMA",
     "USER_SCHEMA",
     "AccessPolicyBinder",

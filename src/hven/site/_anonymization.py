@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from hven.descriptor import remove_personal_values
-from hven.site._metadata_overlay import INPUT_DOCUMENT_KEY
+from hven.model.table import INPUT_DOCUMENT_KEY
 from hven.site.auth._access_control import BLIND_REVIEW_GROUP_PREFIX
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hven.model.table import Column
+from hven.model.table import INPUT_DOCUMENT_KEY, Column
 from hven.model.types import ColumnType, choose_text_width
 
 if TYPE_CHECKING:
@@ -53,7 +53,6 @@ TABLE_ATTRIBUTES = (
     "form",
 )
 _EMPTY_COLUMN = Column(name="")
-INPUT_DOCUMENT_KEY = "input_document"  # metadata of the source's document, in provenance and in `Table.extensions`
 
 
 def find_inherited_attributes(spec: TableSpec, ingested_table: Table) -> dict[str, dict[str, Any]]:

@@ -11,11 +11,11 @@ from hven import adql
 from hven.adql.syntax_tree import CommonTableExpression, Query, TableRef, walk_tree
 from hven.engines import LiveRelation, Snapshot
 from hven.model.errors import HvenError
-from hven.model.table import Schema, set_column_epochs
+from hven.model.table import INPUT_DOCUMENT_KEY, Schema, set_column_epochs
 from hven.site import _obscore_views as obscore
 from hven.site._bound_policies import AccessPolicyBinder
 from hven.site._catalogue import Catalogue
-from hven.site._metadata_overlay import INPUT_DOCUMENT_KEY, apply_descriptor
+from hven.site._metadata_overlay import apply_descriptor
 from hven.site._published_state import USER_SCHEMA, PublishedState, PublishedTable
 
 if TYPE_CHECKING:

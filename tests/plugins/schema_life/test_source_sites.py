@@ -17,8 +17,9 @@ from hven.app._server import create_application
 from hven.ingest.api.runs import ingest_collection
 from hven.ingest.sync import sync_collection
 from hven.model.settings import load_settings
+from hven.model.table import INPUT_DOCUMENT_KEY
 from hven.query import build_result_metadata, run_query
-from hven.site import INPUT_DOCUMENT_KEY, Site, anonymize_for_referee
+from hven.site import Site, anonymize_for_referee
 from hven.site.auth import Principal
 from process_runner import run_hven
 

@@ -14,8 +14,7 @@ from lxml import etree
 
 from hven.formats import ResultStatus, TableMetadata
 from hven.formats.votable import read_votable, write_votable
-from hven.model.table import Column, Table
-from hven.site import INPUT_DOCUMENT_KEY
+from hven.model.table import INPUT_DOCUMENT_KEY, Column, Table
 
 # what an answer does not take over: it has other rows, and says itself what became of the request
 _LEFT_OUT_ATTRIBUTES = {("TABLE", "nrows"), ("RESOURCE", "type"), ("VOTABLE", "version")}

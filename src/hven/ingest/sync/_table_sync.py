@@ -47,8 +47,8 @@ from hven.ingest.sync._ledger_comparison import (
 from hven.ingest.sync._page_cache import PageCachingSource, wrap_with_page_cache
 from hven.ingest.sync._row_differences import build_change_set, compare_snapshots
 from hven.model.errors import ConflictError, DataError, DescriptorError
-from hven.model.table import columns_to_json
-from hven.site import INPUT_DOCUMENT_KEY, find_inherited_attributes
+from hven.model.table import INPUT_DOCUMENT_KEY, columns_to_json
+from hven.site import find_inherited_attributes
 from hven.site.store import format_current_time
 
 if TYPE_CHECKING:

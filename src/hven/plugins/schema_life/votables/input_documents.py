@@ -12,7 +12,7 @@ from lxml import etree
 
 from hven.formats.api.xml_input import SAFE_PARSER_OPTIONS, find_local_name
 from hven.model import LruCache
-from hven.site import INPUT_DOCUMENT_KEY
+from hven.model.table import INPUT_DOCUMENT_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
