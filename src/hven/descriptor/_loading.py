@@ -446,7 +446,11 @@ def _apply_standard_and_loops(
     table = add_data_source_column(apply_standard_to_table(key, value, settings, result))
     if OBSCORE_VIEW in table:
         table = _expand_obscore_keys(table, settings, result)
-    return expand_loops(table, ("columns", *ASSIGNMENT_KEYS), f"tables.{key}.", result.faults)
+    table = expand_loops(table, ("columns", *ASSIGNMENT_KEYS), f"tables.{key}.", result.faults)
+    for name, package_key in load_package_table_keys().items():
+        if name in table:
+            table = package_key.expand_table(table, f"tables.{key}", result.faults)
+    return table
 
 
 def _expand_obscore_keys(table: LocatedYamlMap, settings: Settings, result: DescriptorReadResult) -> LocatedYamlMap:

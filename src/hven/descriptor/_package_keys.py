@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from hven.descriptor._collection_context import InheritedCollectionKeys
     from hven.descriptor._key_proposals import InspectedSource, TableKeyProposal
     from hven.descriptor.value_schema import FaultCollector
+    from hven.descriptor.written_yaml import LocatedYamlMap
     from hven.model.errors import Fault
     from hven.model.resource import CollectionSpec
     from hven.model.settings import Settings
@@ -91,6 +92,9 @@ class TableDescriptorKey(AddedKey):
     ----------
     convert_value
         Checks the value, and converts it to what `Table.extensions` has under the name of the key.
+    expand_table
+        Adds to other keys of a table what the value stands for, such as columns: called with the table as written, the
+        path of the table, and the faults, before the keys are read. Returns the table that Hven reads.
     check_table
         Checks the value against a table whose columns are known: called with the path of the key, the table, and the
         faults.
@@ -112,6 +116,7 @@ class TableDescriptorKey(AddedKey):
     """
 
     convert_value: Callable[[TableDescriptorKeyValue], Any]
+    expand_table: Callable[[LocatedYamlMap, str, FaultCollector], LocatedYamlMap] = lambda table, *_: table
     check_table: Callable[[str, Table, FaultCollector], None] = lambda *_: None
     list_indexed_columns: Callable[[Table], Iterable[str]] = lambda _: ()
     build_source_options: Callable[[str, Table], Mapping[str, Any]] = lambda *_: {}

@@ -1,0 +1,1 @@
+"""Quantities: values with their errors, bounds, origins and confidence."""
