@@ -1,0 +1,1 @@
+"""GetStar: all properties of stars by their names."""
