@@ -16,6 +16,7 @@ from hven.ingest.api.runs import ingest_collection
 from hven.model import units
 from hven.model.settings import load_settings as settings
 from hven.plugins.drafts import drafting
+from hven.plugins.drafts.group_roles import find_code_list, find_member_roles
 from hven.site import Site
 from shared import shared
 
@@ -89,7 +90,8 @@ def compare(directory: Path, file: Path) -> formats.TableMetadata:
             else re.sub(r"(?<!\{)\{([^{}]+)\}", lambda found: f"{{{names[found[1]]}}}", one.link)
         )
         assert column.link == wanted, one.name
-        assert here.enums.get(column.enum or "") == there.enums.get(one.enum or ""), one.name
+        code_list = one.enum or find_code_list(one.name, there.enums) or ""
+        assert here.enums.get(column.enum or "") == there.enums.get(code_list), one.name
         assert (column.frame is None) == (one.frame is None)
     known = {**names, **{one.name: one.name for one, _ in there.params}}
     for group, other in zip(there.groups, here.groups, strict=True):
@@ -99,7 +101,9 @@ def compare(directory: Path, file: Path) -> formats.TableMetadata:
             other.utype,
             other.description,
         )
-        assert other.roles == {known[name] if role == name else role: known[name] for role, name in group.roles.items()}
+        assert other.roles == {
+            known[name] if role == name else role: known[name] for role, name in find_member_roles(group).items()
+        }
     told = [
         [
             (
@@ -128,7 +132,7 @@ def test_what_a_votable_says_around_its_values_comes_back(tmp_path: Path) -> Non
     assert here.columns[0].link == "http://x.example/?id=HD{hd}&r={radeg}"
     assert [one.name for one in here.columns if one.display == "hidden"] == ["hd_origin"]
     assert [group.roles for group in here.groups] == [
-        {"hd": "hd", "hd_origin": "hd_origin", "HD.limit": "HD.limit"},
+        {"value": "hd", "origin": "hd_origin", "HD.limit": "HD.limit"},
         {"stc:lon": "radeg"},
     ]
     assert here.enums["states"] == {"0": "NO", "1": "LOW", "2": "LOW"}  # which the document has the wrong way round

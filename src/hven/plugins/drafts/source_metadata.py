@@ -8,6 +8,7 @@ from hven.descriptor.api.column_names import rename_link_columns
 from hven.descriptor.api.yaml_text import format_yaml_comment, format_yaml_flow_value, format_yaml_scalar
 from hven.model import units
 from hven.model.table import HIDDEN_DISPLAY, TableConstant
+from hven.plugins.drafts.group_roles import find_code_list, find_member_roles
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -29,6 +30,7 @@ class SourceMetadata:
     def __init__(self, table_metadata: TableMetadata | None, guesses: Sequence[ColumnGuess]) -> None:
         self._table_metadata = table_metadata
         self._names = {guess.source: guess.column.name for guess in guesses}
+        self._source_names = {guess.column.name: guess.source for guess in guesses}
         used_frames = {guess.column.frame for guess in guesses}
         frames: Sequence[ReferenceFrame] = ()
         if table_metadata is not None:
@@ -47,8 +49,9 @@ class SourceMetadata:
             link, missing_column = rename_link_columns(column.link, self._names)
             if missing_column is None:
                 attributes["link"] = link
-        if column.enum in self._table_metadata.enums:
-            attributes["enum"] = column.enum
+        enum = column.enum or find_code_list(self._source_names.get(column.name, ""), self._table_metadata.enums)
+        if enum in self._table_metadata.enums:
+            attributes["enum"] = enum
         if column.frame in self._frames:
             attributes["frame"] = column.frame
         if column.indexed:
@@ -88,7 +91,11 @@ class SourceMetadata:
 
 def _describe_group(group: ColumnGroup, target_names: Mapping[str, str]) -> dict[str, Any]:
     """Describe a group by its columns that the table has; the empty map if it has none of them."""
-    members = [(role, target_names[column], column) for role, column in group.roles.items() if column in target_names]
+    members = [
+        (role, target_names[column], column)
+        for role, column in find_member_roles(group).items()
+        if column in target_names
+    ]
     if not members:
         return {}
     group_keys: dict[str, Any] = {

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape, quoteattr
 
 from hven.model import literal
+from hven.model.table import HIDDEN_DISPLAY
+from hven.plugins.getstar.getstar_keys import OldField
 from hven.plugins.quantities.quantity_values import list_quantity_groups
 
 if TYPE_CHECKING:
@@ -28,8 +30,10 @@ if TYPE_CHECKING:
 NAMESPACE = "http://www.ivoa.net/xml/VOTable/v1.1"
 POSITION_FIELDS = (("RAJ2000", "POS_EQ_RA_MAIN", "h:m:s"), ("DEJ2000", "POS_EQ_DEC_MAIN", "d:m:s"))
 FRAME_ID = "J2000"
+SEXAGESIMAL_DECIMALS = 6  # of seconds
 HIDDEN_FIELDS = {"origin": "REFER_CODE", "confidence": "CODE_QUALITY"}  # role -> UCD
-ERROR_UCD_SUFFIX = "_ERROR"
+ERROR_UCD_SUFFIX, MAIN_UCD_SUFFIX = "_ERROR", "_MAIN"
+BOOLEAN_TEXTS = {"true": "1", "false": "0"}
 INDEX_PARAMS = (("ConfidenceIndexes", "confidence"), ("OriginIndexes", "origin"))
 DATATYPES = frozenset({"boolean", "unsignedByte", "short", "int", "long", "float", "double"})
 OLD_UCDS = {  # UCD1+ -> UCD of the older list
@@ -50,6 +54,7 @@ OLD_UCDS = {  # UCD1+ -> UCD of the older list
     "meta.id;meta.main": "ID_MAIN",
     "phys.temperature.effective": "PHYS_TEMP_EFFEC",
 }
+_OLD_UCD_PATTERN = re.compile(r"[A-Z][A-Za-z0-9_/+-]*")  # words of UCD1+ have dots
 _ILLEGAL_PATTERN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uffff]")
 _PLACEHOLDER_PATTERN = re.compile(r"\{([^{}]+)\}")
 
@@ -127,7 +132,7 @@ def write_old_votable(
     yield from _write_params(table, server, now, names)
     properties = _build_properties(table, star_table, columns, rows)
     new_names = {column.column.name: column.name for fields in properties.values() for column in fields}
-    idents = {}
+    idents: dict[int, str] = {}
     for fields in properties.values():
         for field in fields:
             ident = idents[id(field)] = f"col{len(idents)}"
@@ -185,32 +190,37 @@ def _build_properties(
     for column in columns:
         if column.name in member_names and column.name not in groups:
             continue
-        value = _build_value_field(column, table, star_table, rows)
-        fields = [value]
         group = groups.get(column.name)
+        value = _build_value_field(column, group, table, star_table, rows)
+        fields = [value]
         if group is not None:
             fields += _build_member_fields(value, group, shown, star_table, rows)
         properties.setdefault(value.name, []).extend(fields)
     return properties
 
 
-def _build_value_field(column: Column, table: Table, star_table: StarTable, rows: pa.Table) -> _OldColumn:
-    old = star_table.fields.get(column.name)
-    name = old.name if old is not None and old.name else column.name
-    ucd = old.ucd if old is not None and old.ucd else ""
+def _build_value_field(
+    column: Column, group: ColumnGroup | None, table: Table, star_table: StarTable, rows: pa.Table
+) -> _OldColumn:
+    old = star_table.fields.get(column.name, OldField())
+    # the names of groups that come from a VOTable are those of its FIELDs, and so are their UCDs
+    group_name = group.name if group is not None and _is_same_name(group.name, column.name) else ""
+    name = old.name or group_name or column.name
+    ucd = old.ucd or (group.ucd if group is not None and _OLD_UCD_PATTERN.fullmatch(group.ucd or "") else "") or ""
     unit = column.unit or ""
     texts = _format_texts(column, rows)
     datatype = _choose_datatype(column)
     if table.position is not None and column.name in table.position:
         place = table.position.index(column.name)
         default_name, default_ucd, unit = POSITION_FIELDS[place]
-        name, ucd = (old.name if old is not None and old.name else default_name), ucd or default_ucd
+        name, ucd = old.name or group_name or default_name, ucd or default_ucd
         numbers = rows.column(column.name).to_pylist()
         texts = [format_sexagesimal(number, is_longitude=place == 0) for number in numbers]
         datatype = "char"
     if not ucd:
         ucd = OLD_UCDS.get((column.ucd or "").lower()) or _write_name_as_ucd(name)
-    return _OldColumn(column=column, name=name, ucd=ucd, datatype=datatype, unit=unit, texts=texts)
+    is_hidden = column.display == HIDDEN_DISPLAY
+    return _OldColumn(column=column, name=name, ucd=ucd, datatype=datatype, unit=unit, is_hidden=is_hidden, texts=texts)
 
 
 def _build_member_fields(
@@ -230,11 +240,13 @@ def _build_member_fields(
         column = shown.get(name)
         if column is None or role in {"value", *HIDDEN_FIELDS}:
             continue
-        old = star_table.fields.get(name)
-        new_name = old.name if old is not None and old.name else name
-        ucd = old.ucd if old is not None and old.ucd else ""
+        old = star_table.fields.get(name, OldField())
+        error_name = f"e_{value.name}"
+        new_name = old.name or (error_name if role == "error" and _is_same_name(error_name, name) else name)
+        ucd = old.ucd
         if not ucd:
-            ucd = value.ucd + (ERROR_UCD_SUFFIX if role == "error" else f"_{role.upper()}")
+            suffix = ERROR_UCD_SUFFIX if role == "error" else f"_{role.upper()}"
+            ucd = value.ucd.removesuffix(MAIN_UCD_SUFFIX) + suffix
         fields.append(
             _OldColumn(
                 column=column,
@@ -259,7 +271,16 @@ def _format_texts(column: Column, rows: pa.Table) -> list[str]:
     texts = literal.format_dali_literals(values, column.type).to_pylist()
     valid = rows.column(column.name).is_valid().to_pylist()
     pairs = zip(texts, valid, strict=True)
-    return [text if is_valid and text not in {None, "NaN"} else "" for text, is_valid in pairs]
+    shown_texts = [text if is_valid and text not in {None, "NaN"} else "" for text, is_valid in pairs]
+    if column.type.datatype == "boolean":
+        return [BOOLEAN_TEXTS.get(text.lower(), text) for text in shown_texts]
+    return shown_texts
+
+
+def _is_same_name(first_name: str, second_name: str) -> bool:
+    """Return whether two names differ only in case and in signs that names of columns cannot have."""
+    first, second = (re.sub(r"[^a-z0-9]", "", name.lower()) for name in (first_name, second_name))
+    return second in {first, f"c{first}"}  # names that begin with a digit get a prefix
 
 
 def _write_name_as_ucd(name: str) -> str:
@@ -275,7 +296,7 @@ def _write_link(field: _OldColumn, new_names: Mapping[str, str]) -> str:
 
 
 def format_sexagesimal(degrees: float | None, *, is_longitude: bool) -> str:
-    """Format an angle as ``06 45 08.9173`` (hours) or ``-16 42 58.017`` (degrees); empty if there is none.
+    """Format an angle as ``06 45 08.917300`` (hours) or ``-16 42 58.017000`` (degrees); empty if there is none.
 
     Parameters
     ----------
@@ -286,15 +307,14 @@ def format_sexagesimal(degrees: float | None, *, is_longitude: bool) -> str:
     """
     if degrees is None or isnan(degrees):
         return ""
-    decimals = 4 if is_longitude else 3
-    scale = 10**decimals
+    scale = 10**SEXAGESIMAL_DECIMALS
     sign = "" if is_longitude else ("-" if degrees < 0 else "+")
     units = round(abs(degrees % 360 / 15 if is_longitude else degrees) * 3600 * scale)
     if is_longitude:
         units %= 24 * 3600 * scale
     minutes, seconds = divmod(units, 60 * scale)
     hours, minutes = divmod(minutes, 60)
-    return f"{sign}{hours:02d} {minutes:02d} {seconds // scale:02d}.{seconds % scale:0{decimals}d}"
+    return f"{sign}{hours:02d} {minutes:02d} {seconds // scale:02d}.{seconds % scale:0{SEXAGESIMAL_DECIMALS}d}"
 
 
 def _escape_text(text: str) -> str:

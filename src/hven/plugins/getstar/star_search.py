@@ -92,7 +92,7 @@ def find_star_table(page_context: PageContext) -> TableView:
     for table in tables:
         if table.qualified_name in published_names and wanted_name in {"", table.qualified_name}:
             return build_table_view(page_context, table)
-    message = "there is no table of stars here"
+    message = format_message("there is no table of stars here")
     if wanted_name:
         message = format_message("there is no table of stars {name!r} here", wanted_name[:80])
     raise NotFoundError(message, remedy="add the key `getstar` to the descriptor of a table that you publish")

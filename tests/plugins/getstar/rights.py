@@ -1,0 +1,6 @@
+"""What the tests of rights must know of this package (`tests/package_rights.py`)."""
+
+WORDS = ("zqcalib", "zqembargo", "zqcarl", "zqgroup", "zqnull", "nothing")
+STARS = ["", *(f"star=id{word}&table=obs.main" for word in WORDS)]
+QUERY_STRINGS = {"/getstar": STARS, "/getstar.json": STARS, "/sclwsGetStarProxy.php": STARS}
+TABLE_KEYS = {"getstar": '    getstar: {names: ["{obs_id}"]}\n'}

@@ -1,0 +1,207 @@
+"""`/getstar` and the address of JMMC's GetStar: names, rights, the page, JSON, and the VOTable 1.1."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+from asgi_client import Client
+from astropy import units
+from astropy.coordinates import Angle
+from hypothesis import given
+from hypothesis import strategies as st
+from lxml import etree
+from star_samples import FILES, STARS
+
+from hven.app._server import create_application
+from hven.descriptor import check_descriptor
+from hven.ingest.api.runs import ingest_collection
+from hven.model.settings import Settings, load_settings
+from hven.model.table import Column
+from hven.model.types import INT32, STRING
+from hven.plugins.drafts import drafting
+from hven.plugins.getstar.name_templates import NameTemplate
+from hven.plugins.getstar.old_votable import format_sexagesimal
+from hven.site import Site
+from shared import shared
+
+NAMESPACE = {"v": "http://www.ivoa.net/xml/VOTable/v1.1"}
+
+
+def fetch(client: Client, path: str, accept: str = "*/*", **parameters: str) -> Any:
+    return client.ask("GET", f"{path}?{urlencode(parameters)}", headers={"accept": accept})
+
+
+def fetch_stars(client: Client, names: str) -> list[dict[str, Any]]:
+    return list(json.loads(fetch(client, "/getstar.json", star=names).text)["stars"])
+
+
+def read_old_document(text: str) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
+    """Return the attributes of the FIELDs, and the rows by names."""
+    tree = etree.fromstring(text.encode())
+    fields = [dict(element.attrib) for element in tree.iterfind(".//v:FIELD", NAMESPACE)]
+    rows = [
+        {field["name"]: cell.text or "" for field, cell in zip(fields, row, strict=True)}
+        for row in tree.iterfind(".//v:TR", NAMESPACE)
+    ]
+    return fields, rows
+
+
+@pytest.mark.parametrize(
+    "name", ["* alf CMa", "*  alf_CMa", "HD 48915", "hd48915", "HD_48915", "TYC 5949-2777", "tyc5949-2777", "Sirius"]
+)
+def test_a_star_has_many_names(client: Client, name: str) -> None:
+    star = fetch_stars(client, name)[0]
+    assert star["fault"] is None, star
+    values = {value["name"]: value for value in star["rows"][0]}
+    assert values["main_id"]["value"] == "* alf CMa"
+    assert (values["V"]["error"], values["V"]["origin"], values["VK"]["level"]) == ("0.01", "I/280", "medium")
+    assert (star["resolved"] is not None) == (name == "Sirius")
+
+
+@pytest.mark.parametrize(
+    "name", ["HD 1", "HD", "HD 48915x", "zqhidden", "HD 7", "' OR 1=1 --", "{HD}", "M 31", "HD 99999999999999999999"]
+)
+def test_unknown_and_hidden_stars_are_told_alike(client: Client, name: str) -> None:
+    response = fetch(client, "/getstar", "text/html", star=name)
+    assert response.status == 404
+    assert 'role="status"' in response.text
+    assert "zqsecret" not in response.text
+    old_response = fetch(client, "/sclwsGetStarProxy.php", star=name)
+    assert old_response.status in {404, 400, 503}
+    assert "<" not in old_response.text
+
+
+def test_the_page_has_words_links_and_no_scripts_of_data(client: Client) -> None:
+    response = fetch(client, "/getstar", "text/html", star="HD 48915,Vega,nothing")
+    assert response.status == 200
+    text = " ".join(response.text.split())
+    assert 'href="https://example.org/simbad?Ident=%2A%20alf%20CMa"' in text
+    assert "javascript:" not in text
+    assert 'data-level="high"><span class="only-heard">confidence: </span>high' in text
+    assert "a &lt;b&gt; &amp; c" in text
+    assert "<caption>Photometry</caption>" in text
+    assert "data-table=" in text  # SAMP
+    votable = re.search(r'href="[^"]*(/tap/sync[^"]*)"', text)
+    assert votable is not None
+    answer = client.ask("GET", votable[1].replace("&amp;", "&"))
+    assert answer.status == 200
+    assert '<GROUP name="V"' in answer.text
+    assert fetch(client, "/getstar", "text/html").status == 200
+    assert "Étoiles par nom" in fetch(client, "/getstar", "text/html", lang="fr").text
+
+
+def test_limits_of_requests(client: Client) -> None:
+    assert fetch(client, "/getstar", star=",".join(f"HD {number}" for number in range(101))).status == 400
+    assert fetch(client, "/getstar", star="x" * 201).status == 400
+    assert fetch(client, "/getstar", table="stars.nothing").status == 404
+    assert fetch(client, "/sclwsGetStarProxy.php").status == 400
+    assert fetch(client, "/sclwsGetStarProxy.php", star=" , ").status == 400
+
+
+def test_the_old_votable(client: Client) -> None:
+    response = fetch(
+        client, "/sclwsGetStarProxy.php", format="vot", star="HD 48915,Vega,NGC 1,nothing", scenario="true"
+    )
+    assert response.status == 200
+    fields, rows = read_old_document(response.text)
+    assert [row["SIMBAD"] for row in rows] == ["* alf CMa", "* alf Lyr", "NGC 1"]
+    assert (rows[0]["RAJ2000"], rows[0]["DEJ2000"]) == ("06 45 08.917279", "-16 42 58.017096")
+    assert (rows[0]["V.origin"], rows[0]["V.confidence"], rows[0]["V-K.confidence"]) == ("4", "3", "2")
+    assert (rows[2]["K"], rows[2]["K.origin"], rows[2]["HD"], rows[0]["variable"]) == ("", "0", "", "1")
+    by_name = {field["name"]: field for field in fields}
+    assert by_name["e_V"]["ucd"] == "PHOT_JHN_V_ERROR"
+    assert by_name["V-K"]["ucd"] == "PHOT_JHN_V-K"
+    assert by_name["V.origin"]["type"] == "hidden"
+    tree = etree.fromstring(response.text.encode())
+    groups = {group.get("name"): [ref.get("ref") for ref in group] for group in tree.iterfind(".//v:GROUP", NAMESPACE)}
+    assert groups["V"] == [by_name[name]["ID"] for name in ("V", "V.origin", "V.confidence", "e_V")]
+    options = tree.findall(".//v:PARAM[@name='OriginIndexes']//v:OPTION", NAMESPACE)
+    assert [(one.get("name"), one.get("value")) for one in options][-1] == ("14", "II/246")
+    link = tree.find(".//v:FIELD[@name='HD']/v:LINK", NAMESPACE)
+    assert link is not None
+    assert link.get("href") == "https://example.org/sim?Ident=HD${HD}&q=${SIMBAD}"
+    assert [info.get("value") for info in tree.iterfind(".//v:INFO", NAMESPACE)] == ["nothing"]
+    assert '<?xml-stylesheet href="https://example.org/getstar.xsl" type="text/xsl"?>' in response.text
+    schema = etree.XMLSchema(etree.parse(shared("xsd/VOTable-v1.1.xsd")))
+    schema.assertValid(tree)
+
+
+def test_getstar_of_jmmc_comes_back_field_by_field(tmp_path: Path) -> None:
+    original = shared("data/interferometry/getstar-votable.vot")
+    (tmp_path / "hven.toml").write_text("")
+    settings = load_settings(tmp_path)
+    path = drafting.create_descriptor(settings, "stars", str(original))
+    key = "    getstar: {names: ['HD {hd}'], server: SearchCal Server v6.0.0, fields: {e_plx: e_Plx, vis2err: vis2Err}}\n    groups:\n"
+    path.write_text(path.read_text().replace("    groups:\n", key, 1))
+    with Site(settings) as site:
+        ingest_collection(site, "stars")
+        site.refresh_published_state()
+        text = fetch(Client(create_application(site)), "/sclwsGetStarProxy.php", star="HD 48915", format="vot").text
+    fields, rows = read_old_document(text)
+    old_fields, old_rows = read_old_document(original.read_text())
+    attributes = ("name", "ucd", "datatype", "arraysize", "type", "ID")
+    assert [[field.get(name) for name in attributes] for field in fields] == [
+        [field.get(name) for name in attributes] for field in old_fields
+    ]
+    units_differ = [
+        new["name"] for new, old in zip(fields, old_fields, strict=True) if new.get("unit") != old.get("unit")
+    ]
+    assert units_differ == ["logg_SpType"]  # a spelling that VOUnits does not have
+    assert rows == old_rows
+    etree.XMLSchema(etree.parse(shared("xsd/VOTable-v1.1.xsd"))).assertValid(etree.fromstring(text.encode()))
+
+
+@given(degrees=st.floats(0, 360, exclude_max=True))
+def test_right_ascensions_are_those_of_astropy(degrees: float) -> None:
+    text = format_sexagesimal(degrees, is_longitude=True)
+    assert re.fullmatch(r"[0-2][0-9] [0-5][0-9] [0-5][0-9]\.[0-9]{6}", text)
+    difference = abs(Angle(text, unit=units.hourangle).degree - degrees)
+    assert min(difference, 360 - difference) < 1e-8
+
+
+@given(degrees=st.floats(-90, 90))
+def test_declinations_are_those_of_astropy(degrees: float) -> None:
+    text = format_sexagesimal(degrees, is_longitude=False)
+    assert re.fullmatch(r"[+-][0-9]{2} [0-5][0-9] [0-5][0-9]\.[0-9]{6}", text)
+    assert abs(Angle(text, unit=units.deg).degree - degrees) < 1e-9
+
+
+@given(number=st.integers(1, 999_999), prefix=st.sampled_from(["HD ", "hd", "HD  ", "Hd_"]))
+def test_templates_find_numbers_in_any_spelling(number: int, prefix: str) -> None:
+    template = NameTemplate("HD {HD}")
+    assert template.write_condition(f"{prefix}{number}", {"HD": Column(name="HD", type=INT32)}) == f"HD = {number}"
+
+
+@given(name=st.text(max_size=30))
+def test_conditions_quote_whatever_a_name_contains(name: str) -> None:
+    condition = NameTemplate("{n}").write_condition(name, {"n": Column(name="n", type=STRING)})
+    assert condition is None or re.fullmatch(r"n IN \((?:'(?:[^']|'')*'(?:, )?)+\)", condition, re.DOTALL)
+
+
+@pytest.mark.parametrize(
+    ("key", "fault"),
+    [
+        ('{names: ["HD"]}', "names no column"),
+        ('{names: ["HD {HD2}"]}', "the table has no column 'HD2'"),
+        ('{names: ["{ra}"]}', "which is no name"),
+        ('{names: ["{HD}"], links: {A: "https://x/{hd2}"}}', "the table has no column 'hd2'"),
+        ('{names: ["{HD}"], fields: {v: V}}', "the table has no column 'v'"),
+        ('{names: ["{HD}"], radius: 1000}', "radius"),
+        ("{links: {}}", "names"),
+        ('{names: ["{HD}"]}', ""),
+    ],
+)
+def test_faults_of_the_key(tmp_path: Path, key: str, fault: str) -> None:
+    path = tmp_path / "collections" / "stars" / "stars.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_text(re.sub(r"    getstar:\n(      .*\n)+", f"    getstar: {key}\n", STARS))
+    for name, content in FILES.items():
+        (path.parent / name).write_text(content)
+    faults = [one for one in check_descriptor(path, Settings(directory=tmp_path)) if one.severity == "error"]
+    assert bool(faults) == bool(fault), faults
+    assert all(fault in one.message and one.place.line for one in faults), faults
