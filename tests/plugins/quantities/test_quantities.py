@@ -24,6 +24,7 @@ from hven.model.settings import Settings
 from hven.query import run_query
 from hven.site import Site
 from hven.testing.site import open_site_with_descriptor
+from plugin_needs import require_verb
 
 
 def fetch_rows(site: Site, query: str) -> list[dict[str, Any]]:
@@ -196,6 +197,7 @@ def test_sums_have_the_errors_of_the_textbook(tmp_path_factory: pytest.TempPathF
 
 
 def test_the_export_to_cds_keeps_the_names_and_explains_the_codes(site: Site, tmp_path: Path) -> None:
+    require_verb("export")
     (site.settings.directory / "hven.toml").write_text("")
     arguments = ["--site", str(site.settings.directory), "export", "stars.main", "--to", "cds", str(tmp_path / "out")]
     result = CliRunner().invoke(build_typer_app(), arguments)

@@ -13,6 +13,7 @@ from hven.descriptor.value_schema import FaultCollector, choose_value_reader
 from hven.descriptor.written_yaml import LocatedYamlMap, LocatedYamlScalar
 from hven.model import units
 from hven.model.errors import suggest_spelling
+from hven.model.table import LocalizedText
 from hven.plugins.quantities.quantity_section_keys import OriginSection, QuantitySection
 
 if TYPE_CHECKING:
@@ -325,9 +326,8 @@ def _derive_ucd(role: str, ucd: str) -> str:
 
 def _to_yaml(value: Any, place: LocatedYamlScalar) -> LocatedYamlScalar | LocatedYamlMap:
     """Return a value that was read as it was written: a text, or one in several languages."""
-    texts = getattr(value, "texts", None)
-    if texts:
-        return _build_map(dict(texts), place)
+    if isinstance(value, LocalizedText):
+        return _build_map(value.texts, place)
     return value if isinstance(value, LocatedYamlScalar) else place.copy_with_text(str(value))
 
 
