@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 import numpy as np
 import pytest
 from asgi_client import Client
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from quantity_samples import FILES, STARS
 from typer.testing import CliRunner
@@ -177,9 +177,12 @@ def test_a_computed_value_needs_an_origin(tmp_path: Path) -> None:
     assert len(messages) == 2  # VK and size; the third has an origin of its own
 
 
-@given(values=st.lists(st.tuples(st.floats(-50, 50), st.floats(1e-3, 1)), min_size=2, max_size=4))
-def test_sums_have_the_errors_of_the_textbook(tmp_path_factory: pytest.TempPathFactory, values: list[Any]) -> None:
-    names = "abcd"[: len(values)]
+@given(seed=st.integers(0, 2**32 - 1))
+@settings(max_examples=3, deadline=None)  # each ingests 200 rows
+def test_sums_have_the_errors_of_the_textbook(tmp_path_factory: pytest.TempPathFactory, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    names = "abcd"
+    values, errors = random.uniform(-50, 50, (200, 4)), random.uniform(1e-3, 1, (200, 4))
     quantities = "".join(f"      {name}: {{value: {name}_in, error: {name}_err}}\n" for name in names)
     descriptor = (
         "collection: s\ntables:\n  t:\n    source: {kind: csv, files: a.csv}\n    origins: {2: computed}\n"
@@ -187,13 +190,19 @@ def test_sums_have_the_errors_of_the_textbook(tmp_path_factory: pytest.TempPathF
         f"      total: {{value: {' - '.join(f'2 * target.{name}' for name in names)}, error: first order}}\n"
         "    columns: {id: int32}\n"
     )
-    head = ",".join(["id", *(f"{name}_in,{name}_err" for name in names)])
-    row = ",".join(["1", *(f"{value!r},{error!r}" for value, error in values)])
-    with open_site_with_descriptor(tmp_path_factory.mktemp("s"), descriptor, {"a.csv": f"{head}\n{row}\n"}) as site:
+    lines = [",".join(["id", *(f"{name}_in,{name}_err" for name in names)])]
+    for number in range(200):
+        cells = [
+            f"{value!r},{error!r}"
+            for value, error in zip(values[number].tolist(), errors[number].tolist(), strict=True)
+        ]
+        lines.append(",".join([str(number), *cells]))
+    content = {"a.csv": "\n".join(lines) + "\n"}
+    with open_site_with_descriptor(tmp_path_factory.mktemp("s"), descriptor, content) as site:
         ingest_collection(site, "s")
         site.refresh_published_state()
-        error = fetch_rows(site, "SELECT e_total FROM s.t")[0]["e_total"]
-    assert isclose(error, 2 * np.sqrt(sum(each**2 for _, each in values)), rel_tol=1e-9)
+        computed = [row["e_total"] for row in fetch_rows(site, "SELECT e_total FROM s.t ORDER BY id")]
+    assert np.allclose(computed, 2 * np.sqrt((errors**2).sum(axis=1)), rtol=1e-8)
 
 
 def test_the_export_to_cds_keeps_the_names_and_explains_the_codes(site: Site, tmp_path: Path) -> None:

@@ -26,14 +26,20 @@ async function fillSection(section, address, key, workspace) {
   const state = new URLSearchParams({ _row: key });
   try {
     const { values } = await workspace.fetchJson(address, { state, pane: "quantities" });
-    const quantities = values.filter((/** @type {Quantity} */ value) => value.error || value.origin || value.confidence);
+    /** @type {Quantity[]} */
+    const quantities = values.filter(hasMembers);
     if (!quantities.length) return;
     const list = document.createElement("dl");
-    list.append(...quantities.flatMap((/** @type {Quantity} */ value) => createEntry(value, workspace)));
+    list.append(...quantities.flatMap((value) => createEntry(value, workspace)));
     section.append(createElement("h3", workspace.t("Values with errors and origins")), list);
   } catch (/** @type {any} */ error) {
     section.textContent = error.message;
   }
+}
+
+/** @param {Quantity} value */
+function hasMembers({ error, lower, upper, origin, confidence }) {
+  return Boolean(error || lower || upper || origin || confidence);
 }
 
 /**
