@@ -206,7 +206,8 @@ def _build_value_field(
     # the names of groups that come from a VOTable are those of its FIELDs, and so are their UCDs
     group_name = group.name if group is not None and _is_same_name(group.name, column.name) else ""
     name = old.name or group_name or column.name
-    ucd = old.ucd or (group.ucd if group is not None and _OLD_UCD_PATTERN.fullmatch(group.ucd or "") else "") or ""
+    group_ucd = (group.ucd or "") if group is not None else ""
+    ucd = old.ucd or (group_ucd if _OLD_UCD_PATTERN.fullmatch(group_ucd) else "")
     unit = column.unit or ""
     texts = _format_texts(column, rows)
     datatype = _choose_datatype(column)
@@ -308,10 +309,12 @@ def format_sexagesimal(degrees: float | None, *, is_longitude: bool) -> str:
     if degrees is None or isnan(degrees):
         return ""
     scale = 10**SEXAGESIMAL_DECIMALS
-    sign = "" if is_longitude else ("-" if degrees < 0 else "+")
-    units = round(abs(degrees % 360 / 15 if is_longitude else degrees) * 3600 * scale)
     if is_longitude:
-        units %= 24 * 3600 * scale
+        sign = ""
+        units = round(degrees % 360 / 15 * 3600 * scale) % (24 * 3600 * scale)
+    else:
+        sign = "-" if degrees < 0 else "+"
+        units = round(abs(degrees) * 3600 * scale)
     minutes, seconds = divmod(units, 60 * scale)
     hours, minutes = divmod(minutes, 60)
     return f"{sign}{hours:02d} {minutes:02d} {seconds // scale:02d}.{seconds % scale:0{SEXAGESIMAL_DECIMALS}d}"
