@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 import subprocess
@@ -19,6 +20,7 @@ from hven.site.store import Lease, SnapshotRecord, StateStore
 from hven.site.store import _database as db
 from hven.site.store import _leases as leases
 from hven.site.store._database import STATE_FORMAT
+from hven.site.store._package_tables import are_package_tables_usable
 from postgres_cluster import run_server
 from process_runner import wait_until
 
@@ -308,6 +310,69 @@ def test_a_newer_format_is_refused_and_an_older_one_upgraded(tmp_path, monkeypat
     StateStore(tmp_path).close()
     StateStore(tmp_path).close()
     assert steps == [1, 2]
+
+
+def become_newer_program(patch: pytest.MonkeyPatch, step, *, oldest_format: int) -> None:
+    """Give this process another format, as a newer version of Hven has."""
+    patch.setattr(db, "STATE_FORMAT", STATE_FORMAT + 1)
+    patch.setattr(db, "OLDEST_FORMAT", oldest_format)
+    patch.setattr(db, "UPGRADE_STEPS", {STATE_FORMAT: step})
+
+
+def test_an_older_program_uses_a_store_that_a_newer_one_has_only_extended(tmp_path, monkeypatch):
+    older = StateStore(tmp_path)
+    older.publish_collection("c", [record("c.t", "1")], run_id="1")
+    with older.leases.hold_lease("scheduler"), monkeypatch.context() as patch:  # a server of the older version runs
+        become_newer_program(
+            patch,
+            lambda connection: connection.exec_driver_sql("ALTER TABLE runs ADD COLUMN note TEXT"),
+            oldest_format=STATE_FORMAT,
+        )
+        newer = StateStore(tmp_path)
+        newer.publish_collection("c", [record("c.t", "2")], run_id="2")
+        newer.close()
+    older.runs.begin_run("r", "c")
+    older.publish_collection("c", [record("c.t", "3")], run_id="r")
+    assert read_published_snapshots(older) == {"c.t": "3"}
+    older.close()
+    StateStore(tmp_path).close()
+    with sqlite3.connect(tmp_path / "hven.sqlite") as raw:
+        meta_values = dict(raw.execute("SELECT key, value FROM meta"))
+    raw.close()
+    assert (meta_values["format"], meta_values["oldest format"]) == (str(STATE_FORMAT + 1), str(STATE_FORMAT))
+
+
+def test_an_upgrade_that_older_programs_could_not_use_waits_for_their_end(tmp_path, monkeypatch):
+    older = StateStore(tmp_path)
+    steps = []
+    with older.leases.hold_lease("scheduler", description="the schedule of this site"):
+        with monkeypatch.context() as patch:
+            become_newer_program(patch, steps.append, oldest_format=STATE_FORMAT + 1)
+            with pytest.raises(
+                ConflictError, match=r"process \d+ on .* uses it now \(the schedule of this site\).*stop the servers"
+            ):
+                StateStore(tmp_path)
+        assert steps == []
+        assert older.get_version() == 0
+    with monkeypatch.context() as patch:
+        become_newer_program(patch, steps.append, oldest_format=STATE_FORMAT + 1)
+        StateStore(tmp_path).close()
+        StateStore(tmp_path).close()
+    assert len(steps) == 1
+    with pytest.raises(StorageError, match="another version of Hven has changed the format"):
+        older.get_version()
+    older.close()
+
+
+def test_tables_of_packages_are_extended_in_the_same_way() -> None:
+    own = json.dumps({"format": 2, "tables": ["uses"]})
+    later = {"format": 3, "tables": ["uses", "more"], "oldest": 2}
+    assert are_package_tables_usable(own, own)
+    assert are_package_tables_usable(json.dumps(later), own)
+    for difference in ({"oldest": 3}, {"tables": ["more"]}, {"format": 1, "oldest": 1}):
+        assert not are_package_tables_usable(json.dumps(later | difference), own)
+    assert not are_package_tables_usable(json.dumps({"format": 3, "tables": ["uses"]}), own)
+    assert not are_package_tables_usable(None, own)
 
 
 def test_a_store_of_the_format_before_becomes_what_a_new_one_is(tmp_path):

@@ -101,11 +101,15 @@ class PackageStateTables:
         Place of the `hven.site.api.store_tables.StoreTableSet` as ``module:name``.
     format
         Version of the tables; a change of their columns adds one, and a step to `StoreTableSet.upgrade_steps`.
+    oldest_format
+        Oldest version of the package's tables whose programs can also use these, because each later version only added
+        tables, or columns with a default; None: `format`.
     """
 
     names: tuple[str, ...]
     definitions: str
     format: int = 1
+    oldest_format: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,6 +18,7 @@ from hven.app import _server as server  # first: it chooses the allocator of Arr
 # isort: split
 from hven.app._cli.context import load_site_settings
 from hven.app._server import processes
+from hven.app._server.activation import take_activation_socket
 from hven.app._server.logging_setup import LOGGING_CONFIG
 from hven.jobs import job_supervisor, type_catalogue
 from hven.model import plugins
@@ -38,9 +39,25 @@ def serve(
         int | None,
         typer.Option("--workers", "-w", min=1, help="Number of processes (default: `workers` in hven.toml, or 2)."),
     ] = None,
+    *,
+    drain: Annotated[
+        float,
+        typer.Option(
+            min=0, max=3600, help="When told to stop: seconds in which connections close after their next answer."
+        ),
+    ] = 0.0,
+    grace: Annotated[
+        float, typer.Option(min=1, max=86400, help="When told to stop: seconds that running answers get to end.")
+    ] = processes.GRACE_SECONDS,
 ) -> None:
-    """Serve the site until Ctrl-C."""
+    """Serve the site until Ctrl-C.
+
+    If systemd passes a listening socket, the server uses it instead of its own.
+    """
     site_settings = load_site_settings(context)
+    activation_socket = take_activation_socket()
+    if activation_socket is not None:
+        host, port = activation_socket.getsockname()[:2]
     for plugin_fault in plugins.find_plugin_faults():
         raise plugin_fault
     # faults of job types are reported here, where the operator sees them, and not by a background process
@@ -58,14 +75,24 @@ def serve(
         host=host or site_settings.host,
         port=port or site_settings.port,
     )
-    listen_address = _resolve_listen_address(site_settings.host, site_settings.port)
+    listen_address = site_settings.host
+    if activation_socket is None:
+        listen_address = _resolve_listen_address(site_settings.host, site_settings.port)
     # The server's processes read these variables, so that addresses in ivoa.obscore are those of this server.
     if host:
         os.environ["HVEN_HOST"] = host
     if port:
         os.environ["HVEN_PORT"] = str(port)
     worker_count = workers or site_settings.workers
-    server.serve_site(site_settings, host=listen_address, port=site_settings.port, workers=worker_count)
+    server.serve_site(
+        site_settings,
+        host=listen_address,
+        port=site_settings.port,
+        workers=worker_count,
+        activation_socket=activation_socket,
+        drain_seconds=drain,
+        grace_seconds=grace,
+    )
 
 
 def work(

@@ -40,6 +40,7 @@ from hven.site.server_processes import list_server_processes
 from hven.site.store import StateStore, mark_state_required
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable
 
     from starlette.types import ASGIApp
@@ -143,8 +144,17 @@ def _end_worker_over_memory_limit(held_bytes: int) -> None:
     os._exit(MEMORY_EXIT_CODE)
 
 
-def serve_site(settings: Settings, *, host: str, port: int, workers: int) -> None:
-    """Serve a site until SIGINT or SIGTERM; running answers get eight seconds to end.
+def serve_site(
+    settings: Settings,
+    *,
+    host: str,
+    port: int,
+    workers: int,
+    activation_socket: socket.socket | None = None,
+    drain_seconds: float = 0.0,
+    grace_seconds: float = GRACE_SECONDS,
+) -> None:
+    """Serve a site until SIGINT or SIGTERM; running answers then get some time to end.
 
     Raises
     ------
@@ -191,8 +201,10 @@ def serve_site(settings: Settings, *, host: str, port: int, workers: int) -> Non
         log_dictconfig=LOGGING_CONFIG,
         log_level=LogLevels.warning,
         log_access=False,
-        workers_kill_timeout=GRACE_SECONDS,
+        workers_kill_timeout=grace_seconds,
         websockets=False,
+        activation_socket=activation_socket,
+        drain_seconds=drain_seconds,
         on_stop=stop_side_processes,
         on_listening=log_address,
     )

@@ -44,6 +44,8 @@ MAX_GREEDY_WAIT_SECONDS = 0.005
 RETRY_AFTER_SECONDS = b"2"
 OVERLOAD_MESSAGE = b"the service receives more requests than it can handle at the moment; try again in a few seconds\n"
 ALWAYS_SERVED_PATH = "/health/live"  # its answer costs no more than a refusal
+READINESS_PATH = "/health/ready"
+STOPPING_MESSAGE = b"the server is about to stop, and takes no new clients\n"
 # Share of its time for which a worker's event loop computes, from which closing connections is worth it. On a machine
 # with many other programs, the loop gets only a small share.
 MIN_BUSY_SHARE = 0.1
@@ -117,15 +119,13 @@ class LoadShedder:
         """Record that the loop has just done something."""
         self._last_busy = self._get_time()
 
-    async def send_overload_response(self, send: Send) -> None:
-        """Answer that the service is overloaded, and when to try again."""
-        headers = [
-            (b"content-type", b"text/plain; charset=utf-8"),
-            (b"content-length", b"%d" % len(OVERLOAD_MESSAGE)),
-            (b"retry-after", RETRY_AFTER_SECONDS),
-        ]
-        await send({"type": "http.response.start", "status": 503, "headers": headers})
-        await send({"type": "http.response.body", "body": OVERLOAD_MESSAGE})
+    def find_refusal_message(self, scope: Scope) -> bytes | None:
+        """Return why the worker refuses a request; None if it does not."""
+        if self.is_overloaded(scope):
+            return OVERLOAD_MESSAGE
+        if is_server_draining() and scope["path"].endswith(READINESS_PATH):
+            return STOPPING_MESSAGE
+        return None
 
     def is_overloaded(self, scope: Scope) -> bool:
         """Return whether the loop is too far behind for this request."""
@@ -152,11 +152,24 @@ class LoadShedder:
         return self._requests_by_client[client_network] * 2 > self._requests_by_client.total()
 
 
+async def send_unavailable_response(send: Send, message: bytes) -> None:
+    """Answer with status 503, a message, and when to try again."""
+    headers = [
+        (b"content-type", b"text/plain; charset=utf-8"),
+        (b"content-length", b"%d" % len(message)),
+        (b"retry-after", RETRY_AFTER_SECONDS),
+    ]
+    await send({"type": "http.response.start", "status": 503, "headers": headers})
+    await send({"type": "http.response.body", "body": message})
+
+
 # --- balancing ---
 
 
 class WorkerConnectionCounts:
     """Reports of all workers in shared memory: each has a number of active connections, and the time of the report.
+
+    The last number says whether the server is about to stop.
 
     Parameters
     ----------
@@ -175,7 +188,11 @@ class WorkerConnectionCounts:
         self._workers = workers
         self._get_time = get_time
         self._get_cpu_time = get_cpu_time
-        self._reports = (ctypes.c_double * (2 * workers)).from_buffer(mmap.mmap(-1, 16 * workers))
+        self._reports = (ctypes.c_double * (2 * workers + 1)).from_buffer(mmap.mmap(-1, 16 * workers + 8))
+
+    def start_draining(self) -> None:
+        """Tell all workers that the server is about to stop: they close each connection after its next answer."""
+        self._reports[2 * self._workers] = 1.0
 
     def create_worker_balancer(self, worker: int) -> ConnectionBalancer:
         """Create the share of a worker."""
@@ -207,8 +224,15 @@ class ConnectionBalancer:
         global _process_share  # noqa: PLW0603  (a process is one worker)
         _process_share = self
 
+    @property
+    def is_draining(self) -> bool:
+        """Whether the server is about to stop."""
+        return bool(self._reports[2 * self._workers])
+
     def should_close(self, client: object) -> bool:
         """Count a request on a connection, and return whether to close the connection after the answer."""
+        if self.is_draining:
+            return True
         if not self._excess:
             self._active_clients[client] = None
             return False
@@ -252,6 +276,11 @@ _process_share: ConnectionBalancer | None = None
 def should_close_connection(client: object) -> bool:
     """Return whether the connection of a client should be closed after the present answer."""
     return _process_share is not None and client is not None and _process_share.should_close(client)
+
+
+def is_server_draining() -> bool:
+    """Return whether the server of this process is about to stop."""
+    return _process_share is not None and _process_share.is_draining
 
 
 def report_and_rebalance_connections() -> None:

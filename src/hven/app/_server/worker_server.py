@@ -18,7 +18,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from granian.net import SocketSpec
+from granian.net import SocketHolder, SocketSpec
 from granian.server.mp import MPServer
 
 from hven.app._server.worker_load import ConnectionBalancer, WorkerConnectionCounts
@@ -91,12 +91,25 @@ class WorkerServer(MPServer):  # type: ignore[misc]  # MPServer is not typed
         Called when the server is told to stop, before the workers are.
     on_listening
         Called when clients can connect.
+    activation_socket
+        The listening socket that a service manager has passed to this process; None: the server opens its own.
+    drain_seconds
+        Time for which a server that is told to stop closes each connection after its next answer. Clients that use
+        their connections do not lose a request when the server then closes the rest.
     """
 
     def __init__(
-        self, *arguments: Any, on_stop: Callable[[], None], on_listening: Callable[[], None], **options: Any
+        self,
+        *arguments: Any,
+        on_stop: Callable[[], None],
+        on_listening: Callable[[], None],
+        activation_socket: socket.socket | None = None,
+        drain_seconds: float = 0.0,
+        **options: Any,
     ) -> None:
         super().__init__(*arguments, **options)
+        self._activation_socket = activation_socket
+        self._drain_seconds = drain_seconds
         self._on_stop = on_stop
         self._on_listening = on_listening
         self._pulses: dict[int, child_processes.ProcessHeartbeat] = {}
@@ -112,7 +125,10 @@ class WorkerServer(MPServer):  # type: ignore[misc]  # MPServer is not typed
 
     def _init_shared_socket(self) -> None:
         """Open the queue from which all workers take connections."""
-        self._shd = SocketSpec(self.bind_addr, self.bind_port, LISTEN_BACKLOG).build()
+        if self._activation_socket is None:
+            self._shd = SocketSpec(self.bind_addr, self.bind_port, LISTEN_BACKLOG).build()
+        else:
+            self._shd = SocketHolder(self._activation_socket.detach(), False, LISTEN_BACKLOG)
         self._ssp = None
         fileno = self._shd.get_fd()
         self._sso = socket.socket(fileno=fileno)
@@ -270,6 +286,10 @@ class WorkerServer(MPServer):  # type: ignore[misc]  # MPServer is not typed
     def shutdown(self, exit_code: int = 0) -> None:
         """Stop the server and its workers; see `granian.server.common.AbstractServer.shutdown`."""
         self._on_stop()
+        if self._drain_seconds and not exit_code:
+            self._shares.start_draining()
+            self.main_loop_interrupt.clear()
+            self.main_loop_interrupt.wait(self._drain_seconds)  # a second signal ends it
         super().shutdown(exit_code)
 
 

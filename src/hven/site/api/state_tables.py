@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from hven.site.store._database import STATE_FORMAT, StateDatabase, metadata
+from hven.site.store._database import (
+    OLDEST_FORMAT,
+    OLDEST_FORMAT_KEY,
+    STATE_FORMAT,
+    StateDatabase,
+    is_format_usable,
+    metadata,
+)
 from hven.site.store._deletion_time import compute_trusted_clock_state, format_timestamp
 from hven.site.store._package_tables import (
+    are_package_tables_usable,
     find_package_of_table,
     has_rows,
     list_package_tables,
@@ -19,13 +27,17 @@ from hven.site.store._user_table_records import (
 )
 
 __all__ = [
+    "OLDEST_FORMAT",
+    "OLDEST_FORMAT_KEY",
     "PIN_LABEL_PREFIX",
     "STATE_FORMAT",
     "StateDatabase",
+    "are_package_tables_usable",
     "compute_trusted_clock_state",
     "find_package_of_table",
     "format_timestamp",
     "has_rows",
+    "is_format_usable",
     "list_package_tables",
     "list_package_tables_with_rows",
     "metadata",

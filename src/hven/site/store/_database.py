@@ -18,14 +18,23 @@ import sqlalchemy as sa
 from sqlalchemy import exc
 
 from hven.model import plugins
-from hven.model.errors import OverloadedError, StorageError, StorageUnavailableError
-from hven.site.store._package_tables import PACKAGE_KEY_PREFIX, read_package_values, update_package_tables
+from hven.model.errors import ConflictError, OverloadedError, StorageError, StorageUnavailableError
+from hven.site.store._package_tables import (
+    PACKAGE_KEY_PREFIX,
+    are_package_tables_usable,
+    read_package_values,
+    update_package_tables,
+)
 from hven.site.store._table_definitions import define_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
 STATE_FORMAT = 14
+# Programs of this format and of later ones can use a state of STATE_FORMAT. A format that only adds tables, or columns
+# with a default, leaves it as it is ("expand"). One that removes what they need sets it to STATE_FORMAT ("contract").
+OLDEST_FORMAT = 14
+OLDEST_FORMAT_KEY = "oldest format"  # of `meta`, if it differs from the format
 WRITER_LOCK_KEY = 4869466  # key of PostgreSQL's advisory lock; SQLite has one writer by itself
 LOCK_TIMEOUT_SECONDS = 15.0  # a writer waits no longer for another one
 
@@ -531,6 +540,7 @@ class StateDatabase:
                 metadata.create_all(connection)
                 if read_meta_value(connection, "format") is None:
                     insert_meta_value(connection, "format", str(STATE_FORMAT))
+                    _write_oldest_format(connection)
                     insert_meta_value(connection, "version", "0")
                     insert_meta_value(connection, "jobs", "0")
             self._update_package_tables(connection)
@@ -542,7 +552,7 @@ class StateDatabase:
         for key, value in self._package_values.items():
             if key not in stored_values:
                 insert_meta_value(connection, key, value)
-            elif value != stored_values[key]:
+            elif not are_package_tables_usable(stored_values[key], value):
                 update_meta_value(connection, key, value)
 
     def _update_state_format(self, connection: sa.Connection) -> None:
@@ -550,6 +560,8 @@ class StateDatabase:
         format_number = -1
         if format_text and format_text.isdigit():
             format_number = int(format_text)
+        if is_format_usable(format_text, read_meta_value(connection, OLDEST_FORMAT_KEY), STATE_FORMAT):
+            return
         if format_number > STATE_FORMAT:
             message = (
                 f"the system state {self.display_address} has format {format_number}, but this version of Hven "
@@ -569,9 +581,24 @@ class StateDatabase:
                 "Hven 0.1.0 and cannot be upgraded"
             )
             raise StorageError(message, remedy="move the system state out of the way, then ingest again")
+        if format_number < OLDEST_FORMAT:
+            self._check_no_process_works(connection, format_number)
         for step in steps:
             UPGRADE_STEPS[step](connection)
             update_meta_value(connection, "format", str(step + 1))
+        _write_oldest_format(connection)
+
+    def _check_no_process_works(self, connection: sa.Connection, format_number: int) -> None:
+        """Check that no process of an older version would lose the state by its upgrade."""
+        from hven.site.store._leases import list_leases_in_force  # noqa: PLC0415  (that module imports this one)
+
+        for lease in list_leases_in_force(connection)[:1]:
+            message = (
+                f"the system state {self.display_address} has format {format_number}, and older versions of Hven could "
+                f"not use it after the upgrade to format {STATE_FORMAT}, but {lease.display_holder} uses it now "
+                f"({lease.what})"
+            )
+            raise ConflictError(message, remedy="stop the servers and workers of the older version first")
 
     @contextmanager
     def begin_write(self) -> Iterator[sa.Connection]:
@@ -620,7 +647,7 @@ class StateDatabase:
             Key of the counter.
         """
         if self.is_sqlite:
-            keys = ("format", *self._package_values, counter_name)
+            keys = ("format", OLDEST_FORMAT_KEY, *self._package_values, counter_name)
             places = ", ".join("?" * len(keys))
             rows = self._fetch_raw_rows(f"SELECT key, value FROM meta WHERE key IN ({places})", keys)
             meta_values = {row[0]: row[1] for row in rows}
@@ -635,20 +662,24 @@ class StateDatabase:
 
     def _read_meta_values(self, connection: sa.Connection, *keys: str) -> dict[str, str]:
         """Return values of `meta`: those of some keys, and the formats of the state and of the tables of packages."""
-        query = sa.select(meta.c.key, meta.c.value).where(meta.c.key.in_(("format", *self._package_values, *keys)))
+        format_keys = ("format", OLDEST_FORMAT_KEY, *self._package_values)
+        query = sa.select(meta.c.key, meta.c.value).where(meta.c.key.in_((*format_keys, *keys)))
         return {row[0]: row[1] for row in connection.execute(query)}
 
     def _check_formats_unchanged(self, meta_values: Mapping[str, str]) -> None:
-        """Check that no other process has changed the format of the state, or of the tables of a package."""
+        """Check that this process can use the format of the state, and of the tables of packages.
+
+        Another process may have changed them.
+        """
         format_text = meta_values.get("format")
-        if format_text != str(STATE_FORMAT):
+        if not is_format_usable(format_text, meta_values.get(OLDEST_FORMAT_KEY), STATE_FORMAT):
             message = (
                 f"another version of Hven has changed the format of the system state {self.display_address} to "
                 f"{format_text}; this process supports format {STATE_FORMAT}"
             )
             raise StorageError(message, remedy=FORMAT_CHANGE_REMEDY)
         for key, value in self._package_values.items():
-            if meta_values.get(key) != value:
+            if not are_package_tables_usable(meta_values.get(key), value):
                 name = key.removeprefix(PACKAGE_KEY_PREFIX)
                 message = (
                     f"another version of Hven has changed the tables of the plug-in package {name} in the system "
@@ -756,6 +787,27 @@ class StateDatabase:
             message = f"{state_label} cannot be opened: {reason}"
             return StorageError(message, remedy="check the owner and permissions of var/")
         return StorageError(f"{state_label}: {reason}")
+
+
+def _write_oldest_format(connection: sa.Connection) -> None:
+    connection.execute(sa.delete(meta).where(meta.c.key == OLDEST_FORMAT_KEY))
+    if OLDEST_FORMAT < STATE_FORMAT:
+        insert_meta_value(connection, OLDEST_FORMAT_KEY, str(OLDEST_FORMAT))
+
+
+def is_format_usable(format_text: str | None, oldest_text: str | None, own_format: int) -> bool:
+    """Return whether a program of a format can use a state without upgrading it.
+
+    Parameters
+    ----------
+    format_text, oldest_text
+        Format of the state, and the oldest format whose programs can use it, as `meta` has them.
+    own_format
+        Format of the program.
+    """
+    if format_text is None or not format_text.isdigit():
+        return False
+    return int(oldest_text or format_text) <= own_format <= int(format_text)
 
 
 def increment_state_version(connection: sa.Connection) -> int:

@@ -133,11 +133,8 @@ class LeaseStore:
 
     def list_leases(self) -> list[Lease]:
         """List every lease in force."""
-        query = sa.select(leases).order_by(leases.c.name)
         with self._database.begin_read() as connection:
-            stored_leases = [_lease_from_row(row) for row in connection.execute(query)]
-            current_time = read_shared_clock(connection)
-        return [lease for lease in stored_leases if lease.is_alive_at(current_time)]
+            return list_leases_in_force(connection)
 
     @contextmanager
     def hold_lease(
@@ -180,6 +177,14 @@ class LeaseStore:
             stop_event.set()
             thread.join()
             self.release_lease(lease)
+
+
+def list_leases_in_force(connection: sa.Connection) -> list[Lease]:
+    """List every lease in force; part of the caller's transaction."""
+    query = sa.select(leases).order_by(leases.c.name)
+    stored_leases = [_lease_from_row(row) for row in connection.execute(query)]
+    current_time = read_shared_clock(connection)
+    return [lease for lease in stored_leases if lease.is_alive_at(current_time)]
 
 
 def check_lease_free(connection: sa.Connection, lease_name: str) -> None:

@@ -83,7 +83,13 @@ def update_package_tables(
     values = {}
     for name, tables in list_store_tables().items():
         key = f"{PACKAGE_KEY_PREFIX}{name}"
-        value = json.dumps({"format": tables.format, "tables": list(tables.names)})
+        facts = {"format": tables.format, "tables": list(tables.names)}
+        if tables.oldest_format is not None:
+            facts["oldest"] = tables.oldest_format
+        value = json.dumps(facts)
+        if key in stored_values and are_package_tables_usable(stored_values[key], value):
+            values[key] = value
+            continue
         stored_format = tables.format
         if key in stored_values:
             stored_format = json.loads(stored_values[key])["format"]
@@ -108,6 +114,21 @@ def update_package_tables(
             table_set.metadata.create_all(connection)  # they may exist already: once they belonged to the core
         values[key] = value
     return values
+
+
+def are_package_tables_usable(stored_value: str | None, own_value: str) -> bool:
+    """Return whether a program can use the tables of a package as they are.
+
+    Parameters
+    ----------
+    stored_value, own_value
+        What `meta` says of the package, and what this program would write there.
+    """
+    if stored_value is None or stored_value == own_value:
+        return stored_value is not None
+    stored, own = json.loads(stored_value), json.loads(own_value)
+    is_extended = stored["format"] > own["format"] >= stored.get("oldest", stored["format"])
+    return is_extended and set(own["tables"]) <= set(stored["tables"])
 
 
 def find_absent_package_tables(connection: sa.Connection) -> dict[str, list[str]]:
