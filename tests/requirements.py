@@ -112,6 +112,7 @@ DEBIAN_PACKAGES = {
     "fitsverify": "fitsverify",
     "gdalinfo": "gdal-bin",
     "git": "git",
+    "haproxy": "haproxy",
     "ip": "iproute2",
     "java": "default-jdk-headless",
     "javac": "default-jdk-headless",

@@ -14,7 +14,14 @@ from sqlalchemy import exc
 
 from hven.model import plugins
 from hven.plugins.operations.findings import Finding
-from hven.site.api.state_tables import STATE_FORMAT
+from hven.site.api.state_tables import (
+    OLDEST_FORMAT,
+    OLDEST_FORMAT_KEY,
+    STATE_FORMAT,
+    are_package_tables_usable,
+    format_package_tables,
+    is_format_usable,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -37,11 +44,14 @@ class StateFormat:
     ----------
     can_open
         Whether this Hven can open it without changing it.
+    can_extend
+        Whether this Hven will only add to it, so that servers of the older version can continue.
     findings
         Why not.
     """
 
     can_open: bool = False
+    can_extend: bool = False
     findings: Sequence[Finding] = ()
 
 
@@ -108,14 +118,22 @@ def _read_database_meta(address: str) -> Mapping[str, str] | None:
 def _compare_state_formats(meta_values: Mapping[str, str]) -> StateFormat:
     """Compare the formats of a state, and of the tables of packages in it, with those of this Hven."""
     format_text = meta_values.get("format") or ""
-    formats = {_SUBJECT: (int(format_text) if format_text.isdigit() else 0, STATE_FORMAT)}
+    stored_format = int(format_text) if format_text.isdigit() else 0
+    # what cannot be used as it is -> its format, the format of this Hven, the oldest that could still use that one
+    formats = {}
+    if not is_format_usable(format_text, meta_values.get(OLDEST_FORMAT_KEY), STATE_FORMAT):
+        formats[_SUBJECT] = stored_format, STATE_FORMAT, OLDEST_FORMAT
     for package in plugins.list_plugin_packages():
+        tables = package.store_tables
         package_text = meta_values.get(f"{_PACKAGE_PREFIX}{package.name}")
-        if package.store_tables is not None and package_text is not None:
-            stored_format = int(json.loads(package_text)["format"])
-            formats[f"tables of {package.name}"] = stored_format, package.store_tables.format
-    newer = [f"{name} {stored} (known: {known})" for name, (stored, known) in formats.items() if stored > known]
-    older = [f"{name} {stored} to {known}" for name, (stored, known) in formats.items() if stored < known]
+        if tables is None or package_text is None:
+            continue
+        if not are_package_tables_usable(package_text, format_package_tables(tables)):
+            package_format = int(json.loads(package_text)["format"])
+            oldest_format = tables.format if tables.oldest_format is None else tables.oldest_format
+            formats[f"tables of {package.name}"] = package_format, tables.format, oldest_format
+    newer = [f"{name} {stored} (known: {known})" for name, (stored, known, _) in formats.items() if stored > known]
+    older = [f"{name} {stored} to {known}" for name, (stored, known, _) in formats.items() if stored < known]
     if newer:
         message = (
             f"a newer Hven wrote the system state, in a format that this version does not know: {', '.join(newer)}"
@@ -124,15 +142,22 @@ def _compare_state_formats(meta_values: Mapping[str, str]) -> StateFormat:
             message, "run the newer Hven, or restore the backup made before the upgrade"
         )
     if older:
+        can_extend = all(oldest <= stored for stored, _, oldest in formats.values())
+        if can_extend:
+            consequence = "Servers of the older version can continue"
+            remedy = "write a backup with the older version"
+        else:
+            consequence = "Older versions can't open the state afterwards"
+            remedy = "first stop the servers of the older version, and write a backup with that version"
         upgrade = Finding(
             harm="warning",
             subject=_SUBJECT,
             message=f"the next command with this version upgrades the system state: {', '.join(older)}. "
-            "Older versions can't open the state afterwards; to avoid the upgrade, Hven examined nothing else",
-            remedy="first stop the servers of the older version, and write a backup with that version",
+            f"{consequence}; to avoid the upgrade, Hven examined nothing else",
+            remedy=remedy,
             command="hven backup FILE.tar",
         )
-        return StateFormat(findings=[upgrade])
+        return StateFormat(findings=[upgrade], can_extend=can_extend)
     return StateFormat(can_open=True)
 
 

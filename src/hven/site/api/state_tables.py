@@ -14,6 +14,7 @@ from hven.site.store._deletion_time import compute_trusted_clock_state, format_t
 from hven.site.store._package_tables import (
     are_package_tables_usable,
     find_package_of_table,
+    format_package_tables,
     has_rows,
     list_package_tables,
     list_package_tables_with_rows,
@@ -35,6 +36,7 @@ __all__ = [
     "are_package_tables_usable",
     "compute_trusted_clock_state",
     "find_package_of_table",
+    "format_package_tables",
     "format_timestamp",
     "has_rows",
     "is_format_usable",

@@ -83,10 +83,7 @@ def update_package_tables(
     values = {}
     for name, tables in list_store_tables().items():
         key = f"{PACKAGE_KEY_PREFIX}{name}"
-        facts = {"format": tables.format, "tables": list(tables.names)}
-        if tables.oldest_format is not None:
-            facts["oldest"] = tables.oldest_format
-        value = json.dumps(facts)
+        value = format_package_tables(tables)
         if key in stored_values and are_package_tables_usable(stored_values[key], value):
             values[key] = value
             continue
@@ -114,6 +111,14 @@ def update_package_tables(
             table_set.metadata.create_all(connection)  # they may exist already: once they belonged to the core
         values[key] = value
     return values
+
+
+def format_package_tables(tables: PackageStateTables) -> str:
+    """Return what `meta` says of the tables of a package."""
+    facts = {"format": tables.format, "tables": list(tables.names)}
+    if tables.oldest_format is not None:
+        facts["oldest"] = tables.oldest_format
+    return json.dumps(facts)
 
 
 def are_package_tables_usable(stored_value: str | None, own_value: str) -> bool:

@@ -1,0 +1,112 @@
+"""Switch between an older and a newer server of one site under load: no request is lost, and nothing happens twice.
+
+Five switches here; with HVEN_PROOF=full, a hundred under 32 clients.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from switched_servers import (
+    LINES_QUERY,
+    HaproxyProcess,
+    MixedClient,
+    build_site,
+    open_held_socket,
+    run_clients,
+    start_variant,
+)
+
+from hven.model.settings import load_settings
+from hven.plugins.deployment.deployment_files import render_deployment_files
+from process_runner import reserve_port, wait_until
+from requirements import require_program
+
+pytestmark = pytest.mark.slow
+FULL = os.environ.get("HVEN_PROOF") == "full"
+SWITCHES = 100 if FULL else 5
+CLIENTS = 32 if FULL else 6
+REST_SECONDS = (
+    1.0 if FULL else 0.2
+)  # between the requests of a client: the load of a busy site, not more than it can answer
+
+PAUSE_SECONDS = 3.0  # between two switches, so that waiting jobs run
+
+
+def judge(clients: Sequence[MixedClient], site: Path, port: int, way: str) -> None:
+    """Check that no request was lost, and that each push and each job happened once; print the figures."""
+    faults = [fault for client in clients for fault in client.faults]
+    counts: Counter[str] = sum((client.counts for client in clients), Counter())
+    seconds = sorted(second for client in clients for second in client.seconds)
+    with closing(sqlite3.connect(site / "var/hven.sqlite")) as store:
+        jobs = dict(store.execute("SELECT id, phase FROM jobs").fetchall())
+        attempts = Counter(row[0] for row in store.execute("SELECT attempts FROM jobs").fetchall())
+    print(
+        f"\n{way}: {SWITCHES} switches, {len(clients)} clients, {counts.total():,} requests {dict(counts)}, "
+        f"{len(faults)} faults; median {seconds[len(seconds) // 2] * 1000:.0f} ms, "
+        f"p99 {seconds[len(seconds) * 99 // 100]:.2f} s, longest {seconds[-1]:.2f} s; attempts of jobs {dict(attempts)}"
+    )
+    assert faults == []
+    job_ids = {job_id for client in clients for job_id in client.job_ids}
+    assert {jobs[job_id] for job_id in job_ids} <= {"COMPLETED"}
+    assert len(jobs) == len(job_ids)
+    notes = [note for client in clients for note in client.notes]
+    reader = MixedClient(port, "", 0, clients[0].stop_event)
+    assert reader.ask(LINES_QUERY) == [[len(notes), len(notes)]]
+    reader.close()
+
+
+def test_switches_by_haproxy(tmp_path: Path) -> None:
+    program = require_program("haproxy")
+    site = tmp_path / "site"
+    token = build_site(site)
+    files = {file.name: file.text for file in render_deployment_files(load_settings(site), "compose")}
+    ports = {name: reserve_port() for name in ("blue", "green")}
+    variants = {"blue": start_variant(site, "blue", port=ports["blue"], drain_seconds=0)}
+    proxy = HaproxyProcess(program, files["haproxy.cfg"], tmp_path, port := reserve_port(), ports)
+    try:
+        wait_until(lambda: proxy.read_server("blue")["status"] == "UP", 120)
+        with run_clients(port, token, CLIENTS, REST_SECONDS) as clients:
+            for switch in range(SWITCHES):
+                old, new = ("blue", "green") if switch % 2 == 0 else ("green", "blue")
+                # green is a newer program, whose format of the system state blue can use
+                variants[new] = start_variant(site, new, port=ports[new], is_newer=new == "green", drain_seconds=0)
+                proxy.set_state(new, "ready")
+                proxy.wait_for_server(new, lambda row: row["status"] == "UP")
+                proxy.set_state(old, "drain")
+                proxy.wait_for_server(old, lambda row: row["scur"] == "0")
+                variants.pop(old).stop()
+                time.sleep(PAUSE_SECONDS)
+        judge(clients, site, port, "HAProxy")
+    finally:
+        proxy.stop()
+        for variant in variants.values():
+            variant.process.kill()
+            variant.process.wait()
+
+
+def test_restarts_with_a_held_socket(tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    token = build_site(site)
+    with open_held_socket() as held_socket:
+        port = held_socket.getsockname()[1]
+        variant = start_variant(site, "socket", held_socket=held_socket)
+        try:
+            wait_until(variant.has_workers, 120)
+            with run_clients(port, token, CLIENTS, REST_SECONDS) as clients:
+                for switch in range(SWITCHES):
+                    variant.stop()
+                    variant = start_variant(site, "socket", held_socket=held_socket, is_newer=switch % 2 == 0)
+                    wait_until(variant.has_workers, 120)
+                    time.sleep(PAUSE_SECONDS)
+            judge(clients, site, port, "held socket")
+        finally:
+            variant.process.kill()
+            variant.process.wait()

@@ -1,0 +1,334 @@
+"""Servers of one site between which tests switch, and clients that notice each lost or changed answer."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import random
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlencode
+
+from hven.ingest.api.runs import ingest_collection
+from hven.testing.site import open_site_with_descriptor
+from process_runner import HVEN_COMMAND, wait_until
+
+NEWER_COMMAND = [sys.executable, str(Path(__file__).with_name("newer_program.py"))]
+DRAIN_SECONDS = 2
+GRACE_SECONDS = 60
+ROWS = 20_000
+DESCRIPTOR = """\
+collection: night
+title: A night log
+tables:
+  stars:
+    primary: id
+    columns: {id: {type: int32}, v: {type: int32}}
+    source: {kind: csv, files: stars.csv}
+  lines:
+    source:
+      kind: push
+      columns: {id: int64, note: string}
+      ids: id
+      writers: [anna]
+    primary: id
+    columns:
+      id: {type: int64, ucd: meta.id;meta.main}
+      note: string
+"""
+SUM_QUERY = "SELECT SUM(v) AS total FROM night.stars"
+LINES_QUERY = "SELECT COUNT(*) AS n, COUNT(DISTINCT note) AS notes FROM night.lines"
+UPLOADED_TABLE = (
+    b'<VOTABLE version="1.4" xmlns="http://www.ivoa.net/xml/VOTable/v1.3"><RESOURCE type="results"><TABLE>'
+    b'<FIELD name="id" datatype="int"/><DATA><TABLEDATA><TR><TD>7</TD></TR></TABLEDATA></DATA></TABLE></RESOURCE></VOTABLE>'
+)
+# becomes the server, whose descriptor 3 is the socket
+PASS_SOCKET_PROGRAM = """
+import os, sys
+os.dup2(int(sys.argv[1]), 3)
+os.environ.update(LISTEN_FDS="1", LISTEN_PID=str(os.getpid()))
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+BOUNDARY = "boundary-of-the-test"
+FORM_TYPE = "application/x-www-form-urlencoded"
+
+
+def build_site(directory: Path) -> str:
+    """Build a site with a table of stars and a table that takes rows; return the token of a writer."""
+    stars = "id,v\n" + "".join(f"{number},{number % 10}\n" for number in range(ROWS))
+    with open_site_with_descriptor(directory, DESCRIPTOR, {"stars.csv": stars}) as site:
+        ingest_collection(site, "night")
+        token = site.store.users.add_account("anna")
+    (directory / "hven.toml").write_text('name = "Night"\n[limits]\nseconds = 120\n')
+    return token
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunningVariant:
+    """One of the servers of a site."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def has_workers(self) -> bool:
+        """Return whether its workers have opened the site."""
+        assert self.process.poll() is None, self.log.read_text()[-3000:]
+        names = []
+        for children in Path(f"/proc/{self.process.pid}/task").glob("*/children"):
+            for pid in children.read_text().split():
+                with contextlib.suppress(OSError):
+                    names.append(Path(f"/proc/{pid}/comm").read_text())
+        return any(name.startswith("hven-worker") for name in names)
+
+    def stop(self) -> None:
+        """Tell it to end, and wait until its answers have ended."""
+        self.process.terminate()
+        assert self.process.wait(GRACE_SECONDS + 60) == 0, self.log.read_text()[-3000:]
+
+
+def start_variant(
+    site: Path,
+    name: str,
+    *,
+    port: int | None = None,
+    held_socket: socket.socket | None = None,
+    is_newer: bool = False,
+    drain_seconds: float = DRAIN_SECONDS,
+) -> RunningVariant:
+    """Start a server on a port, or on a listening socket as systemd passes it."""
+    log = site.parent / f"{name}.log"
+    words = [*(NEWER_COMMAND if is_newer else HVEN_COMMAND), "serve", "--site", str(site), "--workers", "1"]
+    words += ["--drain", str(drain_seconds), "--grace", str(GRACE_SECONDS)]
+    environment = {**os.environ, "HVEN_VARIANT": name}
+    with log.open("ab") as file:
+        if held_socket is None:
+            process = subprocess.Popen([*words, "--port", str(port)], stdout=file, stderr=file, env=environment)
+        else:
+            fileno = held_socket.fileno()
+            process = subprocess.Popen(
+                [sys.executable, "-c", PASS_SOCKET_PROGRAM, str(fileno), *words],
+                stdout=file,
+                stderr=file,
+                env=environment,
+                pass_fds=[fileno],
+            )
+    return RunningVariant(process=process, log=log)
+
+
+def open_held_socket() -> socket.socket:
+    """Listen on a free port, as systemd does for a socket unit. The descriptor is not the one that servers get."""
+    held_socket = socket.socket()
+    held_socket.bind(("127.0.0.1", 0))
+    held_socket.listen(4096)
+    return held_socket
+
+
+@dataclass
+class MixedClient:
+    """A client that sends all kinds of requests on connections that stay open, and never repeats one.
+
+    Attributes
+    ----------
+    counts
+        Answers by the kind of request.
+    faults
+        What was lost, cut or wrong.
+    """
+
+    port: int
+    token: str
+    number: int
+    stop_event: threading.Event
+    rest_seconds: float = 0.05
+    counts: Counter[str] = field(default_factory=Counter)
+    faults: list[str] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    job_ids: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    _connection: http.client.HTTPConnection | None = None
+    _etag: str = ""
+
+    def run(self) -> None:
+        chance = random.Random(self.number)
+        actions = [
+            self.query,
+            self.query,
+            self.stream,
+            self.revalidate,
+            self.push,
+            self.upload,
+            self.run_job,
+            self.page,
+        ]
+        while not self.stop_event.wait(self.rest_seconds):
+            action = chance.choice(actions)
+            begin = time.monotonic()
+            try:
+                action()
+            except (OSError, http.client.HTTPException, AssertionError, ValueError) as error:
+                self.faults.append(f"{time.strftime('%X')} {action.__name__}: {error!r}"[:500])
+                self.close()
+            self.counts[action.__name__] += 1
+            self.seconds.append(time.monotonic() - begin)
+        self.close()
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def send(
+        self, method: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None
+    ) -> tuple[int, dict[str, str], bytes]:
+        if self._connection is None:
+            self._connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
+            self._connection.auto_open = 0  # a request that is lost must not be sent again
+            self._connection.connect()
+        self._connection.request(method, path, body or None, {"Cookie": "hven-language=fr", **(headers or {})})
+        answer = self._connection.getresponse()
+        content = answer.read()
+        if answer.will_close:
+            self.close()
+        found = {name.lower(): value for name, value in answer.getheaders()}
+        assert answer.status < 500, f"status {answer.status}: {content[:200]!r}"
+        return answer.status, found, content
+
+    def ask(self, query: str) -> list[list[object]]:
+        words = urlencode({"LANG": "ADQL", "RESPONSEFORMAT": "json", "QUERY": query})
+        status, _, content = self.send("GET", f"/tap/sync?{words}")
+        assert status == 200, content[:200]
+        return list(json.loads(content)["data"])
+
+    def query(self) -> None:
+        first = random.randrange(ROWS - 10)
+        rows = self.ask(f"SELECT id, v FROM night.stars WHERE id BETWEEN {first} AND {first + 3} ORDER BY id")
+        assert rows == [[number, number % 10] for number in range(first, first + 4)], rows
+
+    def stream(self) -> None:
+        words = urlencode({"LANG": "ADQL", "RESPONSEFORMAT": "csv", "MAXREC": ROWS, "QUERY": "SELECT id, v FROM night.stars ORDER BY id"})  # fmt: skip
+        status, _, content = self.send("GET", f"/tap/sync?{words}")
+        assert status == 200
+        lines = content.decode().split()
+        assert len(lines) == ROWS + 1, f"{len(lines)} lines"
+        assert lines[-1] == f"{ROWS - 1},{(ROWS - 1) % 10}"
+
+    def revalidate(self) -> None:
+        headers = {"If-None-Match": self._etag} if self._etag else {}
+        status, found, _ = self.send("GET", "/collections/night/stars", headers=headers)
+        assert status in {200, 304}, status
+        self._etag = found.get("etag", "")
+
+    def page(self) -> None:
+        status, _, content = self.send("GET", "/")
+        assert status == 200
+        assert b"</html>" in content[-100:], content[-100:]
+
+    def push(self) -> None:
+        note = f"{self.number} {len(self.notes)}"
+        self.notes.append(note)
+        headers = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json", "Idempotency-Key": note.replace(" ", "-")}  # fmt: skip
+        status, found, content = self.send("POST", "/push/night.lines", json.dumps({"note": note}).encode(), headers)
+        assert status == 201, (status, content[:200])
+        assert "idempotency-replayed" not in found
+
+    def upload(self) -> None:
+        fields = {"LANG": "ADQL", "RESPONSEFORMAT": "json", "UPLOAD": "mine,param:table"}
+        fields["QUERY"] = "SELECT s.v FROM night.stars AS s JOIN TAP_UPLOAD.mine AS m ON s.id = m.id"
+        parts = [f'Content-Disposition: form-data; name="{name}"\r\n\r\n{value}' for name, value in fields.items()]
+        parts.append('Content-Disposition: form-data; name="table"; filename="t.xml"\r\nContent-Type: application/x-votable+xml\r\n\r\n' + UPLOADED_TABLE.decode())  # fmt: skip
+        body = "".join(f"--{BOUNDARY}\r\n{part}\r\n" for part in parts) + f"--{BOUNDARY}--\r\n"
+        status, _, content = self.send(
+            "POST", "/tap/sync", body.encode(), {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
+        )
+        assert status == 200, content[:200]
+        assert json.loads(content)["data"] == [[7]]
+
+    def run_job(self) -> None:
+        body = urlencode({"LANG": "ADQL", "RESPONSEFORMAT": "json", "QUERY": SUM_QUERY, "PHASE": "RUN"}).encode()
+        status, found, content = self.send("POST", "/tap/async", body, {"Content-Type": FORM_TYPE})
+        assert status == 303, content[:200]
+        job_id = found["location"].rpartition("/")[2]
+        self.job_ids.append(job_id)
+        deadline = time.monotonic() + 300
+        phase = b""
+        while phase not in {b"COMPLETED", b"ERROR", b"ABORTED"}:
+            assert time.monotonic() < deadline, f"job {job_id} is {phase!r}"
+            time.sleep(0.2)
+            phase = self.send("GET", f"/tap/async/{job_id}/phase")[2].strip()
+        assert phase == b"COMPLETED", phase
+        content = self.send("GET", f"/tap/async/{job_id}/results/result")[2]
+        assert json.loads(content)["data"] == [[sum(number % 10 for number in range(ROWS))]]
+
+
+@contextlib.contextmanager
+def run_clients(port: int, token: str, count: int, rest_seconds: float) -> Iterator[Sequence[MixedClient]]:
+    """Run clients until the block ends; then each ends its request."""
+    stop_event = threading.Event()
+    clients = [MixedClient(port, token, number, stop_event, rest_seconds) for number in range(count)]
+    threads = [threading.Thread(target=client.run) for client in clients]
+    for thread in threads:
+        thread.start()
+    try:
+        yield clients
+    finally:
+        stop_event.set()
+        for thread in threads:
+            thread.join(400)
+
+
+class HaproxyProcess:
+    """HAProxy with the configuration of ``hven deploy``, whose servers are on this machine."""
+
+    def __init__(
+        self, program: str, configuration: str, directory: Path, port: int, server_ports: dict[str, int]
+    ) -> None:
+        self.admin_socket = directory / "admin.sock"
+        lines = []
+        for line in configuration.splitlines():
+            changed = line.replace("/run/haproxy/admin.sock", str(self.admin_socket)).replace(
+                ":8080", f"127.0.0.1:{port}"
+            )
+            for name, server_port in server_ports.items():
+                changed = changed.replace(f"{name} {name}127.0.0.1:{port}", f"{name} 127.0.0.1:{server_port}")
+            lines.append(changed.replace(" resolvers containers init-addr last,libc,none", ""))
+        file = directory / "haproxy.cfg"
+        file.write_text("\n".join(lines) + "\n")
+        with (directory / "haproxy.log").open("wb") as log:
+            self.process = subprocess.Popen([program, "-W", "-f", str(file)], stdout=log, stderr=log)
+
+    def command(self, text: str) -> str:
+        """Send a command to the admin socket, and return the answer."""
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(str(self.admin_socket))
+            connection.sendall(f"{text}\n".encode())
+            content = b""
+            while part := connection.recv(1 << 16):
+                content += part
+        return content.decode()
+
+    def read_server(self, name: str) -> dict[str, str]:
+        """Return the statistics of a server of the backend."""
+        lines = self.command("show stat").lstrip("# ").splitlines()
+        keys = lines[0].split(",")
+        rows = (dict(zip(keys, line.split(","), strict=False)) for line in lines[1:] if line)
+        return next(row for row in rows if (row["pxname"], row["svname"]) == ("hven", name))
+
+    def set_state(self, name: str, state: str) -> None:
+        """Set a server to ``ready`` or ``drain``."""
+        assert not self.command(f"set server hven/{name} state {state}").strip()
+
+    def wait_for_server(self, name: str, is_expected: Callable[[dict[str, str]], bool]) -> None:
+        wait_until(lambda: is_expected(self.read_server(name)), 120)
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait(30)
