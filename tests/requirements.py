@@ -124,6 +124,7 @@ DEBIAN_PACKAGES = {
     "setpriv": "util-linux",
     "slapd": "slapd",
     "stilts": "stilts",
+    "systemd-analyze": "systemd",
     "tar": "tar",
     "topcat": "topcat",
     "unzip": "unzip",

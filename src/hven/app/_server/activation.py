@@ -31,9 +31,10 @@ def take_activation_socket() -> socket.socket | None:
         raise UsageError(f"the service manager passed {count} sockets, but Hven listens on only one", remedy=_REMEDY)
     try:
         activation_socket = socket.socket(fileno=FIRST_FILE_DESCRIPTOR)
-        is_listening = activation_socket.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
     except OSError as error:
         raise UsageError(f"the service manager passed no socket: {error.strerror}", remedy=_REMEDY) from None
+    is_listening = activation_socket.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
     if activation_socket.family not in {socket.AF_INET, socket.AF_INET6} or not is_listening:
+        activation_socket.detach()  # it is not this program's to close
         raise UsageError("the service manager passed a socket that does not listen on a TCP port", remedy=_REMEDY)
     return activation_socket
