@@ -116,6 +116,7 @@ DEBIAN_PACKAGES = {
     "ip": "iproute2",
     "java": "default-jdk-headless",
     "javac": "default-jdk-headless",
+    "mmdebstrap": "mmdebstrap",
     "openssl": "openssl",
     "patch": "patch",
     "prlimit": "util-linux",

@@ -28,7 +28,11 @@ VERB_EXAMPLES: dict[str, tuple[str, ...]] = {
         "hven prepare omega 'cubes/*.fits' --spectra --part 1 --through 3 --again",
         "hven prepare omega --stop --json",
     ),
-    "serve": ("hven serve --port 8080", "hven serve --host 0.0.0.0 --workers 8"),
+    "serve": (
+        "hven serve --port 8080",
+        "hven serve --host 0.0.0.0 --workers 8",
+        "hven serve --drain 5 --grace 60",
+    ),
     "work": ("hven work --workers 4",),
     "query": (
         "hven query 'SELECT TOP 10 name, vmag FROM stars.main ORDER BY vmag'",

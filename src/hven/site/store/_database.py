@@ -30,6 +30,8 @@ from hven.site.store._table_definitions import define_table
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from hven.site.store._leases import Lease
+
 STATE_FORMAT = 14
 # Programs of this format and of later ones can use a state of STATE_FORMAT. A format that only adds tables, or columns
 # with a default, leaves it as it is ("expand"). One that removes what they need sets it to STATE_FORMAT ("contract").
@@ -453,9 +455,20 @@ def update_meta_value(connection: sa.Connection, key: str, value: str) -> None:
 
 
 class StateDatabase:
-    """A connection pool with the two kinds of transaction that the store needs."""
+    """A connection pool with the two kinds of transaction that the store needs.
 
-    def __init__(self, state_address: str) -> None:
+    Parameters
+    ----------
+    state_address
+        Address of the database.
+    list_leases
+        Lists the leases in force, whose holders use the database now.
+    """
+
+    def __init__(
+        self, state_address: str, list_leases: Callable[[sa.Connection], Sequence[Lease]] = lambda _: ()
+    ) -> None:
+        self._list_leases = list_leases
         try:
             self._state_address = state_address
             self.url = sa.make_url(state_address)
@@ -590,9 +603,7 @@ class StateDatabase:
 
     def _check_no_process_works(self, connection: sa.Connection, format_number: int) -> None:
         """Check that no process of an older version would lose the state by its upgrade."""
-        from hven.site.store._leases import list_leases_in_force  # noqa: PLC0415  (that module imports this one)
-
-        for lease in list_leases_in_force(connection)[:1]:
+        for lease in self._list_leases(connection)[:1]:
             message = (
                 f"the system state {self.display_address} has format {format_number}, and older versions of Hven could "
                 f"not use it after the upgrade to format {STATE_FORMAT}, but {lease.display_holder} uses it now "

@@ -1,6 +1,6 @@
 """Switch between an older and a newer server of one site under load: no request is lost, and nothing happens twice.
 
-Five switches here; with HVEN_PROOF=full, a hundred under 32 clients.
+Five switches here; with HVEN_PROOF=full, a hundred under 32 clients. HVEN_SWITCHES is another number.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from requirements import require_program
 
 pytestmark = pytest.mark.slow
 FULL = os.environ.get("HVEN_PROOF") == "full"
-SWITCHES = 100 if FULL else 5
+SWITCHES = int(os.environ.get("HVEN_SWITCHES") or (100 if FULL else 5))
 CLIENTS = 32 if FULL else 6
 REST_SECONDS = (
     1.0 if FULL else 0.2
