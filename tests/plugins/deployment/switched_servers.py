@@ -258,11 +258,11 @@ class MixedClient:
         assert status == 303, content[:200]
         job_id = found["location"].rpartition("/")[2]
         self.job_ids.append(job_id)
-        deadline = time.monotonic() + 300
+        deadline = time.monotonic() + 600
         phase = b""
         while phase not in {b"COMPLETED", b"ERROR", b"ABORTED"}:
             assert time.monotonic() < deadline, f"job {job_id} is {phase!r}"
-            time.sleep(0.2)
+            time.sleep(1.0)
             phase = self.send("GET", f"/tap/async/{job_id}/phase")[2].strip()
         assert phase == b"COMPLETED", phase
         content = self.send("GET", f"/tap/async/{job_id}/results/result")[2]

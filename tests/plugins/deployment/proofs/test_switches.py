@@ -5,11 +5,12 @@ Five switches here; with HVEN_PROOF=full, a hundred under 32 clients. HVEN_SWITC
 
 from __future__ import annotations
 
+import itertools
 import os
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -37,7 +38,15 @@ REST_SECONDS = (
     1.0 if FULL else 0.2
 )  # between the requests of a client: the load of a busy site, not more than it can answer
 
-PAUSE_SECONDS = 3.0  # between two switches, so that waiting jobs run
+PAUSE_SECONDS = 1.0  # between two switches, so that waiting jobs run
+# no switch begins after this time: the figures say how many there were
+MAX_SECONDS = float(os.environ.get("HVEN_SWITCHES_SECONDS") or 7200)
+
+
+def count_switches() -> Iterator[int]:
+    """Number the switches, as long as there is time."""
+    end = time.monotonic() + MAX_SECONDS
+    return itertools.takewhile(lambda _: time.monotonic() < end, range(SWITCHES))
 
 
 def judge(clients: Sequence[MixedClient], site: Path, port: int, way: str) -> None:
@@ -49,7 +58,7 @@ def judge(clients: Sequence[MixedClient], site: Path, port: int, way: str) -> No
         jobs = dict(store.execute("SELECT id, phase FROM jobs").fetchall())
         attempts = Counter(row[0] for row in store.execute("SELECT attempts FROM jobs").fetchall())
     print(
-        f"\n{way}: {SWITCHES} switches, {len(clients)} clients, {counts.total():,} requests {dict(counts)}, "
+        f"\n{way}, {len(clients)} clients, {counts.total():,} requests {dict(counts)}, "
         f"{len(faults)} faults; median {seconds[len(seconds) // 2] * 1000:.0f} ms, "
         f"p99 {seconds[len(seconds) * 99 // 100]:.2f} s, longest {seconds[-1]:.2f} s; attempts of jobs {dict(attempts)}"
     )
@@ -74,7 +83,7 @@ def test_switches_by_haproxy(tmp_path: Path) -> None:
     try:
         wait_until(lambda: proxy.read_server("blue")["status"] == "UP", 120)
         with run_clients(port, token, CLIENTS, REST_SECONDS) as clients:
-            for switch in range(SWITCHES):
+            for switch in count_switches():
                 old, new = ("blue", "green") if switch % 2 == 0 else ("green", "blue")
                 # green is a newer program, whose format of the system state blue can use
                 variants[new] = start_variant(site, new, port=ports[new], is_newer=new == "green", drain_seconds=0)
@@ -84,7 +93,7 @@ def test_switches_by_haproxy(tmp_path: Path) -> None:
                 proxy.wait_for_server(old, lambda row: row["scur"] == "0")
                 variants.pop(old).stop()
                 time.sleep(PAUSE_SECONDS)
-        judge(clients, site, port, "HAProxy")
+        judge(clients, site, port, f"{switch + 1} switches by HAProxy")
     finally:
         proxy.stop()
         for variant in variants.values():
@@ -101,12 +110,12 @@ def test_restarts_with_a_held_socket(tmp_path: Path) -> None:
         try:
             wait_until(variant.has_workers, 120)
             with run_clients(port, token, CLIENTS, REST_SECONDS) as clients:
-                for switch in range(SWITCHES):
+                for switch in count_switches():
                     variant.stop()
                     variant = start_variant(site, "socket", held_socket=held_socket, is_newer=switch % 2 == 0)
                     wait_until(variant.has_workers, 120)
                     time.sleep(PAUSE_SECONDS)
-            judge(clients, site, port, "held socket")
+            judge(clients, site, port, f"{switch + 1} restarts with a held socket")
         finally:
             variant.process.kill()
             variant.process.wait()
