@@ -67,6 +67,7 @@ API_MODULES = frozenset(
         "hven.formats.votable",
         "hven.ingest.api.changes",
         "hven.ingest.api.ledgers",
+        "hven.ingest.api.publication",
         "hven.ingest.api.quality",
         "hven.ingest.api.rows",
         "hven.ingest.api.runs",

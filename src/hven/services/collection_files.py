@@ -816,7 +816,10 @@ def _describe_file_location(context: ServiceContext, files: PublishedTable) -> d
     collection = files.table.schema
     if files.release is not None:
         collection = files.release.collection
-    home = str(context.site.settings.collections_directory / collection)
+    directory = context.site.settings.collections_directory / collection
+    if files.resource is not None:  # the publication may pin another directory
+        directory = files.resource.path.parent
+    home = str(directory)
     return {"release": files.release, "collection": collection, "home": home, "roots": files.table.roots}
 
 

@@ -21,7 +21,7 @@ from hven.site._published_state import MAX_CACHED_OWNERS, USER_SCHEMA, Published
 from hven.site._state_builder import build_published_state
 from hven.site.auth import DEFAULT_POLICIES, OWNER_PRINCIPAL
 from hven.site.counters import ProcessCounters
-from hven.site.descriptor_watch import DescriptorState, DescriptorWatcher
+from hven.site.descriptor_watch import DescriptorState, DescriptorWatcher, map_pinned_directories
 from hven.site.history import build_past_state, build_unknown_version_error, resolve_version
 from hven.site.library_pages import release_library_pages
 from hven.site.server_processes import ServerProcess, ServerStatusFile, get_storage_labels
@@ -110,6 +110,7 @@ class Site(SingletonRegistry):
         self.policies = AccessPolicyBinder(self.engines.find_engine)
         self._live_change_count = 0
         self._published_records: dict[str, SnapshotRecord] = {}
+        self._pinned_directories: Mapping[str, str] = {}
         # the published records without the damaged ones, and what is served in their place
         self._served_records: Mapping[str, SnapshotRecord] = {}
         self._release_records: list[tuple[Release, list[SnapshotRecord]]] = []
@@ -362,7 +363,12 @@ class Site(SingletonRegistry):
 
     def _refresh_if_changed(self) -> PublishedState:
         changed = self._status_file is not None and self._apply_changed_settings()
-        changed |= self._descriptor_watcher.reload_changed()
+        store_error: HvenError | None = None
+        try:  # before the descriptors: rows and the descriptor that their publication pins come from one transaction
+            changed |= self._read_store_if_changed()
+        except HvenError as error:
+            store_error = error
+        changed |= self._descriptor_watcher.reload_changed(self._pinned_directories)
         resources = self._descriptor_watcher.map_last_good_resources()
         # where a thread inspects live tables, only new ones are inspected here
         new_only = self._watch_thread is not None or not self._live_tables.is_inspection_due()
@@ -372,7 +378,8 @@ class Site(SingletonRegistry):
         self._live_change_count = self._live_tables.change_count
         site_problems = (*self._engine_problems, *self._live_tables.list_problems())
         try:
-            changed |= self._read_store_if_changed()
+            if store_error is not None:
+                raise store_error
             missing_files = self.engines.list_damaged_snapshots()
             if changed or missing_files is not self._missing_files:
                 self._select_served_records(missing_files)
@@ -396,6 +403,7 @@ class Site(SingletonRegistry):
         self._release_records = self.store.releases.list_release_records()
         self._store_version = version
         self._published_records = records
+        self._pinned_directories = map_pinned_directories(records.values())
         return True
 
     def _build_published_state(

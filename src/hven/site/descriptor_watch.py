@@ -1,6 +1,7 @@
 """The present descriptors of a site: each is read again when one of its files has changed.
 
-While a descriptor has faults, its last good version, which the store keeps, stays in force.
+While a descriptor has faults, its last good version, which the store keeps, stays in force. A publication can pin the
+descriptor of its collection: it is then read from a directory that never changes, and not from ``collections/``.
 """
 
 from __future__ import annotations
@@ -21,11 +22,15 @@ from hven.model.errors import HvenError
 from hven.site.store._descriptors import StoredDescriptor
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     from hven.model.resource import CollectionSpec
     from hven.model.settings import Settings
+    from hven.site.store import SnapshotRecord
     from hven.site.store._descriptors import DescriptorStore
 
 DESCRIPTOR_SUFFIXES = (".yaml", ".yml")
+PINNED_DIRECTORY_KEY = "descriptor_directory"  # in the provenance of snapshots: directory, relative to the site's
 SAVE_AGAIN_SECONDS = 10.0  # until a descriptor that the store did not accept is offered again
 _RESTRICTION_PATTERN = re.compile(r"""^[\s{,-]*(access\s*:\s*["']?(private|members)|project\s*:)""", re.MULTILINE)
 
@@ -124,8 +129,13 @@ class DescriptorWatcher:
                 resources[name] = state.resource
         return resources
 
-    def reload_changed(self) -> bool:
+    def reload_changed(self, pinned_directories: Mapping[str, str] | None = None) -> bool:
         """Read the descriptors that have changed since the last call.
+
+        Parameters
+        ----------
+        pinned_directories
+            As `map_pinned_directories` returns them; None: no descriptor is pinned.
 
         Returns
         -------
@@ -133,6 +143,8 @@ class DescriptorWatcher:
             Whether any has.
         """
         descriptor_files = find_descriptor_files(self.settings)
+        for name, directory in (pinned_directories or {}).items():
+            descriptor_files[name] = self.settings.directory / directory / f"{name}.yaml"
         changed = False
         for name in set(self.states_by_collection) - set(descriptor_files):
             del self.states_by_collection[name]
@@ -284,6 +296,26 @@ def find_descriptor_files(settings: Settings) -> dict[str, Path]:
                 descriptor_files[directory.name] = path
                 break
     return descriptor_files
+
+
+def map_pinned_directories(records: Iterable[SnapshotRecord]) -> dict[str, str]:
+    """Map the collections whose publication pins a descriptor to the directories of their descriptors.
+
+    Parameters
+    ----------
+    records
+        Records of published snapshots, all read together.
+
+    Returns
+    -------
+    directories
+        Relative to the directory of the site. If the snapshots of a collection differ, the newest one decides.
+    """
+    directories: dict[str, str] = {}
+    for record in sorted(records, key=lambda record: record.created):
+        if PINNED_DIRECTORY_KEY in record.provenance:
+            directories[record.collection] = record.provenance[PINNED_DIRECTORY_KEY]
+    return directories
 
 
 def list_files_of_descriptor(resource: CollectionSpec, path: Path) -> list[Path]:

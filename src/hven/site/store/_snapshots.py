@@ -38,7 +38,7 @@ class SnapshotRecord:
         JSON object: ``hashes`` (descriptor and function files -> SHA-256), ``software``, ``pins`` (what was read, with
         checksums), ``inputs`` (qualified table -> snapshot it was made from), ``origins`` (column -> source columns),
         ``counts`` (read, skipped, rejected, published), ``row_id`` (columns whose values stay with a row across
-        ingests).
+        ingests), ``descriptor_directory`` (directory from which the site reads the descriptor while this is published).
     """
 
     snapshot: Snapshot

@@ -431,6 +431,7 @@ class StateStore:
         amended_records: Iterable[SnapshotRecord] = (),
         pending_writes: Iterable[PendingPackageWrite] = (),
         is_hold_kept: bool = False,
+        must_hold: bool = False,
     ) -> int:
         """Publish several collections at one moment: derived collections together with their sources.
 
@@ -444,6 +445,8 @@ class StateStore:
             What plug-in packages write with it.
         is_hold_kept
             As for `publish_collection`.
+        must_hold
+            Hold the collections from now on: no schedule changes them.
 
         Returns
         -------
@@ -463,7 +466,9 @@ class StateStore:
                     leases.check_lease_held(connection, lease)
                 _insert_new_snapshots(connection, new_records)
                 state = {record.table.qualified_name: record.id for record in new_records}
-                is_held = is_hold_kept and pointer_moves.is_collection_held_by_rollback(connection, collection)
+                is_held = must_hold or (
+                    is_hold_kept and pointer_moves.is_collection_held_by_rollback(connection, collection)
+                )
                 version = pointer_moves.move_snapshot_pointers(connection, collection, state, "publish", run_id)
                 if is_held:
                     version = pointer_moves.record_publication_event(

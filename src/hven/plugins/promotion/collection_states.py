@@ -1,0 +1,169 @@
+"""What a site publishes of a collection at one moment, and who published it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from hven.ingest import sync
+from hven.model.errors import NotFoundError, StorageError, UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from hven.model.resource import CollectionSpec
+    from hven.model.table import Table
+    from hven.site import Site
+    from hven.site.store import SnapshotRecord
+
+PROMOTION_KEY = "promotion"  # in the provenance of snapshots that a promotion made
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CollectionState:
+    """What a site publishes of a collection.
+
+    Attributes
+    ----------
+    resource
+        The descriptor; None: the site has none.
+    records
+        Records of the published snapshots, by qualified table name.
+    tables
+        All tables as they are published, with views and live tables, by the same names.
+    """
+
+    site: Site
+    name: str
+    resource: CollectionSpec | None
+    records: Mapping[str, SnapshotRecord] = field(default_factory=dict)
+    tables: Mapping[str, Table] = field(default_factory=dict)
+
+    @property
+    def directory(self) -> Path:
+        """The directory of the descriptor."""
+        if self.resource is None:
+            return self.site.settings.collections_directory / self.name
+        return self.resource.path.parent
+
+    @property
+    def described_resource(self) -> CollectionSpec:
+        """The descriptor of a collection that has one.
+
+        Raises
+        ------
+        NotFoundError
+            It has none.
+        """
+        if self.resource is None:
+            raise NotFoundError(f"{self.name} has no valid descriptor", remedy=f"run `hven check {self.name}`")
+        return self.resource
+
+    @property
+    def last_promotion(self) -> Mapping[str, Any] | None:
+        """What the newest snapshot that a promotion made says of the promotion; None: there is none."""
+        promoted_records = [record for record in self.records.values() if PROMOTION_KEY in record.provenance]
+        if not promoted_records:
+            return None
+        newest_record = max(promoted_records, key=lambda record: record.created)
+        promotion: Mapping[str, Any] = newest_record.provenance[PROMOTION_KEY]
+        return promotion
+
+
+def read_collection_state(site: Site, name: str) -> CollectionState:
+    """Read what a site publishes of a collection.
+
+    Parameters
+    ----------
+    site
+        The site.
+    name
+        Name of the collection.
+    """
+    published_state = site.refresh_published_state()
+    tables = {}
+    for table_name, published_table in published_state.tables_by_name.items():
+        if published_table.table.schema == name and published_table.release is None:
+            tables[table_name] = published_table.table
+    records = {table_name: record for table_name, record in site.published_records.items() if record.collection == name}
+    resource = published_state.resources.get(name)
+    return CollectionState(site=site, name=name, resource=resource, records=records, tables=tables)
+
+
+def read_own_state(site: Site, name: str) -> CollectionState:
+    """Read what this site publishes of a collection, and check that it can be promoted.
+
+    Parameters
+    ----------
+    site, name
+        As for `read_collection_state`.
+
+    Raises
+    ------
+    NotFoundError
+        The collection has no stored table.
+    UserError, StorageError
+        The descriptor has faults, or rows are damaged.
+    """
+    state = read_collection_state(site, name)
+    descriptor_state = site.read_descriptor(name)
+    if descriptor_state is None or not state.records:
+        raise NotFoundError(
+            f"this site publishes no stored table of {name!r:.80}",
+            remedy=f"run `hven ingest {name}` first; a promotion needs at least one table with rows of its own",
+        )
+    if descriptor_state.problem is not None or state.resource is None:
+        raise UserError(str(descriptor_state.problem), remedy=f"correct the descriptor, and run `hven check {name}`")
+    for damage in site.get_published_state().damages:
+        if damage.collection == name:
+            raise StorageError(damage.owner_message)
+    return state
+
+
+def find_foreign_changes(target: CollectionState, own_site_id: str) -> list[str]:
+    """Find what the target has that does not come from promotions of this site.
+
+    Parameters
+    ----------
+    target
+        The state of the target.
+    own_site_id
+        Identifier of this site.
+
+    Returns
+    -------
+    changes
+        Sentences; empty: the target can be replaced.
+    """
+    changes = []
+    stored_records = target.site.store.list_snapshots(target.name)
+    for name, record in target.records.items():
+        promotion = record.provenance.get(PROMOTION_KEY)
+        if promotion is None:
+            summary = _summarize_changes(target, record, stored_records)
+            changes.append(f"{name} was published there by the run {record.run}{summary}")
+        elif promotion["site"] != own_site_id:
+            changes.append(f"{name} was promoted from another site at {promotion['at']}")
+    last_promotion = target.last_promotion
+    if target.resource is None:
+        return changes
+    if last_promotion is None:
+        if not target.records:
+            changes.append(f"there is a descriptor {target.resource.path}")
+    elif dict(last_promotion["hashes"]) != dict(target.resource.hashes):
+        changes.append(f"{target.resource.path} was edited after the promotion")
+    return changes
+
+
+def _summarize_changes(target: CollectionState, record: SnapshotRecord, stored_records: list[SnapshotRecord]) -> str:
+    """Return what changed since the last promotion of a table, if its snapshot is still kept."""
+    for earlier_record in stored_records:
+        is_promoted = PROMOTION_KEY in earlier_record.provenance
+        if is_promoted and earlier_record.table.qualified_name == record.table.qualified_name:
+            try:
+                change = sync.change_sets.compare_snapshot_records(target.site, earlier_record, record)[1]
+            except NotFoundError:
+                return ", with other columns"
+            return f": {change.added:,} rows added, {change.changed:,} changed, {change.removed:,} removed"
+    return ""

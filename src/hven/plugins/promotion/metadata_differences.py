@@ -1,0 +1,220 @@
+"""Compare what two sites say of a collection: columns, rights, metadata of the collection, and files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any
+
+from hven import descriptor
+from hven.descriptor.written_yaml import LocatedYamlMap, parse_yaml_file, read_yaml_file
+from hven.model.errors import Fault, TextPlace
+from hven.model.table import table_to_json
+from hven.plugins.promotion.pinned_directories import FileDifference, compare_files
+from hven.plugins.schema_life.described_columns import describe_tables
+from hven.plugins.schema_life.schema_comparison import compare_models
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from hven.model.resource import CollectionSpec
+    from hven.model.table import Column, Table
+
+# fields of a collection that differ on any two sites, or are compared in another way
+UNCOMPARED_FIELDS = {"path", "hashes", "tables", "site", "access", "project"}
+ACCESS_RANKS = {"private": 0, "members": 1, "public": 2}
+OBSCORE_STANDARD = "obscore-1.1"
+MIN_OBSCORE_COLUMNS = 3  # a table with fewer of these names may mean something else by them
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RightsDifference:
+    """How the rights of a table differ; `is_wider` if more people may see something of it after the promotion."""
+
+    table: str
+    before: str
+    after: str
+    is_wider: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetadataDifference:
+    """What differs besides the rows.
+
+    Attributes
+    ----------
+    added_tables, removed_tables
+        Tables that only this site has, and that only the target has.
+    columns
+        Sentences about columns and tables.
+    collection
+        Keys of the collection whose values differ: its title, its registration, and others.
+    """
+
+    added_tables: list[str] = field(default_factory=list)
+    removed_tables: list[str] = field(default_factory=list)
+    columns: list[str] = field(default_factory=list)
+    rights: list[RightsDifference] = field(default_factory=list)
+    collection: list[str] = field(default_factory=list)
+    files: FileDifference = field(default_factory=FileDifference)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing differs."""
+        lists = (self.added_tables, self.removed_tables, self.columns, self.rights, self.collection)
+        return not any(lists) and self.files.is_empty
+
+
+def compare_metadata(
+    own_tables: Mapping[str, Table],
+    target_tables: Mapping[str, Table],
+    resources: tuple[CollectionSpec, CollectionSpec | None],
+    files: tuple[Mapping[str, Path], Mapping[str, Path]],
+) -> MetadataDifference:
+    """Compare the metadata of a collection on this site with those on the target.
+
+    Parameters
+    ----------
+    own_tables, target_tables
+        Tables as the sites publish them, by qualified name.
+    resources
+        The descriptors of this site and of the target.
+    files
+        The files of both.
+    """
+    rights = []
+    columns: list[str] = []
+    for name in own_tables.keys() & target_tables.keys():
+        columns += _compare_tables(own_tables[name], target_tables[name])
+        difference = _compare_rights(own_tables[name], target_tables[name])
+        if difference is not None:
+            rights.append(difference)
+    own_resource, target_resource = resources
+    collection = []
+    if target_resource is not None:
+        compared_names = [item.name for item in fields(own_resource) if item.name not in UNCOMPARED_FIELDS]
+        collection = [name for name in compared_names if getattr(own_resource, name) != getattr(target_resource, name)]
+    return MetadataDifference(
+        added_tables=sorted(own_tables.keys() - target_tables.keys()),
+        removed_tables=sorted(target_tables.keys() - own_tables.keys()),
+        columns=sorted(columns),
+        rights=sorted(rights, key=lambda difference: difference.table),
+        collection=collection,
+        files=compare_files(*files),
+    )
+
+
+def _compare_tables(own: Table, target: Table) -> Iterator[str]:
+    """Describe the differences between the columns of two tables, and between their other metadata."""
+    name = own.qualified_name
+    own_columns = {column.name: column for column in own.columns}
+    target_columns = {column.name: column for column in target.columns}
+    for column in own_columns.keys() - target_columns.keys():
+        yield f"{name}.{column} is new"
+    for column in target_columns.keys() - own_columns.keys():
+        yield f"{name}.{column} is removed"
+    comparison = compare_models([describe_tables("target", [target]), describe_tables("own", [own])])
+    explained: set[tuple[str, str]] = set()
+    for group in comparison.groups:
+        for conflict in group.conflicts:
+            texts = {value.columns[0].model: value.text or "none" for value in conflict.values}
+            column_name = group.columns[0].name
+            explained.add((column_name, conflict.kind))
+            change = f"{texts.get('target', 'none')} -> {texts.get('own', 'none')}"
+            yield f"{name}.{column_name}: {conflict.kind} {change}"
+    for column in own_columns.keys() & target_columns.keys():
+        names = _list_different_attributes(own_columns[column], target_columns[column])
+        names = [attribute for attribute in names if (column, attribute) not in explained]
+        if names:
+            yield f"{name}.{column}: {', '.join(names)}"
+    own_facts = table_to_json(own)
+    target_facts = table_to_json(target)
+    ignored = {"columns", "access", "project", "policy"}
+    keys = [key for key in own_facts | target_facts if own_facts.get(key) != target_facts.get(key)]
+    if set(keys) - ignored:
+        yield f"{name}: {', '.join(sorted(set(keys) - ignored))}"
+
+
+def _list_different_attributes(own: Column, target: Column) -> list[str]:
+    names = [item.name for item in fields(own) if item.name != "origins"]
+    return [name for name in names if getattr(own, name) != getattr(target, name)]
+
+
+def _compare_rights(own: Table, target: Table) -> RightsDifference | None:
+    """Compare who may see two tables; a policy that differs may show more rows, so it counts as wider."""
+    before, after = _describe_rights(target), _describe_rights(own)
+    own_rank, target_rank = ACCESS_RANKS.get(own.access, 0), ACCESS_RANKS.get(target.access, 0)
+    is_wider = own_rank > target_rank or (own.project != target.project and own_rank == target_rank == 1)
+    is_wider = is_wider or (target.policy is not None and own.policy != target.policy)
+    hidden_names = {column.name for column in target.columns if column.hidden}
+    shown_names = sorted(hidden_names & {column.name for column in own.columns if not column.hidden})
+    if shown_names:
+        before = f"{before}, {', '.join(shown_names)} hidden"
+        after = f"{after}, {', '.join(shown_names)} shown"
+        is_wider = True
+    if before == after and own.policy == target.policy:
+        return None
+    return RightsDifference(table=own.qualified_name, before=before, after=after, is_wider=is_wider)
+
+
+def _describe_rights(table: Table) -> str:
+    text = table.access
+    if table.project is not None:
+        text = f"{text}, project {table.project}"
+    if table.policy is not None:
+        text = f"{text}, with a policy for rows"
+    return text
+
+
+def find_refused_columns(resource: CollectionSpec, tables: Mapping[str, Table]) -> list[Fault]:
+    """Find columns that have the name of an ObsCore column, and a type that clients of ObsCore cannot use.
+
+    Parameters
+    ----------
+    resource
+        The descriptor.
+    tables
+        The tables as they are published.
+    """
+    standard_columns: dict[str, Column] = {}
+    for spec in descriptor.load_standard_descriptor(OBSCORE_STANDARD).tables:
+        standard_columns |= {column.name: column for column in spec.table.columns}
+    faults = []
+    for table in tables.values():
+        columns = [column for column in table.columns if column.name in standard_columns]
+        for column in columns:
+            wanted_kind = _find_value_kind(standard_columns[column.name])
+            kind = _find_value_kind(column)
+            if wanted_kind != "region" and len(columns) < MIN_OBSCORE_COLUMNS:
+                continue
+            # a region can be a text of STC-S
+            if kind != wanted_kind and (wanted_kind, kind) != ("region", "text"):
+                message = (
+                    f"{table.qualified_name}.{column.name} has values of the kind {kind!r}, but in ObsCore it has "
+                    f"values of the kind {wanted_kind!r}"
+                )
+                remedy = "correct the type of the column and ingest the collection, or rename the column"
+                place = _locate_column(resource, table.name, column.name)
+                faults.append(Fault(message=message, place=place, remedy=remedy))
+    return faults
+
+
+def _find_value_kind(column: Column) -> str:
+    stored_xtype = column.type.stored_xtype
+    if stored_xtype is not None and stored_xtype.adql not in {"VARCHAR", "TIMESTAMP"}:
+        return "region"
+    return "text" if column.type.is_string or column.type.is_timestamp else "number"
+
+
+def _locate_column(resource: CollectionSpec, table: str, column: str) -> TextPlace:
+    """Return the place of a column in the descriptor, or of the descriptor if an included file has the column."""
+    faults: list[Fault] = []
+    page = read_yaml_file(resource.path, str(resource.path), faults)
+    node: Any = None if page is None else parse_yaml_file(page, faults)
+    place = TextPlace(file=str(resource.path))
+    for name in ("tables", table, "columns", column):
+        if not isinstance(node, LocatedYamlMap) or name not in node:
+            return TextPlace(file=place.file)
+        place = node.find_key(name).place
+        node = node[name]  # type: ignore[index]  # the keys are texts
+    return place

@@ -1,0 +1,269 @@
+"""Directories of promoted collections: the descriptor and all files, of which each publication has its own.
+
+``promoted/<collection>/<run>`` in the directory of the target never changes once it is complete. Files that did not
+change since the promotion before are hard links, so they take no space.
+"""
+
+from __future__ import annotations
+
+import filecmp
+import os
+import shutil
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hven.ingest.api.publication import PINNED_DIRECTORY_KEY
+from hven.model.errors import ConflictError, StorageError, UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from hven.model.resource import CollectionSpec
+    from hven.model.settings import Settings
+    from hven.site.store import SnapshotRecord
+
+PROMOTED_FOLDER = "promoted"
+INCOMPLETE_SUFFIX = ".part"
+READ_ONLY_MASK = 0o7555
+MAX_COPIED_BYTES = 1 << 20  # larger files of the target's own directory are linked instead of copied
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileDifference:
+    """How the files of a collection differ between this site and the target, as paths in its directory."""
+
+    added: list[str] = field(default_factory=list)
+    changed: list[str] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether all files are equal."""
+        return not (self.added or self.changed or self.removed)
+
+
+def list_collection_files(directory: Path) -> dict[str, Path]:
+    """List the files in the directory of a collection, without hidden ones and incomplete ones.
+
+    Parameters
+    ----------
+    directory
+        The directory.
+
+    Returns
+    -------
+    files
+        Path relative to the directory -> file or symbolic link.
+    """
+    files = {}
+    for parent, directories, names in os.walk(directory):
+        linked_directories = [name for name in directories if (Path(parent) / name).is_symlink()]
+        directories[:] = sorted(
+            name for name in directories if not name.startswith(".") and name not in linked_directories
+        )
+        for name in sorted([*names, *linked_directories]):
+            if not name.startswith(".") and not name.endswith(INCOMPLETE_SUFFIX):
+                path = Path(parent) / name
+                files[str(path.relative_to(directory))] = path
+    return files
+
+
+def compare_files(own: Mapping[str, Path], target: Mapping[str, Path]) -> FileDifference:
+    """Compare the files of a collection on two sites.
+
+    Parameters
+    ----------
+    own, target
+        As `list_collection_files` returns them.
+    """
+    changed = [name for name in own if name in target and not _is_same_file(own[name], target[name])]
+    return FileDifference(
+        added=[name for name in own if name not in target],
+        changed=changed,
+        removed=[name for name in target if name not in own],
+    )
+
+
+def _is_same_file(first: Path, second: Path) -> bool:
+    """Compare two files. Files with the same size and time are not read, because copies keep the time."""
+    if first.is_symlink() or second.is_symlink():
+        return first.is_symlink() and second.is_symlink() and first.resolve() == second.resolve()
+    first_status = first.stat()
+    second_status = second.stat()
+    if first_status.st_size != second_status.st_size:
+        return False
+    return first_status.st_mtime_ns == second_status.st_mtime_ns or filecmp.cmp(first, second, shallow=False)
+
+
+def list_own_files(resource: CollectionSpec) -> dict[str, Path]:
+    """List the files of a collection of this site; the descriptor has the name that it gets on the target.
+
+    Parameters
+    ----------
+    resource
+        The descriptor.
+
+    Raises
+    ------
+    UserError
+        The descriptor includes files outside of its directory, which would not be copied.
+    """
+    outside_names = [name for name in resource.hashes if name.startswith("..") and "standards" not in Path(name).parts]
+    if outside_names:
+        raise UserError(
+            f"{resource.path} includes {outside_names[0]}, which is outside of the directory of the collection",
+            remedy="move the file into this directory, because a promotion copies only the directory",
+        )
+    files = list_collection_files(resource.path.parent)
+    descriptor_file = files.pop(resource.path.name)
+    return {f"{resource.name}.yaml": descriptor_file, **files}
+
+
+def copy_files(
+    files: Mapping[str, Path], directory: Path, earlier_files: Mapping[str, Path], *, links_large_files: bool = False
+) -> int:
+    """Copy files into a new directory, which appears when it is complete and on the disk.
+
+    Parameters
+    ----------
+    files
+        Path in the directory -> file.
+    directory
+        The new directory.
+    earlier_files
+        Files of the target that never change: equal ones are linked.
+    links_large_files
+        Link files above `MAX_COPIED_BYTES`.
+
+    Returns
+    -------
+    copied
+        Number of files that were copied.
+
+    Raises
+    ------
+    StorageError
+        A file cannot be read or written.
+    """
+    partial_directory = directory.with_name(directory.name + INCOMPLETE_SUFFIX)
+    copied = 0
+    try:
+        partial_directory.mkdir(parents=True)
+        for name, path in files.items():
+            new_path = partial_directory / name
+            new_path.parent.mkdir(parents=True, exist_ok=True)
+            earlier_path = earlier_files.get(name)
+            if path.is_symlink():
+                new_path.symlink_to(path.resolve())
+            elif earlier_path is not None and not earlier_path.is_symlink() and _is_same_file(path, earlier_path):
+                os.link(earlier_path, new_path)
+            elif links_large_files and path.stat().st_size > MAX_COPIED_BYTES:
+                os.link(path, new_path)
+            else:
+                shutil.copy2(path, new_path)
+                new_path.chmod(new_path.stat().st_mode & READ_ONLY_MASK)
+                _sync_to_disk(new_path)
+                copied += 1
+        for parent, _, _ in os.walk(partial_directory):
+            _sync_to_disk(Path(parent))
+        partial_directory.rename(directory)
+        _sync_to_disk(directory.parent)
+    except OSError as error:
+        shutil.rmtree(partial_directory, ignore_errors=True)
+        raise StorageError(
+            f"{error.filename or directory} cannot be copied to the target: {(error.strerror or str(error)).lower()}",
+            remedy="free some space on the disk of the target, or correct the permissions; nothing was published",
+        ) from error
+    return copied
+
+
+def _sync_to_disk(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def link_current_directory(settings: Settings, collection: str, pinned_directory: str, run: str) -> None:
+    """Make ``collections/<name>`` a symbolic link to the directory that the publication pins.
+
+    Servers don't read the link, so it may change after the publication. Commands such as `hven check` read it.
+
+    Parameters
+    ----------
+    settings
+        Settings of the target.
+    collection
+        Name of the collection.
+    pinned_directory
+        Directory relative to that of the site.
+    run
+        Id of the run, for the name of a directory of the target's own that is kept beside the link.
+    """
+    link = settings.collections_directory / collection
+    link_text = os.path.relpath(settings.directory / pinned_directory, settings.collections_directory)
+    if link.is_symlink() and os.readlink(link) == link_text:  # noqa: PTH115  (the text, not the path it leads to)
+        return
+    settings.collections_directory.mkdir(exist_ok=True)
+    if link.exists() and not link.is_symlink():
+        link.rename(link.with_name(f"{collection}.replaced-{run}"))
+    new_link = link.with_name(f".{collection}.{run}")
+    with suppress(FileNotFoundError):
+        new_link.unlink()
+    new_link.symlink_to(link_text)
+    new_link.replace(link)
+
+
+def delete_unused_directories(settings: Settings, collection: str, kept_records: Iterable[SnapshotRecord]) -> None:
+    """Delete the directories that no kept snapshot of a collection pins. The caller holds the lease of the collection.
+
+    Parameters
+    ----------
+    settings
+        Settings of the target.
+    collection
+        Name of the collection.
+    kept_records
+        Records of all snapshots of the collection that are kept.
+    """
+    pinned_names = {Path(name).name for name in _list_pinned_directories(kept_records)}
+    for directory in _iterate_directories(settings.directory / PROMOTED_FOLDER / collection):
+        if directory.name not in pinned_names:
+            shutil.rmtree(directory, ignore_errors=True)
+
+
+def _list_pinned_directories(records: Iterable[SnapshotRecord]) -> Iterator[str]:
+    for record in records:
+        if PINNED_DIRECTORY_KEY in record.provenance:
+            yield record.provenance[PINNED_DIRECTORY_KEY]
+
+
+def _iterate_directories(folder: Path) -> list[Path]:
+    return sorted(folder.iterdir()) if folder.is_dir() else []
+
+
+def check_linkable(settings: Settings, collection: str) -> None:
+    """Refuse a link in ``collections/`` that was not made by a promotion.
+
+    Parameters
+    ----------
+    settings
+        Settings of the target.
+    collection
+        Name of the collection.
+
+    Raises
+    ------
+    ConflictError
+        The directory of the collection is a link to another place.
+    """
+    link = settings.collections_directory / collection
+    promoted_directory = (settings.directory / PROMOTED_FOLDER).resolve()
+    if link.is_symlink() and not link.resolve().is_relative_to(promoted_directory):
+        raise ConflictError(
+            f"{link} is a symbolic link to {link.resolve()}",
+            remedy="replace the link by a copy of that directory, or remove the collection from the target",
+        )

@@ -1,0 +1,25 @@
+"""What this package adds: the verb ``hven promote``, and the sections ``[targets.NAME]`` of hven.toml."""
+
+from __future__ import annotations
+
+from hven.model.plugins import CommandLineVerb, PluginPackage
+
+PLUGIN = PluginPackage(
+    name="promotion",
+    title="Promote collections from a test site to a public site in one publication",
+    uses=("schema_life",),
+    settings={"targets": "hven.plugins.promotion.settings:TARGETS_SECTION"},
+    checks=("hven.plugins.promotion.settings:find_target_faults",),
+    verbs={
+        "promote": CommandLineVerb(
+            function="hven.plugins.promotion.verb:promote",
+            after="move",
+            examples=(
+                "hven promote stars --to gold --dry-run",
+                "hven promote stars --to gold",
+                "hven promote stars --to gold --widen --overwrite --json",
+                "hven promote stars --to gold --back",
+            ),
+        ),
+    },
+)

@@ -1,0 +1,328 @@
+"""Compare the rows of two sites by digests, and copy the rows that differ.
+
+Each row belongs to one of `BLOCK_COUNT` blocks, by its key. The digest of a block is the sum of the fingerprints of its
+rows, so it doesn't depend on the order of the rows, nor on the engine. Rows of equal blocks are not compared.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from hven.ingest.api.ledgers import compute_row_fingerprints
+from hven.model.errors import StorageError, UnmergeableSnapshotError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import numpy.typing as npt
+
+    from hven.engines import Snapshot, SnapshotStaging, StorageEngine
+    from hven.model.table import Table
+    from hven.site import Site
+    from hven.site.store import SnapshotRecord
+
+    Words = npt.NDArray[np.uint64]
+    Flags = npt.NDArray[np.bool_]
+
+BLOCK_COUNT = 256
+_BLOCK_SHIFT = np.uint64(64 - BLOCK_COUNT.bit_length() + 1)  # the upper bits of a key's hash are the block
+MAX_SAMPLE_KEYS = 10
+DIGEST_CHARACTERS = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredRows:
+    """Rows of a snapshot that can be read: a table, its snapshot, and the engine that has it."""
+
+    table: Table
+    snapshot: Snapshot
+    engine: StorageEngine
+
+    def read_batches(self) -> Iterator[pa.RecordBatch]:
+        """Yield all rows, in the types of the table."""
+        schema = self.table.arrow_schema
+        for batch in self.engine.read_rows(self.snapshot):
+            yield batch.select(schema.names).cast(schema)
+
+
+def open_rows(site: Site, record: SnapshotRecord) -> StoredRows:
+    """Return the rows of a record.
+
+    Parameters
+    ----------
+    site
+        The site that stores them.
+    record
+        Record of a snapshot.
+    """
+    engine = site.engines.find_engine(record.snapshot)
+    return StoredRows(table=record.table, snapshot=record.snapshot, engine=engine)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowHashes:
+    """Hashes of all rows of a snapshot.
+
+    Attributes
+    ----------
+    keys, values
+        Hash of the key and of all values of each row, in stored order. Without a key, all values are the key.
+    block_rows, block_sums
+        Number of rows of each block, and the sum of the hashes of their values.
+    """
+
+    keys: Words
+    values: Words
+    block_rows: npt.NDArray[np.int64]
+    block_sums: Words
+
+    @property
+    def row_count(self) -> int:
+        """Number of rows."""
+        return len(self.keys)
+
+    @cached_property
+    def digest(self) -> str:
+        """Digest of the rows, which is equal for equal rows in any order."""
+        content = self.block_rows.astype("<i8").tobytes() + self.block_sums.astype("<u8").tobytes()
+        return hashlib.sha256(content).hexdigest()[:DIGEST_CHARACTERS]
+
+    def find_equal_blocks(self, other: RowHashes) -> Flags:
+        """Return which blocks have the same rows as those of another snapshot.
+
+        Parameters
+        ----------
+        other
+            Hashes of the other snapshot.
+        """
+        equal_blocks: Flags = (self.block_rows == other.block_rows) & (self.block_sums == other.block_sums)
+        return equal_blocks
+
+
+def hash_rows(rows: StoredRows) -> RowHashes:
+    """Read the rows of a snapshot, and hash them.
+
+    Parameters
+    ----------
+    rows
+        The rows.
+    """
+    key_parts: list[Words] = [np.zeros(0, np.uint64)]
+    value_parts: list[Words] = [np.zeros(0, np.uint64)]
+    block_rows = np.zeros(BLOCK_COUNT, np.int64)
+    block_sums = np.zeros(BLOCK_COUNT, np.uint64)
+    key_names = list(rows.table.primary)
+    for batch in rows.read_batches():
+        values = compute_row_fingerprints(batch.columns, batch.num_rows)[1]
+        keys = values
+        if key_names:
+            keys = compute_row_fingerprints([batch.column(name) for name in key_names], batch.num_rows)[0]
+        blocks = _compute_blocks(keys)
+        block_rows += np.bincount(blocks, minlength=BLOCK_COUNT)
+        np.add.at(block_sums, blocks, values)
+        key_parts.append(keys)
+        value_parts.append(values)
+    return RowHashes(
+        keys=np.concatenate(key_parts),
+        values=np.concatenate(value_parts),
+        block_rows=block_rows,
+        block_sums=block_sums,
+    )
+
+
+def _compute_blocks(keys: Words) -> npt.NDArray[np.int64]:
+    return (keys >> _BLOCK_SHIFT).astype(np.int64)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowDifference:
+    """The rows in which a table of this site and the table of the target differ.
+
+    Attributes
+    ----------
+    written, removed
+        Masks over the rows of this site and of the target, in stored order: rows that the target lacks or has with
+        other values, and rows that only the target has.
+    added, changed
+        Numbers of written rows that the target lacks, and that it has with other values.
+    equal_blocks
+        Number of equal blocks.
+    samples
+        Keys of the first rows that are added or changed (``written``), and of those that are removed.
+    """
+
+    written: Flags
+    removed: Flags
+    added: int
+    changed: int
+    equal_blocks: int
+    samples: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+
+    @property
+    def removed_count(self) -> int:
+        """Number of rows that only the target has."""
+        return int(self.removed.sum())
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no row differs."""
+        return self.equal_blocks == BLOCK_COUNT
+
+
+def compare_rows(own: RowHashes, target: RowHashes) -> RowDifference:
+    """Find the rows that differ.
+
+    Parameters
+    ----------
+    own, target
+        Hashes of the rows of this site and of the target.
+    """
+    equal_blocks = own.find_equal_blocks(target)
+    own_rows = np.flatnonzero(~equal_blocks[_compute_blocks(own.keys)])
+    target_rows = np.flatnonzero(~equal_blocks[_compute_blocks(target.keys)])
+    target_order = target_rows[np.argsort(target.keys[target_rows], kind="stable")]
+    sorted_keys = target.keys[target_order]
+    wanted_keys = own.keys[own_rows]
+    places = np.searchsorted(sorted_keys, wanted_keys)
+    has_key = np.zeros(len(own_rows), bool)
+    inside = places < len(sorted_keys)
+    has_key[inside] = sorted_keys[places[inside]] == wanted_keys[inside]
+    has_values = has_key.copy()
+    has_values[has_key] = target.values[target_order[places[has_key]]] == own.values[own_rows[has_key]]
+    written = np.zeros(own.row_count, bool)
+    written[own_rows[~has_values]] = True
+    removed = np.zeros(target.row_count, bool)
+    removed[target_rows[~np.isin(target.keys[target_rows], wanted_keys)]] = True
+    return RowDifference(
+        written=written,
+        removed=removed,
+        added=int((~has_key).sum()),
+        changed=int((has_key & ~has_values).sum()),
+        equal_blocks=int(equal_blocks.sum()),
+    )
+
+
+def select_rows(rows: StoredRows, mask: Flags, column_names: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of a mask.
+
+    Parameters
+    ----------
+    rows
+        The rows.
+    mask
+        One value for each row, in stored order.
+    column_names
+        Names of the columns.
+    """
+    begin = 0
+    for batch in rows.read_batches() if mask.any() else ():
+        part = mask[begin : begin + batch.num_rows]
+        begin += batch.num_rows
+        if part.any():
+            yield batch.select(list(column_names)).filter(pa.array(part))
+
+
+def sample_keys(rows: StoredRows, mask: Flags) -> list[dict[str, Any]]:
+    """Return the keys of the first rows of a mask; nothing if the table has no key.
+
+    Parameters
+    ----------
+    rows, mask
+        As for `select_rows`.
+    """
+    keys: list[dict[str, Any]] = []
+    first_rows = mask & (np.cumsum(mask) <= MAX_SAMPLE_KEYS)
+    if rows.table.primary:
+        for batch in select_rows(rows, first_rows, rows.table.primary):
+            keys += batch.to_pylist()
+    return keys
+
+
+def stage_rows(
+    own: StoredRows,
+    target: StoredRows | None,
+    difference: RowDifference | None,
+    engine: StorageEngine,
+    snapshot_id: str,
+) -> tuple[Snapshot, int]:
+    """Stage a snapshot of the target that has the rows of this site.
+
+    Parameters
+    ----------
+    own
+        The rows of this site.
+    target
+        The rows that the target publishes; None: it has no such table.
+    difference
+        How the two differ; None if all rows are copied.
+    engine
+        The engine of the target.
+    snapshot_id
+        Id of the new snapshot.
+
+    Returns
+    -------
+    snapshot, copied_rows
+        The snapshot, which nobody sees until it is published, and the number of rows that were copied.
+    """
+    names = own.table.arrow_schema.names
+    if target is not None and difference is not None:
+        keys = _read_removed_keys(target, difference.removed)
+        try:
+            staging = engine.stage_merge(own.table, snapshot_id, target.snapshot, keys)
+            return _fill_staging(staging, select_rows(own, difference.written, names), engine)
+        except UnmergeableSnapshotError:  # another order or other partitions
+            pass
+    return _fill_staging(engine.stage_snapshot(own.table, snapshot_id, expects_merges=True), own.read_batches(), engine)
+
+
+def _read_removed_keys(target: StoredRows, removed: Flags) -> pa.Table | None:
+    if not removed.any():
+        return None
+    return pa.Table.from_batches(select_rows(target, removed, target.table.primary))
+
+
+def _fill_staging(
+    staging: SnapshotStaging, batches: Iterator[pa.RecordBatch], engine: StorageEngine
+) -> tuple[Snapshot, int]:
+    copied_rows = 0
+    try:
+        for batch in batches:
+            staging.write(batch)
+            copied_rows += batch.num_rows
+        return replace(staging.finish(), engine=engine.name), copied_rows
+    except BaseException:
+        staging.abandon()
+        raise
+
+
+def verify_copy(own: RowHashes, copy: StoredRows) -> RowHashes:
+    """Read a staged snapshot, and check that it has the rows of this site.
+
+    Parameters
+    ----------
+    own
+        Hashes of the rows of this site.
+    copy
+        The staged snapshot.
+
+    Raises
+    ------
+    StorageError
+        It has other rows.
+    """
+    hashes = hash_rows(copy)
+    if hashes.digest != own.digest:
+        unequal_count = BLOCK_COUNT - int(own.find_equal_blocks(hashes).sum())
+        raise StorageError(
+            f"{copy.table.qualified_name}: {unequal_count} of {BLOCK_COUNT} blocks of the copy differ from the rows of "
+            f"this site ({own.row_count:,} rows here, {hashes.row_count:,} there)",
+            remedy="check the disks for faults, and report the problem; the target publishes what it did before",
+        )
+    return hashes

@@ -1,0 +1,271 @@
+"""Promotions between two sites with the embedded engine: what differs, what travels, what is refused, and the way back."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from promotion_sites import DESCRIPTOR, SitePair, ask, count_rows_of_version, create_sites, read_version
+
+from hven.ingest.api.runs import ingest_collection
+from hven.model.errors import ConflictError, DescriptorError, NotFoundError
+from hven.plugins.promotion import promotion
+from hven.plugins.promotion.collection_states import read_collection_state, read_own_state
+from hven.plugins.promotion.promotion import PromotionReport, promote_collection, return_to_earlier_publication
+from process_runner import run_hven
+
+
+@pytest.fixture
+def sites(tmp_path: Path) -> SitePair:
+    pair = create_sites(tmp_path)
+    pair.publish_version(1)
+    return pair
+
+
+def promote(pair: SitePair, **options: bool) -> PromotionReport:
+    with pair.open_dev() as dev, pair.open_gold() as gold:
+        return promote_collection(dev, gold, "stars", **options)
+
+
+def publish_and_promote(pair: SitePair, version: int, descriptor: str = DESCRIPTOR) -> PromotionReport:
+    pair.publish_version(version, descriptor)
+    return promote(pair)
+
+
+def test_rows_metadata_and_files_arrive_together(sites: SitePair) -> None:
+    report = promote(sites)
+    assert {table.copied_rows for table in report.tables} == {count_rows_of_version(1), 1}
+    with sites.open_gold() as gold:
+        assert read_version(gold) == 1
+        resource = gold.get_published_state().resources["stars"]
+        assert resource.title == "Stars 1"
+        assert (resource.path.parent / "note.txt").read_text() == "1"
+    assert (sites.gold / "collections/stars").resolve() == resource.path.parent.resolve()
+
+
+def test_only_rows_that_differ_travel(sites: SitePair) -> None:
+    promote(sites)
+    report = publish_and_promote(sites, 3)
+    tables = {table.record.table.name: table for table in report.tables}
+    main = tables["main"]
+    assert main.difference is not None
+    assert (main.difference.added, main.difference.changed, main.difference.removed_count) == (2, 3, 0)
+    assert main.copied_rows == 5
+    assert main.difference.equal_blocks >= 251
+    assert main.difference.samples["written"][0] == {"id": 0}
+    report = publish_and_promote(sites, 1)
+    difference = next(table.difference for table in report.tables if table.record.table.name == "main")
+    assert difference is not None
+    assert (difference.added, difference.changed, difference.removed_count) == (0, 3, 2)
+    assert difference.samples["removed"] == [{"id": 402}, {"id": 403}] or {
+        row["id"] for row in difference.samples["removed"]
+    } == {401, 402}
+
+
+def test_the_copies_are_equal_row_by_row(sites: SitePair) -> None:
+    promote(sites)
+    publish_and_promote(sites, 5)
+    with sites.open_dev() as dev, sites.open_gold() as gold:
+        for table in ("main", "facts"):
+            rows = [sorted(map(str, ask(site, f"SELECT * FROM stars.{table}"))) for site in (dev, gold)]
+            assert rows[0] == rows[1]
+
+
+def test_metadata_alone_copies_no_row_of_a_table_with_a_key(sites: SitePair) -> None:
+    promote(sites)
+    path = sites.dev / "collections/stars/stars.yaml"
+    path.write_text(path.read_text().replace("unit: deg, ucd: pos.eq.ra", "unit: arcsec, ucd: pos.eq.ra"))
+    report = promote(sites)
+    assert [table.copied_rows for table in report.tables if table.own.table.primary] == [0]
+    assert "stars.main.ra: unit deg -> arcsec" in report.metadata.columns
+    assert report.metadata.files.changed == ["stars.yaml"]
+    assert report.copied_files == 1
+    with sites.open_gold() as gold:
+        rows = ask(gold, "SELECT unit FROM TAP_SCHEMA.columns WHERE table_name = 'stars.main' AND column_name = 'ra'")
+        assert rows == [{"unit": "arcsec"}]
+
+
+def test_nothing_is_published_if_nothing_differs(sites: SitePair) -> None:
+    promote(sites)
+    with sites.open_gold() as gold:
+        before = gold.store.get_version()
+    report = promote(sites)
+    assert report.run is None
+    with sites.open_gold() as gold:
+        assert gold.store.get_version() == before
+
+
+def test_back_returns_rows_metadata_and_files(sites: SitePair) -> None:
+    promote(sites)
+    publish_and_promote(sites, 2)
+    with sites.open_gold() as gold:
+        report = return_to_earlier_publication(gold, "stars")
+        assert read_version(gold) == 1
+        resource = gold.get_published_state().resources["stars"]
+        assert (resource.path.parent / "note.txt").read_text() == "1"
+        assert report.tables["stars.main"] == (count_rows_of_version(1), True)
+    assert (sites.gold / "collections/stars/note.txt").read_text() == "1"
+    assert promote(sites).run is not None  # a state to which --back returned is no change of the target
+    with sites.open_gold() as gold:
+        assert read_version(gold) == 2
+
+
+def test_schedules_of_the_target_leave_a_promoted_collection(sites: SitePair) -> None:
+    promote(sites)
+    with sites.open_gold() as gold:
+        assert "stars" in gold.store.map_held_collections()
+
+
+def test_a_target_that_is_ahead_is_refused_with_the_difference(sites: SitePair) -> None:
+    promote(sites)
+    path = sites.gold / "collections/stars/main.csv"
+    path.chmod(0o644)
+    lines = path.read_text().splitlines()
+    path.unlink()
+    path.write_text("\n".join([*lines[:-1], "9000,1,1,0"]) + "\n")
+    with sites.open_gold() as gold:
+        ingest_collection(gold, "stars")
+    with pytest.raises(ConflictError, match=r"stars\.main .*1 rows added, 0 changed, 1 removed") as caught:
+        promote(sites)
+    assert "--overwrite" in str(caught.value)
+    with sites.open_dev() as dev, sites.open_gold() as gold:
+        report = promotion.compare_sites(read_own_state(dev, "stars"), read_collection_state(gold, "stars"))
+        assert report.foreign_changes
+        assert ask(gold, "SELECT id FROM stars.main WHERE id = 9000")
+    promote(sites, may_overwrite=True)
+    with sites.open_gold() as gold:
+        assert not ask(gold, "SELECT id FROM stars.main WHERE id = 9000")
+        return_to_earlier_publication(gold, "stars")
+        assert ask(gold, "SELECT id FROM stars.main WHERE id = 9000")
+
+
+def test_a_descriptor_that_was_edited_on_the_target_is_a_change_of_the_target(sites: SitePair) -> None:
+    promote(sites)
+    path = sites.gold / "collections/stars/stars.yaml"
+    text = path.read_text()
+    path.unlink()
+    path.write_text(text.replace("Stars 1", "My stars"))
+    with pytest.raises(ConflictError, match="was edited after the promotion"):
+        promote(sites)
+
+
+def test_the_state_that_the_target_had_of_its_own_comes_back(sites: SitePair) -> None:
+    other = SitePair(dev=sites.gold, gold=sites.dev)
+    other.publish_version(6)
+    with pytest.raises(ConflictError, match=r"stars\.facts was published there by the run"):
+        promote(sites)
+    promote(sites, may_overwrite=True)
+    with sites.open_gold() as gold:
+        assert read_version(gold) == 1
+        return_to_earlier_publication(gold, "stars")
+        assert read_version(gold) == 6
+        resource = gold.get_published_state().resources["stars"]
+        assert (resource.path.parent / "note.txt").read_text() == "6"
+    (kept,) = (sites.gold / "collections").glob("stars.replaced-*")
+    assert (kept / "note.txt").read_text() == "6"
+
+
+def test_more_rights_need_a_word(sites: SitePair) -> None:
+    closed = DESCRIPTOR.replace("  main:\n", "  main:\n    access: private\n")
+    publish_and_promote(sites, 1, closed)
+    sites.publish_version(2)
+    with pytest.raises(ConflictError, match=r"stars\.main \(private -> public\)"):
+        promote(sites)
+    report = promote(sites, may_widen=True)
+    assert report.run is not None
+    publish_and_promote(sites, 3, closed)  # narrower rights need none
+    with sites.open_gold() as gold:
+        assert gold.get_published_state().tables_by_name["stars.main"].table.access == "private"
+
+
+def test_a_region_that_is_a_number_is_refused_with_its_line(sites: SitePair) -> None:
+    path = sites.dev / "collections/stars/stars.yaml"
+    descriptor = DESCRIPTOR.replace(
+        "      version: {{type: int32, des", "      s_region: {{type: float64}}\n      version: {{type: int32, des"
+    )
+    sites.write_version(1, descriptor)
+    data = path.with_name("main.csv")
+    data.write_text(
+        "\n".join(f"{line},{'s_region' if not n else 3.5}" for n, line in enumerate(data.read_text().splitlines()))
+    )
+    with sites.open_dev() as dev:
+        ingest_collection(dev, "stars")
+    with pytest.raises(DescriptorError) as caught:
+        promote(sites)
+    line = path.read_text().splitlines().index("      s_region: {type: float64}") + 1
+    assert f"stars.yaml:{line}:7: stars.main.s_region" in str(caught.value)
+    with sites.open_gold() as gold:
+        assert not gold.published_records
+
+
+def test_a_promotion_that_fails_leaves_nothing(sites: SitePair, monkeypatch: pytest.MonkeyPatch) -> None:
+    promote(sites)
+    sites.publish_version(2)
+    directories = sorted((sites.gold / "promoted/stars").iterdir())
+
+    def fail(*_: object) -> None:
+        raise ConflictError("the disk is on fire")
+
+    monkeypatch.setattr(promotion.change_sets, "store_change_set", fail)
+    with pytest.raises(TypeError):
+        promote(sites)
+    monkeypatch.undo()
+    with sites.open_gold() as gold:
+        assert read_version(gold) == 1
+        assert len(gold.store.list_snapshots("stars")) == 2
+        assert {path.name for path in gold.settings.data_directory.glob("snapshots/stars.*/*")} == {
+            record.id for record in gold.store.list_snapshots("stars")
+        }
+    promote(sites)
+    assert len(sorted((sites.gold / "promoted/stars").iterdir())) == len(directories) + 1
+
+
+def test_a_damaged_copy_is_not_published(sites: SitePair, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = promotion.stage_rows
+
+    def lose_a_row(own: object, *arguments: object) -> object:
+        class Short:
+            def read_batches(self) -> object:
+                return (batch.slice(1) for batch in own.read_batches())  # type: ignore[attr-defined]
+
+            def __getattr__(self, name: str) -> object:
+                return getattr(own, name)
+
+        return real(Short(), *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(promotion, "stage_rows", lose_a_row)
+    with pytest.raises(Exception, match="blocks of the copy differ"):
+        promote(sites)
+    with sites.open_gold() as gold:
+        assert not gold.published_records
+
+
+def test_accounts_and_tables_of_users_of_the_target_stay(sites: SitePair) -> None:
+    with sites.open_gold() as gold:
+        gold.store.users.add_account("anna")
+    promote(sites)
+    with sites.open_gold() as gold:
+        assert gold.store.users.has_account("anna")
+
+
+def test_collections_without_rows_are_refused(sites: SitePair) -> None:
+    with sites.open_dev() as dev, sites.open_gold() as gold, pytest.raises(NotFoundError, match="no stored table"):
+        promote_collection(dev, gold, "nothing")
+
+
+def test_the_verb_shows_and_does_it(sites: SitePair) -> None:
+    text = run_hven("promote", "stars", "--to", "gold", "--dry-run", "--site", sites.dev).stdout
+    assert "rows of stars.main: all 401 (the target has no such table)" in text
+    assert "published" not in text
+    text = run_hven("promote", "stars", "--to", "gold", "--site", sites.dev).stdout
+    assert "equal: stars.main: 401 rows here and 401 there" in text
+    facts = json.loads(run_hven("promote", "stars", "--to", "gold", "--json", "--site", sites.dev).stdout)
+    assert facts["differs"] is False
+    sites.publish_version(2)
+    run_hven("promote", "stars", "--to", "gold", "--site", sites.dev)
+    text = run_hven("promote", "stars", "--to", "gold", "--back", "--site", sites.dev).stdout
+    assert "stars.main: 401 rows" in text
+    assert "digest as promoted then" in text
+    done = run_hven("promote", "stars", "--to", "glod", "--site", sites.dev, expected_code=1)
+    assert "gold" in done.stderr.replace("glod", "")
