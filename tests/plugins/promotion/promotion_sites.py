@@ -86,6 +86,12 @@ def create_sites(directory: Path, gold_settings: str = "keep_snapshots = 4\n") -
     return pair
 
 
+def create_postgres_sites(directory: Path, database: str, namespace: str) -> SitePair:
+    """Create both sites; the public one has its rows in PostgreSQL."""
+    settings = f'engine = "postgres"\n[postgres]\nurl = "{database}"\nnamespace = "{namespace}"\n'
+    return create_sites(directory, settings)
+
+
 def ask(site: Site, adql: str) -> list[dict[str, Any]]:
     """Return the rows of a query."""
     rows: list[dict[str, Any]] = []

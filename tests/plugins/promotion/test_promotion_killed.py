@@ -18,13 +18,16 @@ from pathlib import Path
 from typing import Any, Self
 
 import pytest
-from promotion_sites import SitePair, create_sites, read_version
+from promotion_sites import SitePair, create_postgres_sites, create_sites, read_version
 
+from hven.ingest.api import publication
 from hven.ingest.api.runs import ingest_collection
 from hven.plugins.promotion.promotion import return_to_earlier_publication
 from hven.site import Site
+from plugin_needs import require_plugins
+from postgres_cluster import run_server
 
-PROMOTIONS, KILLS = (200, 20) if os.environ.get("HVEN_PROOF") == "full" else (8, 4)
+FULL = os.environ.get("HVEN_PROOF") == "full"
 READERS = 2
 # one process has imported everything and forks a child for each promotion, which counts its calls and may kill itself
 CHILDREN = """
@@ -120,44 +123,56 @@ class VersionReaders:
             thread.join()
 
 
-@pytest.mark.slow
-def test_killed_at_any_step_no_answer_is_mixed(tmp_path: Path) -> None:
-    pair = create_sites(tmp_path)
+def promote_beside_readers(pair: SitePair, promotion_count: int, kill_count: int) -> None:
+    """Promote versions one after the other, kill some of the promotions, and check all answers of readers."""
     pair.publish_version(1)
     with pair.open_dev() as dev, run_children(pair) as promote:
         calls = promote()["calls"]
-        killed_count = 0
-        possible = {0, 1}
+        due_count = killed_count = 0
         with pair.open_gold(watch_for_changes=True) as gold, VersionReaders(gold) as readers:
-            for number in range(2, PROMOTIONS + 1):
+            for number in range(2, promotion_count + 1):
                 pair.write_version(number)
                 ingest_collection(dev, "stars")
-                is_kill_due = number * KILLS // PROMOTIONS > (number - 1) * KILLS // PROMOTIONS
-                if is_kill_due:
-                    killed_count += 1
+                if number * kill_count // promotion_count > (number - 1) * kill_count // promotion_count:
+                    due_count += 1
                     # every second kill is in the last quarter, where rows are staged and published
-                    share = killed_count / (KILLS + 1)
-                    answer = promote(int(calls * (share if killed_count % 2 else 0.75 + share / 4)))
-                    if answer["killed"]:
-                        with pair.open_gold() as site:
-                            assert read_version(site) in {number - 1, number}, "the old version or the new one"
-                    else:  # this promotion needed fewer calls
-                        killed_count -= 1
+                    share = due_count / (kill_count + 1)
+                    killed_count += promote(int(calls * (share if due_count % 2 else 0.75 + share / 4)))["killed"]
+                    with pair.open_gold() as site:
+                        assert read_version(site) in {number - 1, number}, "the old version or the new one"
                 promote()
                 with pair.open_gold() as site:
                     assert read_version(site) == number, "the next try succeeds"
-                possible.add(number)
                 assert not readers.faults
         assert not readers.faults
-        assert readers.answers.keys() <= possible
-        assert sum(readers.answers.values()) > PROMOTIONS
-        assert killed_count >= KILLS - 2
-        print(f"\n{PROMOTIONS} promotions, {killed_count} killed, {sum(readers.answers.values()):,} answers, 0 mixed")
-        with pair.open_gold() as gold:
-            records = gold.store.list_snapshots("stars")
-            stored = {path.name for path in gold.settings.data_directory.glob("snapshots/stars.*/*")}
-            assert stored == {record.id for record in records}, "killed promotions leave no rows"
-            pinned = {Path(record.provenance["descriptor_directory"]).name for record in records}
-            assert {path.name for path in (pair.gold / "promoted/stars").iterdir()} == pinned
-            return_to_earlier_publication(gold, "stars")
-            assert read_version(gold) == PROMOTIONS - 1
+        assert readers.answers.keys() <= set(range(1, promotion_count + 1))
+        assert sum(readers.answers.values()) > promotion_count
+        assert killed_count >= kill_count - 2  # some promotions need fewer calls than the first
+    answer_count = sum(readers.answers.values())
+    print(f"\n{promotion_count} promotions, {killed_count} killed, {answer_count:,} answers, 0 mixed")
+    with pair.open_gold() as gold:
+        publication.delete_ingest_leftovers(gold)
+        records = gold.store.list_snapshots("stars")
+        pinned = {Path(record.provenance["descriptor_directory"]).name for record in records}
+        assert {path.name for path in (pair.gold / "promoted/stars").iterdir()} == pinned
+        return_to_earlier_publication(gold, "stars")
+        assert read_version(gold) == promotion_count - 1
+
+
+@pytest.mark.slow
+def test_killed_at_any_step_no_answer_is_mixed(tmp_path: Path) -> None:
+    pair = create_sites(tmp_path)
+    promote_beside_readers(pair, *((200, 20) if FULL else (8, 4)))
+    with pair.open_gold() as gold:
+        records = gold.store.list_snapshots("stars")
+        stored_names = {path.name for path in gold.settings.data_directory.glob("snapshots/stars.*/*")}
+        assert stored_names == {record.id for record in records}, "killed promotions leave no rows"
+
+
+@pytest.mark.slow
+@pytest.mark.outside
+def test_killed_at_any_step_with_rows_in_postgresql(tmp_path: Path) -> None:
+    require_plugins("engines", "postgres")
+    with run_server() as address:
+        pair = create_postgres_sites(tmp_path, f"postgresql://{address}", "killed")
+        promote_beside_readers(pair, *((20, 10) if FULL else (5, 3)))

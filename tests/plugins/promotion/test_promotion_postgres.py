@@ -6,10 +6,11 @@ import datetime as dt
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from promotion_sites import SitePair, ask, create_sites, read_version
+from promotion_sites import SitePair, ask, create_postgres_sites, read_version
 
 from hven.ingest.api.runs import ingest_collection
 from hven.plugins.promotion.promotion import PromotionReport, promote_collection, return_to_earlier_publication
@@ -48,11 +49,6 @@ def database() -> Iterator[str]:
     require_plugins("engines", "postgres")
     with run_server() as address:
         yield f"postgresql://{address}"
-
-
-def create_postgres_sites(directory: Path, database: str, namespace: str) -> SitePair:
-    settings = f'engine = "postgres"\n[postgres]\nurl = "{database}"\nnamespace = "{namespace}"\n'
-    return create_sites(directory, settings)
 
 
 def promote(pair: SitePair, collection: str) -> PromotionReport:
@@ -127,3 +123,54 @@ def test_values_of_all_kinds_are_equal_on_both_sides(tmp_path: Path, database: s
         partition = gold.get_published_state().tables_by_name["kinds.main"].table.partition
         assert partition == dev.get_published_state().tables_by_name["kinds.main"].table.partition
     assert promote(pair, "kinds").run is None
+
+
+MIXED = """\
+collection: ops
+title: Stored and foreign tables
+tables:
+  facts:
+    columns: {version: {type: int32}}
+    source: {kind: csv, files: facts.csv}
+  cubes:
+    columns:
+      id: {type: int32}
+      mag: {type: float64, unit: UNIT}
+    source: {kind: live, url: $OPS_DB, table: elsewhere.cubes}
+"""
+
+
+def test_foreign_tables_are_promoted_with_the_descriptor(
+    tmp_path: Path, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPS_DB", database)
+    socket_directory = database.partition("host=")[2]
+    with psycopg.connect(database, autocommit=True) as connection:
+        for statement in (
+            "CREATE EXTENSION IF NOT EXISTS postgres_fdw",
+            "CREATE TABLE public.cubes (id int PRIMARY KEY, mag float8)",
+            "INSERT INTO public.cubes VALUES (1, 1.5), (2, 2.5)",
+            f"CREATE SERVER ops FOREIGN DATA WRAPPER postgres_fdw OPTIONS (dbname 'postgres', host '{socket_directory}')",
+            "CREATE USER MAPPING FOR CURRENT_USER SERVER ops OPTIONS (user 'hven')",
+            "CREATE SCHEMA elsewhere",
+            "IMPORT FOREIGN SCHEMA public LIMIT TO (cubes) FROM SERVER ops INTO elsewhere",
+        ):
+            connection.execute(statement)
+    pair = create_postgres_sites(tmp_path, database, "mixed")
+    home = pair.dev / "collections/ops"
+    home.mkdir(parents=True)
+    (home / "facts.csv").write_text("version\n1\n")
+    (home / "ops.yaml").write_text(MIXED.replace("UNIT", "mag"))
+    with pair.open_dev() as dev:
+        ingest_collection(dev, "ops")
+    report = promote(pair, "ops")
+    assert report.metadata.added_tables == ["ops.cubes", "ops.facts"]
+    (home / "ops.yaml").write_text(MIXED.replace("UNIT", "mmag"))
+    report = promote(pair, "ops")
+    assert report.metadata.columns == ["ops.cubes.mag: unit mag -> mmag"]
+    unit_query = "SELECT unit FROM TAP_SCHEMA.columns WHERE table_name = 'ops.cubes' AND column_name = 'mag'"
+    with pair.open_gold() as gold:
+        assert ask(gold, "SELECT id, mag FROM ops.cubes ORDER BY id") == [{"id": 1, "mag": 1.5}, {"id": 2, "mag": 2.5}]
+        assert ask(gold, unit_query) == [{"unit": "mmag"}]
+        return_to_earlier_publication(gold, "ops")
+        assert ask(gold, unit_query) == [{"unit": "mag"}]
