@@ -10,7 +10,9 @@ import typer
 from hven.app.api import format_command, format_time, load_site_settings, print_json
 from hven.model.errors import UsageError
 from hven.model.settings import load_settings
+from hven.plugins.promotion import collection_states, promotion
 from hven.plugins.promotion.settings import find_target
+from hven.site import Site
 
 if TYPE_CHECKING:
     from hven.plugins.promotion.promotion import PromotionReport, ReturnReport, TablePromotion
@@ -39,9 +41,6 @@ def promote(
     as_json: Json = False,
 ) -> None:
     """Publish a collection on another site: rows, metadata, rights and files together."""
-    from hven.plugins.promotion import collection_states, promotion  # noqa: PLC0415  (slow imports, not for --help)
-    from hven.site import Site  # noqa: PLC0415
-
     if must_return and (dry_run or may_widen or may_overwrite):
         raise UsageError("--back can't be combined with --dry-run, --widen or --overwrite", remedy="use --back alone")
     settings = load_site_settings(context)
