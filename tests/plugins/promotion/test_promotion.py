@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -166,6 +167,42 @@ def test_the_state_that_the_target_had_of_its_own_comes_back(sites: SitePair) ->
     assert (kept / "note.txt").read_text() == "6"
 
 
+def test_a_target_with_the_same_state_of_its_own_is_taken_over(sites: SitePair) -> None:
+    other = SitePair(dev=sites.gold, gold=sites.dev)
+    other.publish_version(1)
+    report = promote(sites)
+    assert report.foreign_changes
+    assert not report.has_changes
+    assert promote(sites).run is None
+    publish_and_promote(sites, 2)  # it is no longer ahead
+    with sites.open_gold() as gold:
+        assert read_version(gold) == 2
+
+
+def test_metadata_that_come_from_the_source_arrive(sites: SitePair) -> None:
+    promote(sites)
+    with sites.open_dev() as dev:
+        record = dev.store.read_published_records()[1]["stars.main"]
+        columns = tuple(column.copy_with(label=f"label of {column.name}") for column in record.table.columns)
+        dev.store.update_snapshot_records([replace(record, table=record.table.copy_with(columns=columns))])
+    report = promote(sites)
+    assert [table.copied_rows for table in report.tables if table.is_described_differently] == [0]
+    with sites.open_gold() as gold:
+        assert gold.store.read_published_records()[1]["stars.main"].table.columns == columns
+
+
+def test_addresses_of_the_sites_are_no_difference(sites: SitePair) -> None:
+    (sites.dev / "hven.toml").write_text(
+        'public_url = "https://dev.example.org"\n' + (sites.dev / "hven.toml").read_text()
+    )
+    (sites.gold / "hven.toml").write_text('public_url = "https://gold.example.org"\n')
+    descriptor = DESCRIPTOR.replace(
+        'description: "{version}"', 'description: "{version}", label: "{{site.url}}/{version}"'
+    )
+    publish_and_promote(sites, 1, descriptor)
+    assert promote(sites).run is None
+
+
 def test_more_rights_need_a_word(sites: SitePair) -> None:
     closed = DESCRIPTOR.replace("  main:\n", "  main:\n    access: private\n")
     publish_and_promote(sites, 1, closed)
@@ -195,6 +232,9 @@ def test_a_region_that_is_a_number_is_refused_with_its_line(sites: SitePair) -> 
         promote(sites)
     line = path.read_text().splitlines().index("      s_region: {type: float64}") + 1
     assert f"stars.yaml:{line}:7: stars.main.s_region" in str(caught.value)
+    text = run_hven("promote", "stars", "--to", "gold", "--dry-run", "--site", sites.dev, expected_code=1).stdout
+    assert "refused: " in text
+    assert f"stars.yaml:{line}:7: stars.main.s_region" in text
     with sites.open_gold() as gold:
         assert not gold.store.read_published_records()[1]
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from hven.ingest._disk_space import acquire_files_lease, delete_ingest_leftovers, prune_collection_history
+from hven.ingest._file_preparation import enqueue_file_preparation
 from hven.ingest._ingest_pipeline import SWEEP_TIMEOUT_SECONDS
-from hven.site.descriptor_watch import PINNED_DIRECTORY_KEY, find_descriptor_files
+from hven.site.descriptor_watch import PINNED_DIRECTORY_KEY
 
 __all__ = [
     "PINNED_DIRECTORY_KEY",
     "SWEEP_TIMEOUT_SECONDS",
     "acquire_files_lease",
     "delete_ingest_leftovers",
-    "find_descriptor_files",
+    "enqueue_file_preparation",
     "prune_collection_history",
 ]

@@ -82,16 +82,20 @@ def compare_metadata(
     files
         The files of both.
     """
+    own_resource, target_resource = resources
+    # with the same files, other differences come from the addresses of the sites
+    is_same_descriptor = target_resource is not None and own_resource.hashes == target_resource.hashes
     rights = []
     columns: list[str] = []
     for name in own_tables.keys() & target_tables.keys():
-        columns += _compare_tables(own_tables[name], target_tables[name])
+        columns += _compare_columns(own_tables[name], target_tables[name], with_attributes=not is_same_descriptor)
+        if not is_same_descriptor:
+            columns += _compare_tables(own_tables[name], target_tables[name])
         difference = _compare_rights(own_tables[name], target_tables[name])
         if difference is not None:
             rights.append(difference)
-    own_resource, target_resource = resources
     collection = []
-    if target_resource is not None:
+    if target_resource is not None and not is_same_descriptor:
         compared_names = [item.name for item in fields(own_resource) if item.name not in UNCOMPARED_FIELDS]
         collection = [name for name in compared_names if getattr(own_resource, name) != getattr(target_resource, name)]
     return MetadataDifference(
@@ -104,8 +108,8 @@ def compare_metadata(
     )
 
 
-def _compare_tables(own: Table, target: Table) -> Iterator[str]:
-    """Describe the differences between the columns of two tables, and between their other metadata."""
+def _compare_columns(own: Table, target: Table, *, with_attributes: bool) -> Iterator[str]:
+    """Describe the differences between the columns of two tables."""
     name = own.qualified_name
     own_columns = {column.name: column for column in own.columns}
     target_columns = {column.name: column for column in target.columns}
@@ -122,17 +126,21 @@ def _compare_tables(own: Table, target: Table) -> Iterator[str]:
             explained.add((column_name, conflict.kind))
             change = f"{texts.get('target', 'none')} -> {texts.get('own', 'none')}"
             yield f"{name}.{column_name}: {conflict.kind} {change}"
-    for column in own_columns.keys() & target_columns.keys():
+    for column in own_columns.keys() & target_columns.keys() if with_attributes else ():
         names = _list_different_attributes(own_columns[column], target_columns[column])
         names = [attribute for attribute in names if (column, attribute) not in explained]
         if names:
             yield f"{name}.{column}: {', '.join(names)}"
+
+
+def _compare_tables(own: Table, target: Table) -> Iterator[str]:
+    """Describe the differences between the metadata of two tables, apart from their columns."""
     own_facts = table_to_json(own)
     target_facts = table_to_json(target)
     ignored = {"columns", "access", "project", "policy"}
     keys = [key for key in own_facts | target_facts if own_facts.get(key) != target_facts.get(key)]
     if set(keys) - ignored:
-        yield f"{name}: {', '.join(sorted(set(keys) - ignored))}"
+        yield f"{own.qualified_name}: {', '.join(sorted(set(keys) - ignored))}"
 
 
 def _list_different_attributes(own: Column, target: Column) -> list[str]:

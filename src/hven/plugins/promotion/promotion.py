@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -12,7 +13,7 @@ from hven import descriptor
 from hven.ingest.api import publication
 from hven.ingest.api.changes import create_run_id
 from hven.ingest.api.publication import PINNED_DIRECTORY_KEY
-from hven.ingest.api.runs import check_disk_space
+from hven.ingest.api.runs import check_disk_space, find_stale_table_warnings
 from hven.ingest.sync import change_sets
 from hven.model.errors import ConflictError, DescriptorError, HvenError, NotFoundError, UserError
 from hven.plugins.promotion import pinned_directories
@@ -66,6 +67,8 @@ class TablePromotion:
         How the rows differ; None: all rows are copied, because columns or keys differ.
     copied_rows
         Number of rows that were copied to the target.
+    is_described_differently
+        Whether the sources of the two sites gave the table other metadata.
     """
 
     record: SnapshotRecord
@@ -75,6 +78,7 @@ class TablePromotion:
     target_hashes: RowHashes | None = None
     difference: RowDifference | None = None
     copied_rows: int = 0
+    is_described_differently: bool = False
 
     @property
     def has_changes(self) -> bool:
@@ -130,7 +134,8 @@ class PromotionReport:
     @property
     def has_changes(self) -> bool:
         """Whether anything differs."""
-        return not self.metadata.is_empty or any(table.has_changes for table in self.tables)
+        has_table_changes = any(table.has_changes or table.is_described_differently for table in self.tables)
+        return has_table_changes or not self.metadata.is_empty
 
 
 def compare_sites(own: CollectionState, target: CollectionState) -> PromotionReport:
@@ -164,6 +169,7 @@ def _compare_table(
         return promotion
     target = open_rows(target_site, target_record)
     promotion.target = target
+    promotion.is_described_differently = record.table != target_record.table
     promotion.target_hashes = hash_rows(target)
     if _can_merge_rows(record.table, target_record.table):
         difference = compare_rows(promotion.own_hashes, promotion.target_hashes)
@@ -219,11 +225,11 @@ def promote_collection(
         publication.delete_ingest_leftovers(target_site)
         target = read_collection_state(target_site, name)
         report = compare_sites(own, target)
-        _check_own_descriptor(own, target_site)
+        for error in list_refusals(own, target_site, report, may_widen=may_widen, may_overwrite=may_overwrite):
+            raise error
         if not report.has_changes and not report.foreign_changes:
             _finish_link(target, create_run_id())
             return report
-        _refuse_conflicts(report, may_widen=may_widen, may_overwrite=may_overwrite)
         run = create_run_id()
         target_site.store.runs.begin_run(run, name, RUN_KIND)
         phase, message = ERROR_PHASE, None
@@ -241,9 +247,22 @@ def promote_collection(
         finally:
             summary = {"by": report.by, "tables": [table.to_json() | {"samples": {}} for table in report.tables]}
             target_site.store.runs.end_run(run, phase, message=message, summary=summary)
+        report.warnings += _complete_publication(target_site, name)
         report.warnings += publication.prune_collection_history(target_site, name)
         pinned_directories.delete_unused_directories(target_site.settings, name, target_site.store.list_snapshots(name))
     return report
+
+
+def _complete_publication(target_site: Site, name: str) -> list[str]:
+    """Let the target prepare the files of the collection; return what else is to be done there."""
+    published_state = target_site.get_published_state()
+    warnings = []
+    try:
+        publication.enqueue_file_preparation(target_site, published_state.resources[name])
+    except HvenError as error:
+        warnings.append(f"the files of {name} are not prepared: {error}")
+    stale_tables = find_stale_table_warnings(target_site.published_records)
+    return [*warnings, *(text for text in stale_tables if f" {name}." in text)]
 
 
 def _finish_link(target: CollectionState, run: str) -> None:
@@ -261,20 +280,50 @@ def _find_pinned_directory(records: Any) -> str | None:
     return str(newest_record.provenance[PINNED_DIRECTORY_KEY])
 
 
-def _refuse_conflicts(report: PromotionReport, *, may_widen: bool, may_overwrite: bool) -> None:
-    if report.foreign_changes and not may_overwrite:
-        raise ConflictError(
-            f"the target has changes of {report.collection} that this site lacks: {'; '.join(report.foreign_changes)}",
-            remedy="make the same changes on this site first; or add --overwrite to replace the target's state, "
-            "to which --back returns",
+def list_refusals(
+    own: CollectionState,
+    target_site: Site,
+    report: PromotionReport,
+    *,
+    may_widen: bool = False,
+    may_overwrite: bool = False,
+) -> list[HvenError]:
+    """List the reasons for which a collection cannot be promoted.
+
+    Parameters
+    ----------
+    own
+        What this site publishes.
+    target_site
+        The target.
+    report
+        How the two sites differ.
+    may_widen, may_overwrite
+        As for `promote_collection`.
+    """
+    refusals: list[HvenError] = []
+    faults = find_refused_columns(own.described_resource, own.tables)
+    if faults:
+        refusals.append(DescriptorError(faults))
+    try:
+        _check_own_descriptor(own, target_site)
+    except HvenError as error:
+        refusals.append(error)
+    if report.foreign_changes and report.has_changes and not may_overwrite:
+        message = (
+            f"the target has changes of {report.collection} that this site lacks: {'; '.join(report.foreign_changes)}"
         )
+        remedy = (
+            "make the same changes on this site; then add --overwrite, which replaces the target's state. --back "
+            "returns to it"
+        )
+        refusals.append(ConflictError(message, remedy=remedy))
     wider_rights = [difference for difference in report.metadata.rights if difference.is_wider]
     if wider_rights and not may_widen:
         texts = [f"{difference.table} ({difference.before} -> {difference.after})" for difference in wider_rights]
-        raise ConflictError(
-            f"more people could see {', '.join(texts)}",
-            remedy="correct the descriptor, or add --widen if this is right",
-        )
+        remedy = "correct the descriptor, or add --widen if this is right"
+        refusals.append(ConflictError(f"more people could see {', '.join(texts)}", remedy=remedy))
+    return refusals
 
 
 def _check_own_descriptor(own: CollectionState, target_site: Site) -> None:
@@ -283,12 +332,11 @@ def _check_own_descriptor(own: CollectionState, target_site: Site) -> None:
     Raises
     ------
     DescriptorError
-        It has faults, or describes the columns in another way, because the sites have other defaults or standards.
+        It has faults.
+    UserError
+        It describes the columns in another way, because the sites have other defaults or standards.
     """
     own_resource = own.described_resource
-    faults = find_refused_columns(own_resource, own.tables)
-    if faults:
-        raise DescriptorError(faults)
     resource = descriptor.load_descriptor(own_resource.path, target_site.settings)
     own_facts = _describe_descriptor(own_resource)
     for table_name, facts in _describe_descriptor(resource).items():
@@ -302,9 +350,18 @@ def _check_own_descriptor(own: CollectionState, target_site: Site) -> None:
 def _describe_descriptor(resource: CollectionSpec) -> dict[str, Any]:
     facts = {}
     for spec in resource.tables:
-        columns = describe_tables("", [spec.table]).columns
-        facts[spec.table.name] = (list(columns), spec.table.access, spec.table.project, spec.table.policy)
+        # descriptions may contain the address of the site
+        columns = [column._replace(description="") for column in describe_tables("", [spec.table]).columns]
+        facts[spec.table.name] = (columns, spec.table.access, spec.table.project, spec.table.policy)
     return facts
+
+
+def _find_user_name() -> str:
+    """Return the name of the user who runs this process; in a container, a user may have only a number."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"user {os.getuid()}"
 
 
 class _PromotionRun:
@@ -320,7 +377,7 @@ class _PromotionRun:
         self.report = report
         self.run = run
         self.lease = lease
-        report.by = getpass.getuser()
+        report.by = _find_user_name()
         self.engine = self._find_engine()
 
     def _find_engine(self) -> StorageEngine:
@@ -382,7 +439,9 @@ class _PromotionRun:
 
     def _needs_snapshot(self, table: TablePromotion) -> bool:
         record = self.target.records.get(table.record.table.qualified_name)
-        return table.has_changes or record is None or PROMOTION_KEY not in record.provenance
+        if table.has_changes or table.is_described_differently:
+            return True
+        return record is None or PROMOTION_KEY not in record.provenance
 
     def _stage_table(self, table: TablePromotion, directory: str, facts: Mapping[str, Any]) -> SnapshotRecord:
         can_merge = table.target is not None and table.target.engine is self.engine and table.own.table.primary

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hven.app.api import format_command, format_time, load_site_settings, print_json
-from hven.model.errors import UsageError
+from hven.model.errors import HvenError, UsageError
 from hven.model.settings import load_settings
 from hven.plugins.promotion import collection_states, promotion
 from hven.plugins.promotion.settings import find_target
 from hven.site import Site
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from hven.plugins.promotion.promotion import PromotionReport, ReturnReport, TablePromotion
 
 MAX_PRINTED_NAMES = 10
@@ -45,6 +47,7 @@ def promote(
         raise UsageError("--back can't be combined with --dry-run, --widen or --overwrite", remedy="use --back alone")
     settings = load_site_settings(context)
     target = find_target(settings, target_name)
+    refusals: Sequence[HvenError] = ()
     with ExitStack() as stack:
         target_site = stack.enter_context(Site(load_settings(target.locate_site(settings))))
         if must_return:
@@ -55,14 +58,23 @@ def promote(
             own_state = collection_states.read_own_state(own_site, name)
             target_state = collection_states.read_collection_state(target_site, name)
             report = promotion.compare_sites(own_state, target_state)
+            refusals = promotion.list_refusals(
+                own_state, target_site, report, may_widen=may_widen, may_overwrite=may_overwrite
+            )
         else:
             report = promotion.promote_collection(
                 own_site, target_site, name, may_widen=may_widen, may_overwrite=may_overwrite
             )
     if as_json:
-        print_json(_report_to_json(report))
+        print_json(_report_to_json(report) | {"refusals": [str(error) for error in refusals]})
+    else:
+        _print_report(report, target_name)
+        for error in refusals:
+            print(f"refused: {error}")
+    if refusals:
+        raise typer.Exit(1)
+    if as_json:
         return
-    _print_report(report, target_name)
     if report.run is not None:
         command = format_command(context, "promote", name, "--to", target_name, "--back")
         print(f"to return to the publication before, run: {command}")
