@@ -108,7 +108,18 @@ def measure_directory_bytes(directory: Path) -> int:
 
 
 def delete_ingest_leftovers(site: Site) -> list[str]:
-    """Delete the files of crashed ingests; do nothing if another process sweeps or publishes now."""
+    """Delete the files of crashed ingests; do nothing if another process sweeps or publishes now.
+
+    Parameters
+    ----------
+    site
+        The site.
+
+    Returns
+    -------
+    names
+        Names of what was deleted.
+    """
     try:
         with acquire_files_lease(site):
             kept_by_engine = site.store.map_kept_snapshot_paths()
@@ -127,6 +138,13 @@ def acquire_files_lease(site: Site, wait_seconds: float = 0.0) -> AbstractContex
     """Return the lease that keeps sweeps and publications apart.
 
     A sweep would delete the files of a publication that has not moved the pointers yet.
+
+    Parameters
+    ----------
+    site
+        The site.
+    wait_seconds
+        Seconds to wait for another holder at most.
     """
     return site.store.leases.hold_lease("files", description="tidying or publishing", wait_seconds=wait_seconds)
 

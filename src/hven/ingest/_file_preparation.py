@@ -24,7 +24,15 @@ OWNER_QUEUE = f"user {OWNER_PRINCIPAL.name}"
 
 
 def enqueue_file_preparation(site: Site, resource: CollectionSpec) -> None:
-    """Enqueue a job that prepares new files, and deletes the products of files that are gone."""
+    """Enqueue a job that prepares new files, and deletes the products of files that are gone.
+
+    Parameters
+    ----------
+    site
+        The site.
+    resource
+        The descriptor of the collection.
+    """
     package_words = {word for package in plugins.list_plugin_packages() for word in package.file_preparations}
     words = [word for word in resource.prepare if word in package_words]
     if not words and not _has_prepared_products(site, resource.name):

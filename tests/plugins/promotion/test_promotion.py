@@ -14,6 +14,7 @@ from hven.model.errors import ConflictError, DescriptorError, NotFoundError
 from hven.plugins.promotion import promotion
 from hven.plugins.promotion.collection_states import read_collection_state, read_own_state
 from hven.plugins.promotion.promotion import PromotionReport, promote_collection, return_to_earlier_publication
+from hven.plugins.promotion.row_copies import stage_rows
 from process_runner import run_hven
 
 
@@ -244,11 +245,11 @@ def test_a_promotion_that_fails_leaves_nothing(sites: SitePair, monkeypatch: pyt
     sites.publish_version(2)
     directories = sorted((sites.gold / "promoted/stars").iterdir())
 
-    def fail(*_: object) -> None:
-        raise ConflictError("the disk is on fire")
+    def fail(*_: object, **__: object) -> None:
+        raise ConflictError("the disk is full")
 
-    monkeypatch.setattr(promotion.change_sets, "store_change_set", fail)
-    with pytest.raises(TypeError):
+    monkeypatch.setattr("hven.ingest.sync.change_sets.store_change_set", fail)
+    with pytest.raises(ConflictError, match="is full"):
         promote(sites)
     monkeypatch.undo()
     with sites.open_gold() as gold:
@@ -262,7 +263,6 @@ def test_a_promotion_that_fails_leaves_nothing(sites: SitePair, monkeypatch: pyt
 
 
 def test_a_damaged_copy_is_not_published(sites: SitePair, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = promotion.stage_rows
 
     def lose_a_row(own: object, *arguments: object) -> object:
         class Short:
@@ -272,7 +272,7 @@ def test_a_damaged_copy_is_not_published(sites: SitePair, monkeypatch: pytest.Mo
             def __getattr__(self, name: str) -> object:
                 return getattr(own, name)
 
-        return real(Short(), *arguments)  # type: ignore[arg-type]
+        return stage_rows(Short(), *arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(promotion, "stage_rows", lose_a_row)
     with pytest.raises(Exception, match="blocks of the copy differ"):
