@@ -175,6 +175,11 @@ def prune_collection_history(site: Site, collection: str, *, keep_recent: bool =
     keep_recent
         Keep the snapshots of the last seconds, however many there are: if each write makes one, a client still finds
         the snapshot with which it began.
+
+    Returns
+    -------
+    problems
+        What could not be deleted.
     """
     created_before = "9"  # later than any time
     if keep_recent:

@@ -431,13 +431,13 @@ class _PromotionRun:
 
     def _select_promoted_tables(self) -> list[TablePromotion]:
         """Return the tables that get a new snapshot: one at least, because a snapshot pins the descriptor."""
-        promoted_tables = [table for table in self.report.tables if self._needs_snapshot(table)]
+        promoted_tables = [table for table in self.report.tables if self._is_snapshot_needed(table)]
         if promoted_tables:
             return promoted_tables
         # a table with a key shares the rows of the snapshot before; another one is copied
         return [min(self.report.tables, key=lambda table: (not table.own.table.primary, table.own.snapshot.bytes))]
 
-    def _needs_snapshot(self, table: TablePromotion) -> bool:
+    def _is_snapshot_needed(self, table: TablePromotion) -> bool:
         record = self.target.records.get(table.record.table.qualified_name)
         if table.has_changes or table.is_described_differently:
             return True
