@@ -349,7 +349,7 @@ def test_an_upgrade_that_older_programs_could_not_use_waits_for_their_end(tmp_pa
         with monkeypatch.context() as patch:
             become_newer_program(patch, steps.append, oldest_format=STATE_FORMAT + 1)
             with pytest.raises(
-                ConflictError, match=r"process \d+ on .* uses it now \(the schedule of this site\).*stop the servers"
+                ConflictError, match=r"process \d+ on .* \(the schedule of this site\) uses it now.*stop the servers"
             ):
                 StateStore(tmp_path)
         assert steps == []

@@ -65,7 +65,8 @@ def request_readiness(url: str) -> Readiness:
         response = connection.getresponse()
         body = response.read(MAX_ANSWER_BYTES)
     except (OSError, http.client.HTTPException, UnicodeError) as error:
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        strerror = error.strerror if isinstance(error, OSError) else None
+        reason = strerror or str(error) or type(error).__name__
         return Readiness(is_ready=False, messages=[f"the server does not respond: {reason}"])
     finally:
         connection.close()

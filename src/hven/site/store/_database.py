@@ -30,8 +30,6 @@ from hven.site.store._table_definitions import define_table
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from hven.site.store._leases import Lease
-
 STATE_FORMAT = 14
 # Programs of this format and of later ones can use a state of STATE_FORMAT. A format that only adds tables, or columns
 # with a default, leaves it as it is ("expand"). One that removes what they need sets it to STATE_FORMAT ("contract").
@@ -461,14 +459,12 @@ class StateDatabase:
     ----------
     state_address
         Address of the database.
-    list_leases
-        Lists the leases in force, whose holders use the database now.
+    list_users
+        Describes the processes that use the database now.
     """
 
-    def __init__(
-        self, state_address: str, list_leases: Callable[[sa.Connection], Sequence[Lease]] = lambda _: ()
-    ) -> None:
-        self._list_leases = list_leases
+    def __init__(self, state_address: str, list_users: Callable[[sa.Connection], Sequence[str]] = lambda _: ()) -> None:
+        self._list_users = list_users
         try:
             self._state_address = state_address
             self.url = sa.make_url(state_address)
@@ -603,11 +599,10 @@ class StateDatabase:
 
     def _check_no_process_works(self, connection: sa.Connection, format_number: int) -> None:
         """Check that no process of an older version would lose the state by its upgrade."""
-        for lease in self._list_leases(connection)[:1]:
+        for user in self._list_users(connection)[:1]:
             message = (
                 f"the system state {self.display_address} has format {format_number}, and older versions of Hven could "
-                f"not use it after the upgrade to format {STATE_FORMAT}, but {lease.display_holder} uses it now "
-                f"({lease.what})"
+                f"not use it after the upgrade to format {STATE_FORMAT}, but {user} uses it now"
             )
             raise ConflictError(message, remedy="stop the servers and workers of the older version first")
 

@@ -187,6 +187,11 @@ def list_leases_in_force(connection: sa.Connection) -> list[Lease]:
     return [lease for lease in stored_leases if lease.is_alive_at(current_time)]
 
 
+def describe_lease_holders(connection: sa.Connection) -> list[str]:
+    """Describe the processes that hold leases, with what they do; part of the caller's transaction."""
+    return [f"{lease.display_holder} ({lease.what})" for lease in list_leases_in_force(connection)]
+
+
 def check_lease_free(connection: sa.Connection, lease_name: str) -> None:
     """Check that no process holds a lease; part of the caller's transaction.
 

@@ -37,7 +37,7 @@ from hven.site.store._deletion_time import DeletionClock
 from hven.site.store._descriptors import DescriptorStore
 from hven.site.store._grants import AccessGrantStore
 from hven.site.store._job_records import JobStore
-from hven.site.store._leases import Lease, LeaseStore, list_leases_in_force
+from hven.site.store._leases import Lease, LeaseStore, describe_lease_holders
 from hven.site.store._package_tables import find_absent_package_tables
 from hven.site.store._releases import ReleaseStore
 from hven.site.store._result_records import CitedResultStore
@@ -110,7 +110,7 @@ class StateStore:
         except OSError as error:
             message = f"{directory} cannot be created: {error.strerror}"
             raise StorageError(message, remedy="check the permissions of the site's directory") from error
-        self._database = StateDatabase(build_state_address(directory, url), list_leases_in_force)
+        self._database = StateDatabase(build_state_address(directory, url), describe_lease_holders)
         self.deletion_clock = DeletionClock(self._database)
         self.leases = LeaseStore(self._database)
         self.runs = IngestRunStore(self._database)
