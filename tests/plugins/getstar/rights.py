@@ -3,4 +3,4 @@
 WORDS = ("zqcalib", "zqembargo", "zqcarl", "zqgroup", "zqnull", "nothing")
 STARS = ["", *(f"star=id{word}&table=obs.main" for word in WORDS)]
 QUERY_STRINGS = {"/getstar": STARS, "/getstar.json": STARS, "/sclwsGetStarProxy.php": STARS}
-TABLE_KEYS = {"getstar": '    getstar: {names: ["{obs_id}"]}\n'}
+TABLE_KEYS = {"getstar": '    getstar: {names: ["{ident}"]}\n'}
