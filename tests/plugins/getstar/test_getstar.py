@@ -194,7 +194,7 @@ def test_conditions_quote_whatever_a_name_contains(name: str) -> None:
     [
         ('{names: ["HD"]}', "names no column"),
         ('{names: ["HD {HD2}"]}', "the table has no column 'HD2'"),
-        ('{names: ["{ra}"]}', "which is no name"),
+        ('{names: ["{ra}"]}', "which is not a type of names"),
         ('{names: ["{HD}"], links: {A: "https://x/{hd2}"}}', "the table has no column 'hd2'"),
         ('{names: ["{HD}"], fields: {v: V}}', "the table has no column 'v'"),
         ('{names: ["{HD}"], radius: 1000}', "radius"),

@@ -95,7 +95,7 @@ def _check_columns(key_path: str, table: Table, faults: FaultCollector) -> None:
             message = f"{path}: the table has no column {name!r}"
             faults.add_error(message, star_table.place, suggest_spelling(name, columns))
         elif path.endswith(".names") and not (columns[name].type.is_string or columns[name].type.is_integer):
-            message = f"{path}: the column {name} has the type {columns[name].type}, which is no name"
+            message = f"{path}: the column {name} has the type {columns[name].type}, which is not a type of names"
             faults.add_error(message, star_table.place, "use columns with texts or whole numbers")
     if not table.primary:
         message = f"{key_path}: the table has no primary key"

@@ -237,7 +237,7 @@ class _QuantityExpansion:
             choices = dict(self.titles_by_code)
         code = text if text in choices else self._find_code(choices, text)
         if code is None and text.lstrip("-").isdecimal():
-            message = f"{self.key_path}.{role}: {text} is no code of {'`origins`' if role == 'origin' else role}"
+            message = f"{self.key_path}.{role}: there is no code {text}"
             remedy = f"use one of {', '.join(choices)}" if choices else "list the codes and their titles in `origins`"
             self.faults.add_error(message, self.fields[role].place, remedy)
         return code
