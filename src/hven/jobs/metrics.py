@@ -1,4 +1,8 @@
-"""Metrics in Prometheus' text format 0.0.4: the counters of a server's processes, and the status of its collections."""
+"""Metrics in Prometheus' text format 0.0.4: the counters of a server's processes, and the status of its collections.
+
+Modules of packages at the extension point ``hven.metrics`` add metrics, which only users who may see all of the health
+get: ``list_metrics()`` yields (name, kind, help text, samples), with samples of (suffix, labels, value).
+"""
 
 from __future__ import annotations
 
@@ -72,6 +76,7 @@ def format_prometheus_metrics(
         *_list_server_metrics(checks, version, site_variant, start_time),
         *_list_request_metrics(counters),
         *_list_collection_metrics(status),
+        *(_list_package_metrics() if include_sizes else ()),
     ):
         if name in SIZE_METRICS and not include_sizes:
             continue
@@ -126,6 +131,11 @@ def _list_request_metrics(counters: ProcessCounters) -> Iterator[tuple[str, str,
     for package in plugins.list_plugin_packages():
         for name, help_text in package.counters.items():
             yield name, "counter", help_text, [("", {}, totals.event_counts.get(name))]
+
+
+def _list_package_metrics() -> Iterator[tuple[str, str, str, Iterable[Sample]]]:
+    for module in plugins.load_extensions("hven.metrics"):
+        yield from module.list_metrics()
 
 
 def _list_collection_metrics(status: SiteStatus) -> Iterator[tuple[str, str, str, Iterable[Sample]]]:

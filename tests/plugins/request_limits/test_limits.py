@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import multiprocessing
+import random
 import re
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -21,11 +23,19 @@ from star_tables import TABLES
 from hven.app._server import create_application
 from hven.model.errors import TooManyRequestsError
 from hven.model.settings import load_settings
-from hven.plugins.request_limits import limit_gate
+from hven.plugins.request_limits import class_metrics, limit_gate
 from hven.plugins.request_limits.limit_checks import find_limit_faults
 from hven.plugins.request_limits.limit_gate import LimitGate, compute_rate_wait, find_applicable_limit
 from hven.plugins.request_limits.settings import LIMITS_SECTION, RequestLimit
-from hven.plugins.request_limits.shared_counts import MAX_PROCESSES, SLOTS_PER_BUCKET, Ceilings, SharedCounts, UserUsage
+from hven.plugins.request_limits.shared_counts import (
+    CLASS_COUNT,
+    MAX_PROCESSES,
+    SLOTS_PER_BUCKET,
+    Ceilings,
+    SharedCounts,
+    UserCounts,
+    UserUsage,
+)
 from hven.site import Site
 from hven.site.auth import Principal
 from hven.testing.site import open_tiny_site
@@ -34,6 +44,7 @@ CONE = "/cone/stars.main"
 NEAR = "RA=10&DEC=10&SR=5"
 TAP = "LANG=ADQL&QUERY=SELECT+TOP+10+id+FROM+stars.main"
 ANNA, BERT = {"x-forwarded-for": "192.0.2.1"}, {"x-forwarded-for": "192.0.2.2"}
+UNLIMITED = Ceilings()
 Limiter = Callable[..., Client]
 
 
@@ -244,71 +255,175 @@ def test_a_request_after_the_wait_is_admitted(minute: int, previous: int, limit:
     assert compute_rate_wait(usage, limit, min(later, 1.0)) == 0
 
 
+def find_user(counts: SharedCounts, name: str = "anna", ceilings: Ceilings = UNLIMITED) -> UserCounts:
+    user = counts.find_user(name, ceilings)
+    assert user is not None
+    return user
+
+
 def test_a_minute_slides_and_a_day_ends() -> None:
     now = [86_400.0 * 20_000]
-    counts = SharedCounts(lambda: now[0])
-    slot, key = counts.find_slot("anna") or (0, 0)
+    user = find_user(SharedCounts(lambda: now[0]))
     for _ in range(10):
-        counts.count_request(slot, Ceilings())
-        counts.end_request(slot, key, 7)
-    assert counts.read_usage(slot) == UserUsage(0, 10, 0, 70)
+        user.count_request(now[0])
+        user.end_request(7)
+    assert user.read_usage() == UserUsage(0, 10, 0, 70)
     now[0] += 60
-    assert counts.read_usage(slot) == UserUsage(0, 0, 10, 70)
-    counts.count_request(slot, Ceilings())
-    assert counts.read_usage(slot) == UserUsage(1, 1, 10, 70)
+    assert user.read_usage() == UserUsage(0, 0, 10, 70)
+    user.count_request(now[0])
+    assert user.read_usage() == UserUsage(1, 1, 10, 70)
     now[0] += 120
-    assert counts.read_usage(slot) == UserUsage(1, 0, 0, 70)
+    assert user.read_usage() == UserUsage(1, 0, 0, 70)
     now[0] += 86_400
-    assert counts.read_usage(slot).rows == 0
+    assert user.read_usage().rows == 0
+
+
+@given(
+    st.integers(0, 40),
+    st.integers(0, 12),
+    st.integers(0, 200),
+    st.lists(st.tuples(st.sampled_from(["begin", "end", "wait"]), st.integers(0, 30)), max_size=120),
+)
+def test_one_process_admits_exactly_what_the_limits_say(
+    per_minute: int, concurrent: int, rows_per_day: int, events: list[tuple[str, int]]
+) -> None:
+    """A model that looks at everything each time decides the same."""
+    now = [86_400.0 * 20_000]
+    user = find_user(SharedCounts(lambda: now[0]), ceilings=Ceilings(concurrent, per_minute, rows_per_day))
+    running = rows = 0
+    counts_by_minute: dict[float, int] = {}
+    for event, number in events:
+        minute, second = divmod(now[0], 60)
+        if event == "wait":
+            now[0] += number / 100
+        elif event == "end":
+            if running:
+                user.end_request(number)
+                running -= 1
+                rows += number
+        else:
+            rate = counts_by_minute.get(minute, 0) + counts_by_minute.get(minute - 1, 0) * (1 - second / 60)
+            is_admitted = running < concurrent and rate + 1 <= per_minute and rows < rows_per_day
+            assert user.count_request(now[0]) is is_admitted
+            running += is_admitted
+            counts_by_minute[minute] = counts_by_minute.get(minute, 0) + is_admitted
+
+
+@given(st.integers(1, 60), st.integers(2, 8), st.integers(0, 2**32))
+def test_processes_that_admit_at_once_exceed_a_limit_by_half_at_most(limit: int, processes: int, seed: int) -> None:
+    now = 86_400.0 * 20_000
+    counts = SharedCounts(lambda: now)
+    users = []
+    for number in range(processes):  # each object stands for a process
+        user = find_user(counts, ceilings=Ceilings(requests_per_minute=limit))
+        counts._users.clear()
+        user._first_cell += number * 6
+        users.append(user)
+    counts._process_count.value = processes
+    chosen = random.Random(seed)
+    admitted = sum(chosen.choice(users).count_request(now) for _ in range(4 * limit * processes))
+    assert limit <= admitted <= limit + limit / 2
+    later = now + 0.2
+    assert not any(user.count_request(later) for user in users), "each looks again after a tenth of a second"
+
+
+def test_a_usual_request_does_not_add_up_the_counts_of_all_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 86_400.0 * 20_000
+    user = find_user(SharedCounts(lambda: now), ceilings=Ceilings(100, 10_000, 10**6))
+    user.count_request(now)
+    monkeypatch.setattr(UserCounts, "_count_after_reading", lambda *_: pytest.fail("the cells were added up"))
+    for _ in range(1_000):
+        assert user.count_request(now + 0.05)
+        user.end_request(10)
+
+
+def test_costs_of_classes_are_metrics_for_operators_only(
+    site: Site, limited: Limiter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = (
+        RequestLimit(name="partners", networks=("192.0.2.1",)),
+        RequestLimit(name="visitors", anonymous=True, services=("cone",), requests_per_minute=2),
+    )
+    health = replace(site.settings.health, open=True)
+    client = limited(*limits, health=health)
+    monkeypatch.setattr(class_metrics, "get_shared_counts", lambda: site.get_or_create(LimitGate, site)._counts)
+    list_statuses(client, CONE, NEAR, 4, ANNA)
+    list_statuses(client, CONE, NEAR, 3, BERT)
+    list_statuses(client, "/tap/sync", TAP, 1, BERT)
+    metrics = client.ask("GET", "/metrics").text
+    samples = dict(re.findall(r'^hven_user_class_(\w+\{class="\w+"\}) (.*)$', metrics, re.MULTILINE))
+    assert samples['requests_total{class="partners"}'] == "4"
+    assert samples['requests_total{class="visitors"}'] == "2"
+    assert samples['refusals_total{class="visitors"}'] == "1"
+    assert samples['requests_total{class="others"}'] == "1"
+    assert samples['rows_total{class="others"}'] == "10"
+    assert float(samples['seconds_total{class="partners"}']) > 0
+    client = limited(*limits, health=replace(site.settings.health, open=False))
+    assert "hven_user_class" not in client.ask("GET", "/metrics").text
 
 
 def count_in_process(counts: SharedCounts, ends: bool, number: int) -> None:
-    slot, key = counts.find_slot("anna") or (0, 0)
+    user = find_user(counts)
     for _ in range(number):
-        counts.count_request(slot, Ceilings())
+        user.count_request(time.time())
         if ends:
-            counts.end_request(slot, key, 1)
+            user.end_request(1)
+            counts.find_class("visitors").count_answer(time.time() - 1, 2)
 
 
 def test_processes_share_counts_and_a_dead_one_leaves_no_requests() -> None:
     counts = SharedCounts()
-    slot, _ = counts.find_slot("anna") or (0, 0)
-    counts.count_request(slot, Ceilings())
+    user = find_user(counts)
+    user.count_request(time.time())
     forks = multiprocessing.get_context("fork")
     for ends, number in ((True, 3), (False, 2)):
         process = forks.Process(target=count_in_process, args=(counts, ends, number))
         process.start()
         process.join()
         assert process.exitcode == 0
-    usage = counts.read_usage(slot)
+    usage = user.read_usage()
     assert usage.minute_count + usage.previous_count == 6
     assert usage.rows == 3
     assert usage.running == 3
     process = forks.Process(target=count_in_process, args=(counts, True, 1))  # it gets the cells of the dead process
     process.start()
     process.join()
-    assert counts.read_usage(slot).running == 1
+    assert user.read_usage().running == 1
+    totals = counts.sum_class_costs()["visitors"]
+    assert (totals.answered, totals.rows, totals.refused) == (4, 8, 0)
+    assert totals.seconds >= 4
+
+
+def test_more_classes_than_places_share_the_last_one() -> None:
+    counts = SharedCounts()
+    for number in range(CLASS_COUNT + 5):
+        counts.find_class(f"class {number}").count_refusal()
+    totals = counts.sum_class_costs()
+    assert len(totals) == CLASS_COUNT
+    assert totals["class 0"].refused == 1
+    assert totals[f"class {CLASS_COUNT - 1}"].refused == 6
+    counts.find_class("class 0").count_refusal()
+    assert counts.sum_class_costs()["class 0"].refused == 2
 
 
 def test_more_users_than_slots_displace_those_who_used_least(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hven.plugins.request_limits.shared_counts.SLOT_COUNT", SLOTS_PER_BUCKET)
     counts = SharedCounts()
-    users = [f"user {number}" for number in range(SLOTS_PER_BUCKET)]
-    slots = {user: counts.find_slot(user) or (0, 0) for user in users}
-    assert len({slot for slot, _ in slots.values()}) == SLOTS_PER_BUCKET
+    names = [f"user {number}" for number in range(SLOTS_PER_BUCKET)]
+    users = [find_user(counts, name) for name in names]
+    assert len({user.slot for user in users}) == SLOTS_PER_BUCKET
+    now = time.time()
     for number, user in enumerate(users):
-        counts.count_request(slots[user][0], Ceilings())
-        counts.end_request(*slots[user], 100 - number)
-    counts.find_slot("another")
-    assert [user for user in users if not counts.is_slot_of(*slots[user])] == [users[-1]]
-    counts.end_request(*slots[users[-1]], 5)  # of a request that began before: it is not the other user's
-    assert counts.read_usage(slots[users[-1]][0]).rows == 0
+        user.count_request(now)
+        user.end_request(100 - number)
+    find_user(counts, "another")
+    assert [user for user in users if not user.is_current] == [users[-1]]
+    users[-1].end_request(5)  # of a request that began before: it is not the other user's
+    assert users[-1].read_usage().rows == 0
     for user in users[:-1]:
-        counts.count_request(slots[user][0], Ceilings())
-    other = counts.find_slot("another")
-    assert other is not None
-    counts.count_request(other[0], Ceilings())
-    assert counts.find_slot("one too many") is None, "users with requests that run keep their slots"
+        user.count_request(now)
+    find_user(counts, "another").count_request(now)
+    assert counts.find_user("one too many", Ceilings()) is None, "users with requests that run keep their slots"
     assert MAX_PROCESSES >= 8
 
 

@@ -10,47 +10,50 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from hven.model.errors import TooManyRequestsError, format_message
 from hven.plugins.request_limits.settings import get_request_limits
-from hven.plugins.request_limits.shared_counts import DAY_SECONDS, MINUTE_SECONDS, Ceilings, SharedCounts
+from hven.plugins.request_limits.shared_counts import (
+    DAY_SECONDS,
+    MINUTE_SECONDS,
+    Ceilings,
+    SharedCounts,
+    get_shared_counts,
+)
 from hven.query.query_queue import current_requester
 from hven.services.addresses import get_client_address, is_in_networks
 from hven.services.admission import RequestGate
 from hven.site.auth import ANONYMOUS_PRINCIPAL
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Hashable, Sequence
 
     from starlette.requests import Request
 
     from hven.model.settings import Settings
     from hven.plugins.request_limits.settings import RequestLimit
-    from hven.plugins.request_limits.shared_counts import UserUsage
+    from hven.plugins.request_limits.shared_counts import ClassCosts, UserCounts, UserUsage
     from hven.site import RequestUsage, Site
     from hven.site.auth import Principal
 
 log = logging.getLogger("hven")
 COUNTER_NAME = "limited_requests_total"
-MAX_CACHED_VISITORS = 8192  # pairs of an address and a service whose slot is cached
+MAX_CACHED_USERS = 32_768  # pairs of a user and a service that a process remembers
+MAX_FORWARDED_BYTES = 1_000  # of X-Forwarded-For; as many as `get_client_address` reads
+MAX_AGENT_BYTES = 500  # of User-Agent
+OPERATOR_CLASS = "operators"  # of users who are never limited
+OTHER_CLASS = "others"  # of users to whom no section applies
 RUNNING_RETRY_SECONDS = 5
 RETRY_REMEDY = "wait as long as the header Retry-After says"
 LIST_REMEDY = "to request many objects, upload a list of them, or run a job"
-_shared_counts: SharedCounts | None = None
-
-
-def get_shared_counts() -> SharedCounts:
-    """Return the counts that the processes of this server share."""
-    global _shared_counts  # noqa: PLW0603  (a process serves one site)
-    if _shared_counts is None:
-        _shared_counts = SharedCounts()
-    return _shared_counts
 
 
 class _CountedUser(NamedTuple):
-    """A user of a service, with the limit that applies, and the slot and key of the user's counts."""
+    """A user of a service: the section that applies, the user's counts, and the costs of all users of the section.
 
-    limit: RequestLimit
-    ceilings: Ceilings
-    slot: int
-    key: int
+    `limit` and `counts` are None if nothing limits the user.
+    """
+
+    limit: RequestLimit | None
+    counts: UserCounts | None
+    costs: ClassCosts
 
 
 class LimitGate(RequestGate):
@@ -70,8 +73,9 @@ class LimitGate(RequestGate):
         self._settings: Settings | None = None
         self._limits: tuple[RequestLimit, ...] = ()
         self._uses_user_agent = False
-        # most requests come from users without an account who have just sent another one
-        self._visitors: dict[tuple[str, str, str], _CountedUser | None] = {}
+        # Most requests come from users who have just sent another one. The key has the request's own bytes, so that a
+        # usual request parses nothing.
+        self._users: dict[Hashable, _CountedUser] = {}
 
     @property
     def is_active(self) -> bool:
@@ -100,7 +104,7 @@ class LimitGate(RequestGate):
             self._settings = settings
             self._limits = get_request_limits(settings)
             self._uses_user_agent = any(limit.user_agents for limit in self._limits)
-            self._visitors = {}
+            self._users = {}
         if not self._limits:
             return
         try:
@@ -112,45 +116,51 @@ class LimitGate(RequestGate):
 
     def _count_or_refuse(self, request: Request, principal: Principal, usage: RequestUsage) -> None:
         user = self._find_counted_user(request, principal, usage.face)
-        if user is None:
-            return
-        counts = self._counts
-        if not counts.count_request(user.slot, user.ceilings):
+        start_time = self._counts.get_time()
+        counts = user.counts
+        if counts is not None and not counts.count_request(start_time):
+            user.costs.count_refusal()
             self._site.counters.count_event(COUNTER_NAME)
-            raise _build_limit_error(user.limit, counts.read_usage(user.slot))
-        usage.end_callbacks = (*usage.end_callbacks, partial(_end_request, counts, user))
+            raise _build_limit_error(user.limit, counts.read_usage())
+        usage.end_callbacks = (*usage.end_callbacks, partial(_end_request, counts, user.costs, start_time))
 
-    def _find_counted_user(self, request: Request, principal: Principal, service: str) -> _CountedUser | None:
-        """Return the user of a request with the limit that applies to it; None: no limit does."""
-        user_agent = request.headers.get("user-agent", "")[:500].lower() if self._uses_user_agent else ""
+    def _find_counted_user(self, request: Request, principal: Principal, service: str) -> _CountedUser:
+        """Return the user of a request with the limit that applies to it."""
+        scope = request.scope
+        forwarded = agent = b""
+        for name, value in scope["headers"]:
+            if name == b"x-forwarded-for":
+                forwarded = b"%b,%b" % (forwarded, value) if forwarded else value
+            elif name == b"user-agent" and self._uses_user_agent:
+                agent = value
+        client = scope.get("client")
+        key: Hashable = (service, client and client[0], forwarded[-MAX_FORWARDED_BYTES:], agent[:MAX_AGENT_BYTES])
         if principal is not ANONYMOUS_PRINCIPAL:
-            return self._identify_user(principal, service, get_client_address(request), user_agent)
-        address = get_client_address(request)
-        visitor = (address, service, user_agent)
-        user = self._visitors.get(visitor)
-        if user is not None and self._counts.is_slot_of(user.slot, user.key):
+            key = (key, principal.name, principal.groups, principal.impersonator)
+        user = self._users.get(key)
+        if user is not None and (user.counts is None or user.counts.is_current):
             return user
-        if user is None and visitor in self._visitors:
-            return None
-        if len(self._visitors) >= MAX_CACHED_VISITORS:
-            self._visitors = {}
-        user = self._visitors[visitor] = self._identify_user(principal, service, address, user_agent)
+        if len(self._users) >= MAX_CACHED_USERS:
+            del self._users[next(iter(self._users))]
+        user_agent = agent[:MAX_AGENT_BYTES].decode("latin-1").lower()
+        user = self._identify_user(principal, service, get_client_address(request), user_agent)
+        if user.limit is None or user.counts is not None:  # without counts, the next request tries to get some
+            self._users[key] = user
         return user
 
-    def _identify_user(self, principal: Principal, service: str, address: str, user_agent: str) -> _CountedUser | None:
+    def _identify_user(self, principal: Principal, service: str, address: str, user_agent: str) -> _CountedUser:
         settings = self._site.settings
         if principal.name in settings.health.operators or "owner" in principal.groups:
-            return None
+            return _CountedUser(None, None, self._counts.find_class(OPERATOR_CLASS))
         limit = find_applicable_limit(self._limits, principal, service, address, user_agent)
+        costs = self._counts.find_class(limit.name if limit is not None else OTHER_CLASS)
         if limit is None or not limit.has_limits:
-            return None
+            return _CountedUser(None, None, costs)
         user_name = "" if limit.together else current_requester.get()()
-        slot_and_key = self._counts.find_slot(f"{settings.directory}\n{limit.name}\n{user_name}")
-        if slot_and_key is None:
-            return None
         limit_values = (limit.concurrent, limit.requests_per_minute, limit.rows_per_day)
         ceilings = Ceilings(*(math.inf if value is None else value for value in limit_values))
-        return _CountedUser(limit, ceilings, *slot_and_key)
+        counts = self._counts.find_user(f"{settings.directory}\n{limit.name}\n{user_name}", ceilings)
+        return _CountedUser(limit, counts, costs)
 
 
 def find_applicable_limit(
@@ -245,10 +255,12 @@ def compute_rate_wait(usage: UserUsage, max_per_minute: int, minute_share: float
     return (1.0 - minute_share + max(needed_share, 0.0)) * MINUTE_SECONDS
 
 
-def _end_request(counts: SharedCounts, user: _CountedUser, usage: RequestUsage) -> None:
+def _end_request(counts: UserCounts | None, costs: ClassCosts, start_time: float, usage: RequestUsage) -> None:
     row_count = 0
     for answer in usage.answers:
         row_count += answer.row_count
     if usage.rows_by_table:
         row_count += sum(usage.rows_by_table.values())
-    counts.end_request(user.slot, user.key, row_count)
+    if counts is not None:
+        counts.end_request(row_count)
+    costs.count_answer(start_time, row_count)
