@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from hven.model.table import Column, Table
     from hven.query import QueryResult
 
+RESULT_VARY = "accept, accept-encoding, authorization, cookie"
 # INFOs that differ between equal answers
 _REQUEST_DATE_PATTERN = re.compile(rb'<INFO name="request(_date)?" value="[^"]*"/>')
 MAX_SINGLE_WRITE_BYTES = 256 * 1024  # answers up to this size are sent as one body with a Content-Length
@@ -208,7 +209,8 @@ async def answer_with_result(
             all_parts = [__version__, result.version, result.scope.key, *etag_parts]
             if result.descriptors:
                 all_parts.append(base_url)
-            headers = build_cache_headers(compute_etag(*all_parts), is_public=result.scope.is_public)
+            is_public = result.scope.is_public
+            headers = build_cache_headers(compute_etag(*all_parts), is_public=is_public, vary=RESULT_VARY)
             if is_unchanged(request, headers["etag"]) and not result.volatile:
                 result.close()
                 store_answer(request, result, headers, None)
