@@ -39,6 +39,13 @@ MAX_FUTILE_PREREQUISITES = 256  # remembered prerequisites whose results cannot 
 OVERLOAD_REMEDY = "try again in a few seconds"
 #: Returns the user of a query: an account, else an address. Queries from outside HTTP belong to one user.
 current_requester: ContextVar[Callable[[], str]] = ContextVar("asker", default=str)
+#: The name under which several users take turns as one; empty: each user takes turns alone.
+current_user_class: ContextVar[str] = ContextVar("user_class", default="")
+
+
+def get_turn_taker() -> str:
+    """Return the name under which the current request takes turns."""
+    return current_user_class.get() or current_requester.get()()
 
 
 class QueryTurn:
@@ -545,7 +552,7 @@ class QueuedExecution(DelegatingExecution):
         super().__init__(schema, begun_execution)
         self._query_queue = query_queue
         self._start_execution = start_execution
-        self._turn = QueryTurn(current_requester.get()(), prerequisite)
+        self._turn = QueryTurn(get_turn_taker(), prerequisite)
         self._creation_time = time.monotonic()
         self._exceeded_memory = False
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from hven.model import deadlines
-from hven.query.query_queue import QueryTurn, current_requester
+from hven.query.query_queue import QueryTurn, get_turn_taker
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -112,7 +112,7 @@ async def hold_turn(query_queue: QueryQueue) -> AsyncIterator[None]:
     query_queue
         Queue with the turns.
     """
-    turn = QueryTurn(current_requester.get()())
+    turn = QueryTurn(get_turn_taker())
     try:
         if not query_queue.take_turn_if_free(turn):
             await TurnWaiter(

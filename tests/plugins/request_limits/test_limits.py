@@ -36,6 +36,7 @@ from hven.plugins.request_limits.shared_counts import (
     UserCounts,
     UserUsage,
 )
+from hven.query.query_queue import QueryQueue, QueryTurn
 from hven.site import Site
 from hven.site.auth import Principal
 from hven.testing.site import open_tiny_site
@@ -466,3 +467,25 @@ def test_settings_come_from_the_file_in_its_order(tmp_path: Path) -> None:
     empty = replace(settings, brought={LIMITS_SECTION.key: (RequestLimit(name="a"),)})
     assert "neither names users nor limits" in next(iter(find_limit_faults(empty)))
     assert "did you mean 'tap'" in next(iter(find_limit_faults(faulty)))
+
+
+def test_users_of_a_section_that_counts_together_take_turns_as_one(
+    limited: Limiter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    takers: list[str] = []
+    hold_turn = QueryQueue._hold_turn
+
+    def note_turn(queue: QueryQueue, turn: QueryTurn) -> None:
+        takers.append(turn.requester)
+        hold_turn(queue, turn)
+
+    monkeypatch.setattr(QueryQueue, "_hold_turn", note_turn)
+    crawlers = RequestLimit(name="crawlers", user_agents=("bot",), together=True)
+    client = limited(crawlers, RequestLimit(name="others", requests_per_minute=1000))
+    query = b"LANG=ADQL&QUERY=SELECT+COUNT(*)+FROM+stars.main+a+JOIN+stars.main+b+ON+a.mag<b.mag+WHERE+a.number<%d"
+    for number, (user, agent) in enumerate([(ANNA, "a-bot"), (BERT, "a-bot"), (ANNA, "curl"), (BERT, "curl")]):
+        sent = query.replace(b"%d", b"%d" % number)
+        assert client.ask("GET", "/tap/sync", sent, headers={**user, "user-agent": agent}).status == 200
+    assert set(takers) == {"section crawlers", "192.0.2.1", "192.0.2.2"}
+    first_of_others = takers.index("192.0.2.1")
+    assert set(takers[:first_of_others]) == {"section crawlers"}

@@ -17,7 +17,7 @@ from hven.plugins.request_limits.shared_counts import (
     SharedCounts,
     get_shared_counts,
 )
-from hven.query.query_queue import current_requester
+from hven.query.query_queue import current_requester, current_user_class
 from hven.services.addresses import get_client_address, is_in_networks
 from hven.services.admission import RequestGate
 from hven.site.auth import ANONYMOUS_PRINCIPAL
@@ -48,12 +48,14 @@ LIST_REMEDY = "to request many objects, upload a list of them, or run a job"
 class _CountedUser(NamedTuple):
     """A user of a service: the section that applies, the user's counts, and the costs of all users of the section.
 
-    `limit` and `counts` are None if nothing limits the user.
+    `limit` and `counts` are None if nothing limits the user. `turn_taker` is the name under which all users of the
+    section take turns in queues; empty: each takes turns alone.
     """
 
     limit: RequestLimit | None
     counts: UserCounts | None
     costs: ClassCosts
+    turn_taker: str = ""
 
 
 class LimitGate(RequestGate):
@@ -116,6 +118,7 @@ class LimitGate(RequestGate):
 
     def _count_or_refuse(self, request: Request, principal: Principal, usage: RequestUsage) -> None:
         user = self._find_counted_user(request, principal, usage.face)
+        current_user_class.set(user.turn_taker)
         start_time = self._counts.get_time()
         counts = user.counts
         if counts is not None and not counts.count_request(start_time):
@@ -154,13 +157,14 @@ class LimitGate(RequestGate):
             return _CountedUser(None, None, self._counts.find_class(OPERATOR_CLASS))
         limit = find_applicable_limit(self._limits, principal, service, address, user_agent)
         costs = self._counts.find_class(limit.name if limit is not None else OTHER_CLASS)
+        turn_taker = f"section {limit.name}" if limit is not None and limit.together else ""
         if limit is None or not limit.has_limits:
-            return _CountedUser(None, None, costs)
+            return _CountedUser(None, None, costs, turn_taker)
         user_name = "" if limit.together else current_requester.get()()
         limit_values = (limit.concurrent, limit.requests_per_minute, limit.rows_per_day)
         ceilings = Ceilings(*(math.inf if value is None else value for value in limit_values))
         counts = self._counts.find_user(f"{settings.directory}\n{limit.name}\n{user_name}", ceilings)
-        return _CountedUser(limit, counts, costs)
+        return _CountedUser(limit, counts, costs, turn_taker)
 
 
 def find_applicable_limit(

@@ -43,7 +43,9 @@ class RequestLimit:
         (), "names of the services to which the limits apply, as in descriptors. Default: all services and pages"
     )
     together: bool = define_setting(
-        False, "true: Hven counts all users of this section as one user. Default: it counts each user separately"
+        False,
+        "true: Hven counts all users of this section as one user, also when it shares its time among users. Default: "
+        "it counts each user separately",
     )
     concurrent: int | None = define_setting(
         None, "maximum number of requests that Hven answers at once. Default: no limit", ge=0
