@@ -154,6 +154,8 @@ def test_robots_read_pages_and_leave_data(client: Client) -> None:
         "Allow: /*?lang=",
         "Disallow: /*?",
         "Disallow: /tap/sync",
+        "Disallow: /tap/async",
+        "Disallow: /jobs",
         "Disallow: /cone/",
         "Sitemap: http://vo.example/sitemap.xml",
     ]
@@ -162,7 +164,7 @@ def test_robots_read_pages_and_leave_data(client: Client) -> None:
 def test_search_engines_index_pages_and_no_searches(client: Client) -> None:
     assert "x-robots-tag" not in client.get("/").headers
     assert "x-robots-tag" not in client.get("/", lang="fr").headers
-    assert client.get("/", q="stars").headers["x-robots-tag"] == "noindex"
+    assert client.get("/", q="stars").headers["x-robots-tag"] == "noindex, nofollow"
     assert "?" not in client.get("/sitemap.xml").text.partition("?>")[2]
 
 

@@ -74,7 +74,7 @@ class LimitGate(RequestGate):
         self._counts = counts or get_shared_counts()
         self._settings: Settings | None = None
         self._limits: tuple[RequestLimit, ...] = ()
-        self._uses_user_agent = False
+        self._uses_user_agent = self._distinguishes_searches = False
         # Most requests come from users who have just sent another one. The key has the request's own bytes, so that a
         # usual request parses nothing.
         self._users: dict[Hashable, _CountedUser] = {}
@@ -106,6 +106,7 @@ class LimitGate(RequestGate):
             self._settings = settings
             self._limits = get_request_limits(settings)
             self._uses_user_agent = any(limit.user_agents for limit in self._limits)
+            self._distinguishes_searches = any(limit.searches for limit in self._limits)
             self._users = {}
         if not self._limits:
             return
@@ -137,7 +138,9 @@ class LimitGate(RequestGate):
             elif name == b"user-agent" and self._uses_user_agent:
                 agent = value
         client = scope.get("client")
-        key: Hashable = (service, client and client[0], forwarded[-MAX_FORWARDED_BYTES:], agent[:MAX_AGENT_BYTES])
+        is_search = self._distinguishes_searches and bool(scope["query_string"])
+        address_parts = (client and client[0], forwarded[-MAX_FORWARDED_BYTES:], agent[:MAX_AGENT_BYTES])
+        key: Hashable = (service, is_search, *address_parts)
         if principal is not ANONYMOUS_PRINCIPAL:
             key = (key, principal.name, principal.groups, principal.impersonator)
         user = self._users.get(key)
@@ -146,16 +149,19 @@ class LimitGate(RequestGate):
         if len(self._users) >= MAX_CACHED_USERS:
             del self._users[next(iter(self._users))]
         user_agent = agent[:MAX_AGENT_BYTES].decode("latin-1").lower()
-        user = self._identify_user(principal, service, get_client_address(request), user_agent)
+        limits = [limit for limit in self._limits if is_search or not limit.searches]
+        user = self._identify_user(limits, principal, service, get_client_address(request), user_agent)
         if user.limit is None or user.counts is not None:  # without counts, the next request tries to get some
             self._users[key] = user
         return user
 
-    def _identify_user(self, principal: Principal, service: str, address: str, user_agent: str) -> _CountedUser:
+    def _identify_user(
+        self, limits: Sequence[RequestLimit], principal: Principal, service: str, address: str, user_agent: str
+    ) -> _CountedUser:
         settings = self._site.settings
         if principal.name in settings.health.operators or "owner" in principal.groups:
             return _CountedUser(None, None, self._counts.find_class(OPERATOR_CLASS))
-        limit = find_applicable_limit(self._limits, principal, service, address, user_agent)
+        limit = find_applicable_limit(limits, principal, service, address, user_agent)
         costs = self._counts.find_class(limit.name if limit is not None else OTHER_CLASS)
         turn_taker = f"section {limit.name}" if limit is not None and limit.together else ""
         if limit is None or not limit.has_limits:
@@ -205,6 +211,8 @@ def _is_named(limit: RequestLimit, principal: Principal, address: str, user_agen
 
 def _build_limit_error(limit: RequestLimit, usage: UserUsage) -> TooManyRequestsError:
     """Build the error of a user who has reached a limit."""
+    if limit.together:
+        return _build_class_limit_error(limit, usage)
     if limit.concurrent is not None and usage.running >= limit.concurrent:
         return TooManyRequestsError(
             format_message(
@@ -231,6 +239,22 @@ def _build_limit_error(limit: RequestLimit, usage: UserUsage) -> TooManyRequests
     return TooManyRequestsError(
         format_message("the limit is {limit:,} requests per minute, and you have sent more", max_per_minute),
         remedy=f"{RETRY_REMEDY}; {LIST_REMEDY}",
+        retry_after_seconds=max(wait_seconds, 1.0),
+    )
+
+
+def _build_class_limit_error(limit: RequestLimit, usage: UserUsage) -> TooManyRequestsError:
+    """Build the error of a user who counts as one with others, who have reached a limit together."""
+    if limit.concurrent is not None and usage.running >= limit.concurrent:
+        wait_seconds = float(RUNNING_RETRY_SECONDS)
+    elif limit.rows_per_day is not None and usage.rows >= limit.rows_per_day:
+        wait_seconds = DAY_SECONDS - time.time() % DAY_SECONDS
+    else:
+        minute_share = time.time() % MINUTE_SECONDS / MINUTE_SECONDS
+        wait_seconds = compute_rate_wait(usage, limit.requests_per_minute or 0, minute_share)
+    return TooManyRequestsError(
+        "requests of this kind have reached the limit that holds for all users of their kind together",
+        remedy=f"{RETRY_REMEDY}, or log in if you have an account",
         retry_after_seconds=max(wait_seconds, 1.0),
     )
 

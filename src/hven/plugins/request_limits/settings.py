@@ -47,6 +47,11 @@ class RequestLimit:
         "true: Hven counts all users of this section as one user, also when it shares its time among users. Default: "
         "it counts each user separately",
     )
+    searches: bool = define_setting(
+        False,
+        "true: the limits apply only to requests with parameters, such as searches on pages, and not to the pages that "
+        "search engines index",
+    )
     concurrent: int | None = define_setting(
         None, "maximum number of requests that Hven answers at once. Default: no limit", ge=0
     )

@@ -60,6 +60,8 @@ User-agent: *
 Allow: {root}/*?lang=
 Disallow: {root}/*?
 Disallow: {root}/tap/sync
+Disallow: {root}/tap/async
+Disallow: {root}/jobs
 Disallow: {root}/cone/
 Sitemap: {site}/sitemap.xml
 """

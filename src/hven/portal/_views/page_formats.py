@@ -331,7 +331,7 @@ def build_page_endpoint(
         page_context = build_page_context(request, context)
         headers = {"cache-control": build_cache_control(page_context), "vary": VARY_HEADERS, **policy}
         if request.query_params.keys() - {"lang"}:  # search engines index pages, and no searches
-            headers["x-robots-tag"] = "noindex"
+            headers["x-robots-tag"] = "noindex, nofollow"
         if document_cache is None:
             page_content = await build_content(page_context)
             body = _render_body(page_content, frame, is_json=as_json)
