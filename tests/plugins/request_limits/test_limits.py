@@ -157,8 +157,28 @@ def test_each_protocol_tells_it_in_its_own_document(limited: Limiter) -> None:
     document = ET.fromstring(refuse(f"{CONE}?{NEAR}").body)
     assert [element.get("name") for element in document.iter() if element.tag.endswith("INFO")] == ["Error"]
     assert json.loads(refuse("/hapi/catalog").body)["status"]["code"] == 1400
+    for path, root in (
+        ("/wms/stars?SERVICE=WMS&REQUEST=GetMap", "ServiceExceptionReport"),
+        ("/wcs/stars?SERVICE=WCS&REQUEST=GetCoverage", "ExceptionReport"),
+        ("/wmts/stars?SERVICE=WMTS&REQUEST=GetTile", "ExceptionReport"),
+        ("/wmts/stars/1.0.0/WMTSCapabilities.xml", "ExceptionReport"),
+        ("/wmts/stars/1.0.0/a/default/b/1/2/3.png", "ExceptionReport"),
+        ("/wfs?SERVICE=WFS&VERSION=2.0.0&REQUEST=GetFeature", "ExceptionReport"),
+        ("/wfs?SERVICE=WFS&version=1.0.0&REQUEST=GetFeature", "ServiceExceptionReport"),
+    ):
+        assert ET.fromstring(refuse(path).body).tag.partition("}")[2] == root
+    for path in ("/ssa/stars.main?POS=1,1&SIZE=1", "/sia/stars.main?POS=1,1&SIZE=1", "/soda/async?ID=x", "/tap/async"):
+        info = next(element for element in ET.fromstring(refuse(path).body).iter() if element.get("name"))
+        assert (info.get("name"), info.get("value")) == ("QUERY_STATUS", "ERROR")
+    assert json.loads(refuse("/stac").body)["code"] == "TooManyRequests"
+    assert refuse("/das2/server?server=list").text.startswith("[00]")
     assert refuse("/", accept="text/html,application/xhtml+xml").headers["content-type"].startswith("text/html")
     assert json.loads(refuse("/", accept="application/json").body)
+
+
+def test_a_request_that_two_endpoints_answer_counts_once(limited: Limiter) -> None:
+    client = limited(RequestLimit(name="all", requests_per_minute=2))
+    assert [client.post("/wfs", SERVICE="WFS", REQUEST="GetCapabilities").status for _ in range(3)] == [200, 200, 429]
 
 
 def test_a_spoofed_header_changes_nothing(limited: Limiter) -> None:
@@ -458,7 +478,7 @@ def test_settings_come_from_the_file_in_its_order(tmp_path: Path) -> None:
     (tmp_path / "hven.toml").write_text(LIMITS_SECTION.example_text)
     settings = load_settings(tmp_path)
     limits = settings.brought[LIMITS_SECTION.key]
-    assert [limit.name for limit in limits] == ["partners", "crawlers", "visitors"]
+    assert [limit.name for limit in limits] == ["partners", "crawlers", "page-searches", "visitors"]
     assert limits[0].networks == ("192.0.2.0/24",)
     assert list(find_limit_faults(settings)) == []
     faulty = replace(
@@ -489,3 +509,38 @@ def test_users_of_a_section_that_counts_together_take_turns_as_one(
     assert set(takers) == {"section crawlers", "192.0.2.1", "192.0.2.2"}
     first_of_others = takers.index("192.0.2.1")
     assert set(takers[:first_of_others]) == {"section crawlers"}
+
+
+def test_searches_can_be_limited_apart_from_pages(limited: Limiter) -> None:
+    proposal = RequestLimit(
+        name="page-searches", anonymous=True, services=("portal",), searches=True, together=True, requests_per_minute=2
+    )
+    client = limited(proposal)
+    page = {"accept": "text/html"}
+    search = [
+        client.ask("GET", "/collections/stars/main", b"mag=%3C9", headers={**user, **page})
+        for user in (ANNA, BERT, ANNA)
+    ]
+    assert [answer.status for answer in search] == [200, 200, 429]
+    assert "all users of their kind together" in search[2].text
+    assert 0 < int(search[2].headers["retry-after"]) <= 120
+    for path in ("/", "/collections/stars/main", "/help"):
+        assert client.ask("GET", path, headers={**ANNA, **page}).status == 200
+    assert list_statuses(client, CONE, NEAR, 3, ANNA) == [200] * 3
+
+
+@pytest.mark.parametrize(
+    ("limit", "retry_after"),
+    [
+        (RequestLimit(name="all", together=True, concurrent=0), (5, 5)),
+        (RequestLimit(name="all", together=True, rows_per_day=0), (1, 86_400)),
+        (RequestLimit(name="all", together=True, requests_per_minute=0), (60, 60)),
+    ],
+)
+def test_users_who_count_together_are_told_so(
+    limited: Limiter, limit: RequestLimit, retry_after: tuple[int, int]
+) -> None:
+    answer = limited(limit).ask("GET", CONE, NEAR.encode(), headers=ANNA)
+    assert answer.status == 429
+    assert "all users of their kind together" in answer.text
+    assert retry_after[0] <= int(answer.headers["retry-after"]) <= retry_after[1]

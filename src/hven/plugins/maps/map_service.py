@@ -178,13 +178,14 @@ class MapService:
         wcs_endpoint = wrap_endpoint_with_error_responses(
             self._answer_wcs, _respond_to_wcs_error, MAX_PARAMETER_BODY_BYTES
         )
+        capabilities_path = "/wmts/{collection}/1.0.0/WMTSCapabilities.xml"
         tile_path = "/wmts/{collection}/1.0.0/{layer}/default/{set}/{level:int}/{row:int}/{column:int}.png"
         return [
             Route("/wms/{collection}", wms_endpoint, methods=["GET"]),
             Route("/wmts/{collection}", wmts_endpoint, methods=["GET"]),
             Route("/wcs/{collection}", wcs_endpoint, methods=["GET"]),
-            create_route("/wmts/{collection}/1.0.0/WMTSCapabilities.xml", self._answer_tile_capabilities),
-            create_route(tile_path, self._answer_tile),
+            create_route(capabilities_path, self._answer_tile_capabilities, _respond_to_wmts_error),
+            create_route(tile_path, self._answer_tile, _respond_to_wmts_error),
             create_route("/maps.json", self._answer_body_list, JSON_ERRORS),
             create_route("/maps/{body}.json", self._answer_body, JSON_ERRORS),
             create_query_route("/maps/{body}/value", self._answer_pixel_value, JSON_ERRORS),

@@ -38,6 +38,7 @@ COUNTER_NAME = "limited_requests_total"
 MAX_CACHED_USERS = 32_768  # pairs of a user and a service that a process remembers
 MAX_FORWARDED_BYTES = 1_000  # of X-Forwarded-For; as many as `get_client_address` reads
 MAX_AGENT_BYTES = 500  # of User-Agent
+COUNTED_SCOPE_KEY = "hven.limits.counted"
 OPERATOR_CLASS = "operators"  # of users who are never limited
 OTHER_CLASS = "others"  # of users to whom no section applies
 RUNNING_RETRY_SECONDS = 5
@@ -118,6 +119,9 @@ class LimitGate(RequestGate):
             log.exception("a request could not be counted, so it was admitted")
 
     def _count_or_refuse(self, request: Request, principal: Principal, usage: RequestUsage) -> None:
+        if COUNTED_SCOPE_KEY in request.scope:  # an endpoint has called another one
+            return
+        request.scope[COUNTED_SCOPE_KEY] = True
         user = self._find_counted_user(request, principal, usage.face)
         current_user_class.set(user.turn_taker)
         start_time = self._counts.get_time()

@@ -94,6 +94,13 @@ together = true
 concurrent = 2
 requests_per_minute = 120
 
+[request_limits.page-searches]
+anonymous = true
+services = ["portal"]
+searches = true
+together = true
+concurrent = 1
+
 [request_limits.visitors]
 anonymous = true
 services = ["tap", "cone"]

@@ -10,6 +10,7 @@ from xml.sax.saxutils import escape, quoteattr
 
 import pyarrow as pa
 from starlette.responses import Response
+from starlette.routing import Route
 
 from hven import services
 from hven.adql.syntax_tree import OrderItem, build_column_ref, build_table_query
@@ -30,14 +31,13 @@ from hven.plugins.stac.spatial_conditions import parse_box
 from hven.plugins.stac.wfs_documents import MAX_DOCUMENT_BYTES, read_wfs_document, split_queries
 from hven.plugins.stac.wfs_filters import decode_feature_id, parse_wfs_filter
 from hven.services.api.threads import call_in_thread
-from hven.services.face import create_query_route, create_route
+from hven.services.face import MAX_PARAMETER_BODY_BYTES, create_route, wrap_endpoint_with_error_responses
 from hven.site.store import format_current_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from starlette.requests import Request
-    from starlette.routing import Route
 
     from hven.model.params import RequestParams
     from hven.model.table import Column
@@ -158,11 +158,11 @@ def build_wfs_routes(context: ServiceContext) -> Sequence[Route]:
         headers = {"cache-control": "no-cache", "vary": "accept-encoding, authorization, cookie, host"}
         return services.answer_with_body(request, body, {**headers, "content-type": media_type})
 
-    query_route = create_query_route("/wfs", answer)
+    answer_query = wrap_endpoint_with_error_responses(answer, _respond_to_early_error, MAX_PARAMETER_BODY_BYTES)
 
     async def answer_post(request: Request) -> Response:
         if "xml" not in request.headers.get("content-type", ""):
-            response: Response = await query_route.endpoint(request)
+            response: Response = await answer_query(request)
             return response
         try:
             params = read_wfs_document(await services.read_body(request, MAX_DOCUMENT_BYTES))
@@ -170,7 +170,16 @@ def build_wfs_routes(context: ServiceContext) -> Sequence[Route]:
             return _respond_to_error(request, error, is_first_version=False)
         return await answer(request, params)
 
-    return [create_route("/wfs", answer_post, methods=["POST"]), query_route]
+    return [
+        create_route("/wfs", answer_post, _respond_to_early_error, ["POST"]),
+        Route("/wfs", answer_query, methods=["GET"]),
+    ]
+
+
+def _respond_to_early_error(request: Request, error: Exception) -> Response:
+    """Respond to an error that occurs before the parameters are read, such as that of a limit."""
+    parameters = {name.lower(): value for name, value in request.query_params.items()}
+    return _respond_to_error(request, error, is_first_version=parameters.get("version", "").startswith("1.0"))
 
 
 def _respond_to_error(request: Request, error: Exception, *, is_first_version: bool) -> Response:
