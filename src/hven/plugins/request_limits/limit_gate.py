@@ -125,11 +125,11 @@ class LimitGate(RequestGate):
         user = self._find_counted_user(request, principal, usage.face)
         current_user_class.set(user.turn_taker)
         start_time = self._counts.get_time()
-        counts = user.counts
-        if counts is not None and not counts.count_request(start_time):
+        limit, counts = user.limit, user.counts
+        if limit is not None and counts is not None and not counts.count_request(start_time):
             user.costs.count_refusal()
             self._site.counters.count_event(COUNTER_NAME)
-            raise _build_limit_error(user.limit, counts.read_usage())
+            raise _build_limit_error(limit, counts.read_usage())
         usage.end_callbacks = (*usage.end_callbacks, partial(_end_request, counts, user.costs, start_time))
 
     def _find_counted_user(self, request: Request, principal: Principal, service: str) -> _CountedUser:
