@@ -1,4 +1,4 @@
-"""Clients of the VO and crawlers behind a reverse proxy, in processes of their own: requests at a rate, whatever comes back."""
+"""Clients of the VO and crawlers behind a reverse proxy: requests at a rate, whatever comes back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clients of the VO beside crawlers: 10,000 addresses that read pages at 500 requests a second, through a trusted proxy.
+"""Clients of the VO beside crawlers: 10,000 addresses, 500 requests a second, through a trusted proxy.
 
 The crawlers follow all links: a third of their requests are for pages that search engines index, the others for
 searches. The site limits the searches of all users without an account together, as its documentation proposes.
