@@ -69,7 +69,8 @@ class RowReferences:
             where=syntax_tree.join_conditions_with_and(*conditions),
             top=syntax_tree.Literal(1),
         )
-        return self.runner.fetch_table(syntax_tree.Query(select)).num_rows > 0
+        row_count: int = self.runner.fetch_table(syntax_tree.Query(select)).num_rows
+        return row_count > 0
 
 
 def find_row_references(table: Table, page_context: PageContext) -> RowReferences:
