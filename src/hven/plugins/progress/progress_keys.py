@@ -114,7 +114,7 @@ def _check_columns(key_path: str, table: Table, faults: FaultCollector) -> None:
             hint = suggest_spelling(name, columns) or f"the table has {', '.join(columns)}"
             faults.add_error(f"{key_path}.{key}: the table has no column {name!r}", rules.place, hint)
         elif key == "calendar" and not is_time_column(column):
-            message = f"{key_path}.calendar: {name!r} is no time: it is {column.type}, in {column.unit or 'no unit'}"
+            message = f"{key_path}.calendar: {name!r} is not a time: it is {column.type}, in {column.unit or 'no unit'}"
             faults.add_error(message, rules.place, "use a timestamp, or a number of days with a UCD such as time.epoch")
         elif key != "calendar" and not (column.type.is_string or column.type.is_integer):
             message = f"{key_path}.{key}: {name!r} is {column.type}, so Hven cannot count its values"
