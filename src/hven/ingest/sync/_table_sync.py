@@ -377,7 +377,8 @@ class TableSync:
         """
         current_provenance = self.run.collect_provenance_inputs(self.spec, loaded_table)
         current_provenance["inherited"] = find_inherited_attributes(self.spec, loaded_table.table)
-        updated_record = build_updated_record(base_record, convert_through_json(current_provenance))  # type: ignore[arg-type]
+        current_values = convert_through_json(current_provenance)
+        updated_record = build_updated_record(base_record, current_values)  # type: ignore[arg-type]
         if updated_record is None:
             return
         for key in (INPUT_DOCUMENT_KEY, "inherited"):

@@ -125,7 +125,7 @@ def fit_document(root: etree._Element, version: str) -> dict[str, str]:
     if version == "1.1":
         _move_groups_into_table(root)
     _fit_element(root, version)
-    new_ids = _repair_ids(root)
+    new_ids = _replace_invalid_ids(root)
     remove_dangling_references(root)
     return new_ids
 
@@ -224,7 +224,8 @@ def _fit_datatype(element: etree._Element) -> None:
         element.set("datatype", datatype)
 
 
-def _repair_ids(root: etree._Element) -> dict[str, str]:
+def _replace_invalid_ids(root: etree._Element) -> dict[str, str]:
+    """Replace invalid and repeated XML IDs, with the references to them."""
     used_ids: set[str] = set()
     new_ids: dict[str, str] = {}
     for element in root.iter():
