@@ -73,7 +73,7 @@ def read_star_names(page_context: PageContext) -> list[str]:
         message = format_message("the request has {count} stars, which is too many", len(names))
         raise ParamError(message, name="star", remedy=format_message("send at most {most} at a time", MAX_STARS))
     if any(len(name) > MAX_NAME_CHARACTERS for name in names):
-        message = f"a name has more than {MAX_NAME_CHARACTERS} characters"
+        message = format_message("a name has more than {most} characters", MAX_NAME_CHARACTERS)
         raise ParamError(message, name="star", remedy="separate the names with commas")
     return names
 
@@ -92,10 +92,11 @@ def find_star_table(page_context: PageContext) -> TableView:
     for table in tables:
         if table.qualified_name in published_names and wanted_name in {"", table.qualified_name}:
             return build_table_view(page_context, table)
-    message = format_message("there is no table of stars here")
+    remedy = "add the key `getstar` to the descriptor of a table that you publish"
     if wanted_name:
         message = format_message("there is no table of stars {name!r} here", wanted_name[:80])
-    raise NotFoundError(message, remedy="add the key `getstar` to the descriptor of a table that you publish")
+        raise NotFoundError(message, remedy=remedy)
+    raise NotFoundError("there is no table of stars here", remedy=remedy)
 
 
 class StarSearch:
