@@ -65,7 +65,7 @@ DRAW = """() => {
     window.context = window.mizar.getActivatedContext();
     window.context.globe.setBaseElevation(window.context.getLayerByID(heights));
     const map = await add({ name: "viking", type: "WMS", version: "1.3.0", layers: "viking", format: "image/png",
-      background: true, baseUrl: `${location.origin}/cgi-bin/mapserv?map=/home/cnes/mars/mars.map` });
+      background: true, baseUrl: `${location.origin}/cgi-bin/mapserv?map=/cnes/mars/mars.map` });
     const footprints = await add({ name: "footprints", type: "GeoJSON", visible: true,
       url: `${location.origin}/wfs?service=WFS&version=1.0.0&request=GetFeature&typeName=mars.epn_core` +
         "&maxFeatures=50&outputFormat=application/json" });
