@@ -110,7 +110,7 @@ def read_item_frame(pairs: Sequence[tuple[str, str]], item_table: ItemTable) -> 
     orders = {name: _has_latitude_first(name, values.get(name), item_table) for name in ("crs", "bbox-crs")}
     others = [(name, value) for name, value in pairs if name not in orders]
     if orders["bbox-crs"]:
-        others = [(name, _swap_axes(value) if name == "bbox" else value) for name, value in others]
+        others = [(name, _order_axes(value) if name == "bbox" else value) for name, value in others]
     return others, orders["crs"]
 
 
@@ -124,7 +124,7 @@ def _has_latitude_first(parameter: str, frame: str | None, item_table: ItemTable
     return True
 
 
-def _swap_axes(box: str) -> str:
+def _order_axes(box: str) -> str:
     """Swap the first two numbers of both corners."""
     words = box.split(",")
     half = len(words) // 2
