@@ -111,7 +111,7 @@ def test_templates_use_each_variable_of_the_frame():
 @pytest.mark.parametrize("place_name", PAGE_PLACES)
 def test_parts_of_packages_use_the_variables_of_their_places(place_name):
     place = PAGE_PLACES[place_name]
-    assert f'page_parts("{place_name}")' in ENVIRONMENT.loader.get_source(ENVIRONMENT, place.template)[0]
+    assert f'_parts("{place_name}"' in ENVIRONMENT.loader.get_source(ENVIRONMENT, place.template)[0]
     for part in list_page_part_templates(place_name):
         assert find_used_names(part) - FRAME_NAMES - ENVIRONMENT.globals.keys() <= set(place.variables), part
 

@@ -11,6 +11,7 @@ import asyncio
 import json
 import os
 import re
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -648,6 +649,10 @@ VOLATILE_PATTERNS = (
     (re.compile(r"(?<=/results/)[\w-]+"), "IDENT"),
     (re.compile(r"(?<=filename=\")[0-9a-f]{20}(?=\.)"), "IDENT"),  # of a result
     (re.compile(r"(?<=name=\"token\" value=\")[0-9a-f]{32}"), "SECRET"),  # of a form
+    (
+        re.compile(re.escape(tempfile.gettempdir()) + r"[^\"'<>\s]*"),
+        "DIRECTORY",
+    ),  # of a site: operators see it on /health
 )
 # routes whose answers may differ under another policy: only their words are checked
 DIFFERING_ROUTES = {

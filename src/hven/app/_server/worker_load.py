@@ -123,7 +123,7 @@ class LoadShedder:
         """Return why the worker refuses a request; None if it does not."""
         if self.is_overloaded(scope):
             return OVERLOAD_MESSAGE
-        if is_server_draining() and scope["path"].endswith(READINESS_PATH):
+        if scope["path"].endswith(READINESS_PATH) and is_server_draining():
             return STOPPING_MESSAGE
         return None
 

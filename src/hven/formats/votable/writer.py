@@ -32,7 +32,7 @@ _BYTE_TYPE, _SHORT_TYPE = ColumnType("unsignedByte"), ColumnType("short")
 
 
 DOCUMENT_FORM_POINT = "votable.forms"  # the extension point for modules with `choose_document_form(metadata, options)`
-FORM_OPTIONS = ("names", "version", "namespace")  # options that such a form may heed
+FORM_OPTIONS = frozenset({"names", "version", "namespace"})  # options that such a form may heed
 
 
 class DocumentForm(Protocol):
@@ -56,25 +56,8 @@ class DocumentForm(Protocol):
         """Write what stands after DATA, with a status if the rows are not complete."""
 
 
-class _UsualForm:
-    """The form of this module."""
-
-    def __init__(self, metadata: TableMetadata, options: Mapping[str, str]) -> None:
-        self.serialization = options.get("serialization", DEFAULT_SERIALIZATION).upper()
-        self.columns = metadata.columns
-        self._metadata = metadata
-
-    def write_start(self, start_text: str) -> str:
-        return start_text
-
-    def write_end(self, trailing_status_xml: str) -> str:
-        return votable_document.write_document_end(self._metadata, trailing_status_xml)
-
-
-def _choose_document_form(metadata: TableMetadata, options: Mapping[str, str]) -> DocumentForm:
-    """Choose the form that the options select."""
-    if set(FORM_OPTIONS).isdisjoint(options):
-        return _UsualForm(metadata, options)
+def _choose_document_form(metadata: TableMetadata, options: Mapping[str, str]) -> DocumentForm | None:
+    """Choose the form that the options select; None: the usual one."""
     for module in plugins.load_extensions(DOCUMENT_FORM_POINT):
         form: DocumentForm | None = module.choose_document_form(metadata, options)
         if form is not None:
@@ -85,7 +68,7 @@ def _choose_document_form(metadata: TableMetadata, options: Mapping[str, str]) -
     ):
         message = "this site has no package that writes the names of the source, or VOTable versions before 1.4"
         raise UserError(message, remedy="omit `names` and `version`")
-    return _UsualForm(metadata, options)
+    return None
 
 
 def write_votable(
@@ -111,9 +94,14 @@ def write_votable(
         Before the first byte: the serialization is not one of the three. Errors of the first batch pass through, too.
         Later ones become QUERY_STATUS=ERROR after the table, and the document is valid.
     """
-    form = _choose_document_form(metadata, options)
-    serialization = form.serialization
-    declared_columns = form.columns
+    serialization = options.get("serialization", DEFAULT_SERIALIZATION).upper()
+    declared_columns = metadata.columns
+    form: DocumentForm | None = None
+    if not FORM_OPTIONS.isdisjoint(options):
+        form = _choose_document_form(metadata, options)
+    if form is not None:
+        serialization = form.serialization
+        declared_columns = form.columns
     if serialization not in SERIALIZATIONS:
         message = f"Hven cannot write the VOTable serialization {serialization!r}"
         raise UserError(message, remedy=f"use one of {', '.join(SERIALIZATIONS)}")
@@ -122,20 +110,18 @@ def write_votable(
         declared_columns, batches = write_string_arrays_as_json(declared_columns, batches)
     batch = next(batches, None)
     columns = adapt_column_types(declared_columns, batch, serialization)
-    if columns:
-        opening, closing = SERIALIZATIONS[serialization]
-    else:
-        opening, closing = ("", "")
+    opening, closing = SERIALIZATIONS[serialization] if columns else ("", "")
     version = options.get("version", votable_document.DEFAULT_VERSION)
-    namespace = options.get("namespace")
-    start_text = votable_document.write_document_start(metadata, columns, serialization, version, namespace)
-    start = (form.write_start(start_text) + opening).encode()
+    start_text = votable_document.write_document_start(
+        metadata, columns, serialization, version, options.get("namespace")
+    )
+    if form is not None:
+        start_text = form.write_start(start_text)
+    start = (start_text + opening).encode()
     column_plan = _column_plan_cache.find((id(columns), serialization))
     if column_plan is None:  # `adapt_column_types` has changed a column
         column_plan = _create_encoding_plan(columns, serialization)
-    base64_encoder = None
-    if serialization != "TABLEDATA":
-        base64_encoder = binary_writer.Base64Encoder()
+    base64_encoder = None if serialization == "TABLEDATA" else binary_writer.Base64Encoder()
     failure = None
     try:
         while batch is not None:
@@ -155,8 +141,11 @@ def write_votable(
     if base64_encoder is not None:
         base64_tail = base64_encoder.finish()
     trailing_status = _write_trailing_status(finish(), failure)
-    end_text = closing + form.write_end(trailing_status)
-    yield start + base64_tail + end_text.encode()
+    if form is None:
+        end_text = votable_document.write_document_end(metadata, trailing_status)
+    else:
+        end_text = form.write_end(trailing_status)
+    yield start + base64_tail + (closing + end_text).encode()
 
 
 def write_small_votable(

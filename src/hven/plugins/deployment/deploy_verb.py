@@ -19,7 +19,7 @@ def write_deployment_files(
     to: Annotated[str, typer.Option(help="What runs the site: systemd, container, compose or kubernetes.")],
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Also replace files that you have changed.")] = False,
 ) -> None:
-    """Write files with which systemd, Compose or Kubernetes runs the site.
+    """Write files for systemd, containers or Kubernetes.
 
     The files contain the name, address, port, number of workers and store from hven.toml. Run the command again after
     you change these settings or upgrade Hven. It does not replace files that you have changed.

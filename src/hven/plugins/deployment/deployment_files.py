@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, StrictUndefined
-
 from hven import __version__
 from hven.model.errors import ConflictError, UserError
 
@@ -69,6 +67,8 @@ def render_deployment_files(settings: Settings, target: str) -> list[DeploymentF
     UserError
         A setting cannot stand in these files.
     """
+    from jinja2 import Environment, StrictUndefined  # noqa: PLC0415  (only this command needs it)
+
     environment = Environment(
         block_start_string="[%",
         block_end_string="%]",

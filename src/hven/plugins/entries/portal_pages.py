@@ -56,8 +56,13 @@ def _list_links(table: Table, page_context: PageContext) -> list[TableLink]:
     return links
 
 
-def _build_table_page_data(table_view: TableView, page_context: PageContext) -> dict[str, Any]:
-    """Compute what the page of a table shows: links, and the comments on the row that its address names."""
+def _build_table_page_data(table_view: TableView, page_context: PageContext) -> dict[str, Any] | None:
+    """Compute what the page of a table shows: links, and the comments on the row that its address names.
+
+    None: users can neither enter rows nor comment on them.
+    """
+    if {ENTRIES_KEY, COMMENTS_KEY}.isdisjoint(table_view.table.extensions):
+        return None
     row_key = table_view.search.row
     row_query = f"?{urlencode({'row': row_key})}" if row_key else ""
     entry_table = find_entry_table(page_context.context.site, table_view.table)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from hven.descriptor.api.keys import KeyReferenceSection, TableDescriptorKey
 from hven.model.errors import TextPlace, suggest_spelling
 from hven.plugins.getstar.getstar_section_keys import GetstarSection
-from hven.plugins.getstar.name_templates import PLACEHOLDER_PATTERN, NameTemplate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from hven.descriptor.api.keys import TableDescriptorKeyValue
     from hven.descriptor.value_schema import FaultCollector
     from hven.model.table import Table
+    from hven.plugins.getstar.name_templates import NameTemplate
 
 GETSTAR_KEY = "getstar"
 DEFAULT_RADIUS_ARCSEC, DEFAULT_EPOCH = 2.0, 2000.0
@@ -61,6 +61,11 @@ class StarTable:
 
 
 def _read_star_table(key_value: TableDescriptorKeyValue) -> StarTable:
+    from hven.plugins.getstar.name_templates import (  # noqa: PLC0415  (only tables with the key need it)
+        PLACEHOLDER_PATTERN,
+        NameTemplate,
+    )
+
     fields = key_value.value
     for text in fields.get("names", ()):
         if not PLACEHOLDER_PATTERN.search(text):
@@ -83,6 +88,8 @@ def _read_star_table(key_value: TableDescriptorKeyValue) -> StarTable:
 
 def _check_columns(key_path: str, table: Table, faults: FaultCollector) -> None:
     """Report columns that the table does not have, and those whose values cannot be parts of names."""
+    from hven.plugins.getstar.name_templates import PLACEHOLDER_PATTERN  # noqa: PLC0415  (see above)
+
     star_table: StarTable = table.extensions[GETSTAR_KEY]
     columns = {column.name: column for column in table.columns}
     used_names = [(f"{key_path}.names", name) for template in star_table.names for name in template.column_names]

@@ -42,7 +42,10 @@ def promote(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Publish a collection on another site: rows, metadata, rights and files together."""
+    """Publish a collection on another site, in one step.
+
+    Rows, metadata, rights and files change together.
+    """
     if must_return and (dry_run or may_widen or may_overwrite):
         raise UsageError("--back can't be combined with --dry-run, --widen or --overwrite", remedy="use --back alone")
     settings = load_site_settings(context)

@@ -14,7 +14,12 @@ from hven.descriptor.written_yaml import LocatedYamlMap, LocatedYamlScalar
 from hven.model import units
 from hven.model.errors import suggest_spelling
 from hven.model.table import LocalizedText
-from hven.plugins.quantities.quantity_section_keys import OriginSection, QuantitySection
+from hven.plugins.quantities.quantity_section_keys import (
+    ORIGINS_KEY,
+    QUANTITIES_KEY,
+    OriginSection,
+    QuantitySection,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,7 +27,6 @@ if TYPE_CHECKING:
     from hven.adql.syntax_tree import Expr, SyntaxNode
     from hven.descriptor.value_schema import LocatedKeyValues
 
-ORIGINS_KEY, QUANTITIES_KEY = "origins", "quantities"
 ORIGIN_ENUM, CONFIDENCE_ENUM = "origins", "confidences"
 CONFIDENCE_WORDS = ("none", "low", "medium", "high")  # by their codes, the lowest first
 COMPUTED_TITLE = "computed"

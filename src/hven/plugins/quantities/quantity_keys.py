@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from hven.descriptor.api.keys import KeyReferenceSection, TableDescriptorKey
-from hven.plugins.quantities.quantity_columns import ORIGINS_KEY, QUANTITIES_KEY, expand_quantities
-from hven.plugins.quantities.quantity_section_keys import OriginSection, QuantitySection
+from hven.plugins.quantities.quantity_section_keys import (
+    OriginSection,
+    QuantitySection,
+)
 
 if TYPE_CHECKING:
     from hven.descriptor.api.keys import TableDescriptorKeyValue
+    from hven.descriptor.value_schema import FaultCollector
+    from hven.descriptor.written_yaml import LocatedYamlMap
 
 BIBCODE_ADDRESS, DOI_ADDRESS = "https://ui.adsabs.harvard.edu/abs/", "https://doi.org/"
 MAX_QUANTITIES = 500  # of a table
@@ -54,6 +58,15 @@ def _read_origins(key_value: TableDescriptorKeyValue) -> Mapping[str, QuantityOr
             title=str(fields.get("title", code)), reference=given.get(kind, ""), url=addresses.get(kind, "")
         )
     return origins
+
+
+def _expand_quantities(table: LocatedYamlMap, key_path: str, faults: FaultCollector) -> LocatedYamlMap:
+    """Add the columns of the quantities of a table."""
+    from hven.plugins.quantities.quantity_columns import (  # noqa: PLC0415  (only tables with the key need it)
+        expand_quantities,
+    )
+
+    return expand_quantities(table, key_path, faults)
 
 
 def _read_quantities(key_value: TableDescriptorKeyValue) -> tuple[str, ...]:
@@ -105,12 +118,10 @@ QUANTITIES = TableDescriptorKey(
     value_type=dict[str, QuantitySection],
     doc="values with an error, bounds, an origin or a confidence. Hven makes the columns, their group and their codes",
     convert_value=_read_quantities,
-    expand_table=expand_quantities,
+    expand_table=_expand_quantities,
     previous_key="origins",
     reference_sections=(
         KeyReferenceSection("table quantities", "table", keys="quantities", shown_in="quantities"),
         KeyReferenceSection("quantities", "quantity", example=EXAMPLE),
     ),
 )
-
-__all__ = ["ORIGINS", "ORIGINS_KEY", "QUANTITIES", "QUANTITIES_KEY", "QuantityOrigin"]

@@ -203,6 +203,8 @@ def _is_shown(table_view: TableView, name: str) -> bool:
 
 def _describe_table_quantities(table_view: TableView, page_context: PageContext) -> TableQuantities | None:
     """Describe the quantities of a table for its page; None if it has none."""
+    if not table_view.table.groups:
+        return None
     quantities = []
     for group in list_quantity_groups(table_view.table):
         names, query = write_quantity_query(table_view, group)

@@ -2,6 +2,8 @@
 
 from hven.descriptor.value_schema import DescriptorSection, Expression, LocalizedText, OneOrMore, Required, Text
 
+ORIGINS_KEY, QUANTITIES_KEY = "origins", "quantities"
+
 
 class OriginSection(DescriptorSection, short="title", name="origin"):
     """Where values of quantities come from."""

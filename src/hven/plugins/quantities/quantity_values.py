@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hven.adql import quote_adql_name
-from hven.plugins.quantities.quantity_columns import CONFIDENCE_WORDS, ORIGINS_KEY
+from hven.plugins.quantities.quantity_columns import CONFIDENCE_WORDS
+from hven.plugins.quantities.quantity_section_keys import ORIGINS_KEY
 from hven.portal.api.table_rows import build_column_headings, format_cells
 
 if TYPE_CHECKING:

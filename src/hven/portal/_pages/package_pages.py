@@ -146,6 +146,27 @@ def list_page_part_templates(place: str) -> tuple[str, ...]:
     )
 
 
+def list_shown_table_parts(place: str, table_values: Mapping[str, object]) -> tuple[str, ...]:
+    """List the templates that packages add to a place of the page of a table, if they have something to show there.
+
+    Parameters
+    ----------
+    place
+        A key of `PAGE_PLACES`.
+    table_values
+        Values that packages compute for the page (`TablePageExtension.compute_value`). A package whose value is None
+        shows nothing.
+
+    Returns
+    -------
+    templates
+        Names of the templates, with the names of their packages.
+    """
+    silent_packages = {package for package, value in table_values.items() if value is None}
+    templates = list_page_part_templates(place)
+    return tuple(template for template in templates if template.partition("/")[0] not in silent_packages)
+
+
 class PageWriterMap(Mapping[str, "Paged"]):
     """Functions that write answers of services as pages, by the names of the services.
 

@@ -24,7 +24,8 @@ class TablePageExtension:
     ----------
     compute_value
         Function that computes a value for the page of a table, which the templates of the package on this page have as
-        ``table_values.PACKAGE``. None: the package has no such value.
+        ``table_values.PACKAGE``. Without a value, the page leaves out these templates. None: the package has no such
+        value, and its templates are always shown.
     compute_overview
         Function that computes a value for a table in the page of its collection, which the templates of the package
         there have as ``seen.values.PACKAGE``. None: the package has no such value.

@@ -114,7 +114,13 @@ def update_package_tables(
 
 
 def format_package_tables(tables: PackageStateTables) -> str:
-    """Return what `meta` says of the tables of a package."""
+    """Return what `meta` says of the tables of a package.
+
+    Parameters
+    ----------
+    tables
+        What the package says of its tables.
+    """
     facts = {"format": tables.format, "tables": list(tables.names)}
     if tables.oldest_format is not None:
         facts["oldest"] = tables.oldest_format
