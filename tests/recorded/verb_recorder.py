@@ -63,6 +63,8 @@ COMMAND_LINES: tuple[tuple[str, str], ...] = (  # verb, what stands behind it; {
     ("jobs list", ""), ("jobs run", "nothing"), ("jobs show", "nothing/1"), ("jobs abort", "nothing/1"),
     ("messages list", ""), ("messages list", "--json"), ("messages test", "--to anna@example.org"),
     ("partners", "psz2.main R4"), ("replay", "nothing.log --against http://127.0.0.1:1 --json"),
+    ("deploy", "../deployed --to systemd"), ("deploy", "../deployed --to nothing"),
+    ("ready", "--json"), ("ready", "http://127.0.0.1:1"), ("promote", "psz2 --to gold"),
     ("doctor", "--seconds 60 --monitor"), ("doctor", "--seconds 60 --json"),
 )  # fmt: skip
 RUN_MASKS = (

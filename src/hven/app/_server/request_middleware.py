@@ -208,8 +208,8 @@ class RequestMiddleware:
         try:
             if scope["method"] == "OPTIONS" and origin is not None:
                 await self._answer_preflight(headers_by_name.get(b"access-control-request-headers"), send_message)
-            elif (message := self._load_shedder.find_refusal_message(scope)) is not None:
-                await worker_load.send_unavailable_response(send_message, message)
+            elif self._load_shedder.is_overloaded(scope):
+                await worker_load.send_unavailable_response(send_message)
             else:
                 await self._answer_request(scope, receive, send_message, exchange, headers_by_name)
         except Exception as error:

@@ -119,16 +119,10 @@ class LoadShedder:
         """Record that the loop has just done something."""
         self._last_busy = self._get_time()
 
-    def find_refusal_message(self, scope: Scope) -> bytes | None:
-        """Return why the worker refuses a request; None if it does not."""
-        if self.is_overloaded(scope):
-            return OVERLOAD_MESSAGE
-        if scope["path"].endswith(READINESS_PATH) and is_server_draining():
-            return STOPPING_MESSAGE
-        return None
-
     def is_overloaded(self, scope: Scope) -> bool:
-        """Return whether the loop is too far behind for this request."""
+        """Return whether the loop is too far behind for this request, or a server that stops takes no new clients."""
+        if scope["path"].endswith(READINESS_PATH) and is_server_draining():
+            return True
         round_start = self._get_round_start()
         if round_start - self._last_busy > MIN_IDLE_SECONDS and not self.is_loop_late:
             self._last_idle = round_start
@@ -152,8 +146,9 @@ class LoadShedder:
         return self._requests_by_client[client_network] * 2 > self._requests_by_client.total()
 
 
-async def send_unavailable_response(send: Send, message: bytes) -> None:
-    """Answer with status 503, a message, and when to try again."""
+async def send_unavailable_response(send: Send) -> None:
+    """Answer with status 503, the reason, and when to try again."""
+    message = STOPPING_MESSAGE if is_server_draining() else OVERLOAD_MESSAGE
     headers = [
         (b"content-type", b"text/plain; charset=utf-8"),
         (b"content-length", b"%d" % len(message)),

@@ -71,6 +71,24 @@ def _choose_document_form(metadata: TableMetadata, options: Mapping[str, str]) -
     return None
 
 
+def _choose_serialization(
+    metadata: TableMetadata, options: Mapping[str, str]
+) -> tuple[DocumentForm | None, str, Sequence[Column]]:
+    """Choose the form of the document, how it serializes the rows, and its columns."""
+    serialization = options.get("serialization", DEFAULT_SERIALIZATION).upper()
+    columns = metadata.columns
+    form = None
+    if not FORM_OPTIONS.isdisjoint(options):
+        form = _choose_document_form(metadata, options)
+    if form is not None:
+        serialization = form.serialization
+        columns = form.columns
+    if serialization not in SERIALIZATIONS:
+        message = f"Hven cannot write the VOTable serialization {serialization!r}"
+        raise UserError(message, remedy=f"use one of {', '.join(SERIALIZATIONS)}")
+    return form, serialization, columns
+
+
 def write_votable(
     metadata: TableMetadata,
     batches: Iterator[pa.RecordBatch],
@@ -94,17 +112,7 @@ def write_votable(
         Before the first byte: the serialization is not one of the three. Errors of the first batch pass through, too.
         Later ones become QUERY_STATUS=ERROR after the table, and the document is valid.
     """
-    serialization = options.get("serialization", DEFAULT_SERIALIZATION).upper()
-    declared_columns = metadata.columns
-    form: DocumentForm | None = None
-    if not FORM_OPTIONS.isdisjoint(options):
-        form = _choose_document_form(metadata, options)
-    if form is not None:
-        serialization = form.serialization
-        declared_columns = form.columns
-    if serialization not in SERIALIZATIONS:
-        message = f"Hven cannot write the VOTable serialization {serialization!r}"
-        raise UserError(message, remedy=f"use one of {', '.join(SERIALIZATIONS)}")
+    form, serialization, declared_columns = _choose_serialization(metadata, options)
     batches = literal.split_first_batch(batches)
     if options.get("strings", "").lower() == "json":
         declared_columns, batches = write_string_arrays_as_json(declared_columns, batches)
