@@ -23,7 +23,7 @@ PROGRAMMES = {
 }
 SPECTRAL_TYPES = {"B": -0.1, "A": 0.1, "F": 0.35, "G": 0.65, "K": 1.1, "M": 1.6}  # with their B-V
 MODES = ["LR_140", "MR_4400", "HR_13000"]
-ARRAYS = [  # stations of CHARA, their pipes of light, their beams
+ARRAYS = [  # stations of CHARA, their PoPs, their beams
     ("S1 S2 E1 E2 W1 W2", "521432", "B1 B2 B3 B4 B5 B6"),
     ("S1 E1 W1 W2", "5241", "B1 B3 B5 B6"),
     ("S2 E2 W2", "143", "B2 B4 B6"),

@@ -359,7 +359,7 @@ class _MissingMetadataFinder:
         insertion_mode = ""
         if criterion.name == "licence" and not resource.licence_url:
             added_text = "licence_url: https://.."
-            reason = "programs recognise licences by their address"
+            reason = "programs recognise a licence by its address"
             if _is_single_line(self._find_descriptor_node((key,))):
                 insertion_mode = "below"
         elif criterion.name == "creators":

@@ -261,7 +261,7 @@ def read_input_document(entries: Sequence[OpenedSource], report: TableIngestRepo
             continue
         text = base64.b64encode(zlib.compress(metadata.head_document.encode())).decode()
         if len(text) > MAX_INPUT_DOCUMENT_CHARACTERS:
-            message = "the metadata of the file take more than 1 MiB in compressed form, so Hven does not keep them"
+            message = "the file's metadata is larger than 1 MiB when compressed, so Hven does not keep it"
             remedy = "shorten the file's descriptions, or remove INFO elements"
             report.add_deviation(ReadDeviation(kind=DeviationKind.METADATA, message=message, remedy=remedy))
             return None

@@ -64,8 +64,8 @@ STATE_REASONS = {
 UNREADABLE_STATE_REASON = "the published state cannot be read"
 UNREADABLE_ROWS_REASON = "published rows cannot be read"
 DAMAGED_ROWS_REASON = "published rows are damaged; the last intact ones are served"
-UNREACHABLE_ENGINE_REASON = "published rows cannot be read, because their engine does not respond"
-UNREACHABLE_DATABASE_REASON = "a database does not respond; all other tables are served"
+UNREACHABLE_ENGINE_REASON = "published rows cannot be read, because the database that holds them does not respond"
+UNREACHABLE_DATABASE_REASON = "a database does not respond; tables that do not need it are served"
 UNREACHABLE_CLUSTER_REASON = "a cluster does not respond; large queries are rejected; everything else is served"
 UNREACHABLE_STORE_REASON = (
     "the database of the system state does not respond; Hven serves the last published state that it knows"

@@ -192,9 +192,9 @@ def test_conditions_quote_whatever_a_name_contains(name: str) -> None:
 @pytest.mark.parametrize(
     ("key", "fault"),
     [
-        ('{names: ["HD"]}', "names no column"),
+        ('{names: ["HD"]}', "does not name a column"),
         ('{names: ["HD {HD2}"]}', "the table has no column 'HD2'"),
-        ('{names: ["{ra}"]}', "which is not a type of names"),
+        ('{names: ["{ra}"]}', "so it cannot be part of a name"),
         ('{names: ["{HD}"], links: {A: "https://x/{hd2}"}}', "the table has no column 'hd2'"),
         ('{names: ["{HD}"], fields: {v: V}}', "the table has no column 'v'"),
         ('{names: ["{HD}"], radius: 1000}', "radius"),

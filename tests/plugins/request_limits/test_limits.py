@@ -522,7 +522,7 @@ def test_searches_can_be_limited_apart_from_pages(limited: Limiter) -> None:
         for user in (ANNA, BERT, ANNA)
     ]
     assert [answer.status for answer in search] == [200, 200, 429]
-    assert "all users of their kind together" in search[2].text
+    assert "you share one limit with all users of your kind" in search[2].text
     assert 0 < int(search[2].headers["retry-after"]) <= 120
     for path in ("/", "/collections/stars/main", "/help"):
         assert client.ask("GET", path, headers={**ANNA, **page}).status == 200
@@ -542,5 +542,5 @@ def test_users_who_count_together_are_told_so(
 ) -> None:
     answer = limited(limit).ask("GET", CONE, NEAR.encode(), headers=ANNA)
     assert answer.status == 429
-    assert "all users of their kind together" in answer.text
+    assert "you share one limit with all users of your kind" in answer.text
     assert retry_after[0] <= int(answer.headers["retry-after"]) <= retry_after[1]

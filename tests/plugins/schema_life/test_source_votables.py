@@ -217,7 +217,7 @@ def test_groups_that_refer_to_nothing_are_told_with_their_place() -> None:
     faulty = SAMPLE.replace(b'<FIELDref ref="col0"/>', b'<FIELDref ref="col0"/><FIELDref ref="gone"/>')
     stream = read_votable(io.BytesIO(faulty))
     (deviation,) = stream.deviations
-    assert deviation.message == "GROUP 'g2MASS' (line 18) has a FIELDref to 'gone', but there is no such element"
+    assert deviation.message == "GROUP 'g2MASS' (line 18) has a FIELDref to 'gone', but no element has this ID"
     assert deviation.remedy == "give the element this ID, or remove the FIELDref in line 18"
     metadata, batches = publish_document(faulty)
     data = write_answer(metadata, batches, names="source", version="1.1")
@@ -236,7 +236,7 @@ def test_two_lists_of_options_of_one_name_are_kept_apart_and_told() -> None:
     )
     stream = read_votable(io.BytesIO(text.encode()))
     (deviation,) = stream.deviations
-    assert deviation.message == "PARAM 'Codes' (line 2) has other OPTIONs than an earlier element of this name"
+    assert deviation.message == "PARAM 'Codes' (line 2) has different OPTIONs from an earlier element with this name"
     assert deviation.remedy == "give one of the two another name; Hven keeps both lists"
     labels = [stream.metadata.enums[column.enum or ""] for column in stream.metadata.columns]
     assert labels == [{"1": "b"}, {"1": "b"}]

@@ -89,7 +89,7 @@ class TableDescriptionRequest:
             raise SourceError(
                 f"{self.path.name} is larger than {MAX_DOCUMENT_BYTES >> 20} MiB, so it cannot be a description of "
                 "tables",
-                remedy="give --kind if the file contains data",
+                remedy="if the file contains rows, name its format with --kind",
             )
         return data
 

@@ -417,4 +417,4 @@ def _decode_process_error(frame_kind: bytes, body: pa.Buffer) -> Exception:
         if isinstance(error, Exception):
             return error
         return ServiceError(message)
-    return RuntimeError(f"in the query process:\n{body.to_pybytes().decode(errors='replace')}")
+    return RuntimeError(f"the query process failed:\n{body.to_pybytes().decode(errors='replace')}")

@@ -166,7 +166,7 @@ def read_column(
             labels = _map_codes_to_labels(options, kind)
             enum, suffix = name, 1
             while enums.get(enum, labels) != labels:
-                message = f"{_describe_element(element)} has other OPTIONs than an earlier element of this name"
+                message = f"{_describe_element(element)} has different OPTIONs from an earlier element with this name"
                 remedy = "give one of the two another name; Hven keeps both lists"
                 deviation = ReadDeviation(kind=DeviationKind.METADATA, message=message, remedy=remedy)
                 add_deviation(deviations, deviation)
@@ -304,7 +304,7 @@ def read_group(
         name = names_by_id.get(ref.get("ref") or "")
         if name is None:
             kind = read_local_name(ref)
-            message = f"{_describe_element(element)} has a {kind} to {ref.get('ref')!r}, but there is no such element"
+            message = f"{_describe_element(element)} has a {kind} to {ref.get('ref')!r}, but no element has this ID"
             remedy = f"give the element this ID, or remove the {kind} in line {ref.sourceline}"
             deviation = ReadDeviation(kind=DeviationKind.METADATA, message=message, remedy=remedy)
             add_deviation(deviations, deviation)

@@ -243,8 +243,8 @@ class _VotableDocument:
                 "FIELDs as the first TABLE; Hven reads only one TABLE, so these rows would be missing"
             )
             remedy = (
-                "if the tables are different, choose one: write `table:` with its name, its ID or its number (the "
-                "first is 0); if not, request a document with all rows in one TABLE"
+                "to read one of the tables, write `table:` with its name, ID or number (the first is 0); if they are "
+                "parts of one table, request a document with all rows in one TABLE"
             )
             raise SourceError(message, remedy=remedy)
 

@@ -22,12 +22,12 @@ def write_deployment_files(
     """Write files for systemd, containers or Kubernetes.
 
     The files contain the name, address, port, number of workers and store from hven.toml. Run the command again after
-    you change these settings or upgrade Hven. It does not replace files that you have changed.
+    you change these settings or upgrade Hven. If you have changed one of the files, it writes nothing.
     """
     settings = load_site_settings(context)
     if to not in TEMPLATE_FOLDERS:
         raise UserError(
-            f"--to {to}: Hven has no files for it",
+            f"--to {to}: Hven has no deployment files for this target",
             remedy=suggest_spelling(to, TEMPLATE_FOLDERS) or "see hven deploy -h",
         )
     actions = write_files(render_deployment_files(settings, to), directory, overwrite=overwrite)

@@ -115,7 +115,7 @@ def write_files(files: list[DeploymentFile], directory: Path, *, overwrite: bool
     if changed_names and not overwrite:
         raise ConflictError(
             f"somebody has changed {', '.join(changed_names)} in {directory}; nothing was written",
-            remedy="write to another directory and compare, or use --overwrite to lose these changes",
+            remedy="write to another directory and compare the files, or use --overwrite to discard these changes",
         )
     directory.mkdir(parents=True, exist_ok=True)
     for file in files:
@@ -164,7 +164,7 @@ def _collect_template_values(settings: Settings) -> Mapping[str, Any]:
         "port": settings.port,
         "root_path": root_path,
         "workers": settings.workers,
-        "replicas": 1 if settings.store is None else 2,
+        "replicas": 2 if (settings.store or "").startswith("postgres") else 1,  # SQLite belongs to one machine
         # a site that already has a state in SQLite keeps it
         "has_database": settings.store is None and not (settings.var_directory / "hven.sqlite").exists(),
         "drain": DRAIN_SECONDS,
@@ -189,7 +189,7 @@ def _format_unit_value(text: str) -> str:
     """Write a text as the value of a setting of systemd, where % begins a specifier."""
     if not text.isprintable():
         raise UserError(
-            f"{text!r} cannot stand in a unit of systemd, because it contains a control character",
+            f"{text!r} cannot be written to a systemd unit, because it contains a control character",
             remedy="rename the directory, or change the setting",
         )
     return text.replace("%", "%%").rstrip("\\ ")

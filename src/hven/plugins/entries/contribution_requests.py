@@ -115,7 +115,7 @@ def _parse_json_object(body: bytes) -> dict[str, Any]:
         raise ParamError(message, remedy="send a JSON object") from None
     if not isinstance(document, dict):
         raise ParamError(
-            "the request is JSON, but not an object", remedy="send an object whose `action` specifies the step"
+            "the request is JSON, but not an object", remedy="send an object whose `action` names the step to take"
         )
     return document
 

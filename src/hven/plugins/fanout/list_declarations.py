@@ -125,7 +125,7 @@ class ListParameterCheck:
                 remedy=f"write one row on each line ({names}), or send a table as the file {TABLE_PARAMETER}",
             )
         if text.strip() and not self.schema.is_query(text) and not self.schema.parse_lines(text):
-            remedy = "add a line for each row; column names, and lines that begin with #, are not rows"
+            remedy = "add at least one row; the line of column names and lines that begin with # don't count"
             raise ParamError("the list has no rows", name=LIST_PARAMETER, remedy=remedy)
 
 

@@ -69,7 +69,7 @@ def _read_star_table(key_value: TableDescriptorKeyValue) -> StarTable:
     fields = key_value.value
     for text in fields.get("names", ()):
         if not PLACEHOLDER_PATTERN.search(text):
-            message = f"{key_value.key_path}.names: {str(text)!r} names no column"
+            message = f"{key_value.key_path}.names: {str(text)!r} does not name a column"
             key_value.faults.add_error(message, text.place, "write the column in braces, for example 'HD {HD}'")
     return StarTable(
         names=tuple(NameTemplate(str(text)) for text in fields.get("names", ())),
@@ -102,8 +102,8 @@ def _check_columns(key_path: str, table: Table, faults: FaultCollector) -> None:
             message = f"{path}: the table has no column {name!r}"
             faults.add_error(message, star_table.place, suggest_spelling(name, columns))
         elif path.endswith(".names") and not (columns[name].type.is_string or columns[name].type.is_integer):
-            message = f"{path}: the column {name} has the type {columns[name].type}, which is not a type of names"
-            faults.add_error(message, star_table.place, "use columns with texts or whole numbers")
+            message = f"{path}: the column {name} has the type {columns[name].type}, so it cannot be part of a name"
+            faults.add_error(message, star_table.place, "use columns of text or whole numbers")
     if not table.primary:
         message = f"{key_path}: the table has no primary key"
         faults.add_error(message, star_table.place, "add `primary` to the table")
@@ -117,7 +117,7 @@ def _list_name_columns(table: Table) -> Iterable[str]:
 
 GETSTAR = TableDescriptorKey(
     value_type=GetstarSection,
-    doc="the table has stars, whose properties `/getstar` shows by their names",
+    doc="the table contains stars: `/getstar` finds them by name and shows their properties",
     convert_value=_read_star_table,
     check_table=_check_columns,
     list_indexed_columns=_list_name_columns,

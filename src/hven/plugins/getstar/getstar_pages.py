@@ -204,13 +204,15 @@ def _build_old_document(page_context: PageContext) -> bytes:
     table_view = find_star_table(page_context)
     names = read_star_names(page_context)
     if not names:
-        raise ParamError("the request names no star", name="star", remedy="write star=NAME, or star=NAME,NAME")
+        raise ParamError("the request does not name a star", name="star", remedy="write star=NAME, or star=NAME,NAME")
     search = StarSearch(table_view, page_context)
     stars = search.find_stars(names, with_values=False)
     found_rows = [star.rows for star in stars if star.rows is not None]
     if not found_rows:
         faults = [star.fault for star in stars if star.fault is not None]
-        raise faults[0] if len(faults) == 1 else NotFoundError("none of these stars is known", remedy=faults[0].message)
+        if len(faults) == 1:
+            raise faults[0]
+        raise NotFoundError("none of these stars was found", remedy=faults[0].message)
     document = write_old_votable(
         table_view.table,
         search.star_table,

@@ -8,7 +8,7 @@ from hven.descriptor.value_schema import DescriptorSection, OneOrMore, Required,
 
 
 class OldFieldSection(DescriptorSection, short="name", name="old field"):
-    """How old programs know a column."""
+    """Name and UCD of a column in answers for old programs."""
 
     name: Text
     "name of the FIELD. Default: the name of the column; for the position: RAJ2000 and DEJ2000"
@@ -21,21 +21,24 @@ class GetstarSection(DescriptorSection, hints={"name": "names", "columns": "fiel
 
     names: Required[OneOrMore[Text]]
     (
-        "names of the stars, as templates over text and integer columns, for example ['{main_id}', 'HD {HD}', "
-        "'TYC {TYC1}-{TYC2}-{TYC3}']"
+        "names of the stars, as templates that contain columns of text or whole numbers, for example ['{main_id}', "
+        "'HD {HD}', 'TYC {TYC1}-{TYC2}-{TYC3}']"
     )
     radius: Annotated[float, Field(ge=0, le=60)]
-    "largest distance in arcsec between the position of a resolved name and that of its star. Default: 2"
+    (
+        "largest distance in arcsec between the position that the resolver returns for a name and the star in the "
+        "table. Default: 2"
+    )
     epoch: Annotated[float, Field(ge=1800, le=2100)]
     "epoch of the positions, as a Julian year. Default: 2000"
     links: dict[str, Text]
     (
-        "pages about the star on other servers, as 'title: address'. The address is a template over the columns, for "
-        "example https://simbad.cds.unistra.fr/simbad/sim-id?Ident=HD{HD}"
+        "pages about the star on other servers, as 'title: address'. The address is a template that contains columns, "
+        "for example https://simbad.cds.unistra.fr/simbad/sim-id?Ident=HD{HD}"
     )
     fields: dict[str, OldFieldSection]
     "names and UCDs of columns in answers for old programs, as 'column: {name: .., ucd: ..}'"
     server: Text
-    "name of the server in answers for old programs, for example SearchCal Server v6.0.0. Default: the name of Hven"
+    "name of the server in answers for old programs, for example SearchCal Server v6.0.0. Default: Hven"
     style_sheet: Text
-    "address of an XSL style sheet that answers for old programs name"
+    "address of the XSL style sheet to which answers for old programs refer"

@@ -153,7 +153,7 @@ class StarSearch:
             return FoundStar(name=name, rows=rows, resolved=resolved)
         table_name = self.table_view.table.qualified_name
         message = format_message("the object {name!r} is not in the table {table}", resolved.name, table_name)
-        remedy = "check the spelling, or search in the table by position"
+        remedy = "check the spelling, or search the table by position"
         return FoundStar(name=name, fault=NotFoundError(message, remedy=remedy), resolved=resolved)
 
     def _write_name_conditions(self, names: Sequence[str]) -> str:

@@ -104,7 +104,7 @@ def _read_sqlite_meta(path: Path) -> Mapping[str, str] | None:
 
 
 def _read_database_meta(address: str) -> Mapping[str, str] | None:
-    options = {"connect_timeout": CONNECT_TIMEOUT_SECONDS, "application_name": "hven doctor"}
+    options = {"connect_timeout": CONNECT_TIMEOUT_SECONDS, "application_name": "hven"}
     engine = sa.create_engine(address, connect_args=options)
     try:
         with engine.connect() as connection:

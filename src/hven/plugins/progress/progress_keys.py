@@ -148,7 +148,7 @@ def is_time_column(column: Column) -> bool:
 
 PROGRESS = TableDescriptorKey(
     value_type=ProgressSection,
-    doc="stages of the rows, and a calendar: the page `/progress/NAME` shows how far the rows are",
+    doc="the stages of the rows, and a calendar, which the page `/progress/NAME` shows",
     convert_value=_read_progress_rules,
     previous_key="endpoints",
     check_table=_check_columns,

@@ -4,7 +4,7 @@ from hven.descriptor.value_schema import DescriptorSection, OneOrMore, Text
 
 
 class ProgressSection(DescriptorSection, hints={"stage": "column", "state": "column", "order": "stages"}):
-    """How far the rows of a table are. Write `column`, `calendar` or both."""
+    """The progress of the rows of a table. Write `column`, `calendar` or both."""
 
     column: Text
     "column that contains the stage of each row, for example planned or observed"
@@ -13,4 +13,4 @@ class ProgressSection(DescriptorSection, hints={"stage": "column", "state": "col
     by: OneOrMore[Text]
     "columns by which the page also counts the stages, for example the programme"
     calendar: Text
-    "column with a time: the calendar counts the rows of each day"
+    "column with a time. A calendar shows the number of rows for each day"

@@ -113,7 +113,7 @@ def list_own_files(resource: CollectionSpec) -> dict[str, Path]:
     outside_names = [name for name in resource.hashes if name.startswith("..") and "standards" not in Path(name).parts]
     if outside_names:
         raise UserError(
-            f"{resource.path} includes {outside_names[0]}, which is outside of the directory of the collection",
+            f"{resource.path} includes {outside_names[0]}, which is outside the directory of the collection",
             remedy="move the file into this directory, because a promotion copies only the directory",
         )
     files = list_collection_files(resource.path.parent)
@@ -265,5 +265,5 @@ def check_linkable(settings: Settings, collection: str) -> None:
     if link.is_symlink() and not link.resolve().is_relative_to(promoted_directory):
         raise ConflictError(
             f"{link} is a symbolic link to {link.resolve()}",
-            remedy="replace the link by a copy of that directory, or remove the collection from the target",
+            remedy="replace the link with a copy of that directory, or remove the collection from the target",
         )

@@ -311,17 +311,17 @@ def list_refusals(
         refusals.append(error)
     if report.foreign_changes and report.has_changes and not may_overwrite:
         message = (
-            f"the target has changes of {report.collection} that this site lacks: {'; '.join(report.foreign_changes)}"
+            f"the target has changes to {report.collection} that this site lacks: {'; '.join(report.foreign_changes)}"
         )
         remedy = (
-            "make the same changes on this site; then add --overwrite, which replaces the target's state. --back "
-            "returns to it"
+            "make the same changes on this site, and then add --overwrite to replace the target's state; --back "
+            "restores that state"
         )
         refusals.append(ConflictError(message, remedy=remedy))
     wider_rights = [difference for difference in report.metadata.rights if difference.is_wider]
     if wider_rights and not may_widen:
         texts = [f"{difference.table} ({difference.before} -> {difference.after})" for difference in wider_rights]
-        remedy = "correct the descriptor, or add --widen if this is right"
+        remedy = "correct the descriptor, or add --widen if you intend this"
         refusals.append(ConflictError(f"more people could see {', '.join(texts)}", remedy=remedy))
     return refusals
 
@@ -342,7 +342,7 @@ def _check_own_descriptor(own: CollectionState, target_site: Site) -> None:
     for table_name, facts in _describe_descriptor(resource).items():
         if facts != own_facts.get(table_name):
             raise UserError(
-                f"with the settings of the target, {own_resource.path} describes {table_name} in another way",
+                f"with the settings of the target, {own_resource.path} describes {table_name} differently",
                 remedy="give both sites the same [defaults] in hven.toml, and the same files in standards/",
             )
 
@@ -557,7 +557,7 @@ def return_to_earlier_publication(target_site: Site, name: str) -> ReturnReport:
     if not target.records or unpromoted:
         what = f"{', '.join(unpromoted)} does not come from a promotion" if unpromoted else "it publishes no rows of it"
         raise ConflictError(
-            f"the target cannot return to the publication before the last promotion of {name}: {what}",
+            f"the target cannot return to what it published before the last promotion of {name}: {what}",
             remedy="run `hven history` and `hven rollback` on the target",
         )
     state = target_site.store.roll_back(name)

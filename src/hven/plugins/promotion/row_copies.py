@@ -323,6 +323,6 @@ def verify_copy(own: RowHashes, copy: StoredRows) -> RowHashes:
         raise StorageError(
             f"{copy.table.qualified_name}: {unequal_count} of {BLOCK_COUNT} blocks of the copy differ from the rows of "
             f"this site ({own.row_count:,} rows here, {hashes.row_count:,} there)",
-            remedy="check the disks for faults, and report the problem; the target publishes what it did before",
+            remedy="check the disks for faults, and report the problem; the target still publishes its previous rows",
         )
     return hashes

@@ -80,7 +80,7 @@ def promote(
         return
     if report.run is not None:
         command = format_command(context, "promote", name, "--to", target_name, "--back")
-        print(f"to return to the publication before, run: {command}")
+        print(f"to return to the previous publication, run: {command}")
 
 
 def _show_return(report: ReturnReport, name: str, target_name: str, *, as_json: bool) -> None:
@@ -123,10 +123,10 @@ def _report_to_json(report: PromotionReport) -> dict[str, Any]:
 
 def _print_report(report: PromotionReport, target_name: str) -> None:
     if not report.has_changes and not report.foreign_changes:
-        print(f"{report.collection} is the same on both sites; nothing is to be promoted")
+        print(f"{report.collection} is the same on both sites; there is nothing to promote")
         return
     for change in report.foreign_changes:
-        print(f"change of the target: {change}")
+        print(f"change on the target: {change}")
     for table in report.tables:
         print(_format_table(table))
     metadata = report.metadata
@@ -152,7 +152,7 @@ def _print_report(report: PromotionReport, target_name: str) -> None:
         print(_format_equality(table))
     time_text = format_time(report.at)
     print(f"{report.collection} is published in {target_name} by the run {report.run} ({report.by}, {time_text})")
-    print(f"files: {report.copied_files:,} copied, the others are shared with the publication before")
+    print(f"files: {report.copied_files:,} copied; the others are shared with the previous publication")
     for warning in report.warnings:
         print(f"warning: {warning}")
 

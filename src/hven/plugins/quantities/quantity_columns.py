@@ -201,8 +201,8 @@ class _QuantityExpansion:
         if tree is None or not inputs or len(inputs) > MAX_PROPAGATED_INPUTS:
             message = f"{self.key_path}.error: Hven cannot compute this error from other errors"
             remedy = (
-                f"let `value` use at least one and at most {MAX_PROPAGATED_INPUTS} quantities that have an error, as "
-                "target.NAME, or write an expression for the error"
+                f"use 1 to {MAX_PROPAGATED_INPUTS} quantities that have an error in `value`, each as target.NAME, or "
+                "write an expression for the error"
             )
             self.faults.add_error(message, place.place, remedy)
             return None
@@ -224,7 +224,10 @@ class _QuantityExpansion:
         elif code is None and role == "origin":
             code = self._find_code(self.titles_by_code, COMPUTED_TITLE)
             if code is None:
-                message = f"{self.key_path}: the value is computed, but no entry of `origins` has this title"
+                message = (
+                    f"{self.key_path}: the value is computed, but no entry of `origins` has the title "
+                    f"{COMPUTED_TITLE!r}"
+                )
                 remedy = f"add an entry such as `2: {COMPUTED_TITLE}` to `origins`, or write `origin`"
                 self.faults.add_error(message, self.name.place, remedy)
                 return None

@@ -106,7 +106,7 @@ quantities:
 """
 ORIGINS = TableDescriptorKey(
     value_type=dict[str, OriginSection],
-    doc="where values of quantities come from, by the codes in their columns: `2: computed`",
+    doc="where the values of quantities come from, by the codes in the columns of origins, for example `2: computed`",
     convert_value=_read_origins,
     previous_key="groups",
     reference_sections=(

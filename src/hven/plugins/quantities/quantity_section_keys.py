@@ -6,7 +6,7 @@ ORIGINS_KEY, QUANTITIES_KEY = "origins", "quantities"
 
 
 class OriginSection(DescriptorSection, short="title", name="origin"):
-    """Where values of quantities come from."""
+    """Where the values of quantities come from."""
 
     title: Required[Text]
     "name of the catalogue or method, which readers see"
@@ -39,18 +39,18 @@ class QuantitySection(DescriptorSection, empty=True, hints={"inputs": "from", "s
     "heading under which pages show the columns"
     value: Expression
     (
-        "expression for the value. It can use other quantities, for example target.V - target.K; the value is then "
-        "computed. Default: the source's column with the name of the quantity"
+        "expression for the value. If it uses other quantities, for example target.V - target.K, the value is a "
+        "computed value. Default: the source's column with the name of the quantity"
     )
     error: Expression
     (
-        "expression for the uncertainty, the column e_NAME. 'first order': Hven computes the error of a computed "
+        "expression for the error: the column e_NAME. With 'first order', Hven computes the error of a computed "
         "value from the errors of the quantities that the value uses"
     )
     lower: Expression
-    "expression for the lower bound of the confidence interval, the column NAME_lower"
+    "expression for the lower bound of the confidence interval: the column NAME_lower"
     upper: Expression
-    "expression for the upper bound of the confidence interval, the column NAME_upper"
+    "expression for the upper bound of the confidence interval: the column NAME_upper"
     origin: Expression
     (
         "a title in 'origins', or an expression for the code of the origin: the column NAME_origin. Default of a "
@@ -58,8 +58,8 @@ class QuantitySection(DescriptorSection, empty=True, hints={"inputs": "from", "s
     )
     confidence: Expression
     (
-        "none, low, medium, high, or an expression for 0 to 3: the column NAME_confidence. Default of a computed "
-        "value: the lowest confidence of the quantities that it uses"
+        "none, low, medium or high, or an expression for the codes 0 to 3: the column NAME_confidence. Default of a "
+        "computed value: the lowest confidence of the quantities that it uses"
     )
     from_: OneOrMore[Text]
     (

@@ -257,7 +257,7 @@ def _build_class_limit_error(limit: RequestLimit, usage: UserUsage) -> TooManyRe
         minute_share = time.time() % MINUTE_SECONDS / MINUTE_SECONDS
         wait_seconds = compute_rate_wait(usage, limit.requests_per_minute or 0, minute_share)
     return TooManyRequestsError(
-        "requests of this kind have reached the limit that holds for all users of their kind together",
+        "you share one limit with all users of your kind, and together you have reached it",
         remedy=f"{RETRY_REMEDY}, or log in if you have an account",
         retry_after_seconds=max(wait_seconds, 1.0),
     )

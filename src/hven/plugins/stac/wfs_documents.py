@@ -91,7 +91,7 @@ def _read_query(root: ET.Element) -> dict[str, str]:
         raise ParamError(message, name="QUERY", remedy=f"send 1 to {MAX_QUERIES} queries")
     if len(queries) > 1 and any(_get_tag(query) == "StoredQuery" for query in queries):
         remedy = "send the stored query in a request of its own"
-        raise ParamError("a stored query is combined with other queries", name="QUERY", remedy=remedy)
+        raise ParamError("a stored query cannot be combined with other queries", name="QUERY", remedy=remedy)
     if _get_tag(queries[0]) == "StoredQuery":
         texts = {str(child.get("name")).upper(): (child.text or "").strip() for child in queries[0]}
         return {"STOREDQUERY_ID": queries[0].get("id", ""), "ID": texts.get("ID", "")}
@@ -130,8 +130,8 @@ def split_queries(params: RequestParams) -> list[RequestParams]:
     counts = {len(values) for values in values_by_name.values()}
     if len(counts) > 1 or max(counts) > MAX_QUERIES:
         name = next(iter(values_by_name))
-        remedy = f"write as many values for each of {', '.join(values_by_name)}, and at most {MAX_QUERIES}"
-        raise ParamError("the values in brackets do not belong to the same queries", name=name, remedy=remedy)
+        remedy = f"write the same number of values for each of {', '.join(values_by_name)}, at most {MAX_QUERIES}"
+        raise ParamError("the numbers of values in brackets differ or are too large", name=name, remedy=remedy)
     if params.read_one("STARTINDEX") not in {None, "", "0"}:
         remedy = "send a request for each feature type"
         raise ParamError("STARTINDEX cannot be combined with several queries", name="STARTINDEX", remedy=remedy)

@@ -448,7 +448,7 @@ def _write_features(wfs_request: _WfsRequest) -> tuple[bytes, str]:
         name = next((name for name in wfs_request.catalogue.item_tables if feature_ids[0].startswith(f"{name}.")), "")
         collections = [wfs_request.catalogue.find_collection(name)]
     if len(collections) != 1:
-        remedy = "write the name of one feature type, or those of several as (a)(b)"
+        remedy = "write the name of one feature type, or several names as (a)(b)"
         raise _MissingParamError(f"the request names {len(collections)} feature types", name="TYPENAMES", remedy=remedy)
     (collection,) = collections
     search = _build_search(wfs_request, collection, feature_ids)
@@ -480,7 +480,7 @@ def _write_features_of_several_types(wfs_request: _WfsRequest, queries: Sequence
             raise ParamError(message, name="TYPENAMES", remedy="write one feature type in each pair of brackets")
         if collections[0].id in names:  # a feature must not be twice in a document
             message = f"two queries name the feature type {collections[0].id}"
-            raise ParamError(message, name="TYPENAMES", remedy="send one query with both conditions and Or between")
+            raise ParamError(message, name="TYPENAMES", remedy="send one query that combines both conditions with Or")
         names.add(collections[0].id)
         search = _build_search(part, collections[0], [])
         no_texts = pa.array([], pa.string())

@@ -601,8 +601,8 @@ class StateDatabase:
         """Check that no process of an older version would lose the state by its upgrade."""
         for user in self._list_users(connection)[:1]:
             message = (
-                f"the system state {self.display_address} has format {format_number}, and older versions of Hven could "
-                f"not use it after the upgrade to format {STATE_FORMAT}, but {user} uses it now"
+                f"the system state {self.display_address} has format {format_number}, and {user} uses it now; older "
+                f"versions of Hven could not use it after the upgrade to format {STATE_FORMAT}"
             )
             raise ConflictError(message, remedy="stop the servers and workers of the older version first")
 

@@ -270,7 +270,9 @@ def _check_schema_lists_itself(collector: FindingCollector, rows_by_table: dict[
     for name, layout in TAP_SCHEMA_LAYOUT.items():
         standard_columns |= {(f"tap_schema.{name}", column_spec.rstrip("#!")) for column_spec in layout}
         if f"tap_schema.{name}" not in listed_tables:
-            collector.add_finding("schema.itself", f"TAP_SCHEMA.{name} is not listed", table="TAP_SCHEMA.tables")
+            collector.add_finding(
+                "schema.itself", f"TAP_SCHEMA.tables does not list TAP_SCHEMA.{name}", table="TAP_SCHEMA.tables"
+            )
     for record in rows_by_table["columns"]:
         column = _get_normalized_name(record, "column_name")
         is_standard = (_get_normalized_name(record, "table_name"), column) in standard_columns
