@@ -62,7 +62,7 @@ import sys
 import sqlalchemy as sa
 import hven.site.store, hven.site.store._database as database
 database.UPGRADE_STEPS[database.STATE_FORMAT] = lambda connection: connection.execute(sa.text("ALTER TABLE runs ADD COLUMN weather TEXT"))
-hven.site.store.STATE_FORMAT = database.STATE_FORMAT = database.STATE_FORMAT + 1
+hven.site.store.STATE_FORMAT = database.STATE_FORMAT = database.OLDEST_FORMAT = database.STATE_FORMAT + 1
 from hven.app import main
 if __name__ == "__main__":
     sys.exit(main())

@@ -259,12 +259,12 @@ def test_a_long_queue_is_listed_in_pages_and_can_be_deleted(server: Server, site
 
 
 def test_a_result_that_does_not_fit_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
-    """No file may be longer than 7 MB (counts of limits are 6.5 MB of memory): what writes meets the same end as on a full disk."""
-    site = site_in(tmp_path, 1_500)
-    with serve_site(site, command=[require_program("prlimit"), "--fsize=7000000", *HVEN_COMMAND]) as server:
+    """No file may be longer than 30 MB (counts of limits are 25 MB of memory): what writes meets the same end as on a full disk."""
+    site = site_in(tmp_path, 3_000)
+    with serve_site(site, command=[require_program("prlimit"), "--fsize=30000000", *HVEN_COMMAND]) as server:
         for form in ("csv", "votable", "fits", "parquet", "json"):
             path = start_query_job(
-                server, ALL.replace("stars.main AS a", "(SELECT TOP 1000 * FROM stars.main) AS a"), form
+                server, ALL.replace("stars.main AS a", "(SELECT TOP 3000 * FROM stars.main) AS a"), form
             )
             wait_until(lambda path=path: fetch_job(server, path)["phase"] not in {"QUEUED", "EXECUTING"}, 300)  # type: ignore[misc]
             error = fetch_job(server, path)["errorSummary"]

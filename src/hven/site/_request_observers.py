@@ -60,18 +60,19 @@ class RequestObserverGroup:
     ----------
     site
         The open site.
+
+    Attributes
+    ----------
+    has_observers
+        Whether a package in use has an observer that records requests.
     """
 
     def __init__(self, site: Site) -> None:
+        self.has_observers = False
         self._site = site
         self._observers: tuple[RequestObserver, ...] = ()
         self._recorders: tuple[RequestObserver, ...] = ()
         self._is_started = False
-
-    @property
-    def has_observers(self) -> bool:
-        """Whether a package in use has an observer that records requests."""
-        return bool(self._recorders)
 
     def update_observers(self) -> None:
         """Use the observers of the packages in use, and stop those of packages that the settings now leave out."""
@@ -80,6 +81,7 @@ class RequestObserverGroup:
         self._observers = tuple(site.get_or_create(observer, site) for observer in load_request_observers())
         base_method = RequestObserver.record_request
         self._recorders = tuple(one for one in self._observers if type(one).record_request is not base_method)
+        self.has_observers = bool(self._recorders)
         for observer in previous_observers:
             if observer not in self._observers:
                 observer.stop()

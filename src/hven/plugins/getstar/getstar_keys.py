@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -16,9 +17,9 @@ if TYPE_CHECKING:
     from hven.descriptor.api.keys import TableDescriptorKeyValue
     from hven.descriptor.value_schema import FaultCollector
     from hven.model.table import Table
-    from hven.plugins.getstar.name_templates import NameTemplate
 
 GETSTAR_KEY = "getstar"
+PLACEHOLDER_PATTERN = re.compile(r"\{([^{}]+)\}")
 DEFAULT_RADIUS_ARCSEC, DEFAULT_EPOCH = 2.0, 2000.0
 
 
@@ -50,7 +51,7 @@ class StarTable:
         Place in the descriptor.
     """
 
-    names: tuple[NameTemplate, ...]
+    names: tuple[str, ...]
     radius_arcsec: float = DEFAULT_RADIUS_ARCSEC
     epoch: float = DEFAULT_EPOCH
     links: Mapping[str, str] = field(default_factory=dict)
@@ -61,18 +62,13 @@ class StarTable:
 
 
 def _read_star_table(key_value: TableDescriptorKeyValue) -> StarTable:
-    from hven.plugins.getstar.name_templates import (  # noqa: PLC0415  (only tables with the key need it)
-        PLACEHOLDER_PATTERN,
-        NameTemplate,
-    )
-
     fields = key_value.value
     for text in fields.get("names", ()):
         if not PLACEHOLDER_PATTERN.search(text):
             message = f"{key_value.key_path}.names: {str(text)!r} does not name a column"
             key_value.faults.add_error(message, text.place, "write the column in braces, for example 'HD {HD}'")
     return StarTable(
-        names=tuple(NameTemplate(str(text)) for text in fields.get("names", ())),
+        names=tuple(str(text) for text in fields.get("names", ())),
         radius_arcsec=fields.get("radius", DEFAULT_RADIUS_ARCSEC),
         epoch=fields.get("epoch", DEFAULT_EPOCH),
         links={str(title): str(address) for title, address in fields.get("links", {}).items()},
@@ -88,11 +84,11 @@ def _read_star_table(key_value: TableDescriptorKeyValue) -> StarTable:
 
 def _check_columns(key_path: str, table: Table, faults: FaultCollector) -> None:
     """Report columns that the table does not have, and those whose values cannot be parts of names."""
-    from hven.plugins.getstar.name_templates import PLACEHOLDER_PATTERN  # noqa: PLC0415  (see above)
-
     star_table: StarTable = table.extensions[GETSTAR_KEY]
     columns = {column.name: column for column in table.columns}
-    used_names = [(f"{key_path}.names", name) for template in star_table.names for name in template.column_names]
+    used_names = [
+        (f"{key_path}.names", name) for text in star_table.names for name in PLACEHOLDER_PATTERN.findall(text)
+    ]
     used_names += [
         (f"{key_path}.links", name) for link in star_table.links.values() for name in PLACEHOLDER_PATTERN.findall(link)
     ]
@@ -111,8 +107,8 @@ def _check_columns(key_path: str, table: Table, faults: FaultCollector) -> None:
 
 def _list_name_columns(table: Table) -> Iterable[str]:
     names = {column.name for column in table.columns}
-    templates: tuple[NameTemplate, ...] = table.extensions[GETSTAR_KEY].names
-    return [name for template in templates for name in template.column_names if name in names]
+    star_table: StarTable = table.extensions[GETSTAR_KEY]
+    return [name for text in star_table.names for name in PLACEHOLDER_PATTERN.findall(text) if name in names]
 
 
 GETSTAR = TableDescriptorKey(

@@ -13,8 +13,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from hven.model.errors import HvenError, NotFoundError, ParamError
-from hven.plugins.getstar.getstar_keys import GETSTAR_KEY
-from hven.plugins.getstar.name_templates import PLACEHOLDER_PATTERN
+from hven.plugins.getstar.getstar_keys import GETSTAR_KEY, PLACEHOLDER_PATTERN
 from hven.plugins.getstar.old_votable import write_old_votable
 from hven.plugins.getstar.star_search import FoundStar, StarSearch, find_star_table, read_star_names
 from hven.portal.api.page_rows import build_table_address

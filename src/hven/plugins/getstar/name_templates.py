@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from hven.adql import quote_adql_name
 from hven.adql.adql_writer import write_adql_literal
+from hven.plugins.getstar.getstar_keys import PLACEHOLDER_PATTERN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from hven.model.table import Column
 
-PLACEHOLDER_PATTERN = re.compile(r"\{([^{}]+)\}")
 MAX_INTEGER_DIGITS = 18
 
 

@@ -16,7 +16,7 @@ from xml.sax.saxutils import escape, quoteattr
 
 from hven.model import literal
 from hven.model.table import HIDDEN_DISPLAY
-from hven.plugins.getstar.getstar_keys import OldField
+from hven.plugins.getstar.getstar_keys import PLACEHOLDER_PATTERN, OldField
 from hven.plugins.quantities.quantity_values import list_quantity_groups
 
 if TYPE_CHECKING:
@@ -56,7 +56,6 @@ OLD_UCDS = {  # UCD1+ -> UCD of the older list
 }
 _OLD_UCD_PATTERN = re.compile(r"[A-Z][A-Za-z0-9_/+-]*")  # words of UCD1+ have dots
 _ILLEGAL_PATTERN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uffff]")
-_PLACEHOLDER_PATTERN = re.compile(r"\{([^{}]+)\}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -293,7 +292,7 @@ def _write_link(field: _OldColumn, new_names: Mapping[str, str]) -> str:
     link = field.column.link
     if not link or field.is_hidden:
         return ""
-    return _PLACEHOLDER_PATTERN.sub(lambda match: f"${{{new_names.get(match[1], match[1])}}}", link)
+    return PLACEHOLDER_PATTERN.sub(lambda match: f"${{{new_names.get(match[1], match[1])}}}", link)
 
 
 def format_sexagesimal(degrees: float | None, *, is_longitude: bool) -> str:

@@ -10,6 +10,7 @@ from hven.adql import quote_adql_name
 from hven.adql.adql_writer import write_adql_literal
 from hven.model.errors import HvenError, NotFoundError, ParamError, format_message
 from hven.plugins.getstar.getstar_keys import GETSTAR_KEY, StarTable
+from hven.plugins.getstar.name_templates import NameTemplate
 from hven.plugins.quantities.quantity_values import describe_rows
 from hven.portal.api.page_rows import RowPage
 from hven.portal.api.table_rows import build_table_view, format_keys
@@ -160,8 +161,8 @@ class StarSearch:
         conditions = {
             f"({condition})": None
             for name in names
-            for template in self.star_table.names
-            if (condition := template.write_condition(name, self._columns_by_name)) is not None
+            for text in self.star_table.names
+            if (condition := NameTemplate(text).write_condition(name, self._columns_by_name)) is not None
         }
         return " OR ".join(conditions)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from hven.descriptor.api.keys import KeyReferenceSection, TableDescriptorKey
+from hven.model import plugins
 from hven.plugins.quantities.quantity_section_keys import (
     OriginSection,
     QuantitySection,
@@ -62,11 +63,12 @@ def _read_origins(key_value: TableDescriptorKeyValue) -> Mapping[str, QuantityOr
 
 def _expand_quantities(table: LocatedYamlMap, key_path: str, faults: FaultCollector) -> LocatedYamlMap:
     """Add the columns of the quantities of a table."""
-    from hven.plugins.quantities.quantity_columns import (  # noqa: PLC0415  (only tables with the key need it)
-        expand_quantities,
+    # only tables with the key need the module
+    expand_quantities = plugins.load_named_object(
+        "hven.plugins.quantities.quantity_columns:expand_quantities", "the key `quantities`"
     )
-
-    return expand_quantities(table, key_path, faults)
+    expanded_table: LocatedYamlMap = expand_quantities(table, key_path, faults)
+    return expanded_table
 
 
 def _read_quantities(key_value: TableDescriptorKeyValue) -> tuple[str, ...]:
