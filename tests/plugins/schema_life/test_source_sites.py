@@ -231,7 +231,7 @@ def test_metadata_that_are_too_large_are_left_out_and_told(
     monkeypatch.setattr("hven.ingest._table_loader.MAX_INPUT_DOCUMENT_CHARACTERS", 100)
     report = ingest_collection(site, "papers")
     (deviation,) = report.tables["papers.main"].deviations
-    assert "so Hven does not keep them" in deviation.message
+    assert "so Hven does not keep it" in deviation.message
     assert deviation.remedy == "shorten the file's descriptions, or remove INFO elements"
     table = site.get_published_state().tables_by_name["papers.main"].table
     assert INPUT_DOCUMENT_KEY not in table.extensions
