@@ -270,9 +270,16 @@ def test_a_worker_that_does_not_know_that_it_counts_as_dead_leaves_the_job_there
     site: Site, remote_server: Server, worker: Any, sleeping: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job, path, _ = sleeping(200, BELL=str(tmp_path / "bell"))
+    is_deceived = threading.Event()
+
+    def claim_that_the_job_is_owned(*_: Any) -> int:
+        is_deceived.set()
+        return 3600
+
     with monkeypatch.context() as context:
-        context.setattr(site.store.jobs, "find_duration_if_owned", lambda _: 3600)
-        context.setattr(site.store.jobs, "record_heartbeat", lambda *_: 3600)
+        context.setattr(site.store.jobs, "find_duration_if_owned", claim_that_the_job_is_owned)
+        context.setattr(site.store.jobs, "record_heartbeat", claim_that_the_job_is_owned)
+        assert is_deceived.wait(60)  # so no question of before is on its way, whose answer would be true
         assert site.store.jobs.requeue_job(reload_job(site, job), is_attempt_counted=True)
         (tmp_path / "bell").touch()
         worker.join()  # it has fetched the results, and finds that nobody wants them of it
