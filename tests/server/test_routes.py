@@ -8,10 +8,12 @@ import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route, Router
+from starlette.routing import Match, Route, Router
 from starlette.types import Scope
 
 from hven.app._server.application import RouteCachingRouter
+
+MATCHES = Route.matches
 
 
 def say(word: str) -> object:
@@ -63,10 +65,37 @@ def send_request(router: Router, method: str, path: str, root: str = "") -> tupl
 @pytest.mark.parametrize("root", ["", "/hven"])
 def test_every_path_leads_where_starlette_says(root: str) -> None:
     plain, ours = (kind(routes=routes(), redirect_slashes=False) for kind in (Router, RouteCachingRouter))
-    paths = ["/a/x", "/a/fixed", "/a/y", "/b", "/c/", "/c/d/e", "/d", "/d/", "/nothing", "/a/x/y"]
+    paths = ["/a/x", "/a/fixed", "/a/y", "/b", "/c/", "/c/d/e", "/d", "/nothing", "/a/x/y", "/a", ""]
     for path in paths * 2:  # looked for, and remembered
         for method in ("GET", "HEAD", "POST", "DELETE", "OPTIONS", "BREW"):
             assert send_request(ours, method, path, root) == send_request(plain, method, path, root), (method, path)
+
+
+@pytest.mark.parametrize("root", ["", "/hven"])
+def test_a_slash_at_the_end_is_ignored_where_no_route_has_it(root: str) -> None:
+    router = RouteCachingRouter(routes=[*routes(), Route("/d/own/", say("own"))], redirect_slashes=False)
+    for path in ["/a/x", "/b", "/d", "/nothing", "/a/x/y"] * 2:  # looked for, and remembered
+        for method in ("GET", "POST", "DELETE"):
+            expected = send_request(router, method, path, root)
+            assert send_request(router, method, f"{path}/", root) == expected, (method, path)
+    assert send_request(router, "GET", "/c/d/", root)[1] == f"rest [('rest', 'd/')] {root}/c/d/".encode()
+    assert send_request(router, "GET", "/d/own/", root)[0] == 200
+    assert send_request(router, "GET", "/d/own", root)[0] == 404
+    assert send_request(router, "GET", "/d//", root)[0] == 404
+
+
+def test_only_routes_that_begin_alike_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    many = [Route(f"/part{number}/{{name}}", say(str(number))) for number in range(300)]
+    router = RouteCachingRouter(routes=[Route("/{word}.txt", say("text")), *many], redirect_slashes=False)
+    tried = []
+
+    def record_and_match(route: Route, scope: Scope) -> tuple[Match, Scope]:
+        tried.append(route.path)
+        return MATCHES(route, scope)
+
+    monkeypatch.setattr(Route, "matches", record_and_match)
+    assert send_request(router, "GET", "/part299/x")[0] == 200
+    assert set(tried) == {"/{word}.txt", "/part299/{name}"}
 
 
 def test_only_fixed_paths_are_remembered() -> None:

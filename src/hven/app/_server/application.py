@@ -203,14 +203,9 @@ def _build_routing_application(
     routes: list[BaseRoute] = []
     face_by_route: dict[int, str] = {}
     for name, face_routes in routes_by_face.items():
-        for route in face_routes:
-            own_routes = [route]
-            slash_route = _build_trailing_slash_route(route)
-            if slash_route is not None:
-                own_routes.append(slash_route)
-            routes += own_routes
-            if service_context.faces[name].is_usage_counted:
-                face_by_route |= dict.fromkeys(map(id, own_routes), name)
+        routes += face_routes
+        if service_context.faces[name].is_usage_counted:
+            face_by_route |= dict.fromkeys(map(id, face_routes), name)
 
     async def answer_unknown(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101
@@ -266,17 +261,6 @@ def _send_heartbeat(loop: asyncio.AbstractEventLoop) -> None:
     loop.call_later(child_processes.HEARTBEAT_INTERVAL_SECONDS, _send_heartbeat, loop)
 
 
-def _build_trailing_slash_route(route: BaseRoute) -> Route | None:
-    """Return the same route with a slash at the end of its path; None if the path cannot have one.
-
-    Some clients request ``/tap/sync/``, and a redirect would lose the body of a POST.
-    """
-    if not isinstance(route, Route) or route.path.endswith(("/", ":path}")):
-        return None
-    methods = None if route.methods is None else sorted(route.methods)
-    return Route(f"{route.path}/", route.endpoint, methods=methods)
-
-
 async def _answer_http_error(request: Request, error: Exception) -> Response:
     """Answer a method that a route does not support."""
     assert isinstance(error, HTTPException)  # noqa: S101
@@ -301,9 +285,13 @@ async def _answer_unexpected_error(request: Request, error: Exception) -> Respon
 
 
 class RouteCachingRouter(Router):
-    """A router that caches the first matching route of a method and path, for routes without path parameters.
+    """A router that tries few routes, and caches the route of a method and path if it has no path parameters.
 
-    The faces have about sixty routes, and trying them one after the other takes as long as reading a row by its key.
+    The faces have hundreds of routes. Trying them one after the other takes longer than reading a row by its key, so
+    only those are tried that begin with the same part of a path.
+
+    Some clients request ``/tap/sync/``, and a redirect would lose the body of a POST. Where no route has the slash at
+    the end, it is ignored.
 
     Each page has a JSON version at its address with ``.json`` behind it. Where a face has no such route, the router
     asks for the page with ``Accept: application/json``.
@@ -326,6 +314,11 @@ class RouteCachingRouter(Router):
         super().__init__(*args, **kwargs)
         self._rewrite_request = rewrite_request
         self._faces = faces_by_route or {}
+        first_parts = [_find_first_path_part(route) for route in self.routes]
+        self._routes_by_first_part = {
+            part: [route for own_part, route in zip(first_parts, self.routes, strict=True) if own_part in {None, part}]
+            for part in {None, *first_parts}
+        }
         self._cached_routes: dict[tuple[str, str], BaseRoute] = {}
         self._alias_routes: dict[tuple[str, str], BaseRoute] = {}  # of paths that no route has
 
@@ -358,7 +351,7 @@ class RouteCachingRouter(Router):
         key = scope["method"], scope["path"]
         alias_route = self._alias_routes.get(key)
         if alias_route is None:
-            route = self._find_route(scope)
+            route, scope = self._find_route(scope)
             if route is not None:
                 return route, scope
         rewritten_scope = self._rewrite_request(scope)
@@ -366,31 +359,50 @@ class RouteCachingRouter(Router):
             scope = rewritten_scope
             route = alias_route
             if route is None or route.matches(scope)[0] is not Match.FULL:
-                route = self._find_route(scope)
+                route, scope = self._find_route(scope)
             if route is not None:
                 if len(self._alias_routes) < MAX_CACHED_PATHS:
                     self._alias_routes[key] = route
                 return route, scope
         page_scope = _build_json_page_scope(scope)
         if page_scope is not None:
-            route = self._find_route(page_scope)
+            route, page_scope = self._find_route(page_scope)
             if route is not None:
                 return route, page_scope
         return None, scope
 
-    def _find_route(self, scope: Scope) -> BaseRoute | None:
-        """Return the first route that matches a request."""
-        key = scope["method"], scope["path"]
+    def _find_route(self, scope: Scope) -> tuple[BaseRoute | None, Scope]:
+        """Return the first route that matches a request, and the request without a slash that the route lacks.
+
+        If no route has the method, it is the request that a route would match with another method.
+        """
+        path: str = scope["path"]
+        key = scope["method"], path
         cached_route = self._cached_routes.get(key)
         if cached_route is not None:
-            return cached_route
-        for route in self.routes:
-            if route.matches(scope)[0] is Match.FULL:
-                # only routes without parameters are cached, so that the cache stays small
-                if isinstance(route, Route) and route.methods and not route.param_convertors:
-                    self._cached_routes[key] = route
-                return route
-        return None
+            return cached_route, scope
+        scopes = [scope]
+        if path.endswith("/") and path != "/":
+            scopes.append({**scope, "path": path[:-1], "raw_path": path[:-1].encode()})
+        partial_scope = None
+        first_part = path.removeprefix(scope.get("root_path", ""))[1:].partition("/")[0]
+        for route in self._routes_by_first_part.get(first_part, self._routes_by_first_part[None]):
+            for own_scope in scopes:
+                match = route.matches(own_scope)[0]
+                if match is Match.FULL:
+                    # only routes without parameters are cached, so that the cache stays small
+                    if isinstance(route, Route) and route.methods and not route.param_convertors and own_scope is scope:
+                        self._cached_routes[key] = route
+                    return route, own_scope
+                if match is Match.PARTIAL:
+                    partial_scope = partial_scope or own_scope
+        return None, partial_scope or scope
+
+
+def _find_first_path_part(route: BaseRoute) -> str | None:
+    """Return the first part of the paths of a route; None if it is not the same for all of them."""
+    first_part = route.path[1:].partition("/")[0] if isinstance(route, Route) else "{}"
+    return None if "{" in first_part else first_part
 
 
 def _is_impossible_path(path: str) -> bool:
