@@ -16,21 +16,15 @@ from astropy.coordinates import Angle
 from hypothesis import given
 from hypothesis import strategies as st
 from lxml import etree
-from star_samples import FILES, STARS
-from typer.testing import CliRunner
+from star_samples import FILES, STARS, publish_getstar_of_jmmc
 
-from hven.app._cli.verbs import build_typer_app
-from hven.app._server import create_application
 from hven.descriptor import check_descriptor
-from hven.ingest.api.runs import ingest_collection
 from hven.model.errors import ConflictError, HvenError, NotFoundError, OverloadedError
-from hven.model.settings import Settings, load_settings
+from hven.model.settings import Settings
 from hven.model.table import Column
 from hven.model.types import INT32, STRING
 from hven.plugins.getstar.name_templates import NameTemplate, write_condition
 from hven.plugins.getstar.old_votable import format_sexagesimal
-from hven.site import Site
-from plugin_needs import require_verb
 from shared import shared
 
 NAMESPACE = {"v": "http://www.ivoa.net/xml/VOTable/v1.1"}
@@ -200,20 +194,8 @@ def test_the_old_votable(client: Client) -> None:
 
 
 def test_getstar_of_jmmc_comes_back_field_by_field(tmp_path: Path) -> None:
-    require_verb("new")
     original = shared("data/interferometry/getstar-votable.vot")
-    (tmp_path / "hven.toml").write_text("")
-    settings = load_settings(tmp_path)
-    arguments = ["--site", str(tmp_path), "new", "stars", "--from", str(original)]
-    result = CliRunner().invoke(build_typer_app(), arguments)
-    assert result.exit_code == 0, result.output
-    path = tmp_path / "collections" / "stars" / "stars.yaml"
-    key = "    getstar: {names: ['HD {hd}'], server: SearchCal Server v6.0.0, fields: {e_plx: e_Plx, vis2err: vis2Err}}\n    groups:\n"
-    path.write_text(path.read_text().replace("    groups:\n", key, 1))
-    with Site(settings) as site:
-        ingest_collection(site, "stars")
-        site.refresh_published_state()
-        text = fetch(Client(create_application(site)), "/sclwsGetStarProxy.php", star="HD 48915", format="vot").text
+    text = publish_getstar_of_jmmc(tmp_path)
     fields, rows = read_old_document(text)
     old_fields, old_rows = read_old_document(original.read_text())
     attributes = ("name", "ucd", "datatype", "arraysize", "type", "ID")

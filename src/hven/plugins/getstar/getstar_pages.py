@@ -118,10 +118,8 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         except HvenError as error:
             return _build_text_response([_write_fault(error)], find_http_status(error))
 
-    endpoint = build_page_endpoint(show_stars, context)
     return [
-        Route("/getstar", endpoint),
-        Route("/getstar.json", endpoint),
+        Route("/getstar", build_page_endpoint(show_stars, context)),
         Route("/sclwsGetStarProxy.php", send_old_votable),
     ]
 

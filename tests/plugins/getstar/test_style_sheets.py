@@ -1,0 +1,67 @@
+"""The style sheets of ASPRO and SearchCal make the same of this site's answers as of JMMC's own files."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from lxml import etree
+from star_samples import publish_getstar_of_jmmc
+
+from requirements import require
+from shared import shared
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "schema_life"))
+
+from votable_samples import publish_document, write_answer
+
+pytestmark = pytest.mark.outside
+# what differs between two answers: dates, truth values (1 and true are the same in VOTable), and what JMMC's log says
+_DATE_PATTERN = re.compile(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?")
+
+
+def apply_style_sheet(name: str, document: bytes) -> str:
+    """Return what a style sheet makes of a document, with one name for all dates."""
+    require("HVEN_JMMC_SHEETS")
+    sheet = etree.XSLT(etree.parse(Path(os.environ["HVEN_JMMC_SHEETS"]) / name))
+    return _DATE_PATTERN.sub("DATE", str(sheet(etree.fromstring(document, etree.XMLParser(huge_tree=True)))))
+
+
+def list_words(html: str) -> list[str]:
+    """List the words of a page that readers see, with the links."""
+    root = etree.HTML(html.encode())
+    for element in list(root.iter("script", "style", "pre", "textarea")):
+        element.getparent().remove(element)
+    return " ".join(root.itertext()).split() + [link.get("href", "") for link in root.iter("a")]
+
+
+@pytest.fixture(scope="module")
+def answers(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, bytes]:
+    """Return JMMC's answer of GetStar for Sirius, and that of this site."""
+    original = shared("data/interferometry/getstar-votable.vot").read_bytes()
+    return original, publish_getstar_of_jmmc(tmp_path_factory.mktemp("sheets")).encode()
+
+
+def test_getstars_own_page_shows_the_same(answers: tuple[bytes, bytes]) -> None:
+    expected, written = (list_words(apply_style_sheet("getstarVOTableToHTML.xsl", data)) for data in answers)
+    assert written == expected
+
+
+def test_aspro_gets_the_same_target(answers: tuple[bytes, bytes]) -> None:
+    expected, written = (apply_style_sheet("scvot2AsproObservation.xsl", data) for data in answers)
+    assert written == expected
+
+
+@pytest.mark.parametrize("name", ["SearchCal-HD_32617.scvot.gz", "SearchCal-hip1234.scvot.gz"])
+@pytest.mark.parametrize("sheet", ["sclguiVOTableToCSV.xsl", "sclguiVOTableToHTML.xsl", "scvot2AsproObservation.xsl"])
+def test_files_of_searchcal_are_written_as_they_were(name: str, sheet: str) -> None:
+    document = gzip.decompress(shared(f"data/interferometry/searchcal/{name}").read_bytes())
+    metadata, batches = publish_document(document)
+    written = write_answer(metadata, batches, names="source", version="1.1")
+    result = apply_style_sheet(sheet, written)
+    assert result == apply_style_sheet(sheet, document)
+    assert len(result) > 5000
