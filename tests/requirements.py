@@ -180,7 +180,7 @@ GROUPS = {
     "HVEN_DAS2PY": _build_variable_requirement("HVEN_DAS2PY", "das2py", "names a Python that has das2py 3, built with das2C as its README says (PyPI has version 2.3, without das2C)"),
     "HVEN_DATACITE_SCHEMA": _build_variable_requirement("HVEN_DATACITE_SCHEMA", "DataCite's metadata.xsd", "names its directory"),
     "HVEN_HAPI_SERVER": _build_variable_requirement("HVEN_HAPI_SERVER", "the test data of HAPI's reference server", "names the directory of server-nodejs (github.com/hapi-server), which has metadata/TestData2.0.json and bin/TestData2.0.js"),
-    "HVEN_JMMC_SHEETS": _build_variable_requirement("HVEN_JMMC_SHEETS", "the style sheets of JMMC", "names a directory with copies of sclws/src/getstarVOTableToHTML.xsl (github.com/JMMC-OpenDev/SearchCal), sclguiVOTableToCSV.xsl and sclguiVOTableToHTML.xsl (sclgui), and scvot2AsproObservation.xsl (aspro)"),
+    "HVEN_JMMC_SHEETS": _build_variable_requirement("HVEN_JMMC_SHEETS", "the style sheets of JMMC", "names a directory with copies of sclws/src/getstarVOTableToHTML.xsl (github.com/JMMC-OpenDev/SearchCal), sclguiVOTableToCSV.xsl, sclguiVOTableToHTML.xsl and sclguiVOTableToTSV.xsl (sclgui), and scvot2AsproObservation.xsl (aspro)"),
     "HVEN_LSDB": _build_variable_requirement("HVEN_LSDB", "LSDB", "names a Python that has lsdb and aiohttp"),
     "HVEN_MASER": _build_variable_requirement("HVEN_MASER", "maser-data", "names a Python that has it (examples/readers/README.md)"),
     "HVEN_OGC_SCHEMAS": _build_variable_requirement("HVEN_OGC_SCHEMAS", "schemas of the OGC", "names the directory of a copy of schemas.opengis.net, with wms/1.3.0 and wfs/2.0; beside it, w3c has 1999/xlink.xsd and 2001/xml.xsd"),

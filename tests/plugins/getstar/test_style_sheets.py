@@ -20,15 +20,23 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "schema_life"))
 from votable_samples import publish_document, write_answer
 
 pytestmark = pytest.mark.outside
-# what differs between two answers: dates, truth values (1 and true are the same in VOTable), and what JMMC's log says
+# two answers may differ in their dates, and in how they spell numbers (1.0 and 1) and truth values (1 and true)
 _DATE_PATTERN = re.compile(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?")
+_NUMBER_PATTERN = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?(?![\w.])|\btrue\b|\bfalse\b")
+JMMC_LOG_WORDS = {"--", "Xmatch", "log:"}  # the heading of the log, which this site does not send
+_TRUTH_NUMBERS = {"true": 1.0, "false": 0.0}
 
 
 def apply_style_sheet(name: str, document: bytes) -> str:
-    """Return what a style sheet makes of a document, with one name for all dates."""
+    """Return what a style sheet makes of a document, with one name for all dates, and one spelling of each number."""
     require("HVEN_JMMC_SHEETS")
     sheet = etree.XSLT(etree.parse(Path(os.environ["HVEN_JMMC_SHEETS"]) / name))
-    return _DATE_PATTERN.sub("DATE", str(sheet(etree.fromstring(document, etree.XMLParser(huge_tree=True)))))
+    text = _DATE_PATTERN.sub("DATE", str(sheet(etree.fromstring(document, etree.XMLParser(huge_tree=True)))))
+    return _NUMBER_PATTERN.sub(lambda match: _write_number(match[0]), text)
+
+
+def _write_number(text: str) -> str:
+    return repr(_TRUTH_NUMBERS[text] if text in _TRUTH_NUMBERS else float(text))
 
 
 def list_words(html: str) -> list[str]:
@@ -48,16 +56,18 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, bytes]:
 
 def test_getstars_own_page_shows_the_same(answers: tuple[bytes, bytes]) -> None:
     expected, written = (list_words(apply_style_sheet("getstarVOTableToHTML.xsl", data)) for data in answers)
-    assert written == expected
+    assert written == [word for word in expected if word not in JMMC_LOG_WORDS]
+    assert len(written) > 1000
 
 
 def test_aspro_gets_the_same_target(answers: tuple[bytes, bytes]) -> None:
     expected, written = (apply_style_sheet("scvot2AsproObservation.xsl", data) for data in answers)
     assert written == expected
+    assert "<name>" in written
 
 
 @pytest.mark.parametrize("name", ["SearchCal-HD_32617.scvot.gz", "SearchCal-hip1234.scvot.gz"])
-@pytest.mark.parametrize("sheet", ["sclguiVOTableToCSV.xsl", "sclguiVOTableToHTML.xsl", "scvot2AsproObservation.xsl"])
+@pytest.mark.parametrize("sheet", ["sclguiVOTableToCSV.xsl", "sclguiVOTableToHTML.xsl", "sclguiVOTableToTSV.xsl"])
 def test_files_of_searchcal_are_written_as_they_were(name: str, sheet: str) -> None:
     document = gzip.decompress(shared(f"data/interferometry/searchcal/{name}").read_bytes())
     metadata, batches = publish_document(document)

@@ -25,6 +25,7 @@ from hven.model.table import HIDDEN_DISPLAY, INPUT_DOCUMENT_KEY, Column, Table
 from hven.model.types import INT32, STRING
 from hven.plugins.getstar.getstar_keys import PLACEHOLDER_PATTERN, OldField
 from hven.plugins.quantities.quantity_values import list_quantity_groups
+from hven.plugins.schema_life.delivery.cds_units import write_cds_unit
 from hven.plugins.schema_life.votables.input_documents import InputDocument
 
 if TYPE_CHECKING:
@@ -79,12 +80,12 @@ class _OldColumn:
     def add_field(self, table: etree._Element, ident: str, new_names: Mapping[str, str]) -> None:
         """Add the FIELD to a TABLE; its link has the names of the old document: ``${HD}``."""
         attributes = {"name": self.name, "ID": ident, "ucd": self.ucd, "datatype": str(self.type.datatype)}
-        if self.unit in {"h:m:s", "d:m:s"}:
-            attributes["ref"] = FRAME_ID
         if self.type.arraysize is not None:
             attributes["arraysize"] = self.type.arraysize
-        if self.unit:
-            attributes["unit"] = self.unit
+        if self.unit in {"h:m:s", "d:m:s"}:
+            attributes |= {"ref": FRAME_ID, "unit": self.unit}
+        elif self.unit:
+            attributes["unit"] = write_cds_unit(self.unit) or self.unit
         if self.is_hidden:
             attributes["type"] = "hidden"
         element = _add_element(table, "FIELD", attributes)
