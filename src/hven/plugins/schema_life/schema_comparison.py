@@ -153,9 +153,11 @@ def group_to_json(group: ComparisonGroup) -> dict[str, Any]:
         The group.
     """
     conflicts = []
+    places = {id(column): column.place for column in group.columns} if group.conflicts else {}
     for conflict in group.conflicts:
         values = [
-            {"value": value.text, "columns": [column.place for column in value.columns]} for value in conflict.values
+            {"value": value.text, "columns": [places[id(column)] for column in value.columns]}
+            for value in conflict.values
         ]
         conflict_facts: dict[str, Any] = {
             "id": conflict.id,
@@ -170,7 +172,10 @@ def group_to_json(group: ComparisonGroup) -> dict[str, Any]:
         "key": group.key,
         "models": list(group.models),
         "missing": group.missing_models,
-        "columns": [column._asdict() | {"choices": dict(column.choices)} for column in group.columns],
+        "columns": [
+            dict(zip(column._fields, column, strict=True)) | {"choices": dict(column.choices)}
+            for column in group.columns
+        ],
         "conflicts": conflicts,
     }
 

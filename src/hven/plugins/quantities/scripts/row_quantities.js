@@ -63,12 +63,13 @@ function createEntry(value, { t }) {
 
 /** @param {Quantity} value */
 function createOrigin(value) {
-  const origin = createElement("small", `${value.origin} `);
-  if (/^https?:/i.test(value.url)) {
+  const hasLink = /^https?:/i.test(value.url);
+  const origin = createElement("small", hasLink && !value.reference ? "" : `${value.origin} `);
+  if (hasLink) {
     const link = document.createElement("a");
     link.href = value.url;
     link.rel = "noopener";
-    link.textContent = value.reference || value.url;
+    link.textContent = value.reference || value.origin; // without a reference, the name of the origin is the link
     origin.append(link);
   }
   return origin;
