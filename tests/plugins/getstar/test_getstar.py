@@ -95,7 +95,8 @@ def test_the_page_has_words_links_and_no_scripts_of_data(client: Client) -> None
     assert "javascript:" not in text
     assert 'data-level="high"><span class="only-heard">confidence: </span>high' in text
     assert "a &lt;b&gt; &amp; c" in text
-    assert "<caption>Photometry</caption>" in text
+    assert '<th scope="rowgroup" colspan="5">Photometry</th>' in text
+    assert "Unsafe" not in text
     assert "data-table=" in text  # SAMP
     votable = re.search(r'href="[^"]*(/tap/sync[^"]*)"', text)
     assert votable is not None

@@ -50,10 +50,7 @@ def _read_child_text(element: Any, name: str) -> str | None:
 
 
 def _read_attribute(element: Any, name: str) -> str | None:
-    value = element.get(name)
-    if value is not None:
-        return value.strip() or None
-    return None
+    return element.get(name, "").strip() or None
 
 
 def read_type(element: Any) -> ColumnType:
@@ -238,11 +235,8 @@ def _read_display_format(element: Any, column_type: ColumnType) -> str | None:
 
 def _are_codes_labels(options: list[tuple[str, str]], column_type: ColumnType) -> bool:
     """Return whether OPTIONs exchange codes and labels, which shows where codes should be numbers."""
-    return (
-        column_type.is_numeric
-        and all(_parse_bound(label, column_type) is not None for _, label in options)
-        and any(_parse_bound(code, column_type) is None for code, _ in options)
-    )
+    labels_are_numbers = all(_parse_bound(label, column_type) is not None for _, label in options)
+    return labels_are_numbers and any(_parse_bound(code, column_type) is None for code, _ in options)
 
 
 def _parse_bound(text: str | None, column_type: ColumnType) -> float | None:
@@ -287,15 +281,14 @@ def read_param(
 ) -> tuple[Column, object]:
     """Read a PARAM and its value; a value that does not fit its type stays text."""
     text_value = element.get("value")
-    read_as_column = read_column(element, 1, frames, enums, deviations)
-    column_fields = {item.name: getattr(read_as_column, item.name) for item in fields(read_as_column)}
+    column = read_column(element, 1, frames, enums, deviations)
+    column_fields = {item.name: getattr(column, item.name) for item in fields(column)}
     constant = TableConstant(**column_fields, value=text_value)
     if text_value is None:
         return constant, None
     try:
         values = pa.array([text_value])
-        column = literal.parse_dali_literals(values, constant.type, constant.null)
-        return constant, column[0].as_py()
+        return constant, literal.parse_dali_literals(values, constant.type, constant.null)[0].as_py()
     except (literal.InvalidLiteralError, pa.ArrowException):
         return constant, text_value
 

@@ -64,12 +64,13 @@ function createEntry(value, { t }) {
 /** @param {Quantity} value */
 function createOrigin(value) {
   const hasLink = /^https?:/i.test(value.url);
-  const origin = createElement("small", hasLink && !value.reference ? "" : `${value.origin} `);
+  const hasReference = Boolean(value.reference) && value.reference !== value.url;
+  const origin = createElement("small", hasLink && !hasReference ? "" : `${value.origin} `);
   if (hasLink) {
     const link = document.createElement("a");
     link.href = value.url;
     link.rel = "noopener";
-    link.textContent = value.reference || value.origin; // without a reference, the name of the origin is the link
+    link.textContent = hasReference ? value.reference : value.origin;
     origin.append(link);
   }
   return origin;
