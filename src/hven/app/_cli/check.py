@@ -70,9 +70,8 @@ def check(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
 ) -> None:
     """Check hven.toml, descriptors and job types; report all faults."""
-    for option, value in (("--subjects", subjects), ("--least", min_score)):
-        if value is not None and not score_metadata:
-            raise UsageError(f"{option} needs --metadata", remedy=f"run `hven check --metadata {option} {value}`")
+    if not score_metadata:
+        _refuse_score_options({"--subjects": subjects, "--least": min_score})
     terms = None if subjects is None else descriptor.read_subject_terms(subjects)
     site_settings = load_site_settings(context)
     names = _list_collection_names(site_settings, name)
@@ -118,6 +117,12 @@ def _check_published_rows(context: typer.Context, collections: list[str], **opti
     if not panes and not any(options.values()):
         return []
     return resolve_name(PUBLISHED_ROWS_CHECK)(context, panes, collections, **options)  # type: ignore[no-any-return]
+
+
+def _refuse_score_options(options: dict[str, Path | int | None]) -> None:
+    for option, value in options.items():
+        if value is not None:
+            raise UsageError(f"{option} needs --metadata", remedy=f"run `hven check --metadata {option} {value}`")
 
 
 @dataclass(slots=True, kw_only=True)
