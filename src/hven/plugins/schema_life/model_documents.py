@@ -31,7 +31,7 @@ MAX_DOCUMENT_BYTES = 32 << 20
 MAX_VOTABLE_TABLES = 200  # tables of one document: it is parsed again for each
 _VOTABLE_PATTERN = re.compile(rb"\A\x1f\x8b|<(?:\w+:)?VOTABLE[\s>]", re.IGNORECASE)
 _VOSI_PATTERN = re.compile(rb"<(?:\w+:)?(?:tableset|tables)[\s>]", re.IGNORECASE)
-_VOSI_COLUMN_ELEMENTS = ("name", "unit", "ucd", "utype", "description")  # in the order of `DescribedColumn`
+_VOSI_COLUMN_ELEMENTS = ("name", "unit", "ucd", "utype", "description")
 _DESCRIPTOR_PATTERN = re.compile(rb"^collection\s*:", re.MULTILINE)
 
 
@@ -157,17 +157,16 @@ def read_vosi_columns(data: bytes, label: str) -> list[DescribedColumn]:
         table_name = _normalize_blanks(table.findtext("{*}name"))
         for column in table.iterchildren("{*}column"):
             children = {child.tag.rpartition("}")[2]: child for child in reversed(column) if isinstance(child.tag, str)}
-            texts = [
-                _normalize_blanks(children[name].text) if name in children else "" for name in _VOSI_COLUMN_ELEMENTS
-            ]
+            name, unit, ucd, utype, description = (
+                _normalize_blanks(children[key].text) if key in children else "" for key in _VOSI_COLUMN_ELEMENTS
+            )
             data_type = children.get("dataType")
             type_name = ""
             if data_type is not None:
                 type_name = write_type_name(
                     data_type.text or "", data_type.get("arraysize", ""), data_type.get("xtype", "")
                 )
-            name, *attributes = texts
-            columns.append(DescribedColumn(label, table_name, name, type_name, *attributes))
+            columns.append(DescribedColumn(label, table_name, name, type_name, unit, ucd, utype, description))
     return columns
 
 
