@@ -12,7 +12,7 @@ import typer
 
 from hven.app.api import load_site_settings, open_site, print_json, print_table
 from hven.formats import select_format
-from hven.model.errors import NotFoundError, UsageError
+from hven.model.errors import NotFoundError, ParamError, UsageError
 from hven.plugins.schema_life.comparison_tables import write_differences
 from hven.plugins.schema_life.conflict_notes import NOTES_FILE, add_note, read_conflict_notes
 from hven.plugins.schema_life.described_columns import ComparedSchema, describe_own_model
@@ -101,7 +101,10 @@ def compare(
 
 def _choose_failing_kinds(text: str | None, grouping: str) -> list[str]:
     """Choose the kinds of differences for which the command fails, and refuse those that the grouping never has."""
-    check_grouping(grouping)
+    try:
+        check_grouping(grouping)
+    except ParamError as error:  # the exit code of conflicts is 1, that of wrong options 2
+        raise UsageError(error.message, remedy=error.remedy) from error
     possible_kinds = (*KINDS_BY_GROUPING[grouping], MISSING_KIND)
     if text is None:
         return [kind for kind in DEFAULT_FAILING_KINDS if kind in possible_kinds] or [MISSING_KIND]
