@@ -23,7 +23,7 @@ pytestmark = pytest.mark.outside
 # two answers may differ in their dates, and in how they spell numbers (1.0 and 1) and truth values (1 and true)
 _DATE_PATTERN = re.compile(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?")
 _NUMBER_PATTERN = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?(?![\w.])|\btrue\b|\bfalse\b")
-JMMC_LOG_WORDS = {"--", "Xmatch", "log:"}  # the heading of the log, which this site does not send
+JMMC_LOG_WORDS = {"-", "Xmatch", "log:"}  # the heading of the log, which this site does not send
 _TRUTH_NUMBERS = {"true": 1.0, "false": 0.0}
 
 
