@@ -1,4 +1,19 @@
-"""A descriptor of stars with the key `getstar`, and its rows."""
+"""A descriptor of stars with the key `getstar`, its rows, and a site that publishes an answer of JMMC's GetStar."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from asgi_client import Client
+from typer.testing import CliRunner
+
+from hven.app._cli.verbs import build_typer_app
+from hven.app._server import create_application
+from hven.ingest.api.runs import ingest_collection
+from hven.model.settings import load_settings
+from hven.site import Site
+from plugin_needs import require_verb
+from shared import shared
 
 STARS = """\
 collection: stars
@@ -44,3 +59,21 @@ NGC 1,,1,1,0.00001,89.99999,,,9.0,,,,1
 zqhidden,7,9,9,10,10,false,zqsecret,5,0.1,4,0.1,0
 """,
 }
+
+
+def publish_getstar_of_jmmc(directory: Path) -> str:
+    """Publish JMMC's answer for Sirius as a table, and return the answer of this site for Sirius."""
+    require_verb("new")
+    original = shared("data/interferometry/getstar-votable.vot")
+    (directory / "hven.toml").write_text("")
+    arguments = ["--site", str(directory), "new", "stars", "--from", str(original)]
+    result = CliRunner().invoke(build_typer_app(), arguments)
+    assert result.exit_code == 0, result.output
+    path = directory / "collections" / "stars" / "stars.yaml"
+    key = "getstar: {names: ['HD {hd}'], server: SearchCal Server v6.0.0, fields: {e_plx: e_Plx, vis2err: vis2Err}}"
+    path.write_text(path.read_text().replace("    groups:\n", f"    {key}\n    groups:\n", 1))
+    with Site(load_settings(directory)) as site:
+        ingest_collection(site, "stars")
+        site.refresh_published_state()
+        client = Client(create_application(site))
+        return client.get("/sclwsGetStarProxy.php", star="HD 48915", format="vot").text

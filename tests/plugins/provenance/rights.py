@@ -20,7 +20,9 @@ QUERY_STRINGS = {
         *(f"ID=row/obs.main/id{word}&DIRECTION=FORTH" for word in WORDS),
     ],
     VALUES_ROUTE: [f'_row=["id{word}"]{more}' for word in WORDS for more in ("", "&_column=note")],
-    f"{VALUES_ROUTE}.json": [f'_row=["id{word}"]' for word in WORDS],
+}
+WAYS = {
+    "origins of values as JSON": [f'/collections/obs/main/provenance.json?_row=["id{word}"]' for word in WORDS],
 }
 # they tell numbers and files of a table only to users who see all its rows
 DIFFERING_ROUTES = {"/prov": "it tells numbers and files"}

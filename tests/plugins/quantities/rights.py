@@ -2,7 +2,7 @@
 
 WORDS = ("zqcalib", "zqembargo", "zqcarl", "zqgroup", "zqnull", "nothing")
 ROUTE = "/collections/{name}/{table}/quantities"
-QUERY_STRINGS = {
-    ROUTE: ["", *(f'_row=["id{word}"]' for word in WORDS)],
-    f"{ROUTE}.json": ["", *(f'_row=["id{word}"]' for word in WORDS)],
+QUERY_STRINGS = {ROUTE: ["", *(f'_row=["id{word}"]' for word in WORDS)]}
+WAYS = {
+    "quantities as JSON": [f'/collections/obs/main/quantities.json?_row=["id{word}"]' for word in WORDS],
 }

@@ -36,6 +36,15 @@ def test_page_and_json(client: Client) -> None:
     assert answer.status == 200
 
 
+def test_groupings_without_conflicts_say_so(client: Client) -> None:
+    for group in ("unit", "type"):
+        page = ask(client, "/compare", HTML, group=group)
+        assert "cannot be in conflict" in page.text
+        assert "There are no conflicts" not in page.text
+        assert '<th scope="row">' in page.text
+    assert "cannot be in conflict" not in ask(client, "/compare", HTML).text
+
+
 def test_files(client: Client) -> None:
     rows = ask(client, "/compare/differences", {}, model="stars")
     assert rows.headers["content-type"].startswith("text/csv")

@@ -242,6 +242,18 @@ def test_mrt_delivery_and_check(directory: Path, tmp_path: Path) -> None:
         assert any(words in message for message in messages)
 
 
+def test_a_check_for_a_destination_tells_what_is_missing(directory: Path) -> None:
+    for destination, words in (("cds", ["no abstract", "no keywords"]), ("mrt", [])):
+        output = run_hven("--site", directory, "check", "shut", "--for", destination, "--json")
+        messages = [fault["message"] for fault in json.loads(output.stdout)]
+        assert all(any(word in message for message in messages) for word in words), messages
+        assert any("abstract" in message for message in messages) == bool(words)
+    output = run_hven("--site", directory, "check", "stars", "--for", "cds")
+    assert "diameter_of_limb_darkened_disc is called diameter_of_lim2" in output.stdout + output.stderr
+    output = run_hven("--site", directory, "check", "stars", "--for", "hologram", expected_code=2)
+    assert "use --for with cds or mrt" in output.stderr
+
+
 @pytest.mark.parametrize(
     ("measured", "changed"),
     [

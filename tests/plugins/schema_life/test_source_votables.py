@@ -246,6 +246,34 @@ def test_two_lists_of_options_of_one_name_are_kept_apart_and_told() -> None:
     assert [item[2]["name"] for item in describe_metadata(data) if item[1] == "OPTION"] == ["a", "b", "b"]
 
 
+def test_options_with_codes_as_names_are_exchanged_and_told() -> None:
+    field = '<FIELD name="code" datatype="int"><VALUES><OPTION name="0" value="NO"/><OPTION name="3" value="HIGH"/></VALUES></FIELD>'
+    text = f"<VOTABLE><RESOURCE><TABLE>\n\n{field}</TABLE></RESOURCE></VOTABLE>"
+    stream = read_votable(io.BytesIO(text.encode()))
+    (deviation,) = stream.deviations
+    assert (
+        deviation.message
+        == "FIELD 'code' (line 3) has its codes in the names of its OPTIONs; Hven reads them as values"
+    )
+    assert deviation.remedy == "exchange `name` and `value` of each OPTION"
+    assert stream.metadata.enums[stream.metadata.columns[0].enum or ""] == {"0": "NO", "3": "HIGH"}
+    correct_text = text.replace('name="0" value="NO"', 'name="NO" value="0"').replace(
+        'name="3" value="HIGH"', 'name="HIGH" value="3"'
+    )
+    correct_stream = read_votable(io.BytesIO(correct_text.encode()))
+    assert correct_stream.deviations == []
+    assert correct_stream.metadata.enums == stream.metadata.enums
+    words = text.replace('datatype="int"', 'datatype="char" arraysize="*"')
+    assert read_votable(io.BytesIO(words.encode())).deviations == []
+
+
+def test_getstar_is_told_about_its_code_lists() -> None:
+    with shared("data/interferometry/getstar-votable.vot").open("rb") as file:
+        messages = [deviation.message for deviation in read_votable(file).deviations]
+    for name in ("ConfidenceIndexes", "OriginIndexes"):
+        assert any(message.startswith(f"PARAM {name!r}") and "codes in the names" in message for message in messages)
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from schema_samples import FELIS, VOSI, VOTABLE
 
 from process_runner import run_hven
@@ -45,12 +46,31 @@ def test_compare_drafts(directory: Path, tmp_path: Path) -> None:
     run_hven("--site", directory, "compare", "shut", "stars", "--fail-on", "")
 
 
+@pytest.mark.parametrize(
+    ("group", "kinds"), [("unit", "unit"), ("type", "unit,type"), ("ucd", "type"), ("utype", "ucd")]
+)
+def test_kinds_that_a_grouping_never_finds_are_refused(directory: Path, group: str, kinds: str) -> None:
+    output = run_hven("--site", directory, "compare", "stars", "--group", group, "--fail-on", kinds, expected_code=2)
+    assert "would never fail: columns with the same" in output.stderr
+    assert "or group by another word" in output.stderr
+
+
+@pytest.mark.parametrize("group", ["name", "ucd", "unit", "type"])
+def test_each_grouping_can_fail_by_default(directory: Path, tmp_path: Path, group: str) -> None:
+    (tmp_path / "other.xml").write_bytes(VOSI.replace(b"pos.eq.ra<", b"pos.eq.ra;meta.main<"))
+    names = ("stars", str(tmp_path / "other.xml"), "--group", group)
+    run_hven("--site", directory, "compare", *names, expected_code=1)
+    run_hven("--site", directory, "compare", *names, "--fail-on", "")
+    run_hven("--site", directory, "compare", "stars", "--group", group)
+
+
 def test_compare_refuses(directory: Path, tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("a\n1\n")
     for code, arguments, words in (
         (1, ("nothing",), "there is no collection or table 'nothing'"),
         (1, ("stars", tmp_path / "a.csv"), "contains no schema"),
         (2, ("stars", "--fail-on", "colour"), "'colour' is not a kind of difference"),
+        (2, ("stars", "--group", "colour"), "cannot be grouped by 'colour'"),
         (2, ("stars", "--accept", "x", "--note", "y"), "is not the id of a conflict"),
     ):
         output = run_hven("--site", directory, "compare", *arguments, expected_code=code)

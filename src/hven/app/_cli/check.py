@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Annotated, Any
@@ -44,6 +44,9 @@ def check(
     follow_links: Annotated[
         bool, typer.Option("--links", help="Also follow the links in published rows, to this site and to others.")
     ] = False,
+    destination: Annotated[
+        str | None, typer.Option("--for", metavar="WORD", help="Also list what a delivery lacks: cds or mrt.")
+    ] = None,
     score_metadata: Annotated[
         bool,
         typer.Option("--metadata", help="Score how well each collection is described, and show the lines to add."),
@@ -68,7 +71,7 @@ def check(
 ) -> None:
     """Check hven.toml, descriptors and job types; report all faults."""
     if not score_metadata:
-        _refuse_score_options(subjects, min_score)
+        _refuse_score_options({"--subjects": subjects, "--least": min_score})
     terms = None if subjects is None else descriptor.read_subject_terms(subjects)
     site_settings = load_site_settings(context)
     names = _list_collection_names(site_settings, name)
@@ -89,6 +92,7 @@ def check(
             run_descriptor_tests=run_descriptor_tests,
             run_example_queries=run_example_queries,
             follow_links=follow_links,
+            destination=destination,
         )
     scores: list[metadata_score.Scored] = []
     if score_metadata and findings.resources:
@@ -107,7 +111,7 @@ def check(
         raise typer.Exit(1)
 
 
-def _check_published_rows(context: typer.Context, collections: list[str], **options: bool) -> list[Fault]:
+def _check_published_rows(context: typer.Context, collections: list[str], **options: Any) -> list[Fault]:
     """Check the panes, and what the options ask of the published rows; without either, no site is opened."""
     panes = plugins.load_plugin_records("panes").values()  # a faulty one was an error before
     if not panes and not any(options.values()):
@@ -115,11 +119,10 @@ def _check_published_rows(context: typer.Context, collections: list[str], **opti
     return resolve_name(PUBLISHED_ROWS_CHECK)(context, panes, collections, **options)  # type: ignore[no-any-return]
 
 
-def _refuse_score_options(subjects: Path | None, min_score: int | None) -> None:
-    if subjects is not None:
-        raise UsageError("--subjects needs --metadata", remedy=f"run `hven check --metadata --subjects {subjects}`")
-    if min_score is not None:
-        raise UsageError("--least needs --metadata", remedy=f"run `hven check --metadata --least {min_score}`")
+def _refuse_score_options(options: dict[str, Path | int | None]) -> None:
+    for option, value in options.items():
+        if value is not None:
+            raise UsageError(f"{option} needs --metadata", remedy=f"run `hven check --metadata {option} {value}`")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -152,14 +155,7 @@ class _CheckFindings:
     def faults_to_json(self) -> list[dict[str, Any]]:
         """Return the faults in the form of the JSON output."""
         return [
-            {
-                "file": fault.place.file,
-                "line": fault.place.line,
-                "column": fault.place.column,
-                "severity": fault.severity,
-                "message": fault.message,
-                "remedy": fault.remedy,
-            }
+            {**asdict(fault.place), "severity": fault.severity, "message": fault.message, "remedy": fault.remedy}
             for fault in self.faults
         ]
 

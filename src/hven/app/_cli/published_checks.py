@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from hven.app._cli.context import open_site
 from hven.app._cli.dead_links import check_collection_links
 from hven.ingest.api.runs import run_collection_examples, run_collection_tests
+from hven.model import plugins
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -26,9 +27,11 @@ def check_published_collections(
     run_descriptor_tests: bool,
     run_example_queries: bool,
     follow_links: bool,
+    destination: str | None,
 ) -> list[Fault]:
-    """Check panes, tests, example queries and links on the rows that are published."""
+    """Check panes, tests, example queries, links and deliveries on the rows that are published."""
     faults: list[Fault] = []
+    delivery_checks = plugins.load_extensions("check.deliveries") if destination else ()
     with open_site(context) as site:
         for pane in panes:
             faults += pane.find_pane_faults(site)
@@ -41,4 +44,6 @@ def check_published_collections(
                 link_faults, link_summary = check_collection_links(site, collection_name)
                 faults += link_faults
                 print(link_summary, file=sys.stderr)
+            for module in delivery_checks:
+                faults += module.find_delivery_faults(site, collection_name, destination)
     return faults

@@ -50,10 +50,7 @@ def _read_child_text(element: Any, name: str) -> str | None:
 
 
 def _read_attribute(element: Any, name: str) -> str | None:
-    value = element.get(name)
-    if value is not None:
-        return value.strip() or None
-    return None
+    return element.get(name, "").strip() or None
 
 
 def read_type(element: Any) -> ColumnType:
@@ -133,6 +130,11 @@ def _describe_element(element: Any) -> str:
     return f"{read_local_name(element)} {name!r} (line {element.sourceline})"
 
 
+def _add_fault(deviations: list[ReadDeviation], element: Any, fault: str, remedy: str) -> None:
+    message = f"{_describe_element(element)} {fault}"
+    add_deviation(deviations, ReadDeviation(kind=DeviationKind.METADATA, message=message, remedy=remedy))
+
+
 def read_column(
     element: Any,
     number: int,
@@ -163,13 +165,15 @@ def read_column(
             code = option.get("value", "")
             options.append((code, option.get("name") or code))
         if options:
-            labels = _map_codes_to_labels(options, kind)
+            labels = dict(options)
+            if _are_codes_labels(options, kind):
+                labels = {label: code for code, label in options}
+                fault = "has its codes in the names of its OPTIONs; Hven reads them as values"
+                _add_fault(deviations, element, fault, "exchange `name` and `value` of each OPTION")
             enum, suffix = name, 1
             while enums.get(enum, labels) != labels:
-                message = f"{_describe_element(element)} has different OPTIONs from an earlier element with this name"
-                remedy = "give one of the two another name; Hven keeps both lists"
-                deviation = ReadDeviation(kind=DeviationKind.METADATA, message=message, remedy=remedy)
-                add_deviation(deviations, deviation)
+                fault = "has different OPTIONs from an earlier element with this name"
+                _add_fault(deviations, element, fault, "give one of the two another name; Hven keeps both lists")
                 suffix += 1
                 enum = f"{name}_{suffix}"
             enums[enum] = labels
@@ -229,15 +233,10 @@ def _read_display_format(element: Any, column_type: ColumnType) -> str | None:
     return f"{width}.{digits}f"
 
 
-def _map_codes_to_labels(options: list[tuple[str, str]], column_type: ColumnType) -> dict[str, str]:
-    """Return code -> label; some documents exchange the two, which shows where codes should be numbers."""
-    if (
-        column_type.is_numeric
-        and all(_parse_bound(label, column_type) is not None for _, label in options)
-        and any(_parse_bound(code, column_type) is None for code, _ in options)
-    ):
-        return {label: code for code, label in options}
-    return dict(options)
+def _are_codes_labels(options: list[tuple[str, str]], column_type: ColumnType) -> bool:
+    """Return whether OPTIONs exchange codes and labels, which shows where codes should be numbers."""
+    labels_are_numbers = all(_parse_bound(label, column_type) is not None for _, label in options)
+    return labels_are_numbers and any(_parse_bound(code, column_type) is None for code, _ in options)
 
 
 def _parse_bound(text: str | None, column_type: ColumnType) -> float | None:
@@ -282,15 +281,14 @@ def read_param(
 ) -> tuple[Column, object]:
     """Read a PARAM and its value; a value that does not fit its type stays text."""
     text_value = element.get("value")
-    read_as_column = read_column(element, 1, frames, enums, deviations)
-    column_fields = {item.name: getattr(read_as_column, item.name) for item in fields(read_as_column)}
+    column = read_column(element, 1, frames, enums, deviations)
+    column_fields = {item.name: getattr(column, item.name) for item in fields(column)}
     constant = TableConstant(**column_fields, value=text_value)
     if text_value is None:
         return constant, None
     try:
         values = pa.array([text_value])
-        column = literal.parse_dali_literals(values, constant.type, constant.null)
-        return constant, column[0].as_py()
+        return constant, literal.parse_dali_literals(values, constant.type, constant.null)[0].as_py()
     except (literal.InvalidLiteralError, pa.ArrowException):
         return constant, text_value
 
@@ -304,10 +302,9 @@ def read_group(
         name = names_by_id.get(ref.get("ref") or "")
         if name is None:
             kind = read_local_name(ref)
-            message = f"{_describe_element(element)} has a {kind} to {ref.get('ref')!r}, but no element has this ID"
+            fault = f"has a {kind} to {ref.get('ref')!r}, but no element has this ID"
             remedy = f"give the element this ID, or remove the {kind} in line {ref.sourceline}"
-            deviation = ReadDeviation(kind=DeviationKind.METADATA, message=message, remedy=remedy)
-            add_deviation(deviations, deviation)
+            _add_fault(deviations, element, fault, remedy)
             continue
         reference_role = ref.get("utype") or ref.get("ucd") or name
         role = reference_role.removeprefix("hven:")

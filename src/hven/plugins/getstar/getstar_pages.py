@@ -12,10 +12,16 @@ import pyarrow as pa
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from hven.model.errors import HvenError, NotFoundError, ParamError
+from hven.model.errors import HvenError, ParamError
 from hven.plugins.getstar.getstar_keys import GETSTAR_KEY, PLACEHOLDER_PATTERN
 from hven.plugins.getstar.old_votable import write_old_votable
-from hven.plugins.getstar.star_search import FoundStar, StarSearch, find_star_table, read_star_names
+from hven.plugins.getstar.star_search import (
+    FoundStar,
+    StarSearch,
+    find_search_status,
+    find_star_table,
+    read_star_names,
+)
 from hven.portal.api.page_rows import build_table_address
 from hven.portal.api.pages import (
     PageContent,
@@ -108,17 +114,12 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     async def send_old_votable(request: Request) -> Response:
         try:
             page_context = build_page_context(request, context)
-            body = await anyio.to_thread.run_sync(_build_old_document, page_context, limiter=limiter)
-        except HvenError as error:  # these programs show the text of an error
-            text = "; ".join(filter(None, (error.message, error.remedy)))
-            headers = {"cache-control": "private, no-store"}
-            return PlainTextResponse(f"{text}\n", status_code=find_http_status(error), headers=headers)
-        return Response(body, headers=OLD_HEADERS)
+            return await anyio.to_thread.run_sync(_answer_old_request, page_context, limiter=limiter)
+        except HvenError as error:
+            return _build_text_response([_write_fault(error)], find_http_status(error))
 
-    endpoint = build_page_endpoint(show_stars, context)
     return [
-        Route("/getstar", endpoint),
-        Route("/getstar.json", endpoint),
+        Route("/getstar", build_page_endpoint(show_stars, context)),
         Route("/sclwsGetStarProxy.php", send_old_votable),
     ]
 
@@ -145,13 +146,14 @@ def _build_page(page_context: PageContext) -> PageContent:
         {
             "name": star.name,
             "fault": None if star.fault is None else star.fault.message,
+            "status": 200 if star.fault is None else find_http_status(star.fault),
             "resolved": None if star.resolved is None else star.resolved.name,
             "rows": [[asdict(value) for value in values] for values in star.values],
         }
         for star in stars
     ]
-    status = 404 if names and not query else 200
-    return PageContent(page=page, json_content={"table": page.table, "stars": json_stars}, status=status)
+    json_content = {"table": page.table, "stars": json_stars}
+    return PageContent(page=page, json_content=json_content, status=find_search_status(stars))
 
 
 def _describe_star(star: FoundStar, search: StarSearch, page_context: PageContext) -> ShownStar:
@@ -190,15 +192,13 @@ def _fill_links(links: Mapping[str, str], row: Mapping[str, object]) -> list[tup
     return filled_links
 
 
-def _build_old_document(page_context: PageContext) -> bytes:
-    """Build the VOTable 1.1 of stars.
+def _answer_old_request(page_context: PageContext) -> Response:
+    """Answer with the VOTable 1.1 of stars, or with text that says why no star was found.
 
     Raises
     ------
     ParamError
         The request names no star.
-    NotFoundError
-        No star was found.
     """
     table_view = find_star_table(page_context)
     names = read_star_names(page_context)
@@ -207,21 +207,27 @@ def _build_old_document(page_context: PageContext) -> bytes:
     search = StarSearch(table_view, page_context)
     stars = search.find_stars(names, with_values=False)
     found_rows = [star.rows for star in stars if star.rows is not None]
+    faults_by_name = {star.name: _write_fault(star.fault) for star in stars if star.fault is not None}
     if not found_rows:
-        faults = [star.fault for star in stars if star.fault is not None]
-        if len(faults) == 1:
-            raise faults[0]
-        raise NotFoundError("none of these stars was found", remedy=faults[0].message)
+        lines = list(faults_by_name.values())
+        if len(lines) > 1:
+            lines = [f"{name}: {fault}" for name, fault in faults_by_name.items()]
+        return _build_text_response(lines, find_search_status(stars))
+    rows = pa.concat_tables(found_rows)
     document = write_old_votable(
-        table_view.table,
-        search.star_table,
-        search.columns,
-        pa.concat_tables(found_rows),
-        names=names,
-        missing_names=[star.name for star in stars if star.rows is None],
-        software="Hven",
+        table_view.table, search.star_table, search.columns, rows, names=names, missing_names=faults_by_name
     )
-    return "".join(document).encode()
+    return Response(document, headers=OLD_HEADERS)
+
+
+def _write_fault(error: HvenError) -> str:
+    return "; ".join(filter(None, (error.message, error.remedy)))
+
+
+def _build_text_response(lines: Sequence[str], status: int) -> Response:
+    """Build a response of plain text, which programs for the old address show to their users."""
+    headers = {"cache-control": "private, no-store"}
+    return PlainTextResponse("".join(f"{line}\n" for line in lines), status_code=status, headers=headers)
 
 
 def _build_page_address(table_view: TableView, page_context: PageContext) -> str:

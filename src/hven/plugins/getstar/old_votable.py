@@ -1,4 +1,4 @@
-"""Write stars as the VOTable 1.1 of JMMC's GetStar, which SearchCal, ASPRO and their style sheets read.
+"""Describe stars as the VOTable 1.1 of JMMC's GetStar, which SearchCal, ASPRO and their style sheets read.
 
 Each property is a GROUP of its value, its origin and confidence (``V.origin``, hidden), and its error. The positions
 are sexagesimal texts. UCDs are of the list that preceded UCD1+; the UCD of an error ends with ``_ERROR``. The OPTIONs
@@ -12,30 +12,37 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from math import isnan
 from typing import TYPE_CHECKING
-from xml.sax.saxutils import escape, quoteattr
+from xml.sax.saxutils import quoteattr
 
+import pyarrow as pa
+import pyarrow.compute as pc
+from lxml import etree
+
+from hven.formats import ResultStatus, TableMetadata
+from hven.formats.votable import write_votable
 from hven.model import literal
-from hven.model.table import HIDDEN_DISPLAY
+from hven.model.table import HIDDEN_DISPLAY, INPUT_DOCUMENT_KEY, Column, Table
+from hven.model.types import INT32, STRING
 from hven.plugins.getstar.getstar_keys import PLACEHOLDER_PATTERN, OldField
 from hven.plugins.quantities.quantity_values import list_quantity_groups
+from hven.plugins.schema_life.delivery.cds_units import write_cds_unit
+from hven.plugins.schema_life.votables.input_documents import InputDocument
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
-    import pyarrow as pa
-
-    from hven.model.table import Column, ColumnGroup, Table
+    from hven.model.table import ColumnGroup
+    from hven.model.types import ColumnType
     from hven.plugins.getstar.getstar_keys import StarTable
 
-NAMESPACE = "http://www.ivoa.net/xml/VOTable/v1.1"
+FORM_OPTIONS = {"names": "source", "version": "1.1"}  # how `schema_life` writes a document as it is described
 POSITION_FIELDS = (("RAJ2000", "POS_EQ_RA_MAIN", "h:m:s"), ("DEJ2000", "POS_EQ_DEC_MAIN", "d:m:s"))
 FRAME_ID = "J2000"
+DEFAULT_SERVER = "Hven"
 SEXAGESIMAL_DECIMALS = 6  # of seconds
 HIDDEN_FIELDS = {"origin": "REFER_CODE", "confidence": "CODE_QUALITY"}  # role -> UCD
 ERROR_UCD_SUFFIX, MAIN_UCD_SUFFIX = "_ERROR", "_MAIN"
-BOOLEAN_TEXTS = {"true": "1", "false": "0"}
 INDEX_PARAMS = (("ConfidenceIndexes", "confidence"), ("OriginIndexes", "origin"))
-DATATYPES = frozenset({"boolean", "unsignedByte", "short", "int", "long", "float", "double"})
 OLD_UCDS = {  # UCD1+ -> UCD of the older list
     "phot.mag;em.opt.u": "PHOT_JHN_U",
     "phot.mag;em.opt.b": "PHOT_JHN_B",
@@ -60,32 +67,33 @@ _ILLEGAL_PATTERN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uffff]")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _OldColumn:
-    """A FIELD of the old document: its column, attributes, and texts of its values."""
+    """A FIELD of the old document: its column, attributes, and values."""
 
     column: Column
     name: str
     ucd: str
-    datatype: str
+    type: ColumnType
     unit: str
     is_hidden: bool = False
-    texts: Sequence[str] = ()
+    values: pa.Array
 
-    def write_field(self, ident: str, link: str, description: str) -> str:
-        """Write the FIELD."""
-        attributes = f"name={quoteattr(self.name)} ID={quoteattr(ident)} ucd={quoteattr(self.ucd)}"
+    def add_field(self, table: etree._Element, ident: str, new_names: Mapping[str, str]) -> None:
+        """Add the FIELD to a TABLE; its link has the names of the old document: ``${HD}``."""
+        attributes = {"name": self.name, "ID": ident, "ucd": self.ucd, "datatype": str(self.type.datatype)}
+        if self.type.arraysize is not None:
+            attributes["arraysize"] = self.type.arraysize
         if self.unit in {"h:m:s", "d:m:s"}:
-            attributes += f' ref="{FRAME_ID}"'
-        attributes += f' datatype="{self.datatype}"'
-        if self.datatype == "char":
-            attributes += ' arraysize="*"'
-        if self.unit:
-            attributes += f" unit={quoteattr(self.unit)}"
+            attributes |= {"ref": FRAME_ID, "unit": self.unit}
+        elif self.unit:
+            attributes["unit"] = write_cds_unit(self.unit) or self.unit
         if self.is_hidden:
-            attributes += ' type="hidden"'
-        content = f"<DESCRIPTION>{_escape_text(description)}</DESCRIPTION>" if description else ""
-        if link:
-            content += f"<LINK href={quoteattr(link)}/>"
-        return f"<FIELD {attributes}>{content}</FIELD>\n"
+            attributes["type"] = "hidden"
+        element = _add_element(table, "FIELD", attributes)
+        if self.column.description:
+            _add_element(element, "DESCRIPTION", text=self.column.description)
+        if self.column.link and not self.is_hidden:
+            link = PLACEHOLDER_PATTERN.sub(lambda match: f"${{{new_names.get(match[1], match[1])}}}", self.column.link)
+            _add_element(element, "LINK", {"href": link})
 
 
 def write_old_votable(
@@ -95,9 +103,8 @@ def write_old_votable(
     rows: pa.Table,
     *,
     names: Sequence[str],
-    missing_names: Sequence[str] = (),
-    software: str = "Hven",
-) -> Iterator[str]:
+    missing_names: Mapping[str, str],
+) -> bytes:
     """Write the document.
 
     Parameters
@@ -106,66 +113,85 @@ def write_old_votable(
         The table, and how it is read.
     columns, rows
         Columns and rows of the stars.
-    names, missing_names
-        Names in the request, and those that were not found.
-    software
-        Name of the server, if the descriptor has none.
-
-    Yields
-    ------
-    text
-        Parts of the document.
+    names
+        Names in the request.
+    missing_names
+        Names that were not found, with the reasons.
     """
-    server = star_table.server or software
+    server = star_table.server or DEFAULT_SERVER
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S")
-    yield '<?xml version="1.0" encoding="UTF-8"?>'
-    if star_table.style_sheet:
-        yield f'<?xml-stylesheet href={quoteattr(star_table.style_sheet)} type="text/xsl"?>'
-    yield f'<VOTABLE version="1.1" xmlns="{NAMESPACE}">\n'
+    root = etree.Element("VOTABLE")
     request = f"-objectName {','.join(names)} -format vot"
-    yield f"<DESCRIPTION>{_escape_text(f'GetStar; request: {request}; generated on (UTC): {now}')}</DESCRIPTION>\n"
-    yield f'<COOSYS ID="{FRAME_ID}" equinox="J2000." epoch="J2000." system="ICRS"/>\n'
-    for name in missing_names:
-        yield f'<INFO name="notFound" value={_quote_text(name)}/>\n'
-    yield f"<RESOURCE name={_quote_text(server)}>\n<TABLE>\n"
-    yield from _write_params(table, server, now, names)
+    _add_element(root, "DESCRIPTION", text=f"GetStar; request: {request}; generated on (UTC): {now}")
+    _add_element(root, "COOSYS", {"ID": FRAME_ID, "equinox": "J2000.", "epoch": "J2000.", "system": "ICRS"})
+    for name, reason in missing_names.items():
+        _add_element(root, "INFO", {"name": "notFound", "value": name}, reason)
+    element = _add_element(_add_element(root, "RESOURCE", {"name": server}), "TABLE")
+    _add_params(element, table, server, now, names)
     properties = _build_properties(table, star_table, columns, rows)
-    new_names = {column.column.name: column.name for fields in properties.values() for column in fields}
-    idents: dict[int, str] = {}
-    for fields in properties.values():
-        for field in fields:
-            ident = idents[id(field)] = f"col{len(idents)}"
-            yield field.write_field(ident, _write_link(field, new_names), field.column.description or "")
-    for name, fields in properties.items():
-        yield f"<GROUP name={_quote_text(name)} ucd={quoteattr(fields[0].ucd)}>"
-        yield "".join(f'<FIELDref ref="{idents[id(field)]}"/>' for field in fields)
-        yield "</GROUP>\n"
-    yield "<DATA><TABLEDATA>\n"
-    all_fields = [field for fields in properties.values() for field in fields]
-    for number in range(rows.num_rows):
-        yield "<TR>"
-        yield "".join(f"<TD>{_escape_text(field.texts[number])}</TD>" for field in all_fields)
-        yield "</TR>\n"
-    yield "</TABLEDATA></DATA>\n</TABLE>\n</RESOURCE>\n</VOTABLE>\n"
+    fields = [field for property_fields in properties.values() for field in property_fields]
+    new_names = {field.column.name: field.name for field in fields}
+    idents = {id(field): f"col{number}" for number, field in enumerate(fields)}
+    for field in fields:
+        field.add_field(element, idents[id(field)], new_names)
+    for name, property_fields in properties.items():
+        group = _add_element(element, "GROUP", {"name": name, "ucd": property_fields[0].ucd})
+        for field in property_fields:
+            _add_element(group, "FIELDref", {"ref": idents[id(field)]})
+    data = _write_document(root, fields, rows.num_rows)
+    if star_table.style_sheet:
+        instruction = f'<?xml-stylesheet href={quoteattr(star_table.style_sheet)} type="text/xsl"?>\n'
+        declaration, _, document = data.partition(b"\n")
+        data = declaration + b"\n" + instruction.encode() + document
+    return data
 
 
-def _write_params(table: Table, server: str, now: str, names: Sequence[str]) -> Iterator[str]:
-    """Write the parameters of the request, and the code lists."""
+def _write_document(root: etree._Element, fields: Sequence[_OldColumn], row_count: int) -> bytes:
+    """Write the rows into a document that is described."""
+    columns = tuple(Column(name=f"c{number}", type=field.type) for number, field in enumerate(fields))
+    positions = {column.name: number for number, column in enumerate(columns)}
+    described_table = Table(
+        schema="",
+        name="",
+        columns=columns,
+        extensions={INPUT_DOCUMENT_KEY: {"document": InputDocument(root), "fields": positions}},
+    )
+    metadata = TableMetadata(columns=columns, tables=(described_table,), includes_query_status=False, request_infos=())
+    batch = pa.RecordBatch.from_arrays([field.values for field in fields], names=list(positions))
+    return b"".join(write_votable(metadata, iter([batch]), lambda: ResultStatus(row_count=row_count), FORM_OPTIONS))
+
+
+def _add_element(
+    parent: etree._Element, tag: str, attributes: Mapping[str, str] | None = None, text: str = ""
+) -> etree._Element:
+    """Add an element, without characters that XML cannot contain."""
+    legal_attributes = {name: _ILLEGAL_PATTERN.sub("?", value) for name, value in (attributes or {}).items()}
+    element = etree.SubElement(parent, tag, legal_attributes)
+    if text:
+        element.text = _ILLEGAL_PATTERN.sub("?", text)
+    return element
+
+
+def _add_params(table_element: etree._Element, table: Table, server: str, now: str, names: Sequence[str]) -> None:
+    """Add the parameters of the request, and the code lists."""
     texts = {"ServerCommand": "GetStar", "ServerDate": now, "SearchCalServerVersion": server}
     texts |= {"objectName": ",".join(names), "file": ""}
-    for name, text in texts.items():
-        yield f'<PARAM name="{name}" datatype="char" arraysize="*" value={_quote_text(text)}/>\n'
-    yield '<PARAM name="baseMax" datatype="double" value="0.0" unit="m"/>\n'
-    yield '<PARAM name="wlen" datatype="double" value="0.0" unit="um"/>\n'
-    yield '<PARAM name="format" datatype="char" arraysize="*" value="vot"/>\n'
-    yield '<PARAM name="diagnose" datatype="boolean" value="false"/>\n'
+    params = [{"name": name, "datatype": "char", "arraysize": "*", "value": text} for name, text in texts.items()]
+    params += [
+        {"name": "baseMax", "datatype": "double", "value": "0.0", "unit": "m"},
+        {"name": "wlen", "datatype": "double", "value": "0.0", "unit": "um"},
+        {"name": "format", "datatype": "char", "arraysize": "*", "value": "vot"},
+        {"name": "diagnose", "datatype": "boolean", "value": "false"},
+    ]
+    for param in params:
+        _add_element(table_element, "PARAM", param)
     for name, role in INDEX_PARAMS:
         labels = _find_code_list(table, role)
         if labels:
-            options = "".join(
-                f"<OPTION name={quoteattr(code)} value={_quote_text(label)}/>" for code, label in labels.items()
-            )
-            yield f'<PARAM name="{name}" datatype="int" value="0"><VALUES>{options}</VALUES></PARAM>\n'
+            param_element = _add_element(table_element, "PARAM", {"name": name, "datatype": "int", "value": "0"})
+            values = _add_element(param_element, "VALUES")
+            for code, label in labels.items():
+                _add_element(values, "OPTION", {"name": code, "value": label})
 
 
 def _find_code_list(table: Table, role: str) -> Mapping[str, str]:
@@ -208,19 +234,22 @@ def _build_value_field(
     group_ucd = (group.ucd or "") if group is not None else ""
     ucd = old.ucd or (group_ucd if _OLD_UCD_PATTERN.fullmatch(group_ucd) else "")
     unit = column.unit or ""
-    texts = _format_texts(column, rows)
-    datatype = _choose_datatype(column)
+    values = _read_values(column, rows)
+    column_type = column.type
     if table.position is not None and column.name in table.position:
         place = table.position.index(column.name)
         default_name, default_ucd, unit = POSITION_FIELDS[place]
         name, ucd = old.name or group_name or default_name, ucd or default_ucd
         numbers = rows.column(column.name).to_pylist()
         texts = [format_sexagesimal(number, is_longitude=place == 0) for number in numbers]
-        datatype = "char"
+        values = pa.array(texts, pa.string())
+        column_type = STRING
     if not ucd:
         ucd = OLD_UCDS.get((column.ucd or "").lower()) or _write_name_as_ucd(name)
     is_hidden = column.display == HIDDEN_DISPLAY
-    return _OldColumn(column=column, name=name, ucd=ucd, datatype=datatype, unit=unit, is_hidden=is_hidden, texts=texts)
+    return _OldColumn(
+        column=column, name=name, ucd=ucd, type=column_type, unit=unit, is_hidden=is_hidden, values=values
+    )
 
 
 def _build_member_fields(
@@ -231,10 +260,11 @@ def _build_member_fields(
         column = shown.get(group.roles.get(role, ""))
         if column is not None:
             # the style sheets write these codes into classes, so that a missing one is 0
-            texts = [text or "0" for text in _format_texts(column, rows)]
+            code_type = INT32 if column.type.is_integer else STRING
+            codes = pc.fill_null(_read_values(column, rows).cast(code_type.arrow), 0 if code_type is INT32 else "0")
             name = f"{value.name}.{role}"
             fields.append(
-                _OldColumn(column=column, name=name, ucd=ucd, datatype="int", unit="", is_hidden=True, texts=texts)
+                _OldColumn(column=column, name=name, ucd=ucd, type=code_type, unit="", is_hidden=True, values=codes)
             )
     for role, name in group.roles.items():
         column = shown.get(name)
@@ -252,29 +282,20 @@ def _build_member_fields(
                 column=column,
                 name=new_name,
                 ucd=ucd,
-                datatype=_choose_datatype(column),
+                type=column.type,
                 unit=column.unit or "",
-                texts=_format_texts(column, rows),
+                values=_read_values(column, rows),
             )
         )
     return fields
 
 
-def _choose_datatype(column: Column) -> str:
-    is_scalar = column.type.arraysize is None
-    return str(column.type.datatype) if is_scalar and column.type.datatype in DATATYPES else "char"
-
-
-def _format_texts(column: Column, rows: pa.Table) -> list[str]:
-    """Format the values of a column; a missing one is an empty text."""
+def _read_values(column: Column, rows: pa.Table) -> pa.Array:
+    """Return the values of a column; NaN is a missing value, because these programs show it as a number."""
     values = literal.cast_to_storage_type(rows.column(column.name).combine_chunks(), column.type)
-    texts = literal.format_dali_literals(values, column.type).to_pylist()
-    valid = rows.column(column.name).is_valid().to_pylist()
-    pairs = zip(texts, valid, strict=True)
-    shown_texts = [text if is_valid and text not in {None, "NaN"} else "" for text, is_valid in pairs]
-    if column.type.datatype == "boolean":
-        return [BOOLEAN_TEXTS.get(text.lower(), text) for text in shown_texts]
-    return shown_texts
+    if pa.types.is_floating(values.type):
+        return pc.if_else(pc.is_nan(values), pa.scalar(None, values.type), values)
+    return values
 
 
 def _is_same_name(first_name: str, second_name: str) -> bool:
@@ -285,14 +306,6 @@ def _is_same_name(first_name: str, second_name: str) -> bool:
 
 def _write_name_as_ucd(name: str) -> str:
     return re.sub(r"[^A-Z0-9]+", "_", name.upper()).strip("_") or "ID"
-
-
-def _write_link(field: _OldColumn, new_names: Mapping[str, str]) -> str:
-    """Write the link of a column with the names of the old document: ``${HD}``."""
-    link = field.column.link
-    if not link or field.is_hidden:
-        return ""
-    return PLACEHOLDER_PATTERN.sub(lambda match: f"${{{new_names.get(match[1], match[1])}}}", link)
 
 
 def format_sexagesimal(degrees: float | None, *, is_longitude: bool) -> str:
@@ -317,11 +330,3 @@ def format_sexagesimal(degrees: float | None, *, is_longitude: bool) -> str:
     minutes, seconds = divmod(units, 60 * scale)
     hours, minutes = divmod(minutes, 60)
     return f"{sign}{hours:02d} {minutes:02d} {seconds // scale:02d}.{seconds % scale:0{SEXAGESIMAL_DECIMALS}d}"
-
-
-def _escape_text(text: str) -> str:
-    return escape(_ILLEGAL_PATTERN.sub("?", text))
-
-
-def _quote_text(text: str) -> str:
-    return quoteattr(_ILLEGAL_PATTERN.sub("?", text))

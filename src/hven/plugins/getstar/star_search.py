@@ -10,11 +10,12 @@ from hven.adql import quote_adql_name
 from hven.adql.adql_writer import write_adql_literal
 from hven.model.errors import HvenError, NotFoundError, ParamError, format_message
 from hven.plugins.getstar.getstar_keys import GETSTAR_KEY, StarTable
-from hven.plugins.getstar.name_templates import NameTemplate
+from hven.plugins.getstar.name_templates import NamePart, NameTemplate, is_name_of_row, write_condition
 from hven.plugins.quantities.quantity_values import describe_rows
 from hven.portal.api.page_rows import RowPage
 from hven.portal.api.table_rows import build_table_view, format_keys
 from hven.query import resolver
+from hven.services import find_http_status
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,6 +32,7 @@ MAX_STARS = 100  # of a request
 MAX_NAME_CHARACTERS = 200
 MAX_ROWS_OF_NAME = 10  # such as the components of a system
 ARCSEC_PER_DEGREE = 3600.0
+FIRST_SERVER_STATUS = 500
 MAX_LINKED_IDS = 200  # of a resolved name, which are looked up in the columns of names
 
 
@@ -133,15 +135,18 @@ class StarSearch:
         stars
             What was found for each name.
         """
-        stars = [self._find_star(name) for name in names]
+        rows_by_name = {name: self._fetch_rows(self._write_name_conditions([name])) for name in names}
+        rows_by_name |= self._fetch_rows_loosely([name for name, rows in rows_by_name.items() if rows is None])
+        stars = [
+            self._resolve_star(name) if rows is None else FoundStar(name=name, rows=rows)
+            for name, rows in rows_by_name.items()
+        ]
         if not with_values:
             return stars
         return [star if star.rows is None else replace(star, values=self._describe_values(star.rows)) for star in stars]
 
-    def _find_star(self, name: str) -> FoundStar:
-        rows = self._fetch_rows(self._write_name_conditions([name]))
-        if rows is not None:
-            return FoundStar(name=name, rows=rows)
+    def _resolve_star(self, name: str) -> FoundStar:
+        """Find the object that a name stands for, and its row."""
         site = self.page_context.context.site
         try:
             resolved = resolver.resolve_object_name(name, site=site, policies=self.page_context.context.policies)
@@ -157,22 +162,50 @@ class StarSearch:
         remedy = "check the spelling, or search the table by position"
         return FoundStar(name=name, fault=NotFoundError(message, remedy=remedy), resolved=resolved)
 
+    def _split_name(self, name: str) -> list[list[NamePart]]:
+        """Split a name by each template that it fits."""
+        splits = (NameTemplate(text).split_name(name, self._columns_by_name) for text in self.star_table.names)
+        return [parts for parts in splits if parts is not None]
+
     def _write_name_conditions(self, names: Sequence[str]) -> str:
-        conditions = {
-            f"({condition})": None
-            for name in names
-            for text in self.star_table.names
-            if (condition := NameTemplate(text).write_condition(name, self._columns_by_name)) is not None
-        }
+        conditions = {f"({write_condition(parts)})": None for name in names for parts in self._split_name(name)}
         return " OR ".join(conditions)
 
-    def _fetch_rows(self, condition: str) -> pa.Table | None:
+    def _fetch_rows_loosely(self, names: Sequence[str]) -> dict[str, pa.Table]:
+        """Fetch the rows of names with another case or other blanks, in one pass over the table."""
+        splits_by_name = {
+            name: [parts for parts in self._split_name(name) if any(part.column.type.is_string for part in parts)]
+            for name in names
+        }
+        conditions = [
+            f"({write_condition(parts, is_loose=True)})" for splits in splits_by_name.values() for parts in splits
+        ]
+        rows = self._fetch_rows(" OR ".join(dict.fromkeys(conditions)), MAX_ROWS_OF_NAME * len(names))
+        if rows is None:
+            return {}
+        records = rows.select([column.name for column in self._list_name_columns()]).to_pylist()
+        rows_by_name = {}
+        for name, splits in splits_by_name.items():
+            numbers = [
+                number
+                for number, record in enumerate(records)
+                if any(is_name_of_row(parts, record) for parts in splits)
+            ]
+            if numbers:
+                rows_by_name[name] = rows.take(numbers[:MAX_ROWS_OF_NAME])
+        return rows_by_name
+
+    def _list_name_columns(self) -> list[Column]:
+        names = {name for text in self.star_table.names for name in NameTemplate(text).column_names}
+        return [column for column in self.columns if column.name in names]
+
+    def _fetch_rows(self, condition: str, max_rows: int = MAX_ROWS_OF_NAME) -> pa.Table | None:
         """Fetch the rows that meet a condition; None: there are none."""
         if not condition:
             return None
         names = ", ".join(quote_adql_name(column.name) for column in self.columns)
         order = ", ".join(map(quote_adql_name, self.table_view.table.primary))
-        query = f"SELECT TOP {MAX_ROWS_OF_NAME} {names} FROM {self.table_view.quoted_name} WHERE {condition}"
+        query = f"SELECT TOP {max_rows} {names} FROM {self.table_view.quoted_name} WHERE {condition}"
         return self._run_query(f"{query} ORDER BY {order}")
 
     def _run_query(self, query: str) -> pa.Table | None:
@@ -229,3 +262,22 @@ class StarSearch:
             return ""
         unique_conditions = dict.fromkeys(f"({condition})" for condition in conditions)
         return f"SELECT * FROM {self.table_view.quoted_name} WHERE {' OR '.join(unique_conditions)}"
+
+
+def find_search_status(stars: Sequence[FoundStar]) -> int:
+    """Find the HTTP status of a search: 200 if it has found at least one star.
+
+    If a service that was needed failed, a later request may find the star, so its status has precedence over 404.
+
+    Parameters
+    ----------
+    stars
+        What was found.
+    """
+    statuses = {200 if star.fault is None else find_http_status(star.fault) for star in stars}
+    if not statuses or 200 in statuses:
+        return 200
+    server_statuses = [status for status in statuses if status >= FIRST_SERVER_STATUS]
+    if server_statuses:
+        return min(server_statuses)
+    return statuses.pop() if len(statuses) == 1 else 404

@@ -108,9 +108,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     async def show_values(page_context: PageContext) -> PageContent:
         return await anyio.to_thread.run_sync(_build_values_page, page_context)
 
-    path = "/collections/{name}/{table}/provenance"
-    endpoint = build_page_endpoint(show_values, context)
-    return [Route(path, endpoint), Route(f"{path}.json", endpoint)]
+    return [Route("/collections/{name}/{table}/provenance", build_page_endpoint(show_values, context))]
 
 
 def _build_values_page(page_context: PageContext) -> PageContent:

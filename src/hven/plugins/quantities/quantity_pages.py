@@ -131,9 +131,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     async def show_quantities(page_context: PageContext) -> PageContent:
         return await anyio.to_thread.run_sync(_build_quantities_page, page_context)
 
-    path = "/collections/{name}/{table}/quantities"
-    endpoint = build_page_endpoint(show_quantities, context)
-    return [Route(path, endpoint), Route(f"{path}.json", endpoint)]
+    return [Route("/collections/{name}/{table}/quantities", build_page_endpoint(show_quantities, context))]
 
 
 def _build_quantities_page(page_context: PageContext) -> PageContent:

@@ -66,6 +66,8 @@ class ComparePage(TemplateContext):
         The models that the address names.
     only_conflicts
         Whether only groups with conflicts are shown.
+    can_conflict
+        Whether columns of a group can be in conflict; with the same unit or type, they cannot.
     query
         The query of the address, for links to the files.
     max_columns
@@ -79,6 +81,7 @@ class ComparePage(TemplateContext):
     groupings: Sequence[str]
     chosen_models: Sequence[str]
     only_conflicts: bool
+    can_conflict: bool
     query: str
     max_columns: int
 
@@ -172,7 +175,9 @@ def _build_page_content(page_context: PageContext, comparison: SchemaComparison)
         return PageContent(json_content=comparison.to_json())
     parameters = page_context.request.query_params
     chosen_models = _list_chosen_models(page_context)
-    only_conflicts = parameters.get("show", "" if chosen_models else "conflicts") == "conflicts"
+    can_conflict = bool(KINDS_BY_GROUPING[comparison.grouping])
+    default_choice = "conflicts" if can_conflict and not chosen_models else "all"
+    only_conflicts = parameters.get("show", default_choice) == "conflicts"
     groups = [group for group in comparison.groups if group.key and (group.conflicts or not only_conflicts)]
     query = [("model", name) for name in chosen_models]
     query.append(("group", comparison.grouping))
@@ -183,6 +188,7 @@ def _build_page_content(page_context: PageContext, comparison: SchemaComparison)
         groupings=tuple(KINDS_BY_GROUPING),
         chosen_models=chosen_models,
         only_conflicts=only_conflicts,
+        can_conflict=can_conflict,
         query=urlencode(query),
         max_columns=MAX_SHOWN_COLUMNS,
     )

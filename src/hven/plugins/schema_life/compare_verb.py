@@ -12,7 +12,7 @@ import typer
 
 from hven.app.api import load_site_settings, open_site, print_json, print_table
 from hven.formats import select_format
-from hven.model.errors import NotFoundError, UsageError
+from hven.model.errors import NotFoundError, ParamError, UsageError
 from hven.plugins.schema_life.comparison_tables import write_differences
 from hven.plugins.schema_life.conflict_notes import NOTES_FILE, add_note, read_conflict_notes
 from hven.plugins.schema_life.described_columns import ComparedSchema, describe_own_model
@@ -22,6 +22,7 @@ from hven.plugins.schema_life.schema_comparison import (
     CONFLICT_KINDS,
     KINDS_BY_GROUPING,
     MISSING_KIND,
+    check_grouping,
     compare_models,
 )
 from hven.site.auth import DEFAULT_POLICIES, OWNER_PRINCIPAL
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from hven.plugins.schema_life.schema_comparison import ColumnGroupConflict, SchemaComparison
     from hven.site import Catalogue, Site
 
+DEFAULT_FAILING_KINDS = ("unit", "type", "ucd")
 MAX_PRINTED_COLUMNS = 3  # of each value of a conflict
 
 
@@ -49,14 +51,15 @@ def compare(
         str, typer.Option("--group", metavar="WORD", help=f"Group columns by {', '.join(KINDS_BY_GROUPING)}.")
     ] = "name",
     fail_on: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--fail-on",
             metavar="KINDS",
             help=f"Exit with code 1 if there are differences of these kinds: {', '.join(CONFLICT_KINDS)}, "
-            f"{MISSING_KIND}. Empty: never.",
+            f"{MISSING_KIND}. Empty: never. Default: those of {', '.join(DEFAULT_FAILING_KINDS)} that the grouping "
+            f"compares; for unit and type: {MISSING_KIND}.",
         ),
-    ] = "unit,type,ucd",
+    ] = None,
     format_name: Annotated[
         str | None, typer.Option("--format", help="Write the differences as a table, such as csv or votable.")
     ] = None,
@@ -74,7 +77,7 @@ def compare(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
 ) -> None:
     """Compare schemas of tables, drafts, services and files."""
-    failing_kinds = _parse_kinds(fail_on)
+    failing_kinds = _choose_failing_kinds(fail_on, grouping)
     with ExitStack() as stack:
         reader = _ModelReader(context, stack)
         read_models = [reader.read_model(name) for name in dict.fromkeys(models)]
@@ -96,12 +99,28 @@ def compare(
         raise typer.Exit(1)
 
 
-def _parse_kinds(text: str) -> list[str]:
+def _choose_failing_kinds(text: str | None, grouping: str) -> list[str]:
+    """Choose the kinds of differences for which the command fails, and refuse those that the grouping never has."""
+    try:
+        check_grouping(grouping)
+    except ParamError as error:  # the exit code of conflicts is 1, that of wrong options 2
+        raise UsageError(error.message, remedy=error.remedy) from error
+    possible_kinds = (*KINDS_BY_GROUPING[grouping], MISSING_KIND)
+    if text is None:
+        return [kind for kind in DEFAULT_FAILING_KINDS if kind in possible_kinds] or [MISSING_KIND]
     kinds = [word.strip() for word in text.split(",") if word.strip()]
     unknown_kinds = set(kinds) - {*CONFLICT_KINDS, MISSING_KIND}
     if unknown_kinds:
         remedy = f"use {', '.join(CONFLICT_KINDS)} or {MISSING_KIND}"
         raise UsageError(f"{min(unknown_kinds)!r:.80} is not a kind of difference", remedy=remedy)
+    for kind in kinds:
+        if kind not in possible_kinds:
+            message = (
+                f"`--fail-on {kind}` would never fail: columns with the same {grouping} are not compared by {kind}"
+            )
+            other_kinds = " or ".join(possible_kinds)
+            remedy = f"use --fail-on with {other_kinds}, or group by another word, for example `--group name`"
+            raise UsageError(message, remedy=remedy)
     return kinds
 
 
@@ -157,9 +176,10 @@ def _print_comparison(comparison: SchemaComparison) -> None:
             for conflict in group.conflicts
         ]
     print_table([comparison.grouping, "conflict", "values", "id", "note"], rows, title="Conflicts")
-    group_counts = Counter(label for group in comparison.groups for label in group.models)
+    keyed_groups = [group for group in comparison.groups if group.key]
+    group_counts = Counter(label for group in keyed_groups for label in group.models)
     for model in comparison.models:
-        missing_count = len(comparison.groups) - group_counts[model.label]
+        missing_count = len(keyed_groups) - group_counts[model.label]
         line = f"{model.label}: {len(model.columns):,} columns"
         if missing_count:
             line += f"; {missing_count:,} {comparison.grouping}s of the other models are missing"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow as pa
 
 from hven.formats import ResultStatus, TableMetadata
@@ -37,18 +38,34 @@ def build_difference_table(comparison: SchemaComparison) -> pa.Table:
     comparison
         The comparison.
     """
-    rows: list[tuple[str, ...]] = []
+    models: list[str] = []  # three lists of texts, because Python's garbage collector would visit 300,000 tuples
+    tables: list[str] = []
+    names: list[str] = []
+    shared_texts: list[tuple[str, ...]] = []  # of each value: what all its rows have in common
+    row_counts: list[int] = []
     for group in comparison.groups:
-        rows += [(group.key, MISSING_KIND, label, "", "", "", "", "") for label in group.missing_models]
+        if group.missing_models:
+            models += group.missing_models
+            tables += [""] * len(group.missing_models)
+            names += [""] * len(group.missing_models)
+            shared_texts.append((group.key, MISSING_KIND, "", "", ""))
+            row_counts.append(len(group.missing_models))
         for conflict in group.conflicts:
             for value in conflict.values:
-                for column in value.columns:
-                    place = (column.model, column.table, column.name)
-                    rows.append((group.key, conflict.kind, value.text, *place, conflict.id, conflict.note))
+                models += [column.model for column in value.columns]
+                tables += [column.table for column in value.columns]
+                names += [column.name for column in value.columns]
+                shared_texts.append((group.key, conflict.kind, value.text, conflict.id, conflict.note))
+                row_counts.append(len(value.columns))
     arrow_schema = pa.schema([column.arrow_field for column in DIFFERENCE_COLUMNS])
-    if not rows:
+    if not models:
         return arrow_schema.empty_table()
-    return pa.table(list(zip(*rows, strict=True)), schema=arrow_schema)
+    numbers = pa.array(np.repeat(np.arange(len(shared_texts)), row_counts))
+    keys, kinds, values, conflict_ids, notes = (
+        pa.array(texts, pa.string()).take(numbers) for texts in zip(*shared_texts, strict=True)
+    )
+    places = [pa.array(texts, pa.string()) for texts in (models, tables, names)]
+    return pa.table([keys, kinds, values, *places, conflict_ids, notes], schema=arrow_schema)
 
 
 def write_differences(

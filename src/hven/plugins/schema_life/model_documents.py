@@ -31,6 +31,7 @@ MAX_DOCUMENT_BYTES = 32 << 20
 MAX_VOTABLE_TABLES = 200  # tables of one document: it is parsed again for each
 _VOTABLE_PATTERN = re.compile(rb"\A\x1f\x8b|<(?:\w+:)?VOTABLE[\s>]", re.IGNORECASE)
 _VOSI_PATTERN = re.compile(rb"<(?:\w+:)?(?:tableset|tables)[\s>]", re.IGNORECASE)
+_VOSI_COLUMN_ELEMENTS = ("name", "unit", "ucd", "utype", "description")
 _DESCRIPTOR_PATTERN = re.compile(rb"^collection\s*:", re.MULTILINE)
 
 
@@ -153,31 +154,24 @@ def read_vosi_columns(data: bytes, label: str) -> list[DescribedColumn]:
         ) from error
     columns = []
     for table in root.iter("{*}table"):
-        table_name = _read_child_text(table, "name")
-        for column in table.iterfind("{*}column"):
-            described_column = DescribedColumn(
-                label,
-                table_name,
-                _read_child_text(column, "name"),
-                _read_vosi_type(column.find("{*}dataType")),
-                _read_child_text(column, "unit"),
-                _read_child_text(column, "ucd"),
-                _read_child_text(column, "utype"),
-                _read_child_text(column, "description"),
+        table_name = _normalize_blanks(table.findtext("{*}name"))
+        for column in table.iterchildren("{*}column"):
+            children = {child.tag.rpartition("}")[2]: child for child in reversed(column) if isinstance(child.tag, str)}
+            name, unit, ucd, utype, description = (
+                _normalize_blanks(children[key].text) if key in children else "" for key in _VOSI_COLUMN_ELEMENTS
             )
-            columns.append(described_column)
+            data_type = children.get("dataType")
+            type_name = ""
+            if data_type is not None:
+                type_name = write_type_name(
+                    data_type.text or "", data_type.get("arraysize", ""), data_type.get("xtype", "")
+                )
+            columns.append(DescribedColumn(label, table_name, name, type_name, unit, ucd, utype, description))
     return columns
 
 
-def _read_child_text(element: etree._Element, name: str) -> str:
-    return " ".join(element.findtext(f"{{*}}{name}", "").split())
-
-
-def _read_vosi_type(element: etree._Element | None) -> str:
-    if element is None:
-        return ""
-    datatype = str(element.text or "")
-    return write_type_name(datatype, element.get("arraysize", ""), element.get("xtype", ""))
+def _normalize_blanks(text: str | None) -> str:
+    return " ".join((text or "").split())
 
 
 def _read_plugin_description(data: bytes, label: str, path: Path | None) -> list[DescribedColumn]:

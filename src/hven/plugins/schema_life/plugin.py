@@ -9,7 +9,10 @@ PLUGIN = PluginPackage(
     title="Compare schemas with those of other services, and deliver tables to CDS and AAS",
     pages="hven.plugins.schema_life.compare_page:PAGES",
     translations="hven.plugins.schema_life:texts",
-    extensions={"votable.forms": ("hven.plugins.schema_life.votables.document_forms",)},
+    extensions={
+        "check.deliveries": ("hven.plugins.schema_life.delivery.published_checks",),
+        "votable.forms": ("hven.plugins.schema_life.votables.document_forms",),
+    },
     verbs={
         "compare": CommandLineVerb(
             function="hven.plugins.schema_life.compare_verb:compare",

@@ -97,8 +97,8 @@ class ComparisonGroup(NamedTuple):
 
     @property
     def missing_models(self) -> list[str]:
-        """Labels of the models without such a column."""
-        if len(self.models) == len(self.all_models):
+        """Labels of the models without such a column; none without a key, because these columns share nothing."""
+        if not self.key or len(self.models) == len(self.all_models):
             return []
         return [label for label in self.all_models if label not in self.models]
 
@@ -130,7 +130,8 @@ class SchemaComparison:
         count = 0
         for group in self.groups:
             count += sum(conflict.kind in kinds and not conflict.note for conflict in group.conflicts)
-            count += MISSING_KIND in kinds and len(group.models) < len(group.all_models)
+            is_missing = bool(group.key) and len(group.models) < len(group.all_models)
+            count += MISSING_KIND in kinds and is_missing
         return count
 
     def to_json(self) -> dict[str, Any]:
@@ -152,9 +153,11 @@ def group_to_json(group: ComparisonGroup) -> dict[str, Any]:
         The group.
     """
     conflicts = []
+    places = {id(column): column.place for column in group.columns} if group.conflicts else {}
     for conflict in group.conflicts:
         values = [
-            {"value": value.text, "columns": [column.place for column in value.columns]} for value in conflict.values
+            {"value": value.text, "columns": [places[id(column)] for column in value.columns]}
+            for value in conflict.values
         ]
         conflict_facts: dict[str, Any] = {
             "id": conflict.id,
@@ -169,7 +172,10 @@ def group_to_json(group: ComparisonGroup) -> dict[str, Any]:
         "key": group.key,
         "models": list(group.models),
         "missing": group.missing_models,
-        "columns": [column._asdict() | {"choices": dict(column.choices)} for column in group.columns],
+        "columns": [
+            dict(zip(column._fields, column, strict=True)) | {"choices": dict(column.choices)}
+            for column in group.columns
+        ],
         "conflicts": conflicts,
     }
 
@@ -198,9 +204,7 @@ def compare_models(
     ParamError
         There is no such grouping.
     """
-    if grouping not in KINDS_BY_GROUPING:
-        remedy = f"use one of {', '.join(KINDS_BY_GROUPING)}"
-        raise ParamError(f"columns cannot be grouped by {grouping!r:.80}", name="GROUP", remedy=remedy)
+    check_grouping(grouping)
     normalized_keys = _NormalizedTexts(NORMALIZERS[grouping])
     read_text = attrgetter(grouping)
     columns_by_key: defaultdict[str, list[DescribedColumn]] = defaultdict(list)
@@ -221,6 +225,24 @@ def compare_models(
         group_labels = tuple(dict.fromkeys(column.model for column in columns))
         groups.append(ComparisonGroup(key, columns, group_labels, labels, conflicts))
     return SchemaComparison(models=models, grouping=grouping, groups=groups)
+
+
+def check_grouping(grouping: str) -> None:
+    """Check a word for what columns are grouped by.
+
+    Parameters
+    ----------
+    grouping
+        The word that the user wrote.
+
+    Raises
+    ------
+    ParamError
+        It is not a key of `KINDS_BY_GROUPING`.
+    """
+    if grouping not in KINDS_BY_GROUPING:
+        remedy = f"use one of {', '.join(KINDS_BY_GROUPING)}"
+        raise ParamError(f"columns cannot be grouped by {grouping!r:.80}", name="GROUP", remedy=remedy)
 
 
 class _NormalizedTexts(dict[Any, str]):

@@ -133,7 +133,7 @@ def _build_unknown_name_error(name: str, providers: Sequence[NameProvider], sett
     place_list = join_messages("{one}, {other}", provider_places)
     remedies = [format_message("check the spelling, or give the position itself")]
     for provider in _list_name_providers():
-        if provider not in providers:
+        if provider.remedy and provider not in providers:
             remedy = format_message(provider.remedy)
             remedies.append(format_message("the site's operators can {remedy}", remedy))
     remedies += [

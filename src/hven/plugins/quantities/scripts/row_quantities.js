@@ -63,12 +63,14 @@ function createEntry(value, { t }) {
 
 /** @param {Quantity} value */
 function createOrigin(value) {
-  const origin = createElement("small", `${value.origin} `);
-  if (/^https?:/i.test(value.url)) {
+  const hasLink = /^https?:/i.test(value.url);
+  const hasReference = Boolean(value.reference) && value.reference !== value.url;
+  const origin = createElement("small", hasLink && !hasReference ? "" : `${value.origin} `);
+  if (hasLink) {
     const link = document.createElement("a");
     link.href = value.url;
     link.rel = "noopener";
-    link.textContent = value.reference || value.url;
+    link.textContent = hasReference ? value.reference : value.origin;
     origin.append(link);
   }
   return origin;

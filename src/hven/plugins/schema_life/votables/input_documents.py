@@ -6,7 +6,7 @@ import base64
 import zlib
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lxml import etree
 
@@ -144,14 +144,17 @@ def _find_table_of_column(column: Column, tables: Sequence[Table]) -> Table | No
     return None
 
 
-def load_input_document(kept: Mapping[str, str]) -> InputDocument:
-    """Load the document that a published table has kept.
+def load_input_document(kept: Mapping[str, Any]) -> InputDocument:
+    """Load the document that a published table has kept, or that another package has made for one answer.
 
     Parameters
     ----------
     kept
-        The table's extension `INPUT_DOCUMENT_KEY`.
+        The table's extension `INPUT_DOCUMENT_KEY`: a compressed ``text``, or a ``document`` that was made.
     """
+    if "document" in kept:
+        made_document: InputDocument = kept["document"]
+        return made_document
     text = kept["text"]
     document = _document_cache.find(text)
     if document is None:
