@@ -111,9 +111,7 @@ def new(
     print(f"Review it, then run: {' && '.join(next_commands)}")
 
 
-def _write_document_drafts(
-    context: typer.Context, site_settings: Settings, name: str, path: Path, module: Any
-) -> None:
+def _write_document_drafts(context: typer.Context, site_settings: Settings, name: str, path: Path, module: Any) -> None:
     """Write the collections that a document of another publishing program describes."""
     request = document_drafts.DocumentDraftRequest(
         settings=site_settings,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from functools import partial
 from pathlib import Path
@@ -19,7 +20,7 @@ from hven.plugins.migration.column_conversion import (
     is_epn_table,
 )
 from hven.plugins.migration.descriptor_text import write_descriptor_text
-from hven.plugins.migration.draft_pruning import prune_draft
+from hven.plugins.migration.draft_pruning import DATABASE_SECRET, build_database_source, prune_draft
 from hven.plugins.migration.grammar_conversion import GRAMMAR_TAGS, ConvertedSource, GrammarConverter
 from hven.plugins.migration.metadata_conversion import MetadataConverter, clean_text, list_meta_items
 from hven.plugins.migration.migration_report import MigrationReport
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from hven.model.settings import Settings
     from hven.plugins.migration.resource_xml import Element
 
-DATABASE_SECRET = "DACHS_DATABASE"  # noqa: S105  (the name of a secret)
 MAX_NOTES = 12  # decisions that stand at the head of the descriptor
 SECTIONS_WITH_MACROS = ("title", "description")
 TABLE_KEY_ORDER = (
@@ -140,6 +140,7 @@ class CollectionConverter:
             report=self._report,
             format_path=self._format_path,
             store_connection=self._keep_connection,
+            find_table=lambda reference: expander.find_table(reference, path),
         )
         converter.convert_tables()
         for table_name, table in converter.tables.items():
@@ -184,12 +185,14 @@ class CollectionConverter:
         if self._tables:
             self._draft["tables"] = self._tables
         else:
-            self._report.add_decision(None, "the resource descriptor has no table on disk: nothing can be published yet")
+            self._report.add_decision(
+                None, "the resource descriptor has no table on disk: nothing can be published yet"
+            )
         if any(self._is_outside_site(table) for table in self._tables.values()):
             self._report.add_decision(
                 None,
                 "the data are outside the site: copy them to the directory of the descriptor, or add their folder to "
-                "`roots` of [files] in hven.toml",
+                "`roots` in hven.toml",
             )
         code_text = self._code_file.write_text() if self._code_file else ""
         prune_draft(
@@ -207,7 +210,10 @@ class CollectionConverter:
             f"`hven check {self._name}` reports every error. {REPORT_FILE} says what was understood and what not.",
         ]
         decisions = list(self._report.decisions.items())
-        heading += [f"TODO {', '.join(places[:3])}: {text}" if places else f"TODO: {text}" for text, places in decisions[:MAX_NOTES]]
+        heading += [
+            f"TODO {', '.join(places[:3])}: {text}" if places else f"TODO: {text}"
+            for text, places in decisions[:MAX_NOTES]
+        ]
         if len(decisions) > MAX_NOTES:
             heading.append(f"and {len(decisions) - MAX_NOTES} more in {REPORT_FILE}")
         report_text = self._report.write_text(f"{origin}: conversion to the collection {self._name}")
@@ -219,7 +225,10 @@ class CollectionConverter:
         counts = (len(self._report.decisions), len(self._report.omissions), len(self._report.results))
         summary = f"{counts[2]} kinds of entries understood, {counts[1]} left out, {counts[0]} need your decision"
         return CollectionDraft(
-            name=self._name, text=self._write_text(heading), files=files, notes=[*self._notes, f"{summary}: read {REPORT_FILE}"]
+            name=self._name,
+            text=self._write_text(heading),
+            files=files,
+            notes=[*self._notes, f"{summary}: read {REPORT_FILE}"],
         )
 
     def _write_text(self, heading: list[str] | tuple[str, ...]) -> str:
@@ -249,6 +258,7 @@ class _ResourceConverter:
         report: MigrationReport,
         format_path: Callable[[str, Path], str],
         store_connection: Callable[[Path], str],
+        find_table: Callable[[str], Element | None],
     ) -> None:
         self._collection = collection
         self._resource = resource
@@ -268,7 +278,10 @@ class _ResourceConverter:
             for element in resource.iterate_descendants()
             if element.tag == "rowmaker" and element.get_value("id")
         }
-        self._columns = ColumnConverter(self._table_elements, report)
+        self._columns = ColumnConverter(
+            lambda reference: self._table_elements.get(reference) or find_table(reference), report
+        )
+        self._sources: dict[int, ConvertedSource | None] = {}
         self._grammars = GrammarConverter(
             resource_directory=resource_directory,
             format_path=lambda pattern: format_path(pattern, resource_directory),
@@ -289,14 +302,29 @@ class _ResourceConverter:
                 self._report.add_omission(element, f"{element.tag}: {OMITTED_ELEMENTS[element.tag]}")
         imports = self._list_imports()
         for table_id, table in self._table_elements.items():
-            if not table_id or table.find_child("viewStatement") is None and not table.is_true("onDisk"):
-                if table_id in imports:
-                    self._report.add_omission(table, f"the table {table_id} is in memory only (onDisk is not set)")
+            if not table_id or not self._is_published(table_id, table, imports):
                 continue
             if table.is_true("temporary") or table.is_true("system"):
                 self._report.add_omission(table, f"the table {table_id} is temporary, or belongs to the system")
                 continue
             self._convert_table(table_id, table, imports.get(table_id, []))
+
+    def _is_published(self, table_id: str, table: Element, imports: Mapping[str, Any]) -> bool:
+        """Return whether a table can be queried in DaCHS, or seems to be meant to."""
+        if table.find_child("viewStatement") is not None or table.is_true("onDisk"):
+            return True
+        if table_id not in imports:
+            return False
+        mixins = [mixin.text for mixin in table.list_children("mixin")]
+        if table.is_true("adql") or any(
+            name.startswith(("//epntap2#", "//scs#", "//siap", "//products#")) for name in mixins
+        ):
+            self._report.add_decision(
+                table, f"onDisk is not set, so DaCHS does not publish {table_id}: remove the table if that is right"
+            )
+            return True
+        self._report.add_omission(table, f"the table {table_id} is in memory only (onDisk is not set)")
+        return False
 
     def _list_imports(self) -> dict[str, list[tuple[Element, Element]]]:
         """List the data elements that fill each table, with their make."""
@@ -317,7 +345,9 @@ class _ResourceConverter:
         is_epn = is_epn_table(table, columns)
         if is_epn:
             types = {column: "" for column in list_standard_columns(EPN_TAP_STANDARD)}
-            types |= {column: str(attributes["type"]) for column, attributes in columns.items() if column.lower() not in types}
+            types |= {
+                column: str(attributes["type"]) for column, attributes in columns.items() if column.lower() not in types
+            }
             self.epn_tables.append(name)
         else:
             types = {column: str(attributes["type"]) for column, attributes in columns.items()}
@@ -360,7 +390,9 @@ class _ResourceConverter:
         ordered_imports = automatic_imports + [item for item in imports if item not in automatic_imports]
         first: tuple[RowMapping, ConvertedSource] | None = None
         for data, make in ordered_imports:
-            source = self._grammars.convert_data(data)
+            if id(data) not in self._sources:
+                self._sources[id(data)] = self._grammars.convert_data(data)
+            source = copy.deepcopy(self._sources[id(data)])
             if source is None:
                 continue
             rowmaker = self._find_rowmaker(data, make)
@@ -381,7 +413,10 @@ class _ResourceConverter:
                 continue
             if mapping.sections == first[0].sections:
                 known = first[1].options
-                first[1].options = {**known, "files": [*_to_list(known.get("files")), *_to_list(source.options.get("files"))]}
+                first[1].options = {
+                    **known,
+                    "files": [*_to_list(known.get("files")), *_to_list(source.options.get("files"))],
+                }
                 if not source.options.get("files"):
                     first[1].options = known
             else:
@@ -418,7 +453,7 @@ class _ResourceConverter:
         if source is not None:
             keys["source"] = source.options
             return
-        keys["source"] = {"kind": "sql", "url": f"${DATABASE_SECRET}", "table": f"{self._collection}.{name}"}
+        keys["source"] = build_database_source(self._collection, name)
         self._report.add_decision(
             table,
             f"no data element fills {name}: its rows are read from DaCHS's database; put its address into the secret "
@@ -426,6 +461,7 @@ class _ResourceConverter:
         )
 
     def _extract_view_query(self, text: str, name: str, columns: Mapping[str, Any]) -> str:
+        text = re.sub(r"--[^\n]*", "", text)
         replaced = self._macros.replace_text_macros(text, name, ", ".join(columns))
         match = re.search(r"\bAS\b\s*\(?\s*((?:SELECT|WITH)\b[\s\S]*)", replaced, re.IGNORECASE)
         if match is None or "\\" in replaced:
@@ -443,8 +479,15 @@ class _ResourceConverter:
         if primary and not is_epn and "view" not in keys and all(item.lower() in names for item in primary):
             found = [names[item.lower()] for item in primary]
             keys["primary"] = found[0] if len(found) == 1 else found
-        groups = [[item.strip().lower() for item in index.get_value("columns").split(",")] for index in table.list_children("index")]
-        indexes = [[names[item] for item in group] for group in groups if len(group) > 1 and all(item in names for item in group)]
+        groups = [
+            [item.strip().lower() for item in index.get_value("columns").split(",")]
+            for index in table.list_children("index")
+        ]
+        indexes = [
+            [names[item] for item in group]
+            for group in groups
+            if len(group) > 1 and all(item in names for item in group)
+        ]
         if indexes and "view" not in keys:
             keys["indexes"] = indexes
         if "view" in keys:
@@ -466,7 +509,9 @@ class _ResourceConverter:
             else:
                 self._report.add_omission(mixin, f"the mixin {word} has no equivalent")
         if table.get_value("adql").lower() == "hidden":
-            self._report.add_omission(table, "adql=hidden: queries find the table, and lists show it; `access` can hide it")
+            self._report.add_omission(
+                table, "adql=hidden: queries find the table, and lists show it; `access` can hide it"
+            )
         if table.is_true("forceUnique"):
             self._report.add_result(table, "forceUnique: the primary key is unique")
         for stc in table.list_children("stc"):

@@ -10,7 +10,7 @@ from hven.plugins.migration.mixin_columns import MIXIN_COLUMNS
 from hven.plugins.migration.resource_xml import Element
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from hven.plugins.migration.migration_report import MigrationReport
 
@@ -43,14 +43,14 @@ class ColumnConverter:
 
     Parameters
     ----------
-    tables
-        Elements of tables by their ids, for columns that are copies.
+    find_table
+        Finds a table by its id, ``table`` or ``folder/rd#table``, for columns that are copies.
     report
         Where it notes what it did.
     """
 
-    def __init__(self, tables: Mapping[str, Element], report: MigrationReport) -> None:
-        self._tables = tables
+    def __init__(self, find_table: Callable[[str], Element | None], report: MigrationReport) -> None:
+        self._find_table = find_table
         self._report = report
 
     def convert_columns(self, table: Element) -> dict[str, dict[str, Any]]:
@@ -112,9 +112,8 @@ class ColumnConverter:
                 column_type, unit, ucd, description = columns[name]
                 values = {"type": column_type, "unit": unit, "ucd": ucd, "description": description}
                 return {key: value for key, value in values.items() if value}
-        source = reference.rpartition("#")[2] or table.get_value("namePath").rpartition("#")[2]
-        source_table = self._tables.get(source)
-        if source_table is None:
+        source_table = self._find_table(reference or table.get_value("namePath"))
+        if source_table is None or source_table is table:
             return {}
         for column in source_table.list_children("column"):
             if column.get_value("name") == name:

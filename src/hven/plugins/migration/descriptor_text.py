@@ -19,7 +19,9 @@ FOLDED_KEYS = {"description", "acknowledgement"}
 MAX_KEY_WIDTH = 28
 
 
-def write_descriptor_text(draft: Mapping[str, Any], heading: Sequence[str], table_notes: Mapping[str, list[str]]) -> str:
+def write_descriptor_text(
+    draft: Mapping[str, Any], heading: Sequence[str], table_notes: Mapping[str, list[str]]
+) -> str:
     """Write a descriptor.
 
     Parameters

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from hven.plugins.migration.resource_xml import Element
 
 MAX_CHECK_ROUNDS = 12
+DATABASE_SECRET = "DACHS_DATABASE"  # noqa: S105  (the name of a secret)
 # keys without which a descriptor cannot be; they are never taken out
 KEPT_KEYS = {"collection", "title", "tables", "source", "view", "columns", "standard"}
 _MISSING_FILE_PATTERN = re.compile(r"there is no (file|directory)|no file matches|is not set|cannot be read")
@@ -73,10 +74,12 @@ def prune_draft(
 def _remove_faulty_entry(
     draft: dict[str, Any], message: str, report: MigrationReport, lines: Mapping[tuple[str, str], Element]
 ) -> bool:
-    place, separator, reason = message.partition(": ")
+    place, _, reason = message.partition(" ") if not re.match(r"\S+:", message) else message.partition(": ")
     keys = place.split(".")
-    if not separator or _MISSING_FILE_PATTERN.search(message):
+    if _MISSING_FILE_PATTERN.search(message):
         return False
+    if keys[0] == "tables" and len(keys) > 1 and (keys[2:3] == ["view"] or "a view cannot" in message):
+        return _replace_view(draft, keys[1], reason, report)
     parents: list[Any] = [draft]
     for key in keys:
         parent = parents[-1]
@@ -96,3 +99,24 @@ def _remove_faulty_entry(
     if not parents[depth] and depth > 0:
         parents[depth - 1].pop(keys[depth - 1], None)
     return True
+
+
+def _replace_view(draft: dict[str, Any], name: str, reason: str, report: MigrationReport) -> bool:
+    """Read the rows of a view that ADQL cannot express from DaCHS's database."""
+    table = draft.get("tables", {}).get(name)
+    if table is None or "view" not in table:
+        return False
+    del table["view"]
+    source = build_database_source(draft["collection"], name)
+    draft["tables"][name] = {**table, "source": source}
+    report.add_decision(
+        None,
+        f"the view {name} is not ADQL ({reason}): its rows are read from DaCHS's database; put its address into the "
+        f"secret {DATABASE_SECRET}, or write `view`",
+    )
+    return True
+
+
+def build_database_source(collection: str, table: str) -> dict[str, Any]:
+    """Build the source of a table that is only in DaCHS's database."""
+    return {"kind": "sql", "url": f"${DATABASE_SECRET}", "table": f"{collection}.{table}"}

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from hven.plugins.migration.resource_xml import Element
 
+from hven.plugins.migration.moved_code import MAX_CODE_BYTES
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
@@ -68,6 +70,10 @@ class ConvertedSource:
         Whether columns of the source can be declared as texts.
     is_header
         Whether its columns are keywords of FITS.
+    needs_columns
+        Whether the names and types of its columns must be declared.
+    code_words
+        Texts in its code, which can be names of columns.
     """
 
     options: dict[str, Any] = field(default_factory=dict)
@@ -75,6 +81,7 @@ class ConvertedSource:
     is_text: bool = False
     is_header: bool = False
     needs_columns: bool = False
+    code_words: frozenset[str] = frozenset()
 
     def find_source_name(self, name: str) -> str:
         """Return the name that the source itself has for a column."""
@@ -188,7 +195,9 @@ class GrammarConverter:
                 if ignore.get_value("pattern"):
                     ignored.append(ignore.get_value("pattern"))
                 elif ignore.get_value("fromdb"):
-                    self._report.add_result(ignore, "ignoreSources fromdb: `hven sync` reads only new and changed files")
+                    self._report.add_result(
+                        ignore, "ignoreSources fromdb: `hven sync` reads only new and changed files"
+                    )
                 else:
                     self._report.add_decision(ignore, "ignoreSources: write the ignored files as `ignore`")
         for pattern in patterns:
@@ -298,7 +307,7 @@ class GrammarConverter:
         setup = iterator.get_value("setup") if iterator is not None else ""
         name, facts = self._code_file.add_row_source("rows", f"{setup}\n{code}" if setup else code, code_element.line)
         self._note_code(code_element, name, facts.fault, facts.unknown_names)
-        return self._build_python_source(name, patterns)
+        return self._build_python_source(name, patterns, code)
 
     def _convert_customgrammar(self, grammar: Element, patterns: list[str]) -> ConvertedSource:
         module = grammar.get_value("module")
@@ -308,7 +317,12 @@ class GrammarConverter:
         else:
             name, facts = self._code_file.add_grammar_module("rows", self._directory / "missing.py", grammar.line)
         self._note_code(grammar, name, facts.fault, facts.unknown_names)
-        return self._build_python_source(name, patterns)
+        if grammar.is_true("isDispatching"):
+            self._report.add_decision(
+                grammar, "the code yields rows of several tables (isDispatching): make one function for each table"
+            )
+        code = path.read_text("utf-8", errors="replace")[:MAX_CODE_BYTES] if path.is_file() else ""
+        return self._build_python_source(name, patterns, code)
 
     def _note_code(self, element: Element, name: str, fault: str, unknown_names: list[str]) -> None:
         file = self._code_file.file_name
@@ -320,11 +334,12 @@ class GrammarConverter:
         else:
             self._report.add_result(element, f"the code moved to {name}() of {file}: read it before you ingest")
 
-    def _build_python_source(self, name: str, patterns: list[str]) -> ConvertedSource:
+    def _build_python_source(self, name: str, patterns: list[str], code: str) -> ConvertedSource:
         options: dict[str, Any] = {"kind": "python", "file": self._code_file.file_name, "function": name}
         if patterns:
             options["arguments"] = {"pattern": self._format_path(patterns[0])}
-        return ConvertedSource(options, needs_columns=True)
+        words = frozenset(re.findall(r"""['"](\w+)['"]""", code))
+        return ConvertedSource(options, needs_columns=True, code_words=words)
 
 
 def _make_recursive(pattern: str) -> str:

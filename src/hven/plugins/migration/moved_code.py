@@ -201,9 +201,11 @@ class MovedCodeFile:
         """
         name = self._choose_name(f"{code_name.lstrip('_')}_{variable}")
         arguments = [re.sub(r"\W", "_", parameter) for parameter in parameters]
-        columns = ", ".join(f'"{parameter}": {argument}' for parameter, argument in zip(parameters, arguments, strict=True))
+        columns = ", ".join(
+            f'"{parameter}": {argument}' for parameter, argument in zip(parameters, arguments, strict=True)
+        )
         self._parts.append(
-            f"\ndef {name}({', '.join(arguments)}) -> \"{result_type}\":\n"
+            f'\ndef {name}({", ".join(arguments)}) -> "{result_type}":\n'
             f'    """Compute {variable}."""\n'
             f'    return _compute_values({code_name}, "{variable}", {{{columns}}})\n'
         )
@@ -221,7 +223,8 @@ class MovedCodeFile:
         self._add_imports([*facts.imports, "from pathlib import Path"])
         body = textwrap.indent(python, "        ")
         self._parts.append(
-            f"\nclass _Iterator_{name}(CustomRowIterator):\n    def _iterRows(self):\n{body}\n" + _write_row_function(name)
+            f"\nclass _Iterator_{name}(CustomRowIterator):\n    def _iterRows(self):\n{body}\n"
+            + _write_row_function(name)
         )
         return name, facts
 

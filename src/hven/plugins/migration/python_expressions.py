@@ -78,7 +78,7 @@ class TranslatedExpression:
         for is_literal, text in self.parts:
             if is_literal:
                 pieces.append(text.replace("{", "{{").replace("}", "}}"))
-            elif any(sign in text for sign in "{}:!\""):
+            elif any(sign in text for sign in '{}:!"'):
                 return None
             else:
                 pieces.append("{" + text + "}")

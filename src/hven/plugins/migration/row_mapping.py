@@ -277,7 +277,12 @@ class RowMapper:
                 self._set_target(column, value, bind)
 
     def _convert_image_position(self, element: Element) -> None:
-        expressions = {"centeralpha": "CRVAL1", "centerdelta": "CRVAL2", "naxes": "NAXIS", "coverage": "wcs_footprint()"}
+        expressions = {
+            "centeralpha": "CRVAL1",
+            "centerdelta": "CRVAL2",
+            "naxes": "NAXIS",
+            "coverage": "wcs_footprint()",
+        }
         for column, expression in expressions.items():
             if column in self._columns_by_lower:
                 if expression.isupper():
@@ -303,7 +308,9 @@ class RowMapper:
         if all(isinstance(member, str) for member in values):
             if key.kind == "any":
                 self._translator.text_names.add(name)
-        branches = " ".join(f"WHEN {_write_literal(before)} THEN {_write_literal(after)}" for before, after in values.items())
+        branches = " ".join(
+            f"WHEN {_write_literal(before)} THEN {_write_literal(after)}" for before, after in values.items()
+        )
         adql = f"CASE {key.adql} {branches} ELSE {_write_literal(default)} END"
         kind = "string" if all(isinstance(after, str) for after in values.values()) else "number"
         self._variables[name] = TranslatedExpression(adql, kind)
@@ -311,8 +318,10 @@ class RowMapper:
 
     def _convert_own_code(self, element: Element, reference: str, arguments: Mapping[str, Element]) -> None:
         definition = self._procedures.get(reference.rpartition("#")[2], element) if reference else element
-        code = "\n".join(normalize_indentation(self._macros.replace_text_macros(_get_raw_text(item), self._table_name))
-                         for item in definition.list_children("code"))
+        code = "\n".join(
+            normalize_indentation(self._macros.replace_text_macros(_get_raw_text(item), self._table_name))
+            for item in definition.list_children("code")
+        )
         if not code.strip():
             self._report.add_decision(element, f"apply {reference or element.get_value('name')} has no code here")
             return
@@ -396,12 +405,14 @@ class RowMapper:
             if variable is not None:
                 element = self._variable_elements[variable]
                 self._set_target(name, self._variables[variable], element)
-            elif self._columns[name]:
+            elif self._columns[name] or name in self._source.code_words:
                 self._mapping.used_names.add(name)
                 self._mapping.filled_columns.add(lower_name)
                 source_name = self._source.find_source_name(name)
                 if source_name.lower() != lower_name:
-                    self._set_target(name, TranslatedExpression(quote_name(source_name), "any"), rowmaker or Element("", {}, 0))
+                    self._set_target(
+                        name, TranslatedExpression(quote_name(source_name), "any"), rowmaker or Element("", {}, 0)
+                    )
         for name in self._variables:
             if name.lower() in self._columns_by_lower and name.lower() not in self._targets:
                 self._set_target(name, self._variables[name], self._variable_elements[name])
@@ -418,7 +429,13 @@ class RowMapper:
         sections = self._mapping.sections
         self._mapping.lines[column] = element
         if expression.is_constant:
-            sections.setdefault("set", {})[column] = expression.constant
+            is_time = self._columns[column] == "timestamp" or column in {
+                "creation_date",
+                "modification_date",
+                "release_date",
+            }
+            constant = _pad_date(expression.constant) if is_time else expression.constant
+            sections.setdefault("set", {})[column] = constant
             return
         template = expression.write_template()
         if template is not None:
@@ -444,3 +461,9 @@ def _write_literal(value: Any) -> str:
     if isinstance(value, int | float):
         return repr(value)
     return quote_text(str(value))
+
+
+def _pad_date(value: Any) -> Any:
+    """Write a date such as 2017-7-9 with two digits for month and day."""
+    match = re.match(r"(\d{4})-(\d{1,2})-(\d{1,2})(.*)", str(value))
+    return f"{match[1]}-{match[2]:0>2}-{match[3]:0>2}{match[4]}" if match else value

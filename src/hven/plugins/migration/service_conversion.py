@@ -83,8 +83,17 @@ class ServiceConverter:
         publications = service.list_children("publish")
         renderers |= {publication.get_value("render") for publication in publications} - {""}
         renderers |= {service.get_value("defaultRenderer")} - {""}
-        if core is not None and core.tag not in {"dbCore", "scsCore", "ssapCore", "siapCutoutCore", "productCore", "nullCore"}:
-            self._report.add_decision(core, f"{core.tag} of the service {name} computes by code: write a job type or links")
+        if core is not None and core.tag not in {
+            "dbCore",
+            "scsCore",
+            "ssapCore",
+            "siapCutoutCore",
+            "productCore",
+            "nullCore",
+        }:
+            self._report.add_decision(
+                core, f"{core.tag} of the service {name} computes by code: write a job type or links"
+            )
         if core is not None:
             for description in core.list_children("condDesc"):
                 if description.list_children("phraseMaker") or description.get_value("phraseMaker"):
@@ -102,7 +111,9 @@ class ServiceConverter:
                     self._add_service_identifier(f"{table}.{protocol}", f"{self._descriptor_id}/{name}", test)
                 self._report.add_result(service, f"{renderer} of {name}: Hven has /{protocol}/ for the table {table}")
             elif renderer in PROTOCOLS:
-                self._report.add_decision(service, f"{renderer} of {name} queries {table or 'no table'} of another descriptor")
+                self._report.add_decision(
+                    service, f"{renderer} of {name} queries {table or 'no table'} of another descriptor"
+                )
             elif renderer == "form" and table in table_names:
                 self.aliases[path] = f"/collections/{self._collection}/{table}"
                 self._report.add_result(service, f"the form of {name}: the page of the table has a search form")

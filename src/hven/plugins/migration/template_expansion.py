@@ -147,7 +147,20 @@ class TemplateExpander:
                 mixin = copy_element(element, attributes, self._expand_children(element, macros, path, active))
                 yield from self._expand_mixin(mixin, path, active)
             else:
-                yield copy_element(element, attributes, self._expand_children(element, macros, path, active))
+                children = self._expand_children(element, macros, path, active)
+                mixins = attributes.pop("mixin", "") if element.tag == "table" else ""
+                for reference in filter(None, map(str.strip, mixins.split(","))):
+                    mixin = Element("mixin", {}, element.line, element.file, [re.sub(r"\[.*", "", reference)])
+                    children[:0] = list(self._expand_mixin(mixin, path, active))
+                yield copy_element(element, attributes, children)
+
+    def find_table(self, reference: str, path: Path) -> Element | None:
+        """Find a table that this or another descriptor defines, and expand it."""
+        target = self._library.find_element(reference, path)
+        if target is None or target[0].tag != "table":
+            return None
+        element, table_path = target
+        return copy_element(element, element.attributes, self._expand_children(element, {}, table_path, ()))
 
     def _expand_feed(
         self, element: Element, macros: Mapping[str, str], path: Path, active: tuple[str, ...]
