@@ -344,7 +344,7 @@ class _ResourceConverter:
         columns = self._columns.convert_columns(table)
         is_epn = is_epn_table(table, columns)
         if is_epn:
-            types = {column: "" for column in list_standard_columns(EPN_TAP_STANDARD)}
+            types = dict.fromkeys(list_standard_columns(EPN_TAP_STANDARD), "")
             types |= {
                 column: str(attributes["type"]) for column, attributes in columns.items() if column.lower() not in types
             }
@@ -352,7 +352,7 @@ class _ResourceConverter:
         else:
             types = {column: str(attributes["type"]) for column, attributes in columns.items()}
         keys = self._convert_table_metadata(table)
-        mapping, source = self._convert_imports(name, table, types, imports)
+        mapping, source = self._convert_imports(name, types, imports)
         if is_epn:
             keys |= apply_epn_standard(table, columns, mapping.filled_columns, self._report)
         else:
@@ -363,7 +363,7 @@ class _ResourceConverter:
         if mapping.condition and "view" not in keys:
             keys["where"] = mapping.condition
         self._convert_keys(table, keys, columns, is_epn=is_epn)
-        if columns and "view" not in keys or columns and keys.get("view"):
+        if (columns and "view" not in keys) or (columns and keys.get("view")):
             keys["columns"] = columns
         self._convert_products(keys, columns, mapping)
         for column, element in mapping.lines.items():
@@ -383,7 +383,7 @@ class _ResourceConverter:
         return _replace_placeholders(keys)
 
     def _convert_imports(
-        self, name: str, table: Element, types: dict[str, str], imports: list[tuple[Element, Element]]
+        self, name: str, types: dict[str, str], imports: list[tuple[Element, Element]]
     ) -> tuple[RowMapping, ConvertedSource | None]:
         """Convert the first import of a table; further ones with the same mapping add their files."""
         automatic_imports = [item for item in imports if item[0].get_value("auto").lower() not in {"false", "no"}]
@@ -494,20 +494,8 @@ class _ResourceConverter:
             for attributes in columns.values():
                 attributes.pop("indexed", None)
                 attributes.pop("required", None)
-        position = [_find_column_by_ucd(columns, f"pos.eq.{axis};meta.main") for axis in ("ra", "dec")]
-        if all(position) and not is_epn and "view" not in keys:
-            keys["position"] = position
-            self._report.add_result(table, "positions are indexed; cone searches use them")
-        for mixin in table.list_children("mixin"):
-            word = mixin.text.removeprefix("//")
-            if word.startswith(("obscore#", "siap", "ssap#")):
-                self._report.add_decision(
-                    mixin, f"{word}: the columns are kept; write `obscore` so that SIA, SSA and ObsCore find the rows"
-                )
-            elif word.startswith(("scs#", "products#", "epntap2#")):
-                continue
-            else:
-                self._report.add_omission(mixin, f"the mixin {word} has no equivalent")
+        self._convert_position(table, keys, columns, is_epn=is_epn)
+        self._note_mixins(table)
         if table.get_value("adql").lower() == "hidden":
             self._report.add_omission(
                 table, "adql=hidden: queries find the table, and lists show it; `access` can hide it"
@@ -518,6 +506,26 @@ class _ResourceConverter:
             self._convert_frame(stc, keys, names, columns)
         for key in table.list_children("foreignKey"):
             self._report.add_decision(key, "foreignKey: write it as `keys`")
+
+    def _convert_position(
+        self, table: Element, keys: dict[str, Any], columns: Mapping[str, dict[str, Any]], *, is_epn: bool
+    ) -> None:
+        position = [_find_column_by_ucd(columns, f"pos.eq.{axis};meta.main") for axis in ("ra", "dec")]
+        if all(position) and not is_epn and "view" not in keys:
+            keys["position"] = position
+            self._report.add_result(table, "positions are indexed; cone searches use them")
+
+    def _note_mixins(self, table: Element) -> None:
+        for mixin in table.list_children("mixin"):
+            word = mixin.text.removeprefix("//")
+            if word.startswith(("obscore#", "siap", "ssap#")):
+                self._report.add_decision(
+                    mixin, f"{word}: the columns are kept; write `obscore` so that SIA, SSA and ObsCore find the rows"
+                )
+            elif word.startswith(("scs#", "products#", "epntap2#")):
+                continue
+            else:
+                self._report.add_omission(mixin, f"the mixin {word} has no equivalent")
 
     def _convert_frame(
         self, element: Element, keys: dict[str, Any], names: Mapping[str, str], columns: dict[str, dict[str, Any]]
@@ -543,7 +551,7 @@ class _ResourceConverter:
         if embargo is not None and embargo.kind != "null" and "embargo" in columns:
             reader = " OR reader = owner" if "owner" in columns else ""
             keys["access"] = {"rows": "public", "take": f"embargo IS NULL OR embargo <= now{reader}"}
-        elif embargo is not None and embargo.kind != "null" or owner is not None and owner.constant:
+        elif (embargo is not None and embargo.kind != "null") or (owner is not None and owner.constant):
             self._report.add_decision(
                 None, f"files have an owner or an embargo ({_describe(owner)}, {_describe(embargo)}): write `access`"
             )

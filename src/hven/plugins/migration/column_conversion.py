@@ -155,7 +155,7 @@ class ColumnConverter:
         digits = hint.get("sf", "")
         if digits.isdigit() and attributes.get("type", "").startswith("float"):
             attributes["display"] = f".{digits}f"
-        elif hint.get("type") in DISPLAY_WORDS and attributes.get("type") not in {"string"}:
+        elif hint.get("type") in DISPLAY_WORDS and attributes.get("type") != "string":
             attributes["display"] = DISPLAY_WORDS[hint["type"]]
         elif hint.get("type"):
             self._report.add_omission(element, f"displayHint type={hint['type']}: pages choose the form themselves")

@@ -61,7 +61,7 @@ def prune_draft(
         for _ in range(MAX_CHECK_ROUNDS):
             path.write_text(write_text(), encoding="utf-8")
             errors = [fault for fault in check_descriptor(path, settings) if fault.severity == "error"]
-            if not any([_remove_faulty_entry(draft, fault.message, report, lines) for fault in errors]):
+            if not any(_remove_faulty_entry(draft, fault.message, report, lines) for fault in errors):
                 break
     finally:
         path.unlink(missing_ok=True)

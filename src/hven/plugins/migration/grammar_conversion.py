@@ -6,9 +6,8 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from hven.plugins.migration.resource_xml import Element
-
 from hven.plugins.migration.moved_code import MAX_CODE_BYTES
+from hven.plugins.migration.resource_xml import Element
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -227,7 +226,7 @@ class GrammarConverter:
         for entry in (grammar.find_child("mapKeys") or Element("mapKeys", {}, 0)).list_children("map"):
             source.renamed_columns[entry.get_value("key", "dest")] = entry.text or entry.get_value("source")
 
-    def _convert_csvgrammar(self, grammar: Element, patterns: list[str]) -> ConvertedSource:
+    def _convert_csvgrammar(self, grammar: Element, _patterns: list[str]) -> ConvertedSource:
         options: dict[str, Any] = {"kind": "csv"}
         delimiter = grammar.attributes.get("delimiter") or grammar.get_value("delimiter")
         if delimiter:
@@ -246,7 +245,7 @@ class GrammarConverter:
         if skipped.isdigit() and int(skipped):
             options["skip"] = int(skipped)
 
-    def _convert_columngrammar(self, grammar: Element, patterns: list[str]) -> ConvertedSource:
+    def _convert_columngrammar(self, grammar: Element, _patterns: list[str]) -> ConvertedSource:
         fields: dict[str, Any] = {}
         definitions = "\n".join(grammar.get_value(name) for name in ("colDefs", "colRanges", "cols"))
         for name, start, stop in re.findall(r"([^\s:,;]+)\s*:\s*(\d+)(?:\s*-\s*(\d+))?", definitions):
@@ -269,7 +268,7 @@ class GrammarConverter:
         source.is_header = grammar.tag == "fitsProdGrammar"
         return source
 
-    def _convert_regrammar(self, grammar: Element, patterns: list[str]) -> ConvertedSource:
+    def _convert_regrammar(self, grammar: Element, _patterns: list[str]) -> ConvertedSource:
         separator = grammar.get_value("fieldSep")
         options: dict[str, Any] = {"kind": "csv", "delimiter": "whitespace"}
         simple = {"\\s+": "whitespace", "": "whitespace", "\\t": "tab", ",": "comma", "\\|": "pipe", ";": "semicolon"}
@@ -313,9 +312,9 @@ class GrammarConverter:
         module = grammar.get_value("module")
         path = self._directory / (module if module.endswith(".py") else f"{module}.py")
         if path.resolve().is_relative_to(self._directory.resolve()):
-            name, facts = self._code_file.add_grammar_module("rows", path, grammar.line)
+            name, facts = self._code_file.add_grammar_module("rows", path)
         else:
-            name, facts = self._code_file.add_grammar_module("rows", self._directory / "missing.py", grammar.line)
+            name, facts = self._code_file.add_grammar_module("rows", self._directory / "missing.py")
         self._note_code(grammar, name, facts.fault, facts.unknown_names)
         if grammar.is_true("isDispatching"):
             self._report.add_decision(

@@ -82,7 +82,7 @@ class MetadataConverter:
         self._report = report
         self._keys: dict[str, Any] = {}
         self._long_texts: list[str] = []
-        self._coverage_tags: list[str] = []
+        self._element: Element | None = None  # whose text is converted
 
     def convert_metadata(self, resource: Element) -> dict[str, Any]:
         """Convert the metadata of a resource.
@@ -98,7 +98,8 @@ class MetadataConverter:
                 continue
             handler = getattr(self, "_convert_" + re.sub(r"\W", "_", name.lower()).strip("_"), None)
             if handler is not None:
-                handler(text, element)
+                self._element = element
+                handler(text)
             elif name.lower() in UNUSED_META_REASONS:
                 self._report.add_omission(element, f"meta {name}: {UNUSED_META_REASONS[name.lower()]}")
             elif name.lower() not in {"testquery", "title"} and not name.lower().startswith(("testquery.", "note")):
@@ -117,67 +118,67 @@ class MetadataConverter:
         if value not in members:
             members.append(value)
 
-    def _convert_title(self, text: str, element: Element) -> None:
+    def _convert_title(self, text: str) -> None:
         self._keys.setdefault("title", " ".join(text.split()))
 
-    def _convert_description(self, text: str, element: Element) -> None:
+    def _convert_description(self, text: str) -> None:
         self._keys.setdefault("description", clean_text(text))
 
-    def _convert_longdoc(self, text: str, element: Element) -> None:
+    def _convert_longdoc(self, text: str) -> None:
         if len(text) > MAX_LONG_TEXT_CHARACTERS:
             self._report.add_decision(
-                element, "_longdoc is longer than a description: publish it as a file, or on a page of the portal"
+                self._element, "_longdoc is longer than a description: publish it as a file, or on a page of the portal"
             )
             return
         self._long_texts.append(clean_text(text))
 
     _convert_intro = _convert_longdoc
 
-    def _convert_creationdate(self, text: str, element: Element) -> None:
+    def _convert_creationdate(self, text: str) -> None:
         match = re.match(r"\d{4}-\d\d-\d\d", text)
         if match:
             self._keys["created"] = match[0]
 
-    def _convert_subject(self, text: str, element: Element) -> None:
+    def _convert_subject(self, text: str) -> None:
         for subject in re.split(r"[,;]\s*", text) if len(text) > 60 else [text]:
             self._add_list_member("subjects", subject.strip())
 
     _convert_subjects = _convert_subject
 
-    def _convert_creator(self, text: str, element: Element) -> None:
+    def _convert_creator(self, text: str) -> None:
         for name in re.split(r"\s*;\s*", " ".join(text.split())):
             if name:
                 self._add_list_member("creators", {"name": name})
 
     _convert_creator_name = _convert_creator
 
-    def _convert_contributor(self, text: str, element: Element) -> None:
+    def _convert_contributor(self, text: str) -> None:
         self._add_list_member("contributors", {"name": " ".join(text.split())})
 
     _convert_contributor_name = _convert_contributor
 
-    def _convert_source(self, text: str, element: Element) -> None:
+    def _convert_source(self, text: str) -> None:
         match = BIBCODE_PATTERN.fullmatch(text)
         if match and "bibcode" not in self._keys:
             self._keys["bibcode"] = match[0]
         else:
             self._keys.setdefault("citation", " ".join(text.split()))
 
-    def _convert_doi(self, text: str, element: Element) -> None:
+    def _convert_doi(self, text: str) -> None:
         self._keys["doi"] = text.removeprefix("doi:").removeprefix("https://doi.org/")
 
-    def _convert_contact_name(self, text: str, element: Element) -> None:
+    def _convert_contact_name(self, text: str) -> None:
         self._keys.setdefault("contact", {})["name"] = " ".join(text.split())
 
-    def _convert_contact_email(self, text: str, element: Element) -> None:
+    def _convert_contact_email(self, text: str) -> None:
         contact = self._keys.setdefault("contact", {})
         contact["email"] = text
         contact.setdefault("name", text)
 
-    def _convert_publisher(self, text: str, element: Element) -> None:
+    def _convert_publisher(self, text: str) -> None:
         self._keys["publisher"] = " ".join(text.split())
 
-    def _convert_rights(self, text: str, element: Element) -> None:
+    def _convert_rights(self, text: str) -> None:
         address = text.lower().rstrip("/")
         licence = next((name for place, name in LICENCES.items() if place in address), None)
         if licence:
@@ -185,60 +186,65 @@ class MetadataConverter:
             return
         self._keys.setdefault("acknowledgement", clean_text(text))
         self._report.add_decision(
-            element, "the rights text became `acknowledgement`: choose a licence, and write its name as `licence`"
+            self._element, "the rights text became `acknowledgement`: choose a licence, and write its name as `licence`"
         )
 
     _convert_copyright = _convert_rights
     _convert_rights_rightsuri = _convert_rights
 
-    def _convert_referenceurl(self, text: str, element: Element) -> None:
+    def _convert_referenceurl(self, text: str) -> None:
         if re.match(r"https?://", text):
-            self._keys["reference_url"] = text.split()[0]
+            self._keys["reference_url"] = text.split(maxsplit=1)[0]
 
-    def _convert_shortname(self, text: str, element: Element) -> None:
+    def _convert_shortname(self, text: str) -> None:
         if len(text) > MAX_SHORT_NAME_CHARACTERS:
-            self._report.add_omission(element, f"meta shortName is cut to {MAX_SHORT_NAME_CHARACTERS} characters")
+            self._report.add_omission(self._element, f"meta shortName is cut to {MAX_SHORT_NAME_CHARACTERS} characters")
         self._keys["short_name"] = text[:MAX_SHORT_NAME_CHARACTERS].strip()
 
-    def _convert_facility(self, text: str, element: Element) -> None:
+    def _convert_facility(self, text: str) -> None:
         self._keys["facility"] = _append_text(self._keys.get("facility"), text)
 
-    def _convert_instrument(self, text: str, element: Element) -> None:
+    def _convert_instrument(self, text: str) -> None:
         self._keys["instrument"] = _append_text(self._keys.get("instrument"), text)
 
-    def _convert_type(self, text: str, element: Element) -> None:
+    def _convert_type(self, text: str) -> None:
         self._add_list_member("type", text)
 
-    def _convert_contentlevel(self, text: str, element: Element) -> None:
+    def _convert_contentlevel(self, text: str) -> None:
         self._keys["content_level"] = _append_text(self._keys.get("content_level"), text)
 
-    def _convert_coverage_waveband(self, text: str, element: Element) -> None:
+    def _convert_coverage_waveband(self, text: str) -> None:
         for word in re.split(r"[,;#]\s*", text):
             waveband = next((name for name in WAVEBANDS if name.lower() == word.strip().lower()), None)
             if waveband:
                 self._add_list_member("waveband", waveband)
             else:
-                self._report.add_omission(element, f"meta coverage.waveband: {word!r} is no waveband of the standard")
+                self._report.add_omission(
+                    self._element, f"meta coverage.waveband: {word!r} is no waveband of the standard"
+                )
 
-    def _convert_utype(self, text: str, element: Element) -> None:
+    def _convert_utype(self, text: str) -> None:
         if "epn" not in text.lower():
             self._keys["utype"] = text
 
-    def _convert_related(self, text: str, element: Element) -> None:
+    def _convert_related(self, text: str) -> None:
         if re.match(r"https?://|doi:|10\.", text):
             self._add_list_member("related", {"id": text, "relation": "References"})
 
-    def _convert_example(self, text: str, element: Element) -> None:
+    def _convert_example(self, text: str) -> None:
         """Keep the query of an example for TAP."""
         match = re.search(r"(SELECT\b[\s\S]+?)(?:\n\s*\n(?!\s{4})|\Z)", text, re.IGNORECASE)
-        titles = [item.text for item in element.list_children("meta") if item.attributes.get("name") == "title"]
+        titles = [item.text for item in self._list_parts() if item.attributes.get("name") == "title"]
         if match is None or not titles:
-            self._report.add_omission(element, "meta _example has no query")
+            self._report.add_omission(self._element, "meta _example has no query")
             return
         self._add_list_member("examples", {"title": titles[0], "query": " ".join(match[1].split())})
 
-    def _convert_example_title(self, text: str, element: Element) -> None:
+    def _convert_example_title(self, _text: str) -> None:
         """Skip the title, which its example uses."""
+
+    def _list_parts(self) -> list[Element]:
+        return [] if self._element is None else self._element.list_children("meta")
 
 
 def _append_text(value: str | None, text: str) -> str:

@@ -95,17 +95,10 @@ def examine_code(code: str, provided_names: Sequence[str] = ()) -> CodeFacts:
             else:
                 defined_names.add(node.id)
             _note_variable(node, facts)
-        elif isinstance(node, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef):
-            defined_names.add(node.name)
-        elif isinstance(node, ast.arg):
-            defined_names.add(node.arg)
-        elif isinstance(node, ast.ExceptHandler) and node.name:
-            defined_names.add(node.name)
-        elif isinstance(node, ast.Import | ast.ImportFrom):
-            defined_names |= {(alias.asname or alias.name).partition(".")[0] for alias in node.names}
-            module = node.module if isinstance(node, ast.ImportFrom) else node.names[0].name
-            if module and module.partition(".")[0] == "gavo":
-                facts.unknown_names.append(module)
+        else:
+            defined_names |= _list_defined_names(node)
+            if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "gavo":
+                facts.unknown_names.append(str(node.module))
     for name in dict.fromkeys(used_names):
         if name in defined_names or name.startswith((VARIABLE_PREFIX, PROPERTY_PREFIX)):
             continue
@@ -116,6 +109,18 @@ def examine_code(code: str, provided_names: Sequence[str] = ()) -> CodeFacts:
         else:
             facts.unknown_names.append(name)
     return facts
+
+
+def _list_defined_names(node: ast.AST) -> set[str]:
+    if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef):
+        return {node.name}
+    if isinstance(node, ast.arg):
+        return {node.arg}
+    if isinstance(node, ast.ExceptHandler) and node.name:
+        return {node.name}
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        return {(alias.asname or alias.name).partition(".")[0] for alias in node.names}
+    return set()
 
 
 def _note_variable(node: ast.Name, facts: CodeFacts) -> None:
@@ -228,7 +233,7 @@ class MovedCodeFile:
         )
         return name, facts
 
-    def add_grammar_module(self, base_name: str, path: Path, line: int) -> tuple[str, CodeFacts]:
+    def add_grammar_module(self, base_name: str, path: Path) -> tuple[str, CodeFacts]:
         """Add the module of a custom grammar; if it cannot be used, a function that says so."""
         name = self._choose_name(base_name)
         try:

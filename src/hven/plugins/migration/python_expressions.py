@@ -38,8 +38,16 @@ _MATH_FUNCTIONS = {
     "fabs": "ABS",
     "pow": "POWER",
 }
+_TEXT_METHODS = {"upper": "UPPER", "lower": "LOWER", "strip": "trim"}
 _TIME_PARSERS = {"parseISODT", "parseDate", "parseTimestamp", "parseDefaultDatetime", "parseDefaultDate"}
-_NUMBER_PARSERS = {"float": "DOUBLE PRECISION", "parseFloat": "DOUBLE PRECISION"}
+_NUMBER_PARSERS = {"float", "parseFloat"}
+_TIME_CONVERSIONS = {
+    "dateTimeToJdn": ("jd", "number"),
+    "dateTimeToMJD": ("mjd", "number"),
+    "jdnToDateTime": ("from_jd", "time"),
+    "jdToDateTime": ("from_jd", "time"),
+    "mjdToDateTime": ("from_mjd", "time"),
+}
 
 
 class UnsupportedExpressionError(Exception):
@@ -223,9 +231,8 @@ class ExpressionTranslator:
         return value.adql
 
     def _translate_percent_format(self, node: ast.BinOp) -> TranslatedExpression:
-        assert isinstance(node.left, ast.Constant)
         arguments = list(node.right.elts) if isinstance(node.right, ast.Tuple) else [node.right]
-        pieces = re.split(r"(%[-+ 0#]*\d*(?:\.\d+)?[a-zA-Z%])", str(node.left.value))
+        pieces = re.split(r"(%[-+ 0#]*\d*(?:\.\d+)?[a-zA-Z%])", str(ast.literal_eval(node.left)))
         parts: list[tuple[bool, str]] = []
         for index, piece in enumerate(pieces):
             if index % 2 == 0:
@@ -274,16 +281,7 @@ class ExpressionTranslator:
             negation = "NOT " if isinstance(operator, ast.IsNot) else ""
             return f"{self.translate_node(node.left).adql} IS {negation}NULL"
         if isinstance(operator, ast.In | ast.NotIn):
-            negation = "NOT " if isinstance(operator, ast.NotIn) else ""
-            if isinstance(right, ast.List | ast.Tuple | ast.Set):
-                left = self._translate_text(node.left) if _holds_texts(right.elts) else self.translate_node(node.left)
-                members = ", ".join(self.translate_node(member).adql for member in right.elts)
-                return f"{left.adql} {negation}IN ({members})"
-            if isinstance(node.left, ast.Constant) and isinstance(node.left.value, str):
-                text = self._translate_text(right)
-                pattern = quote_text(f"%{node.left.value}%")
-                return f"{text.adql} {negation}LIKE {pattern}"
-            raise UnsupportedExpressionError("a comparison with `in` has no equivalent")
+            return self._translate_membership(node.left, right, "NOT " if isinstance(operator, ast.NotIn) else "")
         sign = _COMPARISONS.get(type(operator))
         if sign is None:
             raise UnsupportedExpressionError("a comparison has no equivalent")
@@ -292,6 +290,16 @@ class ExpressionTranslator:
         if "null" in {value.kind for value in values}:
             raise UnsupportedExpressionError("it compares with None")
         return f"{values[0].adql} {sign} {values[1].adql}"
+
+    def _translate_membership(self, left: ast.expr, right: ast.expr, negation: str) -> str:
+        if isinstance(right, ast.List | ast.Tuple | ast.Set):
+            value = self._translate_text(left) if _holds_texts(right.elts) else self.translate_node(left)
+            members = ", ".join(self.translate_node(member).adql for member in right.elts)
+            return f"{value.adql} {negation}IN ({members})"
+        if isinstance(left, ast.Constant) and isinstance(left.value, str):
+            text = self._translate_text(right)
+            return f"{text.adql} {negation}LIKE {quote_text(f'%{left.value}%')}"
+        raise UnsupportedExpressionError("a comparison with `in` has no equivalent")
 
     def _translate_compare(self, node: ast.Compare) -> TranslatedExpression:
         return TranslatedExpression(self._translate_condition(node), "boolean")
@@ -307,20 +315,19 @@ class ExpressionTranslator:
         if isinstance(index, ast.Slice):
             return self._translate_slice(node.value, index)
         if isinstance(node.value, ast.Call) and isinstance(node.value.func, ast.Attribute):
-            call = node.value
-            if call.func.attr == "split" and isinstance(index, ast.Constant | ast.UnaryOp):  # type: ignore[attr-defined]
-                return self._translate_split(call, ast.literal_eval(index))
-            if call.func.attr == "splitext" and ast.literal_eval(index) == 0:  # type: ignore[attr-defined]
+            call, method = node.value, node.value.func
+            if method.attr == "split" and isinstance(index, ast.Constant | ast.UnaryOp):
+                return self._translate_split(method.value, call.args, ast.literal_eval(index))
+            if method.attr == "splitext" and ast.literal_eval(index) == 0:
                 text = self._translate_text(call.args[0]).adql
                 return TranslatedExpression(f"regexp_replace({text}, '[.][^./]*$', '')", "string")
         raise UnsupportedExpressionError("an element of a list has no equivalent")
 
-    def _translate_split(self, call: ast.Call, index: int) -> TranslatedExpression:
-        assert isinstance(call.func, ast.Attribute)
-        text = self._translate_text(call.func.value).adql
-        if len(call.args) != 1 or not isinstance(call.args[0], ast.Constant):
+    def _translate_split(self, value: ast.expr, arguments: Sequence[ast.expr], index: int) -> TranslatedExpression:
+        text = self._translate_text(value).adql
+        if len(arguments) != 1 or not isinstance(arguments[0], ast.Constant):
             raise UnsupportedExpressionError("split() has no equivalent here")
-        separator = str(call.args[0].value)
+        separator = str(arguments[0].value)
         if index >= 0:
             return TranslatedExpression(f"split_part({text}, {quote_text(separator)}, {index + 1})", "string")
         if len(separator) != 1:
@@ -358,50 +365,68 @@ class ExpressionTranslator:
             method = self._translate_method(node, node.func)
             if method is not None:
                 return method
-        short_name = name.rpartition(".")[2]
-        arguments = node.args
-        if name in _NUMBER_PARSERS:
-            value = self.translate_node(arguments[0])
-            if value.kind == "number":
-                return value
-            return TranslatedExpression(f"CAST({value.adql} AS DOUBLE PRECISION)", "number")
-        if name in {"int", "parseInt", "round"}:
-            value = self.translate_node(arguments[0])
-            if name == "round":
-                digits = "".join(f", {self.translate_node(argument).adql}" for argument in arguments[1:2])
-                return TranslatedExpression(f"ROUND({value.adql}{digits})", "number")
-            if value.kind == "number":
-                return TranslatedExpression(f"CAST(FLOOR({value.adql}) AS BIGINT)", "number")
-            return TranslatedExpression(f"CAST({value.adql} AS BIGINT)", "number")
-        if name in {"str", "unicode"}:
-            value = self.translate_node(arguments[0])
-            adql = value.adql if value.kind == "string" else f"CAST({value.adql} AS VARCHAR)"
-            return TranslatedExpression(adql, "string")
-        if name == "abs":
-            return TranslatedExpression(f"ABS({self.translate_node(arguments[0]).adql})", "number")
-        if name == "len":
-            return TranslatedExpression(f"length({self._translate_text(arguments[0]).adql})", "number")
-        if name in {"min", "max"} and len(arguments) > 1:
-            function = "least" if name == "min" else "greatest"
-            return TranslatedExpression(f"{function}({self._join_arguments(arguments)})", "number")
-        if name.startswith("math.") and short_name in _MATH_FUNCTIONS:
-            return TranslatedExpression(f"{_MATH_FUNCTIONS[short_name]}({self._join_arguments(arguments)})", "number")
         if name == "parseWithNull":
             return self._translate_null_parser(node)
-        if name in {"hmsToDeg", "dmsToDeg"}:
-            text = self._translate_text(arguments[0]).adql
+        translators = (
+            self._translate_number_call,
+            self._translate_conversion_call,
+            self._translate_time_call,
+            self._translate_region,
+            self._translate_file_call,
+        )
+        for translate in translators:
+            value = translate(name, node.args)
+            if value is not None:
+                return value
+        raise UnsupportedExpressionError(f"the function {name} has no equivalent")
+
+    def _translate_number_call(self, name: str, arguments: Sequence[ast.expr]) -> TranslatedExpression | None:
+        short_name = name.rpartition(".")[2]
+        adql = None
+        if name == "abs":
+            adql = f"ABS({self._join_arguments(arguments)})"
+        elif name == "round":
+            adql = f"ROUND({self._join_arguments(arguments)})"
+        elif name == "len":
+            adql = f"length({self._translate_text(arguments[0]).adql})"
+        elif name in {"min", "max"} and len(arguments) > 1:
+            function = "least" if name == "min" else "greatest"
+            adql = f"{function}({self._join_arguments(arguments)})"
+        elif name.startswith("math.") and short_name in _MATH_FUNCTIONS:
+            adql = f"{_MATH_FUNCTIONS[short_name]}({self._join_arguments(arguments)})"
+        elif name in {"hmsToDeg", "dmsToDeg"}:
             suffix = ", 'hour'" if name == "hmsToDeg" else ""
-            return TranslatedExpression(f"sexagesimal({text}{suffix})", "number")
+            adql = f"sexagesimal({self._translate_text(arguments[0]).adql}{suffix})"
+        return None if adql is None else TranslatedExpression(adql, "number")
+
+    def _translate_conversion_call(self, name: str, arguments: Sequence[ast.expr]) -> TranslatedExpression | None:
+        if name not in {*_NUMBER_PARSERS, "int", "parseInt", "str", "unicode"}:
+            return None
+        value = self.translate_node(arguments[0])
+        if name in {"str", "unicode"}:
+            adql = value.adql if value.kind == "string" else f"CAST({value.adql} AS VARCHAR)"
+            return TranslatedExpression(adql, "string")
+        if name in _NUMBER_PARSERS:
+            adql = value.adql if value.kind == "number" else f"CAST({value.adql} AS DOUBLE PRECISION)"
+        elif value.kind == "number":  # int() cuts off, and a cast to an integer rounds
+            adql = f"CAST(TRUNCATE({value.adql}) AS BIGINT)"
+        else:
+            adql = f"CAST({value.adql} AS BIGINT)"
+        return TranslatedExpression(adql, "number")
+
+    def _translate_time_call(self, name: str, arguments: Sequence[ast.expr]) -> TranslatedExpression | None:
+        short_name = name.rpartition(".")[2]
         if short_name in _TIME_PARSERS:
-            text = self.translate_node(arguments[0]).adql
-            time_format = f", {self.translate_node(arguments[1]).adql}" if len(arguments) > 1 else ""
-            return TranslatedExpression(f"parse_time({text}{time_format})", "time")
-        conversion = self._translate_time_conversion(short_name, arguments)
-        if conversion is not None:
-            return conversion
-        region = self._translate_region(name, arguments)
-        if region is not None:
-            return region
+            return TranslatedExpression(f"parse_time({self._join_arguments(arguments)})", "time")
+        if short_name not in _TIME_CONVERSIONS:
+            return None
+        function, kind = _TIME_CONVERSIONS[short_name]
+        value = self.translate_node(arguments[0])
+        if kind == "number" and value.kind == "any":
+            value = TranslatedExpression(f"parse_time({value.adql})", "time")
+        return TranslatedExpression(f"{function}({value.adql})", kind)
+
+    def _translate_file_call(self, name: str, arguments: Sequence[ast.expr]) -> TranslatedExpression | None:
         if name in {"os.path.basename", "basename"}:
             value = self._translate_text(arguments[0])
             if value.adql == "file.path":
@@ -411,11 +436,11 @@ class ExpressionTranslator:
             return self._translate_file_property(arguments[0], "file.size", "number")
         if name.endswith("fromtimestamp") and ast.unparse(arguments[0]).startswith("os.path.getmtime"):
             call = arguments[0]
-            assert isinstance(call, ast.Call)
-            return self._translate_file_property(call.args[0], "file.mtime", "time")
-        if short_name in {"quote", "quote_plus"} and "url" in name:
+            if isinstance(call, ast.Call):
+                return self._translate_file_property(call.args[0], "file.mtime", "time")
+        if name.rpartition(".")[2] in {"quote", "quote_plus"} and "url" in name:
             return TranslatedExpression(f"url_encode({self._translate_text(arguments[0]).adql})", "string")
-        raise UnsupportedExpressionError(f"the function {name} has no equivalent")
+        return None
 
     def _join_arguments(self, arguments: Sequence[ast.expr]) -> str:
         return ", ".join(self.translate_node(argument).adql for argument in arguments)
@@ -424,22 +449,6 @@ class ExpressionTranslator:
         if self.translate_node(node).adql != "file.path":
             raise UnsupportedExpressionError("it asks for facts of another file than that of the row")
         return TranslatedExpression(name, kind)
-
-    def _translate_time_conversion(self, name: str, arguments: Sequence[ast.expr]) -> TranslatedExpression | None:
-        functions = {
-            "dateTimeToJdn": ("jd", "number"),
-            "dateTimeToMJD": ("mjd", "number"),
-            "jdnToDateTime": ("from_jd", "time"),
-            "jdToDateTime": ("from_jd", "time"),
-            "mjdToDateTime": ("from_mjd", "time"),
-        }
-        if name not in functions:
-            return None
-        function, kind = functions[name]
-        value = self.translate_node(arguments[0])
-        if kind == "number" and value.kind == "any":
-            value = TranslatedExpression(f"parse_time({value.adql})", "time")
-        return TranslatedExpression(f"{function}({value.adql})", kind)
 
     def _translate_region(self, name: str, arguments: Sequence[ast.expr]) -> TranslatedExpression | None:
         short_name = name.replace("pgsphere.", "")
@@ -472,32 +481,35 @@ class ExpressionTranslator:
 
     def _translate_method(self, node: ast.Call, function: ast.Attribute) -> TranslatedExpression | None:
         name, arguments = function.attr, node.args
-        if name == "format" and isinstance(function.value, ast.Constant) and not node.keywords:
-            return self._translate_brace_format(str(function.value.value), arguments)
-        if name == "join" and isinstance(function.value, ast.Constant) and len(arguments) == 1:
-            if not isinstance(arguments[0], ast.List | ast.Tuple):
-                raise UnsupportedExpressionError("join() of a computed list has no equivalent")
-            values: list[TranslatedExpression] = []
-            for member in arguments[0].elts:
-                if values and function.value.value:
-                    values.append(self.translate_node(function.value))
-                values.append(self.translate_node(member))
-            return join_texts(values)
-        simple = {"upper": "UPPER", "lower": "LOWER", "strip": "trim"}
-        if name in simple and not arguments:
-            return TranslatedExpression(f"{simple[name]}({self._translate_text(function.value).adql})", "string")
-        if name == "replace" and len(arguments) == 2:
+        if isinstance(function.value, ast.Constant) and not node.keywords:
+            if name == "format":
+                return self._translate_brace_format(str(function.value.value), arguments)
+            if name == "join" and len(arguments) == 1:
+                return self._translate_join(function.value, arguments[0])
+        adql = None
+        kind = "string"
+        if name in _TEXT_METHODS and not arguments:
+            adql = f"{_TEXT_METHODS[name]}({self._translate_text(function.value).adql})"
+        elif name == "replace" and len(arguments) == 2:
+            adql = f"replace({self._translate_text(function.value).adql}, {self._join_arguments(arguments)})"
+        elif name == "capitalize" and not arguments:
             text = self._translate_text(function.value).adql
-            return TranslatedExpression(f"replace({text}, {self._join_arguments(arguments)})", "string")
-        if name == "capitalize" and not arguments:
-            text = self._translate_text(function.value).adql
-            return TranslatedExpression(f"UPPER(substring({text}, 1, 1)) || LOWER(substring({text}, 2))", "string")
-        if name in {"startswith", "endswith"} and len(arguments) == 1 and isinstance(arguments[0], ast.Constant):
-            text = self._translate_text(function.value).adql
+            adql = f"UPPER(substring({text}, 1, 1)) || LOWER(substring({text}, 2))"
+        elif name in {"startswith", "endswith"} and len(arguments) == 1 and isinstance(arguments[0], ast.Constant):
             value = str(arguments[0].value)
             pattern = quote_text(f"{value}%" if name == "startswith" else f"%{value}")
-            return TranslatedExpression(f"{text} LIKE {pattern}", "boolean")
-        return None
+            adql, kind = f"{self._translate_text(function.value).adql} LIKE {pattern}", "boolean"
+        return None if adql is None else TranslatedExpression(adql, kind)
+
+    def _translate_join(self, separator: ast.Constant, members: ast.expr) -> TranslatedExpression:
+        if not isinstance(members, ast.List | ast.Tuple):
+            raise UnsupportedExpressionError("join() of a computed list has no equivalent")
+        values: list[TranslatedExpression] = []
+        for member in members.elts:
+            if values and separator.value:
+                values.append(self.translate_node(separator))
+            values.append(self.translate_node(member))
+        return join_texts(values)
 
     def _translate_brace_format(self, template: str, arguments: Sequence[ast.expr]) -> TranslatedExpression:
         pieces = re.split(r"\{(\d*)\}", template)

@@ -76,34 +76,29 @@ class MacroValues:
         return text
 
     def _find_value(self, name: str, arguments: list[str], table: str, columns: str) -> str | None:
-        if name in self.own_macros and not arguments:
-            return self.own_macros[name]
-        if name == "schema":
-            return self._schema
-        if name in {"rdId", "rdIdDotted"}:
-            return self._descriptor_id if name == "rdId" else self._descriptor_id.replace("/", ".")
-        if name == "curtable" and table:
-            return f"{self._schema}.{table}"
-        if name in {"qName", "tablename", "nameForUCD"} and table:
-            return f"{self._schema}.{table}"
-        if name == "colNames" and columns:
-            return columns
-        if name == "metaString" and arguments:
-            return self._metadata.get(arguments[0], arguments[1] if len(arguments) > 1 else None)
-        if name == "getConfig" and arguments:
-            section_name = SITE_NAMES.get(arguments[0])
+        if not arguments:
+            values = {
+                "schema": self._schema,
+                "rdId": self._descriptor_id,
+                "rdIdDotted": self._descriptor_id.replace("/", "."),
+                "curtable": f"{self._schema}.{table}" if table else None,
+                "qName": f"{self._schema}.{table}" if table else None,
+                "colNames": columns or None,
+                "pubDIDBase": f"ivo://{PLACEHOLDER_START}site.authority{PLACEHOLDER_END}/~?",
+                **self.own_macros,
+            }
+            return values.get(name)
+        argument = arguments[0]
+        if name == "metaString":
+            return self._metadata.get(argument, arguments[1] if len(arguments) > 1 else None)
+        if name == "getConfig":
+            section_name = SITE_NAMES.get(argument)
             return f"{PLACEHOLDER_START}{section_name}{PLACEHOLDER_END}" if section_name else None
-        if name == "internallink" and arguments:
-            return f"{PLACEHOLDER_START}site.url{PLACEHOLDER_END}/{arguments[0].lstrip('/')}"
-        if name == "pubDIDBase":
-            return f"ivo://{PLACEHOLDER_START}site.authority{PLACEHOLDER_END}/~?"
-        if name in {"upper", "decapitalize"} and arguments:
-            if name == "upper":
-                return arguments[0].upper()
-            return arguments[0][:1].lower() + arguments[0][1:]
-        if name == "RSTtable" or name in PROPERTY_NAMES:
-            return None
-        return None
+        if name == "internallink":
+            return f"{PLACEHOLDER_START}site.url{PLACEHOLDER_END}/{argument.lstrip('/')}"
+        if name == "upper":
+            return argument.upper()
+        return argument[:1].lower() + argument[1:] if name == "decapitalize" else None
 
 
 def prepare_python(code: str) -> str:

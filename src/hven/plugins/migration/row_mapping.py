@@ -116,18 +116,7 @@ class RowMapper:
                 self._convert_row_filter(row_filter)
             self._convert_ignore_condition(grammar)
         if rowmaker is not None:
-            self._convert_ignore_condition(rowmaker)
-            for element in rowmaker.elements:
-                if element.tag == "var":
-                    self._convert_variable(element)
-                elif element.tag == "map":
-                    self._convert_map(element)
-                elif element.tag == "apply":
-                    self._convert_procedure(element)
-            for pair in re.split(r"[,\n]", rowmaker.get_value("simplemaps")):
-                target, separator, name = pair.partition(":")
-                if separator:
-                    self._set_target(target.strip(), self._resolve_variable(name.strip()), rowmaker)
+            self._convert_rules(rowmaker)
         identity_maps = "*" if rowmaker is None else rowmaker.get_value("idmaps")
         self._finish_identity_maps(identity_maps, rowmaker)
         for name, expression in self._mapping.product.items():
@@ -138,6 +127,20 @@ class RowMapper:
             self._add_setting(target, expression, element)
         self._mapping.text_names = self._translator.text_names
         return self._mapping
+
+    def _convert_rules(self, rowmaker: Element) -> None:
+        self._convert_ignore_condition(rowmaker)
+        for element in rowmaker.elements:
+            if element.tag == "var":
+                self._convert_variable(element)
+            elif element.tag == "map":
+                self._convert_map(element)
+            elif element.tag == "apply":
+                self._convert_procedure(element)
+        for pair in re.split(r"[,\n]", rowmaker.get_value("simplemaps")):
+            target, separator, name = pair.partition(":")
+            if separator:
+                self._set_target(target.strip(), self._resolve_variable(name.strip()), rowmaker)
 
     def _resolve_variable(self, name: str) -> TranslatedExpression:
         value = self._variables.get(name)
@@ -163,11 +166,11 @@ class RowMapper:
     def _move_expression(self, code: str, element: Element, reason: str) -> TranslatedExpression | None:
         name = element.get_value("key", "name", "dest") or "value"
         body = "@hven_result = (" + code.strip() + ")"
-        functions = self._move_code(f"{self._table_name}_{name}", body, element, ["hven_result"], reason)
+        functions = self._move_code(f"{self._table_name}_{name}", body, element, ["hven_result"], reason=reason)
         return functions.get("hven_result")
 
     def _move_code(
-        self, base_name: str, code: str, element: Element, outputs: list[str], reason: str, setup: str = ""
+        self, base_name: str, code: str, element: Element, outputs: list[str], *, reason: str, setup: str = ""
     ) -> dict[str, TranslatedExpression]:
         """Move code into a function, and return the expressions that call it, by the variables that it sets."""
         code_name, facts = self._code_file.add_row_code(base_name, code, element.line, setup)
@@ -305,9 +308,8 @@ class RowMapper:
         if isinstance(default, str) and default == "@key":
             default = None
         key = self._resolve_variable(name)
-        if all(isinstance(member, str) for member in values):
-            if key.kind == "any":
-                self._translator.text_names.add(name)
+        if all(isinstance(member, str) for member in values) and key.kind == "any":
+            self._translator.text_names.add(name)
         branches = " ".join(
             f"WHEN {_write_literal(before)} THEN {_write_literal(after)}" for before, after in values.items()
         )
@@ -343,7 +345,9 @@ class RowMapper:
         ]
         base_name = f"{self._table_name}_{element.get_value('name') or reference.rpartition('#')[2] or 'apply'}"
         body = "\n".join([*lines, code])
-        expressions = self._move_code(base_name, body, element, [], "it is code of several statements", setup)
+        expressions = self._move_code(
+            base_name, body, element, [], reason="it is code of several statements", setup=setup
+        )
         if not expressions:
             self._report.add_decision(element, f"{base_name} sets no variable that can be found by reading the code")
         for name, expression in expressions.items():

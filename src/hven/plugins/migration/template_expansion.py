@@ -200,7 +200,7 @@ class TemplateExpander:
         self, stream: Element, arguments: Mapping[str, str], path: Path, active: tuple[str, ...], user: Element
     ) -> list[Element | str]:
         """Expand the content of a stream or of a mixin."""
-        if len(active) > MAX_EXPANSION_DEPTH or active.count(active[-1]) > 1 and active[-1]:
+        if len(active) > MAX_EXPANSION_DEPTH or (active.count(active[-1]) > 1 and active[-1]):
             raise SourceError(
                 f"{active[-1]} repeats itself",
                 place=TextPlace(file=user.file, line=user.line),
@@ -292,7 +292,7 @@ def _read_csv_items(text: str) -> list[dict[str, str]]:
 
 
 def _matches_prune(element: Element, prune: Mapping[str, str]) -> bool:
-    conditions = {key: value for key, value in prune.items() if key not in {"tag"}}
+    conditions = {key: value for key, value in prune.items() if key != "tag"}
     if "tag" in prune and element.tag != prune["tag"]:
         return False
     return bool(prune) and all(element.get_value(key) == value for key, value in conditions.items())
@@ -308,4 +308,4 @@ def _apply_edit(element: Element, edit: Element, macros: Mapping[str, str]) -> N
     element.attributes |= {
         key: replace_macros(value, macros) for key, value in edit.attributes.items() if key not in {"ref", "passivate"}
     }
-    element.children += [child for child in edit.elements]
+    element.children += list(edit.elements)
