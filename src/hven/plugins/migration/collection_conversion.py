@@ -222,6 +222,7 @@ class CollectionConverter:
         files = {REPORT_FILE: report_text}
         if code_text:
             files[CODE_FILE] = code_text
+            self._notes.append(f"{CODE_FILE} contains code from {origin}: read it before `hven check`, which runs it")
         counts = (len(self._report.decisions), len(self._report.omissions), len(self._report.results))
         summary = f"{counts[2]} kinds of entries understood, {counts[1]} left out, {counts[0]} need your decision"
         return CollectionDraft(

@@ -331,7 +331,7 @@ class GrammarConverter:
             names = ", ".join(unknown_names[:6])
             self._report.add_decision(element, f"the code moved to {name}() of {file} uses names of DaCHS: {names}")
         else:
-            self._report.add_result(element, f"the code moved to {name}() of {file}: read it before you ingest")
+            self._report.add_result(element, f"the code moved to {name}() of {file}: read it before `hven check`, which runs it")
 
     def _build_python_source(self, name: str, patterns: list[str], code: str) -> ConvertedSource:
         options: dict[str, Any] = {"kind": "python", "file": self._code_file.file_name, "function": name}

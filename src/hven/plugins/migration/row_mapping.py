@@ -183,7 +183,10 @@ class RowMapper:
         for variable in facts.variables:
             if variable in facts.assigned_variables and variable not in self._variables and variable in outputs:
                 continue
-            arguments.append(self._resolve_variable(variable).adql)
+            value = self._resolve_variable(variable)
+            if value.kind == "any" and self._source.is_text:  # grammars of text give texts to the code
+                self._translator.text_names.add(variable)
+            arguments.append(value.adql)
             parameters.append(variable)
         for file_property in facts.properties:
             arguments.append(file_property.replace("__", "."))
