@@ -51,7 +51,8 @@ def test_a_hundred_thousand_macros_are_bounded(tmp_path: Path) -> None:
 
 def test_macros_that_double_are_bounded(tmp_path: Path) -> None:
     streams = "".join(
-        f"<STREAM id='s{level}'><FEED source='s{level - 1}'/><FEED source='s{level - 1}'/></STREAM>" for level in range(1, 30)
+        f"<STREAM id='s{level}'><FEED source='s{level - 1}'/><FEED source='s{level - 1}'/></STREAM>"
+        for level in range(1, 30)
     )
     text = f"<resource schema='sky'><STREAM id='s0'><column name='a'/></STREAM>{streams}<FEED source='s29'/></resource>"
     with pytest.raises(SourceError, match="expand to more than"):
@@ -82,7 +83,9 @@ def test_a_module_outside_of_the_directory_is_not_read(tmp_path: Path) -> None:
 
 
 def test_descriptors_outside_of_the_folder_are_not_read(tmp_path: Path) -> None:
-    (tmp_path / "secret.rd").write_text("<resource schema='x'><STREAM id='s'><column name='secret'/></STREAM></resource>")
+    (tmp_path / "secret.rd").write_text(
+        "<resource schema='x'><STREAM id='s'><column name='secret'/></STREAM></resource>"
+    )
     site = convert_text(
         tmp_path,
         f"<resource schema='sky'>{TABLE}<table id='b' onDisk='True'><FEED source='../../secret#s'/><column name='c'/></table>"

@@ -51,7 +51,9 @@ def test_a_catalogue_with_a_cone_search_from_end_to_end(settings: Settings) -> N
             assert answer.status == 200
             assert "Sirius" in answer.text
             assert "Vega" not in answer.text
-        record = client.get("/oai", verb="GetRecord", metadataPrefix="ivo_vor", identifier="ivo://example.org/brightest/q/cone")
+        record = client.get(
+            "/oai", verb="GetRecord", metadataPrefix="ivo_vor", identifier="ivo://example.org/brightest/q/cone"
+        )
         assert "<identifier>ivo://example.org/brightest/q/cone</identifier>" in record.text
         rows = read_rows(site, "SELECT star, raj2000, vmag, remark, page FROM brightest.main ORDER BY star")
     assert [row["star"] for row in rows] == ["Rigel", "Sirius", "Vega"]
@@ -96,7 +98,9 @@ def test_images_keep_owner_and_embargo(settings: Settings) -> None:
     folder = settings.directory / "inputs/plates/raw"
     folder.mkdir()
     header = fits.Header({"PLATE": "P1", "FILTER": "V", "EXPTIME": 60.0, "DATE-OBS": "1950-03-04T22:00:00"})
-    header.update({"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRPIX1": 1.5, "CRPIX2": 1.5, "CRVAL1": 40.0, "CRVAL2": 10.0})
+    header.update(
+        {"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRPIX1": 1.5, "CRPIX2": 1.5, "CRVAL1": 40.0, "CRVAL2": 10.0}
+    )
     header.update({"CDELT1": -0.1, "CDELT2": 0.1})
     fits.PrimaryHDU([[1, 2], [3, 4]], header).writeto(folder / "p1.fits")
     site_files = convert(settings, "plates", settings.directory / "inputs/plates/q.rd")

@@ -271,6 +271,8 @@ class ExpressionTranslator:
         if isinstance(node, ast.Compare) and len(node.ops) == 1:
             return self._translate_comparison(node)
         value = self.translate_node(node)
+        if value.kind == "boolean":
+            return value.adql
         if value.kind in {"any", "string"}:
             return f"{value.adql} IS NOT NULL"
         raise UnsupportedExpressionError("a condition has no equivalent")
@@ -297,8 +299,8 @@ class ExpressionTranslator:
             members = ", ".join(self.translate_node(member).adql for member in right.elts)
             return f"{value.adql} {negation}IN ({members})"
         if isinstance(left, ast.Constant) and isinstance(left.value, str):
-            text = self._translate_text(right)
-            return f"{text.adql} {negation}LIKE {quote_text(f'%{left.value}%')}"
+            text = self._translate_text(right).adql
+            return f"replace({text}, {quote_text(left.value)}, '') {'=' if negation else '<>'} {text}"
         raise UnsupportedExpressionError("a comparison with `in` has no equivalent")
 
     def _translate_compare(self, node: ast.Compare) -> TranslatedExpression:
@@ -496,9 +498,9 @@ class ExpressionTranslator:
             text = self._translate_text(function.value).adql
             adql = f"UPPER(substring({text}, 1, 1)) || LOWER(substring({text}, 2))"
         elif name in {"startswith", "endswith"} and len(arguments) == 1 and isinstance(arguments[0], ast.Constant):
-            value = str(arguments[0].value)
-            pattern = quote_text(f"{value}%" if name == "startswith" else f"%{value}")
-            adql, kind = f"{self._translate_text(function.value).adql} LIKE {pattern}", "boolean"
+            value, text = str(arguments[0].value), self._translate_text(function.value).adql
+            begin = f"1, {len(value)}" if name == "startswith" else f"length({text}) - {len(value) - 1}"
+            adql, kind = f"substring({text}, {begin}) = {quote_text(value)}", "boolean"
         return None if adql is None else TranslatedExpression(adql, kind)
 
     def _translate_join(self, separator: ast.Constant, members: ast.expr) -> TranslatedExpression:
