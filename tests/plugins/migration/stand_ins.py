@@ -72,7 +72,7 @@ def write_stand_in(table: dict[str, Any], directory: Path, required: list[str]) 
     """Write the first file of a source, or the table of its database, if it is not there."""
     types = {name.lower(): str(column.get("type", "")) for name, column in table.get("columns", {}).items()}
     source = table["source"]
-    names = list_source_columns(table, required)
+    names = list_source_columns(table, required) or ["row"]
     if source["kind"] == "sql":
         with sqlite3.connect(directory / "dachs.sqlite") as database:
             columns = ", ".join(f'"{name}"' for name in names)
@@ -111,7 +111,8 @@ def _write_file(path: Path, source: dict[str, Any], names: list[str], types: dic
         )
         path.write_text("\n" * source.get("skip", 0) + "1" * width + "\n")
     elif source.get("mode") == "header":
-        cards = [(name, "1") for name in source.get("cards", ()) if len(name) <= 8 and name.isascii()]
+        names = [name for name in source.get("cards", ()) if len(name) <= 8 and name.isascii() and "NAXIS" not in name]
+        cards = [(name, "2020-01-01T00:00:00" if "DATE" in name or "TIME" in name else 1) for name in names]
         fits.PrimaryHDU(header=fits.Header(cards)).writeto(path, overwrite=True)
     else:
         columns = [fits.Column(name=name, format="D", array=[1.0]) for name in names]
