@@ -9,7 +9,23 @@ from typing import Any
 
 from astropy.io import fits
 
-FUNCTION_WORDS = set("case when then else end and or not null is in like as cast concat".split())
+FUNCTION_WORDS = {
+    "case",
+    "when",
+    "then",
+    "else",
+    "end",
+    "and",
+    "or",
+    "not",
+    "null",
+    "is",
+    "in",
+    "like",
+    "as",
+    "cast",
+    "concat",
+}
 # values with which rows of EPN-TAP pass its rules; any other column has a 1
 VALUES = {
     "dataproduct_type": "im",
@@ -35,9 +51,7 @@ def list_names(text: str) -> set[str]:
     quoted = set(re.findall(r'"([^"]+)"', text))
     text = re.sub(r'"[^"]+"', "", text)
     found = re.findall(r"(?<![\w.])([A-Za-z_]\w*)(?!\w*[.(])", text)
-    return quoted | {
-        name for name in found if name.lower() not in FUNCTION_WORDS and not name.isupper() or len(name) > 2
-    }
+    return quoted | {name for name in found if name.lower() not in FUNCTION_WORDS}
 
 
 def list_source_columns(table: dict[str, Any], required: list[str]) -> list[str]:

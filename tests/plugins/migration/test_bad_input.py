@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import pytest
@@ -110,7 +111,5 @@ def test_python_2_is_moved_as_a_comment(tmp_path: Path) -> None:
 @given(st.text(max_size=200))
 def test_any_text_is_translated_or_refused(code: str) -> None:
     translator = ExpressionTranslator(lambda name: TranslatedExpression(quote_name(name), "any"))
-    try:
+    with contextlib.suppress(UnsupportedExpressionError):
         assert translator.translate(code).adql
-    except UnsupportedExpressionError as error:
-        assert str(error)

@@ -86,7 +86,7 @@ def test_the_values_expected_here_are_those_of_python() -> None:
             code = code.replace(f"@{name}", f"({value!r})" if not code.startswith("f'") else f'"{value}"')
         if any(word in code for word in ("parse", "ToDeg", "dateTime")):
             continue  # functions of DaCHS
-        assert eval(code, names) == (pytest.approx(expected) if isinstance(expected, float) else expected)  # noqa: S307
+        assert eval(code, names) == (pytest.approx(expected) if isinstance(expected, float) else expected)
 
 
 @pytest.mark.parametrize(

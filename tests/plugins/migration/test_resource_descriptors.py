@@ -110,7 +110,12 @@ def test_images_keep_owner_and_embargo(settings: Settings) -> None:
     with Site(settings) as site:
         ingest_collection(site, "plates")
         (row,) = read_rows(site, "SELECT * FROM plates.plates")
-    assert row["imagetitle" if "imagetitle" in row else "imageTitle"] == "Plate P1"
+        (observation,) = read_rows(site, "SELECT obs_publisher_did, s_ra, dataproduct_type FROM ivoa.obscore")
+    assert row["imageTitle"] == "Plate P1"
+    assert row["accref"].endswith("plates/raw/p1.fits")  # type: ignore[attr-defined]
+    assert observation["obs_publisher_did"] == f"ivo://example.org/~?{row['accref']}"
+    assert observation["s_ra"] == 40.0
+    assert observation["dataproduct_type"] == "image"
     assert row["owner"] == "observers"
     assert row["exposure"] == 60.0
     assert row["coverage"] is not None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import re
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +24,7 @@ from hven.plugins.migration.grammar_conversion import GRAMMAR_TAGS, ConvertedSou
 from hven.plugins.migration.metadata_conversion import MetadataConverter, clean_text, list_meta_items
 from hven.plugins.migration.migration_report import MigrationReport
 from hven.plugins.migration.moved_code import MovedCodeFile
+from hven.plugins.migration.observation_conversion import build_obscore_keys
 from hven.plugins.migration.python_macros import PLACEHOLDER_END, PLACEHOLDER_START, MacroValues
 from hven.plugins.migration.row_mapping import RowMapper, RowMapping
 from hven.plugins.migration.service_conversion import ServiceConverter
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from hven.plugins.migration.resource_xml import Element
 
 MAX_NOTES = 12  # decisions that stand at the head of the descriptor
-SECTIONS_WITH_MACROS = ("title", "description")
 TABLE_KEY_ORDER = (
     "title",
     "description",
@@ -58,6 +57,7 @@ TABLE_KEY_ORDER = (
     "text",
     "map",
     "frames",
+    "obscore",
     "links",
 )
 REPORT_FILE = "migration-report.txt"
@@ -125,7 +125,7 @@ class CollectionConverter:
         macros.own_macros = expander.macros
         keys = MetadataConverter(macros, self._report).convert_metadata(resource)
         for key, value in keys.items():
-            self._draft.setdefault(key, _replace_placeholders(value))
+            self._draft.setdefault(key, _replace_placeholders(value, self._settings))
         schema = resource.get_value("schema")
         if schema.lower() != self._name.lower():
             self._report.add_decision(
@@ -133,6 +133,7 @@ class CollectionConverter:
             )
         converter = _ResourceConverter(
             collection=self._name,
+            settings=self._settings,
             resource=resource,
             resource_directory=_find_resource_directory(path, resource),
             macros=macros,
@@ -252,6 +253,7 @@ class _ResourceConverter:
         self,
         *,
         collection: str,
+        settings: Settings,
         resource: Element,
         resource_directory: Path,
         macros: MacroValues,
@@ -262,6 +264,7 @@ class _ResourceConverter:
         find_table: Callable[[str], Element | None],
     ) -> None:
         self._collection = collection
+        self._settings = settings
         self._resource = resource
         self._macros = macros
         self._code_file = code_file
@@ -290,7 +293,6 @@ class _ResourceConverter:
             store_connection=store_connection,
             report=report,
         )
-        self._format_path = partial(format_path, resource_directory=resource_directory)
         self.tables: dict[str, dict[str, Any]] = {}
         self.notes: dict[str, list[str]] = {}
         self.epn_tables: list[str] = []
@@ -367,6 +369,13 @@ class _ResourceConverter:
         if (columns and "view" not in keys) or (columns and keys.get("view")):
             keys["columns"] = columns
         self._convert_products(keys, columns, mapping)
+        obscore = build_obscore_keys(table, mapping.filled_columns, self._collection)
+        if obscore and "view" not in keys:
+            keys["obscore"] = obscore
+            self._report.add_decision(
+                table,
+                f"{name} is in ivoa.obscore, which SIA and SSA search: check `obscore`, and write what is missing",
+            )
         for column, element in mapping.lines.items():
             self.mapping_lines[name, column] = element
         self.tables[name] = {key: keys[key] for key in TABLE_KEY_ORDER if key in keys}
@@ -381,7 +390,7 @@ class _ResourceConverter:
                 keys["description"] = clean_text(value)
         if "utype" in table.attributes and "epn" not in table.attributes["utype"].lower():
             keys["utype"] = table.attributes["utype"]
-        return _replace_placeholders(keys)
+        return {key: _replace_placeholders(value, self._settings) for key, value in keys.items()}
 
     def _convert_imports(
         self, name: str, types: dict[str, str], imports: list[tuple[Element, Element]]
@@ -519,11 +528,11 @@ class _ResourceConverter:
     def _note_mixins(self, table: Element) -> None:
         for mixin in table.list_children("mixin"):
             word = mixin.text.removeprefix("//")
-            if word.startswith(("obscore#", "siap", "ssap#")):
-                self._report.add_decision(
-                    mixin, f"{word}: the columns are kept; write `obscore` so that SIA, SSA and ObsCore find the rows"
-                )
-            elif word.startswith(("scs#", "products#", "epntap2#")):
+            if word.startswith("obscore#") and not any(
+                other.text.startswith(("//siap", "//ssap#")) for other in table.list_children("mixin")
+            ):
+                self._report.add_decision(mixin, f"{word}: write `obscore` so that ObsCore finds the rows")
+            elif word.startswith(("scs#", "products#", "epntap2#", "obscore#", "siap", "ssap#")):
                 continue
             else:
                 self._report.add_omission(mixin, f"the mixin {word} has no equivalent")
@@ -574,14 +583,16 @@ def _find_column_by_ucd(columns: Mapping[str, dict[str, Any]], ucd: str) -> str:
     return next((name for name, attributes in columns.items() if str(attributes.get("ucd", "")).lower() == ucd), "")
 
 
-def _replace_placeholders(value: Any) -> Any:
-    """Write names that macros left in texts as templates do."""
+def _replace_placeholders(value: Any, settings: Settings) -> Any:
+    """Write the address and the authority of the site where macros stood for them."""
     if isinstance(value, str):
-        return value.replace(PLACEHOLDER_START, "{").replace(PLACEHOLDER_END, "}")
+        site_url = settings.public_url or f"http://{settings.host}:{settings.port}"
+        value = value.replace(f"{PLACEHOLDER_START}site.url{PLACEHOLDER_END}", site_url)
+        return value.replace(f"{PLACEHOLDER_START}site.authority{PLACEHOLDER_END}", settings.authority)
     if isinstance(value, list):
-        return [_replace_placeholders(member) for member in value]
+        return [_replace_placeholders(member, settings) for member in value]
     if isinstance(value, dict):
-        return {key: _replace_placeholders(member) for key, member in value.items()}
+        return {key: _replace_placeholders(member, settings) for key, member in value.items()}
     return value
 
 

@@ -59,8 +59,8 @@ class ColumnConverter:
         for mixin in table.list_children("mixin"):
             name = mixin.text.removeprefix("//")
             for column_name, (column_type, unit, ucd, description) in MIXIN_COLUMNS.get(name, {}).items():
-                attributes = {"type": column_type, "unit": unit, "ucd": ucd, "description": description}
-                columns[column_name] = {key: value for key, value in attributes.items() if value}
+                facts = {"type": column_type, "unit": unit, "ucd": ucd, "description": description}
+                columns[column_name] = {key: value for key, value in facts.items() if value}
         for element in table.list_children("column", "param"):
             if element.tag == "column":
                 name = element.get_value("name") or element.get_value("original").rpartition(".")[2]

@@ -14,7 +14,20 @@ from hven.descriptor.api.yaml_text import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-BLOCK_KEYS = {"tables", "columns", "map", "set", "text", "let", "registry", "tests", "examples", "links", "frames"}
+BLOCK_KEYS = {
+    "tables",
+    "columns",
+    "map",
+    "set",
+    "text",
+    "let",
+    "registry",
+    "tests",
+    "examples",
+    "links",
+    "frames",
+    "obscore",
+}
 FOLDED_KEYS = {"description", "acknowledgement"}
 MAX_KEY_WIDTH = 28
 

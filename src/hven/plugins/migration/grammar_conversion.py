@@ -82,6 +82,11 @@ class ConvertedSource:
     needs_columns: bool = False
     code_words: frozenset[str] = frozenset()
 
+    @property
+    def is_file(self) -> bool:
+        """Whether each row is one file."""
+        return self.options.get("mode") == "header"
+
     def find_source_name(self, name: str) -> str:
         """Return the name that the source itself has for a column."""
         name = self.renamed_columns.get(name, name)
@@ -153,6 +158,7 @@ class GrammarConverter:
         patterns, ignored = self._list_patterns(data)
         convert: Callable[[Element, list[str]], ConvertedSource | None] | None
         convert = getattr(self, f"_convert_{grammar.tag.lower()}", None)
+        source: ConvertedSource | None
         if convert is not None:
             source = convert(grammar, patterns)
         elif grammar.tag in FILE_KINDS:
@@ -331,7 +337,9 @@ class GrammarConverter:
             names = ", ".join(unknown_names[:6])
             self._report.add_decision(element, f"the code moved to {name}() of {file} uses names of DaCHS: {names}")
         else:
-            self._report.add_result(element, f"the code moved to {name}() of {file}: read it before `hven check`, which runs it")
+            self._report.add_result(
+                element, f"the code moved to {name}() of {file}: read it before `hven check`, which runs it"
+            )
 
     def _build_python_source(self, name: str, patterns: list[str], code: str) -> ConvertedSource:
         options: dict[str, Any] = {"kind": "python", "file": self._code_file.file_name, "function": name}

@@ -276,7 +276,7 @@ class MovedCodeFile:
         imports = sorted({*self._imports, *(["import pyarrow as pa"] if self._has_row_functions else [])})
         return "\n".join(
             [
-                f'"""Code of {self._origin}, moved here and not run yet: read it before `hven check`, which runs it."""',
+                f'"""Code of {self._origin}, not run yet: read it before `hven check`, which runs it."""',
                 "",
                 *imports,
                 *([CUSTOM_GRAMMAR_TEXT] if has_iterators else []),

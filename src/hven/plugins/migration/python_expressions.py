@@ -419,7 +419,9 @@ class ExpressionTranslator:
     def _translate_time_call(self, name: str, arguments: Sequence[ast.expr]) -> TranslatedExpression | None:
         short_name = name.rpartition(".")[2]
         if short_name in _TIME_PARSERS:
-            return TranslatedExpression(f"parse_time({self._join_arguments(arguments)})", "time")
+            text = self._translate_text(arguments[0]).adql
+            form = "".join(f", {self.translate_node(argument).adql}" for argument in arguments[1:2])
+            return TranslatedExpression(f"parse_time({text}{form})", "time")
         if short_name not in _TIME_CONVERSIONS:
             return None
         function, kind = _TIME_CONVERSIONS[short_name]

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lxml import etree
 
@@ -13,6 +12,7 @@ from hven.model.errors import SourceError, TextPlace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
 MAX_DESCRIPTOR_BYTES = 8 << 20  # bytes of one resource descriptor; the largest public ones have 200 KiB
 MAX_ELEMENT_DEPTH = 200
@@ -121,7 +121,7 @@ def read_resource_xml(path: Path, name: str) -> Element:
     return _convert_element(root, name)
 
 
-def _convert_element(node: etree._Element, file: str, depth: int = 0) -> Element:
+def _convert_element(node: Any, file: str, depth: int = 0) -> Element:
     if depth > MAX_ELEMENT_DEPTH:
         place = TextPlace(file=file, line=node.sourceline)
         raise SourceError(

@@ -123,10 +123,22 @@ class RowMapper:
             column = PRODUCT_COLUMNS.get(name, "")
             if column in self._columns and column.lower() not in self._targets:
                 self._set_target(column, expression, grammar or Element("grammar", {}, 0))
+        self._add_file_facts(grammar)
         for target, (expression, element) in self._targets.items():
             self._add_setting(target, expression, element)
         self._mapping.text_names = self._translator.text_names
         return self._mapping
+
+    def _add_file_facts(self, grammar: Element | None) -> None:
+        """Fill the columns of ``//products#table`` as DaCHS does if the resource descriptor says nothing."""
+        if not self._source.is_file or "accref" not in self._columns:
+            return
+        facts = {"accref": "file.path", "accsize": "file.size", "mime": "file.media_type"}
+        for column, name in facts.items():
+            if column in self._columns and column not in self._targets:
+                kind = "number" if column == "accsize" else "string"
+                self._set_target(column, TranslatedExpression(name, kind), grammar or Element("grammar", {}, 0))
+                self._mapping.used_names.discard(column)
 
     def _convert_rules(self, rowmaker: Element) -> None:
         self._convert_ignore_condition(rowmaker)

@@ -188,13 +188,13 @@ class TemplateExpander:
             for child in element.list_children("PRUNE")
         ]
         edits = element.list_children("EDIT")
-        for child in inner:
-            if isinstance(child, Element):
-                if any(_matches_prune(child, prune) for prune in prunes):
+        for part in inner:
+            if isinstance(part, Element):
+                if any(_matches_prune(part, prune) for prune in prunes):
                     continue
                 for edit in edits:
-                    _apply_edit(child, edit, macros)
-            yield child
+                    _apply_edit(part, edit, macros)
+            yield part
 
     def _expand_template(
         self, stream: Element, arguments: Mapping[str, str], path: Path, active: tuple[str, ...], user: Element
