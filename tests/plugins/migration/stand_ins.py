@@ -75,6 +75,10 @@ def _choose_value(name: str, types: dict[str, str]) -> str:
     if name.lower() in VALUES:
         return VALUES[name.lower()]
     kind = types.get(name.lower(), "")
+    if kind.startswith("like "):
+        return VALUES[kind.removeprefix("like ")]
+    if kind == "polygon":
+        return "0 0 10 0 10 10"
     if kind == "timestamp":
         return "2020-01-01T00:00:00"
     if kind in {"point", "polygon", "circle", "moc", "bool"} or kind.endswith("]"):
@@ -87,6 +91,12 @@ def write_stand_in(table: dict[str, Any], directory: Path, required: list[str]) 
     types = {name.lower(): str(column.get("type", "")) for name, column in table.get("columns", {}).items()}
     source = table["source"]
     names = list_source_columns(table, required) or ["row"]
+    known_names = {name.lower() for name in names}
+    names += [name for name in source.get("types", {}) if name.lower() not in known_names]
+    for target, expression in table.get("map", {}).items():
+        name = str(expression).strip('"')
+        if target in VALUES and name in names:
+            types[name.lower()] = f"like {target}"
     if source["kind"] == "sql":
         with sqlite3.connect(directory / "dachs.sqlite") as database:
             columns = ", ".join(f'"{name}"' for name in names)
@@ -97,18 +107,18 @@ def write_stand_in(table: dict[str, Any], directory: Path, required: list[str]) 
         del source["url"]
         source |= {"file": "dachs.sqlite", "table": name}
         return
-    if source["kind"] not in {"csv", "fixed", "fits", "votable"}:
+    if source["kind"] not in {"csv", "fixed", "fits", "votable", "product"}:
         return
     patterns = source["files"] if isinstance(source["files"], list) else [source["files"]]
     if all(next(Path("/").glob(pattern.lstrip("/")), None) or (directory / pattern).is_file() for pattern in patterns):
         return
     paths = [directory / f"stand_in_{number}" for number, _ in enumerate(patterns)]
     for path in paths:
-        _write_file(path, source, names, types)
+        _write_file(path, source, names, types, str(table.get("map", "")) + str(table.get("text", "")))
     source["files"] = [path.name for path in paths]
 
 
-def _write_file(path: Path, source: dict[str, Any], names: list[str], types: dict[str, str]) -> None:
+def _write_file(path: Path, source: dict[str, Any], names: list[str], types: dict[str, str], mapping: str) -> None:
     text_names = {name.lower() for name in source.get("types", {})}
     if source["kind"] == "csv":
         names = source.get("names", names)
@@ -125,12 +135,22 @@ def _write_file(path: Path, source: dict[str, Any], names: list[str], types: dic
         )
         path.write_text("\n" * source.get("skip", 0) + "1" * width + "\n")
     elif source.get("mode") == "header":
-        names = [name for name in source.get("cards", ()) if len(name) <= 8 and name.isascii() and "NAXIS" not in name]
-        cards = [(name, "2020-01-01T00:00:00" if "DATE" in name or "TIME" in name else 1) for name in names]
-        fits.PrimaryHDU(header=fits.Header(cards)).writeto(path, overwrite=True)
+        names = [
+            name for name in source.get("cards", names) if len(name) <= 8 and name.isascii() and "NAXIS" not in name
+        ]
+        cards = [(name, _choose_card(name, mapping)) for name in names]
+        header = fits.Header(cards)
+        fits.HDUList([fits.PrimaryHDU(header=header), fits.ImageHDU(header=header)]).writeto(path, overwrite=True)
     else:
         columns = [fits.Column(name=name, format="D", array=[1.0]) for name in names]
         fits.BinTableHDU.from_columns(columns).writeto(path, overwrite=True)
+
+
+def _choose_card(name: str, mapping: str) -> str | int:
+    if "DATE" in name or "TIME" in name:
+        return "2020-01-01T00:00:00"
+    text_functions = r"(replace|substring|parse_time|regexp_\w+|split_part|trim|UPPER|LOWER|sexagesimal|length)"
+    return "1" if re.search(text_functions + rf"\(\"?{re.escape(name)}\b", mapping) else 1
 
 
 def _get_bytes(item: Any) -> Any:

@@ -365,6 +365,10 @@ class _ResourceConverter:
             keys |= mapping.sections
         if mapping.condition and "view" not in keys:
             keys["where"] = mapping.condition
+        title = keys.get("set", {}).get("service_title") if is_epn else None
+        if title is not None and title != self._collection:  # a rule of EPN-TAP
+            keys["set"]["service_title"] = self._collection
+            self._report.add_result(table, f"service_title is the name of the collection, not {title!r}")
         self._convert_keys(table, keys, columns, is_epn=is_epn)
         if (columns and "view" not in keys) or (columns and keys.get("view")):
             keys["columns"] = columns

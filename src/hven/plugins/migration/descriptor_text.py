@@ -71,10 +71,14 @@ def _write_key(key: str, value: Any, indent: int) -> Iterator[str]:
         yield f"{blanks}{label}:"
         width = min(max(len(format_yaml_scalar(str(name))) for name in value), MAX_KEY_WIDTH) + 1
         for name, member in value.items():
-            yield f"{blanks}  {(format_yaml_scalar(str(name)) + ':').ljust(width)} {format_yaml_flow_value(member)}"
+            yield f"{blanks}  {(format_yaml_scalar(str(name)) + ':').ljust(width)} {_write_value(member)}"
     elif isinstance(value, list) and key in BLOCK_KEYS and value:
         yield f"{blanks}{label}:"
         for member in value:
             yield f"{blanks}  - {format_yaml_flow_value(member)}"
     else:
         yield f"{blanks}{label}: {format_yaml_flow_value(value)}"
+
+
+def _write_value(value: Any) -> str:
+    return "null" if value is None else format_yaml_flow_value(value)

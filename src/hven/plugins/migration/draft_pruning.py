@@ -74,6 +74,9 @@ def prune_draft(
 def _remove_faulty_entry(
     draft: dict[str, Any], message: str, report: MigrationReport, lines: Mapping[tuple[str, str], Element]
 ) -> bool:
+    missing_name = re.match(r"tables\.(\w+)\.source: .* has no column '([^']*)'", message)
+    if missing_name is not None:
+        return _remove_source_type(draft["tables"][missing_name[1]], missing_name[2])
     place, _, reason = message.partition(" ") if not re.match(r"\S+:", message) else message.partition(": ")
     keys = place.split(".")
     if _MISSING_FILE_PATTERN.search(message):
@@ -120,3 +123,14 @@ def _replace_view(draft: dict[str, Any], name: str, reason: str, report: Migrati
 def build_database_source(collection: str, table: str) -> dict[str, Any]:
     """Build the source of a table that is only in DaCHS's database."""
     return {"kind": "sql", "url": f"${DATABASE_SECRET}", "table": f"{collection}.{table}"}
+
+
+def _remove_source_type(table: dict[str, Any], name: str) -> bool:
+    """Remove the type of a column that the source does not have."""
+    types = table.get("source", {}).get("types", {})
+    if name not in types:
+        return False
+    del types[name]
+    if not types:
+        del table["source"]["types"]
+    return True

@@ -87,6 +87,13 @@ class ConvertedSource:
         """Whether each row is one file."""
         return self.options.get("mode") == "header"
 
+    def has_column(self, name: str) -> bool:
+        """Return whether the source can have a column, as far as its options tell."""
+        names = self.options.get("names") or self.options.get("fields")
+        if names is not None:
+            return name.lower() in {known.lower() for known in names}
+        return not self.is_header or re.fullmatch(r"[A-Z0-9_-]{1,8}", name) is not None
+
     def find_source_name(self, name: str) -> str:
         """Return the name that the source itself has for a column."""
         name = self.renamed_columns.get(name, name)

@@ -117,13 +117,13 @@ class RowMapper:
             self._convert_ignore_condition(grammar)
         if rowmaker is not None:
             self._convert_rules(rowmaker)
-        identity_maps = "*" if rowmaker is None else rowmaker.get_value("idmaps")
-        self._finish_identity_maps(identity_maps, rowmaker)
         for name, expression in self._mapping.product.items():
             column = PRODUCT_COLUMNS.get(name, "")
             if column in self._columns and column.lower() not in self._targets:
                 self._set_target(column, expression, grammar or Element("grammar", {}, 0))
         self._add_file_facts(grammar)
+        identity_maps = "*" if rowmaker is None else rowmaker.get_value("idmaps")
+        self._finish_identity_maps(identity_maps, rowmaker)
         for target, (expression, element) in self._targets.items():
             self._add_setting(target, expression, element)
         self._mapping.text_names = self._translator.text_names
@@ -424,6 +424,9 @@ class RowMapper:
             if variable is not None:
                 element = self._variable_elements[variable]
                 self._set_target(name, self._variables[variable], element)
+            elif self._columns[name] and not self._source.has_column(self._source.find_source_name(name)):
+                self._mapping.sections.setdefault("set", {})[name] = None
+                self._report.add_result(rowmaker, f"null in {self._table_name}: columns that the source does not have")
             elif self._columns[name] or name in self._source.code_words:
                 self._mapping.used_names.add(name)
                 self._mapping.filled_columns.add(lower_name)

@@ -115,7 +115,7 @@ class TemplateExpander:
         for definition in resource.iterate_descendants():
             if definition.tag == "macDef":
                 self.macros[definition.get_value("name")] = definition.text
-        expanded = self._expand_children(resource, {}, path, ())
+        expanded = self._expand_children(resource, self.macros, path, ())
         return copy_element(resource, resource.attributes, expanded)
 
     def _expand_children(

@@ -89,6 +89,22 @@ def convert_and_check(settings: Settings, path: Path, name: str, relative_path: 
     return CorpusResult(path=relative_path, outcome=outcome, detail="; ".join(errors[:3]), report_lines=report_lines)
 
 
+def create_corpus_site(directory: Path) -> Settings:
+    """Create a site that may read the repositories."""
+    create_site_directory(directory)
+    settings_path = directory / "hven.toml"
+    settings_path.write_text(f'roots = ["{Path(CORPUS).resolve()}"]\n' + settings_path.read_text())
+    return load_settings(directory)
+
+
+def find_collection_name(path: Path) -> str:
+    """Find the schema of a resource descriptor, which a person gives as the name of the collection."""
+    match = re.search(
+        r"""<resource\b[^>]*?\sschema\s*=\s*["']([A-Za-z]\w*)["']""", path.read_text("utf-8", errors="replace")
+    )
+    return match[1].lower() if match else "unnamed"
+
+
 def list_check_errors(settings: Settings, name: str) -> list[str]:
     """List the errors that ``hven check`` prints."""
     try:
@@ -102,10 +118,6 @@ def list_check_errors(settings: Settings, name: str) -> list[str]:
 
 
 def test_most_descriptors_are_accepted(tmp_path: Path) -> None:
-    create_site_directory(tmp_path / "site")
-    settings_path = tmp_path / "site/hven.toml"
-    settings_path.write_text(f'roots = ["{Path(CORPUS).resolve()}"]\n' + settings_path.read_text())
-    settings = load_settings(tmp_path / "site")
     results: dict[str, list[CorpusResult]] = defaultdict(list)
     number = 0
     for repository in COMMITS:
@@ -114,7 +126,8 @@ def test_most_descriptors_are_accepted(tmp_path: Path) -> None:
         for path in list_descriptors(folder):
             number += 1
             relative_path = path.relative_to(folder).as_posix()
-            results[repository].append(convert_and_check(settings, path, f"c{number:03d}", relative_path))
+            settings = create_corpus_site(tmp_path / f"site{number}")
+            results[repository].append(convert_and_check(settings, path, find_collection_name(path), relative_path))
     print()
     for repository, items in results.items():
         counts = Counter(item.outcome for item in items)
