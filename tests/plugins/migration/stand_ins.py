@@ -38,7 +38,8 @@ VALUES = {
     "creation_date": "2020-01-01T00:00:00",
     "modification_date": "2020-01-01T00:00:00",
     "release_date": "2020-01-01T00:00:00",
-    "s_region": "",
+    "s_region": "Polygon 10 10 11 10 11 11",
+    "geometry_type": "",
     "access_format": "image/fits",
     "access_url": "https://example.org/a",
     "thumbnail_url": "https://example.org/b",
@@ -72,13 +73,13 @@ def list_source_columns(table: dict[str, Any], required: list[str]) -> list[str]
 
 
 def _choose_value(name: str, types: dict[str, str]) -> str:
-    if name.lower() in VALUES:
-        return VALUES[name.lower()]
     kind = types.get(name.lower(), "")
     if kind.startswith("like "):
         return VALUES[kind.removeprefix("like ")]
     if kind == "polygon":
         return "0 0 10 0 10 10"
+    if name.lower() in VALUES:
+        return VALUES[name.lower()]
     if kind == "timestamp":
         return "2020-01-01T00:00:00"
     if kind in {"point", "polygon", "circle", "moc", "bool"} or kind.endswith("]"):
@@ -91,10 +92,10 @@ def write_stand_in(table: dict[str, Any], directory: Path, required: list[str]) 
     types = {name.lower(): str(column.get("type", "")) for name, column in table.get("columns", {}).items()}
     source = table["source"]
     names = list_source_columns(table, required) or ["row"]
-    known_names = {name.lower() for name in names}
-    names += [name for name in source.get("types", {}) if name.lower() not in known_names]
-    for target, expression in table.get("map", {}).items():
-        name = str(expression).strip('"')
+    declared_names = {name.lower() for name in source.get("types", {})}
+    names = [name for name in names if name.lower() not in declared_names] + list(source.get("types", {}))
+    for target, expression in [*table.get("map", {}).items(), *table.get("text", {}).items()]:
+        name = str(expression).strip('"{}')
         if target in VALUES and name in names:
             types[name.lower()] = f"like {target}"
     if source["kind"] == "sql":

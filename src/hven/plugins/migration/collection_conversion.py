@@ -373,8 +373,9 @@ class _ResourceConverter:
         if (columns and "view" not in keys) or (columns and keys.get("view")):
             keys["columns"] = columns
         self._convert_products(keys, columns, mapping)
-        obscore = build_obscore_keys(table, mapping.filled_columns, self._collection)
-        if obscore and "view" not in keys:
+        filled_columns = mapping.filled_columns if source is not None else {column.lower() for column in columns}
+        obscore = build_obscore_keys(table, filled_columns, self._collection)
+        if obscore and "view" not in keys and "obs_id" in obscore.get("map", {}):
             keys["obscore"] = obscore
             self._report.add_decision(
                 table,

@@ -126,6 +126,7 @@ class RowMapper:
         self._finish_identity_maps(identity_maps, rowmaker)
         for target, (expression, element) in self._targets.items():
             self._add_setting(target, expression, element)
+        self._set_other_columns_to_null(rowmaker)
         self._mapping.text_names = self._translator.text_names
         return self._mapping
 
@@ -425,8 +426,7 @@ class RowMapper:
                 element = self._variable_elements[variable]
                 self._set_target(name, self._variables[variable], element)
             elif self._columns[name] and not self._source.has_column(self._source.find_source_name(name)):
-                self._mapping.sections.setdefault("set", {})[name] = None
-                self._report.add_result(rowmaker, f"null in {self._table_name}: columns that the source does not have")
+                continue
             elif self._columns[name] or name in self._source.code_words:
                 self._mapping.used_names.add(name)
                 self._mapping.filled_columns.add(lower_name)
@@ -438,6 +438,18 @@ class RowMapper:
         for name in self._variables:
             if name.lower() in self._columns_by_lower and name.lower() not in self._targets:
                 self._set_target(name, self._variables[name], self._variable_elements[name])
+
+    def _set_other_columns_to_null(self, rowmaker: Element | None) -> None:
+        """Set columns to null that have no value in DaCHS either, so that no column of the source gets into them."""
+        null_names = [
+            name
+            for lower_name, name in self._columns_by_lower.items()
+            if self._columns[name] and lower_name not in self._mapping.filled_columns
+        ]
+        if null_names:
+            self._mapping.sections.setdefault("set", {}).update(dict.fromkeys(null_names))
+            listed = ", ".join(null_names[:6]) + (" ..." if len(null_names) > 6 else "")
+            self._report.add_omission(rowmaker, f"{self._table_name}: nothing sets {listed}, so they are null")
 
     def _add_setting(self, target: str, expression: TranslatedExpression, element: Element) -> None:
         column = self._columns_by_lower.get(target)

@@ -69,7 +69,10 @@ def list_descriptors(repository: Path) -> list[Path]:
 
 
 def convert_and_check(settings: Settings, path: Path, name: str, relative_path: str) -> CorpusResult:
-    """Convert one, and run ``hven check`` with stand-ins for data that are not there."""
+    """Convert one, and run ``hven check`` with stand-ins for data that are not there.
+
+    The stand-ins have the columns that the descriptor reads. What `hven check` says of their values does not count.
+    """
     try:
         site_files = convert(settings, name, path)
     except HvenError as error:
@@ -114,7 +117,8 @@ def list_check_errors(settings: Settings, name: str) -> list[str]:
         match = re.search(r"\[\s*\{.*\}\s*\]", str(error), re.DOTALL)
         printed = match[0] if match else json.dumps([{"severity": "error", "message": str(error)[:300]}])
     faults: list[dict[str, Any]] = json.loads(printed)
-    return [fault["message"] for fault in faults if fault["severity"] == "error"]
+    errors = [fault["message"] for fault in faults if fault["severity"] == "error"]
+    return [message for message in errors if "would be rejected" not in message]  # values of stand-ins are invented
 
 
 def test_most_descriptors_are_accepted(tmp_path: Path) -> None:
