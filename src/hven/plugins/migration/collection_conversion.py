@@ -422,7 +422,7 @@ class _ResourceConverter:
             )
             mapping = mapper.convert_rowmaker(rowmaker, data.find_child(*GRAMMAR_TAGS))
             types_by_lower = {column.lower(): value for column, value in types.items() if value}
-            source.declare_columns(mapping.text_names, mapping.used_names, types_by_lower)
+            source.set_column_types(mapping.text_names, mapping.used_names, types_by_lower)
             if first is None:
                 first = (mapping, source)
                 continue

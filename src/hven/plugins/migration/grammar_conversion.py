@@ -102,7 +102,7 @@ class ConvertedSource:
             return f"{match[1]}-{match[2]}" if match else name
         return name
 
-    def declare_columns(self, text_names: set[str], used_names: set[str], types: Mapping[str, str]) -> None:
+    def set_column_types(self, text_names: set[str], used_names: set[str], types: Mapping[str, str]) -> None:
         """Declare the types of columns: of texts, and of all columns of Python code."""
         known_texts = {self.find_source_name(name) for name in text_names}
         if self.options.get("kind") == "csv":

@@ -76,7 +76,7 @@ class CodeFacts:
     properties: list[str] = field(default_factory=list)
 
 
-def examine_code(code: str, provided_names: Sequence[str] = ()) -> CodeFacts:
+def find_code_facts(code: str, provided_names: Sequence[str] = ()) -> CodeFacts:
     """Parse code and list what it needs."""
     try:
         with warnings.catch_warnings():
@@ -181,7 +181,7 @@ class MovedCodeFile:
             Name of the function that changes the variables of a row.
         """
         python = prepare_python(normalize_indentation(code))
-        facts = examine_code(f"{setup}\n{python}" if setup else python)
+        facts = find_code_facts(f"{setup}\n{python}" if setup else python)
         name = self._choose_name(f"_{base_name}")
         if not facts.is_valid:
             self._parts.append(f"\n# line {line}: {facts.fault}\n" + textwrap.indent(code, "# "))
@@ -220,7 +220,7 @@ class MovedCodeFile:
     def add_row_source(self, base_name: str, code: str, line: int) -> tuple[str, CodeFacts]:
         """Add the code of an embedded grammar as a function that yields the rows of files."""
         python = prepare_python(normalize_indentation(code))
-        facts = examine_code(python, ("self", "grammar"))
+        facts = find_code_facts(python, ("self", "grammar"))
         name = self._choose_name(base_name)
         if not facts.is_valid:
             self._add_unported_source(name, f"line {line}: {facts.fault}", code)
@@ -247,7 +247,7 @@ class MovedCodeFile:
             facts = CodeFacts(is_valid=False, fault=f"{path.name} is larger than {MAX_CODE_BYTES >> 20} MiB")
             self._add_unported_source(name, facts.fault, "")
             return name, facts
-        facts = examine_code(code)
+        facts = find_code_facts(code)
         if not facts.is_valid or "RowIterator" not in code:
             fault = facts.fault or "it has no class RowIterator"
             facts = CodeFacts(is_valid=False, fault=f"{path.name}: {fault}")

@@ -202,7 +202,7 @@ class ExpressionTranslator:
 
     def _translate_binop(self, node: ast.BinOp) -> TranslatedExpression:
         if isinstance(node.op, ast.Add):
-            operands = _flatten_sum(node)
+            operands = _list_operands(node)
             values = [self.translate_node(operand) for operand in operands]
             if any(value.kind == "string" for value in values):
                 return join_texts(values)
@@ -288,14 +288,16 @@ class ExpressionTranslator:
         if sign is None:
             raise UnsupportedExpressionError("a comparison has no equivalent")
         sides = [node.left, right]
-        values = [self._translate_text(side) if _holds_texts(sides) else self.translate_node(side) for side in sides]
+        values = [
+            self._translate_text(side) if _has_text_literal(sides) else self.translate_node(side) for side in sides
+        ]
         if "null" in {value.kind for value in values}:
             raise UnsupportedExpressionError("it compares with None")
         return f"{values[0].adql} {sign} {values[1].adql}"
 
     def _translate_membership(self, left: ast.expr, right: ast.expr, negation: str) -> str:
         if isinstance(right, ast.List | ast.Tuple | ast.Set):
-            value = self._translate_text(left) if _holds_texts(right.elts) else self.translate_node(left)
+            value = self._translate_text(left) if _has_text_literal(right.elts) else self.translate_node(left)
             members = ", ".join(self.translate_node(member).adql for member in right.elts)
             return f"{value.adql} {negation}IN ({members})"
         if isinstance(left, ast.Constant) and isinstance(left.value, str):
@@ -559,7 +561,7 @@ def _list_parts(value: TranslatedExpression) -> list[tuple[bool, str]]:
     return [(False, value.adql)]
 
 
-def _flatten_sum(node: ast.expr) -> list[ast.expr]:
+def _list_operands(node: ast.expr) -> list[ast.expr]:
     """List the operands of a chain of additions, without recursion."""
     operands: list[ast.expr] = []
     while isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
@@ -568,7 +570,7 @@ def _flatten_sum(node: ast.expr) -> list[ast.expr]:
     return [node, *reversed(operands)]
 
 
-def _holds_texts(nodes: Sequence[ast.expr]) -> bool:
+def _has_text_literal(nodes: Sequence[ast.expr]) -> bool:
     return any(isinstance(node, ast.Constant) and isinstance(node.value, str) for node in nodes)
 
 

@@ -468,7 +468,7 @@ class RowMapper:
                 "modification_date",
                 "release_date",
             }
-            constant = _pad_date(expression.constant) if is_time else expression.constant
+            constant = _format_date(expression.constant) if is_time else expression.constant
             sections.setdefault("set", {})[column] = constant
             return
         template = expression.write_template()
@@ -497,7 +497,7 @@ def _write_literal(value: Any) -> str:
     return quote_text(str(value))
 
 
-def _pad_date(value: Any) -> Any:
+def _format_date(value: Any) -> Any:
     """Write a date such as 2017-7-9 with two digits for month and day."""
     match = re.match(r"(\d{4})-(\d{1,2})-(\d{1,2})(.*)", str(value))
     return f"{match[1]}-{match[2]:0>2}-{match[3]:0>2}{match[4]}" if match else value

@@ -190,7 +190,7 @@ class TemplateExpander:
         edits = element.list_children("EDIT")
         for part in inner:
             if isinstance(part, Element):
-                if any(_matches_prune(part, prune) for prune in prunes):
+                if any(_is_pruned(part, prune) for prune in prunes):
                     continue
                 for edit in edits:
                     _apply_edit(part, edit, macros)
@@ -291,7 +291,7 @@ def _read_csv_items(text: str) -> list[dict[str, str]]:
     ]
 
 
-def _matches_prune(element: Element, prune: Mapping[str, str]) -> bool:
+def _is_pruned(element: Element, prune: Mapping[str, str]) -> bool:
     conditions = {key: value for key, value in prune.items() if key != "tag"}
     if "tag" in prune and element.tag != prune["tag"]:
         return False
