@@ -329,7 +329,7 @@ def test_rows_are_counted_over_quoted_line_ends(write):
         (b"1989 1  2 3\n1989 1 B 2 3\n1989 1 B 2 3 4\n" * 9, {}, "kind: fixed"),
         (b'{"type": "FeatureCollection"}\n', {}, "looks like JSON"),
         (b"<!DOCTYPE html><html></html>\n", {}, "looks like XML or HTML"),
-        (b'<resource schema="mars">\n', {}, r"looks like a DaCHS resource descriptor .*; give `hven new` the data .*from-dachs\.md"),
+        (b'<resource schema="mars">\n', {}, r"looks like a DaCHS resource descriptor .*; convert it with `hven new NAME --from FILE`.*from-dachs\.md"),
         (b"\n\n<html>\n<body>404</body></html>\n", {}, r"a\.csv:3: the file looks like XML or HTML"),
         (b"<h1>Not found</h1>\n", {}, "looks like XML or HTML"),
         (b"<observations>\n <o/>\n</observations>\n", {}, "looks like XML or HTML, .*; write `kind: votable` for a VOTable and `kind: xml` for other XML"),

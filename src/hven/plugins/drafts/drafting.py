@@ -93,14 +93,7 @@ def create_descriptor(
     UsageError
         The name cannot be the name of a collection, or options exclude each other.
     """
-    if not REGULAR_IDENTIFIER_PATTERN.fullmatch(name) or to_adql_identifier(name) != name.lower():
-        raise UsageError(
-            f"{name!r} cannot be the name of a collection",
-            remedy=(
-                f"choose a name such as {to_adql_identifier(name, 'data')}; use only letters, digits and _, and no "
-                "reserved word of ADQL"
-            ),
-        )
+    check_collection_name(name)
     directory = settings.collections_directory / name
     path = directory / f"{name}.yaml"
     if path.exists():
@@ -124,6 +117,24 @@ def create_descriptor(
             directory.rmdir()
         raise
     return path
+
+
+def check_collection_name(name: str) -> None:
+    """Check that a name can be the name of a collection.
+
+    Raises
+    ------
+    UsageError
+        It cannot.
+    """
+    if not REGULAR_IDENTIFIER_PATTERN.fullmatch(name) or to_adql_identifier(name) != name.lower():
+        raise UsageError(
+            f"{name!r} cannot be the name of a collection",
+            remedy=(
+                f"choose a name such as {to_adql_identifier(name, 'data')}; use only letters, digits and _, and no "
+                "reserved word of ADQL"
+            ),
+        )
 
 
 def create_descriptor_for_paper(

@@ -6,7 +6,7 @@ import re
 import shlex
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,8 +14,11 @@ from hven.app.api import format_command, load_site_settings
 from hven.model import plugins
 from hven.model.errors import UsageError
 from hven.model.settings import resolve_secret
-from hven.plugins.drafts import drafting
+from hven.plugins.drafts import document_drafts, drafting
 from hven.plugins.drafts.database_tables import move_connection_line_to_secrets
+
+if TYPE_CHECKING:
+    from hven.model.settings import Settings
 
 
 def new(
@@ -78,6 +81,12 @@ def new(
         return
     if licence:
         raise UsageError("--licence needs --paper", remedy="add `licence` to the descriptor")
+    document_path = Path.cwd() / Path(source).expanduser()
+    document_module = document_drafts.find_document_module(document_path)
+    if document_module is not None:
+        document_drafts.refuse_table_options(kind=kind, table=table, standard=standard, live=is_live)
+        _write_document_drafts(context, site_settings, name, document_path, document_module)
+        return
     source, notes = move_connection_line_to_secrets(site_settings.directory, name, source)
     for note in notes:
         print(note)
@@ -100,6 +109,26 @@ def new(
     if not is_live and kind != "live":
         next_commands.append(ingest_command)
     print(f"Review it, then run: {' && '.join(next_commands)}")
+
+
+def _write_document_drafts(context: typer.Context, site_settings: Settings, name: str, path: Path, module: Any) -> None:
+    """Write the collections that a document of another publishing program describes."""
+    request = document_drafts.DocumentDraftRequest(
+        settings=site_settings,
+        name=name,
+        path=path,
+        store_connection=lambda collection, file: move_connection_line_to_secrets(
+            site_settings.directory, collection, str(file)
+        ),
+    )
+    for descriptor_path, draft in document_drafts.write_collection_drafts(request, module):
+        print(f"wrote {descriptor_path}")
+        for file_name in draft.files:
+            print(f"wrote {descriptor_path.parent / file_name}")
+        for note in draft.notes:
+            print(note)
+        check_command = format_command(context, "check", draft.name)
+        print(f"Review it, then run: {check_command} && {format_command(context, 'ingest', draft.name)}")
 
 
 def _propose_collection_name(name: str) -> str:

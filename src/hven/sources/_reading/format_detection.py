@@ -24,11 +24,7 @@ _DELIMITER_REMEDY = "; if it is a table nevertheless, give its `delimiter:`"
 _OPENING_TAG_PATTERN = r"<(?:[?!]|[A-Za-z_][\w:.-]*(?:\s+[\w:.-]+\s*=|\s*$|\s*/?>(?!\s*[,;|\t])))"
 _DACHS_DESCRIPTOR = (
     "a DaCHS resource descriptor (q.rd)",
-    (
-        "give `hven new` the data that the resource descriptor reads, or the address of the TAP service with "
-        "`--table`: "
-        "docs/howto/from-dachs.md"
-    ),
+    "convert it with `hven new NAME --from FILE`: docs/howto/from-dachs.md",
 )
 _CONVERSION_REMEDY = (
     "convert it with astropy, and publish table.ecsv: `Table.read('FILE', format='ascii.{format}').write('table.ecsv')`"

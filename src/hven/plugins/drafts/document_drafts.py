@@ -1,0 +1,127 @@
+"""Drafts from documents of other publishing programs that describe whole collections.
+
+Packages add kinds of documents to the extension point ``drafts.documents``. Each is a module with the functions
+``is_collection_document(path: Path) -> bool`` and ``draft_collections(request: DocumentDraftRequest) ->
+list[CollectionDraft]``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hven.model import plugins
+from hven.model.errors import ConflictError, UsageError
+from hven.plugins.drafts.drafting import check_collection_name
+
+if TYPE_CHECKING:
+    from hven.model.settings import Settings
+
+EXTENSION_POINT = "drafts.documents"
+ALL_COLLECTIONS = "*"  # as the name: one collection for each that the documents describe
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DocumentDraftRequest:
+    """What collections are drafted from.
+
+    Attributes
+    ----------
+    settings
+        Settings of the site.
+    name
+        Name of the collection; `ALL_COLLECTIONS`: as the documents name them.
+    path
+        The document, or a folder of documents.
+    store_connection
+        Keeps the connection line of a file as a secret for a collection, and returns ``$NAME`` and notes.
+    """
+
+    settings: Settings
+    name: str
+    path: Path
+    store_connection: Callable[[str, Path], tuple[str, list[str]]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CollectionDraft:
+    """The draft of a collection.
+
+    Attributes
+    ----------
+    name
+        Name of the collection.
+    text
+        The descriptor.
+    files
+        Texts of further files beside it, by their names.
+    notes
+        Lines that are printed.
+    """
+
+    name: str
+    text: str
+    files: Mapping[str, str] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+
+
+def find_document_module(path: Path) -> Any:
+    """Find the module that reads a document or a folder of documents; None: no package knows it."""
+    if not path.exists():
+        return None
+    modules = plugins.load_extensions(EXTENSION_POINT)
+    return next((module for module in modules if module.is_collection_document(path)), None)
+
+
+def write_collection_drafts(request: DocumentDraftRequest, module: Any) -> list[tuple[Path, CollectionDraft]]:
+    """Draft collections, and write their descriptors and the files beside them.
+
+    Returns
+    -------
+    drafts
+        The paths of the descriptors, with the drafts.
+
+    Raises
+    ------
+    ConflictError
+        A file exists already. Nothing is written then.
+    UsageError
+        The name cannot be the name of a collection.
+    SourceError
+        A document cannot be read.
+    """
+    if request.name != ALL_COLLECTIONS:
+        check_collection_name(request.name)
+    drafts: list[CollectionDraft] = module.draft_collections(request)
+    files: dict[Path, str] = {}
+    for draft in drafts:
+        check_collection_name(draft.name)
+        directory = request.settings.collections_directory / draft.name
+        files[directory / f"{draft.name}.yaml"] = draft.text
+        files |= {directory / name: text for name, text in draft.files.items()}
+    for path in files:
+        if path.exists():
+            raise ConflictError(f"{path} already exists", remedy="edit the file, or remove it first")
+    for path, text in files.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    descriptors = request.settings.collections_directory
+    return [(descriptors / draft.name / f"{draft.name}.yaml", draft) for draft in drafts]
+
+
+def refuse_table_options(**options: object) -> None:
+    """Refuse options of ``hven new`` that choose a table or a kind, which documents of collections have no use for.
+
+    Raises
+    ------
+    UsageError
+        One of the options is given.
+    """
+    given_names = [name for name, value in options.items() if value]
+    if given_names:
+        raise UsageError(
+            f"--{given_names[0]} does not apply to a document that describes whole collections",
+            remedy=f"leave out --{given_names[0]}",
+        )

@@ -1,0 +1,1 @@
+"""Draft descriptors from those of other publishing programs."""

@@ -1,0 +1,626 @@
+"""Convert resource descriptors of one schema into the draft of a collection."""
+
+from __future__ import annotations
+
+import copy
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hven.descriptor.api.descriptor_sections import list_standard_columns
+from hven.model.errors import SourceError
+from hven.plugins.drafts.column_guesses import to_adql_identifier
+from hven.plugins.drafts.document_drafts import CollectionDraft
+from hven.plugins.drafts.source_discovery import format_descriptor_path
+from hven.plugins.migration.column_conversion import (
+    EPN_TAP_STANDARD,
+    ColumnConverter,
+    apply_epn_standard,
+    is_epn_table,
+)
+from hven.plugins.migration.descriptor_text import write_descriptor_text
+from hven.plugins.migration.draft_pruning import DATABASE_SECRET, build_database_source, prune_draft
+from hven.plugins.migration.grammar_conversion import GRAMMAR_TAGS, ConvertedSource, GrammarConverter
+from hven.plugins.migration.metadata_conversion import MetadataConverter, clean_text, list_meta_items
+from hven.plugins.migration.migration_report import MigrationReport
+from hven.plugins.migration.moved_code import MovedCodeFile
+from hven.plugins.migration.observation_conversion import build_obscore_keys
+from hven.plugins.migration.python_macros import PLACEHOLDER_END, PLACEHOLDER_START, MacroValues
+from hven.plugins.migration.row_mapping import RowMapper, RowMapping
+from hven.plugins.migration.service_conversion import ServiceConverter
+from hven.plugins.migration.template_expansion import DescriptorLibrary, TemplateExpander
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from hven.model.settings import Settings
+    from hven.plugins.migration.resource_xml import Element
+
+MAX_NOTES = 12  # decisions that stand at the head of the descriptor
+TABLE_KEY_ORDER = (
+    "title",
+    "description",
+    "utype",
+    "standard",
+    "optional",
+    "frame",
+    "primary",
+    "position",
+    "indexes",
+    "access",
+    "source",
+    "view",
+    "where",
+    "let",
+    "columns",
+    "set",
+    "text",
+    "map",
+    "frames",
+    "obscore",
+    "links",
+)
+REPORT_FILE = "migration-report.txt"
+CODE_FILE = "dachs_code.py"
+# elements that DaCHS needs and Hven does not, with the reason
+OMITTED_ELEMENTS = {
+    "script": "scripts of SQL or Python run in DaCHS's database",
+    "regSuite": "tests in Python: write the count of rows or values as `tests`",
+    "job": "code that runs at times: `sync` reads sources again, and job types run programs",
+    "execute": "code that runs at times: `sync` reads sources again, and job types run programs",
+    "outputTable": "results have all columns that are not hidden",
+    "dm": "annotations of a data model",
+}
+
+
+class CollectionConverter:
+    """Converts the resource descriptors of one schema.
+
+    Parameters
+    ----------
+    name
+        Name of the collection.
+    root
+        Folder of all descriptors.
+    settings
+        Settings of the site.
+    store_connection
+        Keeps the connection line of a file as a secret for a collection.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        root: Path,
+        settings: Settings,
+        store_connection: Callable[[str, Path], tuple[str, list[str]]],
+    ) -> None:
+        self._name = name
+        self._root = root
+        self._settings = settings
+        self._store_connection = store_connection
+        self._directory = settings.collections_directory / name
+        self._report = MigrationReport()
+        self._code_file = MovedCodeFile(CODE_FILE, "a resource descriptor")
+        self._draft: dict[str, Any] = {"collection": name}
+        self._tables: dict[str, dict[str, Any]] = {}
+        self._table_notes: dict[str, list[str]] = {}
+        self._alias_lines: list[str] = []
+        self._notes: list[str] = []
+        self._descriptor_names: list[str] = []
+        self._mapping_lines: dict[tuple[str, str], Element] = {}
+
+    def convert_descriptor(self, path: Path) -> None:
+        """Convert one resource descriptor."""
+        self._descriptor_names.append(path.name)
+        if len(self._descriptor_names) == 1:
+            self._report.main_file = path.name
+        library = DescriptorLibrary(path, self._root)
+        expander = TemplateExpander(library, self._report)
+        resource = expander.expand_resource(path)
+        descriptor_id = _build_descriptor_id(path, self._root)
+        metadata = {name: text for name, text, _ in list_meta_items(resource)}
+        macros = MacroValues(self._name, descriptor_id, metadata)
+        macros.own_macros = expander.macros
+        keys = MetadataConverter(macros, self._report).convert_metadata(resource)
+        for key, value in keys.items():
+            self._draft.setdefault(key, _replace_placeholders(value, self._settings))
+        schema = resource.get_value("schema")
+        if schema.lower() != self._name.lower():
+            self._report.add_decision(
+                resource, f"the schema was {schema!r}: queries that name it need `hven new {schema.lower()}` instead"
+            )
+        converter = _ResourceConverter(
+            collection=self._name,
+            settings=self._settings,
+            resource=resource,
+            resource_directory=_find_resource_directory(path, resource),
+            macros=macros,
+            code_file=self._code_file,
+            report=self._report,
+            format_path=self._format_path,
+            store_connection=self._keep_connection,
+            find_table=lambda reference: expander.find_table(reference, path),
+        )
+        converter.convert_tables()
+        for table_name, table in converter.tables.items():
+            self._tables.setdefault(table_name, table)
+        for table_name, notes in converter.notes.items():
+            self._table_notes.setdefault(table_name, []).extend(notes)
+        self._mapping_lines |= converter.mapping_lines
+        services = ServiceConverter(self._name, descriptor_id, self._report)
+        services.convert_services(resource, list(converter.tables), converter.epn_tables)
+        for key, value in services.registry.items():
+            registry = self._draft.setdefault("registry", {})
+            if isinstance(value, dict):
+                registry.setdefault(key, {}).update(value)
+            else:
+                registry.setdefault(key, value)
+        self._alias_lines += services.write_alias_lines()
+        if services.aliases:
+            self._report.add_decision(
+                None, f"add the old addresses to hven.toml: the lines are at the end of {REPORT_FILE}"
+            )
+
+    def _format_path(self, pattern: str, resource_directory: Path) -> str:
+        return format_descriptor_path(self._settings, self._directory, resource_directory / pattern)
+
+    def _keep_connection(self, path: Path) -> str:
+        if path.is_file():
+            secret, notes = self._store_connection(self._name, path)
+            if secret.startswith("$"):
+                self._notes += notes
+                return secret
+        secret = f"{self._name.upper()}_DB"
+        self._report.add_decision(None, f"put the address of the database into the secret {secret} (was {path.name})")
+        return f"${secret}"
+
+    def build_draft(self) -> CollectionDraft:
+        """Build the draft from all descriptors that were converted."""
+        self._draft.setdefault("title", self._name.replace("_", " ").capitalize())
+        if self._code_file:
+            names = {name: {"type": value} for name, value in self._code_file.result_types.items()}
+            if names:
+                self._draft["functions"] = {"file": CODE_FILE}
+        if self._tables:
+            self._draft["tables"] = self._tables
+        else:
+            self._report.add_decision(
+                None, "the resource descriptor has no table on disk: nothing can be published yet"
+            )
+        if any(self._is_outside_site(table) for table in self._tables.values()):
+            self._report.add_decision(
+                None,
+                "the data are outside the site: copy them to the directory of the descriptor, or add their folder to "
+                "`roots` in hven.toml",
+            )
+        code_text = self._code_file.write_text() if self._code_file else ""
+        prune_draft(
+            self._draft,
+            directory=self._directory,
+            settings=self._settings,
+            files={CODE_FILE: code_text} if code_text else {},
+            write_text=lambda: self._write_text(()),
+            report=self._report,
+            lines=self._mapping_lines,
+        )
+        origin = ", ".join(self._descriptor_names[:3])
+        heading = [
+            f"A first descriptor, converted from {origin} of DaCHS. Check it and correct what is wrong;",
+            f"`hven check {self._name}` reports every error. {REPORT_FILE} says what was understood and what not.",
+        ]
+        decisions = list(self._report.decisions.items())
+        heading += [
+            f"TODO {', '.join(places[:3])}: {text}" if places else f"TODO: {text}"
+            for text, places in decisions[:MAX_NOTES]
+        ]
+        if len(decisions) > MAX_NOTES:
+            heading.append(f"and {len(decisions) - MAX_NOTES} more in {REPORT_FILE}")
+        report_text = self._report.write_text(f"{origin}: conversion to the collection {self._name}")
+        if self._alias_lines:
+            report_text += "\nLines for hven.toml\n-------------------\n" + "\n".join(self._alias_lines)
+        files = {REPORT_FILE: report_text}
+        if code_text:
+            files[CODE_FILE] = code_text
+            self._notes.append(f"{CODE_FILE} contains code from {origin}: read it before `hven check`, which runs it")
+        counts = (len(self._report.decisions), len(self._report.omissions), len(self._report.results))
+        summary = f"{counts[2]} kinds of entries understood, {counts[1]} left out, {counts[0]} need your decision"
+        return CollectionDraft(
+            name=self._name,
+            text=self._write_text(heading),
+            files=files,
+            notes=[*self._notes, f"{summary}: read {REPORT_FILE}"],
+        )
+
+    def _write_text(self, heading: list[str] | tuple[str, ...]) -> str:
+        return write_descriptor_text(self._draft, heading, self._table_notes)
+
+    def _is_outside_site(self, table: Mapping[str, Any]) -> bool:
+        sources = table.get("source", [])
+        for source in [sources] if isinstance(sources, dict) else sources:
+            files = source.get("files", ())
+            for file in [files] if isinstance(files, str) else files:
+                if Path(file).is_absolute():
+                    return True
+        return False
+
+
+class _ResourceConverter:
+    """Converts the tables of one expanded resource."""
+
+    def __init__(
+        self,
+        *,
+        collection: str,
+        settings: Settings,
+        resource: Element,
+        resource_directory: Path,
+        macros: MacroValues,
+        code_file: MovedCodeFile,
+        report: MigrationReport,
+        format_path: Callable[[str, Path], str],
+        store_connection: Callable[[Path], str],
+        find_table: Callable[[str], Element | None],
+    ) -> None:
+        self._collection = collection
+        self._settings = settings
+        self._resource = resource
+        self._macros = macros
+        self._code_file = code_file
+        self._report = report
+        self._table_elements = {
+            element.get_value("id"): element for element in resource.iterate_descendants() if element.tag == "table"
+        }
+        self._procedures = {
+            element.get_value("id"): element
+            for element in resource.iterate_descendants()
+            if element.tag == "procDef" and element.get_value("id")
+        }
+        self._rowmakers = {
+            element.get_value("id"): element
+            for element in resource.iterate_descendants()
+            if element.tag == "rowmaker" and element.get_value("id")
+        }
+        self._columns = ColumnConverter(
+            lambda reference: self._table_elements.get(reference) or find_table(reference), report
+        )
+        self._sources: dict[int, ConvertedSource | None] = {}
+        self._grammars = GrammarConverter(
+            resource_directory=resource_directory,
+            format_path=lambda pattern: format_path(pattern, resource_directory),
+            code_file=code_file,
+            store_connection=store_connection,
+            report=report,
+        )
+        self.tables: dict[str, dict[str, Any]] = {}
+        self.notes: dict[str, list[str]] = {}
+        self.epn_tables: list[str] = []
+        self.mapping_lines: dict[tuple[str, str], Element] = {}
+
+    def convert_tables(self) -> None:
+        """Convert all tables on disk."""
+        for element in self._resource.iterate_descendants():
+            if element.tag in OMITTED_ELEMENTS:
+                self._report.add_omission(element, f"{element.tag}: {OMITTED_ELEMENTS[element.tag]}")
+        imports = self._list_imports()
+        for table_id, table in self._table_elements.items():
+            if not table_id or not self._is_published(table_id, table, imports):
+                continue
+            if table.is_true("temporary") or table.is_true("system"):
+                self._report.add_omission(table, f"the table {table_id} is temporary, or belongs to the system")
+                continue
+            self._convert_table(table_id, table, imports.get(table_id, []))
+
+    def _is_published(self, table_id: str, table: Element, imports: Mapping[str, Any]) -> bool:
+        """Return whether a table can be queried in DaCHS, or seems to be meant to."""
+        if table.find_child("viewStatement") is not None or table.is_true("onDisk"):
+            return True
+        if table_id not in imports:
+            return False
+        mixins = [mixin.text for mixin in table.list_children("mixin")]
+        if table.is_true("adql") or any(
+            name.startswith(("//epntap2#", "//scs#", "//siap", "//products#")) for name in mixins
+        ):
+            self._report.add_decision(
+                table, f"onDisk is not set, so DaCHS does not publish {table_id}: remove the table if that is right"
+            )
+            return True
+        self._report.add_omission(table, f"the table {table_id} is in memory only (onDisk is not set)")
+        return False
+
+    def _list_imports(self) -> dict[str, list[tuple[Element, Element]]]:
+        """List the data elements that fill each table, with their make."""
+        imports: dict[str, list[tuple[Element, Element]]] = {}
+        for data in self._resource.iterate_descendants():
+            if data.tag != "data":
+                continue
+            for make in data.list_children("make"):
+                table_id = make.get_value("table").rpartition("#")[2]
+                if not table_id and make.find_child("table") is not None:
+                    table_id = make.list_children("table")[0].get_value("id")
+                imports.setdefault(table_id, []).append((data, make))
+        return imports
+
+    def _convert_table(self, table_id: str, table: Element, imports: list[tuple[Element, Element]]) -> None:
+        name = to_adql_identifier(table_id, "main")
+        columns = self._columns.convert_columns(table)
+        is_epn = is_epn_table(table, columns)
+        if is_epn:
+            types = dict.fromkeys(list_standard_columns(EPN_TAP_STANDARD), "")
+            types |= {
+                column: str(attributes["type"]) for column, attributes in columns.items() if column.lower() not in types
+            }
+            self.epn_tables.append(name)
+        else:
+            types = {column: str(attributes["type"]) for column, attributes in columns.items()}
+        keys = self._convert_table_metadata(table)
+        mapping, source = self._convert_imports(name, types, imports)
+        if is_epn:
+            keys |= apply_epn_standard(table, columns, mapping.filled_columns, self._report)
+        else:
+            self._report.add_result(table, f"the table {table_id} with {len(columns)} columns")
+        self._add_source(keys, table, name, columns, source)
+        if "view" not in keys:
+            keys |= mapping.sections
+        if mapping.condition and "view" not in keys:
+            keys["where"] = mapping.condition
+        title = keys.get("set", {}).get("service_title") if is_epn else None
+        if title is not None and title != self._collection:  # a rule of EPN-TAP
+            keys["set"]["service_title"] = self._collection
+            self._report.add_result(table, f"service_title is the name of the collection, not {title!r}")
+        self._convert_keys(table, keys, columns, is_epn=is_epn)
+        if (columns and "view" not in keys) or (columns and keys.get("view")):
+            keys["columns"] = columns
+        self._convert_products(keys, columns, mapping)
+        filled_columns = mapping.filled_columns if source is not None else {column.lower() for column in columns}
+        obscore = build_obscore_keys(table, filled_columns, self._collection)
+        if obscore and "view" not in keys and "obs_id" in obscore.get("map", {}):
+            keys["obscore"] = obscore
+            self._report.add_decision(
+                table,
+                f"{name} is in ivoa.obscore, which SIA and SSA search: check `obscore`, and write what is missing",
+            )
+        for column, element in mapping.lines.items():
+            self.mapping_lines[name, column] = element
+        self.tables[name] = {key: keys[key] for key in TABLE_KEY_ORDER if key in keys}
+
+    def _convert_table_metadata(self, table: Element) -> dict[str, Any]:
+        keys: dict[str, Any] = {}
+        for meta_name, text, _ in list_meta_items(table):
+            value = self._macros.replace_text_macros(text, table.get_value("id"))
+            if meta_name == "title":
+                keys["title"] = " ".join(value.split())
+            elif meta_name == "description":
+                keys["description"] = clean_text(value)
+        if "utype" in table.attributes and "epn" not in table.attributes["utype"].lower():
+            keys["utype"] = table.attributes["utype"]
+        return {key: _replace_placeholders(value, self._settings) for key, value in keys.items()}
+
+    def _convert_imports(
+        self, name: str, types: dict[str, str], imports: list[tuple[Element, Element]]
+    ) -> tuple[RowMapping, ConvertedSource | None]:
+        """Convert the first import of a table; further ones with the same mapping add their files."""
+        automatic_imports = [item for item in imports if item[0].get_value("auto").lower() not in {"false", "no"}]
+        ordered_imports = automatic_imports + [item for item in imports if item not in automatic_imports]
+        first: tuple[RowMapping, ConvertedSource] | None = None
+        for data, make in ordered_imports:
+            if id(data) not in self._sources:
+                self._sources[id(data)] = self._grammars.convert_data(data)
+            source = copy.deepcopy(self._sources[id(data)])
+            if source is None:
+                continue
+            rowmaker = self._find_rowmaker(data, make)
+            mapper = RowMapper(
+                columns=types,
+                source=source,
+                procedures=self._procedures,
+                macros=self._macros,
+                table_name=name,
+                code_file=self._code_file,
+                report=self._report,
+            )
+            mapping = mapper.convert_rowmaker(rowmaker, data.find_child(*GRAMMAR_TAGS))
+            types_by_lower = {column.lower(): value for column, value in types.items() if value}
+            source.set_column_types(mapping.text_names, mapping.used_names, types_by_lower)
+            if first is None:
+                first = (mapping, source)
+                continue
+            if mapping.sections == first[0].sections:
+                known = first[1].options
+                first[1].options = {
+                    **known,
+                    "files": [*_to_list(known.get("files")), *_to_list(source.options.get("files"))],
+                }
+                if not source.options.get("files"):
+                    first[1].options = known
+            else:
+                self._report.add_decision(
+                    data, f"{name} is filled by several data elements with other mappings: only the first was converted"
+                )
+        return first if first is not None else (RowMapping(), None)
+
+    def _find_rowmaker(self, data: Element, make: Element) -> Element | None:
+        rowmaker = make.find_child("rowmaker")
+        reference = make.attributes.get("rowmaker", "")
+        if rowmaker is None and reference:
+            rowmaker = self._rowmakers.get(reference)
+            if rowmaker is None and reference != "*":
+                self._report.add_decision(make, f"the rowmaker {reference!r} is not there")
+        return rowmaker if rowmaker is not None else data.find_child("rowmaker")
+
+    def _add_source(
+        self,
+        keys: dict[str, Any],
+        table: Element,
+        name: str,
+        columns: Mapping[str, Any],
+        source: ConvertedSource | None,
+    ) -> None:
+        view = table.find_child("viewStatement")
+        if view is not None:
+            query = self._extract_view_query(view.text, name, columns)
+            if query:
+                keys["view"] = query
+                self._report.add_result(view, f"the view {name}")
+                return
+            self._report.add_decision(view, f"the view {name} is not a single SELECT: write it as `view` in ADQL")
+        if source is not None:
+            keys["source"] = source.options
+            return
+        keys["source"] = build_database_source(self._collection, name)
+        self._report.add_decision(
+            table,
+            f"no data element fills {name}: its rows are read from DaCHS's database; put its address into the secret "
+            f"{DATABASE_SECRET}",
+        )
+
+    def _extract_view_query(self, text: str, name: str, columns: Mapping[str, Any]) -> str:
+        text = re.sub(r"--[^\n]*", "", text)
+        replaced = self._macros.replace_text_macros(text, name, ", ".join(columns))
+        match = re.search(r"\bAS\b\s*\(?\s*((?:SELECT|WITH)\b[\s\S]*)", replaced, re.IGNORECASE)
+        if match is None or "\\" in replaced:
+            return ""
+        query = " ".join(match[1].split()).rstrip(";").strip()
+        while query.endswith(")") and query.count(")") > query.count("("):
+            query = query[:-1].strip()
+        return query
+
+    def _convert_keys(
+        self, table: Element, keys: dict[str, Any], columns: dict[str, dict[str, Any]], *, is_epn: bool
+    ) -> None:
+        names = {column.lower(): column for column in columns}
+        primary = [item.strip() for item in re.split(r"[,\s]+", table.get_value("primary")) if item.strip()]
+        if primary and not is_epn and "view" not in keys and all(item.lower() in names for item in primary):
+            found = [names[item.lower()] for item in primary]
+            keys["primary"] = found[0] if len(found) == 1 else found
+        groups = [
+            [item.strip().lower() for item in index.get_value("columns").split(",")]
+            for index in table.list_children("index")
+        ]
+        indexes = [
+            [names[item] for item in group]
+            for group in groups
+            if len(group) > 1 and all(item in names for item in group)
+        ]
+        if indexes and "view" not in keys:
+            keys["indexes"] = indexes
+        if "view" in keys:
+            for attributes in columns.values():
+                attributes.pop("indexed", None)
+                attributes.pop("required", None)
+        self._convert_position(table, keys, columns, is_epn=is_epn)
+        self._note_mixins(table)
+        if table.get_value("adql").lower() == "hidden":
+            self._report.add_omission(
+                table, "adql=hidden: queries find the table, and lists show it; `access` can hide it"
+            )
+        if table.is_true("forceUnique"):
+            self._report.add_result(table, "forceUnique: the primary key is unique")
+        for stc in table.list_children("stc"):
+            self._convert_frame(stc, keys, names, columns)
+        for key in table.list_children("foreignKey"):
+            self._report.add_decision(key, "foreignKey: write it as `keys`")
+
+    def _convert_position(
+        self, table: Element, keys: dict[str, Any], columns: Mapping[str, dict[str, Any]], *, is_epn: bool
+    ) -> None:
+        position = [_find_column_by_ucd(columns, f"pos.eq.{axis};meta.main") for axis in ("ra", "dec")]
+        if all(position) and not is_epn and "view" not in keys:
+            keys["position"] = position
+            self._report.add_result(table, "positions are indexed; cone searches use them")
+
+    def _note_mixins(self, table: Element) -> None:
+        for mixin in table.list_children("mixin"):
+            word = mixin.text.removeprefix("//")
+            if word.startswith("obscore#") and not any(
+                other.text.startswith(("//siap", "//ssap#")) for other in table.list_children("mixin")
+            ):
+                self._report.add_decision(mixin, f"{word}: write `obscore` so that ObsCore finds the rows")
+            elif word.startswith(("scs#", "products#", "epntap2#", "obscore#", "siap", "ssap#")):
+                continue
+            else:
+                self._report.add_omission(mixin, f"the mixin {word} has no equivalent")
+
+    def _convert_frame(
+        self, element: Element, keys: dict[str, Any], names: Mapping[str, str], columns: dict[str, dict[str, Any]]
+    ) -> None:
+        match = re.search(r"Position\s+(ICRS|FK5|FK4|GALACTIC|ECLIPTIC)\b", element.text)
+        quoted = [names[item.lower()] for item in re.findall(r'"\[?(\w+)\]?"', element.text) if item.lower() in names]
+        if match is None or not quoted:
+            self._report.add_omission(element, "stc: a frame without a name, or for columns that are not there")
+            return
+        frame: dict[str, Any] = {"system": match[1]}
+        epoch = re.search(r"Epoch\s+([JB][\d.]+)", element.text)
+        if epoch:
+            frame["epoch"] = epoch[1]
+        keys["frames"] = {"sky": frame}
+        for column in quoted:
+            columns[column]["frame"] = "sky"
+        self._report.add_result(element, f"the frame {match[1]}")
+
+    def _convert_products(self, keys: dict[str, Any], columns: Mapping[str, Any], mapping: RowMapping) -> None:
+        """Keep owner, embargo and preview of the files of rows."""
+        product = mapping.product
+        embargo, owner, preview = (product.get(name) for name in ("embargo", "owner", "preview"))
+        if embargo is not None and embargo.kind != "null" and "embargo" in columns:
+            reader = " OR reader = owner" if "owner" in columns else ""
+            keys["access"] = {"rows": "public", "take": f"embargo IS NULL OR embargo <= now{reader}"}
+        elif (embargo is not None and embargo.kind != "null") or (owner is not None and owner.constant):
+            self._report.add_decision(
+                None, f"files have an owner or an embargo ({_describe(owner)}, {_describe(embargo)}): write `access`"
+            )
+        if preview is not None and preview.kind != "null" and preview.constant != "":
+            template = preview.write_template() or (preview.constant if preview.is_constant else None)
+            if template and re.match(r"https?://|\{site\.url\}", str(template)):
+                keys["links"] = [{"semantics": "preview", "text": str(template), "type": "image/png"}]
+            else:
+                self._report.add_decision(
+                    None, "previews were files made by DaCHS: `prepare: [previews]` makes them, or write `links`"
+                )
+
+
+def _describe(expression: Any) -> str:
+    return "none" if expression is None else str(expression.adql)[:60]
+
+
+def _find_column_by_ucd(columns: Mapping[str, dict[str, Any]], ucd: str) -> str:
+    return next((name for name, attributes in columns.items() if str(attributes.get("ucd", "")).lower() == ucd), "")
+
+
+def _replace_placeholders(value: Any, settings: Settings) -> Any:
+    """Write the address and the authority of the site where macros stood for them."""
+    if isinstance(value, str):
+        site_url = settings.public_url or f"http://{settings.host}:{settings.port}"
+        value = value.replace(f"{PLACEHOLDER_START}site.url{PLACEHOLDER_END}", site_url)
+        return value.replace(f"{PLACEHOLDER_START}site.authority{PLACEHOLDER_END}", settings.authority)
+    if isinstance(value, list):
+        return [_replace_placeholders(member, settings) for member in value]
+    if isinstance(value, dict):
+        return {key: _replace_placeholders(member, settings) for key, member in value.items()}
+    return value
+
+
+def _to_list(value: Any) -> list[str]:
+    if value is None:
+        return []
+    return value if isinstance(value, list) else [value]
+
+
+def _build_descriptor_id(path: Path, root: Path) -> str:
+    try:
+        return path.relative_to(root).with_suffix("").as_posix()
+    except ValueError:
+        return f"{path.parent.name}/{path.stem}"
+
+
+def _find_resource_directory(path: Path, resource: Element) -> Path:
+    """Find the directory of the data: `resdir`, else that of the descriptor."""
+    named = resource.get_value("resdir")
+    if named:
+        for folder in (path.parent / named, path.parent.parent / named):
+            if folder.is_dir():
+                return folder.resolve()
+    if not path.parent.is_dir():
+        raise SourceError(f"there is no directory {path.parent}", remedy="check the path")
+    return path.parent.resolve()

@@ -1,0 +1,223 @@
+"""Turn columns and tables of a resource descriptor into those of a descriptor."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from hven.descriptor.api.descriptor_sections import list_standard_columns
+from hven.plugins.migration.mixin_columns import MIXIN_COLUMNS
+from hven.plugins.migration.resource_xml import Element
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from hven.plugins.migration.migration_report import MigrationReport
+
+EPN_TAP_STANDARD = "epn-tap-2.0"
+EPN_TAP_MARKERS = {"granule_uid", "granule_gid", "obs_id", "dataproduct_type"}  # of version 2, by hand
+COLUMN_TYPES = {
+    "real": "float32",
+    "float": "float32",
+    "double precision": "float64",
+    "double": "float64",
+    "smallint": "int16",
+    "integer": "int32",
+    "int": "int32",
+    "bigint": "int64",
+    "bytea": "int16",
+    "boolean": "bool",
+    "date": "timestamp",
+    "timestamp": "timestamp",
+    "spoint": "point",
+    "scircle": "circle",
+    "spoly": "polygon",
+    "smoc": "moc",
+}
+DEFAULT_RANK = 20  # verbLevel of columns that state none
+DISPLAY_WORDS = {"dms": "sexagesimal", "hms": "sexagesimal", "time": "sexagesimal", "humanDate": "iso"}
+
+
+class ColumnConverter:
+    """Converts the columns of the tables of one resource.
+
+    Parameters
+    ----------
+    find_table
+        Finds a table by its id, ``table`` or ``folder/rd#table``, for columns that are copies.
+    report
+        Where it notes what it did.
+    """
+
+    def __init__(self, find_table: Callable[[str], Element | None], report: MigrationReport) -> None:
+        self._find_table = find_table
+        self._report = report
+
+    def convert_columns(self, table: Element) -> dict[str, dict[str, Any]]:
+        """Convert the columns of a table, with those of its mixins."""
+        columns: dict[str, dict[str, Any]] = {}
+        for mixin in table.list_children("mixin"):
+            name = mixin.text.removeprefix("//")
+            for column_name, (column_type, unit, ucd, description) in MIXIN_COLUMNS.get(name, {}).items():
+                facts = {"type": column_type, "unit": unit, "ucd": ucd, "description": description}
+                columns[column_name] = {key: value for key, value in facts.items() if value}
+        for element in table.list_children("column", "param"):
+            if element.tag == "column":
+                name = element.get_value("name") or element.get_value("original").rpartition(".")[2]
+                if name:
+                    columns[name] = self.convert_column(element, table)
+        indexed_names = {index.get_value("columns").strip().lower() for index in table.list_children("index")}
+        for name, attributes in columns.items():
+            if name.lower() in indexed_names:
+                attributes["indexed"] = True
+        return columns
+
+    def convert_column(self, element: Element, table: Element) -> dict[str, Any]:
+        """Convert a column."""
+        attributes: dict[str, Any] = {}
+        original = element.get_value("original")
+        if original:
+            attributes = self._copy_original(original, table)
+            if not attributes:
+                self._report.add_decision(element, f"the column {original!r}, of which this is a copy, is not there")
+                attributes = {"type": "string"}
+        column_type = element.get_value("type")
+        if column_type or not original:
+            attributes["type"] = self._convert_type(column_type or "real", element)
+        for name, key in (("unit", "unit"), ("ucd", "ucd"), ("utype", "utype")):
+            value = element.get_value(name)
+            if value and "\\" not in value:
+                attributes[key] = value
+        description = " ".join(re.sub(r"\\\n", " ", element.get_value("description")).split())
+        if description:
+            attributes["description"] = description
+        label = " ".join(element.get_value("tablehead").split())
+        if label and label.lower() != element.get_value("name").lower():
+            attributes["label"] = label
+        level = element.get_value("verbLevel")
+        if level.isdigit() and 1 <= int(level) <= 30 and int(level) != 10:
+            attributes["rank"] = int(level)
+        for key in ("required", "hidden"):
+            if element.is_true(key):
+                attributes[key] = True
+        self._convert_values(element, attributes)
+        self._convert_display(element, attributes)
+        return attributes
+
+    def _copy_original(self, original: str, table: Element) -> dict[str, Any]:
+        reference, _, name = original.rpartition(".")
+        mixin_name = reference.removeprefix("//").replace("#instance", "#hcd")
+        for columns in (MIXIN_COLUMNS.get(mixin_name, {}), MIXIN_COLUMNS["ssap#hcd"]):
+            if reference.startswith("//") and name in columns:
+                column_type, unit, ucd, description = columns[name]
+                values = {"type": column_type, "unit": unit, "ucd": ucd, "description": description}
+                return {key: value for key, value in values.items() if value}
+        source_table = self._find_table(reference or table.get_value("namePath"))
+        if source_table is None or source_table is table:
+            return {}
+        for column in source_table.list_children("column"):
+            if column.get_value("name") == name:
+                return self.convert_column(column, source_table)
+        return {}
+
+    def _convert_type(self, text: str, element: Element) -> str:
+        match = re.fullmatch(r"\s*([a-z ]+?)\s*(?:\(\d+\))?\s*(?:\[(\d*)\])?\s*", text.lower())
+        if match is None:
+            self._report.add_decision(element, f"the type {text!r} became string")
+            return "string"
+        base = match[1]
+        if base in {"text", "unicode", "char", "varchar", "raw", "file", "unicodechar"}:
+            return "string"
+        column_type = COLUMN_TYPES.get(base)
+        if column_type is None:
+            self._report.add_decision(element, f"the type {text!r} became string")
+            return "string"
+        if match[2] is not None:
+            return f"{column_type}[{match[2] or '*'}]"
+        return column_type
+
+    def _convert_values(self, element: Element, attributes: dict[str, Any]) -> None:
+        values = element.find_child("values")
+        if values is None:
+            return
+        null = values.get_value("nullLiteral")
+        if null and re.fullmatch(r"-?\d+", null) and attributes.get("type", "").startswith("int"):
+            attributes["null"] = int(null)
+        for name, key in (("min", "minimum"), ("max", "maximum")):
+            limit = values.get_value(name)
+            if re.fullmatch(r"-?\d+(\.\d+)?", limit) and attributes.get("type") != "string":
+                attributes[key] = float(limit) if "." in limit else int(limit)
+        if values.list_children("option") or values.get_value("fromdb"):
+            self._report.add_omission(values, "lists of values: forms of Hven offer the values that are in the table")
+
+    def _convert_display(self, element: Element, attributes: dict[str, Any]) -> None:
+        hint = dict(part.strip().partition("=")[::2] for part in element.get_value("displayHint").split(",") if part)
+        digits = hint.get("sf", "")
+        if digits.isdigit() and attributes.get("type", "").startswith("float"):
+            attributes["display"] = f".{digits}f"
+        elif hint.get("type") in DISPLAY_WORDS and attributes.get("type") != "string":
+            attributes["display"] = DISPLAY_WORDS[hint["type"]]
+        elif hint.get("type"):
+            self._report.add_omission(element, f"displayHint type={hint['type']}: pages choose the form themselves")
+
+
+def find_epn_mixin(table: Element) -> Element | None:
+    """Find the mixin that gives a table the columns of EPN-TAP 2."""
+    for mixin in table.list_children("mixin"):
+        if mixin.text.startswith("//epntap2#"):
+            return mixin
+    return None
+
+
+def is_epn_table(table: Element, columns: Mapping[str, Any]) -> bool:
+    """Return whether a table is one of EPN-TAP 2, by its mixin or by its columns."""
+    return find_epn_mixin(table) is not None or {name.lower() for name in columns} >= EPN_TAP_MARKERS
+
+
+def apply_epn_standard(
+    table: Element, columns: dict[str, dict[str, Any]], used_names: set[str], report: MigrationReport
+) -> dict[str, Any]:
+    """Replace columns of EPN-TAP by the standard.
+
+    Parameters
+    ----------
+    table
+        The table.
+    columns
+        Its columns; those of the standard are removed.
+    used_names
+        Columns to which the rowmaker gives values.
+    report
+        Where it notes what it did.
+
+    Returns
+    -------
+    keys
+        Keys of the table.
+    """
+    standard_columns = list_standard_columns(EPN_TAP_STANDARD)
+    mixin = find_epn_mixin(table)
+    frame = "" if mixin is None else mixin.get_value("spatial_frame_type")
+    optional_text = "" if mixin is None else mixin.get_value("optional_columns")
+    optional_names = {name.strip().lower() for name in optional_text.replace(",", " ").split()}
+    if mixin is not None and "localfile" in mixin.text:
+        optional_names |= {"access_url", "access_format", "access_estsize"}
+    own_names = {name.lower() for name in columns} & standard_columns.keys()
+    optional_names |= own_names | (used_names & standard_columns.keys())
+    for name in [name for name in columns if name.lower() in standard_columns]:
+        del columns[name]
+    unknown_names = sorted(optional_names - standard_columns.keys())
+    for name in unknown_names:
+        report.add_decision(mixin, f"the optional column {name} is none of EPN-TAP 2.0: describe it under `columns`")
+    keys: dict[str, Any] = {"standard": EPN_TAP_STANDARD}
+    optional_list = [name for name, is_optional in standard_columns.items() if is_optional and name in optional_names]
+    access_names = {"access_url", "access_format", "access_estsize"}
+    if access_names & set(optional_list):
+        optional_list = [name for name in optional_list if name not in access_names]
+        optional_list.insert(0, "access")
+    if optional_list:
+        keys["optional"] = optional_list
+    if frame:
+        keys["frame"] = frame.lower()
+    report.add_result(mixin or table, f"{table.get_value('id')}: {EPN_TAP_STANDARD} with {len(columns)} own columns")
+    return keys

@@ -1,0 +1,138 @@
+r"""Prepare Python of resource descriptors for reading: ``@name`` and macros such as ``\srcstem`` become names.
+
+Python is only parsed (`ast`), never run.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+VARIABLE_PREFIX = "hven_var_"  # before names of variables of a rowmaker
+PROPERTY_NAMES = {  # macros that become Python expressions in DaCHS: the names that Hven's expressions use
+    "inputRelativePath": "file.path",
+    "rootlessPath": "file.path",
+    "fullPath": "file.path",
+    "srcstem": "file.stem",
+    "inputSize": "file.size",
+    "rowsProcessed": "source.row",
+    "rowsMade": "source.row",
+}
+SITE_NAMES = {"web": "site.url", "ivoa": "site.authority"}
+PROPERTY_PREFIX = "hven_name_"
+PLACEHOLDER_START, PLACEHOLDER_END = "\ue000", "\ue001"  # around a name inside a text
+_MACRO_PATTERN = re.compile(r"(?<!\\)\\(\w+)((?:\{[^{}]*\})*)")
+_STRING_PATTERN = re.compile(
+    r"(?<!\w)(?P<prefix>[rRbBuUfF]{0,2})(?P<body>'''[\s\S]*?'''|\"\"\"[\s\S]*?\"\"\"|'(?:\\.|[^'\\\n])*'|\"(?:\\.|[^\"\\\n])*\")"
+)
+_VARIABLE_PATTERN = re.compile(r"(?<![\w)\]])@([A-Za-z_]\w*)(\.sourceToken)?")
+
+
+class MacroValues:
+    """The values of the macros of one resource descriptor.
+
+    Parameters
+    ----------
+    schema
+        Name of the collection.
+    descriptor_id
+        Id of the descriptor: ``mars/q``.
+    metadata
+        Values of its ``meta`` elements by their names.
+    """
+
+    def __init__(self, schema: str, descriptor_id: str, metadata: Mapping[str, str]) -> None:
+        self._schema = schema
+        self._descriptor_id = descriptor_id
+        self._metadata = metadata
+        self.own_macros: Mapping[str, str] = {}
+
+    def replace_text_macros(self, text: str, table: str = "", columns: str = "") -> str:
+        r"""Replace macros in a text; macros without a value stay as they are.
+
+        Parameters
+        ----------
+        text
+            The text.
+        table, columns
+            For ``\curtable`` and ``\colNames``.
+        """
+        if "\\" not in text:
+            return text
+        text = re.sub(r"\\\n\s*", " ", text)
+
+        def replace_macro(match: re.Match[str]) -> str:
+            value = self._find_value(match[1], re.findall(r"\{([^{}]*)\}", match[2]), table, columns)
+            return match[0] if value is None else value
+
+        for _ in range(4):  # macros inside the values of others
+            replaced = _MACRO_PATTERN.sub(replace_macro, text)
+            if replaced == text:
+                break
+            text = replaced
+        return text
+
+    def _find_value(self, name: str, arguments: list[str], table: str, columns: str) -> str | None:
+        if not arguments:
+            values = {
+                "schema": self._schema,
+                "rdId": self._descriptor_id,
+                "rdIdDotted": self._descriptor_id.replace("/", "."),
+                "curtable": f"{self._schema}.{table}" if table else None,
+                "qName": f"{self._schema}.{table}" if table else None,
+                "colNames": columns or None,
+                "pubDIDBase": f"ivo://{PLACEHOLDER_START}site.authority{PLACEHOLDER_END}/~?",
+                **self.own_macros,
+            }
+            return values.get(name)
+        argument = arguments[0]
+        if name == "metaString":
+            return self._metadata.get(argument, arguments[1] if len(arguments) > 1 else None)
+        if name == "getConfig":
+            section_name = SITE_NAMES.get(argument)
+            return f"{PLACEHOLDER_START}{section_name}{PLACEHOLDER_END}" if section_name else None
+        if name == "internallink":
+            return f"{PLACEHOLDER_START}site.url{PLACEHOLDER_END}/{argument.lstrip('/')}"
+        if name == "upper":
+            return argument.upper()
+        return argument[:1].lower() + argument[1:] if name == "decapitalize" else None
+
+
+def prepare_python(code: str) -> str:
+    """Replace variables and macros that stand for expressions by names that Python can parse."""
+    parts: list[str] = []
+    end = 0
+    for match in _STRING_PATTERN.finditer(code):
+        parts.append(_replace_names(code[end : match.start()]))
+        text = match[0]
+        is_format = "f" in match["prefix"].lower()
+        parts.append(_replace_names(text) if is_format else text)
+        end = match.end()
+    parts.append(_replace_names(code[end:]))
+    return "".join(parts)
+
+
+def _replace_names(code: str) -> str:
+    code = re.sub(r"\\\s*\n", "\\\n", code)  # a continued line of Python, with blanks behind its backslash
+    code = _MACRO_PATTERN.sub(_replace_property_macro, code)
+
+    def replace_variable(match: re.Match[str]) -> str:
+        if match[1] == "parser_" and match[2]:
+            return f"{PROPERTY_PREFIX}file__path"
+        return f"{VARIABLE_PREFIX}{match[1]}{match[2] or ''}"
+
+    code = _VARIABLE_PATTERN.sub(replace_variable, code)
+    code = re.sub(r"\bvars\[(['\"])parser_\1\]\.sourceToken", f"{PROPERTY_PREFIX}file__path", code)
+    return re.sub(r"\bvars\[(['\"])([A-Za-z_]\w*)\1\]", rf"{VARIABLE_PREFIX}\2", code)
+
+
+def _replace_property_macro(match: re.Match[str]) -> str:
+    name = PROPERTY_NAMES.get(match[1])
+    if match[1] in {"standardPubDID", "standardPubDid"}:
+        return f"{PROPERTY_PREFIX}publisher_did"
+    if name is None:
+        return match[0]
+    return PROPERTY_PREFIX + name.replace(".", "__")

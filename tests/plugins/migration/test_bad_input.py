@@ -1,0 +1,115 @@
+"""Resource descriptors that are broken, hostile or incomplete."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from migration_sites import convert_text
+
+from hven.model.errors import SourceError
+from hven.plugins.migration.python_expressions import (
+    ExpressionTranslator,
+    TranslatedExpression,
+    UnsupportedExpressionError,
+    quote_name,
+)
+
+TABLE = '<table id="main" onDisk="True"><column name="a" type="integer"/></table>'
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("<resource schema='sky'>\n  <meta name='title'>x</meat>\n</resource>", r"q\.rd:2:\d+: not well-formed XML"),
+        ("<resource schema='sky'>", "not well-formed XML"),
+        ("<!DOCTYPE r [<!ENTITY e SYSTEM 'file:///etc/passwd'>]><resource schema='s'>&e;</resource>", "document type"),
+        ("<resource schema='sky'>" + "<a>" * 250 + "</a>" * 250 + "</resource>", "nested more than"),
+        (
+            "<resource schema='sky'><STREAM id='s'><FEED source='s'/></STREAM><FEED source='s'/></resource>",
+            "s repeats itself",
+        ),
+        (
+            "<resource schema='sky'><STREAM id='s'><FEED source='sky/q#s'/></STREAM><FEED source='sky/q#s'/></resource>",
+            "repeats itself",
+        ),
+    ],
+)
+def test_a_fault_is_told_with_its_place(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(SourceError, match=message):
+        convert_text(tmp_path, text)
+
+
+def test_a_hundred_thousand_macros_are_bounded(tmp_path: Path) -> None:
+    items = " ".join(map(str, range(400)))
+    text = f"<LOOP listItems='{items}'><events>" * 3 + r"<column name='\item'/>" + "</events></LOOP>" * 3
+    with pytest.raises(SourceError, match="expand to more than 200,000 elements"):
+        convert_text(tmp_path, f"<resource schema='sky'><table id='t' onDisk='True'>{text}</table></resource>")
+
+
+def test_macros_that_double_are_bounded(tmp_path: Path) -> None:
+    streams = "".join(
+        f"<STREAM id='s{level}'><FEED source='s{level - 1}'/><FEED source='s{level - 1}'/></STREAM>"
+        for level in range(1, 30)
+    )
+    text = f"<resource schema='sky'><STREAM id='s0'><column name='a'/></STREAM>{streams}<FEED source='s29'/></resource>"
+    with pytest.raises(SourceError, match="expand to more than"):
+        convert_text(tmp_path, text)
+
+
+def test_files_that_are_not_there_are_told(tmp_path: Path) -> None:
+    site = convert_text(
+        tmp_path,
+        f"<resource schema='sky'>{TABLE}<data id='i'><sources>data/none.csv</sources><csvGrammar/><make table='main'/></data>"
+        "<data id='j'><customGrammar module='res/none'/><make table='main'/></data>"
+        "<table id='b' onDisk='True'><column original='other#t.x'/><FEED source='other/q#s'/></table></resource>",
+    )
+    report = site.read_report("sky")
+    assert "line 1: no file matches data/none.csv: copy the data, or correct `files`" in report
+    assert "none.py is not there" in report
+    assert "the column 'other#t.x', of which this is a copy, is not there" in report
+    assert "FEED repeats 'other/q#s', which is not there" in report
+
+
+def test_a_module_outside_of_the_directory_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "secret.py").write_text("class RowIterator: pass  # secret")
+    site = convert_text(
+        tmp_path,
+        f"<resource schema='sky'>{TABLE}<data id='i'><customGrammar module='../../../secret'/><make table='main'/></data></resource>",
+    )
+    assert "secret" not in site.read_file("sky", "dachs_code.py")
+
+
+def test_descriptors_outside_of_the_folder_are_not_read(tmp_path: Path) -> None:
+    (tmp_path / "secret.rd").write_text(
+        "<resource schema='x'><STREAM id='s'><column name='secret'/></STREAM></resource>"
+    )
+    site = convert_text(
+        tmp_path,
+        f"<resource schema='sky'>{TABLE}<table id='b' onDisk='True'><FEED source='../../secret#s'/><column name='c'/></table>"
+        "</resource>",
+    )
+    assert list(site.load_descriptor("sky")["tables"]["b"]["columns"]) == ["c"]
+
+
+def test_python_2_is_moved_as_a_comment(tmp_path: Path) -> None:
+    site = convert_text(
+        tmp_path,
+        f"<resource schema='sky'>{TABLE}<data id='i'><embeddedGrammar><iterator><code>print 'a'\nyield 1</code></iterator>"
+        "</embeddedGrammar><make table='main'/></data></resource>",
+    )
+    code = site.read_file("sky", "dachs_code.py")
+    compile(code, "dachs_code.py", "exec")
+    assert "# print 'a'" in code
+    assert "raise NotImplementedError" in code
+    assert "it is not Python 3 (its line 1)" in site.read_report("sky")
+
+
+@given(st.text(max_size=200))
+def test_any_text_is_translated_or_refused(code: str) -> None:
+    translator = ExpressionTranslator(lambda name: TranslatedExpression(quote_name(name), "any"))
+    with contextlib.suppress(UnsupportedExpressionError):
+        assert translator.translate(code).adql

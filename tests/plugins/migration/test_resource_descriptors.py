@@ -1,0 +1,163 @@
+"""hven new from resource descriptors: what becomes a descriptor is checked, ingested and queried."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from asgi_client import Client
+from astropy.io import fits
+from migration_sites import INPUTS, convert, create_site
+
+from hven.app._server import create_application
+from hven.ingest.api.runs import ingest_collection
+from hven.model.errors import ConflictError, UsageError
+from hven.model.settings import Settings, load_settings
+from hven.query import run_query
+from hven.site import Site
+from hven.site.auth import ANONYMOUS_PRINCIPAL
+from process_runner import run_hven
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return create_site(tmp_path)
+
+
+def read_rows(site: Site, query: str) -> list[dict[str, object]]:
+    result = run_query(query, site=site, principal=ANONYMOUS_PRINCIPAL)
+    try:
+        return [row for batch in result.iterate_batches() for row in batch.to_pylist()]
+    finally:
+        result.close()
+
+
+def test_a_catalogue_with_a_cone_search_from_end_to_end(settings: Settings) -> None:
+    directory = settings.directory
+    written = run_hven("new", "brightest", "--from", directory / "inputs/brightest/q.rd", "--site", directory).stdout
+    assert re.search(r"wrote .*brightest\.yaml\nwrote .*migration-report\.txt\n", written)
+    assert "need your decision: read migration-report.txt" in written
+    assert run_hven("check", "brightest", "--site", directory).stdout == "1 descriptor: 0 errors, 0 warnings\n"
+    run_hven("ingest", "brightest", "--site", directory)
+    report = (directory / "collections/brightest/migration-report.txt").read_text()
+    settings_path = directory / "hven.toml"
+    aliases = report.partition("Lines for hven.toml\n-------------------\n")[2]
+    settings_path.write_text(settings_path.read_text().replace("# contact_email", "contact_email") + "\n" + aliases)
+    with Site(load_settings(directory)) as site:
+        client = Client(create_application(site))
+        for path in ("/cone/brightest.main", "/brightest/q/cone/scs.xml"):
+            answer = client.get(path, RA="101.3", DEC="-16.7", SR="1", RESPONSEFORMAT="csv")
+            assert answer.status == 200
+            assert "Sirius" in answer.text
+            assert "Vega" not in answer.text
+        record = client.get(
+            "/oai", verb="GetRecord", metadataPrefix="ivo_vor", identifier="ivo://example.org/brightest/q/cone"
+        )
+        assert "<identifier>ivo://example.org/brightest/q/cone</identifier>" in record.text
+        rows = read_rows(site, "SELECT star, raj2000, vmag, remark, page FROM brightest.main ORDER BY star")
+    assert [row["star"] for row in rows] == ["Rigel", "Sirius", "Vega"]
+    assert rows[1]["raj2000"] == pytest.approx(101.287, abs=1e-3)
+    assert rows[1]["remark"] is None
+    assert rows[2]["remark"] == "standard"
+    assert str(rows[2]["page"]).endswith("/stars/Vega")
+
+
+def test_a_table_of_epn_tap_with_code(settings: Settings) -> None:
+    site_files = convert(settings, "moons", settings.directory / "inputs/moons/q.rd")
+    assert site_files.list_errors("moons") == []
+    table = site_files.load_descriptor("moons")["tables"]["epn_core"]
+    assert table["standard"] == "epn-tap-2.0"
+    assert table["frame"] == "body"
+    assert list(table["columns"]) == ["camera"]
+    assert table["text"]["access_url"] == "https://files.example.org/moons/{picture}.png"
+    assert site_files.load_descriptor("moons")["registry"] == {"services": {"epn_core": "moons/q/epn_core"}}
+    code = site_files.read_file("moons", "dachs_code.py")
+    assert code.startswith('"""Code of a resource descriptor')
+    assert "\nimport re\n" in code
+    report = site_files.read_report("moons")
+    assert "line 67: moons" not in report
+    assert re.search(r"epn_core_choose_camera: moved to dachs_code\.py", report)
+    assert "line 9: meta" not in report
+    assert "the rights text became `acknowledgement`" in report
+    with Site(settings) as site:
+        ingest_collection(site, "moons")
+        rows = read_rows(site, "SELECT * FROM moons.epn_core ORDER BY granule_uid")
+    assert [row["granule_uid"] for row in rows] == ["n002_5", "w001_3"]
+    assert [row["camera"] for row in rows] == ["narrow", "wide"]
+    first = rows[1]
+    assert first["target_name"] == "Io"
+    assert first["time_max"] == first["time_min"] + 1  # type: ignore[operator]
+    assert first["time_min"] == 2461285.0
+    assert first["spectral_range_min"] == pytest.approx(2.99792458e14 / 0.7)
+    assert first["access_estsize"] == 200
+    assert first["thumbnail_url"] == "https://files.example.org/moons/w001_small.png"
+
+
+def test_images_keep_owner_and_embargo(settings: Settings) -> None:
+    folder = settings.directory / "inputs/plates/raw"
+    folder.mkdir()
+    header = fits.Header({"PLATE": "P1", "FILTER": "V", "EXPTIME": 60.0, "DATE-OBS": "1950-03-04T22:00:00"})
+    header.update(
+        {"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRPIX1": 1.5, "CRPIX2": 1.5, "CRVAL1": 40.0, "CRVAL2": 10.0}
+    )
+    header.update({"CDELT1": -0.1, "CDELT2": 0.1})
+    fits.PrimaryHDU([[1, 2], [3, 4]], header).writeto(folder / "p1.fits")
+    site_files = convert(settings, "plates", settings.directory / "inputs/plates/q.rd")
+    assert site_files.list_errors("plates") == []
+    table = site_files.load_descriptor("plates")["tables"]["plates"]
+    assert table["access"] == {"rows": "public", "take": "embargo IS NULL OR embargo <= now OR reader = owner"}
+    with Site(settings) as site:
+        ingest_collection(site, "plates")
+        (row,) = read_rows(site, "SELECT * FROM plates.plates")
+        (observation,) = read_rows(site, "SELECT obs_publisher_did, s_ra, dataproduct_type FROM ivoa.obscore")
+    assert row["imageTitle"] == "Plate P1"
+    assert row["accref"].endswith("plates/raw/p1.fits")  # type: ignore[attr-defined]
+    assert observation["obs_publisher_did"] == f"ivo://example.org/~?{row['accref']}"
+    assert observation["s_ra"] == 40.0
+    assert observation["dataproduct_type"] == "image"
+    assert row["owner"] == "observers"
+    assert row["exposure"] == 60.0
+    assert row["coverage"] is not None
+    report = site_files.read_report("plates")
+    assert "apply siap#getBandFromFilter has no equivalent" in report
+    assert '[[alias]]\npath = "/plates/q/images/siap.xml"\nto = "/sia/plates.plates"' in report
+
+
+def test_no_code_runs_during_the_conversion(settings: Settings) -> None:
+    marker = settings.directory / "ran"
+    path = settings.directory / "inputs/moons/q.rd"
+    path.write_text(path.read_text().replace("# which", f"open({str(marker)!r}, 'w')  #"))
+    site_files = convert(settings, "moons", path)
+    assert str(marker) in site_files.read_file("moons", "dachs_code.py")
+    assert not marker.exists()
+    assert "dachs_code.py contains code from q.rd: read it before `hven check`" in site_files.drafts[0].notes[0]
+
+
+def test_a_folder_becomes_one_collection_for_each_schema(settings: Settings) -> None:
+    folder = settings.directory / "inputs"
+    (folder / "moons/q.rd.save").write_text("<resource schema='old'/>")
+    (folder / "moons/backup-01").mkdir()
+    (folder / "moons/backup-01/q.rd").write_text("<resource schema='old'><table id='a' onDisk='True'/></resource>")
+    with pytest.raises(UsageError) as caught:
+        convert(settings, "everything", folder)
+    assert "describes 3 collections: brightest, moons, plates" in str(caught.value)
+    site_files = convert(settings, "*", folder)
+    assert [draft.name for draft in site_files.drafts] == ["brightest", "moons", "plates"]
+    with pytest.raises(ConflictError):
+        convert(settings, "moons", folder)
+
+
+def test_descriptors_of_one_schema_become_one_collection(settings: Settings) -> None:
+    for name in ("north", "south"):
+        (settings.directory / f"inputs/{name}.rd").write_text(
+            f'<resource schema="zones"><table id="{name}" onDisk="True"><column name="a"/></table></resource>'
+        )
+    site_files = convert(settings, "zones", settings.directory / "inputs")
+    assert list(site_files.load_descriptor("zones")["tables"]) == ["north", "south"]
+
+
+def test_options_for_single_tables_are_refused(settings: Settings) -> None:
+    path = INPUTS / "brightest/q.rd"
+    told = run_hven("new", "b", "--from", path, "--kind", "csv", "--site", settings.directory, expected_code=2).stderr
+    assert "--kind does not apply to a document that describes whole collections" in told
