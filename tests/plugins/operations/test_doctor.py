@@ -334,6 +334,7 @@ def test_one_purge_does_not_change_the_forecast() -> None:
         (50e9, 10e9, "error", "the disk will be full in 5.0 days"),
         (50e9, 2e9, "warning", "the disk will be full in 25.0 days"),
         (5e9, 0, "warning", "5.0 GB are free on the disk"),
+        (1e9, 0, "error", "1.0 GB are free on the disk"),
         (1e6, 0, "critical", "is almost full: only 1 MB are free"),
     ],
 )
@@ -353,6 +354,7 @@ def test_a_disk_that_fills(
     findings = list(find_disk_problems(settings))
     assert [finding.harm for finding in findings] == ([harm] if harm else [])
     assert all(words in finding.message for finding in findings)
+    assert all(finding.command.startswith("du -xh") for finding in findings)
 
 
 def test_samples_are_taken_once_an_hour(directory: Path) -> None:

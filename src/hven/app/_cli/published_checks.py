@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from hven.app._cli.context import open_site
 from hven.app._cli.dead_links import check_collection_links
 from hven.ingest.api.runs import run_collection_examples, run_collection_tests
+from hven.model import plugins
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -39,6 +40,8 @@ def check_published_collections(
                 faults += run_collection_examples(site, collection_name)
             if follow_links:
                 link_faults, link_summary = check_collection_links(site, collection_name)
+                for module in plugins.load_extensions("hven.link_checks"):
+                    module.record_link_check(site, collection_name, link_faults)
                 faults += link_faults
                 print(link_summary, file=sys.stderr)
     return faults

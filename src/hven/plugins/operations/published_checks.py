@@ -206,10 +206,12 @@ def _find_leftover_snapshots(site: Site) -> Iterator[Finding]:
     ]
     if leftovers:
         collection = next(iter(sorted(site.get_published_state().resources)), "NAME")
+        count_text = f"{len(leftovers)} snapshots" if len(leftovers) > 1 else "a snapshot"
+        verb = "take" if len(leftovers) > 1 else "takes"
         yield Finding(
             harm="hint",
             subject=str(directory),
-            message=f"{len(leftovers)} snapshots of crashed runs take up space, for example {leftovers[0]}",
+            message=f"{count_text} of crashed runs {verb} up space, for example {leftovers[0]}",
             remedy="the next ingest of any collection deletes them",
             command=f"hven ingest {collection}",
         )
