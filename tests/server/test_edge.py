@@ -26,7 +26,7 @@ from hven.app._server.logging_setup import (
     MessageFormatter,
 )
 from hven.app._server.request_middleware import RequestMiddleware
-from hven.model.settings import Settings
+from hven.model.settings import Settings, load_settings
 from hven.query.query_queue import current_requester
 from hven.site.store import StateStore
 
@@ -244,7 +244,7 @@ def test_messages_can_be_json_with_the_id_of_their_request(tmp_path: Path, monke
     app = edge(Starlette(routes=[Route("/", fail)]), Settings(directory=tmp_path))
     ask(app, "/", x_request_id="abc")
     assert " ERROR hven: x failed\nTraceback " in texts.pop()
-    monkeypatch.setenv("HVEN_LOG", "json")
+    monkeypatch.setenv("HVEN_LOG_FORMAT", "json")
     ask(app, "/", x_request_id="abc")
     (text,) = texts
     line = json.loads(text)
@@ -259,3 +259,9 @@ def test_messages_can_be_json_with_the_id_of_their_request(tmp_path: Path, monke
     assert datetime.fromisoformat(line["time"]).tzinfo == UTC
     record = logging.LogRecord("hven", logging.INFO, "", 0, "started", (), None)
     assert json.loads(formatter.format(record))["id"] is None
+
+
+def test_the_variable_of_the_log_is_no_misspelt_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HVEN_LOG_FORMAT", "json")
+    (tmp_path / "hven.toml").write_text('name = "x"\n')
+    assert load_settings(tmp_path).name == "x"

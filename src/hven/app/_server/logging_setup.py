@@ -48,11 +48,11 @@ class BufferedLogHandler(logging.StreamHandler["TextIO"]):
 
 
 class MessageFormatter(logging.Formatter):
-    """Formats messages as text, or as JSON with the id of the request if the environment has HVEN_LOG=json."""
+    """Formats messages as text, or as JSON with the id of the request if the environment has HVEN_LOG_FORMAT=json."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Format a message with its traceback."""
-        if os.environ.get("HVEN_LOG") != "json":
+        if os.environ.get("HVEN_LOG_FORMAT") != "json":
             return super().format(record)
         usage = CURRENT_USAGE.get()
         line = {
