@@ -95,9 +95,8 @@ def _print_report(report: ReplayReport) -> None:
     differences = report.differences
     different_count = sum(request.count for request in differences)
     print(
-        f"Hven repeated {report.repeated_count:,} requests ({len(report.requests):,} of them distinct); "
-        f"{different_count:,} answers were different. "
-        f"Hven did not repeat {report.unrepeatable.total():,} requests."
+        f"requests repeated: {report.repeated_count:,} ({len(report.requests):,} of them distinct); "
+        f"different answers: {different_count:,}; requests not repeated: {report.unrepeatable.total():,}"
     )
     for reason, count in report.unrepeatable.most_common():
         print(f"  not repeated: {count:,} {reason}")
