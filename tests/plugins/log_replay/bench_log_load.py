@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 import shutil
-import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime, timedelta
+from itertools import takewhile
 from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from bench.crawl import Answers, Proxy, begin_client
+from bench.crawl import begin_client, send_drawn_requests_in_process
 from bench.measure import CACHE, Journey, against, serve_site, spent
 
 SITE = CACHE / "site-log-load"
@@ -28,17 +27,22 @@ NEEDS: dict[str, tuple[str, ...]] = {}
 
 def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
     """Run all journeys if the name of one has `only` in it: they come from one measurement."""
+    from hven.plugins.log_replay.load_model import build_load_model, draw_requests
+
     if not any(only in name for name in NAMES):
         return
     make_site()
     write_log(SITE / "access.log")
+    model = build_load_model(SITE / "access.log")
+    rate = PEAK_FACTOR * model.peak_rate
     with (
         serve_site(SITE) as server,
         ProcessPoolExecutor(1, get_context("spawn"), initializer=begin_client) as pool,
     ):
-        pool.submit(send_model, server.port, SITE / "access.log", 2.0).result()  # warms up
+        drawn = list(takewhile(lambda request: request[0] < LOAD_SECONDS, draw_requests(model, rate, 49)))
+        pool.submit(send_drawn_requests_in_process, server.port, drawn[: len(drawn) // 4]).result()  # warms up
         before = spent(server.pids)
-        rate, answers = pool.submit(send_model, server.port, SITE / "access.log", LOAD_SECONDS).result()
+        answers = pool.submit(send_drawn_requests_in_process, server.port, drawn).result()
         processors = (spent(server.pids) - before) / LOAD_SECONDS
     count = sum(answers.count("logged").values())
     yield against(
@@ -48,27 +52,6 @@ def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
     )  # fmt: skip
     refused = count - answers.count("logged").get(200, 0)
     yield against("log_load.refused", refused, 1.0, 0.0, unit="", note="requests without rows")
-
-
-def send_model(port: int, log: Path, seconds: float) -> tuple[float, Answers]:
-    """Send what the model of a log draws, and return the rate and the answers."""
-    from hven.plugins.log_replay.load_model import build_load_model, draw_requests
-
-    model = build_load_model(log)
-    rate = PEAK_FACTOR * model.peak_rate
-
-    async def send_drawn_requests() -> Answers:
-        proxy, answers, tasks = Proxy(port), Answers(), []
-        begun = time.perf_counter()
-        for second, target in draw_requests(model, rate, 49):
-            if second > seconds:
-                break
-            await asyncio.sleep(max(begun + second - time.perf_counter(), 0.0))
-            tasks.append(asyncio.create_task(proxy.ask(("logged", target, "198.51.100.7"), answers)))
-        await asyncio.gather(*tasks)
-        return answers
-
-    return rate, asyncio.run(send_drawn_requests())
 
 
 def write_log(path: Path) -> None:

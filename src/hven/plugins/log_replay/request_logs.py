@@ -79,7 +79,8 @@ def read_log(path: Path) -> Iterator[LoggedRequest | str]:
                 if line.strip():
                     yield _read_line(line.rstrip("\r\n"), vollt_statuses)
     except (OSError, EOFError, zlib.error) as error:  # the last two: a compressed log is damaged
-        message = f"{path} cannot be read: {getattr(error, 'strerror', None) or error}"
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        message = f"{path} cannot be read: {reason}"
         raise UserError(message, remedy="check the path of the log") from error
 
 

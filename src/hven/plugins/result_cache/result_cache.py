@@ -244,6 +244,8 @@ def normalize_query(text: str) -> str:
 
     Case stays as it is, because the answer's columns can have the names that the query writes.
     """
+    if text.isprintable() and "  " not in text:  # most programs write queries without line ends and runs of blanks
+        return text.strip()
     return _BLANK_PATTERN.sub(lambda match: match[1] or " ", text).strip()
 
 
