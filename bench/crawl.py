@@ -10,7 +10,7 @@ import random
 import re
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 ROW_COUNT = 200_000
@@ -119,6 +119,21 @@ async def send_requests(port: int, who: str, rate: float, seconds: float) -> Ans
 
 def send_requests_in_process(port: int, who: str, rate: float, seconds: float) -> Answers:
     return asyncio.run(send_requests(port, who, rate, seconds))
+
+
+async def send_drawn_requests(port: int, drawn: Sequence[tuple[float, str]]) -> Answers:
+    """Send requests that a model of a log has drawn, each at its second, whatever comes back."""
+    proxy, answers, tasks = Proxy(port), Answers(), []
+    begun = time.perf_counter()
+    for second, path in drawn:
+        await asyncio.sleep(max(begun + second - time.perf_counter(), 0.0))
+        tasks.append(asyncio.create_task(proxy.ask(("logged", path, "198.51.100.7"), answers)))
+    await asyncio.gather(*tasks)
+    return answers
+
+
+def send_drawn_requests_in_process(port: int, drawn: Sequence[tuple[float, str]]) -> Answers:
+    return asyncio.run(send_drawn_requests(port, drawn))
 
 
 def begin_client() -> None:

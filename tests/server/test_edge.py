@@ -6,18 +6,27 @@ import asyncio
 import io
 import json
 import logging
+import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import anyio.to_thread
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse
 from starlette.routing import Route
 
-from hven.app._server.logging_setup import FLUSH_DELAY_SECONDS, MAX_BUFFERED_LINES, BufferedLogHandler
+from hven.app._server.logging_setup import (
+    FLUSH_DELAY_SECONDS,
+    LOGGING_CONFIG,
+    MAX_BUFFERED_LINES,
+    BufferedLogHandler,
+    MessageFormatter,
+)
 from hven.app._server.request_middleware import RequestMiddleware
-from hven.model.settings import Settings
+from hven.model.settings import Settings, load_settings
 from hven.query.query_queue import current_requester
 from hven.site.store import StateStore
 
@@ -218,3 +227,41 @@ def test_queries_are_counted_for_an_account_else_for_an_address(tmp_path: Path) 
     assert ask(app, "/", x_forwarded_for="192.0.2.7")[2] == b"192.0.2.7", "a proxy on this machine is accepted"
     assert ask(app, "/", x_forwarded_for="2001:db8::7:1")[2] == b"2001:db8::/64"
     assert ask(app, "/", x_forwarded_for="192.0.2.7", authorization=f"Bearer {token}")[2] == b"account anna"
+
+
+def test_messages_can_be_json_with_the_id_of_their_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    formatter = MessageFormatter(LOGGING_CONFIG["formatters"]["plain"]["format"])
+    texts = []
+
+    async def fail(_: Request) -> PlainTextResponse:
+        try:
+            int("two\nlines")
+        except ValueError:
+            record = logging.LogRecord("hven", logging.ERROR, "", 0, "%s failed", ("x",), sys.exc_info())
+        texts.append(await anyio.to_thread.run_sync(formatter.format, record))
+        return PlainTextResponse("ok")
+
+    app = edge(Starlette(routes=[Route("/", fail)]), Settings(directory=tmp_path))
+    ask(app, "/", x_request_id="abc")
+    assert " ERROR hven: x failed\nTraceback " in texts.pop()
+    monkeypatch.setenv("HVEN_LOG_FORMAT", "json")
+    ask(app, "/", x_request_id="abc")
+    (text,) = texts
+    line = json.loads(text)
+    assert "\n" not in text
+    assert {key: line[key] for key in ("level", "logger", "message", "id")} == {
+        "level": "ERROR",
+        "logger": "hven",
+        "message": "x failed",
+        "id": "abc",
+    }
+    assert line["traceback"].endswith("'two\\nlines'")
+    assert datetime.fromisoformat(line["time"]).tzinfo == UTC
+    record = logging.LogRecord("hven", logging.INFO, "", 0, "started", (), None)
+    assert json.loads(formatter.format(record))["id"] is None
+
+
+def test_the_variable_of_the_log_is_no_misspelt_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HVEN_LOG_FORMAT", "json")
+    (tmp_path / "hven.toml").write_text('name = "x"\n')
+    assert load_settings(tmp_path).name == "x"

@@ -357,10 +357,10 @@ class SiteHealthMonitor:
         scheduler_lease = facts.leases.get("scheduler")
         if scheduler_lease is not None:
             scheduler = scheduler_lease.display_holder
-        redacted_alerts = []
-        for alert in alerts:
-            message = redactor.redact_text(alert.message)
-            redacted_alerts.append(replace(alert, message=message, ways=redactor.redact_data(dict(alert.ways))))
+        redacted_alerts = [
+            replace(alert, message=redactor.redact_text(alert.message), ways=redactor.redact_data(dict(alert.ways)))
+            for alert in alerts
+        ]
         return SiteStatus(
             at=format_unix_timestamp(facts.now) or "",
             collections=tuple(collection_statuses),
@@ -394,13 +394,11 @@ class SiteHealthMonitor:
             message = redactor.redact_text(str(error))
             return [_build_check_result("holdings", "failed", message, UNREADABLE_STATE_REASON)]
         status = status or self.get_status()
-        store_result = None if status.trouble is None else "warning"
-        clock_result = None if status.ahead is None else "warning"
         return [
             _check_damaged_snapshots(published_state, redactor),
             _check_engines(published_state, status),
-            _build_check_result("store", store_result, status.trouble, UNREACHABLE_STORE_REASON),
-            _build_check_result("clock", clock_result, status.ahead, CLOCK_AHEAD_REASON),
+            _build_check_result("store", status.trouble and "warning", status.trouble, UNREACHABLE_STORE_REASON),
+            _build_check_result("clock", status.ahead and "warning", status.ahead, CLOCK_AHEAD_REASON),
             _check_disk_space(site),
             _check_unapplied_settings(site, redactor),
             self._check_descriptors(published_state),
@@ -453,7 +451,6 @@ class _StoredCollectionFacts:
 def _read_collection_facts(site: Site) -> _StoredCollectionFacts:
     store = site.store
     now, schedules = store.schedules.list_schedules()
-    runs = store.runs.find_latest_runs()
     watermarks: dict[str, str] = {}
     full_read_times: dict[str, str] = {}
     for table, (full_read_time, values) in store.syncs.map_watermarks().items():
@@ -462,21 +459,17 @@ def _read_collection_facts(site: Site) -> _StoredCollectionFacts:
             watermarks[table] = watermark
         if full_read_time:
             full_read_times[table] = full_read_time
-    held_since = store.map_held_collections()
-    leases = {lease.name: lease for lease in store.leases.list_leases()}
-    stale_tables = find_stale_table_warnings(site.published_records)
     verifications = store.verifications.list_verifications().values()
-    verification_times = {record.snapshot: record.at for record in verifications if not record.faults}
     return _StoredCollectionFacts(
         now=now,
         schedules=schedules,
-        runs=runs,
+        runs=store.runs.find_latest_runs(),
         watermarks=watermarks,
         full_read_times=full_read_times,
-        held_since=held_since,
-        leases=leases,
-        stale_tables=stale_tables,
-        verification_times=verification_times,
+        held_since=store.map_held_collections(),
+        leases={lease.name: lease for lease in store.leases.list_leases()},
+        stale_tables=find_stale_table_warnings(site.published_records),
+        verification_times={record.snapshot: record.at for record in verifications if not record.faults},
     )
 
 
@@ -520,11 +513,10 @@ def _check_unapplied_settings(site: Site, redactor: SecretRedactor) -> HealthChe
     settings = site.reloadable_settings
     if settings.problem is not None:
         message = redactor.redact_text(settings.problem)
-        return HealthCheckResult(name="settings", state="warning", message=message, reason=INVALID_SETTINGS_REASON)
-    if settings.pending_restart:
-        message = f"restart needed: {', '.join(settings.pending_restart)} changed since the server started"
-        return HealthCheckResult(name="settings", state="warning", message=message, reason=OUTDATED_SETTINGS_REASON)
-    return HealthCheckResult(name="settings")
+        return _build_check_result("settings", "warning", message, INVALID_SETTINGS_REASON)
+    names = settings.pending_restart
+    message = f"restart needed: {', '.join(names)} changed since the server started"
+    return _build_check_result("settings", "warning" if names else None, message, OUTDATED_SETTINGS_REASON)
 
 
 def find_worst_check_state(checks: Sequence[HealthCheckResult]) -> str:
@@ -587,8 +579,7 @@ def _build_collection_status(
     snapshot_ids = [relation.id for relation in relations if isinstance(relation, Snapshot)]
     row_count: int | None = None
     lag: float | None = None
-    is_live = all(isinstance(relation, LiveRelation) for relation in relations)
-    if not is_live:
+    if not all(isinstance(relation, LiveRelation) for relation in relations):
         row_count = sum(published_table.rows or 0 for published_table in published_tables)
         if success_timestamp is not None:
             lag = round(max(now - success_timestamp, 0.0), 1)

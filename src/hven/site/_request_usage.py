@@ -33,6 +33,8 @@ class RequestUsage:
 
     Attributes
     ----------
+    request_id
+        Id of the request.
     face
         Name of the service; empty if its use is not counted.
     path
@@ -49,6 +51,7 @@ class RequestUsage:
         Functions that are called with this object when the answer has ended, or broken off.
     """
 
+    request_id: str = ""
     face: str = ""
     path: str = ""
     params: Mapping[str, Any] | None = None  # most requests record little: each object costs time

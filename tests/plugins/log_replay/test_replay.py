@@ -5,8 +5,11 @@ from __future__ import annotations
 import gzip
 import json
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import islice
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,8 +17,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hven.model.errors import UserError
 from hven.plugins.log_replay import request_logs
 from hven.plugins.log_replay.answer_comparison import compare_answers, compare_tables
+from hven.plugins.log_replay.load_model import draw_requests, read_load_model
 from hven.plugins.log_replay.replay import OUTSIDE_PREFIX, OVER_LIMIT, collect_distinct_requests
 from hven.plugins.log_replay.request_logs import LoggedRequest, read_log
 from hven.sources.http_client import HttpAnswer
@@ -195,8 +200,8 @@ def test_both_services_are_asked_and_a_page_tells_the_differences(tmp_path: Path
         expected_code=1,
     )
     assert done.returncode == 1, done.stderr
-    assert "Hven repeated 5 requests (3 of them distinct); 2 answers were different." in done.stdout
-    assert "Hven did not repeat 2 requests." in done.stdout
+    summary = "requests repeated: 5 (3 of them distinct); different answers: 2; requests not repeated: 2\n"
+    assert summary in done.stdout
     assert "1 POST requests" in done.stdout
     assert new_asked == ["/a", "/b?q=%3Cb%3E", "/c"]
     assert old_asked.count("/a") == 2, "a redirect within the service is followed"
@@ -229,12 +234,20 @@ def test_statuses_of_the_log_are_compared_without_the_old_service(tmp_path: Path
     [
         (["absent.log", "--against", "http://127.0.0.1:9"], "absent.log cannot be read"),
         (["log", "--against", "file:///etc/passwd"], "is not the address of a service"),
+        (["log"], "the address of the new service is missing"),
+        (["other.log", "--against", "http://127.0.0.1:9"], "is a request in a format that Hven reads"),
+        (["empty.log", "--against", "http://127.0.0.1:9"], "is a request in a format that Hven reads"),
+        (["cut.gz", "--against", "http://127.0.0.1:9"], "cannot be read"),
+        (["other.log", "--model", "model.json"], "has no request with a time"),
         (["log", "--against", "127.0.0.1:8080"], "is not the address of a service"),
         (["log", "--against", "http://127.0.0.1:9", "--rate", "1000"], "--rate"),
     ],
 )
 def test_faults_are_told(tmp_path: Path, words: list[str], message: str) -> None:
     (tmp_path / "log").write_text(write_hven_line())
+    (tmp_path / "other.log").write_text("Oct 10 13:55:36 host kernel: eth0 up\n" * 3)
+    (tmp_path / "empty.log").write_text("")
+    (tmp_path / "cut.gz").write_bytes(gzip.compress(write_hven_line().encode())[:-12])
     done = run_hven("replay", tmp_path / words[0], *words[1:], expected_code=2 if "--rate" in words else 1)
     assert message in done.stderr.replace("\n", " ")
 
@@ -244,3 +257,54 @@ def test_a_service_that_is_not_there_is_a_difference(tmp_path: Path) -> None:
     done = run_hven("replay", tmp_path / "log", "--against", "http://127.0.0.1:9", expected_code=1)
     assert done.returncode == 1
     assert "no answer: " in done.stdout
+
+
+def write_day_log(path: Path) -> None:
+    """Write a log of a day: 60 requests in a minute of the afternoon, and one in each other hour."""
+    lines = [
+        COMMON.format(method="GET", target=f"/old/cone?RA={n % 3}", status=200).replace("13:55:36", f"13:55:{n:02}")
+        for n in range(60)
+    ]
+    lines += [
+        COMMON.format(method="GET", target="/old/tap/sync?QUERY=x", status=200).replace("13:55:36", f"{hour:02}:00:00")
+        for hour in range(24)
+    ]
+    path.write_text("\n".join([*lines, COMMON.format(method="POST", target="/old/tap/sync", status=200)]))
+
+
+def test_a_model_has_the_rates_and_the_mix_of_a_log(tmp_path: Path) -> None:
+    write_day_log(tmp_path / "log")
+    run_hven("replay", tmp_path / "log", "--model", tmp_path / "model.json", "--prefix", "/old")
+    model = read_load_model(tmp_path / "model.json")
+    assert (model.requests, model.peak_rate) == (84, 1.0)
+    assert model.mean_rate == pytest.approx(84 / (23 * 3600), abs=1e-6)
+    assert model.hourly_rates[13] == pytest.approx(61 / 3600, abs=1e-6)
+    assert model.hourly_rates[3] == pytest.approx(1 / 3600, abs=1e-6)
+    assert model.targets == {"/tap/sync?QUERY=x": 24, "/cone?RA=0": 20, "/cone?RA=1": 20, "/cone?RA=2": 20}
+    drawn = list(islice(draw_requests(model, 50.0, 1), 20_000))
+    assert drawn == list(islice(draw_requests(model, 50.0, 1), 20_000))
+    assert drawn[-1][0] == pytest.approx(20_000 / 50, rel=0.05)
+    shares = Counter(target for _, target in drawn)
+    assert all(abs(shares[target] / 20_000 - count / 84) < 0.02 for target, count in model.targets.items())
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"targets": {}}', "\0"])
+def test_another_file_is_no_model(tmp_path: Path, text: str) -> None:
+    (tmp_path / "model.json").write_text(text)
+    with pytest.raises(UserError, match="is not a model of load"):
+        read_load_model(tmp_path / "model.json")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        write_hven_line(time="2026-10-10T11:55:36Z"),
+        COMMON.format(method="GET", target="/a", status=200).replace("13:55:36 +0000", "13:55:36 +0200"),
+        VOLLT.format(method="GET"),
+    ],
+)
+def test_each_log_states_times(tmp_path: Path, line: str) -> None:
+    (tmp_path / "log").write_text(line)
+    (request,) = read_log(tmp_path / "log")
+    assert isinstance(request, LoggedRequest)
+    assert request.unix_time == datetime(2026, 10, 10, 11, 55, 36, tzinfo=UTC).timestamp()

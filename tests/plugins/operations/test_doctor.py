@@ -13,6 +13,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -24,7 +25,7 @@ from hypothesis import strategies as st
 from hven.ingest.api.runs import ingest_collection
 from hven.model import plugins
 from hven.model.settings import Settings, load_settings
-from hven.plugins.operations import disk_forecast, examination
+from hven.plugins.operations import disk_forecast, examination, published_checks
 from hven.plugins.operations.disk_forecast import (
     DAY_SECONDS,
     FULL_DISK_BYTES,
@@ -40,6 +41,7 @@ from hven.plugins.operations.examination import SiteExamination, inspect_setting
 from hven.plugins.operations.findings import CHECKS_POINT, Finding, SiteCheck, sort_findings
 from hven.site import Site
 from hven.site.api.state_tables import STATE_FORMAT
+from hven.site.server_processes import ServerProcess
 from process_runner import run_hven
 from requirements import require_program
 from star_descriptors import write_stars_descriptor
@@ -170,6 +172,19 @@ def test_held_collections_and_schedules_without_a_server(directory: Path) -> Non
     run_hven("rollback", "stars", "--site", directory)
     commands = [finding.command for finding in examine(directory)]
     assert commands == ["hven work", "hven schedule resume stars"]
+
+
+def test_a_server_that_has_just_started_will_run_the_schedules(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    descriptor = directory / "collections/stars/stars.yaml"
+    descriptor.write_text(descriptor.read_text() + "sync: {every: 1 h}\n")
+    run_hven("ingest", "stars", "--site", directory)
+    for age_seconds, commands in ((5, []), (300, ["hven work"])):
+        since = datetime.fromtimestamp(time.time() - age_seconds, UTC).isoformat()
+        server = ServerProcess(holder="host:1:2", since=since, data="", store="")
+        monkeypatch.setattr(published_checks, "list_server_processes", lambda _, server=server: [server])
+        assert [finding.command for finding in examine(directory)] == commands
 
 
 def test_secrets_of_the_settings_that_are_not_set(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -334,6 +349,7 @@ def test_one_purge_does_not_change_the_forecast() -> None:
         (50e9, 10e9, "error", "the disk will be full in 5.0 days"),
         (50e9, 2e9, "warning", "the disk will be full in 25.0 days"),
         (5e9, 0, "warning", "5.0 GB are free on the disk"),
+        (1e9, 0, "error", "1.0 GB are free on the disk"),
         (1e6, 0, "critical", "is almost full: only 1 MB are free"),
     ],
 )
@@ -353,6 +369,7 @@ def test_a_disk_that_fills(
     findings = list(find_disk_problems(settings))
     assert [finding.harm for finding in findings] == ([harm] if harm else [])
     assert all(words in finding.message for finding in findings)
+    assert all(finding.command.startswith("du -xh") for finding in findings)
 
 
 def test_samples_are_taken_once_an_hour(directory: Path) -> None:

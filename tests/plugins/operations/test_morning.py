@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import json
+import shutil
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from asgi_client import Answer, Client
 
 from hven.app._server.application import create_application
 from hven.ingest.api.runs import ingest_collection
-from hven.model.errors import HvenError
+from hven.model.errors import Fault, HvenError
 from hven.model.settings import load_settings
+from hven.plugins.operations import disk_forecast
+from hven.plugins.operations.link_checks import read_link_check, record_link_check
 from hven.plugins.operations.morning_page import write_morning_feed
 from hven.plugins.operations.morning_report import list_collection_days
 from hven.plugins.operations.query_log import SlowQueryLog
+from hven.query import cited_results
 from hven.site import Site
-from hven.site.auth import ANONYMOUS_PRINCIPAL, Principal
+from hven.site.auth import ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES, Principal
+from process_runner import run_hven
 
 TOML = """\
 name = "x"
@@ -84,16 +90,76 @@ def test_a_week_of_a_collection(directory: Path) -> None:
     kinds = [line.kind for line in day.lines]
     assert kinds.count("failed") == 1
     refused = next(text for kind, text in lines if kind == "refused")
-    assert refused.startswith("1 rows of stars.main were refused: ")
+    assert refused.startswith("1 row of stars.main refused: ")
     assert refused.endswith(", first in a.csv row 2")
     assert any(text.endswith("ingest: stars.main: 2 rows") for _, text in lines)
     slow = [text for kind, text in lines if kind == "slow"]
     assert slow == [
-        "1 slow queries, 9 s in all: SELECT 1 <b>; stars.main: no index of vmag",
-        "1 slow queries, 9 s in all: a query of private data",
+        "1 slow query, 9 s in all: SELECT 1 <b>; stars.main: no index of vmag",
+        "1 slow query, 9 s in all: a query of private data",
     ]
     assert ("late", "failing: the last run failed; the published rows are unchanged") in lines
     assert "hven ingest stars" in lines.values()
+
+
+def test_dead_links_are_told_with_the_command_that_checks_them(directory: Path) -> None:
+    faults = [Fault(message=f"the file {number}.fits is published, but does not exist") for number in range(7)]
+    with Site(load_settings(directory)) as site:
+        record_link_check(site, "moons", faults)
+        (day,) = list_collection_days(site, {"moons"}, 7)
+        dead = [line for line in day.lines if line.kind == "dead links"]
+        assert [line.text for line in dead[:2]] == [fault.message for fault in faults[:2]]
+        assert (len(dead), dead[-1].text) == (6, "2 more dead links")
+        assert {line.command for line in dead} == {"hven check moons --links"}
+        record_link_check(site, "moons", [])
+        assert read_link_check(site.settings, "moons")[1:] == (0, [])  # type: ignore[index]
+        (day,) = list_collection_days(site, {"moons"}, 7)
+        assert "dead links" not in {line.kind for line in day.lines}
+        path = directory / "var/operations/links/moons.json"
+        for damage in ("", "[]", "{}", '{"time": 1, "dead": "x", "messages": []}', "\0"):
+            path.write_text(damage)
+            assert read_link_check(site.settings, "moons") is None
+        path.unlink()
+
+
+def test_the_command_keeps_what_it_finds(directory: Path, tmp_path: Path) -> None:
+    site_directory = shutil.copytree(directory, tmp_path / "site")
+    run_hven("check", "moons", "--links", "--site", site_directory)
+    link_check = read_link_check(load_settings(site_directory), "moons")
+    assert link_check is not None
+    assert (link_check.dead_count, link_check.messages) == (0, [])
+
+
+def test_cited_results_are_told_with_their_addresses(directory: Path, tmp_path: Path) -> None:
+    site_directory = shutil.copytree(directory, tmp_path / "site")
+    with Site(load_settings(site_directory)) as site:
+        for number in range(5):
+            cited_results.create_cited_result(
+                f"SELECT TOP {number + 1} id FROM moons.main ORDER BY id",
+                ANONYMOUS_PRINCIPAL,
+                site=site,
+                policies=DEFAULT_POLICIES,
+                maker_name="somebody",
+            )
+        days = {day.name: day for day in list_collection_days(site, {"stars", "moons"}, 7)}
+    (line,) = (line for line in days["moons"].lines if line.kind == "cited")
+    assert line.text.startswith("5 results with an address to cite: http")
+    assert line.text.count("/results/") == 3
+    assert line.text.endswith(", ..")
+    assert "cited" not in {line.kind for line in days["stars"].lines}
+
+
+@pytest.mark.parametrize(("free", "text"), [(1e6, "the disk is almost full: only 1 MB are free"), (9e11, None)])
+def test_a_full_disk_concerns_all_collections(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, free: float, text: str | None
+) -> None:
+    usage = SimpleNamespace(total=int(1e12), used=0, free=int(free))
+    monkeypatch.setattr(disk_forecast.shutil, "disk_usage", lambda _: usage)
+    with Site(load_settings(directory)) as site:
+        days = list_collection_days(site, {"stars", "moons"}, 7)
+        assert list_collection_days(site, set(), 7) == []
+    assert [line.text for day in days for line in day.lines if line.kind == "disk"] == ([text] if text else [])
+    assert [day.title for day in days if not day.name] == (["Tycho & Sophie"] if text else [])
 
 
 def test_curators_see_their_own_collections(ask: Callable[..., Answer]) -> None:

@@ -104,7 +104,7 @@ def test_an_entry_explains_the_query(site: Site, directory: Path) -> None:
     assert "DuckDB: SELECT" in entry["plan"]
     (advice,) = entry["advice"]
     assert advice.startswith("stars.main: no index of field; in the descriptor, write `indexed: true` in the column")
-    assert (entry["rows"], entry["user"], entry["error"]) == (1, "anonymous", None)
+    assert (entry["rows"], entry["user"], entry["error"]) == (1, "background", None)
     assert 0 <= entry["waited"] <= entry["seconds"]
     assert (directory / "var/operations" / LOG_FILE).stat().st_mode & 0o077 == 0
 
@@ -144,7 +144,7 @@ def test_values_of_private_queries_are_masked(site: Site) -> None:
 @pytest.mark.parametrize(
     ("principal", "word"),
     [
-        (ANONYMOUS_PRINCIPAL, "anonymous"),
+        (ANONYMOUS_PRINCIPAL, "background"),
         (ANNA, "account"),
         (Principal(name="olga"), "operator"),
         (OWNER_PRINCIPAL, "operator"),
@@ -290,7 +290,7 @@ def test_the_verb_shows_kinds_of_queries(site: Site) -> None:
         run(site, f"SELECT COUNT(*) AS n FROM stars.main WHERE field = '{field}' GROUP BY field")
     directory = site.settings.directory
     shown = run_hven("queries", "--plan", "--site", directory).stdout
-    assert re.match(r"2 x, \d+\.\d s in all \(2 by anonymous\): SELECT COUNT", shown)
+    assert re.match(r"2 x, \d+\.\d s in all \(2 by background\): SELECT COUNT", shown)
     assert "no index of field" in shown
     assert "    plan: DuckDB: SELECT" in shown
     report = json.loads(run_hven("queries", "--json", "--site", directory).stdout)
@@ -315,6 +315,14 @@ def test_operators_alone_see_the_page(site: Site) -> None:
     assert "Exploitation" in text
     assert "no index of field" in text
     assert page.headers["cache-control"] == "private, no-store"
+    answer = client.ask(
+        "GET",
+        "/tap/sync?LANG=ADQL&QUERY=SELECT+COUNT(*)+FROM+stars.main+WHERE+field='F9'+GROUP+BY+field",
+        headers={"x-who": "nobody", "x-request-id": "abc"},
+    )
+    assert answer.status == 200
+    entry = SlowQueryLog(site.settings).read_entries()[0]
+    assert (entry["user"], entry["service"], entry["request"]) == ("anonymous", "tap", "abc")
     report = json.loads(client.ask("GET", "/operations.json", headers={"x-who": "olga"}).body)
     assert report.keys() == {"examined", "seconds", "counts", "findings", "running", "slow"}
     health = client.ask("GET", "/health", headers={"x-who": "olga", "accept": "text/html"})

@@ -110,6 +110,8 @@ def test_promtool_accepts_and_tests_the_rules(directory: Path, tmp_path: Path) -
         f'hven_requests_total{{{labels}, face="tap", status="2xx"}}': "0+90x60",
         f'hven_query_errors_total{{{labels}, kind="Overloaded"}}': "0+60x60",
         f'hven_query_errors_total{{{labels}, kind="ParseError"}}': "0+60x60",
+        f'hven_disk_free_bytes{{{labels}, directory="/data"}}': "60000000-100000x200",
+        f'hven_disk_free_bytes{{{labels}, directory="/large"}}': "9000000000000-100000x200",
         f'hven_collection_verified_timestamp_seconds{{{labels}, collection="stars"}}': "-9999999x90",
     }
     expected = {
@@ -121,6 +123,8 @@ def test_promtool_accepts_and_tests_the_rules(directory: Path, tmp_path: Path) -
         "HvenCollectionFails": [{"collection": "stars"}],
         "HvenServerErrors": [{}],
         "HvenQueriesFail": [{"kind": "Overloaded"}],
+        "HvenDiskFills": [{"directory": "/data"}],
+        "HvenDiskFull": [{"directory": "/data"}],
         "HvenFilesNotVerified": [{"collection": "stars"}],
     }
     assert set(expected) == {rule.name for rule in rules}
@@ -135,9 +139,10 @@ def test_promtool_accepts_and_tests_the_rules(directory: Path, tmp_path: Path) -
             filled = filled.replace(f"{{{{ $labels.{label} }}}}", value)
         return dict(json.loads(filled))
 
+    times = {"HvenFilesNotVerified": "70m", "HvenDiskFills": "140m"}
     tests = [
         {
-            "eval_time": "70m" if name == "HvenFilesNotVerified" else "30m",
+            "eval_time": times.get(name, "30m"),
             "alertname": name,
             "exp_alerts": [
                 {

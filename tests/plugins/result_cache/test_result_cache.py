@@ -16,8 +16,10 @@ from star_tables import TABLES, build_rows
 
 from hven import query
 from hven.app._server import create_application
+from hven.model.errors import OperationCancelledError
 from hven.model.settings import Settings
-from hven.plugins.result_cache.result_cache import split_body_at_request_infos
+from hven.plugins.result_cache import result_cache
+from hven.plugins.result_cache.result_cache import ResultCache, normalize_query, split_body_at_request_infos
 from hven.plugins.result_cache.settings import CACHE_SECTION, ResultCacheSettings
 from hven.site import Site
 from hven.site.auth import Principal
@@ -92,6 +94,30 @@ def test_get_and_post_are_the_same(client: Client) -> None:
     adql = "SELECT TOP 4 id FROM stars.main"
     assert ask(client, adql).headers["cache-status"] == STORED
     assert ask(client, adql, "POST").headers["cache-status"] == HIT
+
+
+def test_blanks_in_a_query_make_no_difference(client: Client, counted_queries: list[str]) -> None:
+    texts = ["SELECT TOP 13 id FROM stars.main", " SELECT  TOP 13%0A id%09FROM stars.main%0A"]
+    answers = [ask(client, text, RESPONSEFORMAT="csv") for text in texts]
+    assert [answer.headers["cache-status"] for answer in answers] == [STORED, HIT]
+    assert answers[0].body == answers[1].body
+    assert len(counted_queries) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "normalized"),
+    [
+        (" SELECT\n\tx  FROM t ", "SELECT x FROM t"),
+        ("SELECT 'a  b' FROM t", "SELECT 'a  b' FROM t"),
+        ("SELECT 'it''s  so',  1 FROM t", "SELECT 'it''s  so', 1 FROM t"),
+        ('SELECT "a  b"  FROM t', 'SELECT "a  b" FROM t'),
+        ("SELECT x -- a  'note\n,  y FROM t", "SELECT x -- a  'note\n, y FROM t"),
+        ("SELECT 'open  text", "SELECT 'open text"),
+    ],
+)
+def test_texts_names_and_comments_stay(text: str, normalized: str) -> None:
+    assert normalize_query(text) == normalized
+    assert normalize_query(normalized) == normalized
 
 
 def test_services_of_tables_are_cached(client: Client) -> None:
@@ -209,6 +235,75 @@ def test_a_failure_is_nobody_elses(site: Site, monkeypatch: pytest.MonkeyPatch) 
         return sorted(answer.status for answer in answers)
 
     assert asyncio.run(ask_at_once()) == [200, 200, 200, 500]
+
+
+@pytest.mark.parametrize("is_disconnect", [True, False])
+def test_if_a_client_leaves_one_of_those_who_wait_computes_the_answer(
+    site: Site, monkeypatch: pytest.MonkeyPatch, *, is_disconnect: bool
+) -> None:
+    client = Client(create_application(site))
+    has_begun, release, builds = asyncio.Event(), asyncio.Event(), []
+    build_and_store_answer = ResultCache._build_and_store_answer
+
+    async def build_slowly(cache: ResultCache, request: Any, key: Any, build_response: Any) -> Any:
+        async def wait_and_build() -> Any:
+            builds.append(key)
+            has_begun.set()
+            if len(builds) == 1:
+                await release.wait()
+                raise OperationCancelledError("the client has left")
+            return await build_response()
+
+        return await build_and_store_answer(cache, request, key, wait_and_build)
+
+    monkeypatch.setattr(ResultCache, "_build_and_store_answer", build_slowly)
+    adql = f"LANG=ADQL&QUERY=SELECT+MIN(mag)-{int(is_disconnect)}+FROM+stars.main".encode()
+
+    async def ask_at_once() -> list[str]:
+        first = asyncio.create_task(client.ask_async("GET", "/tap/sync", adql))
+        await has_begun.wait()
+        others = [asyncio.create_task(client.ask_async("GET", "/tap/sync", adql)) for _ in range(5)]
+        await asyncio.sleep(0.05)
+        assert len(builds) == 1
+        if is_disconnect:
+            release.set()
+        else:
+            first.cancel()
+        return [answer.headers["cache-status"] for answer in await asyncio.gather(*others)]
+
+    statuses = asyncio.run(ask_at_once())
+    assert statuses.count("hven; fwd=uri-miss; collapsed") == 4, statuses
+    assert len(builds) == 2
+
+
+def test_nobody_waits_for_a_client_that_reads_slowly(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(result_cache, "MAX_WAIT_SECONDS", 3600.0)
+    monkeypatch.setattr(result_cache, "MAX_STREAM_WAIT_SECONDS", 0.05)
+    application = create_application(site)
+    adql = "SELECT a.id, a.note, b.id AS c FROM stars.main AS a JOIN stars.main AS b ON a.number < b.number"
+    query_string = f"LANG=ADQL&MAXREC=20000&QUERY={adql.replace(' ', '+')}".encode()
+
+    async def ask_beside_a_slow_client() -> Answer:
+        has_begun, may_read = asyncio.Event(), asyncio.Event()
+
+        async def read_slowly(scope: Any, receive: Any, send: Any) -> None:
+            async def send_slowly(message: Any) -> None:
+                if message["type"] == "http.response.body":
+                    has_begun.set()
+                    await may_read.wait()
+                await send(message)
+
+            await application(scope, receive, send_slowly)
+
+        slow = asyncio.create_task(Client(read_slowly).ask_async("GET", "/tap/sync", query_string))
+        await has_begun.wait()
+        async with asyncio.timeout(60):
+            answer = await Client(application).ask_async("GET", "/tap/sync", query_string)
+        may_read.set()
+        assert (await slow).comparable_body == answer.comparable_body
+        return answer
+
+    assert asyncio.run(ask_beside_a_slow_client()).headers["cache-status"] == "hven; fwd=uri-miss"
 
 
 def test_memory_has_a_limit_and_zero_turns_the_cache_off(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

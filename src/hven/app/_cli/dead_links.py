@@ -146,8 +146,12 @@ def _build_dead_link_faults(link_check: LinkCheckResults) -> Iterator[Fault]:
         if len(rows) > MAX_REPORTED_ROWS:
             row_list += f" and {len(rows) - MAX_REPORTED_ROWS:,} more"
         row_word = "rows" if len(rows) > 1 else "row"
-        severity = "error" if is_certain else "warning"
-        yield Fault(message=f"{text} ({row_word} {row_list})", place=place, remedy=remedy, severity=severity)
+        yield Fault(
+            message=f"{text} ({row_word} {row_list})",
+            place=place,
+            remedy=remedy,
+            severity="error" if is_certain else "warning",
+        )
 
 
 def _record_table_link_targets(site: Site, table: Table, table_place: TextPlace, link_check: LinkCheckResults) -> None:
@@ -269,9 +273,7 @@ def _find_dead_addresses(urls: list[str], *, allow_private: bool) -> Iterator[tu
 
     Yields the dead ones: the address, the reason, and whether it is certain.
     """
-    hosts: dict[str, threading.Semaphore] = defaultdict(lambda: threading.Semaphore(MAX_REQUESTS_PER_HOST))
-    for url in urls:
-        hosts[urlsplit(url).netloc]  # creates the semaphore here, so that two threads do not both create one
+    hosts = {urlsplit(url).netloc: threading.Semaphore(MAX_REQUESTS_PER_HOST) for url in urls}
     end = time.monotonic() + MAX_CHECK_SECONDS
 
     def check_address(url: str) -> tuple[str, bool] | None:
@@ -295,10 +297,8 @@ def _find_address_failure(url: str, *, allow_private: bool) -> tuple[str, bool] 
                 method, url, headers=headers, timeout_seconds=REQUEST_TIMEOUT_SECONDS, allow_private=allow_private
             ) as response:
                 status = response.status
-        except UserError as error:
-            return error.message, False
         except HvenError as error:
-            return str(error), False
+            return error.message if isinstance(error, UserError) else str(error), False
         if status not in HEAD_REFUSED_STATUSES:
             break
     if status < 400 or status in {401, 416, 429}:  # these statuses say that the address exists

@@ -42,6 +42,8 @@ def check_published_collections(
                 faults += run_collection_examples(site, collection_name)
             if follow_links:
                 link_faults, link_summary = check_collection_links(site, collection_name)
+                for module in plugins.load_extensions("hven.link_checks"):
+                    module.record_link_check(site, collection_name, link_faults)
                 faults += link_faults
                 print(link_summary, file=sys.stderr)
             for module in delivery_checks:

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from hven.site import CURRENT_USAGE
 
 if TYPE_CHECKING:
     from typing import TextIO
@@ -41,6 +47,25 @@ class BufferedLogHandler(logging.StreamHandler["TextIO"]):
         super().flush()
 
 
+class MessageFormatter(logging.Formatter):
+    """Formats messages as text, or as JSON with the id of the request if the environment has HVEN_LOG_FORMAT=json."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Format a message with its traceback."""
+        if os.environ.get("HVEN_LOG_FORMAT") != "json":
+            return super().format(record)
+        usage = CURRENT_USAGE.get()
+        line = {
+            "time": datetime.fromtimestamp(record.created, UTC),
+            "level": record.levelname,
+            "logger": record.name,
+            "id": usage and usage.request_id,
+            "message": record.getMessage(),
+            "traceback": record.exc_info and self.formatException(record.exc_info),
+        }
+        return orjson.dumps(line, option=orjson.OPT_UTC_Z).decode()
+
+
 def skip_log_record_details() -> None:
     """Omit from log records the place in the code, the thread and the process.
 
@@ -55,7 +80,10 @@ LOGGING_CONFIG: dict[str, Any] = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {
-        "plain": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"},
+        "plain": {
+            "class": "hven.app._server.logging_setup.MessageFormatter",
+            "format": "%(asctime)s %(levelname)s %(name)s: %(message)s",
+        },
         "bare": {"format": "%(message)s"},
     },
     "handlers": {
@@ -67,9 +95,9 @@ LOGGING_CONFIG: dict[str, Any] = {
         },
     },
     "loggers": {
-        "hven": {"handlers": ["plain"], "level": "INFO", "propagate": False},
+        "hven": {"level": "INFO"},
         "hven.access": {"handlers": ["gathering"], "level": "INFO", "propagate": False},
-        "_granian": {"handlers": ["plain"], "level": "WARNING", "propagate": False},
+        "_granian": {"level": "WARNING"},
         # An answer that breaks off must be an exception to granian. The log "hven" has the reason and the request's id.
         "_granian.utils": {"level": "CRITICAL"},
     },

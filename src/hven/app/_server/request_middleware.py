@@ -107,9 +107,7 @@ def _choose_request_id(given_id: bytes | None) -> str:
 def _log_request(scope: Scope, exchange: _HttpExchange, duration_seconds: float) -> None:
     """Write a line of the access log."""
     client = scope.get("client")
-    client_address = None
-    if client and not is_anonymous_referee(scope):
-        client_address = client[0]
+    client_address = client[0] if client and not is_anonymous_referee(scope) else None
     path_before_secret = "".join(scope["path"].partition(REFEREE_PREFIX)[:2])
     logged_query = scope["query_string"]
     if "/login" in scope["path"]:  # it has codes of identity providers
@@ -156,10 +154,7 @@ class RequestMiddleware:
         self._root_path = settings.root_path.rstrip("/")
         self._address_rewriters = load_address_rewriters(settings)
         self._portal_router = PortalRouter(settings)
-        if counters is None:
-            self._counters = ProcessCounters()
-        else:
-            self._counters = counters
+        self._counters = counters or ProcessCounters()
         self._observers = request_observers
         self._gates = request_gates
         self._answer_cache = answer_cache
@@ -184,13 +179,14 @@ class RequestMiddleware:
         self._counters.count_request_start()
         headers_by_name = dict(scope["headers"])
         origin = headers_by_name.get(b"origin")
+        request_id = _choose_request_id(headers_by_name.get(b"x-request-id"))
         exchange = _HttpExchange(
-            request_id=_choose_request_id(headers_by_name.get(b"x-request-id")),
-            usage=RequestUsage(),
+            request_id=request_id,
+            usage=RequestUsage(request_id),
             is_signed=self._prepare_scope_and_remove_signature(scope),
             should_close=worker_load.should_close_connection(scope.get("client")),
         )
-        scope["hven.request_id"] = exchange.request_id
+        scope["hven.request_id"] = request_id
         CURRENT_USAGE.set(exchange.usage)
 
         async def send_message(message: Message) -> None:

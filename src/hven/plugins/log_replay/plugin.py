@@ -15,6 +15,7 @@ PLUGIN = PluginPackage(
                 "hven replay access.log --against http://127.0.0.1:8080",
                 "hven replay web.log --against http://127.0.0.1:8080 --old https://dc.example.org --page report.html",
                 "hven replay access.log --against http://127.0.0.1:8080 --prefix /old --limit 100 --rate 5 --json",
+                "hven replay access.log --model model.json",
             ),
         ),
     },

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,8 +13,10 @@ import typer
 
 from hven.app.api import print_json, print_table
 from hven.model.errors import UserError
+from hven.plugins.log_replay.load_model import build_load_model
 from hven.plugins.log_replay.replay import LogReplay, ReplayReport, repeat_log
 from hven.plugins.log_replay.report_page import write_report_page
+from hven.plugins.log_replay.request_logs import UNREADABLE
 
 SHOWN_DIFFERENCES = 20
 SHOWN_CHARACTERS = 100
@@ -25,7 +28,7 @@ def repeat_logged_requests(
         Path, typer.Argument(metavar="LOG", help="Log of requests: of Hven, DaCHS, vollt, Apache or nginx; or .gz.")
     ],
     *,
-    against: Annotated[str, typer.Option(help="Address of the new service, which gets the requests.")],
+    against: Annotated[str, typer.Option(help="Address of the new service, which gets the requests.")] = "",
     old: Annotated[
         str, typer.Option(help="Address of the old service, for comparison. Default: compare statuses with the log.")
     ] = "",
@@ -35,6 +38,9 @@ def repeat_logged_requests(
         float, typer.Option(help="Requests per second to each service.", min=0.01, max=MAX_REQUESTS_PER_SECOND)
     ] = 2.0,
     page: Annotated[Path | None, typer.Option(help="Also write the result to this HTML file.")] = None,
+    model: Annotated[
+        Path | None, typer.Option(help="Write when and how often requests came to this JSON file, for load tests.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
 ) -> None:
     """Compare two services by the requests in a log.
@@ -42,11 +48,25 @@ def repeat_logged_requests(
     Requests go only to the addresses that you specify. Requests that need a body or a login, or change something, are
     counted, but not sent. The exit code is 1 if answers differ.
     """
+    if not against and model is None:
+        raise UserError(
+            "the address of the new service is missing", remedy="write --against http://127.0.0.1:8080, for example"
+        )
     for address in filter(None, (against, old)):
         _check_address(address)
+    if model is not None:
+        load_model = build_load_model(log, prefix=prefix, target_limit=limit)
+        model.write_text(json.dumps(load_model.to_json(), indent=1) + "\n", encoding="utf-8")
+    if not against:
+        return
     log_replay = LogReplay(against, old, prefix=prefix, requests_per_second=rate)
     date = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
     report = repeat_log(log, log_replay, prefix=prefix, request_limit=limit, report_progress=_print_progress)
+    if not report.requests and report.unrepeatable.keys() <= {UNREADABLE}:
+        raise UserError(
+            f"no line of {log} is a request in a format that Hven reads",
+            remedy="use a log of Hven, DaCHS, vollt, Apache or nginx, in the common, combined or JSON format",
+        )
     if page is not None:
         text = write_report_page(report, log_name=log.name, new_url=against, old_url=old, date=date)
         page.write_text(text, encoding="utf-8")
@@ -75,9 +95,8 @@ def _print_report(report: ReplayReport) -> None:
     differences = report.differences
     different_count = sum(request.count for request in differences)
     print(
-        f"Hven repeated {report.repeated_count:,} requests ({len(report.requests):,} of them distinct); "
-        f"{different_count:,} answers were different. "
-        f"Hven did not repeat {report.unrepeatable.total():,} requests."
+        f"requests repeated: {report.repeated_count:,} ({len(report.requests):,} of them distinct); "
+        f"different answers: {different_count:,}; requests not repeated: {report.unrepeatable.total():,}"
     )
     for reason, count in report.unrepeatable.most_common():
         print(f"  not repeated: {count:,} {reason}")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import gzip
 import json
 import re
-from dataclasses import dataclass
+import zlib
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -43,10 +45,13 @@ class LoggedRequest:
         Path with its query.
     status
         Status that the log states; None: it states none.
+    unix_time
+        When the request came, in seconds since 1970; None: the log does not say it.
     """
 
     target: str
     status: int | None = None
+    unix_time: float | None = field(default=None, compare=False)
 
 
 def read_log(path: Path) -> Iterator[LoggedRequest | str]:
@@ -73,8 +78,9 @@ def read_log(path: Path) -> Iterator[LoggedRequest | str]:
             while line := file.readline(MAX_LINE_BYTES):
                 if line.strip():
                     yield _read_line(line.rstrip("\r\n"), vollt_statuses)
-    except OSError as error:
-        message = f"{path} cannot be read: {error.strerror or error}"
+    except (OSError, EOFError, zlib.error) as error:  # the last two: a compressed log is damaged
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        message = f"{path} cannot be read: {reason}"
         raise UserError(message, remedy="check the path of the log") from error
 
 
@@ -102,7 +108,9 @@ def _read_line(line: str, vollt_statuses: dict[str, int]) -> LoggedRequest | str
     match = _COMMON_FORMAT.match(line)
     if match is None:
         return UNREADABLE
-    return _build_request(match["method"], match["target"], int(match["status"]))
+    return _build_request(
+        match["method"], match["target"], int(match["status"]), _parse_time(match["time"], "%d/%b/%Y:%H:%M:%S %z")
+    )
 
 
 def _read_hven_line(line: str) -> LoggedRequest | str:
@@ -111,7 +119,7 @@ def _read_hven_line(line: str) -> LoggedRequest | str:
         target = entry["path"]
         if entry.get("query"):
             target += f"?{entry['query']}"
-        return _build_request(entry["method"], target, int(entry["status"]))
+        return _build_request(entry["method"], target, int(entry["status"]), _parse_time(entry.get("time")))
     except (ValueError, KeyError, TypeError):
         return UNREADABLE
 
@@ -130,10 +138,23 @@ def _read_vollt_line(columns: list[str], statuses: dict[str, int]) -> LoggedRequ
         pairs = (part.partition("=") for part in _VOLLT_PARAMETER_START.split(params[:-1]))
         target += "?" + urlencode([(name, value) for name, _, value in pairs])
     # this log has the parameters of POST requests, which may be sent with GET
-    return _build_request("GET" if method == "POST" else method, target, statuses.get(columns[4]))
+    return _build_request(
+        "GET" if method == "POST" else method, target, statuses.get(columns[4]), _parse_time(columns[0])
+    )
 
 
-def _build_request(method: str, target: str, status: int | None) -> LoggedRequest | str:
+def _parse_time(text: object, time_format: str = "") -> float | None:
+    """Parse a time in ISO format, or in another one; None: it is no time."""
+    if not isinstance(text, str):
+        return None
+    try:
+        parsed = datetime.strptime(text, time_format) if time_format else datetime.fromisoformat(text)  # noqa: DTZ007
+        return parsed.timestamp()
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def _build_request(method: str, target: str, status: int | None, unix_time: float | None = None) -> LoggedRequest | str:
     """Return a request, or the reason why it cannot be repeated."""
     parts = urlsplit(target)
     path = parts.path or "/"
@@ -149,4 +170,5 @@ def _build_request(method: str, target: str, status: int | None) -> LoggedReques
     if re.search(r"(^|&)upload=", query, re.IGNORECASE):
         return UPLOADING
     clean_path = quote(path, safe="%/:@!$&'()*+,;=~-._")
-    return LoggedRequest(target=f"{clean_path}?{query}" if query else clean_path, status=status)
+    clean_target = f"{clean_path}?{query}" if query else clean_path
+    return LoggedRequest(target=clean_target, status=status, unix_time=unix_time)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from hven.app.api import load_site_settings
+from hven.plugins.operations.disk_forecast import FULL_DISK_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 DAY_SECONDS = 86_400
 MIN_FAILURES = 3
+FORECAST_DAYS = 5
 SERVER_FAULT_KINDS = "ServiceError|StorageError|Timeout|Overloaded"
 
 
@@ -115,6 +117,24 @@ def list_alert_rules(settings: Settings, job: str) -> list[AlertRule]:
             "10m",
             "queries end with {{ $labels.kind }}",
             "run `hven queries`",
+        ),
+    ]
+    rules += [
+        AlertRule(
+            "HvenDiskFills",
+            "warning",
+            f"predict_linear(hven_disk_free_bytes{{{selector}}}[1d], {FORECAST_DAYS * DAY_SECONDS}) < 0",
+            "2h",
+            f"the disk of {{{{ $labels.directory }}}} will be full in less than {FORECAST_DAYS} days",
+            "free some space, or extend the disk",
+        ),
+        AlertRule(
+            "HvenDiskFull",
+            "critical",
+            f"hven_disk_free_bytes{{{selector}}} < {FULL_DISK_BYTES}",
+            "5m",
+            "the disk of {{ $labels.directory }} is almost full, so nothing is published and no job starts",
+            "free some space, or extend the disk",
         ),
     ]
     if settings.health.verify_days:

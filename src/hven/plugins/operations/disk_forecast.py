@@ -9,6 +9,7 @@ import contextlib
 import fcntl
 import json
 import os
+import shlex
 import shutil
 import time
 from typing import TYPE_CHECKING, NamedTuple
@@ -32,6 +33,7 @@ MIN_SPAN_SECONDS = 86_400.0
 DAY_SECONDS = 86_400.0
 FULL_DISK_BYTES = 64 * 1024**2  # below it, Hven stores nothing more
 LOW_SHARE, LOW_BYTES = 0.05, 20 * 1024**3
+SCARCE_SHARE, SCARCE_BYTES = 0.01, 2 * 1024**3  # an ingest or a job may need more
 WARNING_DAYS, ERROR_DAYS = 30.0, 5.0
 _REMEDY = "free some space, keep fewer snapshots (keep_snapshots in hven.toml), or extend the disk"
 
@@ -141,11 +143,17 @@ def find_disk_problems(settings: Settings) -> Iterator[Finding]:
                 subject=subject,
                 message=message,
                 remedy="check the disk, and the permissions of the directory",
+                command=f"ls -ld {shlex.quote(subject)}",
             )
             continue
+        command = f"du -xh --max-depth=2 {shlex.quote(subject)} | sort -h | tail"
         if usage.free < FULL_DISK_BYTES:
             message = f"the disk of {directory} is almost full: only {usage.free / 1e6:.0f} MB are free"
-            yield Finding(harm="critical", subject=subject, message=message, remedy=_REMEDY)
+            yield Finding(harm="critical", subject=subject, message=message, remedy=_REMEDY, command=command)
+            continue
+        if usage.free < SCARCE_SHARE * usage.total and usage.free < SCARCE_BYTES:
+            message = f"{free_text}, so the next ingest or job may fail"
+            yield Finding(harm="error", subject=subject, message=message, remedy=_REMEDY, command=command)
             continue
         own_samples = [sample for sample in samples if sample.directory == subject]
         own_samples.append(DiskSample(time.time(), subject, usage.free))
@@ -157,6 +165,7 @@ def find_disk_problems(settings: Settings) -> Iterator[Finding]:
                 subject=subject,
                 message=f"{free_text}; at the present rate, the disk will be full in {days:.1f} days",
                 remedy=_REMEDY,
+                command=command,
             )
         elif usage.free < LOW_SHARE * usage.total and usage.free < LOW_BYTES:
-            yield Finding(harm="warning", subject=subject, message=free_text, remedy=_REMEDY)
+            yield Finding(harm="warning", subject=subject, message=free_text, remedy=_REMEDY, command=command)

@@ -1,4 +1,4 @@
-"""Tell curators what happened to their collections on a day: runs, refused rows, late sources and slow queries."""
+"""Tell curators what happened to their collections on a day: runs, refused rows, late sources, dead links and so on."""
 
 from __future__ import annotations
 
@@ -9,18 +9,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hven.jobs.health import FAILING_STATE, HELD_STATE, PAUSED_STATE, STALE_STATE, SiteHealthMonitor
+from hven.plugins.operations.cited_counts import CitedAddressReader
+from hven.plugins.operations.disk_forecast import find_disk_problems
+from hven.plugins.operations.link_checks import read_link_check
 from hven.plugins.operations.query_log import SlowQueryLog, group_queries
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
+    from hven.plugins.operations.cited_counts import CitedAddress
+    from hven.plugins.operations.link_checks import LinkCheck
     from hven.site import Site
     from hven.site.store.ingest_runs import IngestRun
 
 MAX_RUNS = 1000  # of a collection that are looked at
 MAX_RUN_LINES = 20  # of a day; a collection that syncs each minute has one line for the rest
 MAX_REPORT_BYTES = 2 * 1024**2
-MAX_RULES, MAX_SLOW_GROUPS = 5, 3
+MAX_RULES, MAX_SLOW_GROUPS, MAX_DEAD_LINKS, MAX_ADDRESSES = 5, 3, 5, 3
 REPORTED_STATES = {STALE_STATE, FAILING_STATE, HELD_STATE, PAUSED_STATE}
 SHOWN_TEXT_CHARACTERS = 200
 
@@ -32,7 +37,7 @@ class MorningLine:
     Attributes
     ----------
     kind
-        ``changed``, ``refused``, ``failed``, ``late`` or ``slow``.
+        ``changed``, ``refused``, ``failed``, ``late``, ``dead links``, ``slow``, ``cited`` or ``disk``.
     text
         What happened.
     command
@@ -46,12 +51,12 @@ class MorningLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CollectionDay:
-    """What happened to a collection on a day (UTC).
+    """What happened to a collection, or to the whole site, on a day (UTC).
 
     Attributes
     ----------
     name, title
-        Those of the collection.
+        Those of the collection; an empty name and the title of the site for what concerns all collections.
     day
         The day.
     updated
@@ -88,12 +93,26 @@ def list_collection_days(site: Site, names: Collection[str], day_count: int) -> 
     first_day = now.date() - timedelta(days=day_count - 1)
     redact = site.get_or_create(SiteHealthMonitor, site).get_redactor().redact_text
     slow_queries = SlowQueryLog(site.settings).read_entries(f"{first_day}")
+    cited_results = site.store.get_or_create(CitedAddressReader).list_cited_results(f"{first_day}")
     present_lines = _find_current_problem_lines(site)
     collection_days = []
+    disk_lines = list(_describe_disk(site)) if names else []
+    if disk_lines:
+        collection_days.append(
+            CollectionDay(
+                name="",
+                title=site.settings.title or site.settings.name,
+                day=now.date(),
+                updated=f"{now.date()}T00:00:00Z",
+                lines=disk_lines,
+            )
+        )
     for name, resource in sorted(site.get_published_state().resources.items()):
         if name not in names:
             continue
         runs = site.store.runs.list_runs(name, row_limit=MAX_RUNS)
+        link_check = read_link_check(site.settings, name)
+        own_results = [result for result in cited_results if name in result.collections]
         for age in range(day_count):
             day = now.date() - timedelta(days=age)
             day_runs = [run for run in runs if (run.ended or "").startswith(f"{day}")]
@@ -101,7 +120,13 @@ def list_collection_days(site: Site, names: Collection[str], day_count: int) -> 
             lines += _describe_slow_queries(
                 [entry for entry in slow_queries if entry["time"].startswith(f"{day}")], name
             )
-            updated = max([run.ended or "" for run in day_runs], default="")[:19] or f"{day}T00:00:00"
+            day_results = [result for result in own_results if result.time.startswith(f"{day}")]
+            lines += _describe_cited_results(day_results, site.settings.site_url)
+            times = [run.ended or "" for run in day_runs]
+            if link_check is not None and link_check.time.startswith(f"{day}"):
+                lines += _describe_dead_links(link_check, name)
+                times.append(link_check.time)
+            updated = max([*times, *(result.time for result in day_results)], default="")[:19] or f"{day}T00:00:00"
             if not age:
                 lines += present_lines.get(name, ())
             if lines:
@@ -133,8 +158,36 @@ def _describe_runs(runs: Sequence[IngestRun]) -> Iterator[MorningLine]:
         yield from _describe_refused_rows(run)
     if len(runs) > MAX_RUN_LINES:
         name = runs[0].collection
-        text = f"{len(runs) - MAX_RUN_LINES} earlier runs"
+        text = _count_things(len(runs) - MAX_RUN_LINES, "earlier run")
         yield MorningLine(kind="changed", text=text, command=f"hven history {name}")
+
+
+def _count_things(count: int, singular: str, plural: str = "") -> str:
+    return f"{count:,} {singular if count == 1 else plural or f'{singular}s'}"
+
+
+def _describe_dead_links(link_check: LinkCheck, name: str) -> Iterator[MorningLine]:
+    command = f"hven check {name} --links"
+    for message in link_check.messages[:MAX_DEAD_LINKS]:
+        yield MorningLine(kind="dead links", text=message, command=command)
+    if link_check.dead_count > MAX_DEAD_LINKS:
+        text = _count_things(link_check.dead_count - MAX_DEAD_LINKS, "more dead link")
+        yield MorningLine(kind="dead links", text=text, command=command)
+
+
+def _describe_cited_results(results: Sequence[CitedAddress], site_url: str) -> Iterator[MorningLine]:
+    if results:
+        addresses = [f"{site_url}/results/{result.id}" for result in results[:MAX_ADDRESSES]]
+        suffix = ", .." if len(results) > MAX_ADDRESSES else ""
+        text = f"{_count_things(len(results), 'result')} with an address to cite: {', '.join(addresses)}{suffix}"
+        yield MorningLine(kind="cited", text=text)
+
+
+def _describe_disk(site: Site) -> Iterator[MorningLine]:
+    """Tell curators that a disk is or will be full, without the names of directories, which only operators see."""
+    for finding in find_disk_problems(site.settings):
+        text = finding.message.replace(f" of {finding.subject}", "").replace(finding.subject, "its directory")
+        yield MorningLine(kind="disk", text=text)
 
 
 def _describe_changes(summary: Mapping[str, Any]) -> Iterator[str]:
@@ -142,7 +195,7 @@ def _describe_changes(summary: Mapping[str, Any]) -> Iterator[str]:
     changes = summary.get("changes")
     if changes is None:
         for name, counts in summary.get("tables", {}).items():
-            yield f"{name}: {counts['published']:,} rows"
+            yield f"{name}: {_count_things(counts['published'], 'row')}"
         return
     for name, counts in changes.items():
         words = [f"{counts[word]:,} {word}" for word in ("added", "changed", "removed") if counts.get(word)]
@@ -161,7 +214,7 @@ def _describe_refused_rows(run: IngestRun) -> Iterator[MorningLine]:
         tables = json.loads(text)["tables"]
     except (OSError, ValueError, KeyError):  # old reports are deleted
         yield MorningLine(
-            kind="refused", text=f"{rejected:,} rows were refused", command=f"hven history {run.collection}"
+            kind="refused", text=f"{_count_things(rejected, 'row')} refused", command=f"hven history {run.collection}"
         )
         return
     for table_name, table in tables.items():
@@ -173,7 +226,7 @@ def _describe_refused_rows(run: IngestRun) -> Iterator[MorningLine]:
                 place = f", first in {' '.join(part for part in parts if part)}" if any(parts) else ""
             yield MorningLine(
                 kind="refused",
-                text=f"{finding['count']:,} rows of {table_name} were refused: {finding['message']}{place}",
+                text=f"{_count_things(finding['count'], 'row')} of {table_name} refused: {finding['message']}{place}",
                 command=f"hven check {run.collection}",
             )
 
@@ -186,7 +239,8 @@ def _describe_slow_queries(entries: Sequence[Mapping[str, Any]], name: str) -> I
         query_text = "a query of private data"  # it can name tables that the curator may not see
         if "reads" in group.worst:
             query_text = group.worst["text"][:SHOWN_TEXT_CHARACTERS]
-        text = f"{group.count} slow queries, {group.seconds:.0f} s in all: {query_text}"
+        count_text = _count_things(group.count, "slow query", "slow queries")
+        text = f"{count_text}, {group.seconds:.0f} s in all: {query_text}"
         yield MorningLine(kind="slow", text="; ".join([text, *advice]))
 
 

@@ -11,6 +11,10 @@ PLUGIN = PluginPackage(
     pages="hven.plugins.operations.operations_page:PAGES",
     translations="hven.plugins.operations:texts",
     query_observers=("hven.plugins.operations.query_watch:QueryWatch",),
+    extensions={
+        "hven.metrics": ("hven.plugins.operations.disk_metrics",),
+        "hven.link_checks": ("hven.plugins.operations.link_checks",),
+    },
     event_kinds={"operations.morning": "hven.plugins.operations.event_kinds:MORNING"},
     verbs={
         "doctor": CommandLineVerb(

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 MAX_CLOCK_DIFFERENCE_SECONDS = 5.0
 ENGINE_PROBLEM_PREFIX = "engine "  # of problems that the check of the engines reports
 MANY_FAILURES = 3  # in a row: a failure that does not pass by itself
+YOUNG_SERVER_SECONDS = 60.0
 LEFTOVER_AGE_SECONDS = 86_400.0  # a younger directory may belong to an ingest that runs
 DAY_SECONDS = 86_400.0
 # harms of the health checks that are not "ok", and where their details are; others have checks of their own here
@@ -145,12 +146,13 @@ def _find_unverified_files(collection: CollectionStatus, interval_days: float) -
 
 def _find_scheduler_problems(site: Site, status: SiteStatus) -> Iterator[Finding]:
     scheduled = [item.collection for item in status.collections if item.timing is not None]
-    if scheduled and status.scheduler is None and site.settings.schedule.runs:
+    is_due = not _has_young_server(site)  # it takes some seconds until a server runs the schedules
+    if scheduled and status.scheduler is None and site.settings.schedule.runs and is_due:
         yield Finding(
             harm="error",
             subject="schedule",
             message=f"no server runs the schedules of {', '.join(scheduled[:5])}",
-            remedy="start a server, or run `hven work`",
+            remedy="start a server, or run this command, which runs jobs and schedules",
             command="hven work",
         )
     for alert in status.alerts:
@@ -164,6 +166,13 @@ def _find_scheduler_problems(site: Site, status: SiteStatus) -> Iterator[Finding
                 command="hven check",
             )
             break
+
+
+def _has_young_server(site: Site) -> bool:
+    """Return whether a server of this machine has started in the last minute."""
+    youngest = datetime.now(UTC).timestamp() - YOUNG_SERVER_SECONDS
+    starts = (datetime.fromisoformat(server.since) for server in list_server_processes(site.settings))
+    return any(start.replace(tzinfo=start.tzinfo or UTC).timestamp() > youngest for start in starts)
 
 
 def _find_server_problems(site: Site) -> Iterator[Finding]:
@@ -206,10 +215,12 @@ def _find_leftover_snapshots(site: Site) -> Iterator[Finding]:
     ]
     if leftovers:
         collection = next(iter(sorted(site.get_published_state().resources)), "NAME")
+        count_text = f"{len(leftovers)} snapshots" if len(leftovers) > 1 else "a snapshot"
+        verb = "take" if len(leftovers) > 1 else "takes"
         yield Finding(
             harm="hint",
             subject=str(directory),
-            message=f"{len(leftovers)} snapshots of crashed runs take up space, for example {leftovers[0]}",
+            message=f"{count_text} of crashed runs {verb} up space, for example {leftovers[0]}",
             remedy="the next ingest of any collection deletes them",
             command=f"hven ingest {collection}",
         )

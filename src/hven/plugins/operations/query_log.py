@@ -41,6 +41,7 @@ MAX_TEXT_CHARACTERS = 4000
 MAX_PLAN_CHARACTERS = 8000
 MAX_READ_ENTRIES = 100_000
 MASK = "?"
+BACKGROUND_CLASS = "background"  # of queries without a service and an account: Hven's own counts, jobs of visitors
 # texts, comments and numbers are replaced; names in double quotes and names with digits stay
 _VALUE_PATTERN = re.compile(
     r"""(?P<name>"(?:[^"]|"")*"|[A-Za-z_]\w*|\$\d+)|'(?:[^']|'')*'|--[^\n]*|(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"""
@@ -86,9 +87,12 @@ def describe_running_query(
         Name of the service that asked.
     """
     principal = planned.request.principal
+    user = classify_user(principal, settings)
+    if user == "anonymous" and not service:
+        user = BACKGROUND_CLASS
     entry = {
         "time": datetime.fromtimestamp(start_time, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-        "user": classify_user(principal, settings),
+        "user": user,
         "service": service,
         "text": _get_query_text(planned)[:MAX_TEXT_CHARACTERS],
     }

@@ -47,6 +47,11 @@ class QueryWatch(QueryObserver):
         self._has_file = False
         _watcher.add_watch(self)
 
+    @property
+    def site(self) -> Site:
+        """The site."""
+        return self._site
+
     def start_query(self, result: QueryResult, planned: PlannedQuery) -> None:
         """Remember a query that begins."""
         _watcher.start_thread()
@@ -92,6 +97,11 @@ class QueryWatch(QueryObserver):
             record_disk_sample(settings)
 
 
+def list_watched_sites() -> list[Site]:
+    """List the sites that this process has opened."""
+    return _watcher.list_sites()
+
+
 class _QueryWatchThread:
     """The thread of this process that looks after the watches of all sites, of which tests open many."""
 
@@ -103,6 +113,10 @@ class _QueryWatchThread:
         """Look after a watch as long as its site lives."""
         self._watches.add(watch)
         self.start_thread()
+
+    def list_sites(self) -> list[Site]:
+        """List the sites of the watches."""
+        return [watch.site for watch in list(self._watches)]
 
     def start_thread(self) -> None:
         """Start the thread, at the first query of this process: a fork has no threads."""

@@ -11,6 +11,8 @@ random numbers, are not kept.
 from __future__ import annotations
 
 import asyncio
+import re
+import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from starlette.responses import Response
@@ -18,6 +20,7 @@ from starlette.responses import Response
 from hven import services
 from hven.formats import CURRENT_REQUEST_INFOS, quote_attribute
 from hven.model import LruCache
+from hven.model.errors import OperationCancelledError
 from hven.plugins.result_cache.settings import get_result_cache_settings
 from hven.query import has_object_name_call
 from hven.services.addresses import PORTAL_SCOPE_KEY
@@ -38,11 +41,14 @@ HITS_COUNTER, MISSES_COUNTER = "result_cache_hits_total", "result_cache_misses_t
 MAX_ANSWER_BYTES = 256 * 1024
 ENTRY_OVERHEAD_BYTES = 2_000  # about what an answer needs besides its body
 MAX_KEY_CHARACTERS = 4_000
-MAX_WAIT_SECONDS = 10.0  # the client of the other request may be slow
+MAX_WAIT_SECONDS = 10.0
+# A streamed answer is most likely too large to be kept, and its client may read it slowly.
+MAX_STREAM_WAIT_SECONDS = 1.0
 # parameters of TAP whose answers are the same each time; uploads, past states and citations are not
 TAP_PARAMETERS = {"REQUEST", "LANG", "QUERY", "FORMAT", "RESPONSEFORMAT", "MAXREC"}
 # formats whose documents have the request as INFO elements, or nowhere
 TEXT_MEDIA_TYPES = ("text/", "application/json", "application/x-votable+xml")
+_BLANK_PATTERN = re.compile(r"""('(?:[^']|'')*'|"(?:[^"]|"")*"|--[^\n]*\n?)|\s+""")  # texts, names and comments stay
 CHANGING_INFO_NAMES = ("request", "request_date")
 
 
@@ -80,7 +86,8 @@ class ResultCache:
         self._byte_limit = get_result_cache_settings(context.site.settings).bytes
         self._version = ""
         self._answers: LruCache[CachedAnswer] = LruCache(self._byte_limit)
-        self._running: dict[Hashable, asyncio.Future[None]] = {}
+        # by key; the result says whether those who waited had better wait for the next computation
+        self._running: dict[Hashable, asyncio.Future[bool]] = {}
         self._paths_by_face = {
             name: face.path for name, face in context.faces.items() if face.build_query is not None or name == "tap"
         }
@@ -108,18 +115,31 @@ class ResultCache:
         if key is None:
             return await build_response()
         cached_answer = self._answers.find(key)
-        is_collapsed = False
-        if cached_answer is None and key in self._running:
-            # another request computes this answer; if it fails, each request tries for itself
-            await asyncio.wait([self._running[key]], timeout=MAX_WAIT_SECONDS)
-            cached_answer = self._answers.find(key)
-            is_collapsed = True
+        is_collapsed = cached_answer is None and key in self._running
+        if is_collapsed:
+            cached_answer = await self._wait_for_answer(key)
         response = cached_answer and self._repeat_answer(request, cached_answer)
         if response:
             self._context.site.counters.count_event(HITS_COUNTER)
             response.headers["cache-status"] = "hven; fwd=uri-miss; collapsed" if is_collapsed else "hven; hit"
             return response
         return await self._build_and_store_answer(request, key, build_response)
+
+    async def _wait_for_answer(self, key: Hashable) -> CachedAnswer | None:
+        """Wait for the answer that another request computes; None: this request has to compute it.
+
+        If the other client leaves, one of those who wait computes the answer, and the rest wait for it. If the query
+        fails, or its answer is large, each request tries for itself.
+        """
+        end_time = time.monotonic() + MAX_WAIT_SECONDS
+        cached_answer = None
+        while cached_answer is None and key in self._running:
+            computation = self._running[key]
+            done, _ = await asyncio.wait([computation], timeout=max(end_time - time.monotonic(), 0.0))
+            cached_answer = self._answers.find(key)
+            if not done or not computation.result():
+                break
+        return cached_answer
 
     async def _build_and_store_answer(
         self, request: Request, key: Hashable, build_response: Callable[[], Awaitable[Response]]
@@ -136,10 +156,10 @@ class ResultCache:
             is_stored = self._store_answer(key, result, headers, body)
             end_computation()
 
-        def end_computation(_: object = None) -> None:
+        def end_computation(_: object = None, *, should_wait: bool = False) -> None:
             if is_leader and not computation.done():
                 self._running.pop(key, None)
-                computation.set_result(None)
+                computation.set_result(should_wait)
 
         request.scope[STORE_ANSWER_SCOPE_KEY] = store
         usage = CURRENT_USAGE.get()
@@ -147,11 +167,13 @@ class ResultCache:
             usage.end_callbacks = (*usage.end_callbacks, end_computation)
         try:
             response = await build_response()
-        except BaseException:
-            end_computation()
+        except BaseException as error:
+            end_computation(should_wait=isinstance(error, asyncio.CancelledError | OperationCancelledError))
             raise
-        if "content-length" in response.headers:  # the others are streamed, and stored when their size is known
+        if "content-length" in response.headers:
             end_computation()
+        else:  # it is streamed, and stored when its size is known
+            asyncio.get_running_loop().call_later(MAX_STREAM_WAIT_SECONDS, end_computation)
         response.headers["cache-status"] = "hven; fwd=uri-miss; stored" if is_stored else "hven; fwd=uri-miss"
         return response
 
@@ -173,6 +195,8 @@ class ResultCache:
         if principal.groups:
             state = anonymize_for_referee(state, principal)
         portal = request.scope.get(PORTAL_SCOPE_KEY)
+        if usage.face == "tap":
+            values = {**values, "QUERY": tuple(map(normalize_query, values.get("QUERY", ())))}
         return (
             state.version,
             state.find_access_key(principal, context.policies),
@@ -213,6 +237,16 @@ class ResultCache:
         size = ENTRY_OVERHEAD_BYTES + len(repr(key)) + sum(map(len, body_parts or ()))
         self._answers.store(key, cached_answer, size)
         return body_parts is not None
+
+
+def normalize_query(text: str) -> str:
+    """Replace each run of blanks and line ends in an ADQL query by one blank.
+
+    Case stays as it is, because the answer's columns can have the names that the query writes.
+    """
+    if text.isprintable() and "  " not in text:  # most programs write queries without line ends and runs of blanks
+        return text.strip()
+    return _BLANK_PATTERN.sub(lambda match: match[1] or " ", text).strip()
 
 
 def _is_cacheable_tap_request(values: Mapping[str, tuple[str, ...]]) -> bool:

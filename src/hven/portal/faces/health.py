@@ -83,15 +83,15 @@ class HealthFooter(HealthPage):
 def build_routes(context: ServiceContext) -> Sequence[Route]:
     """Route ``/health`` with ``/live``, ``/ready`` and ``/fresh``, and ``/metrics``."""
     endpoints = _HealthEndpoints(context)
-    route = create_route("/health", endpoints.send_overview, TEXT_LINE_ERRORS)
-    return [
-        route,
-        create_route("/health.json", endpoints.send_overview, TEXT_LINE_ERRORS),
-        create_route("/health/live", endpoints.send_liveness, TEXT_LINE_ERRORS),
-        create_route("/health/ready", endpoints.send_readiness, TEXT_LINE_ERRORS),
-        create_route("/health/fresh", endpoints.send_freshness, TEXT_LINE_ERRORS),
-        create_route("/metrics", endpoints.send_metrics, TEXT_LINE_ERRORS),
-    ]
+    endpoints_by_path = {
+        "/health": endpoints.send_overview,
+        "/health.json": endpoints.send_overview,
+        "/health/live": endpoints.send_liveness,
+        "/health/ready": endpoints.send_readiness,
+        "/health/fresh": endpoints.send_freshness,
+        "/metrics": endpoints.send_metrics,
+    }
+    return [create_route(path, endpoint, TEXT_LINE_ERRORS) for path, endpoint in endpoints_by_path.items()]
 
 
 class _HealthEndpoints:
@@ -129,10 +129,7 @@ class _HealthEndpoints:
         has_problems = bool(published_state.problems) or picture.worst_state in {STALE_STATE, FAILING_STATE}
         if state == "ok" and has_problems:
             state = "degraded"
-        visible_tables = []
-        for name, published_table in published_state.tables_by_name.items():
-            if name in visible_names:
-                visible_tables.append(published_table)
+        visible_tables = [table for name, table in published_state.tables_by_name.items() if name in visible_names]
         current_table_count = sum(table.release is None for table in visible_tables)
         newest_update = max((table.updated for table in visible_tables), default=None)
         check_facts = [_health_check_to_json(check, has_messages=sees_all) for check in checks]
@@ -150,10 +147,10 @@ class _HealthEndpoints:
             "collections": collection_facts,
         }
         if sees_all:
-            scored_collections = []
-            for status, status_facts in zip(collections, collection_facts, strict=True):
-                score_facts = _score_metadata(status.collection, self.site.settings, published_state)
-                scored_collections.append({**status_facts, **score_facts})
+            scored_collections = [
+                {**facts, **_score_metadata(facts["collection"], self.site.settings, published_state)}
+                for facts in collection_facts
+            ]
             alerts = [alert.to_json() for alert in picture.alerts]
             body |= {
                 "words": list(picture.problems),
@@ -183,17 +180,13 @@ class _HealthEndpoints:
             return await self.send_metrics(request)
         principal = self.context.identify_principal(request)
         body = await anyio.to_thread.run_sync(self.gather_health, principal)
-        if answer_format == "foot":
-            foot = HealthFooter(health=body, reasons=STATE_REASONS, most=MAX_FOOT_REASONS)
-            foot_html = render_page(foot, build_page_frame(request, self.context))
-            headers = {**HEALTH_HEADERS, **build_page_security_headers()}
-            return services.answer_with_body(request, foot_html, headers)
-        if body["status"] == "down":
-            status = 503
-        else:
-            status = 200
-        if answer_format == "html":
+        status = 503 if body["status"] == "down" else 200
+        page: HealthPage | None = None
+        if answer_format == "foot":  # other pages include it, whatever the status
+            page, status = HealthFooter(health=body, reasons=STATE_REASONS, most=MAX_FOOT_REASONS), 200
+        elif answer_format == "html":
             page = HealthPage(health=body, reasons=STATE_REASONS)
+        if page is not None:
             html = render_page(page, build_page_frame(request, self.context))
             headers = {**HEALTH_HEADERS, **build_page_security_headers()}
             return services.answer_with_body(request, html, headers, status)
@@ -205,13 +198,13 @@ class _HealthEndpoints:
 
     async def send_readiness(self, request: Request) -> Response:
         checks = await anyio.to_thread.run_sync(self.health.run_health_checks)
-        principal = self.context.identify_principal(request)
-        has_messages = can_see_all_health(principal, self.context)
+        has_messages = can_see_all_health(self.context.identify_principal(request), self.context)
         worst_state = find_worst_check_state(checks)
         check_facts = [_health_check_to_json(check, has_messages=has_messages) for check in checks]
         body = {"status": STATUS_WORDS[worst_state], "checks": check_facts}
-        http_status = 503 if worst_state == "failed" else 200
-        return services.answer_with_body(request, orjson.dumps(body), JSON_HEADERS, http_status)
+        return services.answer_with_body(
+            request, orjson.dumps(body), JSON_HEADERS, 503 if worst_state == "failed" else 200
+        )
 
     async def send_freshness(self, request: Request) -> Response:
         principal = self.context.identify_principal(request)
@@ -230,18 +223,14 @@ class _HealthEndpoints:
             "failures",
             "message",
         )
-        if picture.worst_state == STALE_STATE:
-            status = STALE_STATE
-        elif picture.worst_state == FAILING_STATE:
-            status = "degraded"
-        else:
-            status = "ok"
+        status = {STALE_STATE: STALE_STATE, FAILING_STATE: "degraded"}.get(picture.worst_state, "ok")
         collection_facts = [
             {key: value for key, value in item.to_json().items() if key in keys} for item in collections
         ]
         body = {"status": status, "collections": collection_facts}
-        http_status = FRESHNESS_STATUS_CODES.get(picture.worst_state, 200)
-        return services.answer_with_body(request, orjson.dumps(body), JSON_HEADERS, http_status)
+        return services.answer_with_body(
+            request, orjson.dumps(body), JSON_HEADERS, FRESHNESS_STATUS_CODES.get(picture.worst_state, 200)
+        )
 
     async def send_metrics(self, request: Request) -> Response:
         principal = self.context.identify_principal(request)
