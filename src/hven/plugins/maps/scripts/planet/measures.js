@@ -38,20 +38,20 @@ function computeLongitudeExcess(flattening, sineAzimuth, arc, [first, last]) {
  * @returns {{difference: number, sineAzimuth: number}} of the longitudes on the sphere, and of the line at the equator
  */
 function findSphereLine(flattening, [first, last], difference) {
-  let found = difference;
+  let sphereDifference = difference;
   for (let iteration = 0; iteration < MAX_ITERATIONS; iteration++) {
     const sine = Math.hypot(
-      Math.cos(last) * Math.sin(found),
-      Math.cos(first) * Math.sin(last) - Math.sin(first) * Math.cos(last) * Math.cos(found),
+      Math.cos(last) * Math.sin(sphereDifference),
+      Math.cos(first) * Math.sin(last) - Math.sin(first) * Math.cos(last) * Math.cos(sphereDifference),
     );
-    const cosine = Math.sin(first) * Math.sin(last) + Math.cos(first) * Math.cos(last) * Math.cos(found);
+    const cosine = Math.sin(first) * Math.sin(last) + Math.cos(first) * Math.cos(last) * Math.cos(sphereDifference);
     if (sine < 1e-12) break;
-    const sineAzimuth = (Math.cos(first) * Math.cos(last) * Math.sin(found)) / sine;
+    const sineAzimuth = (Math.cos(first) * Math.cos(last) * Math.sin(sphereDifference)) / sine;
     const sines = [Math.sin(first), Math.sin(last)];
     const next = difference + computeLongitudeExcess(flattening, sineAzimuth, Math.atan2(sine, cosine), sines);
     if (Math.abs(next) > Math.PI) break;
-    if (Math.abs(next - found) < 1e-13) return { difference: next, sineAzimuth };
-    found = next;
+    if (Math.abs(next - sphereDifference) < 1e-13) return { difference: next, sineAzimuth };
+    sphereDifference = next;
   }
   return { difference, sineAzimuth: 0 }; // a great circle, without corrections
 }
@@ -65,8 +65,7 @@ function findSphereLine(flattening, [first, last], difference) {
  */
 export function divideLine({ equatorial, polar }, from, to) {
   const ratio = polar / equatorial;
-  const reduce = ([, lat]) => Math.atan2(Math.tan(lat * RADIANS), ratio);
-  const latitudes = [reduce(from), reduce(to)];
+  const latitudes = [from, to].map(([, lat]) => Math.atan2(Math.tan(lat * RADIANS), ratio));
   const turn = ((((to[0] - from[0] + 180) % 360) + 360) % 360) - 180;
   const { difference, sineAzimuth } = findSphereLine(1 - ratio, latitudes, turn * RADIANS);
   const a = toDirection([0, latitudes[0] / RADIANS]);
