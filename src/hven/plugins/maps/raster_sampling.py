@@ -135,18 +135,19 @@ def _locate_places(info: RasterInfo, lon: FloatArray, lat: FloatArray) -> Raster
 def _locate_view(info: RasterInfo, view: MapView) -> RasterPlaces:
     """Locate the pixels of a map: some exactly, and those between by interpolation where that is exact enough."""
 
-    def locate(columns: NDArray[Any], rows: NDArray[Any]) -> RasterPlaces:
+    def find_lon_lat(columns: NDArray[Any], rows: NDArray[Any]) -> tuple[FloatArray, FloatArray]:
         x, y = view.compute_x(columns), view.compute_y(rows)
         if not view.frame.is_cylindrical:
             x, y = np.broadcast_arrays(x, y)
-        return _locate_places(info, *_convert_axes(view.frame.convert_to_lon_lat, x, y))
+        return _convert_axes(view.frame.convert_to_lon_lat, x, y)
 
     columns, rows = np.arange(view.width)[np.newaxis, :], np.arange(view.height)[:, np.newaxis]
     if view.frame.is_cylindrical and info.frame.is_cylindrical:
-        return locate(columns, rows)
+        return _locate_places(info, *find_lon_lat(columns, rows))
     cells = [-(-size // (2 * NODE_STEP)) for size in (view.height, view.width)]
     node_rows, node_columns = (NODE_STEP * np.arange(2 * count + 1) for count in cells)
-    nodes = locate(node_columns[np.newaxis, :], node_rows[:, np.newaxis])
+    lon, lat = find_lon_lat(node_columns[np.newaxis, :], node_rows[:, np.newaxis])
+    nodes = _locate_places(info, lon, lat)
     places = np.stack([nodes.columns, nodes.rows])
     with np.errstate(invalid="ignore"):
         errors = np.hypot(*(_interpolate_nodes(places[:, ::2, ::2], 2) - places[:, :-1, :-1]))
@@ -156,13 +157,24 @@ def _locate_view(info: RasterInfo, view: MapView) -> RasterPlaces:
         is_exact = errors * NODE_STEP <= MAX_PREDICTION_ERROR_PIXELS * pixel_size
     # a cell is exact enough if this is so of all its nodes
     is_exact = is_exact.reshape(cells[0], 2, cells[1], 2).all(axis=(1, 3))
+    if lon.shape == lat.shape:
+        is_exact |= _find_cells_off_body(~np.isfinite(lon) | ~np.isfinite(lat))
     places = _interpolate_nodes(places, NODE_STEP)[:, : view.height, : view.width]
     if not is_exact.all():
         is_inexact = (~is_exact).repeat(2 * NODE_STEP, 0).repeat(2 * NODE_STEP, 1)[: view.height, : view.width]
         exact_rows, exact_columns = np.nonzero(is_inexact)
-        exact = locate(exact_columns[np.newaxis, :], exact_rows[np.newaxis, :])
+        exact = _locate_places(info, *find_lon_lat(exact_columns[np.newaxis, :], exact_rows[np.newaxis, :]))
         places[:, is_inexact] = np.stack([exact.columns[0], exact.rows[0]])
     return RasterPlaces(*places)
+
+
+def _find_cells_off_body(is_off_body: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Find the cells of two by two steps all of whose nodes are beside the body, so that they show nothing of it."""
+    for axis in (0, 1):
+        count = is_off_body.shape[axis]
+        first, middle, last = (is_off_body.take(range(start, count - 2 + start, 2), axis) for start in range(3))
+        is_off_body = first & middle & last
+    return is_off_body
 
 
 def _interpolate_nodes(nodes: FloatArray, step: int) -> FloatArray:
