@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 from hven.app._cli.verbs import build_typer_app
 from hven.app._server import create_application
 from hven.ingest.api.runs import ingest_collection
+from hven.jobs._worker import run_next_job
 from hven.model import plugins
 from hven.model.deadlines import ProgressMonitor
 from hven.model.errors import (
@@ -56,6 +57,7 @@ layers:
   pole: {{file: maps/pole.tif, frame: "IAU_2015:49930", range: [-3, 3]}}
   part: {{file: maps/part.tif, title: Part, description: Made up, range: [-3, 3], colours: [0 blue, 1 red], unit: km}}
   photo: {{file: maps/photo.tif, kind: background, attribution: A data centre}}
+  cap: {{file: maps/cap.tif, range: [-300, 300]}}
   void: {{file: maps/void.tif, nodata: 7, range: [0, 1]}}
 tables:
   main: {{source: rows.csv, primary: id, columns: {{id: int32, ra: {{type: float64, unit: deg, ucd: pos.eq.ra;meta.main}}, dec: {{type: float64, unit: deg, ucd: pos.eq.dec;meta.main}}}}}}
@@ -67,6 +69,11 @@ def compute_height(lon: np.ndarray, lat: np.ndarray) -> np.ndarray:
     """Compute values that tell where they are: different to the east and to the west, and smooth at the poles."""
     lon, lat = np.radians(lon), np.radians(lat)
     return np.cos(lat) * (np.sin(lon) + 0.5 * np.cos(lon)) + np.sin(lat)
+
+
+def compute_cap_value(lon: np.ndarray, lat: np.ndarray) -> np.ndarray:
+    """Compute values that grow by 100 in a degree across the north pole."""
+    return 100 * (90 - lat) * np.cos(np.radians(lon - 30))
 
 
 def compute_colours(lon: np.ndarray, lat: np.ndarray) -> np.ndarray:
@@ -100,6 +107,9 @@ def write_rasters(folder: Path) -> None:
     write_tiff(folder / "part.tif", compute_height(part_lon, part_lat).astype("f4"), (170, 10, 190, 20))
     write_tiff(folder / "photo.tif", compute_colours(part_lon, part_lat).astype("u1"), (170, 10, 190, 20))
     write_tiff(folder / "codes.tif", (1 + (part_lon > 180) + 0 * part_lat).astype("u1"), (170, 10, 190, 20))
+    # rows of 0.0143 degrees, so that tiles have 512 x 512 pixels
+    cap_lat, cap_lon = 90 - (np.arange(210)[:, None] + 0.5) * 3 / 210, (np.arange(3600)[None, :] + 0.5) / 10
+    write_tiff(folder / "cap.tif", compute_cap_value(cap_lon, cap_lat).astype("f4"), (0, 87, 360, 90))
     write_tiff(folder / "void.tif", np.full((80, 160), 7, "f4"), (170, 10, 190, 20))
 
 
@@ -184,6 +194,20 @@ def test_values_are_where_the_frame_of_the_raster_says(heights: surveys.HipsSurv
 def test_values_of_other_frames_are_eastward_and_ocentric(context: ServiceContext, layer: str, share: float) -> None:
     """Longitudes to the west with planetographic latitudes, a polar projection, and a box across 180 degrees."""
     check_values(build(context, layer), share)
+
+
+def test_values_at_a_pole_are_as_exact_as_elsewhere(context: ServiceContext) -> None:
+    """There, a tile has all longitudes, and is read in blocks."""
+    survey = build(context, "cap")
+    assert survey.properties["hips_tile_width"] == "512"
+    compared = 0
+    for tile, path in read_tiles(survey, 3, "fits").items():
+        lon, lat = compute_tile_places(survey, 3, tile)
+        values = fits.getdata(path)[::-1]
+        is_inside = np.isfinite(values) & (lat < 90 - 3 / 210)  # not in the row at the pole, which has all longitudes
+        assert np.abs(values - compute_cap_value(lon, lat))[is_inside].max(initial=0) < 1.5  # a pixel
+        compared += int(is_inside.sum())
+    assert compared > 100_000
 
 
 def test_control_points_have_the_pixel_of_the_raster(context: ServiceContext, heights: surveys.HipsSurvey) -> None:
@@ -375,3 +399,19 @@ def test_the_verb_builds_it(site: Site) -> None:
     assert dropped.exit_code == 0, dropped.output
     left = {path.suffix for path in (site.settings.var_directory / "hips/psup").glob("part.*")}
     assert left == {".lock"}
+
+
+def test_a_job_of_an_operator_builds_it(client: Client, site: Site) -> None:
+    key = {"authorization": f"Bearer {site.store.users.add_account('olga')}"}
+    form = {"content-type": "application/x-www-form-urlencoded", **key}
+    body = b"COLLECTION=psup&LAYER=part&NAME=job&TITLE=Made&PHASE=RUN"
+    for more, name in ((b"&STRETCH=log", "STRETCH"), (b"&FILES=maps/*", "FILES")):
+        refused = client.ask("POST", "/jobs/hips", body=body + more, headers=form)
+        assert refused.status == 400
+        assert name in refused.text
+    made = client.ask("POST", "/jobs/hips", body=body, headers=form)
+    assert made.status == 303, made.text
+    path = made.headers["location"].partition("/jobs")[2]
+    assert run_next_job(site)
+    assert "COMPLETED" in client.ask("GET", f"/jobs{path}/phase", headers=key).text
+    assert "obs_title            = Made\n" in client.get(f"{AT}/job/properties").text
