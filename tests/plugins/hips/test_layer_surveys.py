@@ -394,6 +394,8 @@ def test_the_verb_builds_it(site: Site) -> None:
     for extra in (["--stretch", "log"], ["--with", "hipsgen"]):
         refused = CliRunner().invoke(build_typer_app("hips"), [*words, *extra])
         assert refused.exit_code != 0
+    without_collection = CliRunner().invoke(build_typer_app("hips"), [*words[:3], "--layer", "part"])
+    assert without_collection.exit_code != 0
     (site.settings.var_directory / "hips/psup/part.0123.unfinished").mkdir()
     dropped = CliRunner().invoke(build_typer_app("hips"), [*words[:4], "--name", "part", "--drop"])
     assert dropped.exit_code == 0, dropped.output

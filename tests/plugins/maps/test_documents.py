@@ -109,3 +109,37 @@ def test_a_box_of_a_talk_and_a_layer_whose_file_changes(changing_site: Site) -> 
     again = Client(create_application(changing_site))
     assert (read_grey(again.get(old).body) == 255).all()
     assert (read_grey(again.get(tile).body) == 255).all()
+
+
+def test_a_layer_without_a_frame_is_an_exception_and_hides_no_other_layer(tmp_path: Path) -> None:
+    folder = tmp_path / "collections/psup/maps"
+    folder.mkdir(parents=True)
+    write_raster(folder / "albedo.tif", np.zeros((90, 180)), -180)
+    Image.new("L", (20, 10)).save(folder / "bare.png")
+    (folder / "broken.tif").write_bytes(b"II*\0 no raster")
+    layers = "layers: {albedo: maps/albedo.tif, bare: maps/bare.png, broken: maps/broken.tif}"
+    descriptor = DESCRIPTOR.replace("layers: {OMEGA_solar_albedo: {file: maps/albedo.tif, range: [-90, 90]}}", layers)
+    (folder.parent / "psup.yaml").write_text(descriptor)
+    (tmp_path / "hven.toml").write_text('public_url = "https://vo.example"\n')
+    with Site(load_settings(tmp_path)) as site:
+        ingest_collection(site, "psup")
+        client = Client(create_application(site))
+        for layer in ("bare", "broken"):
+            for version, frame in (("1.1.1", "SRS"), ("1.3.0", "CRS")):
+                query = f"SERVICE=WMS&VERSION={version}&REQUEST=GetMap&STYLES=&{frame}=IAU_2015:49900&LAYERS={layer}"
+                answer = client.get(f"/wms/psup?{query}&BBOX=0,0,9,9&WIDTH=9&HEIGHT=9")
+                assert answer.status >= 400
+                assert f'<ServiceExceptionReport version="{version}"' in answer.text
+                assert f"{layer}." in answer.text
+            tile = client.get(f"/wmts/psup/1.0.0/{layer}/default/MarsGeographic/0/0/0.png")
+            assert (tile.status >= 400, "ExceptionReport" in tile.text) == (True, True)
+            query = f"SERVICE=WCS&VERSION=2.0.1&REQUEST=DescribeCoverage&COVERAGEID={layer}"
+            described = client.get(f"/wcs/psup?{query}")
+            assert (described.status >= 400, "ows/2.0" in described.text) == (True, True)
+        for path in ("/wms/psup?REQUEST=GetCapabilities", "/wmts/psup?REQUEST=GetCapabilities",
+                     "/wcs/psup?REQUEST=GetCapabilities", "/maps/Mars.json"):  # fmt: skip
+            answer = client.get(path)
+            assert answer.status == 200
+            assert "albedo" in answer.text
+            assert "bare" not in answer.text
+            assert "broken" not in answer.text

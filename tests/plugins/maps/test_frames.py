@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pyproj
 import pytest
@@ -9,7 +11,7 @@ from pyproj.database import query_crs_info
 from pyproj.enums import PJType
 
 from hven.model.errors import ParamError
-from hven.plugins.maps.frames import _SUFFIXES_BY_OLDER_SUFFIX, find_body, find_frame, map_body_numbers
+from hven.plugins.maps.frames import _SUFFIXES_BY_OLDER_SUFFIX, find_body, find_frame, identify_frame, map_body_numbers
 from hven.plugins.maps.map_drawing import find_request_frame
 
 SPELLINGS = [
@@ -134,3 +136,45 @@ def test_an_alias_names_the_frame_that_the_collection_says() -> None:
     assert not find_request_frame("IAU2000:49901", aliases).is_west_positive
     assert find_request_frame("epsg:4326", aliases).is_vertical_first
     assert not find_request_frame("CRS:84", aliases).is_vertical_first
+
+
+MARS_SPHERE = "+proj=longlat +R=3396190 +no_defs"
+
+
+@pytest.mark.parametrize(
+    ("crs", "body", "words"),
+    [
+        ("EPSG:4326", "", "does not name a body"),
+        ("EPSG:4326", "Mars", "the radius of Mars is 3,396,190 m, but the file has 6,378,137 m"),
+        ("EPSG:3857", "Mars", "6,378,137 m"),
+        ("IAU_2015:30100", "Mars", "the file's frame is IAU_2015:30100"),
+        (MARS_SPHERE, "", "does not name a body"),
+        (MARS_SPHERE, "Phobos", "the radius of Phobos"),
+        (
+            "+proj=longlat +a=3396190 +b=3376200 +no_defs",
+            "Mars",
+            "does not say whether its latitudes are planetographic",
+        ),
+    ],
+)
+def test_a_wrong_or_ambiguous_frame_of_a_file_is_refused(crs: str, body: str, words: str) -> None:
+    with pytest.raises(ParamError, match=re.escape(words)) as caught:
+        identify_frame(pyproj.CRS(crs).to_wkt(), find_body(body) if body else None)
+    assert caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("definition", "name"),
+    [
+        (MARS_SPHERE, "IAU_2015:49900"),
+        ("+proj=eqc +R=3396190 +no_defs", "IAU_2015:49910"),
+        ("+proj=eqc +lon_0=180 +R=3396190 +no_defs", "IAU_2015:49915"),
+        ("+proj=stere +lat_0=90 +R=3396190 +no_defs", "IAU_2015:49930"),
+        ("+proj=stere +lat_0=-90 +lat_ts=-90 +R=3396190 +no_defs", "IAU_2015:49935"),
+        ("+proj=eqc +lon_0=30 +R=3396190 +no_defs", ""),
+    ],
+)
+def test_a_frame_without_a_number_is_found_by_what_it_is(definition: str, name: str) -> None:
+    frame = identify_frame(pyproj.CRS(definition).to_wkt(), find_body("Mars"))
+    assert frame.name == name
+    assert frame.is_cylindrical == ("stere" not in definition)

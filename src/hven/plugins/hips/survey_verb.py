@@ -56,6 +56,11 @@ def hips(
 ) -> None:
     """Make a HiPS from a collection's images or from a layer, or list the HiPS."""
     name = name or layer or "images"
+    if layer and collection is None:
+        raise UsageError(
+            format_message("the collection of the layer {layer} is missing", layer),
+            remedy=format_message("write it before --layer, for example `hven hips psup --layer {layer}`", layer),
+        )
     if layer and (files or stretch or colours or program):
         raise UsageError(
             format_message("a HiPS of a layer has the raster and the colours of the layer"),
