@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -417,3 +419,17 @@ def test_a_job_of_an_operator_builds_it(client: Client, site: Site) -> None:
     assert run_next_job(site)
     assert "COMPLETED" in client.ask("GET", f"/jobs{path}/phase", headers=key).text
     assert "obs_title            = Made\n" in client.get(f"{AT}/job/properties").text
+
+
+@pytest.mark.outside
+@pytest.mark.needs("aladin.jar", "java")
+def test_lint_of_hipsgen_finds_no_error(client: Client, heights: surveys.HipsSurvey, tmp_path: Path) -> None:
+    shutil.copytree(heights.place, tmp_path / "hips")
+    (tmp_path / "hips" / "properties").write_text(client.get(f"{AT}/heights/properties").text)
+    java = ["java", "-XX:TieredStopAtLevel=1", "-Xmx300m", "-Djava.awt.headless=true", "-jar", surveys.HIPSGEN_JAR]
+    words = [*java, "-hipsgen", f"out={tmp_path / 'hips'}", "LINT"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=300)
+    text = done.stdout + done.stderr
+    assert "ERROR" not in text, text
+    assert "IVOA HiPS 1.0 compatible" in text
+    assert "is not IVOA" not in text
