@@ -54,7 +54,7 @@ def hips(
     remove_survey: Annotated[bool, typer.Option("--drop", help="Remove the HiPS with this name.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
 ) -> None:
-    """Make a HiPS from a collection's images or from a layer, or list the HiPS."""
+    """Make a HiPS of images or of a layer, or list HiPS."""
     name = name or layer or "images"
     if layer and collection is None:
         raise UsageError(
