@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from pathlib import Path
 from typing import Any
@@ -112,6 +113,27 @@ def test_a_cube_has_bands_and_stored_numbers_are_scaled(tmp_path: Path) -> None:
         open_layer(path, band=3).read_info()
     with pytest.raises(HvenError, match="no image in the extension 'other'"):
         open_layer(path, variable="other").read_info()
+
+
+def test_a_cut_out_keeps_the_header_of_its_raster(tmp_path: Path) -> None:
+    """What the header tells besides the pixels stays; what describes these is that of the cut-out."""
+    from hven.plugins.maps.coverage_files import FITS_TYPE, write_coverage
+
+    path = write_fits(
+        tmp_path / "a.fits", INSTRUME="OMEGA", **{"DATE-OBS": "2004-01-14"}, DATAMAX=9.0, CRVAL1A=3.0, CTYPE1A="LINEAR"
+    )
+    with fits.open(path, mode="update") as files:
+        files[0].header["HISTORY"] = "made of 300 orbits"
+        files[0].header["HISTORY"] = "smoothed"
+        files[0].header["HIERARCH eso quality"] = "good"
+    view = MapView(frame=find_frame("IAU_2015:49930"), bounds=(-9e5, -5e5, 7e5, 1.2e6), width=64, height=68)
+    body = write_coverage(open_layer(path), view, FITS_TYPE, is_smooth=False)
+    header = fits.open(io.BytesIO(body))[0].header
+    assert (header["INSTRUME"], header["DATE-OBS"], header["eso quality"]) == ("OMEGA", "2004-01-14", "good")
+    assert list(header["HISTORY"]) == ["made of 300 orbits", "smoothed"]
+    assert (header["CTYPE1"], header["NAXIS1"], header["BITPIX"]) == ("MALN-STG", 64, -32)
+    assert not {"DATAMAX", "CRVAL1A", "CTYPE1A", "BSCALE"} & set(header)
+    assert len(header.cards) == len(set(header) | {"HISTORY"}) + 1, "no card twice"
 
 
 @pytest.mark.parametrize("code", [49900, 49930, 49935])

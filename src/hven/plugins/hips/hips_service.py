@@ -184,11 +184,11 @@ def _list_capabilities(context: ServiceContext, base_url: str, schema: Schema | 
 
 
 def _list_public_surveys(context: ServiceContext, collection: str, base_url: str) -> Sequence[str]:
-    """List the addresses of the HiPS of a collection's images that everybody may see."""
+    """List the addresses of the HiPS of a collection's images of the sky that everybody may see."""
     return [
         surveys.build_survey_url(base_url, survey)
         for survey in surveys.list_hips_surveys(context.site.settings, collection)
-        if surveys.is_visible(context, ANONYMOUS_PRINCIPAL, survey)
+        if not survey.body and surveys.is_visible(context, ANONYMOUS_PRINCIPAL, survey)
     ]
 
 

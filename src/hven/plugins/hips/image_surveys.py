@@ -434,8 +434,9 @@ def _list_nested_cells(order_difference: int) -> npt.NDArray[np.int64]:
     `order_difference` is the difference of their orders.
     """
     axis = np.arange(1 << order_difference, dtype=np.int64)
-    bits = [(axis >> bit & 1) << 2 * bit for bit in range(order_difference)]
-    spread_bits = np.array(bits).sum(0)
+    spread_bits = np.zeros_like(axis)
+    for bit in range(order_difference):
+        spread_bits += (axis >> bit & 1) << 2 * bit
     cell_numbers = spread_bits[:, None] + 2 * spread_bits[None, :]
     return np.asarray(cell_numbers.ravel())
 
@@ -509,8 +510,8 @@ def _write_fits_tile(values: Tile, order: int, tile: int) -> bytes:
         "SIMPLE": "T",
         "BITPIX": "-32",
         "NAXIS": "2",
-        "NAXIS1": str(TILE_WIDTH_PIXELS),
-        "NAXIS2": str(TILE_WIDTH_PIXELS),
+        "NAXIS1": str(values.shape[1]),
+        "NAXIS2": str(values.shape[0]),
         "ORDER": str(order),
         "NPIX": str(tile),
     }

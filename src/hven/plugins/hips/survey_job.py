@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from hven.jobs import JobDefinition, JobTypeLimits
-from hven.model.errors import format_message
+from hven.model.errors import ParamError, format_message
 from hven.model.params import Param
 from hven.model.types import INT64
-from hven.plugins.hips import surveys
+from hven.plugins.hips import layer_surveys, surveys
 from hven.plugins.previews.pictures import COLOUR_MAPS, STRETCH_NAMES, PictureStyle
 from hven.services.params import parse_values
 from hven.services.tasks import parse_operator_job_params
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
     from hven.jobs import RunningJob
     from hven.model.params import RequestParams
+    from hven.services.face import ServiceContext
 
 HIPS_PARAMS = (
     Param(name="COLLECTION", required=True, description="the collection that has the images"),
@@ -28,12 +29,13 @@ HIPS_PARAMS = (
         required=True,
         description="name under which the HiPS is published: collections/COLLECTION/hips/NAME",
     ),
+    Param(name="LAYER", description="a layer of a planet or moon, from which the HiPS is made instead of images"),
     Param(
         name="FILES",
         many=True,
         description="patterns of paths, such as images/*.fits (default: all files that Hven can open)",
     ),
-    Param(name="TITLE", description="title of the HiPS"),
+    Param(name="TITLE", description="title of the HiPS (default: that of the collection or layer)"),
     Param(
         name="ORDER",
         type=INT64,
@@ -69,7 +71,26 @@ def run_hips_job(work: RunningJob) -> None:
     context, parsed_values = parse_operator_job_params(
         work, HIPS_PARAMS, format_message("only the site's operators may create a HiPS")
     )
-    survey = surveys.build_hips_survey(
+    survey = _build_survey(work, context, parsed_values)
+    with work.open_result_file("made", media_type="application/json", extension=".json") as file:
+        facts = {"images": len(survey.files), "tiles": survey.tiles, "left_out": survey.left_out}
+        file.write(orjson.dumps({"collection": survey.collection, "name": survey.name, **facts}))
+
+
+def _build_survey(work: RunningJob, context: ServiceContext, parsed_values: Mapping[str, Any]) -> surveys.HipsSurvey:
+    if parsed_values["LAYER"]:
+        _refuse_image_params(parsed_values)
+        return layer_surveys.build_layer_survey(
+            context,
+            work.principal,
+            parsed_values["COLLECTION"],
+            parsed_values["LAYER"],
+            parsed_values["NAME"],
+            title=parsed_values["TITLE"] or "",
+            order=parsed_values["ORDER"],
+            progress=work.progress_monitor,
+        )
+    return surveys.build_hips_survey(
         context,
         work.principal,
         parsed_values["COLLECTION"],
@@ -81,9 +102,14 @@ def run_hips_job(work: RunningJob) -> None:
         program=parsed_values["PROGRAM"],
         progress=work.progress_monitor,
     )
-    with work.open_result_file("made", media_type="application/json", extension=".json") as file:
-        facts = {"images": len(survey.files), "tiles": survey.tiles, "left_out": survey.left_out}
-        file.write(orjson.dumps({"collection": survey.collection, "name": survey.name, **facts}))
+
+
+def _refuse_image_params(parsed_values: Mapping[str, Any]) -> None:
+    """Refuse parameters about images beside a layer, which has its own raster and colours."""
+    for name in ("FILES", "STRETCH", "COLOURS", "PROGRAM"):
+        if parsed_values[name]:
+            message = format_message("a HiPS of a layer has the raster and the colours of the layer")
+            raise ParamError(message, name=name, remedy=format_message("omit {name}", name))
 
 
 def check_hips_job_params(params: RequestParams, _: Collection[str]) -> None:
@@ -99,7 +125,9 @@ def check_hips_job_params(params: RequestParams, _: Collection[str]) -> None:
     ParamError
         A value is invalid, or missing.
     """
-    parse_values(params, HIPS_PARAMS)
+    parsed_values = parse_values(params, HIPS_PARAMS)
+    if parsed_values["LAYER"]:
+        _refuse_image_params(parsed_values)
 
 
 JOB = JobDefinition(

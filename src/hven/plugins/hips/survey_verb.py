@@ -1,4 +1,4 @@
-"""``hven hips``: make a HiPS of a collection's images, list the HiPS of the site, or remove one."""
+"""``hven hips``: make a HiPS of a collection's images or of a layer, list the HiPS of the site, or remove one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import typer
 
 from hven.app.api import open_site, print_json, print_percentage, print_table
 from hven.model.deadlines import ProgressMonitor
-from hven.plugins.hips import surveys
+from hven.model.errors import UsageError, format_message
+from hven.plugins.hips import layer_surveys, surveys
 from hven.plugins.previews.pictures import PictureStyle
 from hven.services.face import ServiceContext
 from hven.site.auth import OWNER_PRINCIPAL
@@ -22,14 +23,22 @@ def hips(
     context: typer.Context,
     *,
     collection: Annotated[
-        str | None, typer.Argument(metavar="COLLECTION", help="The collection with the images.")
+        str | None, typer.Argument(metavar="COLLECTION", help="The collection with the images, or with the layer.")
     ] = None,
     files: Annotated[
         list[str] | None,
         typer.Argument(metavar="FILES", help=("Patterns of the paths of the images, such as 'images/*.fits'.")),
     ] = None,
-    name: Annotated[str, typer.Option("--name", help="Name under which the HiPS is published.")] = "images",
-    title: Annotated[str, typer.Option("--title", help="Title (default: the title of the collection).")] = "",
+    layer: Annotated[
+        str, typer.Option("--layer", help="Make the HiPS from this layer of a planet or moon, not from images.")
+    ] = "",
+    name: Annotated[
+        str,
+        typer.Option("--name", help="Name under which the HiPS is published (default: the layer's name, or images)."),
+    ] = "",
+    title: Annotated[
+        str, typer.Option("--title", help="Title (default: the title of the collection, or that of the layer).")
+    ] = "",
     order: Annotated[
         int | None,
         typer.Option(
@@ -45,26 +54,49 @@ def hips(
     remove_survey: Annotated[bool, typer.Option("--drop", help="Remove the HiPS with this name.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
 ) -> None:
-    """Make a HiPS from a collection's images, or list its HiPS."""
+    """Make a HiPS of images or of a layer, or list HiPS."""
+    name = name or layer or "images"
+    if layer and collection is None:
+        raise UsageError(
+            format_message("the collection of the layer {layer} is missing", layer),
+            remedy=format_message("write it before --layer, for example `hven hips psup --layer {layer}`", layer),
+        )
+    if layer and (files or stretch or colours or program):
+        raise UsageError(
+            format_message("a HiPS of a layer has the raster and the colours of the layer"),
+            remedy=format_message("omit FILES, --stretch, --colours and --with"),
+        )
     with open_site(context) as site:
         if collection is not None and remove_survey:
             surveys.delete_hips_survey(site.settings, collection, name)
             return
         if collection is not None:
             service_context = ServiceContext.create_for_principal(site, OWNER_PRINCIPAL)
-            picture_options = PictureStyle(stretch=stretch, colours=colours)
-            created_survey = surveys.build_hips_survey(
-                service_context,
-                OWNER_PRINCIPAL,
-                collection,
-                name,
-                patterns=files or (),
-                title=title,
-                order=order,
-                look=picture_options,
-                program=program,
-                progress=ProgressMonitor(print_percentage),
-            )
+            progress = ProgressMonitor(print_percentage)
+            if layer:
+                created_survey = layer_surveys.build_layer_survey(
+                    service_context,
+                    OWNER_PRINCIPAL,
+                    collection,
+                    layer,
+                    name,
+                    title=title,
+                    order=order,
+                    progress=progress,
+                )
+            else:
+                created_survey = surveys.build_hips_survey(
+                    service_context,
+                    OWNER_PRINCIPAL,
+                    collection,
+                    name,
+                    patterns=files or (),
+                    title=title,
+                    order=order,
+                    look=PictureStyle(stretch=stretch, colours=colours),
+                    program=program,
+                    progress=progress,
+                )
             listed_surveys = [created_survey]
             print(file=sys.stderr)
         else:

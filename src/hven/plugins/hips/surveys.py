@@ -1,4 +1,4 @@
-"""HiPS that are built here from a collection's images: build, store and find them.
+"""HiPS that are built here from a collection's images or layers: build, store and find them.
 
 A HiPS is visible to readers who may access all of its images.
 
@@ -25,7 +25,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -83,6 +83,8 @@ class HipsSurvey:
         Its properties.
     tiles
         Number of tiles of all orders.
+    file_states
+        Path -> size and time of the rasters from which it was made; it is not visible if these have changed.
     """
 
     collection: str
@@ -92,6 +94,12 @@ class HipsSurvey:
     left_out: Mapping[str, str]
     properties: Mapping[str, str]
     tiles: int
+    file_states: Mapping[str, Sequence[float]] = field(default_factory=dict)
+
+    @property
+    def body(self) -> str:
+        """Name of the body that it shows; empty: the sky."""
+        return self.properties.get("hips_body", "")
 
 
 def list_hips_surveys(settings: Settings, collection: str | None = None) -> Iterator[HipsSurvey]:
@@ -149,7 +157,9 @@ def is_visible(context: ServiceContext, principal: Principal, survey: HipsSurvey
             visibility_cache.clear()
         try:
             found_files = collection_files.find_files(context, principal, survey.collection, survey.files)
-            is_accessible = len(found_files.rows) == len(survey.files)
+            is_accessible = len(found_files.rows) == len(survey.files) and all(
+                list(state) == _read_file_state(found_files.get_row(path)) for path, state in survey.file_states.items()
+            )
         except HvenError:
             is_accessible = False
         visibility_cache[key] = is_accessible, time.monotonic() + VISIBILITY_CACHE_SECONDS
@@ -215,12 +225,7 @@ def build_hips_survey(
     OperationCancelledError, UpstreamError
         It was cancelled; a server with images cannot be reached.
     """
-    if not SURVEY_NAME_PATTERN.fullmatch(survey_name):
-        raise ParamError(
-            format_message("{name!r} is not a valid name for a HiPS", survey_name[:80]),
-            name="NAME",
-            remedy=format_message("use letters, digits, - and _"),
-        )
+    _check_survey_name(survey_name)
     if program == "hipsgen" and not HIPSGEN_JAR.exists():
         raise UserError(
             format_message("Hipsgen is not installed"),
@@ -258,6 +263,20 @@ def build_hips_survey(
     survey = find_hips_survey(settings, collection, survey_name)
     assert survey is not None  # noqa: S101  (it was written just now)
     return survey
+
+
+def _read_file_state(file_row: Mapping[str, Any]) -> list[float]:
+    """Read the size and the time of a file from its row."""
+    return [float(file_row["bytes"]), float(file_row["modified"])]
+
+
+def _check_survey_name(survey_name: str) -> None:
+    if not SURVEY_NAME_PATTERN.fullmatch(survey_name):
+        raise ParamError(
+            format_message("{name!r} is not a valid name for a HiPS", survey_name[:80]),
+            name="NAME",
+            remedy=format_message("use letters, digits, - and _"),
+        )
 
 
 def _find_accessible_images(
@@ -324,7 +343,12 @@ def _is_hipsgen_preferred(files: Sequence[tuple[Place, str]]) -> bool:
     return are_all_local and byte_count > MIN_HIPSGEN_BYTES and HIPSGEN_JAR.exists()
 
 
-def _write_survey_record(work_directory: Path, result: _BuildResult, inaccessible_files: Mapping[str, str]) -> None:
+def _write_survey_record(
+    work_directory: Path,
+    result: _BuildResult,
+    inaccessible_files: Mapping[str, str],
+    file_states: Mapping[str, Sequence[float]] | None = None,
+) -> None:
     properties, used_images, omitted_images, tile_count = result
     lines = [f"{key:<20} = {value}\n" for key, value in properties.items()]
     (work_directory / "properties").write_text("".join(lines), encoding="utf-8")
@@ -333,6 +357,7 @@ def _write_survey_record(work_directory: Path, result: _BuildResult, inaccessibl
         "left_out": {**inaccessible_files, **omitted_images},
         "properties": properties,
         "tiles": tile_count,
+        "file_states": file_states or {},
     }
     (work_directory / RECORD_FILE).write_bytes(orjson.dumps(survey_record))
 
@@ -351,6 +376,9 @@ def delete_hips_survey(settings: Settings, collection: str, survey_name: str) ->
         There is no such HiPS.
     """
     stored_survey = find_hips_survey(settings, collection, survey_name)
+    if SURVEY_NAME_PATTERN.fullmatch(survey_name):
+        for path in (settings.var_directory / "hips" / collection).glob(f"{survey_name}.*.unfinished"):
+            shutil.rmtree(path, ignore_errors=True)
     if stored_survey is None:
         raise NotFoundError(
             format_message("the collection {collection} has no HiPS {name}", collection, survey_name[:80])

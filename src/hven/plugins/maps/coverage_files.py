@@ -15,6 +15,7 @@ from rasterio.io import MemoryFile
 from hven.formats.media.api import find_body_ctype_code
 from hven.model.errors import ParamError, suggest_spelling
 from hven.plugins.maps.map_rasters import GDAL_OPTIONS
+from hven.plugins.maps.raster_files import open_raster
 from hven.plugins.maps.raster_sampling import sample_view
 
 if TYPE_CHECKING:
@@ -158,6 +159,8 @@ def _is_same_frame(wkt: str, frame: Frame) -> bool:
 def _write_fits(grid: NDArray[Any], view: MapView, raster: LayerRaster) -> bytes:
     """Write a FITS image with a map WCS (``MALN-CAR``), which must find the places of the pixels again.
 
+    The header keeps what that of the raster tells besides, if the raster is FITS.
+
     Raises
     ------
     ParamError
@@ -206,6 +209,10 @@ def _write_fits(grid: NDArray[Any], view: MapView, raster: LayerRaster) -> bytes
     errors = np.stack([lon_errors, np.asarray(found[1]) - expected[1]])[:, is_known]
     if np.abs(errors).max(initial=0) > 1e-6:
         raise _build_frame_error("FITS", frame)
+    with open_raster(raster.path, raster.layer.variable) as dataset:
+        if dataset.driver == "FITS":
+            kept_cards = [card for card in dataset.list_descriptive_cards() if card.keyword not in cards]
+            image.header.extend(kept_cards)
     buffer = io.BytesIO()
     image.writeto(buffer)
     return buffer.getvalue()

@@ -6,6 +6,7 @@ Rows of FITS begin in the south. The images here begin in the north, and columns
 from __future__ import annotations
 
 import math
+import re
 import warnings
 from typing import TYPE_CHECKING, Any, Self
 
@@ -29,6 +30,13 @@ if TYPE_CHECKING:
 # projection in CTYPE -> suffixes of the frames that it can be
 _SUFFIXES_BY_PROJECTION = {"CAR": (0,), "STG": (30, 35), "SIN": (65, 70)}
 _TYPES_BY_BITPIX = {8: ">u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
+# cards that describe the array, its extension or its WCS
+_PIXEL_CARD_PATTERN = re.compile(
+    r"SIMPLE|XTENSION|EXTEND|EXT(NAME|VER|LEVEL)|BITPIX|NAXIS\d*|[PG]COUNT|GROUPS|BSCALE|BZERO|BLANK|DATA(MIN|MAX|SUM)"
+    r"|CHECKSUM|INHERIT|(CTYPE|CUNIT|CRVAL|CRPIX|CDELT|CROTA|CNAME|CRDER|CSYER)\d+[A-Z]?|(PC|CD|PV|PS)\d+_\d+[A-Z]?"
+    r"|(WCSAXES|WCSNAME|LONPOLE|LATPOLE|RADESYS|EQUINOX)[A-Z]?"
+)
+MAX_KEPT_CARDS = 2000
 MAX_PLACE_ERROR_DEG = 1e-6  # between the frame that is found and the WCS
 GENERAL_BODY_LETTERS = frozenset({"OB", "ST", "DW", "AS", "CO"})  # in CTYPE, of bodies without letters of their own
 
@@ -109,6 +117,11 @@ class FitsImage:
             message = f"the image in {self._path.name} is tile-compressed"
             raise SourceError(message, remedy="uncompress it, for example with funpack")
         return images[0]
+
+    def list_descriptive_cards(self) -> list[fits.Card]:
+        """List the cards of the header that stay true of a part of the image, in another projection or size."""
+        cards = [card for card in self._header.cards if not _PIXEL_CARD_PATTERN.fullmatch(card.keyword)]
+        return cards[:MAX_KEPT_CARDS]
 
     def find_frame_and_set_transform(self, frame: Frame | None, body: CelestialBody | None) -> Frame:
         """Find the frame, and set the transformation from pixels, which astropy must find right.

@@ -240,7 +240,8 @@ class Frame:
         if self.is_west_positive:
             x = -x
         if self.has_ographic_latitudes:
-            y = np.degrees(np.arctan(np.tan(np.radians(y)) * self._squared_axis_ratio))
+            with np.errstate(invalid="ignore"):  # of infinite places
+                y = np.degrees(np.arctan(np.tan(np.radians(y)) * self._squared_axis_ratio))
         return x, y
 
     def convert_from_lon_lat(self, lon: FloatArray, lat: FloatArray) -> tuple[FloatArray, FloatArray]:

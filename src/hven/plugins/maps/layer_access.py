@@ -83,7 +83,7 @@ def find_layer_rasters(
         raise NotFoundError(format_message("the collection {name} has no maps", collection[:100]))
     layers: dict[str, MapLayer] = {layer.name: layer for layer in resource.extensions[LAYERS_KEY]}
     known_names = [name for name in layer_names if name in layers]
-    choices = [_choose_raster(layers[name], values) for name in known_names]
+    choices = [choose_raster(layers[name], values) for name in known_names]
     paths = [path for path, _ in choices] or [path for layer in layers.values() for path in layer.files.values()]
     found_files = collection_files.find_files(context, principal, collection, paths)
     if not found_files.rows and not found_files.refused:
@@ -105,8 +105,14 @@ def find_layer_rasters(
     return rasters
 
 
-def _choose_raster(layer: MapLayer, values: DimensionValues) -> tuple[str, MapLayer]:
-    """Return the path of the raster of a time and wavelength, and the layer with the number of its band."""
+def choose_raster(layer: MapLayer, values: DimensionValues) -> tuple[str, MapLayer]:
+    """Return the path of the raster of a time and wavelength, and the layer with the number of its band.
+
+    Raises
+    ------
+    ParamError
+        The layer does not have the time or the wavelength.
+    """
     time = (
         _choose_dimension_value(layer.times, values.time, normalize_layer_time(values.time), "TIME")
         or layer.default_time

@@ -15,6 +15,7 @@ PLUGIN = PluginPackage(
     ingest_steps={"maps": "hven.plugins.maps.overview_step"},
     request_observers=("hven.plugins.maps.library_import:LibraryImporter",),
     collection_folders=("map_overviews",),
+    extensions={"hips.bodies": ("hven.plugins.maps.hips.body_layers",)},
     collection_keys={
         "layers": "hven.plugins.maps.layer_keys:LAYERS",
         "frame_aliases": "hven.plugins.maps.layer_keys:FRAME_ALIASES",

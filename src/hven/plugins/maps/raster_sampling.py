@@ -56,7 +56,9 @@ class RasterWindow:
     shape: tuple[int, int]
 
 
-def sample_places(info: RasterInfo, lon: FloatArray, lat: FloatArray, *, is_smooth: bool) -> Samples:
+def sample_places(
+    info: RasterInfo, lon: FloatArray, lat: FloatArray, *, is_smooth: bool, keeps_rows: bool = False
+) -> Samples:
     """Find the values of a raster at places.
 
     Parameters
@@ -65,13 +67,27 @@ def sample_places(info: RasterInfo, lon: FloatArray, lat: FloatArray, *, is_smoo
         Places in two dimensions, or a row of longitudes and a column of latitudes; infinite where nothing is shown.
     is_smooth
         Whether values between pixels are interpolated.
+    keeps_rows
+        Whether rows are not made coarser where columns are, such as near the poles; this reads more pixels.
 
     Returns
     -------
     values, is_valid
         For each band and place; whether a place has data.
     """
-    return _sample_raster(info, _locate_places(info, lon, lat), is_smooth=is_smooth)
+    return _sample_raster(info, _locate_places(info, lon, lat), is_smooth=is_smooth, keeps_rows=keeps_rows)
+
+
+def contains_places(info: RasterInfo, lon: FloatArray, lat: FloatArray) -> NDArray[np.bool_]:
+    """Check whether places are inside a raster.
+
+    Parameters
+    ----------
+    lon, lat
+        Places.
+    """
+    places = _locate_places(info, lon, lat)
+    return np.isfinite(places.columns) & np.isfinite(places.rows)
 
 
 def sample_view(info: RasterInfo, view: MapView, *, is_smooth: bool) -> Samples:
@@ -119,18 +135,19 @@ def _locate_places(info: RasterInfo, lon: FloatArray, lat: FloatArray) -> Raster
 def _locate_view(info: RasterInfo, view: MapView) -> RasterPlaces:
     """Locate the pixels of a map: some exactly, and those between by interpolation where that is exact enough."""
 
-    def locate(columns: NDArray[Any], rows: NDArray[Any]) -> RasterPlaces:
+    def find_lon_lat(columns: NDArray[Any], rows: NDArray[Any]) -> tuple[FloatArray, FloatArray]:
         x, y = view.compute_x(columns), view.compute_y(rows)
         if not view.frame.is_cylindrical:
             x, y = np.broadcast_arrays(x, y)
-        return _locate_places(info, *_convert_axes(view.frame.convert_to_lon_lat, x, y))
+        return _convert_axes(view.frame.convert_to_lon_lat, x, y)
 
     columns, rows = np.arange(view.width)[np.newaxis, :], np.arange(view.height)[:, np.newaxis]
     if view.frame.is_cylindrical and info.frame.is_cylindrical:
-        return locate(columns, rows)
+        return _locate_places(info, *find_lon_lat(columns, rows))
     cells = [-(-size // (2 * NODE_STEP)) for size in (view.height, view.width)]
     node_rows, node_columns = (NODE_STEP * np.arange(2 * count + 1) for count in cells)
-    nodes = locate(node_columns[np.newaxis, :], node_rows[:, np.newaxis])
+    lon, lat = find_lon_lat(node_columns[np.newaxis, :], node_rows[:, np.newaxis])
+    nodes = _locate_places(info, lon, lat)
     places = np.stack([nodes.columns, nodes.rows])
     with np.errstate(invalid="ignore"):
         errors = np.hypot(*(_interpolate_nodes(places[:, ::2, ::2], 2) - places[:, :-1, :-1]))
@@ -140,13 +157,24 @@ def _locate_view(info: RasterInfo, view: MapView) -> RasterPlaces:
         is_exact = errors * NODE_STEP <= MAX_PREDICTION_ERROR_PIXELS * pixel_size
     # a cell is exact enough if this is so of all its nodes
     is_exact = is_exact.reshape(cells[0], 2, cells[1], 2).all(axis=(1, 3))
+    if lon.shape == lat.shape:
+        is_exact |= _find_cells_off_body(~np.isfinite(lon) | ~np.isfinite(lat))
     places = _interpolate_nodes(places, NODE_STEP)[:, : view.height, : view.width]
     if not is_exact.all():
         is_inexact = (~is_exact).repeat(2 * NODE_STEP, 0).repeat(2 * NODE_STEP, 1)[: view.height, : view.width]
         exact_rows, exact_columns = np.nonzero(is_inexact)
-        exact = locate(exact_columns[np.newaxis, :], exact_rows[np.newaxis, :])
+        exact = _locate_places(info, *find_lon_lat(exact_columns[np.newaxis, :], exact_rows[np.newaxis, :]))
         places[:, is_inexact] = np.stack([exact.columns[0], exact.rows[0]])
     return RasterPlaces(*places)
+
+
+def _find_cells_off_body(is_off_body: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Find the cells of two by two steps all of whose nodes are beside the body, so that they show nothing of it."""
+    for axis in (0, 1):
+        count = is_off_body.shape[axis]
+        first, middle, last = (is_off_body.take(range(start, count - 2 + start, 2), axis) for start in range(3))
+        is_off_body = first & middle & last
+    return is_off_body
 
 
 def _interpolate_nodes(nodes: FloatArray, step: int) -> FloatArray:
@@ -162,7 +190,7 @@ def _interpolate_nodes(nodes: FloatArray, step: int) -> FloatArray:
     return nodes
 
 
-def _sample_raster(info: RasterInfo, places: RasterPlaces, *, is_smooth: bool) -> Samples:
+def _sample_raster(info: RasterInfo, places: RasterPlaces, *, is_smooth: bool, keeps_rows: bool = False) -> Samples:
     columns, rows = places.columns, places.rows
     is_shown = np.isfinite(columns) & np.isfinite(rows)
     if not is_shown.any():
@@ -175,7 +203,7 @@ def _sample_raster(info: RasterInfo, places: RasterPlaces, *, is_smooth: bool) -
         distances = columns - finite_columns[len(finite_columns) // 2]
         turns = (distances < -period / 2).astype(np.int8) - (distances > period / 2)
         columns = columns + period * turns
-    window = _choose_window(info, RasterPlaces(columns, rows))
+    window = _choose_window(info, RasterPlaces(columns, rows), keeps_rows=keeps_rows)
     level, shape = window.level, window.shape
     values, is_valid = read_window(info, level, (window.left, window.top, window.width, window.height), shape)
     row_scale, column_scale = shape[0] / window.height, shape[1] / window.width
@@ -206,9 +234,9 @@ def _move_to_nearer_end(columns: FloatArray, count: int, turn: float) -> None:
                 columns[is_nearer] += shift
 
 
-def _choose_window(info: RasterInfo, places: RasterPlaces) -> RasterWindow:
+def _choose_window(info: RasterInfo, places: RasterPlaces, *, keeps_rows: bool = False) -> RasterWindow:
     """Choose the level of the raster, its part that has all places, and with how many pixels it is read."""
-    row_step, column_step = _measure_pixel_steps(places)
+    row_step, column_step = _measure_row_column_steps(places) if keeps_rows else _measure_pixel_steps(places)
     level = info.levels[0]
     for smaller_level in info.levels[1:]:
         if info.width / smaller_level.width <= min(row_step, column_step) * 1.001:
@@ -267,6 +295,20 @@ def _measure_pixel_steps(places: RasterPlaces) -> tuple[float, float]:
     if places.is_separable:
         return steps[0], steps[1]
     return min(steps), min(steps)
+
+
+def _measure_row_column_steps(places: RasterPlaces) -> tuple[float, float]:
+    """Measure how many rows and how many columns are between neighbours; the larger medians of both directions."""
+    steps = []
+    for array in (places.rows, places.columns):
+        medians = [1.0]
+        for axis in (0, 1):
+            differences = np.abs(_compute_neighbour_differences(array, axis))
+            differences = differences[np.isfinite(differences)]
+            if differences.size:
+                medians.append(float(np.median(differences)))
+        steps.append(max(medians))
+    return steps[0], steps[1]
 
 
 def _compute_neighbour_differences(array: FloatArray, axis: int) -> FloatArray:

@@ -92,13 +92,34 @@ def test_gdal_draws_polar_tiles(address: str, tmp_path: Path) -> None:
 
 
 def test_gdal_reads_coverages(address: str, tmp_path: Path) -> None:
-    """Debian's GDAL 3.6 does not know the frames of version 2.0.1, whose names are addresses; GDAL 3.10 does."""
+    """Debian's GDAL 3.6 does not read version 2.0.1 (docs/proofs/maps.md), but version 1.0.0."""
     source = f"WCS:{address}/wcs/psup?version=1.0.0&coverage=latitude"
     run_program("gdal_translate", "-q", "-srcwin", "180", "60", "30", "20", source, "read.tif", home=tmp_path)
     with rasterio.open(tmp_path / "read.tif") as read:
         assert read.bounds == (0, 10, 30, 30)
         assert (read.read(1) == 29.5 - np.arange(20)[:, None]).all()
         assert "3396190" in read.crs.to_wkt()
+
+
+def test_gdal_3_6_refuses_what_it_would_misplace(address: str, tmp_path: Path) -> None:
+    """In version 2.0.1, it does not know the frame; newer ones read the coverage where it is."""
+    source = f"WCS:{address}/wcs/psup?version=2.0.1&coverage=latitude"
+    if "GDAL 3.6" not in run_program("gdalinfo", "--version", home=tmp_path):
+        described = json.loads(run_program("gdalinfo", "-json", source, home=tmp_path))
+        assert described["cornerCoordinates"]["upperLeft"] == [-180, 90]
+        return
+    with pytest.raises(AssertionError, match="Unable to interpret coverage CRS"):
+        run_program("gdalinfo", source, home=tmp_path)
+
+
+def test_newer_gdal_reads_coverages_of_version_2(address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The GDAL of rasterio's wheel knows IAU's addresses of frames, and that latitude is their first axis."""
+    monkeypatch.setenv("HOME", str(tmp_path))  # it keeps documents there
+    with rasterio.open(f"WCS:{address}/wcs/psup?version=2.0.1&coverage=latitude") as dataset:
+        assert dataset.bounds == (-180, -90, 180, 90)
+        assert dataset.crs.to_string() == "IAU_2015:49900"
+        values = dataset.read(1, window=rasterio.windows.Window(200, 30, 4, 3))
+    assert (values == 59.5 - np.arange(3)[:, None]).all()
 
 
 def test_qgis_draws_maps_tiles_and_coverages(address: str) -> None:

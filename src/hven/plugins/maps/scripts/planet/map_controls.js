@@ -2,6 +2,7 @@
 import { createButton, createElement } from "hven/dom.js";
 import { describeStyle, formatLength, LONGITUDE_STYLES } from "./coordinates.js";
 import { findTileFrame, listTimes } from "./map_document.js";
+import { computeCentreScale } from "./projections.js";
 /** @import {LongitudeStyle} from "./coordinates.js" */
 /** @import {PlanetMap} from "../planet_map.js" */
 /** @import {ViewKind} from "./map_document.js" */
@@ -107,10 +108,11 @@ export class MapControls {
   updateScale() {
     const { kind, view, workspace } = this.planetMap;
     if (!view) return;
-    const longest = view.position.scale * SCALE_PIXELS;
+    const scale = computeCentreScale(kind, view.position);
+    const longest = scale * SCALE_PIXELS;
     const power = 10 ** Math.floor(Math.log10(longest));
     const length = power * (longest >= 5 * power ? 5 : Math.floor(longest / power));
-    this.scaleBar.style.width = `${length / view.position.scale}px`;
+    this.scaleBar.style.width = `${length / scale}px`;
     // on flat maps lengths to the east and to the north differ away from the equator
     const text = formatLength(length, workspace.language);
     this.scaleText.textContent = kind === "flat" ? workspace.t("{length} at the equator", { length: text }) : text;

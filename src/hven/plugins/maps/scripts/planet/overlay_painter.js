@@ -245,9 +245,11 @@ export class OverlayPainter {
    * @param {MapProjection & {width: number}} projection
    */
   paintMeasure(ctx, projection) {
-    const { places } = this.planetMap.measure;
+    const { mapDocument, measure } = this.planetMap;
+    const { places } = measure;
+    const radii = mapDocument.radii_m;
     if (!places.length) return;
-    const lines = places.slice(1).flatMap((place, index) => divideLine(places[index], place));
+    const lines = places.slice(1).flatMap((place, index) => divideLine(radii, places[index], place));
     ctx.strokeStyle = MEASURE_COLOUR;
     ctx.fillStyle = MEASURE_COLOUR;
     ctx.lineWidth = 2;
@@ -257,7 +259,7 @@ export class OverlayPainter {
     if (places.length > 2) {
       ctx.setLineDash([5, 5]);
       ctx.beginPath();
-      tracePlaces(ctx, projection, divideLine(places[places.length - 1], places[0]));
+      tracePlaces(ctx, projection, divideLine(radii, places[places.length - 1], places[0]));
       ctx.stroke();
       ctx.setLineDash([]);
     }

@@ -2,7 +2,7 @@
 // Longitudes are east-positive and latitudes planetocentric, both in degrees; the body is a sphere.
 /** @import {ViewKind} from "./map_document.js" */
 
-/** @typedef {{lon: number, lat: number, scale: number}} MapPosition centre, and metres in a pixel there */
+/** @typedef {{lon: number, lat: number, scale: number}} MapPosition centre, and metres of the projection in a pixel */
 /** @typedef {{width: number, height: number}} PixelSize */
 /**
  * @typedef {{
@@ -179,6 +179,16 @@ export function createProjection(view, radius, size, position) {
   if (view === "globe") return new GlobeProjection(radius, size, position);
   if (view === "flat") return new FlatProjection(radius, size, position);
   return new PolarProjection(radius, size, position, view === "north" ? 1 : -1);
+}
+
+/**
+ * Compute the metres on the body in a pixel at the centre; polar maps enlarge what is away from the pole.
+ * @param {ViewKind} view
+ * @param {MapPosition} position
+ */
+export function computeCentreScale(view, { lat, scale }) {
+  if (view === "flat" || view === "globe") return scale;
+  return (scale * (1 + Math.sin(Math.abs(lat) * RADIANS))) / 2;
 }
 
 /**

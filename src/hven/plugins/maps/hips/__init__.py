@@ -1,0 +1,1 @@
+"""What `hven hips` can build: HiPS of layers."""
