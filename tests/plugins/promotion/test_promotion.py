@@ -11,9 +11,10 @@ from promotion_sites import DESCRIPTOR, SitePair, ask, count_rows_of_version, cr
 
 from hven.ingest.api.runs import ingest_collection
 from hven.model.errors import ConflictError, DescriptorError, NotFoundError
-from hven.plugins.promotion import promotion
+from hven.plugins.promotion import collection_runs, promotion
 from hven.plugins.promotion.collection_states import read_collection_state, read_own_state
-from hven.plugins.promotion.promotion import PromotionReport, promote_collection, return_to_earlier_publication
+from hven.plugins.promotion.promotion import PromotionOptions, promote_collection, return_to_earlier_publication
+from hven.plugins.promotion.promotion_reports import PromotionReport
 from hven.plugins.promotion.row_copies import stage_rows
 from process_runner import run_hven
 
@@ -27,7 +28,7 @@ def sites(tmp_path: Path) -> SitePair:
 
 def promote(pair: SitePair, **options: bool) -> PromotionReport:
     with pair.open_dev() as dev, pair.open_gold() as gold:
-        return promote_collection(dev, gold, "stars", **options)
+        return promote_collection(dev, gold, "stars", PromotionOptions(**options))
 
 
 def publish_and_promote(pair: SitePair, version: int, descriptor: str = DESCRIPTOR) -> PromotionReport:
@@ -264,7 +265,7 @@ def test_a_promotion_that_fails_leaves_nothing(sites: SitePair, monkeypatch: pyt
 
 def test_a_damaged_copy_is_not_published(sites: SitePair, monkeypatch: pytest.MonkeyPatch) -> None:
 
-    def lose_a_row(own: object, *arguments: object) -> object:
+    def lose_a_row(own: object, *arguments: object, **options: object) -> object:
         class Short:
             def read_batches(self) -> object:
                 return (batch.slice(1) for batch in own.read_batches())  # type: ignore[attr-defined]
@@ -272,9 +273,9 @@ def test_a_damaged_copy_is_not_published(sites: SitePair, monkeypatch: pytest.Mo
             def __getattr__(self, name: str) -> object:
                 return getattr(own, name)
 
-        return stage_rows(Short(), *arguments)  # type: ignore[arg-type]
+        return stage_rows(Short(), *arguments, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(promotion, "stage_rows", lose_a_row)
+    monkeypatch.setattr(collection_runs, "stage_rows", lose_a_row)
     with pytest.raises(Exception, match="blocks of the copy differ"):
         promote(sites)
     with sites.open_gold() as gold:
@@ -299,7 +300,7 @@ def test_the_verb_shows_and_does_it(sites: SitePair) -> None:
     assert "rows of stars.main: all 401 (the target has no such table)" in text
     assert "published" not in text
     text = run_hven("promote", "stars", "--to", "gold", "--site", sites.dev).stdout
-    assert "equal: stars.main: 401 rows here and 401 there" in text
+    assert "equal: stars.main: 401 rows in the source and 401 in the target" in text
     facts = json.loads(run_hven("promote", "stars", "--to", "gold", "--json", "--site", sites.dev).stdout)
     assert facts["differs"] is False
     sites.publish_version(2)

@@ -18,7 +18,7 @@ from hven.ingest.api.publication import PINNED_DIRECTORY_KEY
 from hven.model.errors import ConflictError, StorageError, UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from hven.model.resource import CollectionSpec
     from hven.model.settings import Settings
@@ -78,7 +78,7 @@ def compare_files(own: Mapping[str, Path], target: Mapping[str, Path]) -> FileDi
     own, target
         As `list_collection_files` returns them.
     """
-    changed = [name for name in own if name in target and not _is_same_file(own[name], target[name])]
+    changed = [name for name in own if name in target and not is_same_file(own[name], target[name])]
     return FileDifference(
         added=[name for name in own if name not in target],
         changed=changed,
@@ -86,8 +86,14 @@ def compare_files(own: Mapping[str, Path], target: Mapping[str, Path]) -> FileDi
     )
 
 
-def _is_same_file(first: Path, second: Path) -> bool:
-    """Compare two files. Files with the same size and time are not read, because copies keep the time."""
+def is_same_file(first: Path, second: Path) -> bool:
+    """Compare two files. Files with the same size and time are not read, because copies keep the time.
+
+    Parameters
+    ----------
+    first, second
+        Files or symbolic links.
+    """
     if first.is_symlink() or second.is_symlink():
         return first.is_symlink() and second.is_symlink() and first.resolve() == second.resolve()
     first_status = first.stat()
@@ -122,7 +128,12 @@ def list_own_files(resource: CollectionSpec) -> dict[str, Path]:
 
 
 def copy_files(
-    files: Mapping[str, Path], directory: Path, earlier_files: Mapping[str, Path], *, links_large_files: bool = False
+    files: Mapping[str, Path],
+    directory: Path,
+    earlier_files: Mapping[str, Path],
+    *,
+    links_large_files: bool = False,
+    complete: Callable[[Path], object] | None = None,
 ) -> int:
     """Copy files into a new directory, which appears when it is complete and on the disk.
 
@@ -136,6 +147,8 @@ def copy_files(
         Files of the target that never change: equal ones are linked.
     links_large_files
         Link files above `MAX_COPIED_BYTES`.
+    complete
+        Called with the directory when it has all files, to add hidden ones.
 
     Returns
     -------
@@ -157,7 +170,7 @@ def copy_files(
             earlier_path = earlier_files.get(name)
             if path.is_symlink():
                 new_path.symlink_to(path.resolve())
-            elif earlier_path is not None and not earlier_path.is_symlink() and _is_same_file(path, earlier_path):
+            elif earlier_path is not None and not earlier_path.is_symlink() and is_same_file(path, earlier_path):
                 os.link(earlier_path, new_path)
             elif links_large_files and path.stat().st_size > MAX_COPIED_BYTES:
                 os.link(path, new_path)
@@ -166,6 +179,8 @@ def copy_files(
                 new_path.chmod(new_path.stat().st_mode & READ_ONLY_MASK)
                 _sync_to_disk(new_path)
                 copied += 1
+        if complete is not None:
+            complete(partial_directory)
         for parent, _, _ in os.walk(partial_directory):
             _sync_to_disk(Path(parent))
         partial_directory.rename(directory)

@@ -432,6 +432,7 @@ class StateStore:
         pending_writes: Iterable[PendingPackageWrite] = (),
         is_hold_kept: bool = False,
         must_hold: bool = False,
+        action: str = "publish",
     ) -> int:
         """Publish several collections at one moment: derived collections together with their sources.
 
@@ -447,6 +448,8 @@ class StateStore:
             As for `publish_collection`.
         must_hold
             Hold the collections from now on: no schedule changes them.
+        action
+            Publish, or rollback, which holds them.
 
         Returns
         -------
@@ -469,7 +472,7 @@ class StateStore:
                 is_held = must_hold or (
                     is_hold_kept and pointer_moves.is_collection_held_by_rollback(connection, collection)
                 )
-                version = pointer_moves.move_snapshot_pointers(connection, collection, state, "publish", run_id)
+                version = pointer_moves.move_snapshot_pointers(connection, collection, state, action, run_id)
                 if is_held:
                     version = pointer_moves.record_publication_event(
                         connection, collection, state, "hold", run_id=run_id
