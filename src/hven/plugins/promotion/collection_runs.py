@@ -177,10 +177,9 @@ class CollectionRun:
         earlier_files: dict[str, Any] = {}
         if find_pinned_directory(self.target.records.values()) is not None:
             earlier_files = pinned_directories.list_collection_files(self.target.directory)
-        write_base = partial(three_way_merge.write_base, self.name, self.source_files, self.report.tables)
-        self.report.copied_files = pinned_directories.copy_files(
-            self.own.files, pinned_path, earlier_files, complete=write_base
-        )
+        files = self.own.files
+        write_base = partial(three_way_merge.write_base, self.name, self.source_files, files, self.report.tables)
+        self.report.copied_files = pinned_directories.copy_files(files, pinned_path, earlier_files, complete=write_base)
         with select_packages_of(self.site.settings):
             return descriptor.load_descriptor(pinned_path / f"{self.name}.yaml", self.site.settings)
 

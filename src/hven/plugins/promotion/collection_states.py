@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from hven.ingest import sync
 from hven.model.errors import NotFoundError, StorageError, UserError
-from hven.plugins.promotion.pinned_directories import list_own_files
+from hven.plugins.promotion.pinned_directories import list_changed_files, list_own_files
 from hven.plugins.promotion.row_copies import open_rows
 from hven.plugins.schema_life.described_columns import describe_tables
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from pathlib import Path
 
     from hven.model.resource import CollectionSpec
@@ -193,7 +193,7 @@ def read_own_state(site: Site, name: str) -> CollectionState:
     return state
 
 
-def find_foreign_changes(target: CollectionState, own_site_id: str) -> list[str]:
+def find_foreign_changes(target: CollectionState, own_site_id: str, equal_names: Collection[str]) -> list[str]:
     """Find what the target has that does not come from promotions of the source site.
 
     Parameters
@@ -202,6 +202,8 @@ def find_foreign_changes(target: CollectionState, own_site_id: str) -> list[str]
         The state of the target.
     own_site_id
         Identifier of the source site.
+    equal_names
+        Tables with the same rows on both sites.
 
     Returns
     -------
@@ -217,7 +219,7 @@ def find_foreign_changes(target: CollectionState, own_site_id: str) -> list[str]
             changes.append(f"{name} was published there by the run {record.run}{summary}")
         elif promotion["site"] != own_site_id:
             changes.append(f"{name} was promoted from another site at {promotion['at']}")
-        elif promotion.get("merged"):
+        elif promotion.get("merged") and name not in equal_names:
             changes.append(f"{name} has rows that were changed there before the promotion at {promotion['at']}")
     last_promotion = target.last_promotion
     if target.resource is None:
@@ -229,6 +231,13 @@ def find_foreign_changes(target: CollectionState, own_site_id: str) -> list[str]
         changes.append(f"{target.resource.path} was edited after the promotion")
     elif last_promotion.get("merged_files"):
         changes.append(f"{target.directory} has texts or files that were changed there")
+    descriptor_state = target.site.read_descriptor(target.name)
+    if descriptor_state is not None and descriptor_state.problem is not None:
+        changes.append(f"{target.resource.path} has faults: {descriptor_state.problem}")
+    changed_files = list_changed_files(target.directory)
+    if changed_files:
+        more = f" and {len(changed_files) - 1:,} more" if len(changed_files) > 1 else ""
+        changes.append(f"the file {changed_files[0]}{more} was changed in {target.directory}")
     return changes
 
 

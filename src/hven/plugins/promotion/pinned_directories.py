@@ -12,7 +12,9 @@ import shutil
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import orjson
 
 from hven.ingest.api.publication import PINNED_DIRECTORY_KEY
 from hven.model.errors import ConflictError, StorageError, UserError
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
 
 PROMOTED_FOLDER = "promoted"
 INCOMPLETE_SUFFIX = ".part"
+BASE_FOLDER = ".base"  # in a promoted directory: the state of the source site, with which later merges compare
+FILE_LIST_NAME = "files.json"  # marks of all files, there and here
+FileMark = list[Any]  # size and time of a file, or the place to which a link leads
 READ_ONLY_MASK = 0o7555
 MAX_COPIED_BYTES = 1 << 20  # larger files of the target's own directory are linked instead of copied
 
@@ -101,6 +106,38 @@ def is_same_file(first: Path, second: Path) -> bool:
     if first_status.st_size != second_status.st_size:
         return False
     return first_status.st_mtime_ns == second_status.st_mtime_ns or filecmp.cmp(first, second, shallow=False)
+
+
+def mark_file(path: Path) -> FileMark:
+    """Return what shows later whether a file was changed.
+
+    Parameters
+    ----------
+    path
+        A file or a symbolic link.
+    """
+    if path.is_symlink():
+        return ["link", str(path.resolve())]
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns]
+
+
+def list_changed_files(directory: Path) -> list[str]:
+    """List the files of a promoted directory that were added, changed or removed there, besides descriptors.
+
+    Parameters
+    ----------
+    directory
+        The directory; no file of another one counts as changed.
+    """
+    list_path = directory / BASE_FOLDER / FILE_LIST_NAME
+    if not list_path.is_file():
+        return []
+    expected = {name: mark["target"] for name, mark in orjson.loads(list_path.read_bytes()).items()}
+    present = {name: mark_file(path) for name, path in list_collection_files(directory).items()}
+    descriptor_names = {path.name for path in (directory / BASE_FOLDER).glob("*.yaml")}
+    changed_names = {name for name in expected | present if expected.get(name) != present.get(name)}
+    return sorted(changed_names - descriptor_names)
 
 
 def list_own_files(resource: CollectionSpec) -> dict[str, Path]:

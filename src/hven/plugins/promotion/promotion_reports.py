@@ -143,7 +143,8 @@ def compare_sites(own: SourceCollection, target: CollectionState) -> PromotionRe
         (own.described_resource, target.resource),
         (pinned_directories.list_own_files(own.described_resource), target_files),
     )
-    foreign_changes = find_foreign_changes(target, own.site_id)
+    equal_names = {table.record.table.qualified_name for table in tables if not table.has_changes}
+    foreign_changes = find_foreign_changes(target, own.site_id, equal_names)
     return PromotionReport(collection=own.name, tables=tables, metadata=metadata, foreign_changes=foreign_changes)
 
 

@@ -22,6 +22,7 @@ from hven.plugins.promotion import pinned_directories
 from hven.plugins.promotion.collection_states import PROMOTION_KEY
 from hven.plugins.promotion.metadata_differences import MetadataDifference
 from hven.plugins.promotion.package_selection import select_packages_of
+from hven.plugins.promotion.pinned_directories import BASE_FOLDER, FILE_LIST_NAME, FileMark
 from hven.plugins.promotion.row_copies import (
     BLOCK_COUNT,
     RowDifference,
@@ -42,14 +43,15 @@ if TYPE_CHECKING:
     from hven.plugins.promotion.row_copies import Flags
     from hven.site.store import SnapshotRecord
 
-BASE_FOLDER = ".base"  # in a promoted directory: the state of the source site, where it differs from what is published
-FILE_LIST_NAME = "files.json"
 MAX_NAMED_CHANGES = 10
-FileMark = list[Any]  # size and time of a file, or the place to which a link leads
 
 
 def write_base(
-    collection: str, source_files: Mapping[str, Path], tables: Sequence[TablePromotion], directory: Path
+    collection: str,
+    source_files: Mapping[str, Path],
+    published_files: Mapping[str, Path],
+    tables: Sequence[TablePromotion],
+    directory: Path,
 ) -> None:
     """Write into a promoted directory what later merges need of the source site.
 
@@ -59,6 +61,8 @@ def write_base(
         Name of the collection.
     source_files
         The files of the source site, before a merge.
+    published_files
+        The files that are published, after a merge.
     tables
         The tables: of a merged one, the snapshot does not have the rows of the source site.
     directory
@@ -68,22 +72,19 @@ def write_base(
     base_directory.mkdir()
     name = f"{collection}.yaml"
     shutil.copyfile(source_files[name], base_directory / name)
-    marks = {}
+    marks: dict[str, dict[str, FileMark | None]] = {}
     for file_name, path in source_files.items():
-        copy = directory / file_name
-        marks[file_name] = {"source": _mark_file(path), "target": _mark_file(copy) if os.path.lexists(copy) else None}
+        mark = pinned_directories.mark_file(path)
+        marks[file_name] = {"source": mark, "target": None}
+        if published_files.get(file_name) == path:
+            marks[file_name]["target"] = pinned_directories.mark_file(directory / file_name)
+        elif file_name not in published_files:  # the target removed it, and differs from this mark
+            marks[file_name]["target"] = mark
     (base_directory / FILE_LIST_NAME).write_bytes(orjson.dumps(marks))
     for table in tables:
         if table.is_merged:
             rows = table.own_hashes.select_blocks(np.ones(BLOCK_COUNT, bool))
             np.save(base_directory / f"{table.record.table.name}.npy", np.stack([rows.keys, rows.values]))
-
-
-def _mark_file(path: Path) -> FileMark:
-    if path.is_symlink():
-        return ["link", str(path.resolve())]
-    status = path.stat()
-    return [status.st_size, status.st_mtime_ns]
 
 
 def merge_collection(
@@ -115,7 +116,7 @@ def merge_collection(
             if base_record is not None:
                 table.is_described_differently = table.record.table != base_record.table
             base_hashes = None if base_record is None else _read_base_hashes(target, base_record)
-            _merge_table(table, base_hashes, report)
+            merge_rows(table, base_hashes, report)
     return _merge_files(own, target, report, work_directory)
 
 
@@ -148,7 +149,18 @@ def _read_base_hashes(target: CollectionState, record: SnapshotRecord) -> RowHas
     return build_row_hashes(keys, values)
 
 
-def _merge_table(table: TablePromotion, base: RowHashes | None, report: PromotionReport) -> None:
+def merge_rows(table: TablePromotion, base: RowHashes | None, report: PromotionReport) -> None:
+    """Merge the rows that only the target changed into the difference of a table.
+
+    Parameters
+    ----------
+    table
+        The table.
+    base
+        Hashes of the rows that the source site had at the last promotion; None: they are not kept.
+    report
+        Where rows that stay, and rows that both sites changed, are told.
+    """
     name = table.record.table.qualified_name
     own, target = table.own_hashes, table.target_hashes
     if target is None or own.digest == target.digest or (base is not None and base.digest == target.digest):
@@ -276,16 +288,15 @@ def _merge_files(
     own_files = own.files
     merged_files: dict[str, Path] = {}
     kept_names = []
+    source_names = _list_source_files([*own.records.values(), *target.records.values()])
     for name in sorted({*own_files, *target_files, *marks} - {descriptor_name}):
         mark = marks.get(name, {"source": None, "target": None})
         own_path, target_path = own_files.get(name), target_files.get(name)
-        own_mark = None if own_path is None else _mark_file(own_path)
-        target_mark = None if target_path is None else _mark_file(target_path)
+        own_mark = None if own_path is None else pinned_directories.mark_file(own_path)
+        target_mark = None if target_path is None else pinned_directories.mark_file(target_path)
         path = own_path
-        is_same = (
-            own_path is not None and target_path is not None and pinned_directories.is_same_file(own_path, target_path)
-        )
-        if not is_same and target_mark != mark["target"]:
+        is_changed = target_mark != mark["target"] and not _is_same_file(own_path, target_path)
+        if is_changed and name not in source_names:
             if own_mark == mark["source"]:
                 path = target_path
                 kept_names.append(name)
@@ -307,6 +318,11 @@ def _merge_files(
         resource = descriptor.load_descriptor(work_directory / descriptor_name, target.site.settings)
     _compare_again(own, target, report, (merged_files, target_files), resource)
     return replace(own, resource=resource, merged_files=merged_files)
+
+
+def _list_source_files(records: Sequence[SnapshotRecord]) -> set[str]:
+    """List the files from which rows were read: these rows are merged, so the files come from the source site."""
+    return {pin["name"] for record in records for pin in record.provenance.get("pins", ())}
 
 
 def _is_same_file(first: Path | None, second: Path | None) -> bool:
@@ -427,9 +443,8 @@ class _TreeMerge:
         """Merge the values of a key; lists and texts are merged as a whole."""
         if target in (own, base):
             return own
-        name = ".".join(path) or "the descriptor"
         if own == base:
-            self.kept_keys.append(name)
+            self.kept_keys += _list_changed_keys(base, target, path)
             return target
         if all(isinstance(value, LocatedYamlMap) for value in (base, own, target)):
             merged = {}
@@ -439,10 +454,23 @@ class _TreeMerge:
                 if merged_value is not _ABSENT:
                     merged[key] = merged_value
             return merged
+        name = ".".join(path) or "the descriptor"
         own_text, target_text = (_shorten(value) for value in (own, target))
         line = f" (line {target.place.line})" if hasattr(target, "place") else ""
         self.conflicts.append(f"{name}{line} is {target_text} on the target and {own_text} on the source site")
         return own
+
+
+def _list_changed_keys(base: Any, target: Any, path: tuple[str, ...]) -> list[str]:
+    """List the innermost keys whose values differ."""
+    if base == target:
+        return []
+    if not (isinstance(base, LocatedYamlMap) and isinstance(target, LocatedYamlMap)):
+        return [".".join(path)]
+    changed_keys: list[str] = []
+    for key in dict.fromkeys([*base, *target]):
+        changed_keys += _list_changed_keys(base.get(key, _ABSENT), target.get(key, _ABSENT), (*path, str(key)))
+    return changed_keys
 
 
 def _shorten(value: Any) -> str:
