@@ -5,17 +5,23 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
+from asgi_client import Client
 from promotion_sites import DESCRIPTOR, SitePair, ask, count_rows_of_version, create_sites, read_version
 
+from hven import query
+from hven.app._server import create_application
 from hven.ingest.api.runs import ingest_collection
+from hven.jobs._worker import run_next_job
 from hven.model.errors import ConflictError, DescriptorError, NotFoundError
 from hven.plugins.promotion import collection_runs, promotion
 from hven.plugins.promotion.collection_states import read_collection_state, read_own_state
 from hven.plugins.promotion.promotion import PromotionOptions, promote_collection, return_to_earlier_publication
 from hven.plugins.promotion.promotion_reports import PromotionReport
 from hven.plugins.promotion.row_copies import stage_rows
+from hven.site.auth import Principal
 from process_runner import run_hven
 
 
@@ -288,6 +294,105 @@ def test_accounts_and_tables_of_users_of_the_target_stay(sites: SitePair) -> Non
     promote(sites)
     with sites.open_gold() as gold:
         assert gold.store.users.has_account("anna")
+
+
+def test_jobs_and_user_tables_of_the_target_stay(sites: SitePair) -> None:
+    promote(sites)
+    with sites.open_gold() as gold:
+        client = Client(create_application(gold))
+        headers = {"authorization": f"Bearer {gold.store.users.add_account('anna')}"}
+        assert client.ask("PUT", "/tap/user_tables/mine", body=b"n\n7\n", headers=headers).status == 201
+        body = b"LANG=ADQL&PHASE=RUN&QUERY=" + quote("SELECT version FROM stars.facts").encode()
+        form = {**headers, "content-type": "application/x-www-form-urlencoded"}
+        job = client.ask("POST", "/tap/async", body=body, headers=form).headers["location"].rpartition("/")[2]
+        before = gold.store.jobs.get_job(job)
+    publish_and_promote(sites, 2)
+    with sites.open_gold() as gold:
+        assert gold.store.jobs.get_job(job) == before, "a job that waits goes on to wait"
+        assert run_next_job(gold)
+        assert gold.store.jobs.get_job(job).phase == "COMPLETED"
+        with query.run_query("SELECT n FROM tap_user.mine", Principal(name="anna"), site=gold) as result:
+            assert result.read_table().to_pylist() == [{"n": 7}]
+        return_to_earlier_publication(gold, "stars")
+        assert gold.store.jobs.get_job(job).phase == "COMPLETED"
+        assert [record for record, _ in gold.store.user_tables.list_user_tables()]
+
+
+def test_the_target_checks_the_descriptor_with_its_own_packages(sites: SitePair) -> None:
+    """A target that leaves a package out would not serve what needs it; the process uses the packages of both sites."""
+    with (sites.gold / "hven.toml").open("a") as file:
+        file.write('plugins = ["promotion", "schema_life"]\n')
+    descriptor = DESCRIPTOR.replace("{{kind: csv, files: facts.csv}}", "{{kind: json, files: facts.json}}")
+    (sites.dev / "collections/stars/facts.json").write_text('[{"version": 2}]')
+    sites.publish_version(2, descriptor)
+    done = run_hven("promote", "stars", "--to", "gold", "--site", sites.dev, expected_code=1)
+    assert "belongs to the plug-in package json_xml" in done.stderr
+    assert not list(sites.gold.glob("promoted/stars/*"))
+    with (sites.dev / "hven.toml").open("r+") as file:
+        text = file.read()
+        file.seek(0)
+        file.write('plugins = ["promotion", "schema_life", "json_xml"]\n' + text)
+    (sites.gold / "hven.toml").write_text("keep_snapshots = 4\n")
+    run_hven("promote", "stars", "--to", "gold", "--site", sites.dev)
+    with sites.open_gold() as gold:
+        assert read_version(gold) == 2
+
+
+def test_the_status_does_not_call_a_promotion_a_rollback(sites: SitePair) -> None:
+    promote(sites)
+    text = run_hven("status", "--site", sites.gold).stdout
+    assert "stays as published" in text
+    assert "rolled back" not in text
+
+
+def test_several_collections_are_promoted_and_returned_together(sites: SitePair) -> None:
+    directory = sites.dev / "collections/planets"
+    directory.mkdir()
+    descriptor = "collection: planets\ntables:\n  main:\n    primary: id\n    columns: {id: {type: int32}}\n"
+    (directory / "planets.yaml").write_text(f"{descriptor}    source: {{kind: csv, files: planets.csv}}\n")
+    (directory / "planets.csv").write_text("id\n1\n")
+    with sites.open_dev() as dev:
+        ingest_collection(dev, "planets")
+    text = run_hven("promote", "--all", "--to", "gold", "--site", sites.dev).stdout
+    assert "promote planets stars --to gold --back" in text
+    sites.publish_version(2)
+    (directory / "planets.csv").write_text("id\n1\n2\n")
+    with sites.open_dev() as dev, sites.open_gold() as gold:
+        ingest_collection(dev, "planets")
+        before = gold.store.get_version()
+        reports = promotion.promote_collections(promotion.SiteSource(site=dev), gold, ["stars", "planets"])
+        assert len({report.at for report in reports}) == 1
+        assert gold.store.get_version() > before
+        with pytest.raises(ConflictError, match="planets was promoted together with stars"):
+            promotion.return_collections(gold, ["planets"])
+        promotion.return_collections(gold, ["planets", "stars"])
+        assert ask(gold, "SELECT COUNT(*) AS n FROM planets.main") == [{"n": 1}]
+        assert read_version(gold) == 1
+        with pytest.raises(NotFoundError, match="no earlier state is kept"):
+            promotion.return_collections(gold, ["planets", "stars"])
+        assert {event.action for event in gold.store.list_publication_events("stars")} >= {"publish", "rollback"}
+
+
+def test_if_one_collection_is_refused_none_is_promoted(sites: SitePair) -> None:
+    promote(sites)
+    sites.publish_version(2)
+    with sites.open_dev() as dev, sites.open_gold() as gold:
+        source = promotion.SiteSource(site=dev)
+        with pytest.raises(NotFoundError, match="no stored table of 'nothing'"):
+            promotion.promote_collections(source, gold, ["nothing", "stars"])
+        assert read_version(gold) == 1
+
+
+def test_options_that_contradict_each_other_are_refused(sites: SitePair) -> None:
+    for options in (
+        ["stars"],
+        ["stars", "--to", "gold", "--from", "gold"],
+        ["--to", "gold"],
+        ["stars", "--all", "--to", "gold"],
+        ["stars", "--to", "gold", "--back", "--merge"],
+        ["stars", "--to", "gold", "--merge", "--overwrite"],
+    ):
+        assert run_hven("promote", *options, "--site", sites.dev, expected_code=2).stderr
 
 
 def test_collections_without_rows_are_refused(sites: SitePair) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import shutil
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -70,7 +71,7 @@ def publish_runs(runs: Sequence[CollectionRun], target_site: Site) -> None:
     }
     with ExitStack() as stack:
         for run in runs:
-            stack.callback(run.drop_new_snapshots)
+            stack.callback(run.delete_unpublished)
             run.stage(group_facts)
         with publication.acquire_files_lease(target_site, wait_seconds=publication.SWEEP_TIMEOUT_SECONDS):
             amended_records: list[SnapshotRecord] = []
@@ -273,6 +274,7 @@ class CollectionRun:
         for record in self.new_records:
             self.engine.note_published_snapshot(record.snapshot)
 
-    def drop_new_snapshots(self) -> None:
-        """Delete the staged snapshots, because they are not published."""
+    def delete_unpublished(self) -> None:
+        """Delete the staged snapshots and files, because they are not published."""
+        shutil.rmtree(self.site.settings.directory / self.directory, ignore_errors=True)
         self.site.engines.drop_snapshots(record.snapshot for record in self.new_records)
