@@ -16,7 +16,13 @@ import numpy as np
 import orjson
 
 from hven import descriptor
-from hven.descriptor.written_yaml import LocatedYamlMap, decode_yaml_file, parse_yaml_file
+from hven.descriptor.written_yaml import (
+    LocatedYamlList,
+    LocatedYamlMap,
+    LocatedYamlScalar,
+    decode_yaml_file,
+    parse_yaml_file,
+)
 from hven.model.errors import DescriptorError
 from hven.plugins.promotion import pinned_directories
 from hven.plugins.promotion.collection_states import PROMOTION_KEY
@@ -456,7 +462,8 @@ class _TreeMerge:
             return merged
         name = ".".join(path) or "the descriptor"
         own_text, target_text = (_shorten(value) for value in (own, target))
-        line = f" (line {target.place.line})" if hasattr(target, "place") else ""
+        is_located = isinstance(target, (LocatedYamlMap, LocatedYamlList, LocatedYamlScalar))
+        line = f" (line {target.place.line})" if is_located else ""
         self.conflicts.append(f"{name}{line} is {target_text} on the target and {own_text} on the source site")
         return own
 

@@ -12,6 +12,7 @@ from hven.model.errors import UsageError
 from hven.plugins.promotion import promotion
 from hven.plugins.promotion.package_selection import load_target_settings
 from hven.plugins.promotion.promotion import PromotionOptions, SiteSource
+from hven.plugins.promotion.remote_sites import RemoteSite
 from hven.plugins.promotion.settings import find_target
 from hven.site import Site
 
@@ -150,8 +151,6 @@ def _open_sites(
         return SiteSource(site=stack.enter_context(Site(settings))), target_site
     target_site = stack.enter_context(Site(settings))
     if other.url:
-        from hven.plugins.promotion.remote_sites import RemoteSite  # noqa: PLC0415  (few need an HTTP client)
-
         return stack.enter_context(RemoteSite(other, settings)), target_site
     if not is_source_needed:
         return SiteSource(site=target_site), target_site

@@ -336,9 +336,7 @@ class StateStore:
         query = sa.select(events).where(sa.or_(events.c.run == snapshot_or_run_id, names_snapshot))
         with self._database.begin_read() as connection:
             row = connection.execute(query.order_by(events.c.number).limit(1)).first()
-        if row is None:
-            return None
-        return str(row.at)
+        return None if row is None else str(row.at)
 
     def list_kept_snapshot_paths(self) -> set[str]:
         """Return `Snapshot.path` of every kept snapshot: other files may be swept away."""
@@ -520,10 +518,9 @@ class StateStore:
         with self._database.begin_write() as connection:
             rows = list(connection.execute(sa.select(pointers)))
             table_pointer = {row.table_name: row for row in rows}.get(collection_or_table)
+            collection = collection_or_table
             if table_pointer is not None:
                 collection = table_pointer.collection
-            else:
-                collection = collection_or_table
             leases.check_lease_free(connection, build_lease_name(collection))
             current_state = {row.table_name: row.snapshot for row in rows if row.collection == collection}
             if table_pointer is not None:
