@@ -125,7 +125,7 @@ def build_promotion_routes(context: ServiceContext) -> Sequence[Route]:
         create_route("/promotions/{name}", endpoints.answer_manifest),
         create_route("/promotions/{name}/files/{path:path}", endpoints.answer_file),
         create_route("/promotions/{name}/{table}/hashes", endpoints.answer_hashes),
-        create_route("/promotions/{name}/{table}/rows", endpoints.answer_rows, methods=["POST"]),
+        create_route("/promotions/{name}/{table}/rows", endpoints.answer_rows, methods=["GET", "POST"]),
     ]
 
 
