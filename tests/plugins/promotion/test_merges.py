@@ -197,14 +197,14 @@ class MemoryRows:
 STATES = st.dictionaries(st.integers(0, 8), st.integers(0, 3))
 
 
-@given(base=STATES, own=STATES, target=STATES)
+@given(base=STATES, origin=STATES, target=STATES)
 def test_merged_rows_are_those_of_a_merge_key_by_key(
-    base: dict[int, int], own: dict[int, int], target: dict[int, int]
+    base: dict[int, int], origin: dict[int, int], target: dict[int, int]
 ) -> None:
-    own_rows, target_rows = MemoryRows(own), MemoryRows(target)
+    own_rows, target_rows = MemoryRows(origin), MemoryRows(target)
     table = TablePromotion(
         record=own_rows,  # type: ignore[arg-type]
-        own=own_rows,  # type: ignore[arg-type]
+        origin=own_rows,  # type: ignore[arg-type]
         own_hashes=own_rows.compute_hashes(),
         target=target_rows,  # type: ignore[arg-type]
         target_hashes=target_rows.compute_hashes(),
@@ -215,8 +215,8 @@ def test_merged_rows_are_those_of_a_merge_key_by_key(
     three_way_merge.merge_rows(table, MemoryRows(base).compute_hashes(), report)
 
     merged, conflicts = dict[int, int](), set[int]()
-    for key in base.keys() | own.keys() | target.keys():
-        values = [rows.get(key) for rows in (base, own, target)]
+    for key in base.keys() | origin.keys() | target.keys():
+        values = [rows.get(key) for rows in (base, origin, target)]
         if values[1] == values[2] or values[2] == values[0]:
             value = values[1]
         elif values[1] == values[0]:
@@ -230,7 +230,9 @@ def test_merged_rows_are_those_of_a_merge_key_by_key(
     assert table.difference is not None
     kept_mask = ~(table.difference.removed | table.difference.replaced)
     result = {key: value for (key, value), is_kept in zip(target.items(), kept_mask, strict=True) if is_kept}
-    result |= {key: value for (key, value), is_new in zip(own.items(), table.difference.written, strict=True) if is_new}
+    result |= {
+        key: value for (key, value), is_new in zip(origin.items(), table.difference.written, strict=True) if is_new
+    }
     if not conflicts:
         assert result == merged
         expected = table.expected_hashes or table.own_hashes

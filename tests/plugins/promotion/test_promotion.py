@@ -19,7 +19,7 @@ from hven.model.errors import ConflictError, DescriptorError, NotFoundError
 from hven.plugins.promotion import collection_runs, promotion
 from hven.plugins.promotion.collection_states import read_collection_state, read_own_state
 from hven.plugins.promotion.promotion import PromotionOptions, promote_collection, return_to_earlier_publication
-from hven.plugins.promotion.promotion_reports import PromotionReport
+from hven.plugins.promotion.promotion_reports import PromotionReport, compare_sites
 from hven.plugins.promotion.row_copies import stage_rows
 from hven.site.auth import Principal
 from process_runner import run_hven
@@ -86,7 +86,7 @@ def test_metadata_alone_copies_no_row_of_a_table_with_a_key(sites: SitePair) -> 
     path = sites.dev / "collections/stars/stars.yaml"
     path.write_text(path.read_text().replace("unit: deg, ucd: pos.eq.ra", "unit: arcsec, ucd: pos.eq.ra"))
     report = promote(sites)
-    assert [table.copied_rows for table in report.tables if table.own.table.primary] == [0]
+    assert [table.copied_rows for table in report.tables if table.origin.table.primary] == [0]
     assert "stars.main.ra: unit deg -> arcsec" in report.metadata.columns
     assert report.metadata.files.changed == ["stars.yaml"]
     assert report.copied_files == 1
@@ -139,7 +139,7 @@ def test_a_target_that_is_ahead_is_refused_with_the_difference(sites: SitePair) 
         promote(sites)
     assert "--overwrite" in str(caught.value)
     with sites.open_dev() as dev, sites.open_gold() as gold:
-        report = promotion.compare_sites(read_own_state(dev, "stars"), read_collection_state(gold, "stars"))
+        report = compare_sites(read_own_state(dev, "stars"), read_collection_state(gold, "stars"))
         assert report.foreign_changes
         assert ask(gold, "SELECT id FROM stars.main WHERE id = 9000")
     promote(sites, may_overwrite=True)
@@ -271,13 +271,13 @@ def test_a_promotion_that_fails_leaves_nothing(sites: SitePair, monkeypatch: pyt
 
 def test_a_damaged_copy_is_not_published(sites: SitePair, monkeypatch: pytest.MonkeyPatch) -> None:
 
-    def lose_a_row(own: object, *arguments: object, **options: object) -> object:
+    def lose_a_row(origin: object, *arguments: object, **options: object) -> object:
         class Short:
             def read_batches(self) -> object:
-                return (batch.slice(1) for batch in own.read_batches())  # type: ignore[attr-defined]
+                return (batch.slice(1) for batch in origin.read_batches())  # type: ignore[attr-defined]
 
             def __getattr__(self, name: str) -> object:
-                return getattr(own, name)
+                return getattr(origin, name)
 
         return stage_rows(Short(), *arguments, **options)  # type: ignore[arg-type]
 

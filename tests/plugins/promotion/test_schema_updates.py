@@ -124,7 +124,7 @@ def _wait_for(server: Server, column: str) -> None:
         ((kind, count),) = server.rows(query)
         if (kind, count) not in {("float", 0), ("double", 1)}:
             pytest.fail(f"rows and TAP_SCHEMA do not change together: {kind}, {count}")
-        return kind == "double"
+        return bool(kind == "double")
 
     wait_until(is_double)
 

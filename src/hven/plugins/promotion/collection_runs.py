@@ -52,7 +52,7 @@ def find_pinned_directory(records: Iterable[SnapshotRecord]) -> str | None:
     return str(newest_record.provenance[PINNED_DIRECTORY_KEY])
 
 
-def publish_runs(runs: Sequence[CollectionRun], target_site: Site) -> None:
+def publish_runs(runs: Sequence[PromotionRun], target_site: Site) -> None:
     """Stage and verify collections, and publish all of them in one transaction.
 
     Parameters
@@ -92,7 +92,7 @@ def publish_runs(runs: Sequence[CollectionRun], target_site: Site) -> None:
         pinned_directories.link_current_directory(target_site.settings, run.name, run.directory, run.run)
 
 
-def _choose_publication_time(runs: Sequence[CollectionRun]) -> str:
+def _choose_publication_time(runs: Sequence[PromotionRun]) -> str:
     """Return the present time, or a later one than that of all published snapshots, whatever the clock says."""
     newest = max((record.created for run in runs for record in run.target.records.values()), default="")
     present = format_current_time()
@@ -110,12 +110,12 @@ def _find_user_name() -> str:
         return f"user {os.getuid()}"
 
 
-class CollectionRun:
+class PromotionRun:
     """The run of one collection.
 
     Parameters
     ----------
-    own, target
+    origin, target
         What the source site and the target publish.
     report
         How they differ.
@@ -127,14 +127,14 @@ class CollectionRun:
 
     def __init__(
         self,
-        own: SourceCollection,
+        origin: SourceCollection,
         target: CollectionState,
         report: PromotionReport,
         source_files: Mapping[str, Path],
         lease: Lease,
     ) -> None:
-        self.own = own
-        self.name = own.name
+        self.origin = origin
+        self.name = origin.name
         self.target = target
         self.site = target.site
         self.report = report
@@ -146,7 +146,7 @@ class CollectionRun:
         self.engine = self._find_engine()
 
     def _find_engine(self) -> StorageEngine:
-        name = self.own.described_resource.engine or self.site.engines.default_engine
+        name = self.origin.described_resource.engine or self.site.engines.default_engine
         check_servers_can_read(self.site.settings, self.site.store, name)
         return self.site.engines.get_engine(name)
 
@@ -163,10 +163,10 @@ class CollectionRun:
         pinned_resource = self._copy_files()
         facts = {
             **group_facts,
-            "site": self.own.site_id,
+            "site": self.origin.site_id,
             "run": self.run,
             "hashes": dict(pinned_resource.hashes),
-            "merged_files": self.own.merged_files is not None,
+            "merged_files": self.origin.merged_files is not None,
         }
         for table in self._select_promoted_tables():
             self.new_records.append(self._stage_table(table, facts))
@@ -178,7 +178,7 @@ class CollectionRun:
         earlier_files: dict[str, Any] = {}
         if find_pinned_directory(self.target.records.values()) is not None:
             earlier_files = pinned_directories.list_collection_files(self.target.directory)
-        files = self.own.files
+        files = self.origin.files
         write_base = partial(three_way_merge.write_base, self.name, self.source_files, files, self.report.tables)
         self.report.copied_files = pinned_directories.copy_files(files, pinned_path, earlier_files, complete=write_base)
         with select_packages_of(self.site.settings):
@@ -190,21 +190,23 @@ class CollectionRun:
         if promoted_tables:
             return promoted_tables
         # a table with a key shares the rows of the snapshot before; another one is copied
-        return [min(self.report.tables, key=lambda table: (not table.own.table.primary, table.own.snapshot.bytes))]
+        return [
+            min(self.report.tables, key=lambda table: (not table.origin.table.primary, table.origin.snapshot.bytes))
+        ]
 
     def _is_snapshot_needed(self, table: TablePromotion) -> bool:
         record = self.target.records.get(table.record.table.qualified_name)
         if table.has_changes or table.is_described_differently:
             return True
         promotion = {} if record is None else record.provenance.get(PROMOTION_KEY, {})
-        return promotion.get("site") != self.own.site_id or bool(promotion.get("merged")) != table.is_merged
+        return promotion.get("site") != self.origin.site_id or bool(promotion.get("merged")) != table.is_merged
 
     def _stage_table(self, table: TablePromotion, facts: Mapping[str, Any]) -> SnapshotRecord:
         is_copied = table.target is None or table.difference is None or table.target.engine is not self.engine
-        if is_copied or not table.own.table.primary:
+        if is_copied or not table.origin.table.primary:
             check_disk_space(self.site, self.name, table.record.snapshot.bytes)
         snapshot, table.copied_rows = stage_rows(
-            table.own, table.target, table.difference, self.engine, create_run_id(), is_merged=table.is_merged
+            table.origin, table.target, table.difference, self.engine, create_run_id(), is_merged=table.is_merged
         )
         expected_hashes = table.expected_hashes or table.own_hashes
         try:
@@ -253,7 +255,9 @@ class CollectionRun:
         """List the records that are published: the new ones, and those that stay."""
         new_names = {record.table.qualified_name for record in self.new_records}
         kept_records = [
-            record for name, record in self.target.records.items() if name in self.own.records and name not in new_names
+            record
+            for name, record in self.target.records.items()
+            if name in self.origin.records and name not in new_names
         ]
         return [*self.new_records, *kept_records]
 

@@ -75,19 +75,19 @@ def list_collection_files(directory: Path) -> dict[str, Path]:
     return files
 
 
-def compare_files(own: Mapping[str, Path], target: Mapping[str, Path]) -> FileDifference:
+def compare_files(origin: Mapping[str, Path], target: Mapping[str, Path]) -> FileDifference:
     """Compare the files of a collection on two sites.
 
     Parameters
     ----------
-    own, target
+    origin, target
         As `list_collection_files` returns them.
     """
-    changed = [name for name in own if name in target and not is_same_file(own[name], target[name])]
+    changed = [name for name in origin if name in target and not is_same_file(origin[name], target[name])]
     return FileDifference(
-        added=[name for name in own if name not in target],
+        added=[name for name in origin if name not in target],
         changed=changed,
-        removed=[name for name in target if name not in own],
+        removed=[name for name in target if name not in origin],
     )
 
 

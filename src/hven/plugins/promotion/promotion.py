@@ -13,7 +13,7 @@ from hven.ingest.api.changes import create_run_id
 from hven.ingest.api.runs import find_stale_table_warnings
 from hven.model.errors import ConflictError, DescriptorError, HvenError, NotFoundError, UserError
 from hven.plugins.promotion import collection_runs, pinned_directories, three_way_merge
-from hven.plugins.promotion.collection_runs import CollectionRun, find_pinned_directory
+from hven.plugins.promotion.collection_runs import PromotionRun, find_pinned_directory
 from hven.plugins.promotion.collection_states import (
     PROMOTION_KEY,
     CollectionState,
@@ -112,13 +112,13 @@ class CollectionPlan:
 
     Attributes
     ----------
-    own, target
+    origin, target
         What the source site and the target publish.
     source_files
         The files of the source site, before a merge.
     """
 
-    own: SourceCollection
+    origin: SourceCollection
     target: CollectionState
     report: PromotionReport
     source_files: Mapping[str, Path] = field(default_factory=dict)
@@ -167,11 +167,11 @@ def plan_promotion(
             work_directory = folder / f".work-{create_run_id()}"
             directories.append(work_directory)
             target = read_collection_state(target_site, name)
-            own = source.read_collection(name, target, work_directory, is_dry_run=is_dry_run)
-            report = compare_sites(own, target)
-            plan = CollectionPlan(own=own, target=target, report=report, source_files=own.files)
+            origin = source.read_collection(name, target, work_directory, is_dry_run=is_dry_run)
+            report = compare_sites(origin, target)
+            plan = CollectionPlan(origin=origin, target=target, report=report, source_files=origin.files)
             if options.may_merge and report.foreign_changes and report.has_changes:
-                plan.own = three_way_merge.merge_collection(own, target, report, work_directory)
+                plan.origin = three_way_merge.merge_collection(origin, target, report, work_directory)
             plans.append(plan)
         yield plans
     finally:
@@ -230,7 +230,9 @@ def promote_collections(
         runs = []
         for plan in plans:
             if plan.must_publish:
-                runs.append(CollectionRun(plan.own, plan.target, plan.report, plan.source_files, leases[plan.own.name]))
+                runs.append(
+                    PromotionRun(plan.origin, plan.target, plan.report, plan.source_files, leases[plan.origin.name])
+                )
             else:
                 _finish_link(plan.target)
         if runs:
@@ -264,7 +266,7 @@ def promote_collection(
     return promote_collections(SiteSource(site=own_site), target_site, [name], options)[0]
 
 
-def _execute_runs(runs: Sequence[CollectionRun], target_site: Site) -> None:
+def _execute_runs(runs: Sequence[PromotionRun], target_site: Site) -> None:
     """Stage and publish all collections, and record how it ended."""
     store = target_site.store
     for run in runs:
@@ -317,24 +319,24 @@ def list_refusals(plan: CollectionPlan, target_site: Site, options: PromotionOpt
     options
         What the promotion may do.
     """
-    own, report = plan.own, plan.report
+    origin, report = plan.origin, plan.report
     refusals: list[HvenError] = []
-    faults = find_refused_columns(own.described_resource, own.tables)
+    faults = find_refused_columns(origin.described_resource, origin.tables)
     if faults:
         refusals.append(DescriptorError(faults))
     try:
-        _check_own_descriptor(own, target_site)
+        _check_own_descriptor(origin, target_site)
     except HvenError as error:
         refusals.append(error)
     if report.conflicts:
         remedy = (
             "make the same change on both sites, or add --overwrite instead of --merge to replace what the target has"
         )
-        message = f"the changes of both sites to {own.name} cannot be merged: {'; '.join(report.conflicts)}"
+        message = f"the changes of both sites to {origin.name} cannot be merged: {'; '.join(report.conflicts)}"
         refusals.append(ConflictError(message, remedy=remedy))
     if report.foreign_changes and report.has_changes and not (options.may_overwrite or options.may_merge):
         message = (
-            f"the target has changes to {own.name} that the source site lacks: {'; '.join(report.foreign_changes)}"
+            f"the target has changes to {origin.name} that the source site lacks: {'; '.join(report.foreign_changes)}"
         )
         remedy = (
             "add --merge to keep what only the target changed, or --overwrite to replace it; --back restores that state"
@@ -348,7 +350,7 @@ def list_refusals(plan: CollectionPlan, target_site: Site, options: PromotionOpt
     return refusals
 
 
-def _check_own_descriptor(own: SourceCollection, target_site: Site) -> None:
+def _check_own_descriptor(origin: SourceCollection, target_site: Site) -> None:
     """Check the descriptor as the target reads it, so that faults have their lines in the file of the source site.
 
     Raises
@@ -358,8 +360,8 @@ def _check_own_descriptor(own: SourceCollection, target_site: Site) -> None:
     UserError
         It describes the columns in another way, because the sites have other defaults or standards.
     """
-    own_resource = own.described_resource
-    own_digests = own.compute_description_digests()
+    own_resource = origin.described_resource
+    own_digests = origin.compute_description_digests()
     with select_packages_of(target_site.settings):
         resource = descriptor.load_descriptor(own_resource.path, target_site.settings)
         digests = compute_description_digests(resource)

@@ -30,7 +30,7 @@ class TablePromotion:
 
     Attributes
     ----------
-    own, target
+    origin, target
         The rows of the source site and of the target; None: the target has no such table.
     own_hashes, target_hashes
         Their hashes; None: the target has no such rows.
@@ -47,7 +47,7 @@ class TablePromotion:
     """
 
     record: SnapshotRecord
-    own: SourceRows
+    origin: SourceRows
     own_hashes: RowHashes
     target: StoredRows | None = None
     target_hashes: RowHashes | None = None
@@ -127,25 +127,27 @@ class PromotionReport:
         return has_table_changes or not self.metadata.is_empty
 
 
-def compare_sites(own: SourceCollection, target: CollectionState) -> PromotionReport:
+def compare_sites(origin: SourceCollection, target: CollectionState) -> PromotionReport:
     """Compare a collection of the source site with that of the target.
 
     Parameters
     ----------
-    own, target
+    origin, target
         What the two sites publish.
     """
-    tables = [_compare_table(own, record, target, target.records.get(name)) for name, record in own.records.items()]
+    tables = [
+        _compare_table(origin, record, target, target.records.get(name)) for name, record in origin.records.items()
+    ]
     target_files = pinned_directories.list_collection_files(target.directory)
     metadata = compare_metadata(
-        own.tables,
+        origin.tables,
         target.tables,
-        (own.described_resource, target.resource),
-        (pinned_directories.list_own_files(own.described_resource), target_files),
+        (origin.described_resource, target.resource),
+        (pinned_directories.list_own_files(origin.described_resource), target_files),
     )
     equal_names = {table.record.table.qualified_name for table in tables if not table.has_changes}
-    foreign_changes = find_foreign_changes(target, own.site_id, equal_names)
-    return PromotionReport(collection=own.name, tables=tables, metadata=metadata, foreign_changes=foreign_changes)
+    foreign_changes = find_foreign_changes(target, origin.site_id, equal_names)
+    return PromotionReport(collection=origin.name, tables=tables, metadata=metadata, foreign_changes=foreign_changes)
 
 
 def _compare_table(
@@ -154,8 +156,8 @@ def _compare_table(
     target_collection: CollectionState,
     target_record: SnapshotRecord | None,
 ) -> TablePromotion:
-    own = own_collection.open_rows(record)
-    promotion = TablePromotion(record=record, own=own, own_hashes=own.compute_hashes())
+    origin = own_collection.open_rows(record)
+    promotion = TablePromotion(record=record, origin=origin, own_hashes=origin.compute_hashes())
     if target_record is None:
         return promotion
     target = target_collection.open_rows(target_record)
@@ -165,7 +167,7 @@ def _compare_table(
     if _can_merge_rows(record.table, target_record.table):
         difference = compare_rows(promotion.own_hashes, promotion.target_hashes)
         samples = {
-            "written": sample_keys(own, difference.written),
+            "written": sample_keys(origin, difference.written),
             "removed": sample_keys(target, difference.removed),
         }
         promotion.difference = replace(difference, samples=samples)

@@ -177,42 +177,20 @@ def _unpack_mask(data: bytes, count: int) -> Flags:
 def _write_rows(rows: StoredRows, mask: Flags) -> Iterator[bytes]:
     """Yield an Arrow stream of the rows of a mask."""
     schema = rows.table.arrow_schema
-    sink = _ChunkList()
+    sink = io.BytesIO()
     with pa.ipc.new_stream(pa.PythonFile(sink, "w"), schema) as writer:
         for batch in rows.select_batches(mask, schema.names):
             writer.write_batch(batch)
-            yield sink.take_bytes()
-    yield sink.take_bytes()
+            yield _take_bytes(sink)
+    yield _take_bytes(sink)
 
 
-class _ChunkList(io.RawIOBase):
-    """A file that keeps what is written until it is taken."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._chunks: list[bytes] = []
-
-    def writable(self) -> bool:
-        """Return True."""
-        return True
-
-    def write(self, data: Any) -> int:
-        """Keep bytes.
-
-        Parameters
-        ----------
-        data
-            The bytes.
-        """
-        chunk = bytes(data)
-        self._chunks.append(chunk)
-        return len(chunk)
-
-    def take_bytes(self) -> bytes:
-        """Return what was written since the last call."""
-        data = b"".join(self._chunks)
-        self._chunks.clear()
-        return data
+def _take_bytes(sink: io.BytesIO) -> bytes:
+    """Return what was written since the last call."""
+    data = sink.getvalue()
+    sink.seek(0)
+    sink.truncate()
+    return data
 
 
 FACE = ServiceFace(name="promotions", title="Promotions", build_routes=build_promotion_routes)

@@ -230,23 +230,23 @@ class RowDifference:
         return not (self.written.any() or self.removed.any())
 
 
-def compare_rows(own: RowHashes, target: RowHashes) -> RowDifference:
+def compare_rows(origin: RowHashes, target: RowHashes) -> RowDifference:
     """Find the rows that differ.
 
     Parameters
     ----------
-    own, target
+    origin, target
         Hashes of the rows of the source site and of the target.
     """
-    equal_blocks = own.find_equal_blocks(target)
-    written = np.zeros(own.row_count, bool)
+    equal_blocks = origin.find_equal_blocks(target)
+    written = np.zeros(origin.row_count, bool)
     removed = np.zeros(target.row_count, bool)
     replaced = np.zeros(target.row_count, bool)
     if equal_blocks.all():  # nothing is read of another site then
         return RowDifference(
             written=written, removed=removed, replaced=replaced, added=0, changed=0, equal_blocks=BLOCK_COUNT
         )
-    own_rows = own.select_blocks(~equal_blocks)
+    own_rows = origin.select_blocks(~equal_blocks)
     target_rows = target.select_blocks(~equal_blocks)
     has_key, has_values = find_rows(own_rows, target_rows)
     written[own_rows.positions[~has_values]] = True
@@ -307,7 +307,7 @@ def sample_keys(rows: SourceRows, mask: Flags) -> list[dict[str, Any]]:
 
 
 def stage_rows(
-    own: SourceRows,
+    origin: SourceRows,
     target: StoredRows | None,
     difference: RowDifference | None,
     engine: StorageEngine,
@@ -319,7 +319,7 @@ def stage_rows(
 
     Parameters
     ----------
-    own
+    origin
         The rows of the source site.
     target
         The rows that the target publishes; None: it has no such table.
@@ -337,19 +337,19 @@ def stage_rows(
     snapshot, copied_rows
         The snapshot, which nobody sees until it is published, and the number of rows that were copied.
     """
-    names = own.table.arrow_schema.names
-    if target is not None and difference is not None and target.engine is engine and own.table.primary:
+    names = origin.table.arrow_schema.names
+    if target is not None and difference is not None and target.engine is engine and origin.table.primary:
         keys = _read_removed_keys(target, difference.removed)
         try:
-            staging = engine.stage_merge(own.table, snapshot_id, target.snapshot, keys)
-            return _fill_staging(staging, own.select_batches(difference.written, names), engine)
+            staging = engine.stage_merge(origin.table, snapshot_id, target.snapshot, keys)
+            return _fill_staging(staging, origin.select_batches(difference.written, names), engine)
         except UnmergeableSnapshotError:  # another order or other partitions
             pass
-    batches = own.read_batches()
+    batches = origin.read_batches()
     if is_merged and target is not None and difference is not None:
         kept_batches = target.select_batches(~(difference.removed | difference.replaced), names)
-        batches = chain(kept_batches, own.select_batches(difference.written, names))
-    return _fill_staging(engine.stage_snapshot(own.table, snapshot_id, expects_merges=True), batches, engine)
+        batches = chain(kept_batches, origin.select_batches(difference.written, names))
+    return _fill_staging(engine.stage_snapshot(origin.table, snapshot_id, expects_merges=True), batches, engine)
 
 
 def _read_removed_keys(target: StoredRows, removed: Flags) -> pa.Table | None:
@@ -372,12 +372,12 @@ def _fill_staging(
         raise
 
 
-def verify_copy(own: RowHashes, copy: StoredRows) -> RowHashes:
+def verify_copy(origin: RowHashes, copy: StoredRows) -> RowHashes:
     """Read a staged snapshot, and check that it has the expected rows.
 
     Parameters
     ----------
-    own
+    origin
         Hashes of the expected rows.
     copy
         The staged snapshot.
@@ -388,11 +388,11 @@ def verify_copy(own: RowHashes, copy: StoredRows) -> RowHashes:
         It has other rows.
     """
     hashes = copy.compute_hashes()
-    if hashes.digest != own.digest:
-        unequal_count = BLOCK_COUNT - int(own.find_equal_blocks(hashes).sum())
+    if hashes.digest != origin.digest:
+        unequal_count = BLOCK_COUNT - int(origin.find_equal_blocks(hashes).sum())
         raise StorageError(
             f"{copy.table.qualified_name}: {unequal_count} of {BLOCK_COUNT} blocks of the copy differ from the rows of "
-            f"the source site ({own.row_count:,} rows there, {hashes.row_count:,} in the copy)",
+            f"the source site ({origin.row_count:,} rows there, {hashes.row_count:,} in the copy)",
             remedy="check the disks for faults, and report the problem; the target still publishes its previous rows",
         )
     return hashes

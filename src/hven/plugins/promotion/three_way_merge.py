@@ -94,7 +94,7 @@ def write_base(
 
 
 def merge_collection(
-    own: SourceCollection, target: CollectionState, report: PromotionReport, work_directory: Path
+    origin: SourceCollection, target: CollectionState, report: PromotionReport, work_directory: Path
 ) -> SourceCollection:
     """Merge the changes of the target into what the source site publishes.
 
@@ -102,7 +102,7 @@ def merge_collection(
 
     Parameters
     ----------
-    own, target
+    origin, target
         What the source site and the target publish.
     report
         How they differ; its tables then have the merged differences.
@@ -111,10 +111,10 @@ def merge_collection(
 
     Returns
     -------
-    own
+    origin
         The source site's collection with the merged descriptor and files.
     """
-    base_records = _find_base_records(target, own.site_id)
+    base_records = _find_base_records(target, origin.site_id)
     for table in report.tables:
         name = table.record.table.qualified_name
         if table.target is not None:
@@ -123,7 +123,7 @@ def merge_collection(
                 table.is_described_differently = table.record.table != base_record.table
             base_hashes = None if base_record is None else _read_base_hashes(target, base_record)
             merge_rows(table, base_hashes, report)
-    return _merge_files(own, target, report, work_directory)
+    return _merge_files(origin, target, report, work_directory)
 
 
 # --- rows -----------------------------------------------------------------------------------------------------
@@ -168,17 +168,17 @@ def merge_rows(table: TablePromotion, base: RowHashes | None, report: PromotionR
         Where rows that stay, and rows that both sites changed, are told.
     """
     name = table.record.table.qualified_name
-    own, target = table.own_hashes, table.target_hashes
-    if target is None or own.digest == target.digest or (base is not None and base.digest == target.digest):
+    origin, target = table.own_hashes, table.target_hashes
+    if target is None or origin.digest == target.digest or (base is not None and base.digest == target.digest):
         return
     if base is None:
         report.conflicts.append(f"the target no longer keeps the rows of {name} from the last promotion")
     elif table.difference is None:
         report.conflicts.append(f"the columns or the key of {name} differ, so its rows cannot be merged")
-    elif own.digest == base.digest:
+    elif origin.digest == base.digest:
         kept = compare_rows(target, base)
         _keep_target_rows(table, int(kept.written.sum()) + kept.removed_count)
-    elif not table.own.table.primary:
+    elif not table.origin.table.primary:
         report.conflicts.append(f"{name} has no primary key, and both sites changed its rows")
     else:
         _merge_keyed_rows(table, base, report)
@@ -241,7 +241,7 @@ def _merge_keyed_rows(table: TablePromotion, base: RowHashes, report: PromotionR
         equal_blocks=difference.equal_blocks,
     )
     samples = {
-        "written": sample_keys(table.own, merged_difference.written),
+        "written": sample_keys(table.origin, merged_difference.written),
         "removed": sample_keys(target, merged_difference.removed),
     }
     table.difference = replace(merged_difference, samples=samples)
@@ -265,7 +265,7 @@ def _report_conflicts(table: TablePromotion, own_mask: Flags, target_mask: Flags
     count = int(own_mask.sum()) + int(target_mask.sum())
     if not count or table.target is None:
         return
-    keys = [*sample_keys(table.own, own_mask), *sample_keys(table.target, target_mask)][:MAX_NAMED_CHANGES]
+    keys = [*sample_keys(table.origin, own_mask), *sample_keys(table.target, target_mask)][:MAX_NAMED_CHANGES]
     key_texts = [", ".join(f"{name} {value}" for name, value in row.items()) for row in keys]
     more = f" and {count - len(keys):,} more" if count > len(keys) else ""
     report.conflicts.append(
@@ -278,23 +278,23 @@ def _report_conflicts(table: TablePromotion, own_mask: Flags, target_mask: Flags
 
 
 def _merge_files(
-    own: SourceCollection, target: CollectionState, report: PromotionReport, work_directory: Path
+    origin: SourceCollection, target: CollectionState, report: PromotionReport, work_directory: Path
 ) -> SourceCollection:
     """Merge the files of a collection; the descriptor is merged key by key."""
     if target.resource is None:
-        return own
+        return origin
     base_directory = target.directory / BASE_FOLDER
     target_files = pinned_directories.list_collection_files(target.directory)
     if not (base_directory / FILE_LIST_NAME).is_file():
-        if not pinned_directories.compare_files(own.files, target_files).is_empty:
+        if not pinned_directories.compare_files(origin.files, target_files).is_empty:
             report.conflicts.append(f"{target.directory} does not come from a promotion, so its files cannot be merged")
-        return own
+        return origin
     marks = orjson.loads((base_directory / FILE_LIST_NAME).read_bytes())
-    descriptor_name = f"{own.name}.yaml"
-    own_files = own.files
+    descriptor_name = f"{origin.name}.yaml"
+    own_files = origin.files
     merged_files: dict[str, Path] = {}
     kept_names = []
-    source_names = _list_source_files([*own.records.values(), *target.records.values()])
+    source_names = _list_source_files([*origin.records.values(), *target.records.values()])
     for name in sorted({*own_files, *target_files, *marks} - {descriptor_name}):
         mark = marks.get(name, {"source": None, "target": None})
         own_path, target_path = own_files.get(name), target_files.get(name)
@@ -314,16 +314,16 @@ def _merge_files(
         base_directory / descriptor_name, own_files[descriptor_name], target.resource.path, report
     )
     if not kept_names and not kept_keys:
-        return own
+        return origin
     report.kept_changes += [f"{descriptor_name}: {key}" for key in kept_keys]
     report.kept_changes += [f"the file {name}" for name in kept_names]
     if report.conflicts:
-        return own
+        return origin
     merged_files = _write_merged_files(descriptor_name, merged_text, merged_files, work_directory)
     with select_packages_of(target.site.settings):
         resource = descriptor.load_descriptor(work_directory / descriptor_name, target.site.settings)
-    _compare_again(own, target, report, (merged_files, target_files), resource)
-    return replace(own, resource=resource, merged_files=merged_files)
+    _compare_again(origin, target, report, (merged_files, target_files), resource)
+    return replace(origin, resource=resource, merged_files=merged_files)
 
 
 def _list_source_files(records: Sequence[SnapshotRecord]) -> set[str]:
@@ -336,7 +336,7 @@ def _is_same_file(first: Path | None, second: Path | None) -> bool:
 
 
 def _compare_again(
-    own: SourceCollection,
+    origin: SourceCollection,
     target: CollectionState,
     report: PromotionReport,
     files: tuple[Mapping[str, Path], Mapping[str, Path]],
@@ -344,10 +344,10 @@ def _compare_again(
 ) -> None:
     """Leave out of the report what the merged descriptor says as the target does."""
     file_difference = pinned_directories.compare_files(*files)
-    if file_difference.is_empty and own.records.keys() == target.records.keys():
+    if file_difference.is_empty and origin.records.keys() == target.records.keys():
         report.metadata = MetadataDifference()
         return
-    specs = {f"{own.name}.{spec.table.name}": spec.table for spec in resource.tables}
+    specs = {f"{origin.name}.{spec.table.name}": spec.table for spec in resource.tables}
     rights = [
         item
         for item in report.metadata.rights
@@ -388,9 +388,9 @@ def _merge_descriptor(
         The merged descriptor, and the keys of which the target's value is kept.
     """
     paths = (base_path, own_path, target_path)
-    base, own, target = (_read_tree(path) for path in paths)
+    base, origin, target = (_read_tree(path) for path in paths)
     merge = _TreeMerge()
-    expected_tree = merge.merge_values(base, own, target, ())
+    expected_tree = merge.merge_values(base, origin, target, ())
     kept_keys, conflicts = merge.kept_keys, merge.conflicts
     own_text = own_path.read_text(encoding="utf-8")
     if conflicts:
@@ -445,27 +445,27 @@ class _TreeMerge:
         self.kept_keys: list[str] = []
         self.conflicts: list[str] = []
 
-    def merge_values(self, base: Any, own: Any, target: Any, path: tuple[str, ...]) -> Any:
+    def merge_values(self, base: Any, origin: Any, target: Any, path: tuple[str, ...]) -> Any:
         """Merge the values of a key; lists and texts are merged as a whole."""
-        if target in (own, base):
-            return own
-        if own == base:
+        if target in (origin, base):
+            return origin
+        if origin == base:
             self.kept_keys += _list_changed_keys(base, target, path)
             return target
-        if all(isinstance(value, LocatedYamlMap) for value in (base, own, target)):
+        if all(isinstance(value, LocatedYamlMap) for value in (base, origin, target)):
             merged = {}
-            for key in dict.fromkeys([*own, *target]):
-                base_value, own_value, target_value = (value.get(key, _ABSENT) for value in (base, own, target))
+            for key in dict.fromkeys([*origin, *target]):
+                base_value, own_value, target_value = (value.get(key, _ABSENT) for value in (base, origin, target))
                 merged_value = self.merge_values(base_value, own_value, target_value, (*path, str(key)))
                 if merged_value is not _ABSENT:
                     merged[key] = merged_value
             return merged
         name = ".".join(path) or "the descriptor"
-        own_text, target_text = (_shorten(value) for value in (own, target))
+        own_text, target_text = (_shorten(value) for value in (origin, target))
         is_located = isinstance(target, (LocatedYamlMap, LocatedYamlList, LocatedYamlScalar))
         line = f" (line {target.place.line})" if is_located else ""
         self.conflicts.append(f"{name}{line} is {target_text} on the target and {own_text} on the source site")
-        return own
+        return origin
 
 
 def _list_changed_keys(base: Any, target: Any, path: tuple[str, ...]) -> list[str]:
@@ -487,9 +487,9 @@ def _shorten(value: Any) -> str:
     return repr(text if len(text) <= 80 else f"{text[:77]}...")
 
 
-def _merge_lines(base: list[str], own: list[str], target: list[str]) -> list[str] | None:
+def _merge_lines(base: list[str], origin: list[str], target: list[str]) -> list[str] | None:
     """Merge the lines of three files; None if both sites changed the same lines."""
-    hunks = sorted({*_list_hunks(base, own, 0), *_list_hunks(base, target, 1)})
+    hunks = sorted({*_list_hunks(base, origin, 0), *_list_hunks(base, target, 1)})
     merged: list[str] = []
     position = 0
     earlier_hunk: tuple[int, int, tuple[str, ...]] | None = None

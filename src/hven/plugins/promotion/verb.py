@@ -170,7 +170,7 @@ def _promote(
     if not dry_run:
         return promotion.promote_collections(source, target_site, names, options), {}
     with promotion.plan_promotion(source, target_site, names, options) as plans:
-        refusals = {plan.own.name: promotion.list_refusals(plan, target_site, options) for plan in plans}
+        refusals = {plan.origin.name: promotion.list_refusals(plan, target_site, options) for plan in plans}
         return [plan.report for plan in plans], refusals
 
 
