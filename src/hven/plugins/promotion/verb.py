@@ -58,7 +58,7 @@ def promote(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Publish collections on another site, or from another site, in one step.
+    """Publish collections on another site, in one step.
 
     Rows, metadata, rights and files change together.
     """
