@@ -51,7 +51,11 @@ def run_proxy(port: int) -> Iterator[FaultyProxy]:
             size = int(self.headers.get("Content-Length") or 0)
             data = self.rfile.read(size)
             what.requests.append(
-                (self.command, self.path, {key: values[0] for key, values in parse_qs(data.decode()).items()})
+                (
+                    self.command,
+                    self.path,
+                    {key: values[0] for key, values in parse_qs(data.decode("utf-8", "replace")).items()},
+                )
             )
             what.headers.append({key.lower(): value for key, value in self.headers.items()})
             # in the order of requests, not of answers

@@ -58,7 +58,7 @@ MAX_ALERTS_SHOWN = 10
 STATE_REASONS = {
     STALE_STATE: "no run has succeeded since {succeeded} (schedule: {timing})",
     FAILING_STATE: "the last run failed; the published rows are unchanged",
-    HELD_STATE: "rolled back; to continue, run `hven sync {collection}` or `hven schedule resume {collection}`",
+    HELD_STATE: "stays as published; to continue, run `hven sync {collection}` or `hven schedule resume {collection}`",
     PAUSED_STATE: "paused; to continue, run `hven schedule resume {collection}`",
 }
 UNREADABLE_STATE_REASON = "the published state cannot be read"

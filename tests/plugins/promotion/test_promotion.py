@@ -5,16 +5,23 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
+from asgi_client import Client
 from promotion_sites import DESCRIPTOR, SitePair, ask, count_rows_of_version, create_sites, read_version
 
+from hven import query
+from hven.app._server import create_application
 from hven.ingest.api.runs import ingest_collection
+from hven.jobs._worker import run_next_job
 from hven.model.errors import ConflictError, DescriptorError, NotFoundError
-from hven.plugins.promotion import promotion
+from hven.plugins.promotion import collection_runs, promotion
 from hven.plugins.promotion.collection_states import read_collection_state, read_own_state
-from hven.plugins.promotion.promotion import PromotionReport, promote_collection, return_to_earlier_publication
+from hven.plugins.promotion.promotion import PromotionOptions, promote_collection, return_to_earlier_publication
+from hven.plugins.promotion.promotion_reports import PromotionReport, compare_sites
 from hven.plugins.promotion.row_copies import stage_rows
+from hven.site.auth import Principal
 from process_runner import run_hven
 
 
@@ -27,7 +34,7 @@ def sites(tmp_path: Path) -> SitePair:
 
 def promote(pair: SitePair, **options: bool) -> PromotionReport:
     with pair.open_dev() as dev, pair.open_gold() as gold:
-        return promote_collection(dev, gold, "stars", **options)
+        return promote_collection(dev, gold, "stars", PromotionOptions(**options))
 
 
 def publish_and_promote(pair: SitePair, version: int, descriptor: str = DESCRIPTOR) -> PromotionReport:
@@ -79,7 +86,7 @@ def test_metadata_alone_copies_no_row_of_a_table_with_a_key(sites: SitePair) -> 
     path = sites.dev / "collections/stars/stars.yaml"
     path.write_text(path.read_text().replace("unit: deg, ucd: pos.eq.ra", "unit: arcsec, ucd: pos.eq.ra"))
     report = promote(sites)
-    assert [table.copied_rows for table in report.tables if table.own.table.primary] == [0]
+    assert [table.copied_rows for table in report.tables if table.origin.table.primary] == [0]
     assert "stars.main.ra: unit deg -> arcsec" in report.metadata.columns
     assert report.metadata.files.changed == ["stars.yaml"]
     assert report.copied_files == 1
@@ -132,7 +139,7 @@ def test_a_target_that_is_ahead_is_refused_with_the_difference(sites: SitePair) 
         promote(sites)
     assert "--overwrite" in str(caught.value)
     with sites.open_dev() as dev, sites.open_gold() as gold:
-        report = promotion.compare_sites(read_own_state(dev, "stars"), read_collection_state(gold, "stars"))
+        report = compare_sites(read_own_state(dev, "stars"), read_collection_state(gold, "stars"))
         assert report.foreign_changes
         assert ask(gold, "SELECT id FROM stars.main WHERE id = 9000")
     promote(sites, may_overwrite=True)
@@ -264,17 +271,17 @@ def test_a_promotion_that_fails_leaves_nothing(sites: SitePair, monkeypatch: pyt
 
 def test_a_damaged_copy_is_not_published(sites: SitePair, monkeypatch: pytest.MonkeyPatch) -> None:
 
-    def lose_a_row(own: object, *arguments: object) -> object:
+    def lose_a_row(origin: object, *arguments: object, **options: object) -> object:
         class Short:
             def read_batches(self) -> object:
-                return (batch.slice(1) for batch in own.read_batches())  # type: ignore[attr-defined]
+                return (batch.slice(1) for batch in origin.read_batches())  # type: ignore[attr-defined]
 
             def __getattr__(self, name: str) -> object:
-                return getattr(own, name)
+                return getattr(origin, name)
 
-        return stage_rows(Short(), *arguments)  # type: ignore[arg-type]
+        return stage_rows(Short(), *arguments, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(promotion, "stage_rows", lose_a_row)
+    monkeypatch.setattr(collection_runs, "stage_rows", lose_a_row)
     with pytest.raises(Exception, match="blocks of the copy differ"):
         promote(sites)
     with sites.open_gold() as gold:
@@ -289,6 +296,105 @@ def test_accounts_and_tables_of_users_of_the_target_stay(sites: SitePair) -> Non
         assert gold.store.users.has_account("anna")
 
 
+def test_jobs_and_user_tables_of_the_target_stay(sites: SitePair) -> None:
+    promote(sites)
+    with sites.open_gold() as gold:
+        client = Client(create_application(gold))
+        headers = {"authorization": f"Bearer {gold.store.users.add_account('anna')}"}
+        assert client.ask("PUT", "/tap/user_tables/mine", body=b"n\n7\n", headers=headers).status == 201
+        body = b"LANG=ADQL&PHASE=RUN&QUERY=" + quote("SELECT version FROM stars.facts").encode()
+        form = {**headers, "content-type": "application/x-www-form-urlencoded"}
+        job = client.ask("POST", "/tap/async", body=body, headers=form).headers["location"].rpartition("/")[2]
+        before = gold.store.jobs.get_job(job)
+    publish_and_promote(sites, 2)
+    with sites.open_gold() as gold:
+        assert gold.store.jobs.get_job(job) == before, "a job that waits goes on to wait"
+        assert run_next_job(gold)
+        assert gold.store.jobs.get_job(job).phase == "COMPLETED"
+        with query.run_query("SELECT n FROM tap_user.mine", Principal(name="anna"), site=gold) as result:
+            assert result.read_table().to_pylist() == [{"n": 7}]
+        return_to_earlier_publication(gold, "stars")
+        assert gold.store.jobs.get_job(job).phase == "COMPLETED"
+        assert [record for record, _ in gold.store.user_tables.list_user_tables()]
+
+
+def test_the_target_checks_the_descriptor_with_its_own_packages(sites: SitePair) -> None:
+    """A target that leaves a package out would not serve what needs it; the process uses the packages of both sites."""
+    with (sites.gold / "hven.toml").open("a") as file:
+        file.write('plugins = ["promotion", "schema_life"]\n')
+    descriptor = DESCRIPTOR.replace("{{kind: csv, files: facts.csv}}", "{{kind: json, files: facts.json}}")
+    (sites.dev / "collections/stars/facts.json").write_text('[{"version": 2}]')
+    sites.publish_version(2, descriptor)
+    done = run_hven("promote", "stars", "--to", "gold", "--site", sites.dev, expected_code=1)
+    assert "belongs to the plug-in package json_xml" in done.stderr
+    assert not list(sites.gold.glob("promoted/stars/*"))
+    with (sites.dev / "hven.toml").open("r+") as file:
+        text = file.read()
+        file.seek(0)
+        file.write('plugins = ["promotion", "schema_life", "json_xml"]\n' + text)
+    (sites.gold / "hven.toml").write_text("keep_snapshots = 4\n")
+    run_hven("promote", "stars", "--to", "gold", "--site", sites.dev)
+    with sites.open_gold() as gold:
+        assert read_version(gold) == 2
+
+
+def test_the_status_does_not_call_a_promotion_a_rollback(sites: SitePair) -> None:
+    promote(sites)
+    text = run_hven("status", "--site", sites.gold).stdout
+    assert "stays as published" in text
+    assert "rolled back" not in text
+
+
+def test_several_collections_are_promoted_and_returned_together(sites: SitePair) -> None:
+    directory = sites.dev / "collections/planets"
+    directory.mkdir()
+    descriptor = "collection: planets\ntables:\n  main:\n    primary: id\n    columns: {id: {type: int32}}\n"
+    (directory / "planets.yaml").write_text(f"{descriptor}    source: {{kind: csv, files: planets.csv}}\n")
+    (directory / "planets.csv").write_text("id\n1\n")
+    with sites.open_dev() as dev:
+        ingest_collection(dev, "planets")
+    text = run_hven("promote", "--all", "--to", "gold", "--site", sites.dev).stdout
+    assert "promote planets stars --to gold --back" in text
+    sites.publish_version(2)
+    (directory / "planets.csv").write_text("id\n1\n2\n")
+    with sites.open_dev() as dev, sites.open_gold() as gold:
+        ingest_collection(dev, "planets")
+        before = gold.store.get_version()
+        reports = promotion.promote_collections(promotion.SiteSource(site=dev), gold, ["stars", "planets"])
+        assert len({report.at for report in reports}) == 1
+        assert gold.store.get_version() > before
+        with pytest.raises(ConflictError, match="planets was promoted together with stars"):
+            promotion.return_collections(gold, ["planets"])
+        promotion.return_collections(gold, ["planets", "stars"])
+        assert ask(gold, "SELECT COUNT(*) AS n FROM planets.main") == [{"n": 1}]
+        assert read_version(gold) == 1
+        with pytest.raises(NotFoundError, match="no earlier state is kept"):
+            promotion.return_collections(gold, ["planets", "stars"])
+        assert {event.action for event in gold.store.list_publication_events("stars")} >= {"publish", "rollback"}
+
+
+def test_if_one_collection_is_refused_none_is_promoted(sites: SitePair) -> None:
+    promote(sites)
+    sites.publish_version(2)
+    with sites.open_dev() as dev, sites.open_gold() as gold:
+        source = promotion.SiteSource(site=dev)
+        with pytest.raises(NotFoundError, match="no stored table of 'nothing'"):
+            promotion.promote_collections(source, gold, ["nothing", "stars"])
+        assert read_version(gold) == 1
+
+
+def test_options_that_contradict_each_other_are_refused(sites: SitePair) -> None:
+    for options in (
+        ["stars"],
+        ["stars", "--to", "gold", "--from", "gold"],
+        ["--to", "gold"],
+        ["stars", "--all", "--to", "gold"],
+        ["stars", "--to", "gold", "--back", "--merge"],
+        ["stars", "--to", "gold", "--merge", "--overwrite"],
+    ):
+        assert run_hven("promote", *options, "--site", sites.dev, expected_code=2).stderr
+
+
 def test_collections_without_rows_are_refused(sites: SitePair) -> None:
     with sites.open_dev() as dev, sites.open_gold() as gold, pytest.raises(NotFoundError, match="no stored table"):
         promote_collection(dev, gold, "nothing")
@@ -299,7 +405,7 @@ def test_the_verb_shows_and_does_it(sites: SitePair) -> None:
     assert "rows of stars.main: all 401 (the target has no such table)" in text
     assert "published" not in text
     text = run_hven("promote", "stars", "--to", "gold", "--site", sites.dev).stdout
-    assert "equal: stars.main: 401 rows here and 401 there" in text
+    assert "equal: stars.main: 401 rows in the source and 401 in the target" in text
     facts = json.loads(run_hven("promote", "stars", "--to", "gold", "--json", "--site", sites.dev).stdout)
     assert facts["differs"] is False
     sites.publish_version(2)

@@ -12,17 +12,17 @@ import sys
 import textwrap
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
 import pytest
-from promotion_sites import SitePair, create_postgres_sites, create_sites, read_version
+from promotion_sites import SitePair, ask, create_postgres_sites, create_sites, read_version
 
 from hven.ingest.api import publication
 from hven.ingest.api.runs import ingest_collection
-from hven.plugins.promotion.promotion import return_to_earlier_publication
+from hven.plugins.promotion.promotion import return_collections
 from hven.site import Site
 from plugin_needs import require_plugins
 from postgres_cluster import run_server
@@ -46,10 +46,10 @@ def work(order):
     with Site(load_settings(pathlib.Path(order["dev"]))) as dev, Site(load_settings(pathlib.Path(order["gold"]))) as gold:
         threading.setprofile(hook)
         sys.setprofile(hook)
-        report = promotion.promote_collection(dev, gold, "stars")
+        reports = promotion.promote_collections(promotion.SiteSource(site=dev), gold, order["names"])
         sys.setprofile(None)
         threading.setprofile(None)
-    return {"calls": count[0], "run": report.run}
+    return {"calls": count[0], "run": reports[0].run}
 
 for line in sys.stdin:
     order = json.loads(line)
@@ -71,7 +71,7 @@ for line in sys.stdin:
 
 
 @contextmanager
-def run_children(pair: SitePair) -> Iterator[Any]:
+def run_children(pair: SitePair, names: tuple[str, ...]) -> Iterator[Any]:
     with subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(CHILDREN)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
@@ -79,7 +79,7 @@ def run_children(pair: SitePair) -> Iterator[Any]:
         assert process.stdout is not None
 
         def promote(kill: int = 0) -> dict[str, Any]:
-            order = {"dev": str(pair.dev), "gold": str(pair.gold), "kill": kill}
+            order = {"dev": str(pair.dev), "gold": str(pair.gold), "kill": kill, "names": names}
             print(json.dumps(order), file=process.stdin, flush=True)
             answer: dict[str, Any] = json.loads(process.stdout.readline())  # type: ignore[union-attr]
             assert "error" not in answer, answer
@@ -92,7 +92,8 @@ def run_children(pair: SitePair) -> Iterator[Any]:
 class VersionReaders:
     """Threads that read the version of the public site all the time; each answer must be of one version."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, read: Callable[[Site], int]) -> None:
+        self._read_version = read
         self.answers: Counter[int] = Counter()
         self.faults: list[str] = []
         self._site = site
@@ -102,7 +103,7 @@ class VersionReaders:
     def _read(self) -> None:
         while not self._stop.wait(0.005):
             try:
-                version = read_version(self._site)
+                version = self._read_version(self._site)
                 resource = self._site.get_published_state().resources["stars"]
                 file_version = int((resource.path.parent / "note.txt").read_text())
                 title = resource.title
@@ -123,26 +124,71 @@ class VersionReaders:
             thread.join()
 
 
-def promote_beside_readers(pair: SitePair, promotion_count: int, kill_count: int) -> None:
+PLANETS = """\
+collection: planets
+title: Planets {version}
+tables:
+  main:
+    primary: id
+    columns:
+      id: {{type: int32}}
+      version: {{type: int32, description: "{version}"}}
+    source: {{kind: csv, files: planets.csv}}
+"""
+PLANET_QUERY = """\
+SELECT p.version AS planet, f.version AS star, c.description AS planet_word, d.description AS star_word
+FROM planets.main AS p, stars.facts AS f, TAP_SCHEMA.columns AS c, TAP_SCHEMA.columns AS d
+WHERE p.id = 1 AND c.table_name = 'planets.main' AND c.column_name = 'version'
+AND d.table_name = 'stars.main' AND d.column_name = 'version'
+"""
+
+
+def write_planets(pair: SitePair, version: int) -> None:
+    directory = pair.dev / "collections/planets"
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "planets.yaml").write_text(PLANETS.format(version=version))
+    (directory / "planets.csv").write_text(f"id,version\n1,{version}\n2,0\n")
+
+
+def read_both_versions(site: Site) -> int:
+    """Return the version of stars; planets must be of the same one, in one answer and in one published state."""
+    version = read_version(site)
+    (row,) = ask(site, PLANET_QUERY)
+    assert len({row["planet"], row["star"], int(row["planet_word"]), int(row["star_word"])}) == 1, f"mixed: {row}"
+    titles = {site_resource.title.split()[1] for site_resource in site.get_published_state().resources.values()}
+    assert len(titles) == 1, f"titles of several versions: {titles}"
+    return version
+
+
+def promote_beside_readers(pair: SitePair, promotion_count: int, kill_count: int, *, has_planets: bool = False) -> None:
     """Promote versions one after the other, kill some of the promotions, and check all answers of readers."""
+    names = ("planets", "stars") if has_planets else ("stars",)
+    read = read_both_versions if has_planets else read_version
     pair.publish_version(1)
-    with pair.open_dev() as dev, run_children(pair) as promote:
+    if has_planets:
+        write_planets(pair, 1)
+        with pair.open_dev() as dev:
+            ingest_collection(dev, "planets")
+    with pair.open_dev() as dev, run_children(pair, names) as promote:
         calls = promote()["calls"]
         due_count = killed_count = 0
-        with pair.open_gold(watch_for_changes=True) as gold, VersionReaders(gold) as readers:
+        with pair.open_gold(watch_for_changes=True) as gold, VersionReaders(gold, read) as readers:
             for number in range(2, promotion_count + 1):
                 pair.write_version(number)
                 ingest_collection(dev, "stars")
+                if has_planets:
+                    write_planets(pair, number)
+                    ingest_collection(dev, "planets")
                 if number * kill_count // promotion_count > (number - 1) * kill_count // promotion_count:
                     due_count += 1
                     # every second kill is in the last quarter, where rows are staged and published
                     share = due_count / (kill_count + 1)
                     killed_count += promote(int(calls * (share if due_count % 2 else 0.75 + share / 4)))["killed"]
                     with pair.open_gold() as site:
-                        assert read_version(site) in {number - 1, number}, "the old version or the new one"
+                        assert read(site) in {number - 1, number}, "the old version or the new one"
                 promote()
                 with pair.open_gold() as site:
-                    assert read_version(site) == number, "the next try succeeds"
+                    assert read(site) == number, "the next try succeeds"
                 assert not readers.faults
         assert not readers.faults
         assert readers.answers.keys() <= set(range(1, promotion_count + 1))
@@ -155,8 +201,8 @@ def promote_beside_readers(pair: SitePair, promotion_count: int, kill_count: int
         records = gold.store.list_snapshots("stars")
         pinned = {Path(record.provenance["descriptor_directory"]).name for record in records}
         assert {path.name for path in (pair.gold / "promoted/stars").iterdir()} == pinned
-        return_to_earlier_publication(gold, "stars")
-        assert read_version(gold) == promotion_count - 1
+        return_collections(gold, names)
+        assert read(gold) == promotion_count - 1
 
 
 @pytest.mark.slow
@@ -167,6 +213,11 @@ def test_killed_at_any_step_no_answer_is_mixed(tmp_path: Path) -> None:
         records = gold.store.list_snapshots("stars")
         stored_names = {path.name for path in gold.settings.data_directory.glob("snapshots/stars.*/*")}
         assert stored_names == {record.id for record in records}, "killed promotions leave no rows"
+
+
+@pytest.mark.slow
+def test_several_collections_change_at_one_moment(tmp_path: Path) -> None:
+    promote_beside_readers(create_sites(tmp_path), *((200, 20) if FULL else (6, 4)), has_planets=True)
 
 
 @pytest.mark.slow

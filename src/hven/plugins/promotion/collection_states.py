@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from hven.ingest import sync
 from hven.model.errors import NotFoundError, StorageError, UserError
+from hven.plugins.promotion.pinned_directories import list_changed_files, list_own_files
+from hven.plugins.promotion.row_copies import open_rows
+from hven.plugins.schema_life.described_columns import describe_tables
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from pathlib import Path
 
     from hven.model.resource import CollectionSpec
     from hven.model.table import Table
+    from hven.plugins.promotion.row_copies import SourceRows, StoredRows
     from hven.site import Site
     from hven.site.store import SnapshotRecord
 
 PROMOTION_KEY = "promotion"  # in the provenance of snapshots that a promotion made
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CollectionState:
-    """What a site publishes of a collection.
+@dataclass(frozen=True, kw_only=True)
+class SourceCollection:
+    """What the site publishes from which a collection is promoted.
 
     Attributes
     ----------
@@ -32,20 +37,34 @@ class CollectionState:
         Records of the published snapshots, by qualified table name.
     tables
         All tables as they are published, with views and live tables, by the same names.
+    merged_files
+        The files of the collection, if they are not those in the directory of the descriptor.
     """
 
-    site: Site
     name: str
     resource: CollectionSpec | None
     records: Mapping[str, SnapshotRecord] = field(default_factory=dict)
     tables: Mapping[str, Table] = field(default_factory=dict)
+    merged_files: Mapping[str, Path] | None = None
 
     @property
-    def directory(self) -> Path:
-        """The directory of the descriptor."""
-        if self.resource is None:
-            return self.site.settings.collections_directory / self.name
-        return self.resource.path.parent
+    def site_id(self) -> str:
+        """Identifier of the site."""
+        raise NotImplementedError
+
+    def open_rows(self, record: SnapshotRecord) -> SourceRows:
+        """Return the rows of a record.
+
+        Parameters
+        ----------
+        record
+            Record of a snapshot.
+        """
+        raise NotImplementedError
+
+    def compute_description_digests(self) -> dict[str, str]:
+        """Return the digest of what the descriptor says of each table, with the settings of this site."""
+        return compute_description_digests(self.described_resource)
 
     @property
     def described_resource(self) -> CollectionSpec:
@@ -61,6 +80,42 @@ class CollectionState:
         return self.resource
 
     @property
+    def files(self) -> Mapping[str, Path]:
+        """The files of the collection; the descriptor has the name that it gets on the target."""
+        if self.merged_files is not None:
+            return self.merged_files
+        return list_own_files(self.described_resource)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CollectionState(SourceCollection):
+    """What a site of this machine publishes of a collection."""
+
+    site: Site
+
+    @property
+    def site_id(self) -> str:
+        """Identifier of the site."""
+        return self.site.store.get_site_id()
+
+    def open_rows(self, record: SnapshotRecord) -> StoredRows:
+        """Return the rows of a record.
+
+        Parameters
+        ----------
+        record
+            Record of a snapshot.
+        """
+        return open_rows(self.site, record)
+
+    @property
+    def directory(self) -> Path:
+        """The directory of the descriptor."""
+        if self.resource is None:
+            return self.site.settings.collections_directory / self.name
+        return self.resource.path.parent
+
+    @property
     def last_promotion(self) -> Mapping[str, Any] | None:
         """What the newest snapshot that a promotion made says of the promotion; None: there is none."""
         promoted_records = [record for record in self.records.values() if PROMOTION_KEY in record.provenance]
@@ -69,6 +124,23 @@ class CollectionState:
         newest_record = max(promoted_records, key=lambda record: record.created)
         promotion: Mapping[str, Any] = newest_record.provenance[PROMOTION_KEY]
         return promotion
+
+
+def compute_description_digests(resource: CollectionSpec) -> dict[str, str]:
+    """Return the digest of what a descriptor says of each table: it depends on the defaults and standards of a site.
+
+    Parameters
+    ----------
+    resource
+        The descriptor.
+    """
+    digests = {}
+    for spec in resource.tables:
+        # descriptions may contain the address of the site
+        columns = [column._replace(description="") for column in describe_tables("", [spec.table]).columns]
+        facts = repr((columns, spec.table.access, spec.table.project, spec.table.policy))
+        digests[spec.table.name] = hashlib.sha256(facts.encode()).hexdigest()
+    return digests
 
 
 def read_collection_state(site: Site, name: str) -> CollectionState:
@@ -121,15 +193,17 @@ def read_own_state(site: Site, name: str) -> CollectionState:
     return state
 
 
-def find_foreign_changes(target: CollectionState, own_site_id: str) -> list[str]:
-    """Find what the target has that does not come from promotions of this site.
+def find_foreign_changes(target: CollectionState, own_site_id: str, equal_names: Collection[str]) -> list[str]:
+    """Find what the target has that does not come from promotions of the source site.
 
     Parameters
     ----------
     target
         The state of the target.
     own_site_id
-        Identifier of this site.
+        Identifier of the source site.
+    equal_names
+        Tables with the same rows on both sites.
 
     Returns
     -------
@@ -145,6 +219,8 @@ def find_foreign_changes(target: CollectionState, own_site_id: str) -> list[str]
             changes.append(f"{name} was published there by the run {record.run}{summary}")
         elif promotion["site"] != own_site_id:
             changes.append(f"{name} was promoted from another site at {promotion['at']}")
+        elif promotion.get("merged") and name not in equal_names:
+            changes.append(f"{name} has rows that were changed there before the promotion at {promotion['at']}")
     last_promotion = target.last_promotion
     if target.resource is None:
         return changes
@@ -153,6 +229,15 @@ def find_foreign_changes(target: CollectionState, own_site_id: str) -> list[str]
             changes.append(f"there is a descriptor {target.resource.path}")
     elif dict(last_promotion["hashes"]) != dict(target.resource.hashes):
         changes.append(f"{target.resource.path} was edited after the promotion")
+    elif last_promotion.get("merged_files"):
+        changes.append(f"{target.directory} has texts or files that were changed there")
+    descriptor_state = target.site.read_descriptor(target.name)
+    if descriptor_state is not None and descriptor_state.problem is not None:
+        changes.append(f"{target.resource.path} has faults: {descriptor_state.problem}")
+    changed_files = list_changed_files(target.directory)
+    if changed_files:
+        more = f" and {len(changed_files) - 1:,} more" if len(changed_files) > 1 else ""
+        changes.append(f"the file {changed_files[0]}{more} was changed in {target.directory}")
     return changes
 
 

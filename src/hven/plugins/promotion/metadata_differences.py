@@ -108,16 +108,16 @@ def compare_metadata(
     )
 
 
-def _compare_columns(own: Table, target: Table, *, with_attributes: bool) -> Iterator[str]:
+def _compare_columns(origin: Table, target: Table, *, with_attributes: bool) -> Iterator[str]:
     """Describe the differences between the columns of two tables."""
-    name = own.qualified_name
-    own_columns = {column.name: column for column in own.columns}
+    name = origin.qualified_name
+    own_columns = {column.name: column for column in origin.columns}
     target_columns = {column.name: column for column in target.columns}
     for column in own_columns.keys() - target_columns.keys():
         yield f"{name}.{column} is new"
     for column in target_columns.keys() - own_columns.keys():
         yield f"{name}.{column} is removed"
-    comparison = compare_models([describe_tables("target", [target]), describe_tables("own", [own])])
+    comparison = compare_models([describe_tables("target", [target]), describe_tables("own", [origin])])
     explained: set[tuple[str, str]] = set()
     for group in comparison.groups:
         for conflict in group.conflicts:
@@ -133,36 +133,36 @@ def _compare_columns(own: Table, target: Table, *, with_attributes: bool) -> Ite
             yield f"{name}.{column}: {', '.join(names)}"
 
 
-def _compare_tables(own: Table, target: Table) -> Iterator[str]:
+def _compare_tables(origin: Table, target: Table) -> Iterator[str]:
     """Describe the differences between the metadata of two tables, apart from their columns."""
-    own_facts = table_to_json(own)
+    own_facts = table_to_json(origin)
     target_facts = table_to_json(target)
     ignored = {"columns", "access", "project", "policy"}
     keys = [key for key in own_facts | target_facts if own_facts.get(key) != target_facts.get(key)]
     if set(keys) - ignored:
-        yield f"{own.qualified_name}: {', '.join(sorted(set(keys) - ignored))}"
+        yield f"{origin.qualified_name}: {', '.join(sorted(set(keys) - ignored))}"
 
 
-def _list_different_attributes(own: Column, target: Column) -> list[str]:
-    names = [item.name for item in fields(own) if item.name != "origins"]
-    return [name for name in names if getattr(own, name) != getattr(target, name)]
+def _list_different_attributes(origin: Column, target: Column) -> list[str]:
+    names = [item.name for item in fields(origin) if item.name != "origins"]
+    return [name for name in names if getattr(origin, name) != getattr(target, name)]
 
 
-def _compare_rights(own: Table, target: Table) -> RightsDifference | None:
+def _compare_rights(origin: Table, target: Table) -> RightsDifference | None:
     """Compare who may see two tables; a policy that differs may show more rows, so it counts as wider."""
-    before, after = _describe_rights(target), _describe_rights(own)
-    own_rank, target_rank = ACCESS_RANKS.get(own.access, 0), ACCESS_RANKS.get(target.access, 0)
-    is_wider = own_rank > target_rank or (own.project != target.project and own_rank == target_rank == 1)
-    is_wider = is_wider or (target.policy is not None and own.policy != target.policy)
+    before, after = _describe_rights(target), _describe_rights(origin)
+    own_rank, target_rank = ACCESS_RANKS.get(origin.access, 0), ACCESS_RANKS.get(target.access, 0)
+    is_wider = own_rank > target_rank or (origin.project != target.project and own_rank == target_rank == 1)
+    is_wider = is_wider or (target.policy is not None and origin.policy != target.policy)
     hidden_names = {column.name for column in target.columns if column.hidden}
-    shown_names = sorted(hidden_names & {column.name for column in own.columns if not column.hidden})
+    shown_names = sorted(hidden_names & {column.name for column in origin.columns if not column.hidden})
     if shown_names:
         before = f"{before}, {', '.join(shown_names)} hidden"
         after = f"{after}, {', '.join(shown_names)} shown"
         is_wider = True
-    if before == after and own.policy == target.policy:
+    if before == after and origin.policy == target.policy:
         return None
-    return RightsDifference(table=own.qualified_name, before=before, after=after, is_wider=is_wider)
+    return RightsDifference(table=origin.qualified_name, before=before, after=after, is_wider=is_wider)
 
 
 def _describe_rights(table: Table) -> str:

@@ -12,13 +12,15 @@ import shutil
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import orjson
 
 from hven.ingest.api.publication import PINNED_DIRECTORY_KEY
 from hven.model.errors import ConflictError, StorageError, UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from hven.model.resource import CollectionSpec
     from hven.model.settings import Settings
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
 
 PROMOTED_FOLDER = "promoted"
 INCOMPLETE_SUFFIX = ".part"
+BASE_FOLDER = ".base"  # in a promoted directory: the state of the source site, with which later merges compare
+FILE_LIST_NAME = "files.json"  # marks of all files, there and here
+FileMark = list[Any]  # size and time of a file, or the place to which a link leads
 READ_ONLY_MASK = 0o7555
 MAX_COPIED_BYTES = 1 << 20  # larger files of the target's own directory are linked instead of copied
 
@@ -70,24 +75,30 @@ def list_collection_files(directory: Path) -> dict[str, Path]:
     return files
 
 
-def compare_files(own: Mapping[str, Path], target: Mapping[str, Path]) -> FileDifference:
+def compare_files(origin: Mapping[str, Path], target: Mapping[str, Path]) -> FileDifference:
     """Compare the files of a collection on two sites.
 
     Parameters
     ----------
-    own, target
+    origin, target
         As `list_collection_files` returns them.
     """
-    changed = [name for name in own if name in target and not _is_same_file(own[name], target[name])]
+    changed = [name for name in origin if name in target and not is_same_file(origin[name], target[name])]
     return FileDifference(
-        added=[name for name in own if name not in target],
+        added=[name for name in origin if name not in target],
         changed=changed,
-        removed=[name for name in target if name not in own],
+        removed=[name for name in target if name not in origin],
     )
 
 
-def _is_same_file(first: Path, second: Path) -> bool:
-    """Compare two files. Files with the same size and time are not read, because copies keep the time."""
+def is_same_file(first: Path, second: Path) -> bool:
+    """Compare two files. Files with the same size and time are not read, because copies keep the time.
+
+    Parameters
+    ----------
+    first, second
+        Files or symbolic links.
+    """
     if first.is_symlink() or second.is_symlink():
         return first.is_symlink() and second.is_symlink() and first.resolve() == second.resolve()
     first_status = first.stat()
@@ -95,6 +106,38 @@ def _is_same_file(first: Path, second: Path) -> bool:
     if first_status.st_size != second_status.st_size:
         return False
     return first_status.st_mtime_ns == second_status.st_mtime_ns or filecmp.cmp(first, second, shallow=False)
+
+
+def mark_file(path: Path) -> FileMark:
+    """Return what shows later whether a file was changed.
+
+    Parameters
+    ----------
+    path
+        A file or a symbolic link.
+    """
+    if path.is_symlink():
+        return ["link", str(path.resolve())]
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns]
+
+
+def list_changed_files(directory: Path) -> list[str]:
+    """List the files of a promoted directory that were added, changed or removed there, besides descriptors.
+
+    Parameters
+    ----------
+    directory
+        The directory; no file of another one counts as changed.
+    """
+    list_path = directory / BASE_FOLDER / FILE_LIST_NAME
+    if not list_path.is_file():
+        return []
+    expected = {name: mark["target"] for name, mark in orjson.loads(list_path.read_bytes()).items()}
+    present = {name: mark_file(path) for name, path in list_collection_files(directory).items()}
+    descriptor_names = {path.name for path in (directory / BASE_FOLDER).glob("*.yaml")}
+    changed_names = {name for name in expected | present if expected.get(name) != present.get(name)}
+    return sorted(changed_names - descriptor_names)
 
 
 def list_own_files(resource: CollectionSpec) -> dict[str, Path]:
@@ -122,7 +165,12 @@ def list_own_files(resource: CollectionSpec) -> dict[str, Path]:
 
 
 def copy_files(
-    files: Mapping[str, Path], directory: Path, earlier_files: Mapping[str, Path], *, links_large_files: bool = False
+    files: Mapping[str, Path],
+    directory: Path,
+    earlier_files: Mapping[str, Path],
+    *,
+    links_large_files: bool = False,
+    complete: Callable[[Path], object] | None = None,
 ) -> int:
     """Copy files into a new directory, which appears when it is complete and on the disk.
 
@@ -136,6 +184,8 @@ def copy_files(
         Files of the target that never change: equal ones are linked.
     links_large_files
         Link files above `MAX_COPIED_BYTES`.
+    complete
+        Called with the directory when it has all files, to add hidden ones.
 
     Returns
     -------
@@ -157,7 +207,7 @@ def copy_files(
             earlier_path = earlier_files.get(name)
             if path.is_symlink():
                 new_path.symlink_to(path.resolve())
-            elif earlier_path is not None and not earlier_path.is_symlink() and _is_same_file(path, earlier_path):
+            elif earlier_path is not None and not earlier_path.is_symlink() and is_same_file(path, earlier_path):
                 os.link(earlier_path, new_path)
             elif links_large_files and path.stat().st_size > MAX_COPIED_BYTES:
                 os.link(path, new_path)
@@ -166,6 +216,8 @@ def copy_files(
                 new_path.chmod(new_path.stat().st_mode & READ_ONLY_MASK)
                 _sync_to_disk(new_path)
                 copied += 1
+        if complete is not None:
+            complete(partial_directory)
         for parent, _, _ in os.walk(partial_directory):
             _sync_to_disk(Path(parent))
         partial_directory.rename(directory)

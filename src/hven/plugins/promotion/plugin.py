@@ -1,4 +1,4 @@
-"""What this package adds: the verb ``hven promote``, and the sections ``[targets.NAME]`` of hven.toml."""
+"""What this package adds: the verb ``hven promote``, its service, and the sections ``[targets.NAME]`` of hven.toml."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ PLUGIN = PluginPackage(
     name="promotion",
     title="Promote collections from a test site to a public site in one publication",
     uses=("schema_life",),
+    protocols={"promotions": "hven.plugins.promotion.promotion_service"},
     settings={"targets": "hven.plugins.promotion.settings:TARGETS_SECTION"},
     checks=("hven.plugins.promotion.settings:find_target_faults",),
     verbs={
@@ -19,6 +20,8 @@ PLUGIN = PluginPackage(
                 "hven promote stars --to gold",
                 "hven promote stars --to gold --widen --overwrite --json",
                 "hven promote stars --to gold --back",
+                "hven promote stars planets --from dev --merge",
+                "hven promote --all --from dev --dry-run",
             ),
         ),
     },

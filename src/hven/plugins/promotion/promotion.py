@@ -1,196 +1,258 @@
-"""Promote a collection: stage rows and files on the target, verify them, and publish all of it in one transaction."""
+"""Promote collections: stage rows and files on the target, verify them, and publish all of it in one transaction."""
 
 from __future__ import annotations
 
-import getpass
-import os
-from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+import shutil
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
 
 from hven import descriptor
 from hven.ingest.api import publication
 from hven.ingest.api.changes import create_run_id
-from hven.ingest.api.publication import PINNED_DIRECTORY_KEY
-from hven.ingest.api.runs import check_disk_space, find_stale_table_warnings
-from hven.ingest.sync import change_sets
+from hven.ingest.api.runs import find_stale_table_warnings
 from hven.model.errors import ConflictError, DescriptorError, HvenError, NotFoundError, UserError
-from hven.plugins.promotion import pinned_directories
+from hven.plugins.promotion import collection_runs, pinned_directories, three_way_merge
+from hven.plugins.promotion.collection_runs import PromotionRun, find_pinned_directory
 from hven.plugins.promotion.collection_states import (
     PROMOTION_KEY,
     CollectionState,
-    find_foreign_changes,
+    SourceCollection,
+    compute_description_digests,
     read_collection_state,
     read_own_state,
 )
-from hven.plugins.promotion.metadata_differences import MetadataDifference, compare_metadata, find_refused_columns
-from hven.plugins.promotion.row_copies import (
-    RowDifference,
-    RowHashes,
-    StoredRows,
-    compare_rows,
-    hash_rows,
-    open_rows,
-    sample_keys,
-    stage_rows,
-    verify_copy,
-)
-from hven.plugins.schema_life.described_columns import describe_tables
-from hven.site.server_processes import check_servers_can_read
-from hven.site.store import SnapshotRecord, build_lease_name, format_current_time
+from hven.plugins.promotion.metadata_differences import find_refused_columns
+from hven.plugins.promotion.package_selection import select_packages_of
+from hven.plugins.promotion.promotion_reports import PromotionReport, compare_sites
+from hven.site.store import build_lease_name
 from hven.site.store.ingest_runs import ABORTED_PHASE, COMPLETED_PHASE, ERROR_PHASE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
-    from hven.engines import StorageEngine
-    from hven.model.resource import CollectionSpec
-    from hven.model.table import Table
     from hven.site import Site
-    from hven.site.store import Lease
+    from hven.site.store import PublicationEvent, SnapshotRecord
 
 RUN_KIND = "promote"
+RETURN_RUN_KIND = "rollback"
 
 
-@dataclass(kw_only=True)
-class TablePromotion:
-    """One table of a promotion.
-
-    Attributes
-    ----------
-    own, target
-        The rows of this site and of the target; None: the target has no such table.
-    own_hashes, target_hashes
-        Their hashes; None: the target has no such rows.
-    difference
-        How the rows differ; None: all rows are copied, because columns or keys differ.
-    copied_rows
-        Number of rows that were copied to the target.
-    is_described_differently
-        Whether the sources of the two sites gave the table other metadata.
-    """
-
-    record: SnapshotRecord
-    own: StoredRows
-    own_hashes: RowHashes
-    target: StoredRows | None = None
-    target_hashes: RowHashes | None = None
-    difference: RowDifference | None = None
-    copied_rows: int = 0
-    is_described_differently: bool = False
-
-    @property
-    def has_changes(self) -> bool:
-        """Whether the rows of the target differ."""
-        return self.difference is None or not self.difference.is_empty
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the comparison for JSON."""
-        target_hashes = self.target_hashes
-        difference = self.difference
-        samples: Mapping[str, Any] = {}
-        equal_blocks = 0
-        counts: dict[str, int | None] = {"added": self.own_hashes.row_count, "changed": None, "removed": None}
-        if difference is not None:
-            samples = difference.samples
-            equal_blocks = difference.equal_blocks
-            counts = {"added": difference.added, "changed": difference.changed, "removed": difference.removed_count}
-        return {
-            "table": self.record.table.qualified_name,
-            "rows": {"own": self.own_hashes.row_count, "target": target_hashes and target_hashes.row_count},
-            "digests": {"own": self.own_hashes.digest, "target": target_hashes and target_hashes.digest},
-            **counts,
-            "equal_blocks": equal_blocks,
-            "samples": samples,
-            "copied": self.copied_rows,
-        }
-
-
-@dataclass(kw_only=True)
-class PromotionReport:
-    """What differs between the sites, and what a promotion did.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromotionOptions:
+    """What a promotion may do.
 
     Attributes
     ----------
-    foreign_changes
-        What the target has that does not come from this site.
-    run
-        Id of the run; None: nothing was published.
-    copied_files
-        Number of files that were copied to the target.
+    may_widen
+        More people may see tables of the target than before.
+    may_overwrite
+        Changes of the target that do not come from the source site are replaced.
+    may_merge
+        Such changes are kept, where the source site did not change the same.
     """
 
-    collection: str
-    tables: list[TablePromotion]
-    metadata: MetadataDifference
-    foreign_changes: Sequence[str] = ()
-    run: str | None = None
-    by: str = ""
-    at: str = ""
-    copied_files: int = 0
-    warnings: list[str] = field(default_factory=list)
+    may_widen: bool = False
+    may_overwrite: bool = False
+    may_merge: bool = False
+
+
+class PromotionSource(Protocol):
+    """The site from which collections are promoted."""
+
+    def list_collections(self) -> list[str]:
+        """List the collections that can be promoted: those with stored tables."""
+
+    def read_collection(
+        self, name: str, target: CollectionState, work_directory: Path, *, is_dry_run: bool
+    ) -> SourceCollection:
+        """Read what the site publishes of a collection.
+
+        Parameters
+        ----------
+        name
+            Name of the collection.
+        target
+            The target, whose files need not be copied again.
+        work_directory
+            Directory for files that are copied first.
+        is_dry_run
+            Whether only the difference is wanted.
+        """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SiteSource:
+    """A site of this machine, from which collections are promoted."""
+
+    site: Site
+
+    def list_collections(self) -> list[str]:
+        """List the collections with stored tables."""
+        published_state = self.site.refresh_published_state()
+        names = {record.collection for record in self.site.published_records.values()}
+        return sorted(names & published_state.resources.keys())
+
+    def read_collection(
+        self,
+        name: str,
+        target: CollectionState,  # noqa: ARG002
+        work_directory: Path,  # noqa: ARG002
+        *,
+        is_dry_run: bool,  # noqa: ARG002
+    ) -> SourceCollection:
+        """Read what the site publishes of a collection."""
+        return read_own_state(self.site, name)
+
+
+@dataclass(kw_only=True)
+class CollectionPlan:
+    """What a promotion of one collection would do.
+
+    Attributes
+    ----------
+    origin, target
+        What the source site and the target publish.
+    source_files
+        The files of the source site, before a merge.
+    """
+
+    origin: SourceCollection
+    target: CollectionState
+    report: PromotionReport
+    source_files: Mapping[str, Path] = field(default_factory=dict)
 
     @property
-    def has_changes(self) -> bool:
-        """Whether anything differs."""
-        has_table_changes = any(table.has_changes or table.is_described_differently for table in self.tables)
-        return has_table_changes or not self.metadata.is_empty
+    def must_publish(self) -> bool:
+        """Whether the target publishes something new: with the same content, a foreign state becomes a promoted one."""
+        is_taken_over = bool(self.report.foreign_changes) and not self.report.kept_changes
+        return self.report.has_changes or is_taken_over
 
 
-def compare_sites(own: CollectionState, target: CollectionState) -> PromotionReport:
-    """Compare a collection of this site with that of the target.
+@contextmanager
+def plan_promotion(
+    source: PromotionSource,
+    target_site: Site,
+    names: Sequence[str],
+    options: PromotionOptions,
+    *,
+    is_dry_run: bool = True,
+) -> Iterator[list[CollectionPlan]]:
+    """Compare collections of the source site with those of the target.
 
     Parameters
     ----------
-    own, target
-        What the two sites publish.
+    source
+        The source site.
+    target_site
+        The target.
+    names
+        Names of the collections.
+    options
+        What the promotion may do.
+    is_dry_run
+        Whether only the difference is wanted.
+
+    Yields
+    ------
+    plans
+        One for each collection; their files are there inside the block.
     """
-    tables = [
-        _compare_table(own.site, record, target.site, target.records.get(name)) for name, record in own.records.items()
-    ]
-    target_files = pinned_directories.list_collection_files(target.directory)
-    metadata = compare_metadata(
-        own.tables,
-        target.tables,
-        (own.described_resource, target.resource),
-        (pinned_directories.list_own_files(own.described_resource), target_files),
-    )
-    foreign_changes = find_foreign_changes(target, own.site.store.get_site_id())
-    return PromotionReport(collection=own.name, tables=tables, metadata=metadata, foreign_changes=foreign_changes)
+    directories = []
+    try:
+        plans = []
+        for name in names:
+            folder = target_site.settings.directory / pinned_directories.PROMOTED_FOLDER / name
+            work_directory = folder / f".work-{create_run_id()}"
+            directories.append(work_directory)
+            target = read_collection_state(target_site, name)
+            origin = source.read_collection(name, target, work_directory, is_dry_run=is_dry_run)
+            report = compare_sites(origin, target)
+            plan = CollectionPlan(origin=origin, target=target, report=report, source_files=origin.files)
+            if options.may_merge and report.foreign_changes and report.has_changes:
+                plan.origin = three_way_merge.merge_collection(origin, target, report, work_directory)
+            plans.append(plan)
+        yield plans
+    finally:
+        for directory in directories:
+            shutil.rmtree(directory, ignore_errors=True)
 
 
-def _compare_table(
-    own_site: Site, record: SnapshotRecord, target_site: Site, target_record: SnapshotRecord | None
-) -> TablePromotion:
-    own = open_rows(own_site, record)
-    promotion = TablePromotion(record=record, own=own, own_hashes=hash_rows(own))
-    if target_record is None:
-        return promotion
-    target = open_rows(target_site, target_record)
-    promotion.target = target
-    promotion.is_described_differently = record.table != target_record.table
-    promotion.target_hashes = hash_rows(target)
-    if _can_merge_rows(record.table, target_record.table):
-        difference = compare_rows(promotion.own_hashes, promotion.target_hashes)
-        samples = {
-            "written": sample_keys(own, difference.written),
-            "removed": sample_keys(target, difference.removed),
-        }
-        promotion.difference = replace(difference, samples=samples)
-    return promotion
+def promote_collections(
+    source: PromotionSource,
+    target_site: Site,
+    names: Sequence[str],
+    options: PromotionOptions = PromotionOptions(),
+) -> list[PromotionReport]:
+    """Publish collections on the target as the source site publishes them, all in one transaction.
 
+    Parameters
+    ----------
+    source
+        The source site.
+    target_site
+        The target.
+    names
+        Names of the collections.
+    options
+        What the promotion may do.
 
-def _can_merge_rows(first: Table, second: Table) -> bool:
-    """Return whether rows of one table can be compared with those of another, and merged into them."""
-    is_same_schema = first.arrow_schema.remove_metadata() == second.arrow_schema.remove_metadata()
-    return is_same_schema and first.primary == second.primary
+    Returns
+    -------
+    reports
+        What differed in each collection; without a run if nothing did.
+
+    Raises
+    ------
+    ConflictError
+        The target is ahead, more people would see a table, or another run changes one of the collections.
+    DescriptorError
+        A descriptor has faults on the target.
+    StorageError
+        Rows or files cannot be copied, or the copies differ. The target stays as it is.
+    """
+    names = sorted(set(names))
+    store = target_site.store
+    for name in names:
+        pinned_directories.check_linkable(target_site.settings, name)
+    with ExitStack() as stack:
+        leases = {}
+        for name in names:  # in the order of their names, so that two promotions do not wait for each other
+            lease = store.leases.hold_lease(build_lease_name(name), description=f"the promotion of {name}")
+            leases[name] = stack.enter_context(lease)
+            store.runs.mark_dead_runs(name)
+        publication.delete_ingest_leftovers(target_site)
+        plans = stack.enter_context(plan_promotion(source, target_site, names, options, is_dry_run=False))
+        for plan in plans:
+            for error in list_refusals(plan, target_site, options):
+                raise error
+        runs = []
+        for plan in plans:
+            if plan.must_publish:
+                runs.append(
+                    PromotionRun(plan.origin, plan.target, plan.report, plan.source_files, leases[plan.origin.name])
+                )
+            else:
+                _finish_link(plan.target)
+        if runs:
+            _execute_runs(runs, target_site)
+        for run in runs:
+            name = run.name
+            run.report.warnings += _complete_publication(target_site, name)
+            run.report.warnings += publication.prune_collection_history(target_site, name)
+            kept_records = store.list_snapshots(name)
+            pinned_directories.delete_unused_directories(target_site.settings, name, kept_records)
+        return [plan.report for plan in plans]
 
 
 def promote_collection(
-    own_site: Site, target_site: Site, name: str, *, may_widen: bool = False, may_overwrite: bool = False
+    own_site: Site,
+    target_site: Site,
+    name: str,
+    options: PromotionOptions = PromotionOptions(),
 ) -> PromotionReport:
-    """Publish a collection on the target as this site publishes it.
+    """Publish one collection of a site of this machine on the target; see `promote_collections`.
 
     Parameters
     ----------
@@ -198,59 +260,32 @@ def promote_collection(
         The sites, both open in this process.
     name
         Name of the collection.
-    may_widen
-        True: more people may see tables of the target than before.
-    may_overwrite
-        True: changes of the target that do not come from this site are replaced.
-
-    Returns
-    -------
-    report
-        What differed; without a run if nothing did.
-
-    Raises
-    ------
-    ConflictError
-        The target is ahead, more people would see a table, or another run changes the collection.
-    DescriptorError
-        The descriptor has faults on the target.
-    StorageError
-        Rows or files cannot be copied, or the copies differ. The target stays as it is.
+    options
+        What the promotion may do.
     """
-    own = read_own_state(own_site, name)
-    pinned_directories.check_linkable(target_site.settings, name)
-    description = f"the promotion of {name}"
-    with target_site.store.leases.hold_lease(build_lease_name(name), description=description) as lease:
-        target_site.store.runs.mark_dead_runs(name)
-        publication.delete_ingest_leftovers(target_site)
-        target = read_collection_state(target_site, name)
-        report = compare_sites(own, target)
-        for error in list_refusals(own, target_site, report, may_widen=may_widen, may_overwrite=may_overwrite):
-            raise error
-        if not report.has_changes and not report.foreign_changes:
-            _finish_link(target, create_run_id())
-            return report
-        run = create_run_id()
-        target_site.store.runs.begin_run(run, name, RUN_KIND)
-        phase, message = ERROR_PHASE, None
-        try:
-            _PromotionRun(own, target, report, run, lease).execute()
-            report.run = run
-            phase = COMPLETED_PHASE
-        except HvenError as error:
-            message = str(error)
-            raise
-        except BaseException as error:
-            phase = ABORTED_PHASE
-            message = f"stopped: {type(error).__name__}"
-            raise
-        finally:
-            summary = {"by": report.by, "tables": [table.to_json() | {"samples": {}} for table in report.tables]}
-            target_site.store.runs.end_run(run, phase, message=message, summary=summary)
-        report.warnings += _complete_publication(target_site, name)
-        report.warnings += publication.prune_collection_history(target_site, name)
-        pinned_directories.delete_unused_directories(target_site.settings, name, target_site.store.list_snapshots(name))
-    return report
+    return promote_collections(SiteSource(site=own_site), target_site, [name], options)[0]
+
+
+def _execute_runs(runs: Sequence[PromotionRun], target_site: Site) -> None:
+    """Stage and publish all collections, and record how it ended."""
+    store = target_site.store
+    for run in runs:
+        store.runs.begin_run(run.run, run.name, RUN_KIND)
+    phase, message = ERROR_PHASE, None
+    try:
+        collection_runs.publish_runs(runs, target_site)
+        phase = COMPLETED_PHASE
+    except HvenError as error:
+        message = str(error)
+        raise
+    except BaseException as error:
+        phase = ABORTED_PHASE
+        message = f"stopped: {type(error).__name__}"
+        raise
+    finally:
+        for run in runs:
+            tables = [table.to_json() | {"samples": {}} for table in run.report.tables]
+            store.runs.end_run(run.run, phase, message=message, summary={"by": run.report.by, "tables": tables})
 
 
 def _complete_publication(target_site: Site, name: str) -> list[str]:
@@ -265,69 +300,58 @@ def _complete_publication(target_site: Site, name: str) -> list[str]:
     return [*warnings, *(text for text in stale_tables if f" {name}." in text)]
 
 
-def _finish_link(target: CollectionState, run: str) -> None:
+def _finish_link(target: CollectionState) -> None:
     """Complete what a promotion that was killed after its publication left undone."""
-    pinned_directory = _find_pinned_directory(target.records.values())
+    pinned_directory = find_pinned_directory(target.records.values())
     if pinned_directory is not None:
-        pinned_directories.link_current_directory(target.site.settings, target.name, pinned_directory, run)
+        pinned_directories.link_current_directory(target.site.settings, target.name, pinned_directory, create_run_id())
 
 
-def _find_pinned_directory(records: Any) -> str | None:
-    pinned_records = [record for record in records if PINNED_DIRECTORY_KEY in record.provenance]
-    if not pinned_records:
-        return None
-    newest_record = max(pinned_records, key=lambda record: record.created)
-    return str(newest_record.provenance[PINNED_DIRECTORY_KEY])
-
-
-def list_refusals(
-    own: CollectionState,
-    target_site: Site,
-    report: PromotionReport,
-    *,
-    may_widen: bool = False,
-    may_overwrite: bool = False,
-) -> list[HvenError]:
+def list_refusals(plan: CollectionPlan, target_site: Site, options: PromotionOptions) -> list[HvenError]:
     """List the reasons for which a collection cannot be promoted.
 
     Parameters
     ----------
-    own
-        What this site publishes.
+    plan
+        What the promotion would do.
     target_site
         The target.
-    report
-        How the two sites differ.
-    may_widen, may_overwrite
-        As for `promote_collection`.
+    options
+        What the promotion may do.
     """
+    origin, report = plan.origin, plan.report
     refusals: list[HvenError] = []
-    faults = find_refused_columns(own.described_resource, own.tables)
+    faults = find_refused_columns(origin.described_resource, origin.tables)
     if faults:
         refusals.append(DescriptorError(faults))
     try:
-        _check_own_descriptor(own, target_site)
+        _check_own_descriptor(origin, target_site)
     except HvenError as error:
         refusals.append(error)
-    if report.foreign_changes and report.has_changes and not may_overwrite:
+    if report.conflicts:
+        remedy = (
+            "make the same change on both sites, or add --overwrite instead of --merge to replace what the target has"
+        )
+        message = f"the changes of both sites to {origin.name} cannot be merged: {'; '.join(report.conflicts)}"
+        refusals.append(ConflictError(message, remedy=remedy))
+    if report.foreign_changes and report.has_changes and not (options.may_overwrite or options.may_merge):
         message = (
-            f"the target has changes to {report.collection} that this site lacks: {'; '.join(report.foreign_changes)}"
+            f"the target has changes to {origin.name} that the source site lacks: {'; '.join(report.foreign_changes)}"
         )
         remedy = (
-            "make the same changes on this site, and then add --overwrite to replace the target's state; --back "
-            "restores that state"
+            "add --merge to keep what only the target changed, or --overwrite to replace it; --back restores that state"
         )
         refusals.append(ConflictError(message, remedy=remedy))
     wider_rights = [difference for difference in report.metadata.rights if difference.is_wider]
-    if wider_rights and not may_widen:
-        texts = [f"{difference.table} ({difference.before} -> {difference.after})" for difference in wider_rights]
+    if wider_rights and not options.may_widen:
+        texts = ", ".join(f"{item.table} ({item.before} -> {item.after})" for item in wider_rights)
         remedy = "correct the descriptor, or add --widen if you intend this"
-        refusals.append(ConflictError(f"more people could see {', '.join(texts)}", remedy=remedy))
+        refusals.append(ConflictError(f"more people could see {texts}", remedy=remedy))
     return refusals
 
 
-def _check_own_descriptor(own: CollectionState, target_site: Site) -> None:
-    """Check the descriptor with the settings of the target, so that faults have their lines in this site's file.
+def _check_own_descriptor(origin: SourceCollection, target_site: Site) -> None:
+    """Check the descriptor as the target reads it, so that faults have their lines in the file of the source site.
 
     Raises
     ------
@@ -336,187 +360,17 @@ def _check_own_descriptor(own: CollectionState, target_site: Site) -> None:
     UserError
         It describes the columns in another way, because the sites have other defaults or standards.
     """
-    own_resource = own.described_resource
-    resource = descriptor.load_descriptor(own_resource.path, target_site.settings)
-    own_facts = _describe_descriptor(own_resource)
-    for table_name, facts in _describe_descriptor(resource).items():
-        if facts != own_facts.get(table_name):
+    own_resource = origin.described_resource
+    own_digests = origin.compute_description_digests()
+    with select_packages_of(target_site.settings):
+        resource = descriptor.load_descriptor(own_resource.path, target_site.settings)
+        digests = compute_description_digests(resource)
+    for table_name, digest in digests.items():
+        if digest != own_digests.get(table_name):
             raise UserError(
                 f"with the settings of the target, {own_resource.path} describes {table_name} differently",
                 remedy="give both sites the same [defaults] in hven.toml, and the same files in standards/",
             )
-
-
-def _describe_descriptor(resource: CollectionSpec) -> dict[str, Any]:
-    facts = {}
-    for spec in resource.tables:
-        # descriptions may contain the address of the site
-        columns = [column._replace(description="") for column in describe_tables("", [spec.table]).columns]
-        facts[spec.table.name] = (columns, spec.table.access, spec.table.project, spec.table.policy)
-    return facts
-
-
-def _find_user_name() -> str:
-    """Return the name of the user who runs this process; in a container, a user may have only a number."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return f"user {os.getuid()}"
-
-
-class _PromotionRun:
-    """One run of a promotion, under the lease of the collection on the target."""
-
-    def __init__(
-        self, own: CollectionState, target: CollectionState, report: PromotionReport, run: str, lease: Lease
-    ) -> None:
-        self.own = own
-        self.own_resource = own.described_resource
-        self.target = target
-        self.site = target.site
-        self.report = report
-        self.run = run
-        self.lease = lease
-        report.by = _find_user_name()
-        self.engine = self._find_engine()
-
-    def _find_engine(self) -> StorageEngine:
-        name = self.own_resource.engine or self.site.engines.default_engine
-        check_servers_can_read(self.site.settings, self.site.store, name)
-        return self.site.engines.get_engine(name)
-
-    def execute(self) -> None:
-        """Stage, verify and publish."""
-        directory = f"{pinned_directories.PROMOTED_FOLDER}/{self.own.name}/{self.run}"
-        pinned_resource = self._copy_files(directory)
-        new_records: list[SnapshotRecord] = []
-        with ExitStack() as stack:
-            stack.callback(self._drop_unpublished, new_records)
-            self.report.at = self._choose_publication_time()
-            facts = {
-                "site": self.own.site.store.get_site_id(),
-                "run": self.run,
-                "by": self.report.by,
-                "at": self.report.at,
-                "hashes": dict(pinned_resource.hashes),
-            }
-            promoted_tables = self._select_promoted_tables()
-            for table in promoted_tables:
-                # one by one: if a later table fails, the callback drops those before
-                new_records.append(self._stage_table(table, directory, facts))  # noqa: PERF401
-            self._store_change_sets(new_records)
-            self._publish(new_records, promoted_tables)
-            stack.pop_all()
-        self.site.refresh_published_state()
-        pinned_directories.link_current_directory(self.site.settings, self.own.name, directory, self.run)
-
-    def _copy_files(self, directory: str) -> CollectionSpec:
-        """Copy descriptor and files; return the descriptor as the target reads it."""
-        pinned_path = self.site.settings.directory / directory
-        own_files = pinned_directories.list_own_files(self.own_resource)
-        earlier_files: dict[str, Any] = {}
-        if _find_pinned_directory(self.target.records.values()) is not None:
-            earlier_files = pinned_directories.list_collection_files(self.target.directory)
-        self.report.copied_files = pinned_directories.copy_files(own_files, pinned_path, earlier_files)
-        return descriptor.load_descriptor(pinned_path / f"{self.own.name}.yaml", self.site.settings)
-
-    def _choose_publication_time(self) -> str:
-        """Return the present time, or a later one than that of all published snapshots, whatever the clock says."""
-        newest = max((record.created for record in self.target.records.values()), default="")
-        present = format_current_time()
-        if present > newest:
-            return present
-        later = datetime.fromisoformat(newest).astimezone(UTC) + timedelta(microseconds=1)
-        return f"{later.replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
-
-    def _select_promoted_tables(self) -> list[TablePromotion]:
-        """Return the tables that get a new snapshot: one at least, because a snapshot pins the descriptor."""
-        promoted_tables = [table for table in self.report.tables if self._is_snapshot_needed(table)]
-        if promoted_tables:
-            return promoted_tables
-        # a table with a key shares the rows of the snapshot before; another one is copied
-        return [min(self.report.tables, key=lambda table: (not table.own.table.primary, table.own.snapshot.bytes))]
-
-    def _is_snapshot_needed(self, table: TablePromotion) -> bool:
-        record = self.target.records.get(table.record.table.qualified_name)
-        if table.has_changes or table.is_described_differently:
-            return True
-        return record is None or PROMOTION_KEY not in record.provenance
-
-    def _stage_table(self, table: TablePromotion, directory: str, facts: Mapping[str, Any]) -> SnapshotRecord:
-        can_merge = table.target is not None and table.target.engine is self.engine and table.own.table.primary
-        difference = table.difference if can_merge else None
-        if difference is None:
-            check_disk_space(self.site, self.own.name, table.record.snapshot.bytes)
-        snapshot, table.copied_rows = stage_rows(table.own, table.target, difference, self.engine, create_run_id())
-        try:
-            copy = StoredRows(table=table.record.table, snapshot=snapshot, engine=self.engine)
-            table.target_hashes = verify_copy(table.own_hashes, copy)
-        except BaseException:
-            self.site.engines.drop_snapshots([snapshot])
-            raise
-        promotion = {**facts, "snapshot": table.record.id, "digest": table.own_hashes.digest}
-        provenance = {**table.record.provenance, PINNED_DIRECTORY_KEY: directory, PROMOTION_KEY: promotion}
-        provenance["inputs"] = {}  # they are snapshots of this site
-        return SnapshotRecord(
-            snapshot=snapshot,
-            table=table.record.table,
-            collection=self.own.name,
-            run=self.run,
-            created=self.report.at,
-            provenance=provenance,
-        )
-
-    def _store_change_sets(self, new_records: Sequence[SnapshotRecord]) -> None:
-        """Store what changes, for clients that follow the changes of the target."""
-        for record in new_records:
-            name = record.table.qualified_name
-            earlier_record = self.target.records.get(name)
-            if earlier_record is None or not record.table.primary:
-                continue
-            with suppress(NotFoundError):  # other columns: clients read the table anew
-                rows = change_sets.compare_snapshot_records(self.site, earlier_record, record)[0]
-                change_sets.store_change_set(
-                    self.site,
-                    name,
-                    rows,
-                    snapshot_before=earlier_record.id,
-                    snapshot_after=record.id,
-                    run=self.run,
-                    publication_time=self.report.at,
-                )
-
-    def _publish(self, new_records: list[SnapshotRecord], promoted_tables: Sequence[TablePromotion]) -> None:
-        promoted_names = {table.record.table.qualified_name for table in promoted_tables}
-        kept_records = [
-            record
-            for name, record in self.target.records.items()
-            if name in self.own.records and name not in promoted_names
-        ]
-        with publication.acquire_files_lease(self.site, wait_seconds=publication.SWEEP_TIMEOUT_SECONDS):
-            self.site.store.publish_collections(
-                [(self.own.name, [*new_records, *kept_records], self.lease)],
-                run_id=self.run,
-                amended_records=self._pin_own_state_of_target(),
-                must_hold=True,
-            )
-            for record in new_records:
-                self.engine.note_published_snapshot(record.snapshot)
-
-    def _pin_own_state_of_target(self) -> list[SnapshotRecord]:
-        """Pin a copy of the target's own descriptor to its published snapshots, so that --back returns to both."""
-        records = list(self.target.records.values())
-        if not records or self.target.resource is None or _find_pinned_directory(records) is not None:
-            return []
-        directory = f"{pinned_directories.PROMOTED_FOLDER}/{self.own.name}/before-{self.run}"
-        files = pinned_directories.list_own_files(self.target.resource)
-        pinned_directories.copy_files(files, self.site.settings.directory / directory, {}, links_large_files=True)
-        return [
-            replace(record, provenance={**record.provenance, PINNED_DIRECTORY_KEY: directory}) for record in records
-        ]
-
-    def _drop_unpublished(self, new_records: list[SnapshotRecord]) -> None:
-        self.site.engines.drop_snapshots(record.snapshot for record in new_records)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -536,7 +390,7 @@ class ReturnReport:
 
 
 def return_to_earlier_publication(target_site: Site, name: str) -> ReturnReport:
-    """Publish what the target published before the last promotion: rows, metadata, rights and files.
+    """Return one collection; see `return_collections`.
 
     Parameters
     ----------
@@ -544,15 +398,56 @@ def return_to_earlier_publication(target_site: Site, name: str) -> ReturnReport:
         The target.
     name
         Name of the collection.
+    """
+    return return_collections(target_site, [name])[name]
+
+
+def return_collections(target_site: Site, names: Sequence[str]) -> dict[str, ReturnReport]:
+    """Publish what the target published before the last promotion: rows, metadata, rights and files, all at once.
+
+    Parameters
+    ----------
+    target_site
+        The target.
+    names
+        Names of the collections: all that were promoted together.
+
+    Returns
+    -------
+    reports
+        One for each collection.
 
     Raises
     ------
     ConflictError
-        The published state does not come from a promotion, or a run changes the collection.
+        The published state does not come from a promotion, others were promoted with it, or a run changes a collection.
     NotFoundError
         The earlier state is not kept.
     """
-    target = read_collection_state(target_site, name)
+    names = sorted(set(names))
+    store = target_site.store
+    with ExitStack() as stack:
+        states = []
+        for name in names:
+            lease = store.leases.hold_lease(build_lease_name(name), description=f"the return of {name}")
+            held_lease = stack.enter_context(lease)
+            target = read_collection_state(target_site, name)
+            _check_returnable(target, names)
+            states.append((name, _find_earlier_records(target), held_lease))
+        run = create_run_id()
+        store.runs.begin_run(run, names[0], RETURN_RUN_KIND)
+        phase = ERROR_PHASE
+        try:
+            with publication.acquire_files_lease(target_site, wait_seconds=publication.SWEEP_TIMEOUT_SECONDS):
+                store.publish_collections(states, run_id=run, action=RETURN_RUN_KIND)
+            phase = COMPLETED_PHASE
+        finally:
+            store.runs.end_run(run, phase)
+        return {name: _verify_return(target_site, name) for name in names}
+
+
+def _check_returnable(target: CollectionState, names: Sequence[str]) -> None:
+    name = target.name
     unpromoted = [table for table, record in target.records.items() if PROMOTION_KEY not in record.provenance]
     if not target.records or unpromoted:
         what = f"{', '.join(unpromoted)} does not come from a promotion" if unpromoted else "it publishes no rows of it"
@@ -560,13 +455,49 @@ def return_to_earlier_publication(target_site: Site, name: str) -> ReturnReport:
             f"the target cannot return to what it published before the last promotion of {name}: {what}",
             remedy="run `hven history` and `hven rollback` on the target",
         )
-    state = target_site.store.roll_back(name)
+    promotion = target.last_promotion or {}
+    missing_names = []
+    for other_name in set(promotion.get("together", ())) - {*names}:
+        other_promotion = read_collection_state(target.site, other_name).last_promotion or {}
+        if other_promotion.get("group") == promotion["group"]:
+            missing_names.append(other_name)
+    if missing_names:
+        raise ConflictError(
+            f"{name} was promoted together with {', '.join(sorted(missing_names))}",
+            remedy=f"return all of them at once: name {' '.join(sorted({*names, *missing_names}))}",
+        )
+
+
+def _find_earlier_records(target: CollectionState) -> list[SnapshotRecord]:
+    """Find the records that were published before the present ones, and are still kept."""
+    current_state = {name: record.id for name, record in target.records.items()}
+    stored_records = {record.id: record for record in target.site.store.list_snapshots(target.name)}
+    events = target.site.store.list_publication_events(target.name)
+    publications = [event for event in _sort_newest_first(events) if event.action == "publish"]
+    states = [dict(event.state) for event in publications]
+    if current_state in states:
+        states = states[states.index(current_state) + 1 :]
+    for state in states:
+        if state and state != current_state and stored_records.keys() >= set(state.values()):
+            return [stored_records[snapshot_id] for snapshot_id in state.values()]
+    raise NotFoundError(
+        f"{target.name}: no earlier state is kept",
+        remedy="keep_snapshots in the hven.toml of the target sets how many are kept; see `hven history` there",
+    )
+
+
+def _sort_newest_first(events: Sequence[PublicationEvent]) -> list[PublicationEvent]:
+    return sorted(events, key=lambda event: -event.number)
+
+
+def _verify_return(target_site: Site, name: str) -> ReturnReport:
     restored = read_collection_state(target_site, name)
-    _finish_link(restored, create_run_id())
+    _finish_link(restored)
     tables = {}
     for table_name, record in restored.records.items():
         promotion = record.provenance.get(PROMOTION_KEY)
-        hashes = hash_rows(open_rows(target_site, record))
+        hashes = restored.open_rows(record).compute_hashes()
         is_same = None if promotion is None else hashes.digest == promotion["digest"]
         tables[table_name] = (hashes.row_count, is_same)
+    state = {table_name: record.id for table_name, record in restored.records.items()}
     return ReturnReport(state=state, tables=tables)

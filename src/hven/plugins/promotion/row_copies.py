@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +19,7 @@ from hven.ingest.api.ledgers import compute_row_fingerprints
 from hven.model.errors import StorageError, UnmergeableSnapshotError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     import numpy.typing as npt
 
@@ -50,6 +51,37 @@ class StoredRows:
         for batch in self.engine.read_rows(self.snapshot):
             yield batch.select(schema.names).cast(schema)
 
+    def select_batches(self, mask: Flags, column_names: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """Yield the rows of a mask.
+
+        Parameters
+        ----------
+        mask
+            One value for each row, in stored order.
+        column_names
+            Names of the columns.
+        """
+        begin = 0
+        for batch in self.read_batches() if mask.any() else ():
+            part = mask[begin : begin + batch.num_rows]
+            begin += batch.num_rows
+            if part.any():
+                yield batch.select(list(column_names)).filter(pa.array(part))
+
+    def compute_hashes(self) -> RowHashes:
+        """Read all rows, and hash them."""
+        key_parts: list[Words] = [np.zeros(0, np.uint64)]
+        value_parts: list[Words] = [np.zeros(0, np.uint64)]
+        key_names = list(self.table.primary)
+        for batch in self.read_batches():
+            values = compute_row_fingerprints(batch.columns, batch.num_rows)[1]
+            keys = values
+            if key_names:
+                keys = compute_row_fingerprints([batch.column(name) for name in key_names], batch.num_rows)[0]
+            key_parts.append(keys)
+            value_parts.append(values)
+        return build_row_hashes(np.concatenate(key_parts), np.concatenate(value_parts))
+
 
 def open_rows(site: Site, record: SnapshotRecord) -> StoredRows:
     """Return the rows of a record.
@@ -65,27 +97,55 @@ def open_rows(site: Site, record: SnapshotRecord) -> StoredRows:
     return StoredRows(table=record.table, snapshot=record.snapshot, engine=engine)
 
 
+class SourceRows(Protocol):
+    """Rows of the site from which a collection is promoted; see `StoredRows`."""
+
+    @property
+    def table(self) -> Table: ...  # noqa: D102
+    @property
+    def snapshot(self) -> Snapshot: ...  # noqa: D102
+    def read_batches(self) -> Iterator[pa.RecordBatch]: ...  # noqa: D102
+    def select_batches(self, mask: Flags, column_names: Sequence[str]) -> Iterator[pa.RecordBatch]: ...  # noqa: D102
+    def compute_hashes(self) -> RowHashes: ...  # noqa: D102
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockRows:
+    """Rows of some blocks.
+
+    Attributes
+    ----------
+    positions
+        Numbers of the rows, in stored order.
+    keys, values
+        Hash of the key and of all values of each row. Without a key, all values are the key.
+    """
+
+    positions: npt.NDArray[np.int64]
+    keys: Words
+    values: Words
+
+
 @dataclass(frozen=True, kw_only=True)
 class RowHashes:
     """Hashes of all rows of a snapshot.
 
     Attributes
     ----------
-    keys, values
-        Hash of the key and of all values of each row, in stored order. Without a key, all values are the key.
     block_rows, block_sums
         Number of rows of each block, and the sum of the hashes of their values.
+    select_blocks
+        Returns the rows of the blocks of a mask.
     """
 
-    keys: Words
-    values: Words
     block_rows: npt.NDArray[np.int64]
     block_sums: Words
+    select_blocks: Callable[[Flags], BlockRows]
 
-    @property
+    @cached_property
     def row_count(self) -> int:
         """Number of rows."""
-        return len(self.keys)
+        return int(self.block_rows.sum())
 
     @cached_property
     def digest(self) -> str:
@@ -105,34 +165,26 @@ class RowHashes:
         return equal_blocks
 
 
-def hash_rows(rows: StoredRows) -> RowHashes:
-    """Read the rows of a snapshot, and hash them.
+def build_row_hashes(keys: Words, values: Words) -> RowHashes:
+    """Build the hashes of a snapshot from those of its rows.
 
     Parameters
     ----------
-    rows
-        The rows.
+    keys, values
+        As in `BlockRows`, for all rows in stored order.
     """
-    key_parts: list[Words] = [np.zeros(0, np.uint64)]
-    value_parts: list[Words] = [np.zeros(0, np.uint64)]
-    block_rows = np.zeros(BLOCK_COUNT, np.int64)
+    blocks = _compute_blocks(keys)
     block_sums = np.zeros(BLOCK_COUNT, np.uint64)
-    key_names = list(rows.table.primary)
-    for batch in rows.read_batches():
-        values = compute_row_fingerprints(batch.columns, batch.num_rows)[1]
-        keys = values
-        if key_names:
-            keys = compute_row_fingerprints([batch.column(name) for name in key_names], batch.num_rows)[0]
-        blocks = _compute_blocks(keys)
-        block_rows += np.bincount(blocks, minlength=BLOCK_COUNT)
-        np.add.at(block_sums, blocks, values)
-        key_parts.append(keys)
-        value_parts.append(values)
+    np.add.at(block_sums, blocks, values)
+
+    def select_blocks(mask: Flags) -> BlockRows:
+        positions = np.flatnonzero(mask[blocks])
+        return BlockRows(positions=positions, keys=keys[positions], values=values[positions])
+
     return RowHashes(
-        keys=np.concatenate(key_parts),
-        values=np.concatenate(value_parts),
-        block_rows=block_rows,
+        block_rows=np.bincount(blocks, minlength=BLOCK_COUNT).astype(np.int64),
         block_sums=block_sums,
+        select_blocks=select_blocks,
     )
 
 
@@ -142,13 +194,15 @@ def _compute_blocks(keys: Words) -> npt.NDArray[np.int64]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowDifference:
-    """The rows in which a table of this site and the table of the target differ.
+    """The rows in which a table of the source site and the table of the target differ.
 
     Attributes
     ----------
     written, removed
-        Masks over the rows of this site and of the target, in stored order: rows that the target lacks or has with
-        other values, and rows that only the target has.
+        Masks over the rows of the source site and of the target, in stored order: rows that the target lacks or has
+        with other values, and rows that only the target has.
+    replaced
+        Mask over the rows of the target that have the key of a written row.
     added, changed
         Numbers of written rows that the target lacks, and that it has with other values.
     equal_blocks
@@ -159,6 +213,7 @@ class RowDifference:
 
     written: Flags
     removed: Flags
+    replaced: Flags
     added: int
     changed: int
     equal_blocks: int
@@ -172,44 +227,69 @@ class RowDifference:
     @property
     def is_empty(self) -> bool:
         """Whether no row differs."""
-        return self.equal_blocks == BLOCK_COUNT
+        return not (self.written.any() or self.removed.any())
 
 
-def compare_rows(own: RowHashes, target: RowHashes) -> RowDifference:
+def compare_rows(origin: RowHashes, target: RowHashes) -> RowDifference:
     """Find the rows that differ.
 
     Parameters
     ----------
-    own, target
-        Hashes of the rows of this site and of the target.
+    origin, target
+        Hashes of the rows of the source site and of the target.
     """
-    equal_blocks = own.find_equal_blocks(target)
-    own_rows = np.flatnonzero(~equal_blocks[_compute_blocks(own.keys)])
-    target_rows = np.flatnonzero(~equal_blocks[_compute_blocks(target.keys)])
-    target_order = target_rows[np.argsort(target.keys[target_rows], kind="stable")]
-    sorted_keys = target.keys[target_order]
-    wanted_keys = own.keys[own_rows]
-    places = np.searchsorted(sorted_keys, wanted_keys)
-    has_key = np.zeros(len(own_rows), bool)
-    inside = places < len(sorted_keys)
-    has_key[inside] = sorted_keys[places[inside]] == wanted_keys[inside]
-    has_values = has_key.copy()
-    has_values[has_key] = target.values[target_order[places[has_key]]] == own.values[own_rows[has_key]]
-    written = np.zeros(own.row_count, bool)
-    written[own_rows[~has_values]] = True
+    equal_blocks = origin.find_equal_blocks(target)
+    written = np.zeros(origin.row_count, bool)
     removed = np.zeros(target.row_count, bool)
-    removed[target_rows[~np.isin(target.keys[target_rows], wanted_keys)]] = True
+    replaced = np.zeros(target.row_count, bool)
+    if equal_blocks.all():  # nothing is read of another site then
+        return RowDifference(
+            written=written, removed=removed, replaced=replaced, added=0, changed=0, equal_blocks=BLOCK_COUNT
+        )
+    own_rows = origin.select_blocks(~equal_blocks)
+    target_rows = target.select_blocks(~equal_blocks)
+    has_key, has_values = find_rows(own_rows, target_rows)
+    written[own_rows.positions[~has_values]] = True
+    removed[target_rows.positions[~np.isin(target_rows.keys, own_rows.keys)]] = True
+    replaced[target_rows.positions[np.isin(target_rows.keys, own_rows.keys[~has_values])]] = True
     return RowDifference(
         written=written,
         removed=removed,
+        replaced=replaced,
         added=int((~has_key).sum()),
         changed=int((has_key & ~has_values).sum()),
         equal_blocks=int(equal_blocks.sum()),
     )
 
 
-def select_rows(rows: StoredRows, mask: Flags, column_names: Sequence[str]) -> Iterator[pa.RecordBatch]:
-    """Yield the rows of a mask.
+def find_rows(wanted: BlockRows, rows: BlockRows) -> tuple[Flags, Flags]:
+    """Find rows among other rows.
+
+    Parameters
+    ----------
+    wanted
+        The rows to find.
+    rows
+        The rows among which they are.
+
+    Returns
+    -------
+    has_key, has_values
+        For each wanted row, whether there is a row with its key, and whether that row has its values.
+    """
+    order = np.argsort(rows.keys, kind="stable")
+    sorted_keys = rows.keys[order]
+    places = np.searchsorted(sorted_keys, wanted.keys)
+    has_key = np.zeros(len(wanted.keys), bool)
+    inside = places < len(sorted_keys)
+    has_key[inside] = sorted_keys[places[inside]] == wanted.keys[inside]
+    has_values = has_key.copy()
+    has_values[has_key] = rows.values[order[places[has_key]]] == wanted.values[has_key]
+    return has_key, has_values
+
+
+def sample_keys(rows: SourceRows, mask: Flags) -> list[dict[str, Any]]:
+    """Return the keys of the first rows of a mask; nothing if the table has no key.
 
     Parameters
     ----------
@@ -217,50 +297,36 @@ def select_rows(rows: StoredRows, mask: Flags, column_names: Sequence[str]) -> I
         The rows.
     mask
         One value for each row, in stored order.
-    column_names
-        Names of the columns.
-    """
-    begin = 0
-    for batch in rows.read_batches() if mask.any() else ():
-        part = mask[begin : begin + batch.num_rows]
-        begin += batch.num_rows
-        if part.any():
-            yield batch.select(list(column_names)).filter(pa.array(part))
-
-
-def sample_keys(rows: StoredRows, mask: Flags) -> list[dict[str, Any]]:
-    """Return the keys of the first rows of a mask; nothing if the table has no key.
-
-    Parameters
-    ----------
-    rows, mask
-        As for `select_rows`.
     """
     keys: list[dict[str, Any]] = []
     first_rows = mask & (np.cumsum(mask) <= MAX_SAMPLE_KEYS)
     if rows.table.primary:
-        for batch in select_rows(rows, first_rows, rows.table.primary):
+        for batch in rows.select_batches(first_rows, rows.table.primary):
             keys += batch.to_pylist()
     return keys
 
 
 def stage_rows(
-    own: StoredRows,
+    origin: SourceRows,
     target: StoredRows | None,
     difference: RowDifference | None,
     engine: StorageEngine,
     snapshot_id: str,
+    *,
+    is_merged: bool = False,
 ) -> tuple[Snapshot, int]:
-    """Stage a snapshot of the target that has the rows of this site.
+    """Stage a snapshot of the target that has the rows of the source site.
 
     Parameters
     ----------
-    own
-        The rows of this site.
+    origin
+        The rows of the source site.
     target
         The rows that the target publishes; None: it has no such table.
     difference
         How the two differ; None if all rows are copied.
+    is_merged
+        Whether rows of the target stay that the source site does not have.
     engine
         The engine of the target.
     snapshot_id
@@ -271,21 +337,25 @@ def stage_rows(
     snapshot, copied_rows
         The snapshot, which nobody sees until it is published, and the number of rows that were copied.
     """
-    names = own.table.arrow_schema.names
-    if target is not None and difference is not None:
+    names = origin.table.arrow_schema.names
+    if target is not None and difference is not None and target.engine is engine and origin.table.primary:
         keys = _read_removed_keys(target, difference.removed)
         try:
-            staging = engine.stage_merge(own.table, snapshot_id, target.snapshot, keys)
-            return _fill_staging(staging, select_rows(own, difference.written, names), engine)
+            staging = engine.stage_merge(origin.table, snapshot_id, target.snapshot, keys)
+            return _fill_staging(staging, origin.select_batches(difference.written, names), engine)
         except UnmergeableSnapshotError:  # another order or other partitions
             pass
-    return _fill_staging(engine.stage_snapshot(own.table, snapshot_id, expects_merges=True), own.read_batches(), engine)
+    batches = origin.read_batches()
+    if is_merged and target is not None and difference is not None:
+        kept_batches = target.select_batches(~(difference.removed | difference.replaced), names)
+        batches = chain(kept_batches, origin.select_batches(difference.written, names))
+    return _fill_staging(engine.stage_snapshot(origin.table, snapshot_id, expects_merges=True), batches, engine)
 
 
 def _read_removed_keys(target: StoredRows, removed: Flags) -> pa.Table | None:
     if not removed.any():
         return None
-    return pa.Table.from_batches(select_rows(target, removed, target.table.primary))
+    return pa.Table.from_batches(target.select_batches(removed, target.table.primary))
 
 
 def _fill_staging(
@@ -302,13 +372,13 @@ def _fill_staging(
         raise
 
 
-def verify_copy(own: RowHashes, copy: StoredRows) -> RowHashes:
-    """Read a staged snapshot, and check that it has the rows of this site.
+def verify_copy(origin: RowHashes, copy: StoredRows) -> RowHashes:
+    """Read a staged snapshot, and check that it has the expected rows.
 
     Parameters
     ----------
-    own
-        Hashes of the rows of this site.
+    origin
+        Hashes of the expected rows.
     copy
         The staged snapshot.
 
@@ -317,12 +387,12 @@ def verify_copy(own: RowHashes, copy: StoredRows) -> RowHashes:
     StorageError
         It has other rows.
     """
-    hashes = hash_rows(copy)
-    if hashes.digest != own.digest:
-        unequal_count = BLOCK_COUNT - int(own.find_equal_blocks(hashes).sum())
+    hashes = copy.compute_hashes()
+    if hashes.digest != origin.digest:
+        unequal_count = BLOCK_COUNT - int(origin.find_equal_blocks(hashes).sum())
         raise StorageError(
             f"{copy.table.qualified_name}: {unequal_count} of {BLOCK_COUNT} blocks of the copy differ from the rows of "
-            f"this site ({own.row_count:,} rows here, {hashes.row_count:,} there)",
+            f"the source site ({origin.row_count:,} rows there, {hashes.row_count:,} in the copy)",
             remedy="check the disks for faults, and report the problem; the target still publishes its previous rows",
         )
     return hashes

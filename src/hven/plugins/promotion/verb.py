@@ -1,4 +1,4 @@
-"""``hven promote``: publish a collection on another site as this site publishes it."""
+"""``hven promote``: publish collections of one site on another, as the first site publishes them."""
 
 from __future__ import annotations
 
@@ -8,16 +8,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hven.app.api import format_command, format_time, load_site_settings, print_json
-from hven.model.errors import HvenError, UsageError
-from hven.model.settings import load_settings
-from hven.plugins.promotion import collection_states, promotion
+from hven.model.errors import UsageError
+from hven.plugins.promotion import promotion
+from hven.plugins.promotion.package_selection import load_target_settings
+from hven.plugins.promotion.promotion import PromotionOptions, SiteSource
+from hven.plugins.promotion.remote_sites import RemoteSite
 from hven.plugins.promotion.settings import find_target
 from hven.site import Site
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from hven.plugins.promotion.promotion import PromotionReport, ReturnReport, TablePromotion
+    from hven.model.errors import HvenError
+    from hven.model.settings import Settings
+    from hven.plugins.promotion.promotion import PromotionSource, ReturnReport
+    from hven.plugins.promotion.promotion_reports import PromotionReport, TablePromotion
 
 MAX_PRINTED_NAMES = 10
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
@@ -26,71 +31,159 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 def promote(
     context: typer.Context,
     *,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="The collection.")],
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME...", help="The collections. All of them change at one moment.")
+    ] = None,
     target_name: Annotated[
-        str, typer.Option("--to", metavar="TARGET", help="The other site: a section [targets.TARGET] of hven.toml.")
-    ],
+        str | None,
+        typer.Option("--to", metavar="TARGET", help="The other site, a section [targets.TARGET], publishes them."),
+    ] = None,
+    source_name: Annotated[
+        str | None,
+        typer.Option("--from", metavar="TARGET", help="This site publishes them as the other site does."),
+    ] = None,
+    must_promote_all: Annotated[bool, typer.Option("--all", help="Promote all collections that have rows.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what differs, and publish nothing.")] = False,
     must_return: Annotated[
-        bool, typer.Option("--back", help="Return the target to its publication before the last promotion.")
+        bool, typer.Option("--back", help="Return to what was published before the last promotion.")
     ] = False,
     may_widen: Annotated[
         bool, typer.Option("--widen", help="Publish even if more people can see a table than before.")
     ] = False,
+    may_merge: Annotated[
+        bool, typer.Option("--merge", help="Keep changes that only the publishing site has; refuse conflicts.")
+    ] = False,
     may_overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace changes that were made on the target itself.")
+        bool, typer.Option("--overwrite", help="Replace changes that were made on the publishing site itself.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Publish a collection on another site, in one step.
+    """Publish collections on another site, in one step.
 
     Rows, metadata, rights and files change together.
     """
-    if must_return and (dry_run or may_widen or may_overwrite):
-        raise UsageError("--back can't be combined with --dry-run, --widen or --overwrite", remedy="use --back alone")
+    _check_options(
+        names=names or [],
+        sites=(target_name, source_name),
+        must_promote_all=must_promote_all,
+        must_return=must_return,
+        others={
+            "--dry-run": dry_run,
+            "--widen": may_widen,
+            "--merge": may_merge,
+            "--overwrite": may_overwrite,
+            "--all": must_promote_all,
+        },
+    )
+    options = PromotionOptions(may_widen=may_widen, may_overwrite=may_overwrite, may_merge=may_merge)
     settings = load_site_settings(context)
-    target = find_target(settings, target_name)
-    refusals: Sequence[HvenError] = ()
+    other_name = target_name or source_name or ""
+    publisher_name = target_name or "this site"
     with ExitStack() as stack:
-        target_site = stack.enter_context(Site(load_settings(target.locate_site(settings))))
+        source, target_site = _open_sites(stack, settings, target_name, source_name, is_source_needed=not must_return)
         if must_return:
-            _show_return(promotion.return_to_earlier_publication(target_site, name), name, target_name, as_json=as_json)
+            returns = promotion.return_collections(target_site, names or [])
+            _show_returns(returns, publisher_name, as_json=as_json)
             return
-        own_site = stack.enter_context(Site(settings))
-        if dry_run:
-            own_state = collection_states.read_own_state(own_site, name)
-            target_state = collection_states.read_collection_state(target_site, name)
-            report = promotion.compare_sites(own_state, target_state)
-            refusals = promotion.list_refusals(
-                own_state, target_site, report, may_widen=may_widen, may_overwrite=may_overwrite
-            )
-        else:
-            report = promotion.promote_collection(
-                own_site, target_site, name, may_widen=may_widen, may_overwrite=may_overwrite
-            )
+        promoted_names = names or source.list_collections()
+        reports, refusals = _promote(source, target_site, promoted_names, options, dry_run=dry_run)
     if as_json:
-        print_json(_report_to_json(report) | {"refusals": [str(error) for error in refusals]})
+        documents = [
+            _report_to_json(report) | {"refusals": [str(error) for error in refusals.get(report.collection, ())]}
+            for report in reports
+        ]
+        print_json(documents[0] if names and len(names) == 1 else documents)
     else:
-        _print_report(report, target_name)
-        for error in refusals:
-            print(f"refused: {error}")
-    if refusals:
+        for report in reports:
+            _print_report(report, publisher_name)
+            for error in refusals.get(report.collection, ()):
+                print(f"refused: {error}")
+    if any(refusals.values()):
         raise typer.Exit(1)
-    if as_json:
-        return
-    if report.run is not None:
-        command = format_command(context, "promote", name, "--to", target_name, "--back")
+    promoted_names = [report.collection for report in reports if report.run is not None]
+    if promoted_names and not as_json:
+        side = "--from" if target_name is None else "--to"
+        command = format_command(context, "promote", *promoted_names, side, other_name, "--back")
         print(f"to return to the previous publication, run: {command}")
 
 
-def _show_return(report: ReturnReport, name: str, target_name: str, *, as_json: bool) -> None:
+def _check_options(
+    *,
+    names: Sequence[str],
+    sites: tuple[str | None, str | None],
+    must_promote_all: bool,
+    must_return: bool,
+    others: Mapping[str, bool],
+) -> None:
+    """Refuse options that contradict each other."""
+    if (sites[0] is None) == (sites[1] is None):
+        raise UsageError("name one other site", remedy="add --to TARGET, or --from TARGET")
+    if bool(names) == must_promote_all:
+        raise UsageError("name the collections", remedy="add their names, or --all instead of names")
+    used_options = [option for option, is_used in others.items() if is_used]
+    if must_return and used_options:
+        raise UsageError(
+            f"--back can't be combined with {', '.join(used_options)}",
+            remedy="use --back with the names of the collections",
+        )
+    if others["--merge"] and others["--overwrite"]:
+        raise UsageError("--merge and --overwrite exclude each other", remedy="use one of them")
+
+
+def _open_sites(
+    stack: ExitStack,
+    settings: Settings,
+    target_name: str | None,
+    source_name: str | None,
+    *,
+    is_source_needed: bool,
+) -> tuple[PromotionSource, Site]:
+    """Open the site from which collections come, and the site that publishes them."""
+    other = find_target(settings, target_name or source_name or "")
+    if target_name is not None:
+        if other.url:
+            command = f"hven promote NAME --from {other.name}"
+            raise UsageError(
+                f"{other.url} can't be changed from here: a site with an address is only read",
+                remedy=f"add a section [targets.NAME] for this site to the hven.toml there, and run there: {command}",
+            )
+        target_site = stack.enter_context(Site(load_target_settings(other.locate_site(settings), settings)))
+        return SiteSource(site=stack.enter_context(Site(settings))), target_site
+    target_site = stack.enter_context(Site(settings))
+    if other.url:
+        return stack.enter_context(RemoteSite(other, settings)), target_site
+    if not is_source_needed:
+        return SiteSource(site=target_site), target_site
+    other_settings = load_target_settings(other.locate_site(settings), settings)
+    return SiteSource(site=stack.enter_context(Site(other_settings))), target_site
+
+
+def _promote(
+    source: PromotionSource,
+    target_site: Site,
+    names: Sequence[str],
+    options: PromotionOptions,
+    *,
+    dry_run: bool,
+) -> tuple[list[PromotionReport], dict[str, list[HvenError]]]:
+    """Promote collections, or only compare them; return the reports, and why a promotion would be refused."""
+    if not dry_run:
+        return promotion.promote_collections(source, target_site, names, options), {}
+    with promotion.plan_promotion(source, target_site, names, options) as plans:
+        refusals = {plan.origin.name: promotion.list_refusals(plan, target_site, options) for plan in plans}
+        return [plan.report for plan in plans], refusals
+
+
+def _show_returns(returns: Mapping[str, ReturnReport], publisher_name: str, *, as_json: bool) -> None:
+    documents = [{"state": dict(report.state), "tables": dict(report.tables)} for report in returns.values()]
     if as_json:
-        print_json({"state": dict(report.state), "tables": dict(report.tables)})
+        print_json(documents[0] if len(documents) == 1 else documents)
         return
-    print(f"{target_name} publishes {name} again as before the last promotion")
     words = {None: "not recorded", True: "as promoted then", False: "NOT as promoted then"}
-    for table, (row_count, is_same) in report.tables.items():
-        print(f"  {table}: {row_count:,} rows, snapshot {report.state[table]}, digest {words[is_same]}")
+    for name, report in returns.items():
+        print(f"{publisher_name} publishes {name} again as before the last promotion")
+        for table, (row_count, is_same) in report.tables.items():
+            print(f"  {table}: {row_count:,} rows, snapshot {report.state[table]}, digest {words[is_same]}")
 
 
 def _report_to_json(report: PromotionReport) -> dict[str, Any]:
@@ -102,6 +195,8 @@ def _report_to_json(report: PromotionReport) -> dict[str, Any]:
         "at": report.at,
         "differs": report.has_changes,
         "target_changes": list(report.foreign_changes),
+        "kept_changes": report.kept_changes,
+        "conflicts": report.conflicts,
         "tables": [table.to_json() for table in report.tables],
         "added_tables": metadata.added_tables,
         "removed_tables": metadata.removed_tables,
@@ -121,12 +216,15 @@ def _report_to_json(report: PromotionReport) -> dict[str, Any]:
     }
 
 
-def _print_report(report: PromotionReport, target_name: str) -> None:
-    if not report.has_changes and not report.foreign_changes:
-        print(f"{report.collection} is the same on both sites; there is nothing to promote")
-        return
+def _print_report(report: PromotionReport, publisher_name: str) -> None:
     for change in report.foreign_changes:
         print(f"change on the target: {change}")
+    for change in report.kept_changes:
+        print(f"the target keeps: {change}")
+    if not report.has_changes and (not report.foreign_changes or report.kept_changes):
+        state = "has nothing new" if report.kept_changes else "is the same on both sites"
+        print(f"{report.collection} {state}; there is nothing to promote")
+        return
     for table in report.tables:
         print(_format_table(table))
     metadata = report.metadata
@@ -139,8 +237,7 @@ def _print_report(report: PromotionReport, target_name: str) -> None:
         ("removed files", metadata.files.removed),
     ):
         if names:
-            more = f" and {len(names) - MAX_PRINTED_NAMES:,} more" if len(names) > MAX_PRINTED_NAMES else ""
-            print(f"{title}: {', '.join(names[:MAX_PRINTED_NAMES])}{more}")
+            print(f"{title}: {_format_names(names)}")
     for text in metadata.columns:
         print(f"column: {text}")
     for item in metadata.rights:
@@ -151,10 +248,15 @@ def _print_report(report: PromotionReport, target_name: str) -> None:
     for table in report.tables:
         print(_format_equality(table))
     time_text = format_time(report.at)
-    print(f"{report.collection} is published in {target_name} by the run {report.run} ({report.by}, {time_text})")
+    print(f"{report.collection} is published in {publisher_name} by the run {report.run} ({report.by}, {time_text})")
     print(f"files: {report.copied_files:,} copied; the others are shared with the previous publication")
     for warning in report.warnings:
         print(f"warning: {warning}")
+
+
+def _format_names(names: Sequence[str]) -> str:
+    more = f" and {len(names) - MAX_PRINTED_NAMES:,} more" if len(names) > MAX_PRINTED_NAMES else ""
+    return f"{', '.join(names[:MAX_PRINTED_NAMES])}{more}"
 
 
 def _format_table(table: TablePromotion) -> str:
@@ -176,8 +278,9 @@ def _format_table(table: TablePromotion) -> str:
 
 def _format_equality(table: TablePromotion) -> str:
     hashes = table.target_hashes or table.own_hashes
+    word = "merged" if table.is_merged else "equal"
     return (
-        f"equal: {table.record.table.qualified_name}: {table.own_hashes.row_count:,} rows here and "
-        f"{hashes.row_count:,} there, digests {table.own_hashes.digest} and {hashes.digest}, "
+        f"{word}: {table.record.table.qualified_name}: {table.own_hashes.row_count:,} rows in the source and "
+        f"{hashes.row_count:,} in the target, digests {table.own_hashes.digest} and {hashes.digest}, "
         f"{table.copied_rows:,} rows copied"
     )

@@ -336,9 +336,7 @@ class StateStore:
         query = sa.select(events).where(sa.or_(events.c.run == snapshot_or_run_id, names_snapshot))
         with self._database.begin_read() as connection:
             row = connection.execute(query.order_by(events.c.number).limit(1)).first()
-        if row is None:
-            return None
-        return str(row.at)
+        return None if row is None else str(row.at)
 
     def list_kept_snapshot_paths(self) -> set[str]:
         """Return `Snapshot.path` of every kept snapshot: other files may be swept away."""
@@ -432,6 +430,7 @@ class StateStore:
         pending_writes: Iterable[PendingPackageWrite] = (),
         is_hold_kept: bool = False,
         must_hold: bool = False,
+        action: str = "publish",
     ) -> int:
         """Publish several collections at one moment: derived collections together with their sources.
 
@@ -447,6 +446,8 @@ class StateStore:
             As for `publish_collection`.
         must_hold
             Hold the collections from now on: no schedule changes them.
+        action
+            Publish, or rollback, which holds them.
 
         Returns
         -------
@@ -469,7 +470,7 @@ class StateStore:
                 is_held = must_hold or (
                     is_hold_kept and pointer_moves.is_collection_held_by_rollback(connection, collection)
                 )
-                version = pointer_moves.move_snapshot_pointers(connection, collection, state, "publish", run_id)
+                version = pointer_moves.move_snapshot_pointers(connection, collection, state, action, run_id)
                 if is_held:
                     version = pointer_moves.record_publication_event(
                         connection, collection, state, "hold", run_id=run_id
@@ -517,10 +518,9 @@ class StateStore:
         with self._database.begin_write() as connection:
             rows = list(connection.execute(sa.select(pointers)))
             table_pointer = {row.table_name: row for row in rows}.get(collection_or_table)
+            collection = collection_or_table
             if table_pointer is not None:
                 collection = table_pointer.collection
-            else:
-                collection = collection_or_table
             leases.check_lease_free(connection, build_lease_name(collection))
             current_state = {row.table_name: row.snapshot for row in rows if row.collection == collection}
             if table_pointer is not None:

@@ -1,0 +1,196 @@
+"""``/promotions``: from here, another site fetches collections to publish them. Only accounts of targets may read it.
+
+``GET /promotions`` lists the collections, and ``GET /promotions/NAME`` describes one of them. The rows of a snapshot
+are at ``/promotions/NAME/TABLE/rows``, and their hashes at ``/promotions/NAME/TABLE/hashes``.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import anyio.to_thread
+import numpy as np
+import pyarrow as pa
+from starlette.responses import FileResponse, Response
+
+from hven import services
+from hven.model.errors import ForbiddenError, NotFoundError, ParamError, UnauthenticatedError, format_message
+from hven.plugins.promotion import transfers
+from hven.plugins.promotion.collection_states import read_own_state
+from hven.plugins.promotion.promotion import SiteSource
+from hven.plugins.promotion.row_copies import BLOCK_COUNT, StoredRows, open_rows
+from hven.plugins.promotion.settings import list_targets
+from hven.services.api.responses import answer_with_stream
+from hven.services.face import ServiceContext, ServiceFace, create_route
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from starlette.requests import Request
+    from starlette.routing import Route
+
+    from hven.plugins.promotion.row_copies import Flags
+    from hven.site import Site
+
+MAX_CONCURRENT_READS = 2  # promotions are rare, and each reads whole tables
+PRIVATE_HEADERS = {"cache-control": "private, no-store"}
+
+
+class _PromotionEndpoints:
+    """The endpoints of the service.
+
+    Parameters
+    ----------
+    context
+        Context of the service.
+    """
+
+    def __init__(self, context: ServiceContext) -> None:
+        self.context = context
+        self.site = context.site
+        self._limiter = anyio.CapacityLimiter(MAX_CONCURRENT_READS)
+
+    async def _call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        return await anyio.to_thread.run_sync(function, *arguments, limiter=self._limiter)
+
+    def check_access(self, request: Request) -> None:
+        """Refuse everybody but the accounts of targets, which read private rows, too."""
+        principal = self.context.identify_principal(request)
+        if principal.is_anonymous:
+            raise UnauthenticatedError(
+                "only the account of a target may fetch whole collections",
+                remedy="send the header Authorization: Bearer TOKEN",
+            )
+        accounts = {target.account for target in list_targets(self.site.settings) if target.account}
+        if principal.name not in accounts or principal.impersonator:
+            message = format_message("the account {who!r} may not fetch whole collections", principal.name or "")
+            raise ForbiddenError(message, remedy="set `account` of [targets.NAME] in hven.toml to this account")
+
+    async def answer_list(self, request: Request) -> Response:
+        """List the collections that can be promoted."""
+        self.check_access(request)
+        names = await self._call(SiteSource(site=self.site).list_collections)
+        body = json.dumps({"site": self.site.store.get_site_id(), "collections": names}).encode()
+        return _answer_bytes(request, body, transfers.MANIFEST_MEDIA_TYPE)
+
+    async def answer_manifest(self, request: Request) -> Response:
+        """Describe a collection: its tables, records and files."""
+        self.check_access(request)
+        body = await self._call(_write_manifest, self.site, request.path_params["name"])
+        return _answer_bytes(request, body, transfers.MANIFEST_MEDIA_TYPE)
+
+    async def answer_file(self, request: Request) -> Response:
+        """Send a file of a collection."""
+        self.check_access(request)
+        name, path = request.path_params["name"], request.path_params["path"]
+        file = await self._call(_find_file, self.site, name, path)
+        return FileResponse(file, headers={**PRIVATE_HEADERS, "content-type": transfers.BINARY_MEDIA_TYPE})
+
+    async def answer_hashes(self, request: Request) -> Response:
+        """Send the sums of all blocks of a snapshot, or the hashes of the rows of some blocks."""
+        self.check_access(request)
+        rows = await self._call(_find_rows, self.site, request)
+        block_text = request.query_params.get("blocks", "")
+        try:
+            mask = _unpack_mask(bytes.fromhex(block_text), BLOCK_COUNT) if block_text else None
+        except ValueError:
+            raise ParamError("BLOCKS is not a mask of blocks", name="BLOCKS", remedy="write 64 digits 0-f") from None
+        body = await self._call(_write_hashes, rows, mask)
+        return _answer_bytes(request, body, transfers.BINARY_MEDIA_TYPE)
+
+    async def answer_rows(self, request: Request) -> Response:
+        """Send the rows of a snapshot, or those of a mask, as an Arrow stream."""
+        self.check_access(request)
+        rows = await self._call(_find_rows, self.site, request)
+        body = await services.read_body(request, rows.snapshot.rows // 8 + 1)
+        try:
+            mask = _unpack_mask(body, rows.snapshot.rows) if body else np.ones(rows.snapshot.rows, bool)
+        except ValueError:
+            remedy = "send one bit for each row"
+            raise ParamError("the body is not a mask of the rows", name="BODY", remedy=remedy) from None
+        headers = {**PRIVATE_HEADERS, "content-type": transfers.ROWS_MEDIA_TYPE}
+        return await answer_with_stream(request, partial(_write_rows, rows, mask), headers)
+
+
+def build_promotion_routes(context: ServiceContext) -> Sequence[Route]:
+    """Build the routes below ``/promotions``."""
+    endpoints = _PromotionEndpoints(context)
+    return [
+        create_route("/promotions", endpoints.answer_list),
+        create_route("/promotions/{name}", endpoints.answer_manifest),
+        create_route("/promotions/{name}/files/{path:path}", endpoints.answer_file),
+        create_route("/promotions/{name}/{table}/hashes", endpoints.answer_hashes),
+        create_route("/promotions/{name}/{table}/rows", endpoints.answer_rows, methods=["GET", "POST"]),
+    ]
+
+
+def _answer_bytes(request: Request, body: bytes, media_type: str) -> Response:
+    return services.answer_with_body(request, body, {**PRIVATE_HEADERS, "content-type": media_type})
+
+
+def _write_manifest(site: Site, name: str) -> bytes:
+    return transfers.write_manifest(read_own_state(site, name))
+
+
+def _find_file(site: Site, name: str, path: str) -> Path:
+    """Find a file that the manifest of a collection lists."""
+    files = read_own_state(site, name).files
+    if path not in files or files[path].is_symlink():
+        raise NotFoundError(format_message("{name} has no file {path!r}", name[:80], path[:80]))
+    return files[path]
+
+
+def _find_rows(site: Site, request: Request) -> StoredRows:
+    """Find the rows of a snapshot that a manifest named."""
+    name, table = request.path_params["name"], request.path_params["table"]
+    snapshot_id = request.query_params.get("snapshot", "")
+    for record in site.store.list_snapshots(name):
+        if record.id == snapshot_id and record.table.name == table:
+            return open_rows(site, record)
+    message = format_message("{name}.{table} has no snapshot {id!r}", name[:80], table[:80], snapshot_id[:80])
+    raise NotFoundError(message, remedy="run the promotion again: the collection was published anew meanwhile")
+
+
+def _write_hashes(rows: StoredRows, mask: Flags | None) -> bytes:
+    hashes = rows.compute_hashes()
+    return transfers.write_blocks(hashes) if mask is None else transfers.write_block_rows(hashes.select_blocks(mask))
+
+
+def _unpack_mask(data: bytes, count: int) -> Flags:
+    """Unpack a mask with one bit for each item.
+
+    Raises
+    ------
+    ValueError
+        It has another length.
+    """
+    if len(data) != (count + 7) // 8:
+        raise ValueError(f"{len(data)} bytes for {count} items")
+    return np.unpackbits(np.frombuffer(data, np.uint8), count=count).astype(bool)
+
+
+def _write_rows(rows: StoredRows, mask: Flags) -> Iterator[bytes]:
+    """Yield an Arrow stream of the rows of a mask."""
+    schema = rows.table.arrow_schema
+    sink = io.BytesIO()
+    with pa.ipc.new_stream(pa.PythonFile(sink, "w"), schema) as writer:
+        for batch in rows.select_batches(mask, schema.names):
+            writer.write_batch(batch)
+            yield _take_bytes(sink)
+    yield _take_bytes(sink)
+
+
+def _take_bytes(sink: io.BytesIO) -> bytes:
+    """Return what was written since the last call."""
+    data = sink.getvalue()
+    sink.seek(0)
+    sink.truncate()
+    return data
+
+
+FACE = ServiceFace(name="promotions", title="Promotions", build_routes=build_promotion_routes)

@@ -1,0 +1,407 @@
+"""The site of another machine, from which collections are promoted: what it sends is checked, and has limits."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import shutil
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import quote
+
+import numpy as np
+import pyarrow as pa
+
+from hven import descriptor
+from hven.model.errors import NotFoundError, SourceError, StorageError, TooLargeError, UserError
+from hven.model.settings import resolve_secret
+from hven.plugins.promotion import pinned_directories, transfers
+from hven.plugins.promotion.collection_states import CollectionState, SourceCollection
+from hven.plugins.promotion.package_selection import select_packages_of
+from hven.sources import http_client
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from hven.engines import Snapshot
+    from hven.model.settings import Settings
+    from hven.model.table import Table
+    from hven.plugins.promotion.row_copies import Flags, RowHashes
+    from hven.plugins.promotion.settings import PromotionTarget
+    from hven.sources.http_client import StreamedAnswer
+
+MAX_MANIFEST_BYTES = 64 * 1024**2
+MAX_ERROR_BYTES = 4_000
+MAX_BATCH_BYTES = 512 * 1024**2  # of one message of rows, which is read into memory
+SILENCE_TIMEOUT_SECONDS = 300.0  # the other site reads whole tables before it answers
+MIN_BYTES_A_SECOND = 1_000  # an answer that is slower for a minute is given up
+SLOWNESS_CHECK_SECONDS = 60.0
+MIN_FREE_DISK_BYTES = 64 * 1024**2
+
+
+class RemoteSite:
+    """A site with an address; see `PromotionSource`.
+
+    Parameters
+    ----------
+    target
+        The section ``[targets.NAME]`` that has its address.
+    settings
+        Settings of this site.
+    """
+
+    def __init__(self, target: PromotionTarget, settings: Settings) -> None:
+        self.url = target.url.rstrip("/")
+        self._authorization = f"Bearer {resolve_secret(settings.directory, target.token)}"
+        self._allow_private = settings.allow_private
+        self._connections = http_client.HttpConnections(SILENCE_TIMEOUT_SECONDS)
+
+    def __enter__(self) -> Self:
+        """Keep connections open."""
+        self._connections.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Close the connections."""
+        self._connections.close()
+
+    def list_collections(self) -> list[str]:
+        """List the collections that the other site can send."""
+        path = "/promotions"
+        try:
+            names = json.loads(self.fetch_bytes(path, MAX_MANIFEST_BYTES))["collections"]
+            return sorted(str(name) for name in names)
+        except (ValueError, KeyError, TypeError) as error:
+            raise SourceError(
+                f"{self.url}{path} is not a list of collections",
+                remedy="write the address of a Hven site that has the package promotion",
+            ) from error
+
+    def read_collection(
+        self, name: str, target: CollectionState, work_directory: Path, *, is_dry_run: bool
+    ) -> SourceCollection:
+        """Fetch what the other site publishes of a collection, with the files that this site lacks."""
+        path = f"/promotions/{quote(name)}"
+        data = self.fetch_bytes(path, MAX_MANIFEST_BYTES)
+        manifest = transfers.Manifest(data, name, f"{self.url}{path}")
+        if manifest.site_id == target.site_id:
+            raise UserError(f"{self.url} is this site itself", remedy="set url to the address of the other site")
+        if not manifest.records:
+            raise NotFoundError(f"{self.url} publishes no stored table of {name}")
+        self._fetch_files(manifest, path, target, work_directory, is_dry_run=is_dry_run)
+        with select_packages_of(target.site.settings):
+            resource = descriptor.load_descriptor(work_directory / f"{name}.yaml", target.site.settings)
+        return RemoteCollection(
+            name=name,
+            resource=resource,
+            records=manifest.records,
+            tables=manifest.tables,
+            remote_site=self,
+            remote_site_id=manifest.site_id,
+            descriptions=manifest.descriptions,
+        )
+
+    def _fetch_files(
+        self,
+        manifest: transfers.Manifest,
+        path: str,
+        target: CollectionState,
+        work_directory: Path,
+        *,
+        is_dry_run: bool,
+    ) -> None:
+        """Bring the files of the collection into a directory; those that this site has are linked."""
+        target_files = pinned_directories.list_collection_files(target.directory)
+        try:
+            work_directory.mkdir(parents=True)
+            for name, facts in manifest.files.items():
+                place = work_directory / name
+                place.parent.mkdir(parents=True, exist_ok=True)
+                if "link" in facts:
+                    place.symlink_to(facts["link"])
+                elif not _take_file(target_files.get(name), place, facts):
+                    if is_dry_run and facts["checksum"] is None:
+                        place.touch()
+                        os.truncate(place, facts["size"])  # its size alone says that it differs
+                    else:
+                        self._download_file(f"{path}/files/{quote(name)}", place, facts)
+                    os.utime(place, ns=(facts["modified"], facts["modified"]))
+        except OSError as error:
+            raise StorageError(
+                f"{error.filename or work_directory} cannot be written: {(error.strerror or str(error)).lower()}",
+                remedy="free some space on this disk, or correct the permissions; nothing was published",
+            ) from error
+
+    def _download_file(self, path: str, place: Path, facts: Mapping[str, Any]) -> None:
+        free_bytes = shutil.disk_usage(place.parent).free
+        if facts["size"] > free_bytes - MIN_FREE_DISK_BYTES:
+            raise StorageError(
+                f"{self.url}{path} has {facts['size']:,} bytes, but only {free_bytes:,} bytes of the disk are free",
+                remedy="free some space on the disk; nothing was published",
+            )
+        digest = hashlib.sha256()
+        byte_count = 0
+        with place.open("wb") as file, self.open_answer("GET", path) as answer:
+            for part in _check_speed(answer.parts, f"{self.url}{path}"):
+                byte_count += len(part)
+                if byte_count > facts["size"]:
+                    break
+                digest.update(part)
+                file.write(part)
+        if byte_count != facts["size"] or facts["checksum"] not in {None, digest.hexdigest()}:
+            raise SourceError(
+                f"{self.url}{path} is not the file that the manifest describes",
+                remedy="run the command again: the file may have changed meanwhile; nothing was published",
+            )
+
+    @contextmanager
+    def open_answer(self, method: str, path: str, content: bytes | None = None) -> Iterator[StreamedAnswer]:
+        """Send a request, and read its answer as it comes.
+
+        Parameters
+        ----------
+        method
+            HTTP method.
+        path
+            Path below the address of the site, with parameters.
+        content
+            Body of the request.
+
+        Raises
+        ------
+        UserError
+            The site refuses the request, or is no Hven site.
+        """
+        url = f"{self.url}{path}"
+        with http_client.stream_answer(
+            method,
+            url,
+            content=content or b"",
+            headers={"accept": "*/*", "content-type": transfers.BINARY_MEDIA_TYPE},
+            authorization=self._authorization,
+            timeout_seconds=SILENCE_TIMEOUT_SECONDS,
+            follow_redirects=False,
+            allow_private=self._allow_private,
+            connections=self._connections,
+        ) as answer:
+            if answer.status == 200:
+                yield answer
+                return
+            raise _build_refusal(answer, url)
+
+    def fetch_bytes(self, path: str, byte_limit: int, content: bytes | None = None) -> bytes:
+        """Fetch a whole answer.
+
+        Parameters
+        ----------
+        path
+            Path below the address of the site, with parameters.
+        byte_limit
+            Bytes of the answer at most.
+        content
+            Body of a POST; None: the request is a GET.
+        """
+        data = bytearray()
+        with self.open_answer("GET" if content is None else "POST", path, content) as answer:
+            for part in _check_speed(answer.parts, f"{self.url}{path}"):
+                data += part
+                if len(data) > byte_limit:
+                    raise TooLargeError(f"{self.url}{path} returned more than {byte_limit:,} bytes")
+        return bytes(data)
+
+
+def _build_refusal(answer: StreamedAnswer, url: str) -> UserError:
+    """Build the error of a status other than 200."""
+    text = bytearray()
+    for part in answer.parts:
+        text += part
+        if len(text) > MAX_ERROR_BYTES:
+            break
+    words = " ".join(bytes(text[:MAX_ERROR_BYTES]).decode("utf-8", "replace").split())[:500]
+    if answer.location:
+        return UserError(f"{url} redirects to {answer.location[:200]}", remedy="write the new address in `url`")
+    remedies = {
+        401: "set `token` to the token of the account that `account` of [targets.NAME] names on the other site",
+        403: "set `account` of [targets.NAME] on the other site to the account of the token",
+        404: "check the name of the collection, and that the other site has the package promotion",
+        429: "try again later",
+        503: "try again later",
+    }
+    return UserError(f"{url} answered with status {answer.status}: {words}", remedy=remedies.get(answer.status, ""))
+
+
+def _check_speed(parts: Iterator[bytes], url: str) -> Iterator[bytes]:
+    """Yield the parts of an answer, and give up one that hardly makes progress."""
+    begin = time.monotonic()
+    byte_count = 0
+    for part in parts:
+        byte_count += len(part)
+        elapsed_seconds = time.monotonic() - begin
+        if elapsed_seconds > SLOWNESS_CHECK_SECONDS and byte_count < elapsed_seconds * MIN_BYTES_A_SECOND:
+            raise SourceError(
+                f"{url} sent only {byte_count:,} bytes in {elapsed_seconds:,.0f} s",
+                remedy="check the network and the other site, and run the command again; nothing was published",
+            )
+        yield part
+
+
+def _take_file(target_path: Path | None, place: Path, facts: Mapping[str, Any]) -> bool:
+    """Take a file that this site has already; return whether it has it."""
+    if target_path is None or target_path.is_symlink():
+        return False
+    status = target_path.stat()
+    if status.st_size != facts["size"]:
+        return False
+    if facts["checksum"] is None:
+        if status.st_mtime_ns == facts["modified"]:
+            os.link(target_path.resolve(), place)
+            return True
+        return False
+    data = target_path.read_bytes()
+    if hashlib.sha256(data).hexdigest() != facts["checksum"]:
+        return False
+    place.write_bytes(data)
+    os.utime(place, ns=(facts["modified"], facts["modified"]))
+    return True
+
+
+@dataclass(frozen=True, kw_only=True)
+class RemoteCollection(SourceCollection):
+    """What the other site publishes of a collection.
+
+    Attributes
+    ----------
+    descriptions
+        Digests of what its descriptor says of the tables there.
+    """
+
+    remote_site: RemoteSite
+    remote_site_id: str
+    descriptions: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def site_id(self) -> str:
+        """Identifier of the other site."""
+        return self.remote_site_id
+
+    def open_rows(self, record: Any) -> RemoteRows:
+        """Return the rows of a record, which are fetched when they are needed."""
+        return RemoteRows(remote_site=self.remote_site, table=record.table, snapshot=record.snapshot)
+
+    def compute_description_digests(self) -> dict[str, str]:
+        """Return the digests that the other site computed with its own settings."""
+        return dict(self.descriptions)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteRows:
+    """Rows of a snapshot of another site; see `SourceRows`."""
+
+    remote_site: RemoteSite
+    table: Table
+    snapshot: Snapshot
+
+    def _build_path(self, kind: str, **parameters: str) -> str:
+        schema, _, name = self.table.qualified_name.partition(".")
+        words = "".join(f"&{key}={value}" for key, value in parameters.items())
+        return f"/promotions/{quote(schema)}/{quote(name)}/{kind}?snapshot={quote(self.snapshot.id)}{words}"
+
+    def compute_hashes(self) -> RowHashes:
+        """Fetch the sums of the blocks; the hashes of single rows are fetched when they are needed."""
+        data = self.remote_site.fetch_bytes(self._build_path("hashes"), transfers.BLOCKS_BYTES)
+
+        def fetch_rows(mask: Flags, byte_count: int) -> bytes:
+            path = self._build_path("hashes", blocks=np.packbits(mask).tobytes().hex())
+            return self.remote_site.fetch_bytes(path, byte_count)
+
+        return transfers.read_blocks(data, self.snapshot.rows, fetch_rows, self.remote_site.url)
+
+    def read_batches(self) -> Iterator[pa.RecordBatch]:
+        """Fetch all rows."""
+        yield from self._fetch_rows(b"", self.snapshot.rows)
+
+    def select_batches(self, mask: Flags, column_names: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """Fetch the rows of a mask.
+
+        Parameters
+        ----------
+        mask
+            One value for each row, in stored order.
+        column_names
+            Names of the columns.
+        """
+        if mask.any():
+            for batch in self._fetch_rows(np.packbits(mask).tobytes(), int(mask.sum())):
+                yield batch.select(list(column_names))
+
+    def _fetch_rows(self, mask: bytes, row_count: int) -> Iterator[pa.RecordBatch]:
+        """Fetch rows as an Arrow stream, and check that they are as many as were wanted, with the columns of the table.
+
+        Raises
+        ------
+        SourceError
+            The rows are others.
+        """
+        path = self._build_path("rows")
+        url = f"{self.remote_site.url}{path}"
+        wanted_schema = self.table.arrow_schema
+        received_rows = 0
+        with self.remote_site.open_answer("POST", path, mask) as answer:
+            stream = _PartReader(_check_speed(answer.parts, url), url)
+            try:
+                with pa.ipc.open_stream(pa.PythonFile(stream, "r")) as reader:
+                    for batch in reader:
+                        received_rows += batch.num_rows
+                        if received_rows > row_count:
+                            break
+                        checked_batch = batch.select(wanted_schema.names).cast(wanted_schema)
+                        checked_batch.validate(full=True)
+                        yield checked_batch
+            except (pa.ArrowException, KeyError) as error:
+                raise SourceError(
+                    f"{url} is not a stream of rows of {self.table.qualified_name}: {error!s:.200}",
+                    remedy="check the network and the other site, and run the command again; nothing was published",
+                ) from error
+        if received_rows != row_count:
+            raise SourceError(
+                f"{url} sent {received_rows:,} instead of {row_count:,} rows",
+                remedy="run the command again; nothing was published",
+            )
+
+
+class _PartReader(io.RawIOBase):
+    """Parts of an answer as a file, with a limit on the bytes of one read."""
+
+    def __init__(self, parts: Iterator[bytes], url: str) -> None:
+        super().__init__()
+        self._parts = parts
+        self._buffer = bytearray()
+        self._url = url
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        """Read bytes; fewer only at the end.
+
+        Parameters
+        ----------
+        size
+            Number of bytes.
+        """
+        if size > MAX_BATCH_BYTES or size < 0:
+            raise TooLargeError(f"{self._url} sends more than {MAX_BATCH_BYTES:,} bytes at once")
+        while len(self._buffer) < size:
+            part = next(self._parts, None)
+            if part is None:
+                break
+            self._buffer += part
+        data = bytes(self._buffer[:size])
+        del self._buffer[:size]
+        return data
