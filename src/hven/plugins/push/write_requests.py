@@ -58,6 +58,8 @@ class ClientWriteRequest:
     on_check
         Reads the tables as they would be published, also in a dry run; an error of it cancels the push. None: nothing
         else is checked.
+    is_awaited
+        Return only when all processes of the server serve the rows, or after some seconds.
     """
 
     action: str
@@ -70,6 +72,7 @@ class ClientWriteRequest:
     address_values: Mapping[str, str] = field(default_factory=dict)
     on_commit: Callable[[sa.Connection, ClientPush], None] | None = None
     on_check: Callable[[StagedSite], None] | None = None
+    is_awaited: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
