@@ -167,7 +167,7 @@ def test_a_moderator_decides_on_a_phone(browser: Browser, starry_site: tuple[Ser
         page.fill("#decision", "bien vu")
         with page.expect_navigation():
             page.click("button[value=accept]")
-        assert "acceptée" in page.inner_text("h1")
+        assert "accepté" in page.inner_text("h1")
         check_page(tab, f"/entries/bad.stars/{entry['number']}", "bien vu", "moderator-accepted")
 
 

@@ -143,7 +143,7 @@ def test_forms_on_a_phone_without_scripts(
             check_page(tab, f"phone-submissions-{path.count('/')}", words)
         with tab.page.expect_navigation():
             tab.page.click("button[value=submit]")
-        assert "soumise" in tab.page.inner_text("h1")
+        assert "soumis" in tab.page.inner_text("h1")
     for tab in open_tab(browser, server, **PHONE):
         mia = log_in(tab.page, server, "mia", tokens["mia"])
         for path, words, name in (
@@ -159,4 +159,4 @@ def test_forms_on_a_phone_without_scripts(
         mia.fill("#reason", "une raison")
         with mia.expect_navigation():
             mia.click("button[value=accept]")
-        check_page(tab, "moderator-submission-accepted", "enregistrée")
+        check_page(tab, "moderator-submission-accepted", "Les lignes sont publiées")
