@@ -11,9 +11,9 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from entry_site import STARS
+from entry_site import STARS, Person, make_name, read_entry
 
-from hven.plugins.push import served_runs
+from hven.plugins.push import client_writes, served_runs
 from hven.plugins.push.served_runs import ServedRunRecorder, wait_until_served
 from hven.site import Site
 from hven.site.store import get_process_holder
@@ -51,6 +51,27 @@ def test_an_accepted_row_is_served_by_all_processes_at_once(tmp_path: Path) -> N
             found = [send(server, address, tokens["mia"]).splitlines()[1:] for _ in range(READS)]
             assert found == [[name]] * READS
         assert len(list((site / "var/run").glob("served.*.json"))) == 2, "both processes record what they serve"
+
+
+def test_an_acceptance_waits_for_its_own_run_and_nothing_else_does(
+    site: Site, people: dict[str, Person], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer is sent when the other processes serve the run that published the row; programs' pushes are not held."""
+    awaited = []
+
+    def wait(_: Site, table: str, run: str) -> bool:
+        published = site.get_published_state().tables_by_name[table]
+        awaited.append((table, run == published.run_id))
+        return True
+
+    monkeypatch.setattr(client_writes, "wait_until_served", wait)
+    entry = people["anna"].submit({"name": make_name(), "mag": 3.0})
+    assert people["mia"].send("/push/bad.stars", {"name": make_name(), "mag": 3.0}).status == 201
+    assert awaited == [], "neither the check of an entry nor a push waits"
+    accepted = read_entry(people["mia"].take(entry, "accept"))
+    assert awaited == [("bad.stars", True)]
+    read_entry(people["mia"].take(accepted, "withdraw", reason="not needed"))
+    assert awaited == [("bad.stars", True)] * 2
 
 
 @pytest.fixture

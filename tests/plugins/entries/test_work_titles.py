@@ -8,17 +8,21 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+import sqlalchemy as sa
 from entry_site import Person, open_entry_site, read_entry
 
 from hven.model.errors import SourceError
 from hven.plugins.entries import work_titles
+from hven.plugins.entries.entry_store import EntryStore
 from hven.plugins.entries.settings import CitationSettings
 from hven.plugins.entries.work_titles import WorkTitle, WorkTitleStore, parse_ads_answer
 from hven.site import Site
+from hven.site.store._package_tables import are_package_tables_usable
 
 WORK = "2016A&A...589A.112C"
 DOCUMENT = {
@@ -209,3 +213,23 @@ def test_titles_are_plain_texts() -> None:
     assert titles["10.1/x"].year == "2020"
     with pytest.raises(SourceError):
         parse_ads_answer(b"null", [])
+
+
+def test_a_state_of_the_version_before_gets_the_table(tmp_path: Path) -> None:
+    """The tables had format 1, without titles; programs of that version still read the new state."""
+    with open_entry_site(tmp_path) as (site, _, people):
+        people["anna"].submit({"name": "kept"})
+        settings = site.settings
+        with site.store.get_or_create(WorkTitleStore)._database.begin_write() as connection:
+            connection.execute(sa.text("DROP TABLE cited_works"))
+            old_value = json.dumps({"format": 1, "tables": ["entries", "entry_events", "row_comments"]})
+            update = sa.text("UPDATE meta SET value = :value WHERE key = 'package entries'")
+            assert connection.execute(update, {"value": old_value}).rowcount == 1
+    with Site(settings) as site:
+        store = site.store.get_or_create(WorkTitleStore)
+        store.store_titles([WORK], {WORK: WorkTitle(title="T")})
+        assert store.find_titles([WORK])[WORK].title == "T"
+        assert len(site.store.get_or_create(EntryStore).list_entries(["bad.stars"])) == 1
+        with store._database.begin_read() as connection:
+            value = connection.execute(sa.text("SELECT value FROM meta WHERE key = 'package entries'")).scalar_one()
+    assert are_package_tables_usable(value, old_value)
