@@ -20,7 +20,7 @@ from hven.jobs.job_service import JobRequester, JobService
 from hven.model.errors import ParamError
 from hven.model.params import collect_params
 from hven.plugins.submissions import vizier_catalogues
-from hven.plugins.submissions.settings import SubmissionSettings
+from hven.plugins.submissions.submission_section_keys import SubmissionSettings
 from hven.plugins.submissions.vizier_catalogues import parse_catalogue_name
 from hven.site import Site
 from hven.site.auth import Principal

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 from hven.plugins.entries.entry_keys import is_listed
-from hven.plugins.push import client_writes
-from hven.plugins.push.source import PUSH_SOURCE_KIND, Options
+from hven.plugins.push import PUSH_SOURCE_KIND, client_writes
+from hven.plugins.push.source import Options
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -119,7 +119,7 @@ def build_entry_fields(spec: TableSpec, options: Options, table: Table, wording:
         Labels and descriptions of its columns.
     """
     mapped_names = {mapping.column for mapping in spec.settings if not _is_copy(mapping)}
-    kept_names = {mapping.column for mapping in spec.settings if _keeps_values(mapping)}
+    kept_names = {mapping.column for mapping in spec.settings if _is_partial_copy(mapping)}
     published_columns = {}
     copied_names = set()
     for column in table.columns:
@@ -185,7 +185,7 @@ def _is_copy(mapping: ColumnMapping) -> bool:
     return mapping.how == "map" and str(mapping.value).strip().strip('"') == mapping.column
 
 
-def _keeps_values(mapping: ColumnMapping) -> bool:
+def _is_partial_copy(mapping: ColumnMapping) -> bool:
     """Return whether a column has the values of the source's column of this name, at least where another has values.
 
     The errors, origins and confidences of quantities do.

@@ -536,7 +536,7 @@ class _EntryView:
         texts = self._format_field_texts(entry_values) | self._format_field_texts(values or {})
         offered_keys: Mapping[str, OfferedKeys] = {}
         if SAVE in actions:
-            offered_keys = self.references.offer_keys({name: [text] for name, text in texts.items()})
+            offered_keys = self.references.list_offered_keys({name: [text] for name, text in texts.items()})
         page = EntryPage(
             table=self.table_link,
             list_url=self.list_url,

@@ -84,7 +84,7 @@ class RowReferences:
                 faults.setdefault(name, message)
         return faults
 
-    def offer_keys(self, entered_texts: Mapping[str, Sequence[str]]) -> dict[str, OfferedKeys]:
+    def list_offered_keys(self, entered_texts: Mapping[str, Sequence[str]]) -> dict[str, OfferedKeys]:
         """List keys for each field that refers to another table by one column.
 
         Parameters

@@ -16,6 +16,7 @@ from hven.model.errors import (
     PreconditionFailedError,
     format_message,
 )
+from hven.plugins.push import PUSH_SOURCE_KIND
 from hven.plugins.push.file_writes import (
     FILES_SOURCE_KIND,
     ClientFileWrite,
@@ -31,7 +32,7 @@ from hven.plugins.push.pushed_rows import (
     format_first_masked_key,
 )
 from hven.plugins.push.served_runs import wait_until_served
-from hven.plugins.push.source import DELETED_COLUMN, PUSH_SOURCE_KIND, Options
+from hven.plugins.push.source import DELETED_COLUMN, Options
 from hven.plugins.push.uploaded_rows import InvalidRowsError, add_address_values, read_uploaded_rows
 from hven.plugins.push.write_requests import (
     DELETE_ACTION,

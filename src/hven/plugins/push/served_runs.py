@@ -12,7 +12,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from hven.plugins.push.source import PUSH_SOURCE_KIND
+from hven.plugins.push import PUSH_SOURCE_KIND
 from hven.site.server_processes import list_server_processes
 from hven.site.store import get_process_holder
 

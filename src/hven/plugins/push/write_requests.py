@@ -10,9 +10,9 @@ import orjson
 
 from hven.ingest.api.changes import ERROR_SEVERITY, IngestReport, publish_collection_change
 from hven.model.errors import DataError, DescriptorError, SourceError, StorageUnavailableError, format_message
+from hven.plugins.push import PUSH_SOURCE_KIND
 from hven.plugins.push.push_store import ClientPushStore
 from hven.plugins.push.pushed_rows import KeyTakenError
-from hven.plugins.push.source import PUSH_SOURCE_KIND
 from hven.site.store import format_current_time
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from hven.model.errors import ConflictError, NotFoundError, PreconditionFailedEr
 from hven.model.params import Param
 from hven.plugins.entries.entry_forms import ColumnWording, build_entry_fields
 from hven.plugins.submissions.file_checkers import find_file_checker
-from hven.plugins.submissions.settings import MAX_CATALOGUE_SECONDS, get_submission_settings
 from hven.plugins.submissions.staging import SentFile
+from hven.plugins.submissions.submission_section_keys import MAX_CATALOGUE_SECONDS, get_submission_settings
 from hven.plugins.submissions.submission_workflow import (
     CATALOGUE_JOB_TYPE,
     EDIT,
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from hven.jobs import RunningJob
     from hven.model.table import Column, Table
-    from hven.plugins.submissions.vizier_catalogues import Catalogue
+    from hven.plugins.submissions.vizier_catalogues import VizierCatalogue
 
 MAX_TRIES = 10  # to add the files, while the author changes the submission
 PARAMS = (
@@ -60,7 +60,7 @@ def run_catalogue_job(running_job: RunningJob) -> None:
         _add_files(workflow, number, catalogue, Path(directory))
 
 
-def _add_files(workflow: SubmissionWorkflow, number: int, catalogue: Catalogue, directory: Path) -> None:
+def _add_files(workflow: SubmissionWorkflow, number: int, catalogue: VizierCatalogue, directory: Path) -> None:
     """Add the files, again if the author has changed the submission meanwhile."""
     for attempt in range(MAX_TRIES):
         folder = directory / f"attempt-{attempt}"  # files move from there into the submission

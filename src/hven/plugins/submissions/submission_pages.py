@@ -427,7 +427,7 @@ class _SubmissionView:
                     texts_by_name.setdefault(name, []).append(text)
             for name, value in submission.shared_values.items():
                 texts_by_name[name] = [format_value_text(value)]
-            offered_keys = self.references.offer_keys(texts_by_name)
+            offered_keys = self.references.list_offered_keys(texts_by_name)
         has_more = len(document["rows"]) > first_row + GRID_ROWS
         fields = self.workflow.fields
         page = SubmissionPage(

@@ -71,7 +71,7 @@ class CatalogueBudget:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Catalogue:
+class VizierCatalogue:
     """A catalogue that was downloaded.
 
     Attributes
@@ -108,7 +108,7 @@ def parse_catalogue_name(text: str) -> str:
 
 def download_catalogue(
     name: str, address: str, directory: Path, extensions: tuple[str, ...], budget: CatalogueBudget
-) -> Catalogue:
+) -> VizierCatalogue:
     """Download the files of a catalogue that end in some way; if it has none, the rows of its tables.
 
     Parameters
@@ -151,7 +151,7 @@ def download_catalogue(
     if not files:
         message = format_message("the catalogue {name} has no files or tables that this table takes", name)
         raise SourceError(message, remedy="see the files of the catalogue at VizieR")
-    return Catalogue(files=files, values=values)
+    return VizierCatalogue(files=files, values=values)
 
 
 def _name_file(path: Path) -> SentFile:
