@@ -90,7 +90,7 @@ if TYPE_CHECKING:
 
 CHECK, SUBMIT, ACCEPT, REFUSE, DISCARD = "check", "submit", "accept", "refuse", "discard"
 EDIT, REMOVE, REPAIR, FETCH = "edit", "remove", "repair", "fetch"
-_EDITING_ACTIONS = (EDIT, REMOVE, REPAIR, FETCH, CHECK, SUBMIT, DISCARD)
+_EDITING_ACTIONS = (EDIT, REMOVE, REPAIR, CHECK, SUBMIT, DISCARD)
 AUTHOR_ACTIONS = {OPEN: _EDITING_ACTIONS, REFUSED: _EDITING_ACTIONS, SUBMITTED: (DISCARD,)}
 MODERATOR_ACTIONS = {SUBMITTED: (CHECK, ACCEPT, REFUSE)}
 STAGING_DAYS = 7  # an open submission is discarded after this time without a change
@@ -495,7 +495,7 @@ class SubmissionWorkflow:
         ParamError, ConflictError, ForbiddenError
             It is no catalogue; the submission cannot be changed; or the account has too many jobs.
         """
-        self.require_action(submission, FETCH)
+        self.require_action(submission, EDIT)
         name = parse_catalogue_name(text)
         if sum(step["action"] == FETCH for step in submission.steps) >= MAX_CATALOGUES:
             message = format_message("a submission may fetch at most {most} catalogues", MAX_CATALOGUES)
