@@ -20,6 +20,7 @@ STORE = {
     "entries": "proposals, for their authors and moderators: plugins/entries/test_entry_rights.py",
     "entry_events": "steps of the proposals, with the same rights: plugins/entries/test_entry_rights.py",
     "row_comments": "shown to those who see the row: plugins/entries/test_comments.py",
+    "cited_works": "titles of publications, which are public: plugins/entries/test_work_titles.py",
 }
 ROUTE_CHOICES = {path: ("table", ("obs.entered", "obs.main")) for path in QUERY_STRINGS if path.startswith("/entries/")}
 TABLES = {

@@ -151,10 +151,23 @@ def test_a_table_that_cannot_be_counted_says_so(survey: tuple[Site, Client], mon
     monkeypatch.setattr(progress_page, "count_stages", refuse)
     tables = read_progress(survey[1])
     assert "15 seconds" in tables["targets"]["fault"]
+    assert (tables["targets"]["stages"], tables["targets"]["by"]) == ([], [])
+    assert tables["targets"]["calendar"]["years"] == [2025, 2026], "a fault of the stages hides no calendar"
     assert tables["nights"]["calendar"]["rows"] == 3
     page = survey[1].ask("GET", "/progress/survey", headers=HTML).text
     assert "Hven cannot count these rows:" in page
+    assert 'id="targets-calendar"' in page
     assert survey[1].ask("GET", "/collections/survey", headers=HTML).status == 200
+
+
+def test_a_fault_of_the_calendar_hides_no_stages(survey: tuple[Site, Client], monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise TimeLimitError("the query took longer than 15 seconds")
+
+    monkeypatch.setattr(progress_page, "count_days", refuse)
+    table = read_progress(survey[1])["targets"]
+    assert ("15 seconds" in table["fault"], table["calendar"]) == (True, None)
+    assert [stage["name"] for stage in table["stages"]] == ["planned", "observed", "reduced"]
 
 
 def test_many_values_are_cut_off(survey: tuple[Site, Client], monkeypatch: pytest.MonkeyPatch) -> None:

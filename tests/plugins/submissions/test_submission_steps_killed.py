@@ -14,8 +14,9 @@ import pytest
 from asgi_client import Client
 from submission_site import make_image, open_submission_site, query
 
-from hven.plugins.submissions.staging import StagingArea, compute_sha256
-from hven.plugins.submissions.submission_store import GOOD_FILE, SAVED, STAGED_STATES, SubmissionStore
+from hven.plugins.submissions.staging import StagingArea, compute_sha256, list_staged_numbers
+from hven.plugins.submissions.submission_store import DISCARDED, GOOD_FILE, SAVED, STAGED_STATES, SubmissionStore
+from hven.plugins.submissions.submission_workflow import discard_expired_submissions
 from hven.site import Site
 
 KILLS = 60 if os.environ.get("HVEN_PROOF") == "full" else 2
@@ -32,11 +33,19 @@ STEPS = (
     ("submit", "anna", "submitted"),
     ("accept", "mia", "saved"),
 )
+DISCARDED_STEPS = (
+    ("create", "anna", "open"),
+    ("add odd", "anna", "open"),
+    ("repair", "anna", "open"),
+    ("discard", "anna", "discarded"),
+)
 # each child counts the calls of a step, and kills itself at one of them
 CHILDREN = """
-import json, os, pathlib, signal, sys, threading
+import dataclasses, json, os, pathlib, signal, sys, threading
+from astropy.io import fits
 from hven.model.settings import Settings
 from hven.plugins.entries.entry_forms import ColumnWording, build_entry_fields
+from hven.plugins.submissions import file_checkers
 from hven.plugins.submissions.staging import SentFile
 from hven.plugins.submissions.submission_workflow import SubmissionWorkflow, find_submission_table
 from hven.site import Site
@@ -44,8 +53,23 @@ from hven.site.auth import Principal
 
 WORDING = ColumnWording(write_label=str, write_description=str, find_code_words=lambda _: {})
 
+def find_odd_cards(path, _):
+    if "ODD" not in fits.getheader(path):
+        return []
+    return [file_checkers.FileFinding(rule="ODD", severity="info", message="an odd card", repairable=True)]
+
+def remove_odd_cards(path, target):
+    with fits.open(path) as hdus:
+        del hdus[0].header["ODD"]
+        hdus.writeto(target)
+    return ["ODD"]
+
+file_checkers.FITS_CHECKER = dataclasses.replace(
+    file_checkers.FITS_CHECKER, check_file=find_odd_cards, write_repaired_file=remove_odd_cards
+)
+
 def take_step(workflow, order):
-    action = order["action"]
+    action = order["action"].partition(" ")[0]
     if action == "create":
         return workflow.create_submission(order["token"])[0]
     submission = workflow.find_submission(order["number"])
@@ -56,6 +80,8 @@ def take_step(workflow, order):
         return workflow.change_values(submission, shared_values={}, row_values={row: {"observer": "Anna"}}, note="a note")
     if action == "remove":
         return workflow.remove_files(submission, [workflow.store.list_files(submission.number)[-1].number])
+    if action == "repair":
+        return workflow.replace_by_repaired_files(submission, [file.number for file in workflow.store.list_files(submission.number)])
     return workflow.take_step(submission, action, "because")
 
 def work(order):
@@ -101,8 +127,9 @@ class Children:
     def take(self, action: str, who: str, name: str, number: int, kill: int = 0) -> dict[str, Any]:
         """Take a step, or kill the process at its call `kill`; an empty answer: it was killed."""
         paths = []
-        if action == "add":
-            for file_name in ("kept.fits", "removed.fits"):
+        if action.startswith("add"):
+            file_names = ("odd.fits", "good.fits") if action == "add odd" else ("kept.fits", "removed.fits")
+            for file_name in file_names:
                 path = self.directory / name / file_name
                 path.parent.mkdir(exist_ok=True)
                 path.write_bytes(make_content(name, file_name))
@@ -117,7 +144,8 @@ class Children:
 
 
 def make_content(name: str, file_name: str) -> bytes:
-    return make_image(OBJECT=name, EXPTIME=20.0, ORIGIN=file_name)
+    odd_cards = {"ODD": 1} if file_name == "odd.fits" else {}
+    return make_image(OBJECT=name, EXPTIME=20.0, ORIGIN=file_name, **odd_cards)
 
 
 def read_all(site: Site, number: int) -> Any:
@@ -145,6 +173,11 @@ def check_files(site: Site, client: Client, number: int, name: str) -> None:
             staged_path = StagingArea(site, number).find_path(file.sha256, file.name)
             assert file.state == GOOD_FILE
             assert compute_sha256(staged_path) == file.sha256
+    elif submission.state == DISCARDED:
+        assert paths == []
+        discard_expired_submissions(site)  # as the next request does
+        assert number not in list_staged_numbers(site)
+        assert not (site.settings.collections_directory / "lists/images/sent" / str(number)).exists()
     else:
         assert (submission.state, paths) == (SAVED, [f"images/sent/{number}/kept.fits"])
         published_path = site.settings.collections_directory / "lists" / paths[0]
@@ -152,7 +185,10 @@ def check_files(site: Site, client: Client, number: int, name: str) -> None:
 
 
 @pytest.mark.slow
-def test_killed_in_any_step_nothing_acknowledged_is_lost(tmp_path: Path) -> None:
+@pytest.mark.parametrize("steps", [STEPS, DISCARDED_STEPS], ids=["published", "discarded"])
+def test_killed_in_any_step_nothing_acknowledged_is_lost(
+    steps: tuple[tuple[str, str, str], ...], tmp_path: Path
+) -> None:
     command = [sys.executable, "-c", textwrap.dedent(CHILDREN)]
     with (
         open_submission_site(tmp_path) as (site, client, _),
@@ -160,7 +196,7 @@ def test_killed_in_any_step_nothing_acknowledged_is_lost(tmp_path: Path) -> None
     ):
         children = Children(process, site, tmp_path)
         calls, number = [], 0
-        for action, who, _ in STEPS:
+        for action, who, _ in steps:
             answer = children.take(action, who, "first", number)
             number = answer["number"]
             calls.append(answer["calls"])
@@ -168,7 +204,7 @@ def test_killed_in_any_step_nothing_acknowledged_is_lost(tmp_path: Path) -> None
         killed_count = 0
         for attempt in range(KILLS):
             name, number = f"object {attempt}", 0
-            for (action, who, state), call_count in zip(STEPS, calls, strict=True):
+            for (action, who, state), call_count in zip(steps, calls, strict=True):
                 before = read_all(site, number)
                 kill = max(1, int(call_count * (attempt + 0.5) / KILLS))
                 answer = children.take(action, who, name, number, kill)
@@ -184,7 +220,7 @@ def test_killed_in_any_step_nothing_acknowledged_is_lost(tmp_path: Path) -> None
                 assert number
                 check_files(site, client, number, name)
                 assert read_all(site, number)[0] == state
-        assert killed_count > KILLS * len(STEPS) / 2
+        assert killed_count > KILLS * len(steps) / 2
         submissions = site.store.get_or_create(SubmissionStore).list_submissions(author="anna")
         assert len(submissions) == KILLS + 1, "a request that comes again begins no second submission"
         assert process.stdin is not None

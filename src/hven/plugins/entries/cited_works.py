@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 from urllib.parse import quote
+
+from hven.plugins.entries.work_titles import WorkTitle, find_work_titles
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hven.site import Site
 
 MAX_WORKS = 20  # of a text
 ADS_ADDRESS = "https://ui.adsabs.harvard.edu/abs/{}/abstract"
@@ -36,6 +44,23 @@ class CitedWork:
     def to_json(self) -> dict[str, str]:
         """Convert the work to JSON values."""
         return asdict(self)
+
+
+def describe_cited_works(site: Site, texts: Sequence[str]) -> list[list[dict[str, str]]]:
+    """Describe the works that each text cites, with their titles as far as the site knows them.
+
+    Parameters
+    ----------
+    site
+        The site.
+    texts
+        The texts, which are on one page.
+    """
+    works_by_text = [find_cited_works(text) for text in texts]
+    titles = find_work_titles(site, [work.id for works in works_by_text for work in works])
+    return [
+        [{**titles.get(work.id, WorkTitle()).to_json(), **work.to_json()} for work in works] for works in works_by_text
+    ]
 
 
 def find_cited_works(text: str) -> list[CitedWork]:

@@ -9,7 +9,6 @@ from urllib.parse import quote, urlencode
 import anyio.to_thread
 from starlette.routing import Route
 
-from hven import services
 from hven.formats import replace_illegal_characters
 from hven.model.errors import (
     ConflictError,
@@ -19,7 +18,7 @@ from hven.model.errors import (
     UnauthenticatedError,
     format_message,
 )
-from hven.plugins.entries.cited_works import find_cited_works
+from hven.plugins.entries.cited_works import describe_cited_works
 from hven.plugins.entries.comment_store import (
     COMMENT,
     HIDDEN,
@@ -31,14 +30,7 @@ from hven.plugins.entries.comment_store import (
     CommentStore,
     RowComment,
 )
-from hven.plugins.entries.contribution_feeds import (
-    ATOM_MEDIA_TYPE,
-    RSS_MEDIA_TYPE,
-    ContributionFeed,
-    ContributionFeedEntry,
-    write_atom_feed,
-    write_rss_feed,
-)
+from hven.plugins.entries.contribution_feeds import ContributionFeed, ContributionFeedEntry, build_feed_routes
 from hven.plugins.entries.contribution_requests import (
     PRIVATE_HEADERS,
     ContributionRequest,
@@ -54,21 +46,16 @@ from hven.portal.api.pages import (
     PageContext,
     PageLink,
     TemplateContext,
-    build_page_context,
     build_page_endpoint,
     build_redirect,
     can_edit_collection,
     is_json_requested,
 )
 from hven.portal.api.table_rows import build_table_view, fetch_page, select_rows_by_key
-from hven.services.face import create_route
 from hven.site.auth import invitations
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
-    from starlette.requests import Request
-    from starlette.responses import Response
+    from collections.abc import Mapping, Sequence
 
     from hven.model.table import Table
     from hven.portal.api.table_rows import TableView
@@ -151,9 +138,7 @@ def list_shown_comments(table_view: TableView, page_context: PageContext, row_ke
         return []
     store = page_context.context.site.store.get_or_create(CommentStore)
     view = _CommentView(page_context, table_view.table)
-    return [
-        view.describe_comment(comment) for comment in store.list_comments(view.table.qualified_name, row_key=row_key)
-    ]
+    return view.describe_comments(store.list_comments(view.table.qualified_name, row_key=row_key))
 
 
 def build_comment_routes(context: ServiceContext) -> Sequence[Route]:
@@ -169,20 +154,16 @@ def build_comment_routes(context: ServiceContext) -> Sequence[Route]:
     routes
         Routes of Starlette.
     """
-    endpoints = _CommentEndpoints(context)
+    endpoints = _CommentEndpoints()
     return [
         Route("/comments/{table}", build_page_endpoint(endpoints.show_comments, context), methods=["GET"]),
         Route("/comments/{table}", build_page_endpoint(endpoints.change_comments, context), methods=["POST"]),
-        create_route("/comments/{table}/feed.atom", endpoints.send_atom_feed),
-        create_route("/comments/{table}/feed.rss", endpoints.send_rss_feed),
+        *build_feed_routes("/comments/{table}", context, _build_comment_feed),
     ]
 
 
 class _CommentEndpoints:
     """The endpoints of the pages of comments."""
-
-    def __init__(self, context: ServiceContext) -> None:
-        self.context = context
 
     async def show_comments(self, page_context: PageContext) -> PageContent:
         def build_page() -> PageContent:
@@ -199,23 +180,9 @@ class _CommentEndpoints:
             return await anyio.to_thread.run_sync(view.decide_on_comment, contribution)
         return await anyio.to_thread.run_sync(view.write_comment, contribution)
 
-    async def send_atom_feed(self, request: Request) -> Response:
-        return await self._send_feed(request, write_atom_feed, ATOM_MEDIA_TYPE)
 
-    async def send_rss_feed(self, request: Request) -> Response:
-        return await self._send_feed(request, write_rss_feed, RSS_MEDIA_TYPE)
-
-    async def _send_feed(
-        self, request: Request, write_document: Callable[[ContributionFeed], str], media_type: str
-    ) -> Response:
-        def write_feed() -> tuple[bytes, bool]:
-            page_context = build_page_context(request, self.context)
-            feed = _open_comments(page_context).build_feed()
-            return write_document(feed).encode(), page_context.access_key == "public"
-
-        body, is_public = await anyio.to_thread.run_sync(write_feed)
-        cache_headers = services.build_cache_headers(services.compute_etag(body), is_public=is_public)
-        return services.answer_with_etag(request, cache_headers, f"{media_type}; charset=utf-8", body)
+def _build_comment_feed(page_context: PageContext) -> tuple[ContributionFeed, bool]:
+    return _open_comments(page_context).build_feed(), page_context.access_key == "public"
 
 
 def _open_comments(page_context: PageContext) -> _CommentView:
@@ -274,8 +241,15 @@ class _CommentView:
             actions += moderator_actions.get(comment.state, ())
         return tuple(actions)
 
-    def describe_comment(self, comment: RowComment) -> dict[str, Any]:
-        """Describe a comment as in JSON."""
+    def describe_comments(self, comments: Sequence[RowComment]) -> list[dict[str, Any]]:
+        """Describe comments as in JSON."""
+        works = describe_cited_works(self.page_context.context.site, [comment.text for comment in comments])
+        return [
+            self._describe_comment(comment, comment_works)
+            for comment, comment_works in zip(comments, works, strict=True)
+        ]
+
+    def _describe_comment(self, comment: RowComment, works: Sequence[Mapping[str, str]]) -> dict[str, Any]:
         address_query = {"_row": comment.row_key}
         if comment.column:
             address_query["_cols"] = comment.column
@@ -285,7 +259,7 @@ class _CommentView:
             facts |= {"author": "", "by": ""}  # authors of comments may be authors of the data
         return {
             **facts,
-            "works": [work.to_json() for work in find_cited_works(comment.text)],
+            "works": works,
             "row": comment.row_key,
             "row_url": f"{self.table_link.url}?{urlencode(address_query)}",
             "url": f"{self.here}?{urlencode({'row': comment.row_key})}#comment-{comment.number}",
@@ -319,6 +293,7 @@ class _CommentView:
             )
         if self.can_moderate():
             waiting = self.store.list_comments(name, row_key=wanted_key, states=(WAITING,))
+        described = self.describe_comments([*shown_comments, *own_comments, *waiting])
         labels = self.page_context.build_column_labels(self.table)
         column_titles = [
             (column.name, labels.label_column(column)) for column in self.table.columns if column.name in row_values
@@ -331,9 +306,9 @@ class _CommentView:
             here=self.here,
             row=row_key,
             row_url=f"{self.table_link.url}?{urlencode({'_row': row_key})}" if row_key else "",
-            shown_comments=[self.describe_comment(comment) for comment in shown_comments],
-            own_comments=[self.describe_comment(comment) for comment in own_comments],
-            waiting=[self.describe_comment(comment) for comment in waiting],
+            shown_comments=described[: len(shown_comments)],
+            own_comments=described[len(shown_comments) : -len(waiting) or None],
+            waiting=described[len(described) - len(waiting) :],
             columns=column_titles,
             reported_column=reported_column,
             can_write=can_write,
@@ -424,7 +399,7 @@ class _CommentView:
         self, comment: RowComment, contribution: ContributionRequest, *, status: int = 200
     ) -> PageContent:
         """Answer a change: programs get the comment, browsers are led to the page."""
-        content = self.describe_comment(comment)
+        content = self.describe_comments([comment])[0]
         if contribution.is_json or is_json_requested(self.page_context.request):
             return PageContent(json_content=content, status=status, headers=PRIVATE_HEADERS)
         back_query = f"?{urlencode({'row': comment.row_key})}" if contribution.read_text("row") else ""
@@ -441,11 +416,13 @@ class _CommentView:
             site_title=self.page_context.brand.title,
             page_url=self.here,
             updated=max((comment.decided for comment in comments), default="1970-01-01T00:00:00Z"),
-            entries=[self._describe_feed_entry(comment) for comment in comments],
+            entries=[
+                self._describe_feed_entry(comment, facts)
+                for comment, facts in zip(comments, self.describe_comments(comments), strict=True)
+            ],
         )
 
-    def _describe_feed_entry(self, comment: RowComment) -> ContributionFeedEntry:
-        facts = self.describe_comment(comment)
+    def _describe_feed_entry(self, comment: RowComment, facts: Mapping[str, Any]) -> ContributionFeedEntry:
         subject = ", ".join(filter(None, (comment.row_key, comment.column)))
         return ContributionFeedEntry(
             id=str(comment.number),

@@ -1,4 +1,4 @@
-"""Write comments on the rows of a table, or entries, as feeds: Atom (RFC 4287) and RSS 2.0."""
+"""Serve comments on the rows of a table, or entries, as feeds: Atom (RFC 4287) and RSS 2.0."""
 
 from __future__ import annotations
 
@@ -8,11 +8,21 @@ from datetime import UTC, datetime
 from email.utils import format_datetime
 from typing import TYPE_CHECKING
 
-from hven import __version__
+import anyio.to_thread
+
+from hven import __version__, services
 from hven.formats import escape_xml, quote_attribute, replace_illegal_characters
+from hven.portal.api.pages import PageContext, build_page_context
+from hven.services.face import create_route
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+    from starlette.requests import Request
+    from starlette.responses import Response
+    from starlette.routing import Route
+
+    from hven.services.face import ServiceContext
 
 ATOM_MEDIA_TYPE = "application/atom+xml"
 RSS_MEDIA_TYPE = "application/rss+xml"
@@ -78,6 +88,39 @@ class ContributionFeed:
     def build_urn(self, *parts: str) -> str:
         """Build the identifier of the feed, or of an entry."""
         return uuid.uuid5(uuid.NAMESPACE_URL, "/".join([self.name, *parts])).urn
+
+
+def build_feed_routes(
+    path: str, context: ServiceContext, build_feed: Callable[[PageContext], tuple[ContributionFeed, bool]]
+) -> list[Route]:
+    """Build the routes of a feed: ``feed.atom`` and ``feed.rss`` below a path.
+
+    Parameters
+    ----------
+    path
+        The path of the page that lists the contributions.
+    context
+        The site, its users and its services.
+    build_feed
+        Builds the feed for the user of a request; returns it, and whether it is the same for everybody.
+    """
+
+    def build_route(name: str, media_type: str, write_document: Callable[[ContributionFeed], str]) -> Route:
+        async def send_feed(request: Request) -> Response:
+            def write_feed() -> tuple[bytes, bool]:
+                feed, is_public = build_feed(build_page_context(request, context))
+                return write_document(feed).encode(), is_public
+
+            body, is_public = await anyio.to_thread.run_sync(write_feed)
+            cache_headers = services.build_cache_headers(services.compute_etag(body), is_public=is_public)
+            return services.answer_with_etag(request, cache_headers, f"{media_type}; charset=utf-8", body)
+
+        return create_route(f"{path}/{name}", send_feed)
+
+    return [
+        build_route("feed.atom", ATOM_MEDIA_TYPE, write_atom_feed),
+        build_route("feed.rss", RSS_MEDIA_TYPE, write_rss_feed),
+    ]
 
 
 def write_atom_feed(feed: ContributionFeed) -> str:

@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from hven import services
-from hven.model.errors import ForbiddenError, NotFoundError, ParamError, TooLargeError, format_message
+from hven.model.errors import (
+    ForbiddenError,
+    NotFoundError,
+    ParamError,
+    TooLargeError,
+    UnauthenticatedError,
+    format_message,
+)
+from hven.plugins.entries.contribution_tables import find_contribution_table
+from hven.plugins.entries.entry_forms import ColumnWording, build_entry_fields
 from hven.plugins.entries.entry_workflow import format_row_key
 from hven.plugins.push.flat_xml import parse_flat_xml_records
 from hven.portal.api.pages import PageLink
@@ -17,9 +26,11 @@ from hven.portal.api.table_rows import MAX_KEY_CHARACTERS, build_table_path, bui
 from hven.services.addresses import is_cross_site
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from hven.model.table import Table
+    from hven.plugins.entries.contribution_tables import AnyContributionTable, ContributionTable
+    from hven.plugins.entries.entry_forms import EntryField
     from hven.portal.api.pages import PageContext
 
 MAX_REQUEST_BYTES = 256 * 1024
@@ -39,12 +50,15 @@ class ContributionRequest:
         Parameters by their names in lower case.
     values
         Values of columns; None: the request has none.
+    rows
+        Rows of JSON; None: the request has none.
     is_json
         Whether it is JSON or XML, so that the answer is a document instead of another page.
     """
 
     texts: Mapping[str, str]
     values: Mapping[str, object] | None = None
+    rows: Sequence[object] | None = None
     is_json: bool = False
 
     def read_text(self, name: str) -> str:
@@ -52,13 +66,15 @@ class ContributionRequest:
         return self.texts.get(name, "")
 
 
-async def read_contribution(page_context: PageContext) -> ContributionRequest:
+async def read_contribution(page_context: PageContext, byte_limit: int = MAX_REQUEST_BYTES) -> ContributionRequest:
     """Read a request that changes something.
 
     Parameters
     ----------
     page_context
         The request of a page.
+    byte_limit
+        Largest number of bytes of JSON. Forms and XML may have `MAX_REQUEST_BYTES`.
 
     Raises
     ------
@@ -73,9 +89,13 @@ async def read_contribution(page_context: PageContext) -> ContributionRequest:
     token = request.headers.get("idempotency-key", "")
     etag = request.headers.get("if-match", "").strip().removeprefix("W/").strip('"')
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    rows: Sequence[object] | None = None
     try:
         if media_type == "application/json":
-            document = _parse_json_object(await services.read_body(request, MAX_REQUEST_BYTES))
+            document = _parse_json_object(await services.read_body(request, byte_limit))
+            rows = document.pop("rows", None)
+            if rows is not None and not isinstance(rows, list):
+                raise ParamError("`rows` is not a list", remedy="send a list of objects with columns and their values")
             values = document.pop("values", None)
             if values is not None and not isinstance(values, dict):
                 raise ParamError("`values` is not an object", remedy="send an object with columns and their values")
@@ -97,14 +117,15 @@ async def read_contribution(page_context: PageContext) -> ContributionRequest:
                 else:
                     texts[name.lower()] = text
     except TooLargeError:
-        message = format_message("a request may have at most {most:,} bytes", MAX_REQUEST_BYTES)
+        most_bytes = byte_limit if media_type == "application/json" else MAX_REQUEST_BYTES
+        message = format_message("a request may have at most {most:,} bytes", most_bytes)
         raise TooLargeError(message, remedy="shorten the texts") from None
     texts.setdefault("token", token)
     texts.setdefault("etag", etag)
     if len(texts["token"]) > MAX_TOKEN_CHARACTERS:
         message = format_message("an Idempotency-Key may have at most {most} characters", MAX_TOKEN_CHARACTERS)
         raise ParamError(message, remedy="send a UUID")
-    return ContributionRequest(texts=texts, values=values or None, is_json=is_json)
+    return ContributionRequest(texts=texts, values=values or None, rows=rows, is_json=is_json)
 
 
 def _parse_json_object(body: bytes) -> dict[str, Any]:
@@ -198,3 +219,50 @@ def build_table_link(page_context: PageContext, table: Table) -> PageLink:
     """
     title = table.title or table.qualified_name
     return PageLink(title=str(title), url=f"{page_context.base}/collections/{build_table_path(table)}")
+
+
+def list_contribution_tables(
+    table_class: type[AnyContributionTable], page_context: PageContext
+) -> list[AnyContributionTable]:
+    """List the tables to which the user of a page may contribute.
+
+    Parameters
+    ----------
+    table_class
+        The kind of contributions.
+    page_context
+        The request of the page.
+
+    Raises
+    ------
+    UnauthenticatedError
+        The user has no account.
+    """
+    if page_context.principal.name is None:
+        raise UnauthenticatedError("this page requires a login", remedy="log in at /login")
+    contribution_tables = []
+    for table in page_context.catalogue.iterate_tables():
+        contribution_table = find_contribution_table(table_class, page_context.context.site, table)
+        if contribution_table is not None and contribution_table.can_submit(page_context.principal):
+            contribution_tables.append(contribution_table)
+    return contribution_tables
+
+
+def build_form_fields(contribution_table: ContributionTable, page_context: PageContext) -> list[EntryField]:
+    """Build the fields of the form of a table, with labels in the language of the page.
+
+    Parameters
+    ----------
+    contribution_table
+        The table.
+    page_context
+        The request of the page.
+    """
+    table = contribution_table.table
+    labels = page_context.build_column_labels(table)
+    wording = ColumnWording(
+        write_label=lambda column: labels.label_column(column, column.unit or ""),
+        write_description=lambda column: str(column.description or ""),
+        find_code_words=labels.find_code_words,
+    )
+    return build_entry_fields(contribution_table.spec, contribution_table.options, table, wording)

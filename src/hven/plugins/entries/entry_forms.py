@@ -18,7 +18,7 @@ from hven.model.types import parse_type
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from hven.model.resource import TableSpec
+    from hven.model.resource import ColumnMapping, TableSpec
     from hven.model.table import Column, Table
     from hven.model.types import ColumnType
     from hven.plugins.push.source import Options
@@ -118,12 +118,16 @@ def build_entry_fields(spec: TableSpec, options: Options, table: Table, wording:
     wording
         Labels and descriptions of its columns.
     """
-    mapped_names = {mapping.column for mapping in spec.settings}
+    mapped_names = {mapping.column for mapping in spec.settings if not _is_copy(mapping)}
+    kept_names = {mapping.column for mapping in spec.settings if _is_partial_copy(mapping)}
     published_columns = {}
+    copied_names = set()
     for column in table.columns:
         is_copy = column.name not in mapped_names and column.origins in {(), (column.name,)}
-        if is_copy and not column.hidden:
+        if (is_copy or column.name in kept_names) and not column.hidden:
             published_columns[column.name] = column
+        if is_copy:
+            copied_names.add(column.name)
     masked_names: frozenset[str] = frozenset()
     if table.policy is not None:
         masked_names = table.policy.list_file_revealing_columns(
@@ -169,11 +173,26 @@ def build_entry_fields(spec: TableSpec, options: Options, table: Table, wording:
                 maximum=published_column.maximum,
                 choices=choices,
                 is_key=is_key,
-                is_published=name not in masked_names,
+                is_published=name in copied_names and name not in masked_names,
                 role=_find_name_or_position_role(published_column, table),
             )
         )
     return entry_fields
+
+
+def _is_copy(mapping: ColumnMapping) -> bool:
+    """Return whether the mapping of a column only names the source's column of this name."""
+    return mapping.how == "map" and str(mapping.value).strip().strip('"') == mapping.column
+
+
+def _is_partial_copy(mapping: ColumnMapping) -> bool:
+    """Return whether a column has the values of the source's column of this name, at least where another has values.
+
+    The errors, origins and confidences of quantities do.
+    """
+    name = re.escape(mapping.column)
+    pattern = rf'(?:CASE WHEN [\w".]+ IS NOT NULL THEN )?"?{name}"?(?: END)?'
+    return mapping.how == "map" and re.fullmatch(pattern, str(mapping.value).strip()) is not None
 
 
 def _find_name_or_position_role(column: Column, table: Table) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from hven.descriptor.api.keys import KeyReferenceSection, TableDescriptorKey
 from hven.model.errors import Fault, TextPlace
 from hven.plugins.entries.entry_section_keys import CommentsSection, EntriesSection
-from hven.plugins.push.source import PUSH_SOURCE_KIND
+from hven.plugins.push import PUSH_SOURCE_KIND
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator

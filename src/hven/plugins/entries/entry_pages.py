@@ -19,23 +19,18 @@ from hven.model.errors import (
     HvenError,
     NotFoundError,
     ServiceError,
-    UnauthenticatedError,
     UserError,
     format_message,
 )
-from hven.plugins.entries.contribution_feeds import (
-    ATOM_MEDIA_TYPE,
-    RSS_MEDIA_TYPE,
-    ContributionFeed,
-    ContributionFeedEntry,
-    write_atom_feed,
-    write_rss_feed,
-)
+from hven.plugins.entries.cited_works import describe_cited_works
+from hven.plugins.entries.contribution_feeds import ContributionFeed, ContributionFeedEntry, build_feed_routes
 from hven.plugins.entries.contribution_requests import (
     PRIVATE_HEADERS,
     ContributionRequest,
+    build_form_fields,
     build_table_link,
     find_visible_table,
+    list_contribution_tables,
     read_contribution,
     read_visible_row,
 )
@@ -43,9 +38,7 @@ from hven.plugins.entries.entry_forms import (
     LATITUDE_ROLE,
     LONGITUDE_ROLE,
     NAME_ROLE,
-    ColumnWording,
     EntryValuesError,
-    build_entry_fields,
     format_value_text,
     read_entry_values,
 )
@@ -65,7 +58,6 @@ from hven.portal.api.pages import (
     PageContext,
     PageLink,
     TemplateContext,
-    build_page_context,
     build_page_endpoint,
     build_redirect,
     is_json_requested,
@@ -73,22 +65,20 @@ from hven.portal.api.pages import (
     read_whole_number_parameter,
 )
 from hven.query.resolver import can_resolve_names, resolve_object_position
-from hven.services.face import create_route
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
-    from starlette.requests import Request
-    from starlette.responses import Response
+    from collections.abc import Mapping, Sequence
 
     from hven.model.table import Table
     from hven.plugins.entries.entry_forms import EntryField
     from hven.plugins.entries.entry_store import TableEntry
+    from hven.plugins.entries.row_references import OfferedKeys
     from hven.services.face import ServiceContext
 
 MAX_NUMBER = 2**53  # of an entry in an address
 MAX_TITLE_CHARACTERS = 80  # of an entry in lists
 RESOLVE = "resolve"  # action of a form that looks up a position
+FIND = "find"  # action of a form that lists keys of other tables
 ROLE_COUNT = 3  # a name and two coordinates
 
 
@@ -159,6 +149,8 @@ class EntryPage(TemplateContext):
         Token of the form.
     can_resolve
         Whether the form finds the position of an object by its name.
+    offered_keys
+        Column -> keys of another table that its field offers.
     problem, remedy, findings, faults
         What is wrong, in general and by field.
     """
@@ -177,6 +169,7 @@ class EntryPage(TemplateContext):
     row_url: str
     token: str
     can_resolve: bool
+    offered_keys: Mapping[str, OfferedKeys]
     problem: str = ""
     remedy: str = ""
     findings: Sequence[str] = ()
@@ -215,8 +208,7 @@ def build_entry_routes(context: ServiceContext) -> Sequence[Route]:
         Route("/entries/{table}", build_page_endpoint(endpoints.show_entry_list, context), methods=["GET"]),
         Route("/entries/{table}", build_page_endpoint(endpoints.create_entry, context), methods=["POST"]),
         Route("/entries/{table}/new", build_page_endpoint(endpoints.show_new_entry_form, context), methods=["GET"]),
-        create_route("/entries/{table}/feed.atom", endpoints.send_atom_feed),
-        create_route("/entries/{table}/feed.rss", endpoints.send_rss_feed),
+        *build_feed_routes("/entries/{table}", context, endpoints.build_feed),
         Route("/entries/{table}/{number:int}", build_page_endpoint(endpoints.show_entry, context), methods=["GET"]),
         Route("/entries/{table}/{number:int}", build_page_endpoint(endpoints.change_entry, context), methods=["POST"]),
     ]
@@ -226,19 +218,18 @@ class _EntryEndpoints:
     """The endpoints of the pages of entries."""
 
     def __init__(self, context: ServiceContext) -> None:
-        self.context = context
         self.site = context.site
+
+    def build_feed(self, page_context: PageContext) -> tuple[ContributionFeed, bool]:
+        entry_view = _EntryView(self.site, page_context)
+        entry_view.workflow.check_submitter()
+        return entry_view.build_feed(), False
 
     async def show_overview(self, page_context: PageContext) -> PageContent:
         return await anyio.to_thread.run_sync(self._build_overview, page_context)
 
     def _build_overview(self, page_context: PageContext) -> PageContent:
-        _check_logged_in(page_context)
-        entry_tables = []
-        for table in page_context.catalogue.iterate_tables():
-            entry_table = find_entry_table(self.site, table)
-            if entry_table is not None and entry_table.can_submit(page_context.principal):
-                entry_tables.append(entry_table)
+        entry_tables = list_contribution_tables(EntryTable, page_context)
         names = [entry_table.name for entry_table in entry_tables]
         moderated_names = [
             entry_table.name for entry_table in entry_tables if entry_table.can_moderate(page_context.principal)
@@ -308,24 +299,6 @@ class _EntryEndpoints:
         }
         return PageContent(page=page, json_content=json_content, headers=PRIVATE_HEADERS)
 
-    async def send_atom_feed(self, request: Request) -> Response:
-        return await self._send_feed(request, write_atom_feed, ATOM_MEDIA_TYPE)
-
-    async def send_rss_feed(self, request: Request) -> Response:
-        return await self._send_feed(request, write_rss_feed, RSS_MEDIA_TYPE)
-
-    async def _send_feed(
-        self, request: Request, write_document: Callable[[ContributionFeed], str], media_type: str
-    ) -> Response:
-        def write_feed() -> bytes:
-            entry_view = _EntryView(self.site, build_page_context(request, self.context))
-            entry_view.workflow.check_submitter()
-            return write_document(entry_view.build_feed()).encode()
-
-        body = await anyio.to_thread.run_sync(write_feed)
-        cache_headers = services.build_cache_headers(services.compute_etag(body), is_public=False)
-        return services.answer_with_etag(request, cache_headers, f"{media_type}; charset=utf-8", body)
-
     async def show_new_entry_form(self, page_context: PageContext) -> PageContent:
         return await anyio.to_thread.run_sync(self._build_new_entry_form, page_context)
 
@@ -353,6 +326,8 @@ class _EntryEndpoints:
         action = contribution.read_text("action") or SAVE
         if action == RESOLVE:
             return entry_view.resolve_position(None, row_key, contribution)
+        if action == FIND:
+            return entry_view.build_page(None, row_key=row_key, values=contribution.values or {})
         if action not in {SAVE, SUBMIT}:
             message = format_message("you cannot {action} a new entry", action)
             raise ConflictError(message, remedy="save or submit the entry")
@@ -386,6 +361,8 @@ class _EntryEndpoints:
         action = contribution.read_text("action") or SAVE
         if action == RESOLVE:
             return entry_view.resolve_position(entry, "", contribution)
+        if action == FIND:
+            return entry_view.build_page(entry, values=contribution.values or {})
         try:
             values = entry_view.read_values(contribution) if action in {SAVE, SUBMIT} else None
         except EntryValuesError as error:
@@ -408,16 +385,10 @@ class _EntryView:
         self._site = site
         self.page_context = page_context
         self.entry_table: EntryTable = entry_table
-        labels = page_context.build_column_labels(table)
-        wording = ColumnWording(
-            write_label=lambda column: labels.label_column(column, column.unit or ""),
-            write_description=lambda column: str(column.description or ""),
-            find_code_words=labels.find_code_words,
-        )
-        self.fields = build_entry_fields(entry_table.spec, entry_table.options, table, wording)
+        self.fields = build_form_fields(entry_table, page_context)
         self.field_names = [entry_field.name for entry_field in self.fields]
-        references = find_row_references(table, page_context)
-        self.workflow = EntryWorkflow(site, entry_table, page_context.principal, self.fields, references)
+        self.references = find_row_references(table, page_context)
+        self.workflow = EntryWorkflow(site, entry_table, page_context.principal, self.fields, self.references)
         self.list_url = build_entries_address(page_context, table)
         self.table_link = build_table_link(page_context, table)
 
@@ -514,11 +485,13 @@ class _EntryView:
 
     def _build_entry_json(self, entry: TableEntry) -> dict[str, Any]:
         steps = self.workflow.store.list_steps(entry.number)
+        values_text = "\n".join(map(format_value_text, entry.row_values.values()))
         names = ("at", "by", "action", "state", "reason")
         return {
             **_describe_entry(entry, self.page_context),
             "values": dict(entry.row_values),
             "base": entry.base_values,
+            "works": describe_cited_works(self._site, [values_text])[0],
             "warnings": list(entry.warnings),
             "steps": [{name: getattr(step, name) for name in names} for step in steps],
             "actions": self.entry_table.list_actions(entry, self.page_context.principal),
@@ -560,13 +533,17 @@ class _EntryView:
             base_values = None if entry.base_values is None else self._format_field_texts(entry.base_values)
         faults = error.faults if isinstance(error, EntryValuesError) else {}
         findings = error.findings if isinstance(error, RuleFindingsError) else []
+        texts = self._format_field_texts(entry_values) | self._format_field_texts(values or {})
+        offered_keys: Mapping[str, OfferedKeys] = {}
+        if SAVE in actions:
+            offered_keys = self.references.list_offered_keys({name: [text] for name, text in texts.items()})
         page = EntryPage(
             table=self.table_link,
             list_url=self.list_url,
             form_url=self.list_url if entry is None else f"{self.list_url}/{entry.number}",
             entry=None if entry is None else document,
             fields=self._list_shown_fields(entry, row_key),
-            values=self._format_field_texts(entry_values) | self._format_field_texts(values or {}),
+            values=texts,
             base_values=base_values,
             actions=actions,
             steps=document.get("steps", ()),
@@ -574,6 +551,7 @@ class _EntryView:
             row_url=f"{self.table_link.url}?{urlencode({'_row': row_key})}" if row_key else "",
             token=secrets.token_hex(16),
             can_resolve=len(self._map_roles_to_fields()) == ROLE_COUNT and can_resolve_names(self._site.settings),
+            offered_keys=offered_keys,
             problem="" if error is None else translate(error.message),
             remedy="" if error is None else translate(error.remedy),
             findings=findings,
@@ -601,11 +579,6 @@ class _EntryView:
         """Write values as texts of the form; names of form fields have no case."""
         names = {name.upper(): name for name in self.field_names}
         return {names.get(name.upper(), name): format_value_text(value) for name, value in values.items()}
-
-
-def _check_logged_in(page_context: PageContext) -> None:
-    if page_context.principal.name is None:
-        raise UnauthenticatedError("this page requires a login", remedy="log in at /login")
 
 
 def _describe_entry(entry: TableEntry, page_context: PageContext) -> dict[str, Any]:

@@ -24,8 +24,9 @@ from hven.model.errors import (
     UnauthenticatedError,
     format_message,
 )
+from hven.plugins.entries.contribution_tables import ContributionTable, find_contribution_table
 from hven.plugins.entries.entry_forms import EntryValuesError, find_missing_values, to_plain_value
-from hven.plugins.entries.entry_keys import ENTRIES_KEY, is_listed
+from hven.plugins.entries.entry_keys import ENTRIES_KEY
 from hven.plugins.entries.entry_store import (
     ACCEPTED,
     DRAFT,
@@ -40,7 +41,6 @@ from hven.plugins.entries.entry_store import (
     write_step,
 )
 from hven.plugins.push import client_writes
-from hven.plugins.push.source import Options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -48,7 +48,6 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
 
     from hven.ingest.api.changes import IngestReport
-    from hven.model.resource import CollectionSpec, SourceSpec, TableSpec
     from hven.model.table import Table
     from hven.plugins.entries.entry_forms import EntryField
     from hven.plugins.entries.entry_keys import EntryRules
@@ -83,61 +82,19 @@ class RuleFindingsError(DataError):
         self.findings = list(findings)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EntryTable:
-    """A table that takes entries, as a user sees it.
+class EntryTable(ContributionTable):
+    """A table that takes entries, as a user sees it."""
 
-    Attributes
-    ----------
-    resource, spec, source
-        The collection, the table and its source `push` in the descriptor.
-    table
-        The table as the user sees it.
-    options
-        Options of the source.
-    """
-
-    resource: CollectionSpec
-    spec: TableSpec
-    source: SourceSpec
-    table: Table
-    options: Options
-
-    @property
-    def name(self) -> str:
-        """The name as ``schema.table``."""
-        return self.table.qualified_name
+    __slots__ = ()
+    key = ENTRIES_KEY
+    author_actions = AUTHOR_ACTIONS
+    moderator_actions = MODERATOR_ACTIONS
 
     @property
     def rules(self) -> EntryRules:
         """The rules of its entries."""
-        rules: EntryRules = self.table.extensions[ENTRIES_KEY]
+        rules: EntryRules = self.table.extensions[self.key]
         return rules
-
-    def can_moderate(self, principal: Principal) -> bool:
-        """Return whether a user decides on entries: those who may push rows into the table do."""
-        return not principal.impersonator and client_writes.can_push(self.resource, self.source, principal)
-
-    @property
-    def moderators(self) -> frozenset[str]:
-        """The accounts and groups that decide on entries."""
-        return client_writes.list_writers(self.resource, self.source)
-
-    def can_submit(self, principal: Principal) -> bool:
-        """Return whether a user may propose rows."""
-        if principal.name is None or principal.impersonator:
-            return False
-        submitters = self.rules.submitters
-        return not submitters or is_listed(principal, submitters) or self.can_moderate(principal)
-
-    def list_actions(self, entry: TableEntry, principal: Principal) -> tuple[str, ...]:
-        """List the steps that a user may take with an entry now."""
-        actions: list[str] = []
-        if entry.author == principal.name and self.can_submit(principal):
-            actions += AUTHOR_ACTIONS.get(entry.state, ())
-        if self.can_moderate(principal):
-            actions += MODERATOR_ACTIONS.get(entry.state, ())
-        return tuple(dict.fromkeys(actions))
 
 
 def find_entry_table(site: Site, table: Table) -> EntryTable | None:
@@ -150,14 +107,7 @@ def find_entry_table(site: Site, table: Table) -> EntryTable | None:
     table
         The table as the user sees it.
     """
-    if ENTRIES_KEY not in table.extensions or table.release is not None:
-        return None
-    push_target = client_writes.find_push_target(site, table.qualified_name)
-    if push_target is None or push_target[2].kind != "push":
-        return None
-    resource, spec, source = push_target
-    options = Options.model_validate(dict(source.options))
-    return EntryTable(resource=resource, spec=spec, source=source, table=table, options=options)
+    return find_contribution_table(EntryTable, site, table)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -494,6 +444,7 @@ class EntryWorkflow:
                 expected_state=f'"{expected_state}"' if expected_state else None,
                 dry_run=dry_run,
                 on_commit=on_commit,
+                is_awaited=True,  # whoever accepts a row sees it at once, whichever process answers
             )
             try:
                 return client_writes.execute_client_write(self._site, self._entry_table.name, request, self._principal)

@@ -8,6 +8,7 @@ PLUGIN = PluginPackage(
     name="entries",
     title="Let users propose rows and comment on rows; moderators decide",
     uses=("push",),
+    settings={"citations": "hven.plugins.entries.settings:CITATIONS_SECTION"},
     pages="hven.plugins.entries.portal_pages:PAGES",
     table_pages="hven.plugins.entries.portal_pages:TABLE_PAGES",
     table_links=("hven.plugins.entries.portal_pages:ENTRY_LINKS",),
@@ -18,7 +19,10 @@ PLUGIN = PluginPackage(
         "comments": "hven.plugins.entries.entry_keys:COMMENTS",
     },
     store_tables=PackageStateTables(
-        names=("entries", "entry_events", "row_comments"), definitions="hven.plugins.entries.store_tables:TABLES"
+        names=("entries", "entry_events", "row_comments", "cited_works"),
+        definitions="hven.plugins.entries.store_tables:TABLES",
+        format=2,
+        oldest_format=1,
     ),
     row_changes="hven.plugins.entries.accepted_changes:list_accepted_changes",
     event_kinds={

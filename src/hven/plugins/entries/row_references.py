@@ -1,22 +1,48 @@
-"""Check that the rows exist to which an entry refers: those that the foreign keys of its table name."""
+"""Rows to which an entry refers by the foreign keys of its table: check that they exist, and offer them in forms."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hven.adql import syntax_tree
-from hven.model.errors import format_message
+from hven.model.errors import HvenError, format_message
 from hven.portal.api.column_values import build_column_ref
 from hven.portal.api.page_rows import build_query_runner
 from hven.portal.api.table_rows import TableSearch
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from hven.model.table import ForeignKey, Table
     from hven.portal.api.pages import PageContext
     from hven.portal.api.table_rows import QueryRunner
+
+MAX_KEY_DIGITS = 18  # of a number in a field
+MAX_OFFERED_KEYS = 200  # of a field
+MAX_SEARCHED_CHARACTERS = 200
+MAX_SEARCHED_TEXTS = 5  # of a column
+LABEL_UCDS = ("meta.title", "meta.id")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OfferedKeys:
+    """Keys of another table that a field of a form offers.
+
+    Attributes
+    ----------
+    table
+        Title of the other table.
+    keys
+        Texts of the keys, and labels of their rows; an empty label: the table has none.
+    is_complete
+        Whether these are all the keys that the user sees.
+    """
+
+    table: str
+    keys: tuple[tuple[str, str], ...]
+    is_complete: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +84,60 @@ class RowReferences:
                 faults.setdefault(name, message)
         return faults
 
+    def list_offered_keys(self, entered_texts: Mapping[str, Sequence[str]]) -> dict[str, OfferedKeys]:
+        """List keys for each field that refers to another table by one column.
+
+        Parameters
+        ----------
+        entered_texts
+            Column -> texts that the user has entered. If there are too many keys for a list, the keys and labels that
+            contain one of these texts come first, and numbers from this number on.
+        """
+        offered_keys = {}
+        for key, target in self.targets:
+            if len(key.columns) == 1:
+                texts = [text.strip()[:MAX_SEARCHED_CHARACTERS] for text in entered_texts.get(key.columns[0], ())]
+                searched_texts = list(dict.fromkeys(filter(None, texts)))[:MAX_SEARCHED_TEXTS]
+                with suppress(HvenError):  # the form works without the list
+                    offered_keys[key.columns[0]] = self._list_keys(target, key.target_columns[0], searched_texts)
+        return offered_keys
+
+    def _list_keys(self, target: Table, column_name: str, texts: Sequence[str]) -> OfferedKeys:
+        label_name = _find_label_column(target, column_name)
+        keys = self._fetch_keys(target, column_name, label_name, None)
+        is_complete = len(keys) <= MAX_OFFERED_KEYS
+        if not is_complete:
+            matching_keys: list[tuple[str, str]] = []
+            for text in texts:
+                for condition in _build_search_conditions(target, column_name, label_name, text):
+                    matching_keys += self._fetch_keys(target, column_name, label_name, condition)
+            keys = list(dict.fromkeys([*matching_keys, *keys]))
+        return OfferedKeys(
+            table=str(target.title or target.qualified_name),
+            keys=tuple(keys[:MAX_OFFERED_KEYS]),
+            is_complete=is_complete,
+        )
+
+    def _fetch_keys(
+        self, target: Table, column_name: str, label_name: str, condition: syntax_tree.Expr | None
+    ) -> list[tuple[str, str]]:
+        """Fetch the first keys with their labels, in the order of the keys; at most one more than a field offers."""
+        names = [column_name, label_name] if label_name else [column_name]
+        is_key = syntax_tree.NullPredicate(build_column_ref(column_name), negated=True)
+        select = syntax_tree.Select(
+            tuple(syntax_tree.SelectItem(build_column_ref(name), None) for name in names),
+            TableSearch(table=target).build_from_item(),
+            where=is_key if condition is None else syntax_tree.join_conditions_with_and(is_key, condition),
+            distinct=True,
+            top=syntax_tree.Literal(MAX_OFFERED_KEYS + 1),
+        )
+        order = (syntax_tree.OrderItem(syntax_tree.Literal(1)),)
+        rows = self.runner.fetch_table(syntax_tree.Query(select, order_by=order))
+        columns = [map(str, rows.column(0).to_pylist()), [""] * rows.num_rows]
+        if label_name:
+            columns[1] = ["" if label is None else str(label) for label in rows.column(1).to_pylist()]
+        return list(zip(*columns, strict=True))
+
     def _has_row(self, key: ForeignKey, target: Table, key_values: list[Any]) -> bool:
         conditions = [
             syntax_tree.Comparison("=", build_column_ref(name), syntax_tree.Literal(value))
@@ -92,6 +172,32 @@ def find_row_references(table: Table, page_context: PageContext) -> RowReference
         if target is not None and key.target != table.qualified_name and _is_checkable(key, table, target):
             targets.append((key, target))
     return RowReferences(targets=tuple(targets), runner=build_query_runner(page_context))
+
+
+def _find_label_column(table: Table, key_name: str) -> str:
+    """Find the column that describes a row in words, beside its key; empty: there is none."""
+    for ucd in LABEL_UCDS:
+        for column in table.columns:
+            is_label = column.type.is_string and (column.ucd or "").lower().startswith(ucd)
+            if is_label and column.name != key_name and not column.hidden:
+                return column.name
+    return ""
+
+
+def _build_search_conditions(target: Table, column_name: str, label_name: str, text: str) -> Iterator[syntax_tree.Expr]:
+    """Build the conditions of rows whose key or label contains a text; of numbers, those from this number on."""
+    if not target.find_column(column_name).type.is_integer:
+        yield _build_contains_condition(column_name, text)
+    elif text.isdecimal() and len(text) <= MAX_KEY_DIGITS:
+        yield syntax_tree.Comparison(">=", build_column_ref(column_name), syntax_tree.Literal(int(text)))
+    if label_name:
+        yield _build_contains_condition(label_name, text)
+
+
+def _build_contains_condition(column_name: str, text: str) -> syntax_tree.Expr:
+    """Build the condition that a text contains another one, in any case."""
+    pattern = syntax_tree.Literal(f"%{text}%")
+    return syntax_tree.LikePredicate(build_column_ref(column_name), pattern, ignore_case=True)
 
 
 def _is_checkable(key: ForeignKey, table: Table, target: Table) -> bool:

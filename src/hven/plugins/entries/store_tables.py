@@ -1,4 +1,4 @@
-"""Tables of the system state: entries with their steps, and comments on rows."""
+"""Tables of the system state: entries with their steps, comments on rows, and titles of cited works."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sqlalchemy as sa
 
 from hven.site.api.store_tables import StoreTableSet
 
-TABLES = StoreTableSet()
+TABLES = StoreTableSet({1: lambda _: None})  # format 2 adds the table `cited_works`
 entries = TABLES.define_table(  # proposals of rows; the rows that were accepted are those of `push`
     "entries",
     """
@@ -59,4 +59,14 @@ row_comments = TABLES.define_table(
     reason     text
     """,
     sa.Index("ix_row_comments_rows", "table_name", "row_key"),
+)
+cited_works = TABLES.define_table(
+    "cited_works",
+    """
+    id       text key
+    title    text  -- empty: unknown
+    author   text
+    year     text
+    next_try text  -- when ADS may be asked again; ISO, UTC
+    """,
 )

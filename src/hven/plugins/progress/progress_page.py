@@ -122,15 +122,24 @@ def _describe_table(table: Table, rules: ProgressRules, year: int, page_context:
         "fault": "",
     }
     runner = build_query_runner(page_context)
+    faults = []
     try:
         if rules.column:
             table_facts |= _describe_stages(table, rules, table_address, runner, page_context)
+    except HvenError as error:
+        faults.append(_report_fault(table, "stages", error))
+    try:  # it needs other columns, so that it may succeed where the stages fail
         if rules.calendar:
             table_facts["calendar"] = _describe_calendar(table, rules, year, table_address, runner)
     except HvenError as error:
-        log.info("the progress of %s cannot be counted: %s", table.qualified_name, error)
-        table_facts["fault"] = str(error)
+        faults.append(_report_fault(table, "days", error))
+    table_facts["fault"] = "; ".join(dict.fromkeys(faults))
     return table_facts
+
+
+def _report_fault(table: Table, part: str, error: HvenError) -> str:
+    log.info("the %s of %s cannot be counted: %s", part, table.qualified_name, error)
+    return str(error)
 
 
 def _describe_stages(

@@ -16,6 +16,7 @@ from hven.model.errors import (
     PreconditionFailedError,
     format_message,
 )
+from hven.plugins.push import PUSH_SOURCE_KIND
 from hven.plugins.push.file_writes import (
     FILES_SOURCE_KIND,
     ClientFileWrite,
@@ -30,7 +31,8 @@ from hven.plugins.push.pushed_rows import (
     compute_row_state_digest,
     format_first_masked_key,
 )
-from hven.plugins.push.source import DELETED_COLUMN, PUSH_SOURCE_KIND, Options
+from hven.plugins.push.served_runs import wait_until_served
+from hven.plugins.push.source import DELETED_COLUMN, Options
 from hven.plugins.push.uploaded_rows import InvalidRowsError, add_address_values, read_uploaded_rows
 from hven.plugins.push.write_requests import (
     DELETE_ACTION,
@@ -197,11 +199,14 @@ def execute_client_write(
         with site.store.leases.hold_lease(
             build_lease_name(resource.name), description=description, wait_seconds=LEASE_TIMEOUT_SECONDS
         ) as lease:
-            return client_write.write_under_lease(lease)
+            result = client_write.write_under_lease(lease)
     except ConflictError as error:
         if isinstance(error, (KeyTakenError, PreconditionFailedError)):
             raise
         raise OverloadedError(error.message, remedy="try again later") from error
+    if request.is_awaited and result.report is not None and result.report.published:
+        wait_until_served(site, client_write.table, result.run)
+    return result
 
 
 class _ClientRowWrite(ClientWrite):

@@ -30,6 +30,7 @@ from hven.model.errors import (
 )
 from hven.plugins.push import client_writes
 from hven.plugins.push.push_store import ClientPushStore
+from hven.plugins.push.served_runs import ServedRunRecorder
 from hven.services.face import ServiceContext, ServiceFace, create_route
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ FALSE_WORDS = {"", "false", "0", "no"}
 def build_push_routes(context: ServiceContext) -> Sequence[Route]:
     """Build the routes of the tables that take rows, and of their rows."""
     site = context.site
+    site.add_change_listener(ServedRunRecorder(site.settings).record_runs)
     write_limiter = anyio.CapacityLimiter(MAX_CONCURRENT_WRITES)
     respond_to_error = partial(_respond_to_error, context)
 

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from hven.model.table import Table
     from hven.plugins.push.journal import PendingPushJournal
 
-PUSH_SOURCE_KIND = "push"  # kind of source whose rows clients send
 DELETED_COLUMN = "hven:gone"  # of rows in a journal: true for those that were deleted
 JOURNAL_MODULE = "hven.plugins.push.journal"  # it needs SQLAlchemy, and a descriptor is checked without
 

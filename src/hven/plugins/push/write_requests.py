@@ -10,9 +10,9 @@ import orjson
 
 from hven.ingest.api.changes import ERROR_SEVERITY, IngestReport, publish_collection_change
 from hven.model.errors import DataError, DescriptorError, SourceError, StorageUnavailableError, format_message
+from hven.plugins.push import PUSH_SOURCE_KIND
 from hven.plugins.push.push_store import ClientPushStore
 from hven.plugins.push.pushed_rows import KeyTakenError
-from hven.plugins.push.source import PUSH_SOURCE_KIND
 from hven.site.store import format_current_time
 
 if TYPE_CHECKING:
@@ -58,6 +58,8 @@ class ClientWriteRequest:
     on_check
         Reads the tables as they would be published, also in a dry run; an error of it cancels the push. None: nothing
         else is checked.
+    is_awaited
+        Return only when all processes of the server serve the rows, or after some seconds.
     """
 
     action: str
@@ -70,6 +72,7 @@ class ClientWriteRequest:
     address_values: Mapping[str, str] = field(default_factory=dict)
     on_commit: Callable[[sa.Connection, ClientPush], None] | None = None
     on_check: Callable[[StagedSite], None] | None = None
+    is_awaited: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,7 @@
 """Checkers of submitted files: what is wrong with a file, and which rows it gives.
 
 A package offers a checker in a module of the extension point ``submissions.checkers``: its ``CHECKER`` is a
-`FileChecker`. This package has the checkers of FITS and CSV files.
+`FileChecker`. This package has the checkers of FITS files, and of CSV and JSON files with rows.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+import orjson
 import pyarrow as pa
 import pyarrow.csv
 
@@ -94,7 +95,7 @@ class FileChecker:
 
 
 def find_file_checker(kind: str, file_name: str) -> FileChecker:
-    """Find the checker of a file: that of CSV by the name of the file, others by the kind in the descriptor.
+    """Find the checker of a file: that of CSV and JSON by the name of the file, others by the kind in the descriptor.
 
     Parameters
     ----------
@@ -110,6 +111,8 @@ def find_file_checker(kind: str, file_name: str) -> FileChecker:
     """
     if file_name.lower().endswith(".csv"):
         return CSV_CHECKER
+    if file_name.lower().endswith(".json"):
+        return JSON_CHECKER
     if kind == FITS_CHECKER.name:
         return FITS_CHECKER
     for module in plugins.load_extensions(CHECKER_POINT):
@@ -166,10 +169,22 @@ def _read_fits_rows(path: Path) -> list[dict[str, Any]]:
     return [values]
 
 
-def _read_sheet(path: Path) -> pa.Table:
+def _check_sheet_size(path: Path) -> None:
     if path.stat().st_size > MAX_SHEET_BYTES:
         message = format_message("a file with table rows may have at most {most:,} bytes", MAX_SHEET_BYTES)
         raise SourceError(message, remedy="send several files")
+
+
+def _check_row_count(row_count: int) -> None:
+    if row_count > MAX_SHEET_ROWS:
+        message = format_message("a table may have at most {most:,} rows", MAX_SHEET_ROWS)
+        raise SourceError(message, remedy="send several files")
+    if not row_count:
+        raise SourceError("the file has no rows", remedy="add a line for each row")
+
+
+def _read_sheet(path: Path) -> pa.Table:
+    _check_sheet_size(path)
     try:
         with path.open("rb") as file:
             names = file.readline(1 << 16).decode("utf-8-sig").strip().split(",")
@@ -180,20 +195,8 @@ def _read_sheet(path: Path) -> pa.Table:
         reason = str(error).partition("\n")[0][:200]
         message = format_message("the file is not CSV with a line of column names: {reason}", reason)
         raise SourceError(message, remedy="save it as CSV in UTF-8") from error
-    if sheet.num_rows > MAX_SHEET_ROWS:
-        message = format_message("a table may have at most {most:,} rows", MAX_SHEET_ROWS)
-        raise SourceError(message, remedy="send several files")
-    if not sheet.num_rows:
-        raise SourceError("the file has no rows", remedy="add a line for each row")
+    _check_row_count(sheet.num_rows)
     return sheet
-
-
-def _check_sheet(path: Path, _: str) -> list[FileFinding]:
-    try:
-        _read_sheet(path)
-    except (SourceError, OSError) as error:
-        return [build_unreadable_finding(error)]
-    return []
 
 
 def _read_sheet_rows(path: Path) -> list[dict[str, Any]]:
@@ -202,7 +205,27 @@ def _read_sheet_rows(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def _read_json_rows(path: Path) -> list[dict[str, Any]]:
+    """Read a list of objects with names and values."""
+    _check_sheet_size(path)
+    try:
+        rows = orjson.loads(path.read_bytes())
+    except ValueError as error:
+        message = format_message("the file is not JSON: {reason}", str(error)[:200])
+        raise SourceError(message, remedy="send a list of objects, one for each row") from error
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise SourceError("the file is JSON, but not a list of rows", remedy="send a list of objects, one for each row")
+    _check_row_count(len(rows))
+    return rows
+
+
+def _find_no_faults(_: Path, __: str) -> list[FileFinding]:
+    """Return no findings: the reader of the rows reports what is wrong."""
+    return []
+
+
 FITS_CHECKER = FileChecker(
     name="fits", extensions=FITS_EXTENSIONS, check_file=_check_fits_file, read_rows=_read_fits_rows
 )
-CSV_CHECKER = FileChecker(name="csv", extensions=(".csv",), check_file=_check_sheet, read_rows=_read_sheet_rows)
+CSV_CHECKER = FileChecker(name="csv", extensions=(".csv",), check_file=_find_no_faults, read_rows=_read_sheet_rows)
+JSON_CHECKER = FileChecker(name="json", extensions=(".json",), check_file=_find_no_faults, read_rows=_read_json_rows)

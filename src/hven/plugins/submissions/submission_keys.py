@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from hven.descriptor.api.keys import KeyReferenceSection, TableDescriptorKey
 from hven.model.errors import Fault
-from hven.plugins.push.source import PUSH_SOURCE_KIND
+from hven.plugins.push import PUSH_SOURCE_KIND
 from hven.plugins.submissions.submission_section_keys import SubmissionsSection
 
 if TYPE_CHECKING:

@@ -15,14 +15,17 @@ import anyio.to_thread
 from starlette.routing import Route
 
 from hven import services
-from hven.model.errors import ConflictError, HvenError, NotFoundError, UnauthenticatedError, UserError, format_message
+from hven.model.errors import ConflictError, HvenError, NotFoundError, ParamError, UserError, format_message
 from hven.plugins.entries.contribution_requests import (
     PRIVATE_HEADERS,
+    build_form_fields,
     build_table_link,
     find_visible_table,
+    list_contribution_tables,
     read_contribution,
 )
-from hven.plugins.entries.entry_forms import ColumnWording, EntryValuesError, build_entry_fields, format_value_text
+from hven.plugins.entries.entry_forms import EntryValuesError, format_value_text
+from hven.plugins.entries.row_references import find_row_references
 from hven.plugins.submissions.submission_requests import group_row_values, read_file_upload_request
 from hven.plugins.submissions.submission_store import (
     SAVED,
@@ -35,6 +38,7 @@ from hven.plugins.submissions.submission_workflow import (
     REMOVE,
     REPAIR,
     SUBMIT,
+    SubmissionTable,
     SubmissionWorkflow,
     discard_expired_submissions,
     find_submission_table,
@@ -55,9 +59,9 @@ if TYPE_CHECKING:
     from hven.model.table import Table
     from hven.plugins.entries.contribution_requests import ContributionRequest
     from hven.plugins.entries.entry_forms import EntryField
+    from hven.plugins.entries.row_references import OfferedKeys
     from hven.plugins.submissions.submission_requests import FileUploadRequest
     from hven.plugins.submissions.submission_store import StagedFile, StagedRow, Submission
-    from hven.plugins.submissions.submission_workflow import SubmissionTable
     from hven.portal.api.pages import PageContext
     from hven.services.face import ServiceContext
 
@@ -111,6 +115,8 @@ class SubmissionPage(TemplateContext):
         The submission as in JSON.
     shared_fields, row_fields
         Fields of all rows, and of single rows.
+    offered_keys
+        Column -> keys of another table that its fields offer.
     grid_rows
         Rows of the form: number, name of the file, and texts by column.
     previous_url, next_url
@@ -128,6 +134,7 @@ class SubmissionPage(TemplateContext):
     submission: Mapping[str, Any]
     shared_fields: Sequence[EntryField]
     row_fields: Sequence[EntryField]
+    offered_keys: Mapping[str, OfferedKeys]
     grid_rows: Sequence[Mapping[str, Any]]
     previous_url: str
     next_url: str
@@ -181,14 +188,8 @@ class _SubmissionEndpoints:
         return await anyio.to_thread.run_sync(self._build_overview, page_context)
 
     def _build_overview(self, page_context: PageContext) -> PageContent:
-        if page_context.principal.name is None:
-            raise UnauthenticatedError("this page requires a login", remedy="log in at /login")
+        found_tables = list_contribution_tables(SubmissionTable, page_context)
         discard_expired_submissions(self.site)
-        found_tables: list[SubmissionTable] = []
-        for table in page_context.catalogue.iterate_tables():
-            submission_table = find_submission_table(self.site, table)
-            if submission_table is not None and submission_table.can_submit(page_context.principal):
-                found_tables.append(submission_table)
         moderated = [table.name for table in found_tables if table.can_moderate(page_context.principal)]
         store = self.site.store.get_or_create(SubmissionStore)
         waiting = store.list_submissions(tables=moderated, states=(SUBMITTED,))
@@ -247,13 +248,8 @@ class _SubmissionView:
             raise NotFoundError(message, remedy="add `submissions` to the table in the descriptor")
         self.page_context = page_context
         self.submission_table: SubmissionTable = submission_table
-        labels = page_context.build_column_labels(table)
-        wording = ColumnWording(
-            write_label=lambda column: labels.label_column(column, column.unit or ""),
-            write_description=lambda column: str(column.description or ""),
-            find_code_words=labels.find_code_words,
-        )
-        fields = build_entry_fields(submission_table.spec, submission_table.options, table, wording)
+        fields = build_form_fields(submission_table, page_context)
+        self.references = find_row_references(table, page_context)
         self.workflow = SubmissionWorkflow(site, submission_table, page_context.principal, fields)
         self.list_url = build_submissions_address(page_context, table)
         self.table_link = build_table_link(page_context, table)
@@ -265,22 +261,34 @@ class _SubmissionView:
 
     def create_submission(self, file_request: FileUploadRequest) -> PageContent:
         submission, is_new = self.workflow.create_submission(file_request.texts["token"])
-        if is_new and file_request.files:
+        if is_new:
             try:
-                submission = self.workflow.add_files(submission, file_request.files)
+                submission = self._add_files(submission, file_request)
             except UserError as error:
                 return self.build_page(submission, error=error, is_new=True)
         return self.answer_change(submission, is_json=file_request.is_json, is_new=is_new)
+
+    def _add_files(self, submission: Submission, file_request: FileUploadRequest) -> Submission:
+        """Add the files and the catalogue of a request, as far as it has them."""
+        if file_request.files:
+            submission = self.workflow.add_files(submission, file_request.files)
+        catalogue = file_request.texts.get("vizier", "").strip()
+        if catalogue:
+            client = self.page_context.request.client
+            submission = self.workflow.request_catalogue(submission, catalogue, client.host if client else "")
+        return submission
 
     def add_files(self, submission: Submission, file_request: FileUploadRequest) -> PageContent:
         # files are only added, so that a request without If-Match loses nothing
         if file_request.texts["etag"] not in {"", submission.etag}:
             return self.build_page(submission, error=build_changed_submission_error())
         try:
-            submission = self.workflow.add_files(submission, file_request.files)
+            changed_submission = self._add_files(submission, file_request)
+            if changed_submission is submission:
+                raise ParamError("the request has no file", remedy="choose a file, or enter an address")
         except UserError as error:
             return self.show_error(error)
-        return self.answer_change(submission, is_json=file_request.is_json)
+        return self.answer_change(changed_submission, is_json=file_request.is_json)
 
     def change_submission(self, submission: Submission, contribution: ContributionRequest) -> PageContent:
         action = contribution.read_text("action") or EDIT
@@ -387,6 +395,7 @@ class _SubmissionView:
             "shared": dict(submission.shared_values),
             "expires": submission.expires,
             "files": [_describe_file(file) for file in files],
+            "catalogues": self.workflow.list_catalogues(submission),
             "rows": [_describe_row(row) for row in rows],
             "report": report if is_current or submission.state in {SUBMITTED, SAVED} else None,
             "steps": list(submission.steps),
@@ -410,6 +419,15 @@ class _SubmissionView:
         for row in document["rows"][first_row : first_row + GRID_ROWS]:
             texts = {name: format_value_text(value) for name, value in row["values"].items()}
             grid_rows.append({"number": row["number"], "file": file_names.get(row["file"], ""), "texts": texts})
+        offered_keys: Mapping[str, OfferedKeys] = {}
+        if EDIT in document["actions"]:
+            texts_by_name: dict[str, list[str]] = {}
+            for texts in [row["texts"] for row in grid_rows]:
+                for name, text in texts.items():
+                    texts_by_name.setdefault(name, []).append(text)
+            for name, value in submission.shared_values.items():
+                texts_by_name[name] = [format_value_text(value)]
+            offered_keys = self.references.list_offered_keys(texts_by_name)
         has_more = len(document["rows"]) > first_row + GRID_ROWS
         fields = self.workflow.fields
         page = SubmissionPage(
@@ -419,6 +437,7 @@ class _SubmissionView:
             submission=document,
             shared_fields=self.workflow.shared_fields,
             row_fields=self.workflow.row_fields,
+            offered_keys=offered_keys,
             grid_rows=grid_rows,
             previous_url=f"{form_url}?from={max(0, first_row - GRID_ROWS)}#rows" if first_row else "",
             next_url=f"{form_url}?from={first_row + GRID_ROWS}#rows" if has_more else "",

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.to_thread
+import orjson
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from hven import services
 from hven.model.errors import ForbiddenError, ParamError, StorageError, TooLargeError, format_message
 from hven.plugins.entries.contribution_requests import MAX_TOKEN_CHARACTERS, read_contribution
+from hven.plugins.submissions.file_checkers import MAX_SHEET_BYTES
 from hven.plugins.submissions.staging import SentFile, download_sent_file
 from hven.services.addresses import is_cross_site
 
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 MAX_SENT_FILES = 1_000  # in one request
 MAX_FIELD_BYTES = 64 * 1024  # of a form field beside files
+ROWS_NAME = "rows.json"  # of the file with the rows of a request
 MULTIPART_MEDIA_TYPE = "multipart/form-data"
 FORM_MEDIA_TYPES = {"application/x-www-form-urlencoded", "application/json"}
 _COPY_CHUNK_BYTES = 1 << 20
@@ -44,7 +47,7 @@ class FileUploadRequest:
 
 @asynccontextmanager
 async def read_file_upload_request(page_context: PageContext) -> AsyncIterator[FileUploadRequest]:
-    """Read a request that sends files: a form, the address of a file, or the file as the body.
+    """Read a request that sends files: a form, the address of a file, rows as JSON, or the file as the body.
 
     Parameters
     ----------
@@ -69,13 +72,19 @@ async def read_file_upload_request(page_context: PageContext) -> AsyncIterator[F
             if media_type == MULTIPART_MEDIA_TYPE:
                 file_request = await _read_form(request, directory, settings.limits.upload)
             elif media_type in FORM_MEDIA_TYPES:
-                contribution = await read_contribution(page_context)
+                contribution = await read_contribution(page_context, MAX_SHEET_BYTES)
                 file_request = FileUploadRequest(texts=dict(contribution.texts), is_json=contribution.is_json)
+                if contribution.rows is not None:
+                    rows_path = directory / ROWS_NAME
+                    rows_path.write_bytes(orjson.dumps(contribution.rows))
+                    file_request.files.append(SentFile(ROWS_NAME, rows_path))
             else:
                 file_request = await _read_body_file(request, directory, settings.limits.upload)
-        except TooLargeError:
+        except TooLargeError as error:
+            if media_type in FORM_MEDIA_TYPES:
+                raise
             message = format_message("a request may have at most {most:,} bytes", settings.limits.upload)
-            raise TooLargeError(message, remedy="send the files in several requests") from None
+            raise TooLargeError(message, remedy="send the files in several requests") from error
         except OSError as error:
             message = format_message("the request cannot be stored: {reason}", error.strerror)
             raise StorageError(message, remedy="try again later") from error
@@ -138,10 +147,12 @@ async def _read_body_file(request: Request, directory: Path, byte_limit: int) ->
             await file.write(chunk)
     file_request = FileUploadRequest(is_json=True)
     if size:
-        is_archive = "zip" in request.headers.get("content-type", "").lower()
-        if not name and not is_archive:
+        media_type = request.headers.get("content-type", "").lower()
+        names = {"zip": "archive.zip", "text/csv": "rows.csv"}
+        name = name or next((found for word, found in names.items() if word in media_type), "")
+        if not name:
             raise ParamError("the file has no name", remedy="add `filename=NAME` to the address")
-        file_request.files.append(SentFile(name or "archive.zip", path))
+        file_request.files.append(SentFile(name, path))
     return file_request
 
 

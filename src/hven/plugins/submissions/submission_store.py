@@ -238,11 +238,15 @@ class SubmissionStore:
             return int(connection.execute(query).scalar_one())
 
     def add_files(
-        self, submission: Submission, new_files: Iterable[tuple[StagedFile, Sequence[StagedRow]]]
+        self,
+        submission: Submission,
+        new_files: Iterable[tuple[StagedFile, Sequence[StagedRow]]],
+        replaced_numbers: Collection[int] = (),
     ) -> Submission:
-        """Add files with their rows, and return the changed submission."""
+        """Add files with their rows, in place of others, and return the changed submission."""
         with self._database.begin_write() as connection:
             changed_submission = update_submission(connection, submission, {})
+            _delete_files(connection, submission, replaced_numbers)
             file_number = get_next_number(connection, submission_files)
             row_number = get_next_number(connection, submission_rows)
             file_records: list[dict[str, Any]] = []
@@ -275,9 +279,7 @@ class SubmissionStore:
         """Remove files with their rows, and return the changed submission."""
         with self._database.begin_write() as connection:
             changed_submission = update_submission(connection, submission, {})
-            for table, column in ((submission_files, "number"), (submission_rows, "file")):
-                is_removed = (table.c.submission == submission.number) & table.c[column].in_(numbers)
-                connection.execute(sa.delete(table).where(is_removed))
+            _delete_files(connection, submission, numbers)
         return changed_submission
 
     def change_submission(
@@ -316,6 +318,12 @@ class SubmissionStore:
                 values = {"steps": json.dumps(steps), "author": author}
                 connection.execute(sa.update(submissions).where(submissions.c.number == row.number).values(values))
         return numbers
+
+
+def _delete_files(connection: sa.Connection, submission: Submission, numbers: Collection[int]) -> None:
+    for table, column in ((submission_files, "number"), (submission_rows, "file")):
+        is_removed = (table.c.submission == submission.number) & table.c[column].in_(numbers)
+        connection.execute(sa.delete(table).where(is_removed))
 
 
 def update_submission(

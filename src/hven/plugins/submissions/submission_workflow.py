@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from hven.jobs.job_service import JobRequester, JobService
 from hven.model.errors import (
     ConflictError,
     DataError,
@@ -26,12 +27,12 @@ from hven.model.errors import (
     UnauthenticatedError,
     format_message,
 )
+from hven.model.params import collect_params
+from hven.plugins.entries.contribution_tables import ContributionTable, find_contribution_table
 from hven.plugins.entries.entry_forms import EntryValuesError, read_entry_values
-from hven.plugins.entries.entry_keys import is_listed
 from hven.plugins.entries.entry_workflow import hash_account
 from hven.plugins.push import client_writes
 from hven.plugins.push.push_store import ClientPushStore
-from hven.plugins.push.source import Options
 from hven.plugins.submissions.file_checkers import (
     ERROR,
     UNREADABLE_RULE,
@@ -59,7 +60,6 @@ from hven.plugins.submissions.submission_store import (
     OPEN,
     REFUSED,
     SAVED,
-    STAGED_STATES,
     SUBMITTED,
     StagedFile,
     StagedRow,
@@ -69,6 +69,7 @@ from hven.plugins.submissions.submission_store import (
     build_changed_submission_error,
     update_submission,
 )
+from hven.plugins.submissions.vizier_catalogues import parse_catalogue_name
 from hven.query import run_query
 from hven.site.auth import OWNER_PRINCIPAL
 from hven.site.store import format_current_time
@@ -79,7 +80,7 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
 
     from hven.ingest.api.changes import IngestReport, StagedSite
-    from hven.model.resource import CollectionSpec, SourceSpec, TableSpec
+    from hven.model.resource import CollectionSpec
     from hven.model.table import Table
     from hven.plugins.entries.entry_forms import EntryField
     from hven.plugins.push.push_store import ClientPush
@@ -88,7 +89,7 @@ if TYPE_CHECKING:
     from hven.site.auth import Principal
 
 CHECK, SUBMIT, ACCEPT, REFUSE, DISCARD = "check", "submit", "accept", "refuse", "discard"
-EDIT, REMOVE, REPAIR = "edit", "remove", "repair"
+EDIT, REMOVE, REPAIR, FETCH = "edit", "remove", "repair", "fetch"
 _EDITING_ACTIONS = (EDIT, REMOVE, REPAIR, CHECK, SUBMIT, DISCARD)
 AUTHOR_ACTIONS = {OPEN: _EDITING_ACTIONS, REFUSED: _EDITING_ACTIONS, SUBMITTED: (DISCARD,)}
 MODERATOR_ACTIONS = {SUBMITTED: (CHECK, ACCEPT, REFUSE)}
@@ -97,7 +98,10 @@ MAX_SUBMISSION_FILES = 5_000
 MAX_SUBMISSION_ROWS = 5_000
 QUOTA_FACTOR = 4  # staged files of an account may have this multiple of `limits.upload`
 MAX_NOTE_CHARACTERS = 4_000
-SHEET_SUFFIX = ".csv"
+SHEET_SUFFIXES = (".csv", ".json")
+CATALOGUE_JOB_TYPE = "submission_catalogue"
+RUNNING_PHASES = ("QUEUED", "HELD", "EXECUTING", "SUSPENDED")  # of jobs that fetch catalogues
+MAX_CATALOGUES = 20  # that a submission fetches
 _QUERY_VALUES = 500  # values in one query
 
 
@@ -114,61 +118,19 @@ class _RowPlan:
     unchanged_count: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SubmissionTable:
-    """A table that takes submissions, as a user sees it.
+class SubmissionTable(ContributionTable):
+    """A table that takes submissions, as a user sees it."""
 
-    Attributes
-    ----------
-    resource, spec, source
-        The collection, the table and its source `push` in the descriptor.
-    table
-        The table as the user sees it.
-    options
-        Options of the source.
-    """
-
-    resource: CollectionSpec
-    spec: TableSpec
-    source: SourceSpec
-    table: Table
-    options: Options
-
-    @property
-    def name(self) -> str:
-        """The name as ``schema.table``."""
-        return self.table.qualified_name
+    __slots__ = ()
+    key = SUBMISSIONS_KEY
+    author_actions = AUTHOR_ACTIONS
+    moderator_actions = MODERATOR_ACTIONS
 
     @property
     def rules(self) -> SubmissionRules:
         """The rules of its submissions."""
-        rules: SubmissionRules = self.table.extensions[SUBMISSIONS_KEY]
+        rules: SubmissionRules = self.table.extensions[self.key]
         return rules
-
-    def can_moderate(self, principal: Principal) -> bool:
-        """Return whether a user decides on submissions: those who may push rows into the table do."""
-        return not principal.impersonator and client_writes.can_push(self.resource, self.source, principal)
-
-    @property
-    def moderators(self) -> frozenset[str]:
-        """The accounts and groups that decide on submissions."""
-        return client_writes.list_writers(self.resource, self.source)
-
-    def can_submit(self, principal: Principal) -> bool:
-        """Return whether a user may submit files."""
-        if principal.name is None or principal.impersonator:
-            return False
-        submitters = self.rules.submitters
-        return not submitters or is_listed(principal, submitters) or self.can_moderate(principal)
-
-    def list_actions(self, submission: Submission, principal: Principal) -> tuple[str, ...]:
-        """List the steps that a user may take with a submission now."""
-        actions: list[str] = []
-        if submission.author == principal.name and self.can_submit(principal):
-            actions += AUTHOR_ACTIONS.get(submission.state, ())
-        if self.can_moderate(principal):
-            actions += MODERATOR_ACTIONS.get(submission.state, ())
-        return tuple(dict.fromkeys(actions))
 
 
 def find_submission_table(site: Site, table: Table) -> SubmissionTable | None:
@@ -181,14 +143,7 @@ def find_submission_table(site: Site, table: Table) -> SubmissionTable | None:
     table
         The table as the user sees it.
     """
-    if SUBMISSIONS_KEY not in table.extensions or table.release is not None:
-        return None
-    push_target = client_writes.find_push_target(site, table.qualified_name)
-    if push_target is None or push_target[2].kind != "push":
-        return None
-    resource, spec, source = push_target
-    options = Options.model_validate(dict(source.options))
-    return SubmissionTable(resource=resource, spec=spec, source=source, table=table, options=options)
+    return find_contribution_table(SubmissionTable, site, table)
 
 
 def discard_expired_submissions(site: Site) -> None:
@@ -210,17 +165,22 @@ def discard_expired_submissions(site: Site) -> None:
         _remove_unpublished_files(site, submission)
     for number in list_staged_numbers(site):  # of processes that were killed before they removed their files
         stored_submission = store.find_submission(number)
-        if stored_submission is None or stored_submission.state not in STAGED_STATES:
+        if stored_submission is None or stored_submission.state == SAVED:
             StagingArea(site, number).remove_all()
+        elif stored_submission.state == DISCARDED:
+            _remove_unpublished_files(site, stored_submission)
 
 
 def _remove_unpublished_files(site: Site, submission: Submission) -> None:
-    """Delete the staged files of a submission, and copies from a publication that was killed before its commit."""
-    StagingArea(site, submission.number).remove_all()
+    """Delete the staged files of a submission, and copies from a publication that was killed before its commit.
+
+    The staged files come last: if the process is killed, they tell the next one what is left to delete.
+    """
     push_target = client_writes.find_push_target(site, submission.table)
     if push_target is not None and SUBMISSIONS_KEY in push_target[1].table.extensions:
         rules: SubmissionRules = push_target[1].table.extensions[SUBMISSIONS_KEY]
         PublishedFolder(_find_folder(push_target[0], rules, submission)).remove_all()
+    StagingArea(site, submission.number).remove_all()
 
 
 def _find_folder(resource: CollectionSpec, rules: SubmissionRules, submission: Submission) -> Path:
@@ -260,6 +220,7 @@ class SubmissionWorkflow:
         shared_names = self._rules.shared
         self.shared_fields = [entry_field for entry_field in self.fields if entry_field.name in shared_names]
         self.row_fields = [entry_field for entry_field in self.fields if entry_field.name not in shared_names]
+        self._source_names = {self._find_source_name(entry_field) for entry_field in self.fields}
         self.store = site.store.get_or_create(SubmissionStore)
 
     def check_submitter(self) -> None:
@@ -320,7 +281,14 @@ class SubmissionWorkflow:
 
     # --- files ------------------------------------------------------------------------------------------------------
 
-    def add_files(self, submission: Submission, sent_files: Iterable[SentFile]) -> Submission:
+    @property
+    def file_kind(self) -> str:
+        """The kind of the files that the table takes."""
+        return self._rules.files
+
+    def add_files(
+        self, submission: Submission, sent_files: Iterable[SentFile], more_values: Mapping[str, Any] | None = None
+    ) -> Submission:
         """Stage files that the user sent, check them, and read their rows.
 
         A file that cannot be read stops none of the others.
@@ -331,6 +299,8 @@ class SubmissionWorkflow:
             The submission.
         sent_files
             Files in a directory of their own; ZIP archives are unpacked.
+        more_values
+            Name -> value of each row that has no value of this name.
 
         Raises
         ------
@@ -339,7 +309,7 @@ class SubmissionWorkflow:
         ConflictError
             The submission cannot be changed any more.
         """
-        self._require_action(submission, EDIT)
+        self.require_action(submission, EDIT)
         upload_limit = self._site.settings.limits.upload
         unpacked_files = list(unpack_sent_files(sent_files, upload_limit))
         if not unpacked_files:
@@ -368,7 +338,7 @@ class SubmissionWorkflow:
                 staged_file = replace(staged_file, findings=[finding.to_json()])
             else:
                 path = area.stage_file(file, digest)
-                staged_file, rows = self._check_file(staged_file, path)
+                staged_file, rows = self._check_file(staged_file, path, more_values or {})
                 known_places[digest] = format_message("this submission")
             row_count += len(rows)
             if row_count > MAX_SUBMISSION_ROWS:
@@ -377,7 +347,9 @@ class SubmissionWorkflow:
             new_files.append((staged_file, rows))
         return self.store.add_files(submission, new_files)
 
-    def _check_file(self, staged_file: StagedFile, path: Path) -> tuple[StagedFile, list[StagedRow]]:
+    def _check_file(
+        self, staged_file: StagedFile, path: Path, more_values: Mapping[str, Any]
+    ) -> tuple[StagedFile, list[StagedRow]]:
         checker = find_file_checker(self._rules.files, staged_file.name)
         findings = check_file_name(checker, staged_file.name)
         has_wrong_name = bool(findings)
@@ -385,13 +357,19 @@ class SubmissionWorkflow:
         rows: list[StagedRow] = []
         is_readable = all(finding.rule != UNREADABLE_RULE for finding in findings)
         try:
+            unused_names: dict[str, None] = {}
             for number, values in enumerate(checker.read_rows(path) if is_readable else (), 1):
-                row_values, faults = self._read_file_values(values)
+                row_values, faults = self._read_file_values({**more_values, **values})
+                unused_names |= dict.fromkeys(values.keys() - self._source_names)
                 rows.append(StagedRow(file_values=row_values))
                 for column, message in faults.items():
                     findings.append(
                         FileFinding(rule="value", severity=WARNING, message=message, place=column, rows=[number])
                     )
+            if unused_names and _is_sheet(staged_file):  # other files have many names beside those of the table
+                names = ", ".join(map(str, unused_names))
+                message = format_message("the table takes no values of {names:.200}", names)
+                findings.append(FileFinding(rule="column", severity="info", message=message))
         except SourceError as error:
             if all(finding.severity != ERROR for finding in findings):  # they say it better
                 findings.append(build_unreadable_finding(error))
@@ -407,7 +385,7 @@ class SubmissionWorkflow:
         row_values: dict[str, Any] = {}
         faults: dict[str, str] = {}
         for entry_field in self.fields:
-            value = values.get(self._rules.values.get(entry_field.name, entry_field.name))
+            value = values.get(self._find_source_name(entry_field))
             if value is None or value != value:  # noqa: PLR0124  (NaN)
                 continue
             try:
@@ -415,6 +393,10 @@ class SubmissionWorkflow:
             except EntryValuesError as error:
                 faults |= error.faults
         return row_values, faults
+
+    def _find_source_name(self, entry_field: EntryField) -> str:
+        """Return the name that the values of a column have in files."""
+        return self._rules.values.get(entry_field.name, entry_field.name)
 
     def _find_already_published_files(self, digests: Sequence[str]) -> dict[str, str]:
         """Find the contents that published rows have already, by their SHA-256; and where they are."""
@@ -447,23 +429,20 @@ class SubmissionWorkflow:
 
     def remove_files(self, submission: Submission, numbers: Sequence[int]) -> Submission:
         """Remove files from a submission."""
-        self._require_action(submission, REMOVE)
-        area = StagingArea(self._site, submission.number)
+        self.require_action(submission, REMOVE)
         files = self.store.list_files(submission.number)
         changed_submission = self.store.remove_files(submission, numbers)
-        kept_digests = {file.sha256 for file in files if file.number not in numbers and file.state != KNOWN_FILE}
-        for file in files:
-            if file.number in numbers and file.sha256 not in kept_digests:
-                area.remove_file(file.sha256)
+        self._remove_staged_files(submission.number, files, numbers)
         return changed_submission
 
     def replace_by_repaired_files(self, submission: Submission, numbers: Sequence[int]) -> Submission:
         """Replace files by copies without the faults that can be repaired; each copy has its own checksum."""
-        self._require_action(submission, REPAIR)
+        self.require_action(submission, REPAIR)
         area = StagingArea(self._site, submission.number)
+        files = self.store.list_files(submission.number)
         repaired_files = []
         with tempfile.TemporaryDirectory(prefix="hven-submission-", ignore_cleanup_errors=True) as directory:
-            for file in self.store.list_files(submission.number):
+            for file in files:
                 checker = find_file_checker(self._rules.files, file.name)
                 is_repairable = any(finding.get("repairable") for finding in file.findings)
                 if file.number not in numbers or not is_repairable or checker.write_repaired_file is None:
@@ -474,15 +453,74 @@ class SubmissionWorkflow:
                 digest, size = compute_sha256(copy.path), copy.path.stat().st_size
                 path = area.stage_file(copy, digest)
                 staged_file = StagedFile(name=name, sha256=digest, bytes=size, state=GOOD_FILE)
-                staged_file, rows = self._check_file(staged_file, path)
+                staged_file, rows = self._check_file(staged_file, path, {})
                 message = format_message("a copy of {digest}, repaired by {rules}", file.sha256, ", ".join(rules))
                 note = FileFinding(rule=REPAIR, severity="info", message=message)
                 repaired_file = replace(staged_file, findings=[*staged_file.findings, note.to_json()])
                 repaired_files.append((file.number, repaired_file, rows))
         if not repaired_files:
             raise ParamError("there is nothing to repair in these files", remedy="see the report of each file")
-        submission = self.remove_files(submission, [number for number, _, _ in repaired_files])
-        return self.store.add_files(submission, [(file, rows) for _, file, rows in repaired_files])
+        replaced_numbers = [number for number, _, _ in repaired_files]
+        # one transaction, so that a killed process loses neither the file nor its copy
+        changed_submission = self.store.add_files(
+            submission, [(file, rows) for _, file, rows in repaired_files], replaced_numbers
+        )
+        self._remove_staged_files(submission.number, files, replaced_numbers)
+        return changed_submission
+
+    def _remove_staged_files(self, number: int, files: Iterable[StagedFile], removed_numbers: Sequence[int]) -> None:
+        """Delete the contents of files that a submission no longer has."""
+        area = StagingArea(self._site, number)
+        kept_digests = {file.sha256 for file in self.store.list_files(number) if file.state != KNOWN_FILE}
+        for file in files:
+            if file.number in removed_numbers and file.sha256 not in kept_digests:
+                area.remove_file(file.sha256)
+
+    # --- catalogues -------------------------------------------------------------------------------------------------
+
+    def request_catalogue(self, submission: Submission, text: str, address: str) -> Submission:
+        """Let a job fetch the files or rows of a catalogue of VizieR, and return the changed submission.
+
+        Parameters
+        ----------
+        submission
+            The submission.
+        text
+            Name of the catalogue.
+        address
+            Network address of the client.
+
+        Raises
+        ------
+        ParamError, ConflictError, ForbiddenError
+            It is no catalogue; the submission cannot be changed; or the account has too many jobs.
+        """
+        self.require_action(submission, EDIT)
+        name = parse_catalogue_name(text)
+        if sum(step["action"] == FETCH for step in submission.steps) >= MAX_CATALOGUES:
+            message = format_message("a submission may fetch at most {most} catalogues", MAX_CATALOGUES)
+            raise TooLargeError(message, remedy="begin another submission")
+        job_service = JobService(self._site, CATALOGUE_JOB_TYPE)
+        parameters = {"TABLE": submission.table, "SUBMISSION": str(submission.number), "CATALOGUE": name}
+        requester = JobRequester(principal=self._principal, address=address)
+        job = job_service.create_job(collect_params(list(parameters.items())), requester)
+        step = _build_history_step(self._account, FETCH, name) | {"job": job.id}
+        changes = {"steps": [*submission.steps, step], "expires": _compute_expiry()}
+        changed_submission = self.store.change_submission(submission, changes)
+        job_service.change_phase(job, "RUN")  # not before, so that its change of the submission comes second
+        return changed_submission
+
+    def list_catalogues(self, submission: Submission) -> list[dict[str, str]]:
+        """List the catalogues that a submission fetches or could not fetch: their names, phases and faults."""
+        steps = [step for step in submission.steps if step["action"] == FETCH and "job" in step]
+        jobs = self._site.store.jobs.find_jobs([step["job"] for step in steps]) if steps else {}
+        catalogues = []
+        for step in steps:
+            job = jobs.get(step["job"])
+            if job is not None and job.phase != "COMPLETED":
+                fault = str((job.error or {}).get("message", ""))
+                catalogues.append({"name": step["reason"], "phase": job.phase, "fault": fault})
+        return catalogues
 
     # --- values -----------------------------------------------------------------------------------------------------
 
@@ -512,7 +550,7 @@ class SubmissionWorkflow:
         EntryValuesError, ParamError
             Values do not fit their columns, or there is no such row or column. Nothing is changed.
         """
-        self._require_action(submission, EDIT)
+        self.require_action(submission, EDIT)
         changes: dict[str, Any] = {"expires": _compute_expiry()}
         if note is not None:
             if len(note) > MAX_NOTE_CHARACTERS:
@@ -558,7 +596,7 @@ class SubmissionWorkflow:
         """
         if action == SUBMIT and submission.state in {SUBMITTED, SAVED} and submission.author == self._account:
             return submission  # the request came twice
-        self._require_action(submission, action)
+        self.require_action(submission, action)
         step = _build_history_step(self._account, action, reason.strip())
         changes: dict[str, Any] = {"steps": [*submission.steps, step]}
         notice = StepNotice(by=self._account, moderators=self._submission_table.moderators)
@@ -581,7 +619,14 @@ class SubmissionWorkflow:
             return self.store.change_submission(submission, {**changes, "state": SUBMITTED}, notice=notice)
         return self._publish(submission, changes, notice)
 
-    def _require_action(self, submission: Submission, action: str) -> None:
+    def require_action(self, submission: Submission, action: str) -> None:
+        """Refuse a step that the user may not take now.
+
+        Raises
+        ------
+        ConflictError
+            The state of the submission or the rights of the user do not allow it.
+        """
         if action not in self._submission_table.list_actions(submission, self._principal):
             message = format_message("you cannot {action} a submission that is {state}", action, submission.state)
             raise ConflictError(message, remedy="open the submission to see which steps are possible")
@@ -636,6 +681,12 @@ class SubmissionWorkflow:
                     "{file:.80} is already in the table: remove the file from the submission", file.name
                 )
                 obstacles.append(message)
+        running_names = [
+            catalogue["name"] for catalogue in self.list_catalogues(submission) if catalogue["phase"] in RUNNING_PHASES
+        ]
+        if running_names:
+            names = ", ".join(running_names)
+            obstacles.append(format_message("{names} is still being fetched: submit again in a moment", names))
         severities = Counter(finding["severity"] for file in good_files for finding in file.findings)
         severities.update(finding["severity"] for finding in findings)
         if severities[WARNING] and self._rules.warnings == "block":
@@ -755,6 +806,7 @@ class SubmissionWorkflow:
                 expected_state=expected_state,
                 on_commit=on_commit,
                 on_check=on_check,
+                is_awaited=True,  # as for entries
             )
             client_writes.execute_client_write(self._site, self._submission_table.name, request, self._principal)
 
@@ -791,7 +843,7 @@ class SubmissionWorkflow:
 
 
 def _is_sheet(file: StagedFile) -> bool:
-    return file.name.lower().endswith(SHEET_SUFFIX)
+    return file.name.lower().endswith(SHEET_SUFFIXES)
 
 
 def _choose_published_names(files: Iterable[StagedFile]) -> dict[int, str]:

@@ -379,7 +379,7 @@ def _parse_file_summary(lines: list[str]) -> tuple[dict[str, str], dict[str, int
             inside += 1
             if inside > 3:
                 break
-        elif inside == 3 and (match := re.match(r"^(\S+)\s+\d+\s+(\S+)\s+\*?(.*)$", line)):
+        elif inside == 3 and (match := re.match(r"^(\S+)\s+[\d.]+\s+(\S+)\s+\*?(.*)$", line)):
             summaries[match.group(1)] = match.group(3).strip()
             if match.group(2).isdecimal():
                 records[match.group(1)] = int(match.group(2))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from browser_tab import BrowserTab, open_tab
@@ -136,6 +137,38 @@ def test_forms_on_a_phone_and_for_those_who_cannot_see(browser: Browser, starry_
             ("/comments/bad.stars", "Commentaires", "comments"),
         ):
             check_page(tab, path, words, name)
+
+
+def send_document(server: Server, path: str, token: str, document: object) -> dict[str, Any]:
+    """Send JSON as a program does."""
+    headers = {"Authorization": f"Bearer {token}", "Accept": "application/json", "Content-Type": "application/json"}
+    status, _, answer = server.send("POST", path, json.dumps(document).encode(), headers)
+    assert status in {200, 201}, answer
+    found: dict[str, Any] = json.loads(answer)
+    return found
+
+
+def test_a_moderator_decides_on_a_phone(browser: Browser, starry_site: tuple[Server, dict[str, str]]) -> None:
+    server, tokens = starry_site
+    note = "https://example.org/" + "a-long-address-without-blanks/" * 8 + " see 2016A&A...589A.112C"
+    values = {"name": "A star with a long name in the constellation of Camelopardalis", "mag": 3.25, "note": note}
+    entry = send_document(server, "/entries/bad.stars", tokens["anna"], {"values": values, "action": "submit"})
+    correction = {"values": {"note": note, "mag": 7.5}, "row": [1], "action": "submit", "reason": note}
+    corrected = send_document(server, "/entries/bad.stars", tokens["anna"], correction)
+    comment = {"row": [1], "kind": "report", "column": "note", "text": note}
+    send_document(server, "/comments/bad.stars", tokens["anna"], comment)
+    for tab in open_tab(browser, server, viewport={"width": 390, "height": 800}, locale="fr-FR"):
+        page = log_in(tab.page, server, "mia", tokens["mia"])
+        check_page(tab, "/entries", "constellation", "moderator-entries")
+        check_page(tab, "/entries/bad.stars?state=submitted", "constellation", "moderator-entry-list")
+        check_page(tab, f"/entries/bad.stars/{corrected['number']}", "7.5", "moderator-correction")
+        check_page(tab, "/comments/bad.stars", "2016A&A...589A.112C", "moderator-comments")
+        check_page(tab, f"/entries/bad.stars/{entry['number']}", "Camelopardalis", "moderator-entry")
+        page.fill("#decision", "bien vu")
+        with page.expect_navigation():
+            page.click("button[value=accept]")
+        assert "accepté" in page.inner_text("h1")
+        check_page(tab, f"/entries/bad.stars/{entry['number']}", "bien vu", "moderator-accepted")
 
 
 def test_comments_beside_the_row(browser: Browser, starry_site: tuple[Server, dict[str, str]]) -> None:

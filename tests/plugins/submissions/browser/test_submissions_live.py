@@ -141,3 +141,22 @@ def test_forms_on_a_phone_without_scripts(
         for path, words in (("/submissions", "Vos soumissions"), ("/submissions/oidb.granules", "Vos soumissions"), (address, "Ce qui change")):  # fmt: skip
             tab.open_page(path)
             check_page(tab, f"phone-submissions-{path.count('/')}", words)
+        with tab.page.expect_navigation():
+            tab.page.click("button[value=submit]")
+        assert "soumis" in tab.page.inner_text("h1")
+    for tab in open_tab(browser, server, **PHONE):
+        mia = log_in(tab.page, server, "mia", tokens["mia"])
+        for path, words, name in (
+            ("/submissions", "En attente de votre décision", "moderator-submissions"),
+            ("/submissions/oidb.granules", "En attente de votre décision", "moderator-submission-list"),
+            (address, "Ce qui change", "moderator-submission"),
+        ):
+            tab.open_page(path)
+            check_page(tab, name, words)
+        for summary in mia.locator("details summary").all():
+            summary.click()
+        check_page(tab, "moderator-submission-report", "Ce qui change")
+        mia.fill("#reason", "une raison")
+        with mia.expect_navigation():
+            mia.click("button[value=accept]")
+        check_page(tab, "moderator-submission-accepted", "Les lignes sont publiées")
