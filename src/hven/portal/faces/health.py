@@ -3,7 +3,8 @@
 The page is for people, the JSON for monitoring programs, the metrics for Prometheus.
 
 Readers see the collections that they may see, without messages about failures, which may name private things. Operators
-(setting ``health``) see everything. Nobody sees a secret.
+(setting ``health``) see everything, also what modules at the extension point ``hven.health`` tell: their function
+``describe_health`` gets the site, and returns facts as JSON. Nobody sees a secret.
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ from hven.jobs.health import (
     find_worst_check_state,
 )
 from hven.jobs.metrics import METRICS_CONTENT_TYPE, format_prometheus_metrics
+from hven.model import plugins
 from hven.portal._pages import TemplateContext, build_page_frame, build_page_security_headers, render_page
 from hven.services.errors import TEXT_LINE_ERRORS
 from hven.services.face import ServiceContext, ServiceFace, create_route
-from hven.site.api.state_tables import STATE_FORMAT
 from hven.site.auth import collect_row_filters
 
 if TYPE_CHECKING:
@@ -161,14 +162,10 @@ class _HealthEndpoints:
                 "engines": picture.engines,
                 "collections": scored_collections,
                 "queries": self.site.counters.summarize(),
-                "store": _describe_store(self.site.settings),
-                "directories": {
-                    "site": str(self.site.settings.directory),
-                    "data": str(self.site.settings.var_directory),
-                },
-                "processes": self.site.counters.sum_process_counters().process_count,
                 "alerts": alerts,
             }
+            for module in plugins.load_extensions("hven.health"):
+                body |= module.describe_health(self.site)
         return {key: value for key, value in body.items() if value is not None}
 
     def list_collection_statuses(self, picture: SiteStatus, principal: Principal) -> Sequence[CollectionStatus]:
@@ -266,12 +263,6 @@ class _HealthEndpoints:
         metrics = await anyio.to_thread.run_sync(write_metrics)
         headers = {**HEALTH_HEADERS, "content-type": METRICS_CONTENT_TYPE}
         return services.answer_with_body(request, metrics.encode(), headers)
-
-
-def _describe_store(settings: Settings) -> dict[str, object]:
-    """Tell in which kind of database the system state is, without its address, and its format."""
-    kind = "postgresql" if (settings.store or "").startswith("postgresql") else "sqlite"
-    return {"kind": kind, "format": STATE_FORMAT}
 
 
 def choose_answer_format(request: Request) -> str:

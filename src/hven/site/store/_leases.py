@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from hven.site.store._database import StateDatabase
 
 DEFAULT_LEASE_SECONDS = 60.0
+OLD_LEASE_SECONDS = 86400.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +92,8 @@ class LeaseStore:
                 expires=read_shared_clock(connection) + duration_seconds,
                 what=description or lease_name,
             )
-            connection.execute(sa.delete(leases).where(leases.c.name == lease_name))
+            is_old = leases.c.expires < lease.expires - OLD_LEASE_SECONDS  # names of processes do not come back
+            connection.execute(sa.delete(leases).where(sa.or_(leases.c.name == lease_name, is_old)))
             connection.execute(sa.insert(leases).values(asdict(lease)))
         return lease
 
@@ -113,6 +115,21 @@ class LeaseStore:
                     f"this process lost the lease {lease.name!r} (held since {lease.since}) to another process"
                 )
         return replace(lease, expires=expires)
+
+    def keep_process_lease(self, lease: Lease | None, kind: str, description: str) -> Lease | None:
+        """Acquire or renew the lease by which this process tells newer versions of Hven that it uses the store.
+
+        Returns
+        -------
+        lease
+            None: the store lost it, and the next call acquires it again.
+        """
+        if lease is None:
+            return self.acquire_lease(f"{kind} {get_process_holder()}", description=description)
+        try:
+            return self.renew_lease(lease)
+        except ConflictError:
+            return None
 
     def release_lease(self, lease: Lease) -> None:
         """Release a lease; one that was already lost is left alone."""
