@@ -351,6 +351,11 @@ class HaproxyProcess:
         """Set a server to ``ready`` or ``drain``."""
         assert not self.command(f"set server hven/{name} state {state}").strip()
 
+    def set_port(self, name: str, port: int) -> None:
+        """Set the port of a server on this machine, before a process starts there."""
+        answer = self.command(f"set server hven/{name} addr 127.0.0.1 port {port}")
+        assert "changed" in answer or "no need" in answer, answer
+
     def wait_for_server(self, name: str, is_expected: Callable[[dict[str, str]], bool]) -> None:
         wait_until(lambda: is_expected(self.read_server(name)), 120)
 

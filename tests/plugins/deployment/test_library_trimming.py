@@ -10,7 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from hven.plugins.deployment.library_trimming import is_loadable, remove_symbols, trim_libraries
+from hven.plugins.deployment.library_trimming import (
+    is_loadable,
+    link_system_libraries,
+    remove_symbols,
+    trim_libraries,
+)
 from requirements import require_program
 
 
@@ -78,3 +83,13 @@ def test_a_library_that_the_system_could_not_map_is_found(tmp_path: Path) -> Non
     assert not is_loadable(library)
     with pytest.raises(OSError, match=r"not page-aligned|invalid|cannot"):
         ctypes.CDLL(str(library))
+
+
+def test_libraries_that_the_system_has_are_linked(tmp_path: Path) -> None:
+    packages, system = tmp_path / "site-packages", tmp_path / "lib"
+    write_files(packages, "psycopg_binary.libs/libssl-1a2b.so.3", "psycopg_binary.libs/libpq-1a2b.so.5")
+    assert not link_system_libraries(packages, system), "the system does not have it"
+    write_files(system, "x86_64-linux-gnu/libssl.so.3")
+    assert link_system_libraries(packages, system)
+    assert (packages / "psycopg_binary.libs/libssl-1a2b.so.3").readlink() == system / "x86_64-linux-gnu/libssl.so.3"
+    assert not (packages / "psycopg_binary.libs/libpq-1a2b.so.5").is_symlink()

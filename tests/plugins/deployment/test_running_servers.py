@@ -9,6 +9,7 @@ import time
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -101,21 +102,29 @@ def test_entries_of_dead_processes_are_not_shown(site_directory: Path) -> None:
             assert raw.execute("SELECT count(*) FROM running_servers WHERE holder LIKE 'elsewhere%'").fetchone() == (0,)
 
 
-def test_a_process_registers_and_leaves(site_directory: Path) -> None:
+def test_a_process_registers_and_leaves(site_directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = replace(load_settings(site_directory), variant="blue")
+    counts = {"size": 4, "used": 1, "kept": 2}
+    engines = {
+        "duckdb": SimpleNamespace(count_connections=dict),
+        "postgres": SimpleNamespace(count_connections=lambda: counts),
+    }
     with Site(settings) as site:
+        monkeypatch.setattr(site.engines, "map_open_engines", lambda: engines)
         registration = ServerRegistration(site)
         registration.start()
         wait_until(get_running_servers(site).list_servers, 60)
         facts = describe_health(site)
         (variant,) = facts["variants"]
         assert (variant["name"], variant["version"], variant["processes"]) == ("blue", __version__, 1)
+        assert facts["connections"] == variant["connections"] == {"postgres": counts}
         assert facts["store"] == {"kind": "sqlite", "format": STATE_FORMAT, "oldest": STATE_FORMAT}
         assert facts["directories"] == {"site": str(site_directory), "data": str(site_directory / "var")}
         (lease,) = site.store.leases.list_leases()
         assert lease.what == f"the server blue with Hven {__version__}"
         registration.stop()
         registration.stop()  # nothing more to do
+        monkeypatch.undo()
         assert site.store.leases.list_leases() == []
         assert describe_health(site)["variants"] == []
 

@@ -30,12 +30,19 @@ UNUSED_PATTERNS = (
     "numpy/_core/*_tests*.so",
     "numpy/f2py",
     "sqlalchemy/testing",
+    "hven/testing",
     "astropy/io/votable/validator/data/urls",
     # a way of reading XML that Hven does not use
     "lxml/objectify*.so",
 )
 # Pygments colours programs in messages. The library rich shows a program without a lexer in one colour.
 KEPT_LEXERS = ("__init__.py", "_mapping.py", "data.py", "python.py", "special.py", "sql.py")
+# OpenSSL in Psycopg's wheel, and the system's library that Python needs anyway
+SYSTEM_LIBRARIES = {
+    "psycopg_binary.libs/libcrypto-*.so.3": "libcrypto.so.3",
+    "psycopg_binary.libs/libssl-*.so.3": "libssl.so.3",
+}
+PSYCOPG_CHECK = "import psycopg; assert psycopg.pq.__impl__ == 'binary'"
 ELF_SIGNATURE = b"\x7fELF"
 LOAD_SEGMENT = 1
 
@@ -53,9 +60,31 @@ def trim_libraries(packages: Path) -> None:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)  # it was in an unused folder
+    if link_system_libraries(packages, Path("/usr/lib")):
+        subprocess.run([sys.executable, "-B", "-c", PSYCOPG_CHECK], check=True)  # noqa: S603
     for path in packages.rglob("*.so*"):
         if path.is_file() and not path.is_symlink() and path.read_bytes()[:4] == ELF_SIGNATURE:
             remove_symbols(path)
+
+
+def link_system_libraries(packages: Path, system_libraries: Path) -> bool:
+    """Replace libraries of wheels by links to those of the system, and return whether there were any.
+
+    Parameters
+    ----------
+    packages
+        The folder ``site-packages`` of the environment.
+    system_libraries
+        Directory with a folder of libraries for each architecture.
+    """
+    has_links = False
+    for pattern, name in SYSTEM_LIBRARIES.items():
+        for library in packages.glob(pattern):
+            for system_library in sorted(system_libraries.glob(f"*/{name}"))[:1]:
+                library.unlink()
+                library.symlink_to(system_library)
+                has_links = True
+    return has_links
 
 
 def _list_unused_paths(packages: Path) -> Iterator[Path]:

@@ -9,6 +9,7 @@ import itertools
 import os
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -34,7 +35,8 @@ REST_SECONDS = (
     1.0 if FULL else 0.2
 )  # between the requests of a client: the load of a busy site, not more than it can answer
 
-PAUSE_SECONDS = 1.0  # between two switches, so that waiting jobs run
+PAUSE_SECONDS = 0.5  # between two switches, so that waiting jobs run
+MAX_STOPPING = 2  # servers that end while the switches go on
 # no switch begins after this time: the figures say how many there were
 MAX_SECONDS = float(os.environ.get("HVEN_SWITCHES_SECONDS") or 7200)
 
@@ -52,20 +54,28 @@ def test_switches_by_haproxy(tmp_path: Path) -> None:
     files = {file.name: file.text for file in render_deployment_files(load_settings(site), "compose")}
     ports = {name: reserve_port() for name in ("blue", "green")}
     variants = {"blue": start_variant(site, "blue", port=ports["blue"], drain_seconds=0)}
+    stopping: list[Future[None]] = []
     proxy = HaproxyProcess(program, files["haproxy.cfg"], tmp_path, port := reserve_port(), ports)
     try:
-        wait_until(lambda: proxy.read_server("blue")["status"] == "UP", 120)
-        with run_clients(port, token, CLIENTS, REST_SECONDS) as clients:
-            for switch in count_switches():
-                old, new = ("blue", "green") if switch % 2 == 0 else ("green", "blue")
-                # green is a newer program, whose format of the system state blue can use
-                variants[new] = start_variant(site, new, port=ports[new], is_newer=new == "green", drain_seconds=0)
-                proxy.set_state(new, "ready")
-                proxy.wait_for_server(new, lambda row: row["status"] == "UP")
-                proxy.set_state(old, "drain")
-                proxy.wait_for_server(old, lambda row: row["scur"] == "0")
-                variants.pop(old).stop()
-                time.sleep(PAUSE_SECONDS)
+        with ThreadPoolExecutor() as stoppers:
+            wait_until(lambda: proxy.read_server("blue")["status"] == "UP", 120)
+            with run_clients(port, token, CLIENTS, REST_SECONDS) as clients:
+                for switch in count_switches():
+                    old, new = ("blue", "green") if switch % 2 == 0 else ("green", "blue")
+                    # the process that had this name two switches ago may still be stopping on its port
+                    proxy.set_port(new, new_port := reserve_port())
+                    # green is a newer program, whose format of the system state blue can use
+                    variants[new] = start_variant(site, new, port=new_port, is_newer=new == "green", drain_seconds=0)
+                    proxy.set_state(new, "ready")
+                    proxy.wait_for_server(new, lambda row: row["status"] == "UP")
+                    proxy.set_state(old, "drain")
+                    proxy.wait_for_server(old, lambda row: row["scur"] == "0")
+                    stopping.append(stoppers.submit(variants.pop(old).stop))
+                    if len(stopping) > MAX_STOPPING:
+                        stopping[-MAX_STOPPING - 1].result()
+                    time.sleep(PAUSE_SECONDS)
+            for stop in stopping:
+                stop.result()
         judge_clients(clients, site, port, f"{switch + 1} switches by HAProxy")
     finally:
         proxy.stop()

@@ -8,6 +8,8 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
+import sys
+import sysconfig
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,14 +19,16 @@ from switched_servers import build_site, judge_clients, run_clients
 
 from hven.model.settings import load_settings
 from hven.plugins.deployment.deployment_files import render_deployment_files
-from process_runner import reserve_port, wait_until, write_shell_program
+from process_runner import reserve_port, wait_until
 from requirements import require_program
+from shared import ROOT
 
 pytestmark = [pytest.mark.slow, pytest.mark.needs("proof", "root", "mount")]
 CLIENTS = 32
 RESTARTS = int(os.environ.get("HVEN_RESTARTS") or 5)
 REST_SECONDS = 1.0
 PAUSE_SECONDS = 3.0
+PYTHON_PREFIX = "/opt/python"
 TARGET = "hven-proof.target"
 TARGET_TEXT = """\
 [Unit]
@@ -40,6 +44,7 @@ class SystemdContainer:
     def __init__(self, directory: Path) -> None:
         self.root = directory / "root"
         self._log = directory / "boot.log"
+        self._first_process = ""
 
     @contextlib.contextmanager
     def mount_root(self, changes: Path) -> Iterator[None]:
@@ -63,22 +68,30 @@ class SystemdContainer:
     def boot(self, program: str) -> Iterator[None]:
         """Boot, and power off in the end."""
         words = [program, "--quiet", f"--directory={self.root}", "--register=no", "--keep-unit", "--boot"]
+        words.append(
+            f"--bind-ro={sys.base_prefix}:{PYTHON_PREFIX}"
+        )  # it may be in a home directory, which units cannot read
         with self._log.open("wb") as log:
             container = subprocess.Popen(
                 [*words, f"systemd.unit={TARGET}"], stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
         try:
-            wait_until(lambda: self._find_first_process(container.pid), 60)
-            self._first_process = self._find_first_process(container.pid)
+            wait_until(lambda: self._find_first_process(container.pid), 120)
             wait_until(lambda: self.run("systemctl", "is-active", TARGET, is_checked=False) == "active", 120)
             yield
         finally:
-            self.run("systemctl", "poweroff", is_checked=False)
-            container.wait(120)
+            container.terminate()  # powers the container off
+            container.wait(300)
 
-    @staticmethod
-    def _find_first_process(pid: int) -> str:
-        return "".join(path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/children")).strip()
+    def _find_first_process(self, pid: int) -> bool:
+        """Find the process 1 of the container; before it, systemd-nspawn has other children."""
+        for children in Path(f"/proc/{pid}/task").glob("*/children"):
+            for child in children.read_text().split():
+                with contextlib.suppress(OSError):
+                    if Path(f"/proc/{child}/comm").read_text() == "systemd\n":
+                        self._first_process = child
+                        return True
+        return False
 
     def run(self, *words: str, is_checked: bool = True) -> str:
         """Run a command in the container, and return its output."""
@@ -103,7 +116,11 @@ def install_site(root: Path, port: int) -> tuple[Path, str]:
     (root / "etc/systemd/system" / TARGET).write_text(TARGET_TEXT)
     program = root / "opt/hven/bin/hven"
     program.parent.mkdir(parents=True)
-    write_shell_program(program)
+    program.write_text(
+        f"#!/bin/sh\nexport PYTHONPATH={ROOT / 'src'}:{sysconfig.get_path('purelib')} PYTHONDONTWRITEBYTECODE=1\n"
+        f'exec {PYTHON_PREFIX}/bin/python3 -m hven "$@"\n'
+    )
+    program.chmod(0o755)
     subprocess.run(["chroot", root, "useradd", "--system", "hven"], check=True)
     subprocess.run(["chroot", root, "chown", "-R", "hven:", "/srv/hven"], check=True)
     return site, token
@@ -122,7 +139,10 @@ def test_systemd_restarts_the_service_without_losing_a_request(tmp_path: Path) -
         site, token = install_site(container.root, port)
         with container.boot(program):
             begin = time.monotonic()
-            container.run("systemctl", "start", "hven.socket", "hven.service")
+            container.run("systemctl", "start", "hven.socket", "hven.service", is_checked=False)
+            assert container.run("systemctl", "is-active", "hven.service", is_checked=False) == "active", container.run(
+                "journalctl", "--unit=hven.service", "--lines=40", "--no-pager"
+            )
             print(
                 f"\nstarted in {time.monotonic() - begin:.1f} s: {container.run('systemctl', '--version').splitlines()[0]}"
             )

@@ -4,7 +4,7 @@ set -eu
 image=$1
 # Python with its libraries, certificates, time zones, and a shell
 packages="base-files base-passwd ca-certificates dash libacl1 libattr1 libbz2-1.0 libc6 libcrypt1 libexpat1 libffi8
- libgcc-s1 libgmp10 liblzma5 libpcre2-8-0 libpython3-stdlib libpython3.11-minimal libpython3.11-stdlib libselinux1
+ libgcc-s1 liblzma5 libpcre2-8-0 libpython3-stdlib libpython3.11-minimal libpython3.11-stdlib libselinux1
  libsqlite3-0 libssl3 libstdc++6 libuuid1 media-types python3 python3-minimal python3.11 python3.11-minimal tzdata zlib1g"
 # commands for operators who look into a container
 commands="cat chmod cp date df du env head id ls mkdir mv rm sleep stat tail touch true wc"
