@@ -133,7 +133,7 @@ class JobSupervisor(ForkingProcess):
                 time.sleep(1.0)
             time.sleep(POLL_INTERVAL_SECONDS)
         self._stop_workers()
-        if self._lease is not None:
+        if self._lease:
             with suppress(HvenError):
                 self._get_store().leases.release_lease(self._lease)
 

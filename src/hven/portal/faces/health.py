@@ -9,7 +9,7 @@ Readers see the collections that they may see, without messages about failures, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
@@ -109,14 +109,14 @@ class _HealthEndpoints:
         sees_all = can_see_all_health(principal, self.context)
         picture = self.health.get_status()
         checks = self.health.run_health_checks(picture)
+        check_facts = _health_checks_to_json(checks, has_messages=sees_all)
         if len(checks) == 1:  # the published state is not known
-            check_list = [_health_check_to_json(check, has_messages=sees_all) for check in checks]
             return {
                 "status": STATUS_WORDS["failed"],
                 "version": __version__,
                 "since": self.start_time,
                 "problems": 1,
-                "checks": check_list,
+                "checks": check_facts,
                 "collections": [],
             }
         published_state = self.site.get_published_state()
@@ -127,16 +127,9 @@ class _HealthEndpoints:
             catalogue = published_state.get_catalogue(principal, self.context.policies)
             visible_names = {table.qualified_name for table in catalogue.iterate_tables()}
         state = STATUS_WORDS[find_worst_check_state(checks)]
-        has_problems = bool(published_state.problems) or picture.worst_state in {STALE_STATE, FAILING_STATE}
-        if state == "ok" and has_problems:
+        if state == "ok" and (published_state.problems or picture.worst_state in {STALE_STATE, FAILING_STATE}):
             state = "degraded"
-        visible_tables = []
-        for name, published_table in published_state.tables_by_name.items():
-            if name in visible_names:
-                visible_tables.append(published_table)
-        current_table_count = sum(table.release is None for table in visible_tables)
-        newest_update = max((table.updated for table in visible_tables), default=None)
-        check_facts = [_health_check_to_json(check, has_messages=sees_all) for check in checks]
+        visible_tables = [table for name, table in published_state.tables_by_name.items() if name in visible_names]
         collection_facts = [status.to_json() for status in collections]
         body: dict[str, Any] = {
             "status": state,
@@ -144,25 +137,21 @@ class _HealthEndpoints:
             "variant": self.site.settings.variant,
             "since": self.start_time,
             "at": picture.at,
-            "tables": current_table_count,
-            "newest": newest_update,
+            "tables": sum(table.release is None for table in visible_tables),
+            "newest": max((table.updated for table in visible_tables), default=None),
             "problems": len(published_state.problems),
             "checks": check_facts,
             "collections": collection_facts,
         }
         if sees_all:
-            scored_collections = []
             for status, status_facts in zip(collections, collection_facts, strict=True):
-                score_facts = _score_metadata(status.collection, self.site.settings, published_state)
-                scored_collections.append({**status_facts, **score_facts})
-            alerts = [alert.to_json() for alert in picture.alerts]
+                status_facts.update(_score_metadata(status.collection, self.site.settings, published_state))
             body |= {
                 "words": list(picture.problems),
                 "scheduler": picture.scheduler,
                 "engines": picture.engines,
-                "collections": scored_collections,
                 "queries": self.site.counters.summarize(),
-                "alerts": alerts,
+                "alerts": [alert.to_json() for alert in picture.alerts],
             }
             for module in plugins.load_extensions("hven.health"):
                 body |= module.describe_health(self.site)
@@ -185,15 +174,11 @@ class _HealthEndpoints:
             foot_html = render_page(foot, build_page_frame(request, self.context))
             headers = {**HEALTH_HEADERS, **build_page_security_headers()}
             return services.answer_with_body(request, foot_html, headers)
-        if body["status"] == "down":
-            status = 503
-        else:
-            status = 200
+        status = 503 if body["status"] == "down" else 200
         if answer_format == "html":
             page = HealthPage(health=body, reasons=STATE_REASONS)
             html = render_page(page, build_page_frame(request, self.context))
-            headers = {**HEALTH_HEADERS, **build_page_security_headers()}
-            return services.answer_with_body(request, html, headers, status)
+            return services.answer_with_body(request, html, HEALTH_HEADERS | build_page_security_headers(), status)
         return services.answer_with_body(request, orjson.dumps(body), JSON_HEADERS, status)
 
     @staticmethod
@@ -202,10 +187,9 @@ class _HealthEndpoints:
 
     async def send_readiness(self, request: Request) -> Response:
         checks = await anyio.to_thread.run_sync(self.health.run_health_checks)
-        principal = self.context.identify_principal(request)
-        has_messages = can_see_all_health(principal, self.context)
+        sees_all = can_see_all_health(self.context.identify_principal(request), self.context)
         worst_state = find_worst_check_state(checks)
-        check_facts = [_health_check_to_json(check, has_messages=has_messages) for check in checks]
+        check_facts = _health_checks_to_json(checks, has_messages=sees_all)
         body = {"status": STATUS_WORDS[worst_state], "checks": check_facts}
         http_status = 503 if worst_state == "failed" else 200
         return services.answer_with_body(request, orjson.dumps(body), JSON_HEADERS, http_status)
@@ -349,14 +333,12 @@ def _score_metadata(collection: str, settings: Settings, published_state: Publis
     return {"metadata": metadata_score.total}
 
 
-def _health_check_to_json(check: HealthCheckResult, *, has_messages: bool) -> dict[str, Any]:
-    check_facts = {
-        "name": check.name,
-        "state": check.state,
-        "message": check.message if has_messages else None,
-        "reason": check.reason,
-    }
-    return {key: value for key, value in check_facts.items() if value}
+def _health_checks_to_json(checks: Sequence[HealthCheckResult], *, has_messages: bool) -> list[dict[str, Any]]:
+    """Return what the checks found, without empty values, and without messages for readers."""
+    hidden_keys = () if has_messages else ("message",)
+    return [
+        {key: value for key, value in asdict(check).items() if value and key not in hidden_keys} for check in checks
+    ]
 
 
 FACE = ServiceFace(name="health", title="Health", build_routes=build_routes, is_usage_counted=False)

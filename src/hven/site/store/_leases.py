@@ -92,8 +92,9 @@ class LeaseStore:
                 expires=read_shared_clock(connection) + duration_seconds,
                 what=description or lease_name,
             )
-            is_old = leases.c.expires < lease.expires - OLD_LEASE_SECONDS  # names of processes do not come back
-            connection.execute(sa.delete(leases).where(sa.or_(leases.c.name == lease_name, is_old)))
+            # names of processes do not come back
+            has_expired = leases.c.expires < lease.expires - OLD_LEASE_SECONDS
+            connection.execute(sa.delete(leases).where((leases.c.name == lease_name) | has_expired))
             connection.execute(sa.insert(leases).values(asdict(lease)))
         return lease
 
@@ -267,8 +268,7 @@ def format_holder(holder: str) -> str:
 
 
 def _build_same_lease_condition(lease: Lease) -> sa.ColumnElement[bool]:
-    is_same_name = leases.c.name == lease.name
-    return sa.and_(is_same_name, leases.c.holder == lease.holder, leases.c.since == lease.since)
+    return sa.and_(leases.c.name == lease.name, leases.c.holder == lease.holder, leases.c.since == lease.since)
 
 
 def _read_lease(connection: sa.Connection, lease_name: str) -> Lease | None:

@@ -28,6 +28,7 @@ class ContainerOfImage:
     def __init__(self, directory: Path, root: Path, site: Path, environment: Mapping[str, str], user_id: int) -> None:
         directory.mkdir()
         self._directory = directory
+        self._user = f"{user_id}:{user_id}"
         self.name = f"hven-proof-{directory.stat().st_ino}"
         subprocess.run([CRUN_COMMAND[0], "spec"], cwd=directory, check=True)
         configuration = json.loads((directory / "config.json").read_text())
@@ -39,7 +40,7 @@ class ContainerOfImage:
             "env": [f"{name}={value}" for name, value in environment.items()],
             "capabilities": {},
             "noNewPrivileges": True,
-            "rlimits": [{"type": "RLIMIT_NOFILE", "hard": 65536, "soft": 65536}],
+            "rlimits": [],
         }
         namespaces = configuration["linux"]["namespaces"]
         configuration["linux"]["namespaces"] = [entry for entry in namespaces if entry["type"] != "network"]
@@ -65,7 +66,7 @@ class ContainerOfImage:
 
     def execute(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run another process in the container, as `podman exec` does."""
-        command = [*CRUN_COMMAND, "exec", self.name, *words]
+        command = [*CRUN_COMMAND, "exec", f"--user={self._user}", self.name, *words]
         return subprocess.run(command, capture_output=True, text=True, check=False)
 
     def send_signal(self, name: str) -> None:

@@ -117,7 +117,7 @@ def install_site(root: Path, port: int) -> tuple[Path, str]:
     program = root / "opt/hven/bin/hven"
     program.parent.mkdir(parents=True)
     program.write_text(
-        f"#!/bin/sh\nexport PYTHONPATH={ROOT / 'src'}:{sysconfig.get_path('purelib')} PYTHONDONTWRITEBYTECODE=1\n"
+        f"#!/bin/sh\nexport LD_LIBRARY_PATH={PYTHON_PREFIX}/lib PYTHONPATH={ROOT / 'src'}:{sysconfig.get_path('purelib')} PYTHONDONTWRITEBYTECODE=1\n"
         f'exec {PYTHON_PREFIX}/bin/python3 -m hven "$@"\n'
     )
     program.chmod(0o755)
