@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from hven.jobs import child_processes
 from hven.jobs._forking_process import ForkingProcess
 from hven.jobs._worker import HEARTBEAT_TIMEOUT_SECONDS, MAX_ATTEMPTS, WorkerStopEvent, run_jobs
-from hven.jobs.hang_detector import HungProcessDetector
+from hven.jobs.hang_detector import HungProcessDetector, compute_load_factor
 from hven.jobs.job_service import UNARCHIVED_PHASES, format_sortable_timestamp, get_job_directory
 from hven.model.errors import HvenError, ServiceError
 from hven.site import Site
@@ -40,7 +40,7 @@ POLL_INTERVAL_SECONDS = 0.1  # between two checks of the store
 REAP_INTERVAL_SECONDS = 2.0  # between two checks for jobs whose worker is dead
 SWEEP_INTERVAL_SECONDS = 20.0  # between two checks for expired jobs and files
 STAFFING_INTERVAL_SECONDS = 1.0  # between two checks for waiting jobs, if the store does not change
-SHUTDOWN_GRACE_SECONDS = 8.0  # workers get this long to requeue their jobs when the supervisor stops
+SHUTDOWN_GRACE_SECONDS = 8.0  # workers get this long, times the load, to requeue their jobs when the supervisor stops
 WORKER_START_SECONDS = 60.0  # a worker gets this long to open the site
 TABLE_SWEEP_INTERVAL_SECONDS = 900.0  # between two checks for files of users' tables whose writer was killed
 MAX_JOBS_PER_DELETION = 100
@@ -286,7 +286,7 @@ class JobSupervisor(ForkingProcess):
         """Stop all workers, and wait for them."""
         for pid in self._heartbeats_by_pid:
             child_processes.send_signal(pid, signal.SIGTERM)
-        end = time.monotonic() + SHUTDOWN_GRACE_SECONDS
+        end = time.monotonic() + SHUTDOWN_GRACE_SECONDS * compute_load_factor()
         while self._heartbeats_by_pid and time.monotonic() < end:
             self._collect_ended_workers()
             time.sleep(0.02)

@@ -189,8 +189,10 @@ class _HealthEndpoints:
         checks = await anyio.to_thread.run_sync(self.health.run_health_checks)
         sees_all = can_see_all_health(self.context.identify_principal(request), self.context)
         worst_state = find_worst_check_state(checks)
-        check_facts = _health_checks_to_json(checks, has_messages=sees_all)
-        body = {"status": STATUS_WORDS[worst_state], "checks": check_facts}
+        body = {
+            "status": STATUS_WORDS[worst_state],
+            "checks": _health_checks_to_json(checks, has_messages=sees_all),
+        }
         http_status = 503 if worst_state == "failed" else 200
         return services.answer_with_body(request, orjson.dumps(body), JSON_HEADERS, http_status)
 
@@ -221,8 +223,8 @@ class _HealthEndpoints:
             {key: value for key, value in item.to_json().items() if key in keys} for item in collections
         ]
         body = {"status": status, "collections": collection_facts}
-        http_status = FRESHNESS_STATUS_CODES.get(picture.worst_state, 200)
-        return services.answer_with_body(request, orjson.dumps(body), JSON_HEADERS, http_status)
+        status_code = FRESHNESS_STATUS_CODES.get(picture.worst_state, 200)
+        return services.answer_with_body(request, orjson.dumps(body), JSON_HEADERS, status_code)
 
     async def send_metrics(self, request: Request) -> Response:
         principal = self.context.identify_principal(request)
