@@ -107,6 +107,7 @@ def _has_odbc_driver(name: str) -> bool:
 DEBIAN_PACKAGES = {
     "aladin": "aladin",
     "chattr": "e2fsprogs",
+    "crun": "crun",
     "curl": "curl",
     "ds9": "saods9",
     "fitsverify": "fitsverify",
@@ -127,7 +128,9 @@ DEBIAN_PACKAGES = {
     "setpriv": "util-linux",
     "slapd": "slapd",
     "stilts": "stilts",
+    "strip": "binutils",
     "systemd-analyze": "systemd",
+    "systemd-nspawn": "systemd-container",
     "tar": "tar",
     "topcat": "topcat",
     "unzip": "unzip",

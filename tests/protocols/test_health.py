@@ -28,7 +28,6 @@ from hven.model.settings import create_site_directory, load_settings
 from hven.model.settings._sections import HealthSettings
 from hven.portal._pages.texts import load_page_translations
 from hven.site import HINDERED_MESSAGE, Site
-from hven.site.api.state_tables import STATE_FORMAT
 from hven.site.counters import SHARED_MEMORY_VARIABLE, ProcessCounters, create_counter_memory
 from hven.site.store import SyncScheduleRecord
 from hven.site.store._schedules import create_alert
@@ -409,21 +408,6 @@ def test_readers_see_no_private_collection_and_no_words(site: Site, token: str) 
     assert found["hven_collection_failures", (("collection", "covert"),)] == 3
     other = site.store.users.add_account("somebody")
     assert "covert" not in reader.ask("GET", "/health", headers={"authorization": f"Bearer {other}"}).text
-
-
-def test_operators_see_the_store_and_the_directories(site: Site, token: str) -> None:
-    reader = Client(create_application(site))
-    health_of_operator = parse_json(reader.ask("GET", "/health", headers=basic(token)))
-    kind = "postgresql" if (site.settings.store or "").startswith("postgresql") else "sqlite"
-    assert health_of_operator["store"] == {"kind": kind, "format": STATE_FORMAT}
-    directories = {"site": str(site.settings.directory), "data": str(site.settings.var_directory)}
-    assert health_of_operator["directories"] == directories
-    assert health_of_operator["processes"] >= 1
-    page = reader.ask("GET", "/health", headers={**basic(token), "accept": "text/html"}).text
-    assert directories["data"] in page
-    for path in ("/health", "/health.json", "/health/ready", "/health/fresh", "/metrics"):
-        assert str(site.settings.directory) not in reader.get(path).text, "not for everybody"
-    assert not {"store", "directories", "processes"} & parse_json(reader.get("/health")).keys()
 
 
 def test_operators_see_how_well_collections_are_described(site: Site, token: str) -> None:

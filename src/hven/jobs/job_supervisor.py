@@ -11,6 +11,7 @@ import os
 import shutil
 import signal
 import time
+from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING
@@ -18,9 +19,9 @@ from typing import TYPE_CHECKING
 from hven.jobs import child_processes
 from hven.jobs._forking_process import ForkingProcess
 from hven.jobs._worker import HEARTBEAT_TIMEOUT_SECONDS, MAX_ATTEMPTS, WorkerStopEvent, run_jobs
-from hven.jobs.hang_detector import HungProcessDetector
+from hven.jobs.hang_detector import HungProcessDetector, compute_load_factor
 from hven.jobs.job_service import UNARCHIVED_PHASES, format_sortable_timestamp, get_job_directory
-from hven.model.errors import HvenError
+from hven.model.errors import HvenError, ServiceError
 from hven.site import Site
 from hven.site.auth import invitations
 from hven.site.store import format_current_time
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from hven.model.settings import Settings
-    from hven.site.store import JobRecord, JobStore, StateStore
+    from hven.site.store import JobRecord, JobStore, Lease, StateStore
 
 log = logging.getLogger("hven.jobs")
 
@@ -39,7 +40,7 @@ POLL_INTERVAL_SECONDS = 0.1  # between two checks of the store
 REAP_INTERVAL_SECONDS = 2.0  # between two checks for jobs whose worker is dead
 SWEEP_INTERVAL_SECONDS = 20.0  # between two checks for expired jobs and files
 STAFFING_INTERVAL_SECONDS = 1.0  # between two checks for waiting jobs, if the store does not change
-SHUTDOWN_GRACE_SECONDS = 8.0  # workers get this long to requeue their jobs when the supervisor stops
+SHUTDOWN_GRACE_SECONDS = 8.0  # workers get this long, times the load, to requeue their jobs when the supervisor stops
 WORKER_START_SECONDS = 60.0  # a worker gets this long to open the site
 TABLE_SWEEP_INTERVAL_SECONDS = 900.0  # between two checks for files of users' tables whose writer was killed
 MAX_JOBS_PER_DELETION = 100
@@ -99,6 +100,7 @@ class JobSupervisor(ForkingProcess):
         self._last_heartbeats: dict[str, tuple[int, int, float]] = {}
         self._has_warned = False  # of a leap of the clock
         self._last_table_sweep = 0.0
+        self._lease: Lease | None = None
 
     def run(self) -> None:
         """Supervise until the process is told to stop."""
@@ -122,12 +124,18 @@ class JobSupervisor(ForkingProcess):
                     self._start_workers()
                 if current_time - last_sweep > SWEEP_INTERVAL_SECONDS:
                     last_sweep = current_time
+                    with suppress(ServiceError):  # the disk is read-only: nothing can be upgraded either
+                        leases = self._get_store().leases
+                        self._lease = leases.keep_process_lease(self._lease, "jobs", "the jobs of this site")
                     self._delete_expired_jobs()
             except (HvenError, OSError) as error:
                 log.warning("the jobs could not be supervised: %s", error)
                 time.sleep(1.0)
             time.sleep(POLL_INTERVAL_SECONDS)
         self._stop_workers()
+        if self._lease:
+            with suppress(HvenError):
+                self._get_store().leases.release_lease(self._lease)
 
     def _get_job_store(self) -> JobStore:
         return self._get_store().jobs
@@ -278,7 +286,7 @@ class JobSupervisor(ForkingProcess):
         """Stop all workers, and wait for them."""
         for pid in self._heartbeats_by_pid:
             child_processes.send_signal(pid, signal.SIGTERM)
-        end = time.monotonic() + SHUTDOWN_GRACE_SECONDS
+        end = time.monotonic() + SHUTDOWN_GRACE_SECONDS * compute_load_factor()
         while self._heartbeats_by_pid and time.monotonic() < end:
             self._collect_ended_workers()
             time.sleep(0.02)

@@ -1,7 +1,11 @@
-"""Run ``hven`` as a newer version would: its system state has a later format, which only adds a column."""
+"""Run ``hven`` as a newer version would: its system state has a later format, which only adds a column.
+
+With HVEN_TEST_CONTRACT in the environment, older versions cannot use the later format.
+"""
 
 from __future__ import annotations
 
+import os
 import sys
 
 import sqlalchemy as sa
@@ -18,4 +22,6 @@ def add_column(connection: sa.Connection) -> None:
 if __name__ == "__main__":
     _database.UPGRADE_STEPS[_database.STATE_FORMAT] = add_column
     _database.STATE_FORMAT += 1
+    if os.environ.get("HVEN_TEST_CONTRACT"):
+        _database.OLDEST_FORMAT = _database.STATE_FORMAT
     sys.exit(main())

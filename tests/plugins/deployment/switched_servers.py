@@ -8,12 +8,13 @@ import json
 import os
 import random
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlencode
@@ -103,12 +104,13 @@ def start_variant(
     held_socket: socket.socket | None = None,
     is_newer: bool = False,
     drain_seconds: float = DRAIN_SECONDS,
+    variables: Mapping[str, str] | None = None,
 ) -> RunningVariant:
     """Start a server on a port, or on a listening socket as systemd passes it."""
     log = site.parent / f"{name}.log"
     words = [*(NEWER_COMMAND if is_newer else HVEN_COMMAND), "serve", "--site", str(site), "--workers", "1"]
     words += ["--drain", str(drain_seconds), "--grace", str(GRACE_SECONDS)]
-    environment = {**os.environ, "HVEN_VARIANT": name}
+    environment = {**os.environ, "HVEN_VARIANT": name, **(variables or {})}
     with log.open("ab") as file:
         if held_socket is None:
             process = subprocess.Popen([*words, "--port", str(port)], stdout=file, stderr=file, env=environment)
@@ -285,6 +287,29 @@ def run_clients(port: int, token: str, count: int, rest_seconds: float) -> Itera
             thread.join(400)
 
 
+def judge_clients(clients: Sequence[MixedClient], site: Path, port: int, way: str) -> None:
+    """Check that no request was lost, and that each push and each job happened once; print the figures."""
+    faults = [fault for client in clients for fault in client.faults]
+    counts: Counter[str] = sum((client.counts for client in clients), Counter())
+    seconds = sorted(second for client in clients for second in client.seconds)
+    with contextlib.closing(sqlite3.connect(site / "var/hven.sqlite")) as store:
+        jobs = dict(store.execute("SELECT id, phase FROM jobs").fetchall())
+        attempts = Counter(row[0] for row in store.execute("SELECT attempts FROM jobs").fetchall())
+    print(
+        f"\n{way}, {len(clients)} clients, {counts.total():,} requests {dict(counts)}, "
+        f"{len(faults)} faults; median {seconds[len(seconds) // 2] * 1000:.0f} ms, "
+        f"p99 {seconds[len(seconds) * 99 // 100]:.2f} s, longest {seconds[-1]:.2f} s; attempts of jobs {dict(attempts)}"
+    )
+    assert not faults, faults[:20]
+    job_ids = {job_id for client in clients for job_id in client.job_ids}
+    assert {jobs[job_id] for job_id in job_ids} <= {"COMPLETED"}
+    assert len(jobs) == len(job_ids)
+    notes = [note for client in clients for note in client.notes]
+    reader = MixedClient(port, "", 0, clients[0].stop_event)
+    assert reader.ask(LINES_QUERY) == [[len(notes), len(notes)]]
+    reader.close()
+
+
 class HaproxyProcess:
     """HAProxy with the configuration of ``hven deploy``, whose servers are on this machine."""
 
@@ -325,6 +350,11 @@ class HaproxyProcess:
     def set_state(self, name: str, state: str) -> None:
         """Set a server to ``ready`` or ``drain``."""
         assert not self.command(f"set server hven/{name} state {state}").strip()
+
+    def set_port(self, name: str, port: int) -> None:
+        """Set the port of a server on this machine, before a process starts there."""
+        answer = self.command(f"set server hven/{name} addr 127.0.0.1 port {port}")
+        assert "changed" in answer or "no need" in answer, answer
 
     def wait_for_server(self, name: str, is_expected: Callable[[dict[str, str]], bool]) -> None:
         wait_until(lambda: is_expected(self.read_server(name)), 120)

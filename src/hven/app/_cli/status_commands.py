@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The collection.")]
-LEASE_PREFIXES = ("scheduler", "schedule ")  # leases with these names are not work on a collection
+LEASE_PREFIXES = ("scheduler", "schedule ", "server ", "jobs ")  # leases with these names are not work on a collection
 
 schedule = typer.Typer(no_args_is_help=True)
 

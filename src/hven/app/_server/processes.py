@@ -269,7 +269,7 @@ class SupervisedSideProcess:
     def stop(self) -> None:
         """Tell the process to end, and wait until it has; kill it if it does not end in time."""
         self.request_stop()
-        end = time.monotonic() + GRACE_SECONDS + 1.0
+        end = time.monotonic() + (GRACE_SECONDS + 1.0) * compute_load_factor()
         with contextlib.suppress(ChildProcessError):
             while not os.waitpid(self._pid, os.WNOHANG)[0]:
                 if time.monotonic() > end:

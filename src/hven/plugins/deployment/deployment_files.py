@@ -28,7 +28,7 @@ TEMPLATE_FOLDERS = {
 }
 DRAIN_SECONDS = 5  # a client that sends a request at least this often loses none
 GRACE_SECONDS = 60  # time that running answers get to end
-SPARE_STOP_SECONDS = 15  # time that jobs and workers need besides
+SPARE_STOP_SECONDS = 60  # time that jobs and workers need besides, on a busy machine
 SPARE_ANSWER_SECONDS = 60  # a proxy waits longer for an answer than the server computes
 HOME_DIRECTORIES = tuple(f"/{name}/" for name in ("home", "root", "run/user"))  # what ProtectHome hides
 MAX_FILE_BYTES = 1 << 20  # a larger file was not written by this module

@@ -1,13 +1,20 @@
-"""What this package adds: the verbs ``hven deploy`` and ``hven ready``."""
+"""What this package adds: the verbs ``hven deploy`` and ``hven ready``, and a list of the servers on ``/health``."""
 
 from __future__ import annotations
 
-from hven.model.plugins import CommandLineVerb, PluginPackage
+from hven.model.plugins import CommandLineVerb, PackageStateTables, PluginPackage
 
 PLUGIN = PluginPackage(
     name="deployment",
     title="Run a site under systemd or in containers, and switch between two versions",
     uses=("operations",),
+    store_tables=PackageStateTables(
+        names=("running_servers",), definitions="hven.plugins.deployment.running_servers:TABLES"
+    ),
+    request_observers=("hven.plugins.deployment.running_servers:ServerRegistration",),
+    extensions={"hven.health": ("hven.plugins.deployment.health_facts",)},
+    pages="hven.plugins.deployment.health_page:PAGES",
+    translations="hven.plugins.deployment:texts",
     verbs={
         "deploy": CommandLineVerb(
             function="hven.plugins.deployment.deploy_verb:write_deployment_files",

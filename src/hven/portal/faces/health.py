@@ -3,12 +3,13 @@
 The page is for people, the JSON for monitoring programs, the metrics for Prometheus.
 
 Readers see the collections that they may see, without messages about failures, which may name private things. Operators
-(setting ``health``) see everything. Nobody sees a secret.
+(setting ``health``) see everything, also what modules at the extension point ``hven.health`` tell: their function
+``describe_health`` gets the site, and returns facts as JSON. Nobody sees a secret.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
@@ -24,10 +25,10 @@ from hven.jobs.health import (
     find_worst_check_state,
 )
 from hven.jobs.metrics import METRICS_CONTENT_TYPE, format_prometheus_metrics
+from hven.model import plugins
 from hven.portal._pages import TemplateContext, build_page_frame, build_page_security_headers, render_page
 from hven.services.errors import TEXT_LINE_ERRORS
 from hven.services.face import ServiceContext, ServiceFace, create_route
-from hven.site.api.state_tables import STATE_FORMAT
 from hven.site.auth import collect_row_filters
 
 if TYPE_CHECKING:
@@ -108,14 +109,14 @@ class _HealthEndpoints:
         sees_all = can_see_all_health(principal, self.context)
         picture = self.health.get_status()
         checks = self.health.run_health_checks(picture)
+        check_facts = _health_checks_to_json(checks, has_messages=sees_all)
         if len(checks) == 1:  # the published state is not known
-            check_list = [_health_check_to_json(check, has_messages=sees_all) for check in checks]
             return {
                 "status": STATUS_WORDS["failed"],
                 "version": __version__,
                 "since": self.start_time,
                 "problems": 1,
-                "checks": check_list,
+                "checks": check_facts,
                 "collections": [],
             }
         published_state = self.site.get_published_state()
@@ -126,13 +127,9 @@ class _HealthEndpoints:
             catalogue = published_state.get_catalogue(principal, self.context.policies)
             visible_names = {table.qualified_name for table in catalogue.iterate_tables()}
         state = STATUS_WORDS[find_worst_check_state(checks)]
-        has_problems = bool(published_state.problems) or picture.worst_state in {STALE_STATE, FAILING_STATE}
-        if state == "ok" and has_problems:
+        if state == "ok" and (published_state.problems or picture.worst_state in {STALE_STATE, FAILING_STATE}):
             state = "degraded"
         visible_tables = [table for name, table in published_state.tables_by_name.items() if name in visible_names]
-        current_table_count = sum(table.release is None for table in visible_tables)
-        newest_update = max((table.updated for table in visible_tables), default=None)
-        check_facts = [_health_check_to_json(check, has_messages=sees_all) for check in checks]
         collection_facts = [status.to_json() for status in collections]
         body: dict[str, Any] = {
             "status": state,
@@ -140,32 +137,24 @@ class _HealthEndpoints:
             "variant": self.site.settings.variant,
             "since": self.start_time,
             "at": picture.at,
-            "tables": current_table_count,
-            "newest": newest_update,
+            "tables": sum(table.release is None for table in visible_tables),
+            "newest": max((table.updated for table in visible_tables), default=None),
             "problems": len(published_state.problems),
             "checks": check_facts,
             "collections": collection_facts,
         }
         if sees_all:
-            scored_collections = [
-                {**facts, **_score_metadata(facts["collection"], self.site.settings, published_state)}
-                for facts in collection_facts
-            ]
-            alerts = [alert.to_json() for alert in picture.alerts]
+            for status, status_facts in zip(collections, collection_facts, strict=True):
+                status_facts.update(_score_metadata(status.collection, self.site.settings, published_state))
             body |= {
                 "words": list(picture.problems),
                 "scheduler": picture.scheduler,
                 "engines": picture.engines,
-                "collections": scored_collections,
                 "queries": self.site.counters.summarize(),
-                "store": _describe_store(self.site.settings),
-                "directories": {
-                    "site": str(self.site.settings.directory),
-                    "data": str(self.site.settings.var_directory),
-                },
-                "processes": self.site.counters.sum_process_counters().process_count,
-                "alerts": alerts,
+                "alerts": [alert.to_json() for alert in picture.alerts],
             }
+            for module in plugins.load_extensions("hven.health"):
+                body |= module.describe_health(self.site)
         return {key: value for key, value in body.items() if value is not None}
 
     def list_collection_statuses(self, picture: SiteStatus, principal: Principal) -> Sequence[CollectionStatus]:
@@ -188,8 +177,7 @@ class _HealthEndpoints:
             page = HealthPage(health=body, reasons=STATE_REASONS)
         if page is not None:
             html = render_page(page, build_page_frame(request, self.context))
-            headers = {**HEALTH_HEADERS, **build_page_security_headers()}
-            return services.answer_with_body(request, html, headers, status)
+            return services.answer_with_body(request, html, HEALTH_HEADERS | build_page_security_headers(), status)
         return services.answer_with_body(request, orjson.dumps(body), JSON_HEADERS, status)
 
     @staticmethod
@@ -198,13 +186,14 @@ class _HealthEndpoints:
 
     async def send_readiness(self, request: Request) -> Response:
         checks = await anyio.to_thread.run_sync(self.health.run_health_checks)
-        has_messages = can_see_all_health(self.context.identify_principal(request), self.context)
+        sees_all = can_see_all_health(self.context.identify_principal(request), self.context)
         worst_state = find_worst_check_state(checks)
-        check_facts = [_health_check_to_json(check, has_messages=has_messages) for check in checks]
-        body = {"status": STATUS_WORDS[worst_state], "checks": check_facts}
-        return services.answer_with_body(
-            request, orjson.dumps(body), JSON_HEADERS, 503 if worst_state == "failed" else 200
-        )
+        body = {
+            "status": STATUS_WORDS[worst_state],
+            "checks": _health_checks_to_json(checks, has_messages=sees_all),
+        }
+        http_status = 503 if worst_state == "failed" else 200
+        return services.answer_with_body(request, orjson.dumps(body), JSON_HEADERS, http_status)
 
     async def send_freshness(self, request: Request) -> Response:
         principal = self.context.identify_principal(request)
@@ -228,9 +217,8 @@ class _HealthEndpoints:
             {key: value for key, value in item.to_json().items() if key in keys} for item in collections
         ]
         body = {"status": status, "collections": collection_facts}
-        return services.answer_with_body(
-            request, orjson.dumps(body), JSON_HEADERS, FRESHNESS_STATUS_CODES.get(picture.worst_state, 200)
-        )
+        status_code = FRESHNESS_STATUS_CODES.get(picture.worst_state, 200)
+        return services.answer_with_body(request, orjson.dumps(body), JSON_HEADERS, status_code)
 
     async def send_metrics(self, request: Request) -> Response:
         principal = self.context.identify_principal(request)
@@ -255,12 +243,6 @@ class _HealthEndpoints:
         metrics = await anyio.to_thread.run_sync(write_metrics)
         headers = {**HEALTH_HEADERS, "content-type": METRICS_CONTENT_TYPE}
         return services.answer_with_body(request, metrics.encode(), headers)
-
-
-def _describe_store(settings: Settings) -> dict[str, object]:
-    """Tell in which kind of database the system state is, without its address, and its format."""
-    kind = "postgresql" if (settings.store or "").startswith("postgresql") else "sqlite"
-    return {"kind": kind, "format": STATE_FORMAT}
 
 
 def choose_answer_format(request: Request) -> str:
@@ -347,14 +329,12 @@ def _score_metadata(collection: str, settings: Settings, published_state: Publis
     return {"metadata": metadata_score.total}
 
 
-def _health_check_to_json(check: HealthCheckResult, *, has_messages: bool) -> dict[str, Any]:
-    check_facts = {
-        "name": check.name,
-        "state": check.state,
-        "message": check.message if has_messages else None,
-        "reason": check.reason,
-    }
-    return {key: value for key, value in check_facts.items() if value}
+def _health_checks_to_json(checks: Sequence[HealthCheckResult], *, has_messages: bool) -> list[dict[str, Any]]:
+    """Return what the checks found, without empty values, and without messages for readers."""
+    hidden_keys = () if has_messages else ("message",)
+    return [
+        {key: value for key, value in asdict(check).items() if value and key not in hidden_keys} for check in checks
+    ]
 
 
 FACE = ServiceFace(name="health", title="Health", build_routes=build_routes, is_usage_counted=False)

@@ -9,6 +9,8 @@ from hven.site.store._database import (
     StateDatabase,
     is_format_usable,
     metadata,
+    read_meta_value,
+    read_shared_clock,
 )
 from hven.site.store._deletion_time import compute_trusted_clock_state, format_timestamp
 from hven.site.store._package_tables import (
@@ -43,6 +45,8 @@ __all__ = [
     "list_package_tables",
     "list_package_tables_with_rows",
     "metadata",
+    "read_meta_value",
+    "read_shared_clock",
     "retired_snapshot_from_row",
     "schedule_table_deletion",
     "snapshot_record_from_row",

@@ -422,7 +422,20 @@ def hash_secret(secret: str) -> str:
 
 
 def read_meta_value(connection: sa.Connection, key: str) -> str | None:
-    """Return the value of a key in `meta`; None: the key is not there."""
+    """Return the value of a key in `meta`.
+
+    Parameters
+    ----------
+    connection
+        The connection of the caller's transaction.
+    key
+        A key, such as ``format``.
+
+    Returns
+    -------
+    value
+        None: the key is not there.
+    """
     query = sa.select(meta.c.value).where(meta.c.key == key)
     value: str | None = connection.execute(query).scalar()
     return value
@@ -825,7 +838,18 @@ def increment_state_version(connection: sa.Connection) -> int:
 
 
 def read_shared_clock(connection: sa.Connection) -> float:
-    """Return the seconds since 1970 by the one clock that all users of the store share."""
+    """Return the seconds since 1970 by the one clock that all users of the store share.
+
+    Parameters
+    ----------
+    connection
+        The connection of the caller's transaction.
+
+    Returns
+    -------
+    seconds
+        Time of the database server; with SQLite, of this machine.
+    """
     if connection.dialect.name == "sqlite":
         return time.time()
     clock_query = sa.text("SELECT extract(epoch FROM clock_timestamp())")

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from hven.site.store._database import StateDatabase
 
 DEFAULT_LEASE_SECONDS = 60.0
+OLD_LEASE_SECONDS = 86400.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +92,9 @@ class LeaseStore:
                 expires=read_shared_clock(connection) + duration_seconds,
                 what=description or lease_name,
             )
-            connection.execute(sa.delete(leases).where(leases.c.name == lease_name))
+            # names of processes do not come back
+            has_expired = leases.c.expires < lease.expires - OLD_LEASE_SECONDS
+            connection.execute(sa.delete(leases).where((leases.c.name == lease_name) | has_expired))
             connection.execute(sa.insert(leases).values(asdict(lease)))
         return lease
 
@@ -113,6 +116,21 @@ class LeaseStore:
                     f"this process lost the lease {lease.name!r} (held since {lease.since}) to another process"
                 )
         return replace(lease, expires=expires)
+
+    def keep_process_lease(self, lease: Lease | None, kind: str, description: str) -> Lease | None:
+        """Acquire or renew the lease by which this process tells newer versions of Hven that it uses the store.
+
+        Returns
+        -------
+        lease
+            None: the store lost it, and the next call acquires it again.
+        """
+        if lease is None:
+            return self.acquire_lease(f"{kind} {get_process_holder()}", description=description)
+        try:
+            return self.renew_lease(lease)
+        except ConflictError:
+            return None
 
     def release_lease(self, lease: Lease) -> None:
         """Release a lease; one that was already lost is left alone."""
@@ -250,15 +268,12 @@ def format_holder(holder: str) -> str:
 
 
 def _build_same_lease_condition(lease: Lease) -> sa.ColumnElement[bool]:
-    is_same_name = leases.c.name == lease.name
-    return sa.and_(is_same_name, leases.c.holder == lease.holder, leases.c.since == lease.since)
+    return sa.and_(leases.c.name == lease.name, leases.c.holder == lease.holder, leases.c.since == lease.since)
 
 
 def _read_lease(connection: sa.Connection, lease_name: str) -> Lease | None:
     row = connection.execute(sa.select(leases).where(leases.c.name == lease_name)).first()
-    if row is None:
-        return None
-    return _lease_from_row(row)
+    return None if row is None else _lease_from_row(row)
 
 
 def _lease_from_row(row: sa.Row[Any]) -> Lease:
