@@ -318,8 +318,9 @@ class DuckPlan(QueryPlan):
         candidates = None
         if self._index_access is not None:
             candidate_limit = min(stored.max_candidate_rows, max_rows)
-            # few of the candidates are tested in the order of an index
-            finding_limit = candidate_limit if self._order_key is None else arrow.MAX_SORTED_ROWS
+            finding_limit = candidate_limit
+            if self._order_key is not None and not isinstance(self._index_access, KeyRangeAccess):
+                finding_limit = arrow.MAX_SORTED_ROWS  # few of them are tested in the order of an index
             candidates = self._index_access.find_candidate_rows(stored, literal_values, finding_limit)
         if candidates is None and arrow_query.max_rows is not None:
             return None, 0
@@ -380,7 +381,7 @@ class DuckPlan(QueryPlan):
             return None, 0
         low, high = (0, stored.rows) if index is None else self._find_order_range(index, literal_values)
         # a condition on the column excludes its nulls, which are not in the index
-        has_all_rows = index is None or low > 0 or high < index.count or index.count == stored.rows
+        has_all_rows = index is None or low > 0 or high < index.count or index.count == stored.manifest.rows
         passing_parts = [np.empty(0, np.int64)]
         passing_count = 0
         tested_count = 0
