@@ -313,3 +313,16 @@ def test_polygon(client: Client, all_items: dict[str, Any]) -> None:
     ids = set(list_ids(found))
     assert surely <= ids
     assert not never & ids
+
+
+def test_cached_items_are_those_of_the_request(client: Client) -> None:
+    """Small pages are cached by their rows, the address of the site and the members of items."""
+    whole = [get_items(client, limit=3)["features"] for _ in range(2)]
+    assert whole[0] == whole[1]
+    assert [feature["id"] for feature in get_items(client, limit=3, fields="id")["features"]] == list_ids(
+        {"features": whole[0]}
+    )
+    assert "assets" not in get_items(client, limit=3, fields="id")["features"][0]
+    elsewhere = client.ask("GET", f"{MARS}/items", b"limit=3", headers={"host": "elsewhere.example"})
+    links = [link["href"] for link in json.loads(elsewhere.body)["features"][0]["links"]]
+    assert any("elsewhere.example" in link for link in links) != ("elsewhere.example" in str(whole[0]))

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from hven.engines.duckdb.engine_protocol import DuckEngineProtocol
     from hven.engines.duckdb.index_accesses import IndexAccess
     from hven.engines.duckdb.long_lists import ConstantListTable
-    from hven.engines.duckdb.snapshot_files import KeyIndex, OpenSnapshot
+    from hven.engines.duckdb.snapshot_files import KeyIndex, OpenSnapshot, Rows
     from hven.engines.duckdb.union_plan import Member
     from hven.model.table import Table
 
@@ -57,6 +57,7 @@ MAX_ARROW_ROWS = 500_000  # candidate rows that Arrow alone reads; for more, Duc
 SQL_ROW_LIMITS = (16, 128, 1024, 8000)
 # SQL texts that a plan keeps: one for each set of tables that an index narrows, and of members that it empties
 MAX_SQL_TEXTS = 200
+MAX_UNORDERED_ROWS = 256  # candidates that are tested before they are sorted; more are tested in the order of an index
 MAX_PROBED_ROWS = 100_000  # rows that are tested in index order before ORDER BY .. TOP reads everything
 
 
@@ -317,21 +318,27 @@ class DuckPlan(QueryPlan):
         candidates = None
         if self._index_access is not None:
             candidate_limit = min(stored.max_candidate_rows, max_rows)
-            candidates = self._index_access.find_candidate_rows(stored, literal_values, candidate_limit)
+            finding_limit = candidate_limit
+            if self._order_key is not None and not isinstance(self._index_access, KeyRangeAccess):
+                finding_limit = arrow.MAX_SORTED_ROWS  # few of them are tested in the order of an index
+            candidates = self._index_access.find_candidate_rows(stored, literal_values, finding_limit)
         if candidates is None and arrow_query.max_rows is not None:
             return None, 0
         if candidates is not None and (not arrow_query.sort_keys or candidates.count <= arrow.MAX_SORTED_ROWS):
             rows = candidates.list_row_numbers()
+            if len(rows) > MAX_UNORDERED_ROWS:
+                batches, count = self._read_in_order(
+                    arrow_query, stored, literal_values, row_limit, max_rows, candidate_rows=rows
+                )
+                if batches is not None or len(rows) > candidate_limit:
+                    return batches, count
             return arrow_query.answer_from_candidates(stored, rows, literal_values, row_limit), candidates.count
         if arrow_query.condition is None and not arrow_query.sort_keys:
             _, end = arrow_query.compute_row_range(literal_values, row_limit)
             batch_rows = limits.compute_batch_row_count(len(self.schema))
             read_rows = 0 if arrow_query.is_count or end is None else end
             return arrow_query.answer_from_all_rows(stored, literal_values, row_limit, batch_rows), read_rows
-        max_probed_rows = min(MAX_PROBED_ROWS, max_rows)
-        if not arrow_query.sort_keys and not arrow_query.is_count:
-            return _read_until_row_limit(arrow_query, stored, literal_values, row_limit, max_probed_rows)
-        return self._read_in_index_order(arrow_query, stored, literal_values, row_limit, max_probed_rows)
+        return self._read_in_order(arrow_query, stored, literal_values, row_limit, min(MAX_PROBED_ROWS, max_rows))
 
     def _iterate_memory_batches(
         self,
@@ -356,42 +363,49 @@ class DuckPlan(QueryPlan):
         row_numbers = np.arange(row_count)
         return arrow_query.answer_from_candidates(rows, row_numbers, literal_values, row_limit), row_count
 
-    def _read_in_index_order(
+    def _read_in_order(
         self,
         arrow_query: arrow.ArrowQuery,
         stored: OpenSnapshot,
         literal_values: Values,
         row_limit: int | None,
         max_rows: int,
+        *,
+        candidate_rows: Rows | None = None,
     ) -> tuple[Iterator[pa.RecordBatch] | None, int]:
-        """Read rows in the order of an index until there are enough."""
+        """Test rows, or candidates alone, in their order until enough pass: DuckDB would read far ahead."""
         index = None if self._order_key is None else stored.get_key_index(self._order_key)
         _, end = arrow_query.compute_row_range(literal_values, row_limit)
-        if index is None or end is None or end > max_rows:
+        is_unordered = not arrow_query.sort_keys and not arrow_query.is_count
+        if end is None or end > max_rows or (index is None and not is_unordered):
             return None, 0
-        low, high = self._find_order_range(index, literal_values)
+        low, high = (0, stored.rows) if index is None else self._find_order_range(index, literal_values)
         # a condition on the column excludes its nulls, which are not in the index
-        excludes_nulls = low > 0 or high < index.count
+        has_all_rows = index is None or low > 0 or high < index.count or index.count == stored.manifest.rows
         passing_parts = [np.empty(0, np.int64)]
         passing_count = 0
         tested_count = 0
         step = max(end, 64) if arrow_query.condition is None else max(4 * end, 1024)
+        if candidate_rows is not None:
+            step = max(1, step * stored.rows // (16 * len(candidate_rows)))
         while passing_count < end and low < high:
-            step_rows = min(step, high - low)
-            if arrow_query.sort_keys[0].is_descending:
-                rows = index.list_row_numbers(high - step_rows, high)[::-1]
-                high -= step_rows
+            if tested_count >= max_rows:
+                return None, 0
+            step = min(step, high - low)
+            if arrow_query.sort_keys and arrow_query.sort_keys[0].is_descending and index is not None:
+                rows = index.list_row_numbers(high - step, high)[::-1]
+                high -= step
             else:
-                rows = index.list_row_numbers(low, low + step_rows)
-                low += step_rows
+                rows = np.arange(low, low + step) if index is None else index.list_row_numbers(low, low + step)
+                low += step
+            if candidate_rows is not None:
+                rows = rows[candidate_rows.take(np.searchsorted(candidate_rows, rows), mode="clip") == rows]
             for part in arrow_query.iterate_passing_rows(stored, rows, literal_values):
                 passing_parts.append(part)
                 passing_count += len(part)
-            tested_count += step_rows
-            if tested_count > max_rows and passing_count < end:
-                return None, 0
+            tested_count += len(rows)
             step *= 4
-        if passing_count < end and not excludes_nulls and index.count < stored.manifest.rows:
+        if passing_count < end and not has_all_rows:
             return None, 0  # rows without a value come last, and the index does not have them
         passing_rows = np.concatenate(passing_parts)
         return arrow_query.answer_from_ordered_rows(stored, passing_rows, literal_values, row_limit), tested_count
@@ -496,30 +510,6 @@ def _is_table_read(table: Table, table_refs: Mapping[int, TableRef], reduced_tab
             table_numbers.append(number)
     replaced_numbers = reduced_tables.tables.keys() | reduced_tables.inner_numbers
     return not table_numbers or not replaced_numbers.issuperset(table_numbers)
-
-
-def _read_until_row_limit(
-    arrow_query: arrow.ArrowQuery, stored: OpenSnapshot, literal_values: Values, row_limit: int | None, max_rows: int
-) -> tuple[Iterator[pa.RecordBatch] | None, int]:
-    """Test rows in stored order until enough pass, because DuckDB's scan would read far ahead."""
-    _, end = arrow_query.compute_row_range(literal_values, row_limit)
-    if end is None or end > max_rows:
-        return None, 0
-    passing_parts = [np.empty(0, np.int64)]
-    passing_count = 0
-    tested_count = 0
-    step = max(4 * end, 1024)
-    while passing_count < end and tested_count < stored.rows:
-        if tested_count >= max_rows:
-            return None, 0
-        step_rows = np.arange(tested_count, min(tested_count + step, stored.rows))
-        for part in arrow_query.iterate_passing_rows(stored, step_rows, literal_values):
-            passing_parts.append(part)
-            passing_count += len(part)
-        tested_count += step
-        step *= 4
-    passing_rows = np.concatenate(passing_parts)
-    return arrow_query.answer_from_ordered_rows(stored, passing_rows, literal_values, row_limit), tested_count
 
 
 def quote_identifier(name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -59,6 +60,7 @@ _SMALLEST_INSTANT = pa.scalar(-62_135_596_800_000)  # begin of the year 1, milli
 NULL_TEXT = literal.NULL_STRING
 _TARGET_CLASS_ARRAY = pa.array(TARGET_CLASSES)
 _NULL_INTEGER = pa.scalar(None, pa.int64())
+_GRID_COLUMNS = ("proj_shape", "proj_transform", "proj_bbox")
 _ON_BODY = literal.to_arrow_string_scalar("body")
 _EMPTY_TEXT = literal.to_arrow_string_scalar("")
 _JSON_NULL = literal.to_arrow_string_scalar("null")
@@ -237,6 +239,9 @@ class _ItemWriter:
         if codes is not None:
             add_property("proj:code", literal.quote_json_strings(codes))
             extensions.append((PROJECTION_SCHEMA, pc.is_valid(codes)))
+        if codes is not None:
+            for name, texts in self._write_raster_grids(codes).items():
+                add_property(name, texts)
         self._add_common_metadata_texts(add_property, extensions)
         for name, texts in self._write_property_cells().items():
             add_property(name, texts)
@@ -296,8 +301,35 @@ class _ItemWriter:
         spans = literal.concat_text_columns(',"start_datetime":', begin_texts, ',"end_datetime":', end_texts)
         return ['"datetime":', instants, spans]
 
+    def _write_raster_grids(self, codes: pa.Array) -> dict[str, pa.Array]:
+        """Write the frames and the pixels of rasters, which columns such as ``proj_shape`` describe."""
+        grids: dict[str, pa.Array] = {}
+        for column_name in _GRID_COLUMNS:
+            column = self.item_table.columns_by_name.get(column_name)
+            if column is not None and column.type.is_array and not column.type.is_string:
+                values = literal.cast_to_storage_type(self.get_values(column), column.type)
+                grids[column_name.replace("_", ":", 1)] = _write_present_cells(values, column.type)
+        if not grids:
+            return {}
+        has_grid = pc.and_(pc.is_valid(pc.coalesce(*grids.values())), pc.is_valid(codes))
+        encoded = codes.dictionary_encode()
+        distinct_codes = encoded.dictionary.to_pylist()
+        frame_texts = pa.array([write_frame_text(code) for code in distinct_codes], pa.string()).take(encoded.indices)
+        grids["proj:wkt2"] = pc.if_else(has_grid, literal.quote_json_strings(frame_texts), NULL_TEXT)
+        if "proj:epsg" in self.selection.includes:  # before version 2.0 of the extension; GDAL 3.6 requires it
+            numbers = [code.removeprefix("EPSG:") if code.startswith("EPSG:") else "null" for code in distinct_codes]
+            grids["proj:epsg"] = pc.if_else(has_grid, pa.array(numbers, pa.string()).take(encoded.indices), NULL_TEXT)
+        return grids
+
     def _find_frame_codes(self, geometries: Objects, targets: pa.Array | None) -> pa.Array | None:
-        """Find the codes of the frames of footprints: spheres of the bodies, with longitudes to the east."""
+        """Find the codes of frames: those of rasters, or spheres of bodies with longitudes to the east."""
+        own_codes = self.get_texts("proj_code")
+        body_codes = self._find_body_frame_codes(geometries, targets)
+        if own_codes is None or body_codes is None:
+            return body_codes if own_codes is None else own_codes
+        return pc.coalesce(own_codes, body_codes)
+
+    def _find_body_frame_codes(self, geometries: Objects, targets: pa.Array | None) -> pa.Array | None:
         has_geometry = pa.array(_find_present(geometries))
         if self.item_table.body_name is not None:
             code = find_frame_code(self.item_table.body_name)
@@ -406,6 +438,24 @@ def find_frame_code(body_name: str) -> str | None:
     if body is None or not body.ids[-1].startswith("NAIF "):
         return None
     return f"IAU_2015:{100 * int(body.ids[-1].split()[1])}"
+
+
+@lru_cache(64)
+def write_frame_text(code: str) -> str | None:
+    """Write a frame as WKT2; None if it is not known, or if pyproj is not installed.
+
+    Parameters
+    ----------
+    code
+        Code of the frame: ``IAU_2015:49910``.
+    """
+    try:
+        import pyproj  # noqa: PLC0415  (an extra)
+
+        text: str = pyproj.CRS.from_user_input(code).to_wkt("WKT2_2019")
+    except (ImportError, RuntimeError):  # the errors of pyproj are of the second kind
+        return None
+    return text
 
 
 def find_frame_uri(body_name: str | None) -> str | None:

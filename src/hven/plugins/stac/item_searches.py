@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -21,6 +22,7 @@ from hven.adql.syntax_tree import (
     build_table_query,
     join_conditions_with_and,
 )
+from hven.model import LruCache
 from hven.model.errors import ParamError
 from hven.plugins.stac.cql2_conditions import build_filter_condition, find_filter_column
 from hven.plugins.stac.item_documents import ItemFieldSelection, write_items
@@ -40,6 +42,15 @@ DEFAULT_LIMIT = 10
 MAX_LIMIT = 10_000
 MAX_IDS = 10_000
 MAX_OFFSET = 1_000_000  # rows that a sorted search may skip in a collection
+MAX_CACHED_ROWS = 200  # of a page whose written items are cached
+CACHE_BYTES = 16 * 1024**2
+
+
+class WrittenItemCache(LruCache[pa.Array]):
+    """The items of small pages as they were written, by the rows: queries are run each time."""
+
+    def __init__(self) -> None:
+        super().__init__(CACHE_BYTES, CACHE_BYTES // 16)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,7 +223,7 @@ def _read_page_by_id(catalogue: ReaderCatalogue, search: ItemSearch) -> ItemPage
         order_by = (OrderItem(id_ref),)
         query_tree = build_table_query(item_table.table, _list_columns(collection), condition, order_by)
         rows, has_more = _read_rows(catalogue, query_tree, missing_count)
-        texts.append(write_items(rows, collection, catalogue.base_url, search.selection))
+        texts.append(_write_items(catalogue, rows, collection, search.selection))
         missing_count -= rows.num_rows
         read_count = read_before + search.limit - missing_count
         if has_more:
@@ -236,6 +247,23 @@ def _read_rows(catalogue: ReaderCatalogue, query_tree: Query, limit: int) -> tup
     with catalogue.run_query(query_tree, limit) as result:
         rows = result.read_table()
         return rows, result.overflow
+
+
+def _write_items(
+    catalogue: ReaderCatalogue, rows: pa.Table, collection: ItemCollection, selection: ItemFieldSelection
+) -> pa.Array:
+    """Write rows as items; the texts of small pages come from a cache, in which equal rows have the same key."""
+    if not 0 < rows.num_rows <= MAX_CACHED_ROWS:
+        return write_items(rows, collection, catalogue.base_url, selection)
+    (batch,) = rows.combine_chunks().to_batches()
+    digest = blake2b(batch.serialize()).digest()
+    key = (digest, collection.id, catalogue.state_key, catalogue.base_url, selection)
+    cache = catalogue.site.get_or_create(WrittenItemCache)
+    texts = cache.find(key)
+    if texts is None:
+        texts = write_items(rows, collection, catalogue.base_url, selection)
+        cache.store(key, texts, texts.nbytes)
+    return texts
 
 
 def _read_sorted_page(catalogue: ReaderCatalogue, search: ItemSearch) -> ItemPage:
@@ -265,7 +293,7 @@ def _read_sorted_page(catalogue: ReaderCatalogue, search: ItemSearch) -> ItemPag
         query_tree = build_table_query(table, _list_columns(collection), condition, order_items, offsets[number])
         rows, has_more = _read_rows(catalogue, query_tree, search.limit)
         any_more = any_more or has_more
-        text_parts.append(write_items(rows, collection, catalogue.base_url, search.selection))
+        text_parts.append(_write_items(catalogue, rows, collection, search.selection))
         keys = {f"key{index}": rows.column(column.name) for index, column in enumerate(sort_columns)}
         key_parts.append(pa.table({**keys, "collection": pa.array([number] * rows.num_rows, pa.int32())}))
     texts = _concat_texts(text_parts)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -37,6 +37,29 @@ class ColumnRangeCache(LruCache["Mapping[str, tuple[Any, Any]]"]):
 
     def __init__(self) -> None:
         super().__init__(2_000)
+
+
+class VisibleCollectionCache(LruCache["VisibleCollections"]):
+    """The collections of readers who see the same tables and rows, by published state."""
+
+    def __init__(self) -> None:
+        super().__init__(200)
+
+
+@dataclass(frozen=True)
+class VisibleCollections:
+    """Collections that some readers see in a published state.
+
+    Attributes
+    ----------
+    item_tables
+        The tables of items, by the ids of their collections.
+    collections
+        Those that were asked for, by their ids.
+    """
+
+    item_tables: Mapping[str, ItemTable]
+    collections: dict[str, ItemCollection] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -94,7 +117,6 @@ class ReaderCatalogue:
         self.principal = principal
         self.published_state = context.site.get_published_state()
         self.base_url = base_url
-        self._collections: dict[str, ItemCollection] = {}
 
     @classmethod
     def create_for_request(cls, context: ServiceContext, request: Request) -> ReaderCatalogue:
@@ -115,8 +137,25 @@ class ReaderCatalogue:
         return f"{self.base_url}/{SERVICE_NAME}"
 
     @cached_property
+    def state_key(self) -> tuple[str, str]:
+        """The published state and the access of the reader, on which documents and rows depend."""
+        return self.published_state.version, self.published_state.find_access_key(self.principal, self.context.policies)
+
+    @cached_property
+    def _visible(self) -> VisibleCollections:
+        cache = self.site.get_or_create(VisibleCollectionCache)
+        visible = cache.find(self.state_key)
+        if visible is None:
+            visible = VisibleCollections(self._find_item_tables())
+            cache.store(self.state_key, visible)
+        return visible
+
+    @property
     def item_tables(self) -> Mapping[str, ItemTable]:
         """The tables of items, by the ids of their collections."""
+        return self._visible.item_tables
+
+    def _find_item_tables(self) -> Mapping[str, ItemTable]:
         catalogue = self.published_state.get_catalogue(self.principal, self.context.policies)
         tables = {}
         for table in catalogue.iterate_tables():
@@ -147,7 +186,7 @@ class ReaderCatalogue:
         NotFoundError
             The reader sees no such collection.
         """
-        collection = self._collections.get(collection_id)
+        collection = self._visible.collections.get(collection_id)
         if collection is not None:
             return collection
         item_table = self.item_tables.get(collection_id)
@@ -158,7 +197,7 @@ class ReaderCatalogue:
         ranges = self._find_column_ranges(item_table, published)
         span = _compute_item_time_span(item_table, ranges)
         collection = ItemCollection(item_table, published, span, _compute_item_bounding_box(item_table, ranges))
-        self._collections[collection_id] = collection
+        self._visible.collections[collection_id] = collection
         return collection
 
     def run_query(self, query_tree: Query, row_limit: int) -> QueryResult:
@@ -190,8 +229,7 @@ class ReaderCatalogue:
         has_statistics = all("minimum" in statistics.get(name, {}) for name in names)
         if item_table.table.is_fully_public and has_statistics:
             return {name: (statistics[name]["minimum"], statistics[name]["maximum"]) for name in names}
-        access_key = self.published_state.find_access_key(self.principal, self.context.policies)
-        cache_key = (item_table.id, self.published_state.version, access_key)
+        cache_key = (item_table.id, *self.state_key)
         range_cache = self.site.get_or_create(ColumnRangeCache)
         ranges = range_cache.find(cache_key)
         if ranges is None:
