@@ -219,7 +219,7 @@ def asks(page: Page, **fields: str) -> None:
         page.wait_for_selector(f"[data-chips] a[data-name='{name.removeprefix('_to.')}']", state="attached")
 
 
-def test_nine_wavelengths_of_a_day_leave_as_one_archive(
+def test_nine_wavelengths_of_a_day_become_one_archive(
     tab: BrowserTab, files: tuple[Server, list[tuple[datetime, int, str]]]
 ) -> None:
     """216 images, each the nearest to its hour by what a plain search over all of them finds."""
@@ -258,9 +258,7 @@ def test_nine_wavelengths_of_a_day_leave_as_one_archive(
     assert tab.find_accessibility_faults() == []
 
 
-def test_cadences_are_offered_as_medoc_has_them(
-    tab: BrowserTab, files: tuple[Server, list[tuple[datetime, int, str]]]
-) -> None:
+def test_cadences_equal_those_of_medoc(tab: BrowserTab, files: tuple[Server, list[tuple[datetime, int, str]]]) -> None:
     page = tab.open_page("/collections/sun/images?wavelnth=1700")
     page.wait_for_selector("[data-pane=form][data-ready]", state="attached")
     offered = page.locator("input[name=_every]").evaluate("(one) => [...one.list.options].map((each) => each.value)")
@@ -278,7 +276,7 @@ def test_cadences_are_offered_as_medoc_has_them(
         page.wait_for_selector(f"[data-count] b:text-is('{len(nearest)}')")
 
 
-def test_headers_are_read_as_tables_and_those_of_all_files_searched(
+def test_headers_are_tables_and_all_files_can_be_searched(
     tab: BrowserTab, files: tuple[Server, list[tuple[datetime, int, str]]]
 ) -> None:
     page = tab.open_page("/collections/sun/cards")
@@ -297,7 +295,7 @@ def test_headers_are_read_as_tables_and_those_of_all_files_searched(
     assert tab.find_accessibility_faults() == []
 
 
-def test_a_click_on_the_sky_finds_all_footprints_that_hold_the_point(tab: BrowserTab) -> None:
+def test_a_click_on_the_sky_finds_all_footprints_around_the_point(tab: BrowserTab) -> None:
     require_page_part("table.map")
     page = tab.open_page("/collections/clouds/fields?_map=52,31,4")
     page.wait_for_selector(GRID)
@@ -369,7 +367,7 @@ def test_from_a_row_to_the_spectrum_of_a_pixel_and_a_part_of_the_cube(tab: Brows
     assert tab.find_accessibility_faults() == []
 
 
-def test_quick_looks_of_a_day_by_frequency_and_where_they_come_from(tab: BrowserTab) -> None:
+def test_quick_looks_of_a_day_are_sorted_by_frequency_with_their_source(tab: BrowserTab) -> None:
     page = tab.open_page("/collections/nrh/days")
     open_row_drawer(page, "2011-06-01")
     page.wait_for_selector(".detail .pictures :text('445.0 MHz · 1 / 3')")
@@ -392,7 +390,7 @@ def test_quick_looks_of_a_day_by_frequency_and_where_they_come_from(tab: Browser
     assert told == [f"2011-06-01T{hour:02d}:00:00.000000Z,0.{hour:02d}" for hour in range(12)] or len(told) == 12, told
 
 
-def test_the_links_of_a_row_on_a_phone(phone_tab: BrowserTab) -> None:
+def test_the_links_of_a_row_fit_a_phone(phone_tab: BrowserTab) -> None:
     for path in (
         "/datalink/nrh.days?ID=2011-06-01",
         f"/datalink/clouds.main?ID={CLOUD}",
@@ -412,7 +410,7 @@ def test_the_links_of_a_row_on_a_phone(phone_tab: BrowserTab) -> None:
         ("de2_ion2s_rpa_19830213_v01", "table.load.fits", "as/fits/de2_ion2s_rpa_19830213_v01.cdf"),
     ],
 )  # fmt: skip
-def test_files_of_all_kinds_are_sent_as_what_programs_read(
+def test_files_of_all_kinds_are_sent_in_readable_formats(
     tab: BrowserTab, topcat: TopcatClient, ident: str, mtype: str, address: str
 ) -> None:
     if address.endswith(".qub"):

@@ -118,7 +118,7 @@ def test_a_hub_that_vanishes(tab: BrowserTab, hub: SAMPHubServer) -> None:
     assert page.is_visible("[data-samp] button:text-is('Connect')")
 
 
-def test_without_a_hub_there_is_a_hint_and_an_address(tab: BrowserTab) -> None:
+def test_a_missing_hub_gives_a_hint_and_an_address(tab: BrowserTab) -> None:
     tab.expected = ("ERR_CONNECTION_REFUSED",)
     page = connect_samp(tab, "/collections/stars/main?vmag=..3")
     page.wait_for_selector("[data-samp] p:has-text('No SAMP hub answers')")

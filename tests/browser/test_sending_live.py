@@ -121,7 +121,7 @@ def test_marked_rows_without_their_table(tab: BrowserTab, topcat: TopcatClient) 
     assert list(rows_at(topcat.wait_for_message("table.load.votable")["url"])["star"]) == [2, 4]
 
 
-def test_a_file_goes_as_what_it_is(tab: BrowserTab, topcat: TopcatClient) -> None:
+def test_a_file_is_sent_by_its_type(tab: BrowserTab, topcat: TopcatClient) -> None:
     page = connect_samp(tab, "/collections/aia/images?_sort=name", GRID)
     page.click("h1")
     page.locator(f"{GRID} td:nth-child(3)").first.click()
@@ -207,7 +207,7 @@ def secure(tmp_path: Path) -> Iterator[str]:
         one.join(30)
 
 
-def test_a_page_that_came_by_https_speaks_to_the_hub(
+def test_a_page_served_by_https_reaches_the_hub(
     browser: Browser, secure: str, consent: ConsentDialog, topcat: TopcatClient
 ) -> None:
     context = browser.new_context(ignore_https_errors=True)
@@ -230,7 +230,7 @@ def test_a_page_that_came_by_https_speaks_to_the_hub(
         context.close()
 
 
-def test_a_browser_that_asks_for_leave_first(
+def test_a_browser_asks_for_permission_first(
     browser: Browser, secure: str, web_port: int, consent: ConsentDialog, topcat: TopcatClient
 ) -> None:
     """Chrome 142 and later, for pages that are not of this computer: refused leave is no missing hub, and who gives it later is connected.
@@ -266,7 +266,7 @@ def test_a_browser_that_asks_for_leave_first(
         other.close()
 
 
-def test_leave_to_ask_where_there_is_no_hub(browser: Browser, secure: str) -> None:
+def test_permission_is_requested_without_a_hub(browser: Browser, secure: str) -> None:
     """With leave, nothing but the hub can be missing."""
     door = secure.rpartition(":")[2]
     rules = "MAP localhost:21012 127.0.0.1:9, MAP archive.example 127.0.0.1"

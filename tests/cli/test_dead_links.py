@@ -69,7 +69,7 @@ def page_server() -> Iterator[str]:
     server.server_close()
 
 
-def test_dead_links_are_told(page_server: str, tmp_path: Path) -> None:
+def test_dead_links_are_reported(page_server: str, tmp_path: Path) -> None:
     folder = tmp_path / "collections/maps"
     (folder / "data").mkdir(parents=True)
     (tmp_path / "hven.toml").write_text('public_url = "https://vo.example"\nallow_private = true\n')

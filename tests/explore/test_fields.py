@@ -310,7 +310,7 @@ def nearest(rows: list[dict[str, object]], origin: float, begin: float, end: flo
 @pytest.mark.parametrize(
     ("begins", "every"), [("", "1 h"), ("2012-06-05T00:07:30", "1 h"), ("2012-06-05T00:07:30", "10 min"), ("", "7 h")]
 )
-def test_rows_nearest_to_each_step_against_numpy(tmp_path: Path, column: str, begins: str, every: str) -> None:
+def test_rows_nearest_to_each_step_equal_those_of_numpy(tmp_path: Path, column: str, begins: str, every: str) -> None:
     """Times with jitter, with gaps, two at the same distance, one in the middle between two steps."""
     lots = np.random.default_rng(12)
     zero = int(BEGIN.timestamp() * 1000)

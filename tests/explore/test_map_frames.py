@@ -133,7 +133,7 @@ def load(data: bytes, directory: Path) -> MOC:
         ("_in", "CIRCLE 359 0 60"),
     ],
 )
-def test_the_region_of_a_search_is_mocpys(tmp_path: Path, place: tuple[str, str]) -> None:
+def test_the_region_of_a_search_equals_that_of_mocpy(tmp_path: Path, place: tuple[str, str]) -> None:
     found = search_regions.build_region_moc(parse_search([place], TABLE))
     shape = search_regions.find_search_shape(parse_search([place], TABLE))
     if place[1].startswith("POLYGON"):

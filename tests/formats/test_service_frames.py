@@ -22,7 +22,7 @@ FIXED = ServiceParameter(param=Param(name="POS", description='a "place" & <more>
         ("0_ 1_ 日本", "100%", "&amp;"),
     ],
 )
-def test_filled_frames_are_what_would_be_written(description, ident, low):
+def test_completed_templates_equal_written_descriptors(description, ident, low):
     def service(value, bound):
         key = ServiceParameter(param=Param(name="ID"), value=(value,), low=(bound,))
         return ServiceDescriptor(

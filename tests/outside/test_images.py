@@ -251,7 +251,7 @@ def cut(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
 
 
-def test_virtual_images_are_the_cuts_that_their_addresses_make(cut: Server) -> None:
+def test_virtual_images_equal_the_cuts_at_their_addresses(cut: Server) -> None:
     service = f"{cut.url}/sia/pics.main/cutouts"
     place = ["lon=10.02", "lat=5.01", "radius=0.02", "ofmt=csv"]
     told = run_stilts("cone", "servicetype=sia1", f"serviceurl={service}", *place)

@@ -189,7 +189,7 @@ def hub(tmp_path: Path) -> Iterator[SAMPHubServer]:
     made.stop()
 
 
-def test_topcat_loads_every_table(
+def test_topcat_opens_every_table(
     products: list[FitsProduct], server: Server, hub: SAMPHubServer, tmp_path: Path
 ) -> None:
     topcat = Screen("topcat", [require_program("topcat")], hub, tmp_path)

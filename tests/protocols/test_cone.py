@@ -81,7 +81,7 @@ def test_a_cone_where_the_table_has_nothing_is_answered_without_a_look_at_its_ro
         ("", "id ra dec number mag"),
     ],
 )
-def test_verb_goes_by_rank(client: Client, verb: str, names: str) -> None:
+def test_verb_selects_columns_by_rank(client: Client, verb: str, names: str) -> None:
     answer = client.get("/cone/stars.main", RA=10, DEC=10, SR=5, VERB=verb)
     assert list(fields(answer.body)) == names.split()
 

@@ -119,7 +119,7 @@ def quote_every_character(text: str) -> str:
 BASE = "https://vo.example/x/collections/maps/files/data/"
 
 
-def test_a_row_leads_to_its_file_to_rows_of_another_table_and_to_pages(client: Client) -> None:
+def test_a_row_links_to_its_file_to_other_rows_and_to_pages(client: Client) -> None:
     this, *previews, _ = links(client, "maps.main", "m 1")
     assert this == {
         "ID": "m 1", "access_url": f"{BASE}m%201.fits", "service_def": "", "error_message": "", "description": "map m 1", "semantics": "#this",
@@ -147,14 +147,14 @@ def test_values_are_written_as_parts_of_an_address(client: Client) -> None:
     assert (page["content_type"], page["content_length"], page["link_auth"]) == ("text/html", "2", "")
 
 
-def test_many_identifiers_in_their_order_and_those_that_nothing_has(client: Client) -> None:
+def test_many_identifiers_keep_their_order_and_unknown_ones_are_reported(client: Client) -> None:
     found = links(client, "maps.main", "m3", "nothing", "m4", "m 1", "ivo://example.org/maps?m/2&?", "m3")
     assert [one["ID"] for one in found] == ["m3"] * 3 + ["nothing"] + ["m 1"] * 4 + ["ivo://example.org/maps?m/2&?"] * 2
     assert found[3]["error_message"] == "NotFoundFault: no row of maps.main has this identifier"
     assert (found[3]["semantics"], found[3]["access_url"]) == ("#this", "")
 
 
-def test_a_form_may_have_thousands_of_identifiers(client: Client) -> None:
+def test_a_form_can_have_thousands_of_identifiers(client: Client) -> None:
     def post_identifiers(many: int, long: int) -> Answer:
         body = "&".join(["RESPONSEFORMAT=csv", "ID=m3", *(f"ID=no{number:0{long}d}" for number in range(many - 2))])
         kind = {"content-type": "application/x-www-form-urlencoded"}
@@ -177,7 +177,7 @@ def test_a_file_that_is_gone_is_said_to_be(client: Client) -> None:
     assert this["error_message"].startswith("NotFoundFault: the collection does not have this file")
 
 
-def test_columns_of_standards_lead_somewhere_by_themselves(client: Client) -> None:
+def test_columns_of_standards_become_links_without_a_key(client: Client) -> None:
     (one,) = links(client, "maps.numbers", "007")
     assert one["ID"] == "007"
     assert one["access_url"] == "ftp://old.example/x%20y.fits"
@@ -211,14 +211,14 @@ def test_the_document_is_that_of_the_standard(client: Client) -> None:
 
 
 @pytest.mark.parametrize(("most", "rows"), [("0", 0), ("3", 0), ("4", 4), ("5", 4), ("6", 6), ("99", 6)])
-def test_maxrec_cuts_between_rows_alone(client: Client, most: str, rows: int) -> None:
+def test_maxrec_cuts_only_between_identifiers(client: Client, most: str, rows: int) -> None:
     answer = client.ask("GET", "/datalink/maps.main", f"ID=m%201&ID=m%2F2%26%3F&MAXREC={most}".encode())
     found = parse(io.BytesIO(answer.body)).get_first_table()
     assert found.nrows == rows
     assert (b'value="OVERFLOW"' in answer.body) is (rows < 6)
 
 
-def test_answers_tell_of_the_service(client: Client) -> None:
+def test_responses_describe_the_service(client: Client) -> None:
     def list_services(query: str) -> list[str]:
         root = etree.fromstring(client.get("/tap/sync", LANG="ADQL", QUERY=query).body)
         found = []
@@ -273,7 +273,7 @@ BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 JAVA = "text/html, image/gif, image/jpeg, *; q=.2, */*; q=.2"  # of its own client, which TOPCAT has
 
 
-def test_people_get_a_page(client: Client) -> None:
+def test_browsers_get_a_page(client: Client) -> None:
     answer = client.ask("GET", "/datalink/maps.main", b"ID=m%201&ID=m4", headers={"accept": BROWSER})
     assert (answer.status, answer.headers["content-type"]) == (200, "text/html; charset=utf-8")
     assert "accept" in answer.headers["vary"].split(", ")
@@ -304,7 +304,7 @@ def test_programs_get_no_page_but_by_name(client: Client) -> None:
     assert "<b>" not in lost
 
 
-def test_rows_of_obscore_lead_to_the_list(client: Client) -> None:
+def test_rows_of_obscore_lead_to_their_links(client: Client) -> None:
     query = "SELECT obs_publisher_did, access_url, access_format FROM ivoa.obscore ORDER BY obs_publisher_did"
     answer = client.get("/tap/sync", LANG="ADQL", QUERY=query, RESPONSEFORMAT="csv").text
     first, *_, last = csv.DictReader(io.StringIO(answer))
@@ -357,7 +357,7 @@ def test_a_file_of_a_collection_without_files_is_refused(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("link", FAULTS)
-def test_what_a_descriptor_has_wrong_is_said_with_its_remedy(link: str, tmp_path: Path) -> None:
+def test_faults_of_a_descriptor_are_reported_with_a_remedy(link: str, tmp_path: Path) -> None:
     path = tmp_path / "collections/maps/maps.yaml"
     path.parent.mkdir(parents=True)
     before = DESCRIPTOR.partition("    links:")[0]

@@ -86,7 +86,7 @@ def request_file(place: tuple[Client, dict[str, str]], who: str | None, path: st
 
 
 @pytest.mark.parametrize("table", ["main", "linked"])
-def test_links_say_who_may_take_the_file(place: tuple[Client, dict[str, str]], table: str) -> None:
+def test_links_say_who_may_download_the_file(place: tuple[Client, dict[str, str]], table: str) -> None:
     """By the column of the address, or by a link to a file of the collection, whose list is not for everybody."""
 
     def list_links(who: str | None, *numbers: int) -> list[tuple[str, str, str, str]]:
@@ -165,7 +165,7 @@ FILES = {  # status of each file
 
 
 @pytest.mark.parametrize("who", FILES)
-def test_files_are_given_by_the_levels_of_all_their_rows(place, who):
+def test_the_rights_of_all_rows_of_a_file_decide(place, who):
     for name, status in FILES[who].items():
         answer = request_file(place, who, f"/collections/night/files/{name}")
         assert answer.status == status, (name, answer.body)
@@ -184,7 +184,7 @@ def test_files_are_given_by_the_levels_of_all_their_rows(place, who):
 
 @pytest.mark.parametrize("who", FILES)
 @pytest.mark.parametrize("query", ["", "slice=1", "spectrum=1+1", "RESPONSEFORMAT=html"])
-def test_files_are_looked_into_by_the_same_levels(place, who, query):
+def test_the_contents_of_files_have_the_same_rights(place, who, query):
     require_plugins("protocols", "cubes")
     for name, status in FILES[who].items():
         answer = request_file(place, who, f"/collections/night/cube/{name}?{query}")

@@ -56,7 +56,7 @@ def rows(site, adql):
         return [row for batch in result.iterate_batches() for row in batch.to_pylist()]
 
 
-def test_a_collection_of_files_alone(site):
+def test_a_collection_can_consist_of_files(site):
     found = rows(site, "SELECT * FROM paper.files ORDER BY path")
     assert [row["path"] for row in found] == ["README.md", "data/a.csv", "figure 1.svg", "model.bin"]
     assert [row["title"] for row in found] == ["README.md", "Table of the paper", "figure 1.svg", "model.bin"]
@@ -72,7 +72,7 @@ def test_a_collection_of_files_alone(site):
     assert {pin["name"]: pin["sha256"] for pin in pins} == {row["path"]: row["sha256"] for row in found}
 
 
-def test_files_are_given_whole_and_in_ranges(client):
+def test_files_are_served_whole_and_in_ranges(client):
     url = "/collections/paper/files/model.bin"
     whole = client.get(url)
     tag = whole.headers["etag"]
@@ -109,11 +109,11 @@ def test_the_list_and_the_page(client):
     "path",
     ["paper.yaml", "data/b_old.csv", "../paper/paper.yaml", "%2e%2e/paper/paper.yaml", "data", "nothing' OR 1=1 --"],
 )
-def test_nothing_else_is_given(client, path):
+def test_no_other_file_is_served(client, path):
     assert client.get(f"/collections/paper/files/{path}").status == 404
 
 
-def test_a_file_that_changed_is_not_given(site, client):
+def test_a_changed_file_is_not_served(site, client):
     (site.settings.collections_directory / "paper" / "README.md").write_text("# Another!!\n")
     answer = client.get("/collections/paper/files/README.md")
     assert (answer.status, "has changed since it was published" in answer.text) == (503, True)
@@ -145,7 +145,7 @@ def test_faults_have_their_place(tmp_path):
     assert not isinstance(error.value, DataError)
 
 
-def test_no_link_leads_out_of_the_site(site, client, tmp_path_factory):
+def test_no_link_leads_outside_the_site(site, client, tmp_path_factory):
     """Neither one that is found at an ingest, nor one that takes the place of a published file; `roots` names where they may lead."""
     elsewhere = tmp_path_factory.mktemp("elsewhere") / "secret.csv"
     elsewhere.write_text("x\n1\n")  # as long as the published one

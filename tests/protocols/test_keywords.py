@@ -53,7 +53,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
         yield Client(create_application(site))
 
 
-def test_formats_and_page(client: Client) -> None:
+def test_headers_are_shown_as_page_and_formats(client: Client) -> None:
     here = "/collections/sun/headers/a.fits"
     rows = list(csv.DictReader(io.StringIO(client.get(here, RESPONSEFORMAT="csv").text)))
     known = {(row["hdu"], row["keyword"]): row for row in rows}
@@ -79,7 +79,7 @@ def test_formats_and_page(client: Client) -> None:
     assert client.ask("GET", here, headers={"if-none-match": answer.headers["etag"]}).status == 304
 
 
-def test_an_hdu_alone(client: Client) -> None:
+def test_a_single_hdu_can_be_downloaded(client: Client) -> None:
     """By its number or name: its header, and itself as FITS."""
     for said in ("1", "sci"):
         rows = list(csv.DictReader(io.StringIO(client.get("/collections/sun/headers/a.fits", hdu=said, RESPONSEFORMAT="csv").text)))  # fmt: skip

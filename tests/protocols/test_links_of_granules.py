@@ -85,7 +85,7 @@ tables:
 """
 
 
-def test_kinds_of_products_are_those_of_rows(tmp_path: Path) -> None:
+def test_links_have_the_product_types_of_their_rows(tmp_path: Path) -> None:
     """A row's file, that file as FITS and parts of it are of one kind, which the row says, its link, or at last the file's name."""
     require_plugins("protocols", "conversions")
     require_plugins("media", "cdf")
@@ -191,7 +191,7 @@ m6,o1,Sun,,,3
 
 
 @pytest.mark.parametrize("other", [False, True], ids=["same names of times", "other names of times"])
-def test_what_was_made_of_what(tmp_path: Path, other: bool) -> None:
+def test_links_of_derived_products_name_their_origins(tmp_path: Path, other: bool) -> None:
     text, maps = LEVELS, MAPS
     if other:
         head, below, rest = text.partition("  maps:\n")
@@ -248,7 +248,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("link", FAULTS)
-def test_what_is_wrong_with_derived_links(link: str, tmp_path: Path) -> None:
+def test_faults_of_derived_links_are_reported(link: str, tmp_path: Path) -> None:
     before, _, after = LEVELS.partition("    links:")
     text = f"{before}    links: [{link}]\n  maps:{after.partition('  maps:')[2].partition('    links:')[0]}"
     site = open_site_with_descriptor(tmp_path, text, {"raw.csv": RAW, "maps.csv": MAPS})

@@ -159,7 +159,7 @@ def _had(place: tuple[Client, dict[str, str]], who: str | None, url: str) -> int
 
 
 @pytest.mark.parametrize("who", READERS)
-def test_links_ask_what_the_address_of_a_file_asks(place: Any, who: str | None) -> None:
+def test_links_require_the_rights_of_their_files(place: Any, who: str | None) -> None:
     wrong: list[Any] = []
     for name, table in TABLES:
         seen = rows(place, who, name, table)
@@ -191,7 +191,7 @@ def test_links_ask_what_the_address_of_a_file_asks(place: Any, who: str | None) 
 
 
 @pytest.mark.parametrize("who", READERS)
-def test_columns_lead_to_what_can_be_had(place: Any, who: str | None) -> None:
+def test_columns_lead_to_available_files(place: Any, who: str | None) -> None:
     """By TAP, the table's page, the panel of a row, ivoa.obscore, SIA and SSA, scripts; addresses of other servers stay."""
     wrong: list[Any] = []
     key = quote(json.dumps(["b"]))
@@ -233,7 +233,7 @@ def test_columns_lead_to_what_can_be_had(place: Any, who: str | None) -> None:
 
 
 @pytest.mark.parametrize("who", READERS)
-def test_observations_lead_to_what_can_be_had(place: Any, who: str | None) -> None:
+def test_observations_lead_to_available_files(place: Any, who: str | None) -> None:
     answer = ask(
         place, who, "/tap/sync", LANG="ADQL", QUERY="SELECT obs_publisher_did FROM ivoa.obscore", RESPONSEFORMAT="csv"
     )

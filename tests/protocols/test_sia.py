@@ -129,7 +129,7 @@ def test_poles(client: Client) -> None:
     assert {row["title"] for row in found(client, "POS=123,89", "SIZE=1,18")} == north
 
 
-def test_formats(client: Client) -> None:
+def test_requested_formats_are_returned(client: Client) -> None:
     def formats(said: str) -> set[str]:
         return {row["format"] for row in found(client, "POS=10,5", "SIZE=60", f"FORMAT={said}")}
 
@@ -140,7 +140,7 @@ def test_formats(client: Client) -> None:
     assert formats("text/html") == set()
 
 
-def test_a_row_has_the_words_of_the_protocol(client: Client) -> None:
+def test_a_row_has_the_terms_of_the_protocol(client: Client) -> None:
     body = fetch_images(client, "POS=10,5", "SIZE=20", "FORMAT=image/fits")
     votable = parse(io.BytesIO(body))
     table = votable.get_first_table()
@@ -166,7 +166,7 @@ def test_a_row_has_the_words_of_the_protocol(client: Client) -> None:
     assert len(parse(io.BytesIO(fetch_images(client, "POS=10,5", "SIZE=1", "VERB=0"))).get_first_table().fields) == 9
 
 
-def test_the_columns_alone(client: Client) -> None:
+def test_a_request_for_metadata_returns_only_columns(client: Client) -> None:
     answer = client.get("/sia/ivoa.obscore", FORMAT="METADATA")
     assert answer.headers["content-type"] == "text/xml;content=x-votable"
     root = etree.fromstring(answer.body)
@@ -236,7 +236,7 @@ def test_services_of_one_collection(client: Client) -> None:
         ("cone/one.main", "ConeSearch", "cs:ConeSearch"),
     ],
 )
-def test_capabilities_are_those_of_the_registry(client: Client, path: str, standard: str, kind: str | None) -> None:
+def test_capabilities_equal_those_of_the_registry(client: Client, path: str, standard: str, kind: str | None) -> None:
     root = etree.fromstring(client.get(f"/{path}/capabilities").body)
     (found,) = root.iterfind(f"capability[@standardID='ivo://ivoa.net/std/{standard}']")
     assert found.get("{http://www.w3.org/2001/XMLSchema-instance}type") == kind

@@ -47,7 +47,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
         yield Client(create_application(site))
 
 
-def test_regions_of_a_table(client: Client, tmp_path: Path) -> None:
+def test_the_region_of_a_table_is_a_moc(client: Client, tmp_path: Path) -> None:
     answer = client.get("/collections/stars/main/moc", _of="region", _near="80,10,5")
     assert answer.headers["content-type"] == "application/fits"
     assert answer.headers["content-disposition"] == 'attachment; filename="stars.main-region.fits"'

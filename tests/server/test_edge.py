@@ -113,7 +113,7 @@ def test_a_proxys_id_is_kept_and_a_hostile_one_is_not() -> None:
     assert ask(application(), "/", x_request_id="a\tb<script>")[1]["x-request-id"] != "a\tb<script>"
 
 
-def test_cors_for_everybody_by_default() -> None:
+def test_cors_allows_all_origins_by_default() -> None:
     _, headers, _ = ask(application(), "/", origin="https://aladin.example")
     assert headers["access-control-allow-origin"] == "*"
     exposed = set(headers["access-control-expose-headers"].split(", "))

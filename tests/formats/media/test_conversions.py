@@ -87,7 +87,7 @@ def test_a_spectrum_of_one_row_is_cut_by_elements(tmp_path):
     assert found["NAME"][0] == "abc"
 
 
-def test_compressed_files_have_a_bound(tmp_path, monkeypatch):
+def test_compressed_files_have_a_size_limit(tmp_path, monkeypatch):
     body = io.BytesIO()
     fits.PrimaryHDU(np.zeros((500, 500), "i2")).writeto(body)
     path = tmp_path / "zeros.fits.gz"

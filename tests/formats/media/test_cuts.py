@@ -57,7 +57,7 @@ def original(tmp_path: Path, name: str) -> tuple[Path, int]:
 
 
 @pytest.mark.parametrize("name", IMAGES)
-def test_pixels_of_a_cut_are_where_they_were(tmp_path, name):
+def test_pixels_of_a_cut_keep_their_positions(tmp_path, name):
     path, hdu = original(tmp_path, name)
     rng = np.random.default_rng(7)
     with warnings.catch_warnings():

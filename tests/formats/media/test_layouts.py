@@ -21,7 +21,7 @@ from plugin_needs import draw_files
 from shared import shared
 
 
-def test_maps_of_gaia_dem(tmp_path):
+def test_maps_of_gaia_dem_are_drawn_side_by_side(tmp_path):
     """Four images of one time, side by side and a part of each."""
     names = []
     for number, name in enumerate(("temp", "em", "width", "chi2")):
@@ -109,7 +109,7 @@ def test_images_of_nrh(tmp_path):
     assert "polarization I, plane 3 of 5 (2011-06-01 10:00:20)" in draw_and_read_description(path)
 
 
-def test_spectra_of_orfees(tmp_path):
+def test_spectra_of_orfees_are_cut(tmp_path):
     """Five receivers are one dynamic spectrum over the times of their rows."""
     path = tmp_path / "int_orf20130110_080000_0.1.fts"
     waves, values = orfees(path)

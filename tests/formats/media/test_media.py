@@ -31,7 +31,7 @@ def products(origin: str, folder: Path) -> list[Path]:
 
 
 @ORIGINS
-def test_all_products_convert(origin, tmp_path):
+def test_all_products_are_converted(origin, tmp_path):
     for path in products(origin, tmp_path / "made"):
         check_conversion(path, "fits")
 
@@ -40,7 +40,7 @@ def test_all_products_convert(origin, tmp_path):
     ("kind", "unit", "value", "step"),
     [("VOPT", "km/s", 1.2e4, 500.0), ("VRAD", "m/s", -3e5, 2e4), ("VOPT-F2W", "m/s", 1e6, 3e5), ("WAVE-LOG", "um", 10.0, 0.5), ("FREQ", "GHz", 110.0, 0.25)],
 )  # fmt: skip
-def test_axes_of_velocities_and_logarithms(tmp_path, kind, unit, value, step):
+def test_axes_of_velocities_and_logarithms_are_converted(tmp_path, kind, unit, value, step):
     header = fits.Header({"CTYPE1": kind, "CUNIT1": unit, "CRVAL1": value, "CRPIX1": 2.0, "CDELT1": step, "RESTFRQ": 115.271e9})  # fmt: skip
     fits.PrimaryHDU(np.zeros(9, "f4"), header).writeto(tmp_path / "a.fits")
     with open_product(tmp_path / "a.fits") as product:
@@ -80,7 +80,7 @@ def test_media_are_told_by_what_they_begin_with():
     assert detect_product_file_format("a.fits").name == "fits"
 
 
-def test_thousands_of_hdus(tmp_path):
+def test_thousands_of_hdus_are_read(tmp_path):
     one = fits.ImageHDU(np.zeros((2, 2), "u1")).header.tostring().encode() + bytes(2880)
     (tmp_path / "many.fits").write_bytes(fits.PrimaryHDU().header.tostring().encode() + one * 3000)
     with open_product(tmp_path / "many.fits") as product:

@@ -13,7 +13,7 @@ SHAPES = ((7,), (5, 9), (6, 5, 4), (3, 4, 5, 6), (2, 300, 400))
 
 
 @pytest.mark.parametrize("near", [1, 100, _window_reads.MAX_GAP_BYTES])
-def test_windows_are_what_numpy_reads(tmp_path, monkeypatch, near):
+def test_windows_equal_what_numpy_reads(tmp_path, monkeypatch, near):
     monkeypatch.setattr(_window_reads, "MAX_GAP_BYTES", near)
     chance = random.Random(near)
     for shape in SHAPES:

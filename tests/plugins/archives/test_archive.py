@@ -130,7 +130,7 @@ def manifest(files: dict[str, bytes]) -> list[dict[str, str]]:
 
 @pytest.mark.parametrize("kind", ["zip", "tar"])
 @pytest.mark.parametrize("table", ["main", "shown"])
-def test_files_of_a_query(place: Any, kind: str, table: str) -> None:
+def test_an_archive_has_the_files_of_a_query(place: Any, kind: str, table: str) -> None:
     """By the links of its rows, or by a column of addresses; with what one must know of them."""
     answer = fetch_archive(place, QUERY.replace("main", table), FORMAT=kind)
     assert int(answer.headers["content-length"]) == len(answer.body)
@@ -173,7 +173,7 @@ def test_rows_that_are_not_said(place: Any, given: str, status: int) -> None:
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar"])
-def test_what_is_told_beforehand_and_ranges(place: Any, kind: str) -> None:
+def test_the_manifest_and_ranges_of_an_archive_are_known_beforehand(place: Any, kind: str) -> None:
     whole = fetch_archive(place, FORMAT=kind)
     head = fetch_archive(place, method="HEAD", FORMAT=kind)
     assert (head.body, head.headers["content-length"]) == (b"", str(len(whole.body)))
@@ -210,7 +210,7 @@ def test_other_programs_read_them(place: Any, tmp_path: Path, kind: str, words: 
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar"])
-def test_large_ones(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_archives_can_be_large(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """ZIP64, long names and many files, with bounds that a test can reach."""
     monkeypatch.setattr(packing, "ZIP64_THRESHOLD", 3000)
     monkeypatch.setattr(packing, "ZIP64_MEMBER_THRESHOLD", 5)
@@ -270,7 +270,7 @@ def test_sums_outlast_a_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert (lost.find_crc(names[0]), lost.find_crc(names[1])) == (5, None)
 
 
-def test_files_without_checksums_are_not_taken_for_each_other() -> None:
+def test_files_without_checksums_are_not_confused() -> None:
     """Of the same size and time, which stand for their content."""
     bodies = [b"abc", b"def"]
     members = [ArchiveMember(f"{at}.dat", 3, 1e9, "3-0", lambda a, b, body=body: iter((body[a:b],))) for at, body in enumerate(bodies)]  # type: ignore[misc]  # fmt: skip
@@ -280,7 +280,7 @@ def test_files_without_checksums_are_not_taken_for_each_other() -> None:
             assert [opened.read(one) for one in opened.namelist()] == bodies
 
 
-def test_what_is_not_in_it_is_listed(place: Any) -> None:
+def test_files_left_out_of_an_archive_are_listed(place: Any) -> None:
     """A file of another site, one that is locked, one that there is not, one that was changed, one that a link leads out of the site by."""
     base = place[2].settings.site_url
     folder = place[2].settings.collections_directory / "maps"
@@ -359,7 +359,7 @@ def test_what_is_not_in_memory_is_waited_for(place: Any) -> None:
         assert threading.get_ident() not in threads
 
 
-def test_a_file_that_changes_on_its_way_breaks_it_off(place: Any) -> None:
+def test_a_file_that_changes_meanwhile_ends_the_archive(place: Any) -> None:
     """What left is no archive; who asks again gets one that says so, and whose tag is another."""
     path = place[2].settings.collections_directory / "maps/maps/b.fits"
     whole = fetch_archive(place)
@@ -383,7 +383,7 @@ def test_a_file_that_changes_on_its_way_breaks_it_off(place: Any) -> None:
     assert fetch_archive(place).body == whole.body
 
 
-def test_lists_beside_it(place: Any) -> None:
+def test_an_archive_has_download_lists(place: Any) -> None:
     for kind in ("wget", "curl", "aria2", "links"):
         text = fetch_archive(place, FORMAT=kind).text
         assert text.count("/collections/maps/files/maps/") == 4
@@ -417,7 +417,7 @@ def test_too_many_bytes_are_refused(place: Any) -> None:
     assert (answer.status, "705,008 bytes" in answer.text) == (413, True), answer.text
 
 
-def test_from_a_search_of_the_portal(place: Any) -> None:
+def test_a_search_of_the_portal_becomes_an_archive(place: Any) -> None:
     """All rows that were found, or those that were marked; by a column of addresses, or by links alone."""
     client = place[0]
     here = "/collections/maps/shown"

@@ -63,13 +63,13 @@ def products(medium: str, origin: str, folder: Path) -> list[Path]:
 
 @ORIGINS
 @pytest.mark.parametrize("medium", REAL)
-def test_all_products_convert(medium, origin, tmp_path):
+def test_all_products_are_converted(medium, origin, tmp_path):
     """9 of 9 real ones: 7 CDF, 2 netCDF; .sav: what scipy has (below)."""
     for path in products(medium, origin, tmp_path / "made"):
         check_conversion(path, medium)
 
 
-def test_idl_files_convert():
+def test_idl_files_are_converted():
     """47 of 48 of those that scipy is tested with; the other one is damaged, and says so."""
     folder = Path(pytest.importorskip("scipy.io").__file__).parent / "tests" / "data"
     paths = sorted(folder.glob("*.sav"))
@@ -238,7 +238,7 @@ def test_nanoseconds_are_those_that_cdflib_writes():
     assert (np.diff(micros * 1000 + nanos) > 0).all()
 
 
-def test_series_of_cdf_are_cut_by_time():
+def test_cdf_series_are_cut_by_time():
     cdflib = pytest.importorskip("cdflib")
     path = shared("data/helio/cdf/rbspa_rel04_ect-hope-PA-L3_20121201_v0.0.0.cdf")
     source = cdflib.CDF(str(path))
@@ -259,7 +259,7 @@ def test_series_of_cdf_are_cut_by_time():
     assert day == pytest.approx(epoch[10], abs=1e-9)
 
 
-def test_scales_groups_and_times_of_netcdf(tmp_path):
+def test_scales_groups_and_times_of_netcdf_are_read(tmp_path):
     h5py = pytest.importorskip("h5py")
     h5netcdf = pytest.importorskip("h5netcdf")
     with h5netcdf.File(tmp_path / "a.nc", "w") as file:
@@ -310,7 +310,7 @@ def test_damaged_files_say_so(tmp_path, medium, origin):
     check_damage(products(medium, origin, tmp_path / "made")[-1], tmp_path)
 
 
-def test_bombs_in_files(tmp_path, monkeypatch):
+def test_decompression_bombs_are_refused(tmp_path, monkeypatch):
     """A block of CDF, a record of IDL SAVE, each of a few KB: refused before they fill the memory."""
     cdfwrite = pytest.importorskip("cdflib.cdfwrite")
     source = cdfwrite.CDF(str(tmp_path / "a.cdf"), cdf_spec={"Majority": "row_major"})

@@ -79,7 +79,7 @@ def test_a_part_of_a_file(client: Client) -> None:
     assert (table["t"].tolist(), table["name"].tolist()) == ([0.0, 1.0, 2.0, 3.0], ["a", "b", "", "d"])
 
 
-def test_a_table_as_votable(client: Client) -> None:
+def test_a_table_is_converted_to_votable(client: Client) -> None:
     answer = client.get(f"{AS}/votable/data/one.fits")
     assert answer.headers["content-type"] == "application/x-votable+xml"
     found = parse(io.BytesIO(answer.body)).get_first_table().to_table()

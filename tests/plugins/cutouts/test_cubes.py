@@ -162,7 +162,7 @@ def test_axes_of_real_cubes_are_told_as_the_file_has_them(client):
     np.testing.assert_allclose(facts["parts"][0]["axes"][2]["values"], 6050 + 1.25 * np.arange(10))
 
 
-def test_axes_are_told_as_the_file_has_them(client):
+def test_axes_have_the_values_of_the_file(client):
     facts = fetch_cube(client, "parts.fits")
     np.testing.assert_allclose(facts["parts"][0]["axes"][2]["values"], 115.2 + 0.01 * np.arange(DEPTH))
     assert facts["places"]["kind"] == "sky"
@@ -182,7 +182,7 @@ def test_other_axes_are_held_or_gone_through(client):
     check_same_values([np.nan if value is None else value for value in found["parts"][0]["values"]], data[1, :, 4, 3])
 
 
-def test_half_of_the_bytes(client):
+def test_a_cube_view_needs_half_of_the_bytes(client):
     data = fits.getdata(client.folder / "parts.fits", 1)[3]
     answer = client.get("/collections/maps/cube/parts.fits", slice=4, form="int16")
     found = np.load(io.BytesIO(answer.body))

@@ -51,7 +51,7 @@ def fetch_cube_answers(client: Client) -> dict[str, bytes]:
     return found
 
 
-def test_values_are_those_of_the_file_bit_for_bit(site: Site) -> None:
+def test_values_of_a_rotated_copy_equal_the_file_bit_for_bit(site: Site) -> None:
     """With copies and without; and the copies are what is read: one with another value gives it."""
     require_plugins("media", "netcdf")
     client, around = Client(create_application(site)), ServiceContext.create_for_principal(site, OWNER_PRINCIPAL)
@@ -117,7 +117,7 @@ def test_blocks_are_bounded_and_what_is_stopped_or_has_no_room_leaves_nothing(
             assert not list(tmp_path.iterdir())
 
 
-def test_the_budget_of_the_disk_is_told_before(tmp_path: Path) -> None:
+def test_the_needed_disk_space_is_checked_first(tmp_path: Path) -> None:
     with make_prepared_site(tmp_path, more='disk_budget = "4 MB"') as site:
         (site.settings.var_directory / "more").write_bytes(bytes(3_500_000))
         with pytest.raises(StorageError, match=r"parts\.fits needs about 720 KB, but"):

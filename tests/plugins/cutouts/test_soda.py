@@ -134,7 +134,7 @@ def read(answer: Answer) -> fits.HDUList:
     return fits.open(io.BytesIO(answer.body))
 
 
-def test_a_circle_and_wavelengths_are_cut_with_their_errors(client: Client) -> None:
+def test_a_circle_and_wavelengths_are_cut_together_with_errors(client: Client) -> None:
     found = read(cut(client, CIRCLE="10 20 0.01", BAND="5.05e-7 5.08e-7", POL="Q"))
     whole = cube()
     assert [one.shape for one in found] == [(1, 4, 21, 21)] * 2
@@ -149,7 +149,7 @@ def test_a_circle_and_wavelengths_are_cut_with_their_errors(client: Client) -> N
     )
 
 
-def test_all_ways_to_say_where_agree(client: Client) -> None:
+def test_all_position_parameters_agree(client: Client) -> None:
     bodies = {
         cut(client, **{name: text}).body
         for name, text in (("POS", "CIRCLE 10 20 0.01"), ("CIRCLE", "10 20 0.01"), ("POS", "circle 10 20 0.01"))
@@ -168,7 +168,7 @@ def test_a_point_is_the_pixel_that_holds_it(client: Client) -> None:
     assert point.data.shape == (1, 1, 1, 1)
 
 
-def test_pixels_and_parts(client: Client) -> None:
+def test_pixels_and_file_parts_can_be_selected(client: Client) -> None:
     found = read(cut(client, PIXELS_1="2 4", PIXELS_3="-Inf 2", PART="error"))
     assert [one.shape for one in found if one.data is not None] == [(2, 2, 80, 3)]
     assert np.array_equal(found[1].data, cube()[1].data[:, :2, :, 1:4])
@@ -189,7 +189,7 @@ def test_pixels_and_parts(client: Client) -> None:
     ],
     ids=str,
 )
-def test_nothing_there_is_no_content(client: Client, params: dict[str, str]) -> None:
+def test_an_empty_cut_returns_no_content(client: Client, params: dict[str, str]) -> None:
     answer = cut(client, **params)
     assert (answer.status, answer.body) == (204, b"")
 
@@ -220,7 +220,7 @@ def test_nothing_there_is_no_content(client: Client, params: dict[str, str]) -> 
     ],
     ids=str,
 )  # fmt: skip
-def test_faults_have_the_words_of_the_standard(client: Client, params: dict[str, str], status: int, words: str) -> None:
+def test_faults_have_the_terms_of_the_standard(client: Client, params: dict[str, str], status: int, words: str) -> None:
     answer = client.get("/soda/sync", **{"TABLE": "cubes.main", "ID": "cube", **params})
     assert (answer.status, answer.headers["content-type"]) == (status, "text/plain; charset=utf-8")
     assert answer.text.startswith(words)
@@ -267,7 +267,7 @@ def test_several_values_are_for_jobs(client: Client) -> None:
     assert answer.status in {303, 413}
 
 
-def test_a_job_makes_a_result_of_each(client: Client, site: Site) -> None:
+def test_a_job_makes_a_result_for_each_cut(client: Client, site: Site) -> None:
     body = b"TABLE=cubes.main&ID=cube&ID=locked&CIRCLE=10+20+0.01&CIRCLE=60+20+0.01&PACKAGE=zip&PHASE=RUN"
     made = client.ask("POST", "/soda/async", body=body, headers={"content-type": "application/x-www-form-urlencoded"})
     assert made.status == 303
@@ -290,7 +290,7 @@ def test_a_job_makes_a_result_of_each(client: Client, site: Site) -> None:
     assert (refused.status, "PACKAGE" in refused.text) == (400, True)
 
 
-def test_rows_lead_to_cuts_within_the_bounds_of_their_file(client: Client) -> None:
+def test_rows_lead_to_cuts_inside_their_file(client: Client) -> None:
     root = etree.fromstring(client.get("/datalink/cubes.main", ID="cube").body)
     ids = {row[5].text: row[2].text for row in root.iter(f"{V}TR")}
     assert {"#this", "#cutout"} <= ids.keys()
@@ -318,7 +318,7 @@ def test_rows_lead_to_cuts_within_the_bounds_of_their_file(client: Client) -> No
         assert "#cutout" not in client.get("/datalink/cubes.main", ID=name, RESPONSEFORMAT="csv").text
 
 
-def test_tables_are_cut_by_what_their_columns_say(client: Client) -> None:
+def test_tables_are_cut_by_the_metadata_of_their_columns(client: Client) -> None:
     root = etree.fromstring(client.get("/datalink/cubes.main", ID="table").body)
     service = next(one for one in root.iter(f"{V}RESOURCE") if one.get("utype") == "adhoc:service")
     inputs = {one.get("name"): one for one in service.iterfind(f"{V}GROUP/{V}PARAM")}
@@ -329,7 +329,7 @@ def test_tables_are_cut_by_what_their_columns_say(client: Client) -> None:
     assert list(rows.data["WAVE"]) == [2.0, 3.0]
 
 
-def test_observations_are_cut_and_lead_on_by_what_answers_say_of_them(client: Client) -> None:
+def test_observations_are_cut_through_their_service_descriptors(client: Client) -> None:
     """Rows of ivoa.obscore lead to the links of their rows, and are cut, by their publisher's identifiers: nobody is sent from list to list."""
     asked = "SELECT * FROM ivoa.obscore WHERE obs_id = 'cube'"
     named = client.get("/tap/sync", LANG="ADQL", QUERY=asked.replace("*", "obs_publisher_did"), RESPONSEFORMAT="csv")

@@ -355,6 +355,8 @@ class HaproxyProcess:
         """Set the port of a server on this machine, before a process starts there."""
         answer = self.command(f"set server hven/{name} addr 127.0.0.1 port {port}")
         assert "changed" in answer or "no need" in answer, answer
+        # otherwise the last check of the process before says that the new one is up
+        assert not self.command(f"set server hven/{name} health down").strip()
 
     def wait_for_server(self, name: str, is_expected: Callable[[dict[str, str]], bool]) -> None:
         wait_until(lambda: is_expected(self.read_server(name)), 120)

@@ -82,7 +82,7 @@ URL = "/collections/far/files/2020/a%20b.fits"
 PATH = "/collections/far/files/2020/a b.fits"
 
 
-def test_they_are_given_whole_and_in_ranges_as_if_they_lay_here(open_far_site, stored_file):
+def test_files_are_served_whole_and_in_ranges_like_local_ones(open_far_site, stored_file):
     root, there = stored_file
     proxied = ", proxied: true" if root.startswith("http") else ""
     _, client = open_far_site(files(root, proxied) + TABLE)
@@ -120,7 +120,7 @@ def test_they_are_given_whole_and_in_ranges_as_if_they_lay_here(open_far_site, s
     assert listed.split()[1].endswith(URL)
 
 
-def test_what_many_want_is_read_once(open_far_site):
+def test_simultaneous_requests_read_a_file_once(open_far_site):
     with serve_http(ServedFiles({"/pub/2020/a b.fits": BODY}, pause=0.05)) as there:
         _, client = open_far_site(files(f"{there.address}/pub", ", proxied: true") + TABLE)
 
@@ -197,7 +197,7 @@ def test_no_address_is_asked_that_is_not_public(open_far_site):
 @pytest.mark.parametrize(
     "where", ["http://169.254.169.254/pub/x", "{}/other/x", "{}/pub/../other/x", "/other/x", "ftp://{}/x"]
 )
-def test_no_redirect_leads_out_of_the_root(open_far_site, where):
+def test_no_redirect_leads_outside_the_root(open_far_site, where):
     with serve_http(ServedFiles({"/pub/inside": BODY[:10], "/other/x": b"secret"})) as there:
         there.moved = {"/pub/2020/a b.fits": where.format(there.address)}
         _, client = open_far_site(files(f"{there.address}/pub", ", proxied: true") + TABLE)
@@ -232,7 +232,7 @@ def test_a_server_that_fails_is_told_as_one(open_far_site, stored_file):
     site.close()
 
 
-def test_a_file_that_changes_while_it_is_read_breaks_off(open_far_site):
+def test_a_file_that_changes_during_a_read_ends_the_response(open_far_site):
     with serve_http(ServedFiles({"/pub/2020/a b.fits": BODY})) as there:
         _, client = open_far_site(files(f"{there.address}/pub", ", proxied: true") + TABLE)
         assert client.ask("HEAD", PATH).status == 200
@@ -264,7 +264,7 @@ def test_a_server_that_breaks_off_is_no_whole_file(open_far_site):
         assert not list((client._app._site.settings.var_directory / "files").glob("??/.unfinished*"))
 
 
-def test_what_is_kept_has_a_bound(open_far_site):
+def test_the_cache_has_a_size_limit(open_far_site):
     with serve_http(ServedFiles({"/pub/2020/a b.fits": BODY})) as there:
         more = '[files]\ncache = "64 MiB"\n'
         site, client = open_far_site(files(f"{there.address}/pub", ", proxied: true") + TABLE, more=more)
@@ -406,7 +406,7 @@ tables:
 
 
 @pytest.mark.parametrize("root", ["https://archive.example.org/x", "ftp"])
-def test_rights_of_rows_hold_for_files_elsewhere(open_far_site, root):
+def test_rights_of_rows_apply_to_remote_files(open_far_site, root):
     """Seen, known, taken: by our address and by an alias; nobody is led anywhere before."""
     rows = "id,pi,file,rel\n1,anna,open.fits,2020-01-01\n2,anna,anna.fits,2090-01-01\n3,bert,bert.fits,2090-01-01\n"
     names = ("open.fits", "anna.fits", "bert.fits")
@@ -488,7 +488,7 @@ def test_two_roots_need_two_places(open_far_site):
         open_far_site(lines + TABLE)
 
 
-def test_files_without_checksums_are_told_apart(open_far_site, tmp_path):
+def test_files_without_checksums_have_different_etags(open_far_site, tmp_path):
     """Of one size and one time, as instruments write them: neither tags nor sums of archives are those of the other; a link within the roots has ranges, too."""
     require_plugins("protocols", "archive")
     archive = tmp_path / "archive"

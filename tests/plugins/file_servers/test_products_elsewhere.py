@@ -152,7 +152,7 @@ def test_a_server_that_fails_is_told_as_one(open_far_client, fault):
             assert not re.search(r"127\.0|169\.254|damaged", bad.text), bad.text
 
 
-def test_a_bucket_is_asked_with_its_key_and_as_everybody_without(open_far_client, monkeypatch, caplog):
+def test_a_bucket_is_read_with_its_key_or_anonymously(open_far_client, monkeypatch, caplog):
     """Signatures are judged by moto; a wrong key is told without a word of it; long lists come in pages."""
     monkeypatch.setattr(s3_store, "FILES_PER_LIST_PAGE", 7)
     with serve_s3(

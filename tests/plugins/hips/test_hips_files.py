@@ -69,7 +69,7 @@ def client(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 AT = "/collections/seen/files/maps/GLIMPSE360"
 
 
-def test_the_list_tells_of_what_everybody_may_have(client: Client) -> None:
+def test_the_list_has_only_public_surveys(client: Client) -> None:
     answer = client.get("/hipslist")
     assert (answer.status, answer.headers["content-type"]) == (200, "text/plain; charset=utf-8")
     real, record = sorted(answer.text.strip().split("\n\n"), key=lambda one: "hips_order           = 3" in one)

@@ -194,7 +194,7 @@ def test_levels_above_are_means_and_the_coverage_is_that_of_the_images(
     assert np.asarray(cell)[..., 3].any()
 
 
-def test_it_is_listed_and_said(client: Client) -> None:
+def test_a_survey_is_listed_and_documented(client: Client) -> None:
     record = client.get("/hipslist").text
     for line in (
         "creator_did          = ivo://example.org/sky/hips/mixed",
@@ -211,7 +211,7 @@ def test_it_is_listed_and_said(client: Client) -> None:
     assert (again.status, tile.headers["cache-control"]) == (304, "public, no-cache")
 
 
-def test_it_is_offered_to_maps(client: Client) -> None:
+def test_a_survey_is_offered_to_maps(client: Client) -> None:
     require_page_part("table.map")
     page = client.ask("GET", "/collections/sky/main", headers={"accept": "text/html"}).text
     assert f'data-surveys="https://vo.example{AT}"' in page
@@ -226,7 +226,7 @@ def test_registries_are_told_of_the_list(client: Client) -> None:
     assert "/hipslist</accessURL>" in one
 
 
-def test_a_cube_alone_becomes_tiles_of_places_and_frequencies(client: Client, service_context: ServiceContext) -> None:
+def test_a_single_cube_becomes_tiles_of_position_and_frequency(client: Client, service_context: ServiceContext) -> None:
     """Whose values, times and places alike, are those of the cube; each order above is half as fine in both."""
     made = surveys.build_hips_survey(service_context, OWNER_PRINCIPAL, "sky", "deep", patterns=["images/deep.fits"])
     said = made.properties
@@ -284,7 +284,7 @@ def test_who_may_not_take_the_images_does_not_know_of_it(
     assert surveys.is_visible(service_context, OWNER_PRINCIPAL, next(surveys.list_hips_surveys(site.settings, "shut")))
 
 
-def test_a_job_of_an_operator_makes_it(client: Client, site: Site) -> None:
+def test_a_job_of_an_operator_makes_a_survey(client: Client, site: Site) -> None:
     who = {name: {"authorization": f"Bearer {site.store.users.add_account(name)}"} for name in ("anna", "olga")}
     form = {"content-type": "application/x-www-form-urlencoded"}
     body = b"COLLECTION=sky&NAME=job&FILES=images/s*.fits&ORDER=3&PHASE=RUN"
@@ -347,7 +347,7 @@ def test_one_that_is_stopped_or_fails_leaves_the_old_one(site: Site, service_con
 
 @pytest.mark.outside
 @pytest.mark.needs("aladin.jar", "java")
-def test_hipsgen_makes_it_and_tells_nothing_of_this_machine(site: Site, service_context: ServiceContext) -> None:
+def test_hipsgen_makes_a_survey_without_paths_of_this_machine(site: Site, service_context: ServiceContext) -> None:
     made = surveys.build_hips_survey(
         service_context,
         OWNER_PRINCIPAL,

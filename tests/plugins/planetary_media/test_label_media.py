@@ -56,7 +56,7 @@ def test_all_label_products_convert(medium, origin, tmp_path):
         check_conversion(path, medium)
 
 
-def test_bands_of_a_cube_with_suffixes():
+def test_bands_of_a_cube_with_suffixes_are_read():
     path = shared("data/planetary/cubes/v1477479472_1.qub")
     stored = np.frombuffer(path.read_bytes()[44 * 512 :], np.uint8).reshape(12, 352, 28)
     core = stored[:, :, :24].copy().view(">i2").transpose(1, 0, 2)
@@ -76,7 +76,7 @@ def test_bands_of_a_cube_with_suffixes():
     assert np.array_equal(found[0].data[:, 3, 2], spectrum[at : at + len(wave)])
 
 
-def test_tiles_of_a_cube(tmp_path):
+def test_tiles_of_a_cube_equal_the_whole(tmp_path):
     """An ISIS cube of 2 bands, 5 x 7 pixels in tiles of 2 x 4, with special pixels and a map."""
     label = """Object = IsisCube
   Object = Core
@@ -172,7 +172,7 @@ END
         (("POLAR STEREOGRAPHIC", 1.0, -90.0, 0.0, 4.0, 4.0, -80.0, "EAST"), (5.0, 3.0), (0.0, -87.9998)),
     ],
 )  # fmt: skip
-def test_maps_of_planets_have_places(tmp_path, said, pixel, place):
+def test_maps_of_planets_have_coordinates(tmp_path, said, pixel, place):
     names = ("kind", "scale", "lat", "lon", "line", "sample", "top", "way")
     (tmp_path / "map.lbl").write_text(MAP.format(**dict(zip(names, said, strict=True))))
     (tmp_path / "map.img").write_bytes(bytes(range(128)))
@@ -231,7 +231,7 @@ def test_tables_of_pds3(tmp_path):
         assert next(product.parts[0].read_batches(0, 5)).to_pylist() == [{"N": 4.5, "V": [1.0, 2.0], "F": 1.0}]
 
 
-def test_arrays_of_pds4(tmp_path):
+def test_arrays_of_pds4_are_read(tmp_path):
     label = """<?xml version="1.0"?><Product_Observational xmlns="http://pds.nasa.gov/pds4/pds/v1">
 <File_Area_Observational><File><file_name>{name}</file_name></File>
 <Array_3D_Spectrum><name>cube</name><offset unit="byte">4</offset><axes>3</axes><axis_index_order>Last Index Fastest</axis_index_order>

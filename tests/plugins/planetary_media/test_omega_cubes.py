@@ -63,7 +63,7 @@ def qube(path: Path, body: bytes, shape: tuple[int, int, int], size: int, suffix
 
 
 @pytest.mark.parametrize("corner", [False, True], ids=["omega", "standard"])
-def test_omega_cubes(tmp_path, corner):
+def test_omega_cubes_are_read(tmp_path, corner):
     """As OMEGA's are, without the corner that the standard has where two suffixes meet; and as the standard has them (VIMS)."""
     random = np.random.default_rng(6)
     lines, bands, samples = 30, 352, 16

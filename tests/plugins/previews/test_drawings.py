@@ -19,7 +19,7 @@ def picture(tmp_path: Path) -> list[tuple[Path, str]]:
     return [(tmp_path / "made.fits", "made.fits")]
 
 
-def test_pictures_that_are_asked_for_are_kept(tmp_path: Path, picture: list[tuple[Path, str]]) -> None:
+def test_requested_pictures_are_kept(tmp_path: Path, picture: list[tuple[Path, str]]) -> None:
     shelf = DerivedFileStore(tmp_path / "shelf", 3000)
     body = drawings.get_or_draw_picture(shelf, "aa1", picture, SMALL)
     assert drawings.find_picture(shelf, "aa1") == body

@@ -198,7 +198,7 @@ def test_bombs_are_not_unpacked(tmp_path, monkeypatch):
         draw_files([(tmp_path / "bomb.png", "bomb.png")], PLAIN)
 
 
-def test_a_spectrum_is_a_curve_over_its_wavelengths(tmp_path):
+def test_a_spectrum_is_drawn_over_its_wavelengths(tmp_path):
     flux = np.ones(400)
     flux[300] = 5.0
     path = write_image(tmp_path, flux, CTYPE1="WAVE", CUNIT1="nm", CRVAL1=400.0, CDELT1=1.0, CRPIX1=1.0, BUNIT="Jy")
@@ -209,7 +209,7 @@ def test_a_spectrum_is_a_curve_over_its_wavelengths(tmp_path):
     assert "part 0 PRIMARY" in draw_picture(path, PictureStyle(size=640)).text["Description"]
 
 
-def test_series_and_spectra_in_tables(tmp_path):
+def test_series_and_spectra_in_tables_are_drawn(tmp_path):
     when = np.linspace(0.0, 10.0, 1000)
     table = fits.BinTableHDU.from_columns(
         [fits.Column("TIME", "D", "d", array=when), fits.Column("RATE", "E", "ct/s", array=np.sin(when)),
@@ -229,7 +229,7 @@ def test_series_and_spectra_in_tables(tmp_path):
         draw_files([(tmp_path / "names.fits", "names.fits")], PLAIN)
 
 
-def test_the_plane_of_the_highest_frequency_that_is_not_left_out_is_chosen(tmp_path):
+def test_the_plane_of_the_highest_valid_frequency_is_chosen(tmp_path):
     data = np.zeros((5, 20, 20))
     for plane in range(5):
         data[plane, :, plane * 4 : plane * 4 + 4] = 1.0
@@ -244,7 +244,7 @@ def test_the_plane_of_the_highest_frequency_that_is_not_left_out_is_chosen(tmp_p
     )
 
 
-def test_marks_are_round():
+def test_markers_are_round():
     assert choose_ticks(0.0, 10.0, 5).positions == (0.0, 2.0, 4.0, 6.0, 8.0, 10.0)
     assert choose_ticks(1e7, 3e7, 4).axis_note == "10⁷"
     assert choose_ticks(60000.0, 60000.5, 6, "time").labels[1] == "02:00"
@@ -296,7 +296,7 @@ def test_what_is_of_one_colour_shows_nothing():
     assert not has_contrast(b"not a picture")
 
 
-def test_a_film_is_shown_by_its_middle_and_pictures_stand_beside_one_another(tmp_path):
+def test_a_film_shows_its_middle_picture_and_pictures_stand_side_by_side(tmp_path):
     frames = [Image.new("RGB", (40, 30), colour) for colour in ("red", "lime", "blue")]
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
     picture = draw_picture(tmp_path / "a.gif")
@@ -324,7 +324,7 @@ def film(path, frames=20, size=(64, 48), codec="mpeg4"):
 
 
 @pytest.mark.parametrize(("ending", "codec"), [("mp4", "mpeg4"), ("mov", "mpeg4"), ("avi", "mpeg4"), ("mkv", "mpeg4"), ("webm", "libvpx")])  # fmt: skip
-def test_films_are_shown_by_their_middle(tmp_path, ending, codec):
+def test_a_film_is_previewed_by_its_middle_picture(tmp_path, ending, codec):
     picture = draw_picture(film(tmp_path / f"a.{ending}", codec=codec))
     red, _, blue = picture.convert("RGB").getpixel((20, 15))
     assert (red < 60, blue > 200) == (True, True)
@@ -374,7 +374,7 @@ REAL = [
 
 
 @pytest.mark.parametrize(("name", "words"), REAL)
-def test_real_files(name, words):
+def test_pictures_of_real_files_are_drawn(name, words):
     if "/oifits/" in name:
         require_plugins("media", "oifits")
     path = shared(f"data/{name}")
@@ -405,7 +405,7 @@ def test_the_transfer_function_is_what_is_measured_over_that_of_a_disc(tmp_path)
         draw_files([(other, "made.fits")], PictureStyle(show="transfer"))
 
 
-def test_a_night_of_calibrators_gives_the_transfer_function_that_it_was_made_with(tmp_path):
+def test_a_night_of_calibrators_gives_its_known_transfer_function(tmp_path):
     """Two stars of known diameters seen in turn through an atmosphere of another kind for each pair; of what the file calls science nothing is taken."""
     require_plugins("media", "oifits")
     waves, moments = np.array([1.6e-6, 1.7e-6]), 57_000.0 + np.arange(6) / 24
@@ -468,7 +468,7 @@ def test_letters_that_a_machine_has_not_are_written_by_others(monkeypatch):
         sheets.load_font.cache_clear()
 
 
-def test_a_file_of_thousands_of_parts(tmp_path):
+def test_a_file_of_thousands_of_parts_is_previewed(tmp_path):
     one = fits.HDUList([fits.PrimaryHDU(np.eye(20)), fits.ImageHDU(np.zeros((2, 2)))])
     one.writeto(tmp_path / "one.fits")
     body = (tmp_path / "one.fits").read_bytes()

@@ -22,7 +22,7 @@ from hven.site.auth import OWNER_PRINCIPAL
 from plugin_needs import require_plugins
 
 
-def test_pictures_are_made_of_what_is_new_and_what_failed_is_named(tmp_path: Path) -> None:
+def test_new_files_get_pictures_and_failures_are_named(tmp_path: Path) -> None:
     require_plugins("protocols", "cubes")
     require_plugins("media", "netcdf")
     with make_prepared_site(tmp_path, "prepare: [previews, spectra]") as site:

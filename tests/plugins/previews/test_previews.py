@@ -82,7 +82,7 @@ def ask(client: Client, path: str, query: str = "", **headers: str):
     return client.ask("GET", f"/collections/maps/preview/{path}", query.encode(), headers=headers)
 
 
-def test_a_thumbnail_is_small_and_the_right_way_up(client):
+def test_a_thumbnail_is_small_and_upright(client):
     picture = read_grey_pixels(ask(client, "data/a.fits", "size=200"))
     assert picture.shape == (100, 200)
     assert picture[75, 50] == 255  # the first row of FITS is the lowest
@@ -91,13 +91,13 @@ def test_a_thumbnail_is_small_and_the_right_way_up(client):
     assert max(big.shape) == 800
 
 
-def test_it_says_what_it_shows_and_whose_it_is(client):
+def test_a_preview_states_its_content_and_its_credit(client):
     told = Image.open(io.BytesIO(ask(client, "data/a.fits", "size=64&stretch=log&percentile=1+99").body)).text
     assert told["Copyright"] == "CC-BY-4.0 · Brahe 1602"
     assert told["Description"] == "part 0 PRIMARY, log, 1 to 99 %, gray"
 
 
-def test_it_is_drawn_once(client, site):
+def test_a_preview_is_drawn_once(client, site):
     first = ask(client, "data/a.fits", "size=77")
     kept = [*(site.settings.var_directory / "previews").rglob("*.png")]
     assert any(one.read_bytes() == first.body for one in kept)
@@ -111,7 +111,7 @@ def test_it_is_drawn_once(client, site):
     ("path", "why"),
     [("data/b.fits", "damaged"), ("data/c.txt", "Hven cannot read the format"), ("data/empty.fits", "empty")],
 )
-def test_what_cannot_be_drawn_is_said_by_a_picture(client, path, why):
+def test_a_picture_says_why_a_file_cannot_be_drawn(client, path, why):
     answer = ask(client, path, "size=300", **IMAGE)
     assert (answer.status, answer.headers["content-type"]) == (404, "image/png")
     assert answer.headers["cache-control"] == "no-store"
@@ -130,7 +130,7 @@ def test_what_cannot_be_drawn_is_said_by_a_picture(client, path, why):
      "percentile=5+5", "percentile=-1+101", "colours=mauve", "plane=0", "axes=perhaps", "without=a",
      "&".join(f"beside=data/{n}.fits" for n in range(20))],
 )  # fmt: skip
-def test_absurd_wishes_are_refused(client, query):
+def test_impossible_sizes_are_refused(client, query):
     assert ask(client, "data/a.fits", query).status == 400
     answer = ask(client, "data/a.fits", query, **IMAGE)
     assert (answer.status, answer.headers["content-type"]) == (400, "image/png")

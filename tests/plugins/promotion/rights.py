@@ -7,4 +7,5 @@ QUERY_STRINGS = {
     "/promotions/{name}/{table}/hashes": [""],
     "/promotions/{name}/{table}/rows": [""],
 }
+ACCOUNT_ROUTES = dict.fromkeys(QUERY_STRINGS, "a session is not enough: a token is needed")
 REFUSED_WAYS = dict.fromkeys(QUERY_STRINGS, "only accounts of targets may fetch collections: test_remote_promotion.py")

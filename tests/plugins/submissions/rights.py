@@ -12,6 +12,7 @@ STORE = {
     "submission_files": "reports on these files, with the same rights: plugins/submissions/test_submissions.py",
     "submission_rows": "values of these rows, with the same rights: plugins/submissions/test_submissions.py",
 }
+JOBS_WITHOUT_LIST = {"submission_catalogue": "their submission shows them: plugins/submissions/test_catalogues.py"}
 REFUSED_WAYS = {
     path: "no table here takes submissions: test_submissions.py" for path in QUERY_STRINGS if "{table}" in path
 }

@@ -11,6 +11,7 @@ VERB_EXAMPLES: dict[str, tuple[str, ...]] = {
         "hven check stars",
         "hven check --tests --run-examples --links",
         "hven check --metadata --least 80 --subjects uat.csv --json",
+        "hven check stars --for cds",
     ),
     "ingest": (
         "hven ingest stars",

@@ -212,7 +212,7 @@ class CollectionConverter:
         ]
         decisions = list(self._report.decisions.items())
         heading += [
-            f"TODO {', '.join(places[:3])}: {text}" if places else f"TODO: {text}"
+            f"To decide ({', '.join(places[:3])}): {text}" if places else f"To decide: {text}"
             for text, places in decisions[:MAX_NOTES]
         ]
         if len(decisions) > MAX_NOTES:

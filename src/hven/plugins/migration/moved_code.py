@@ -83,7 +83,7 @@ def find_code_facts(code: str, provided_names: Sequence[str] = ()) -> CodeFacts:
             warnings.simplefilter("ignore")
             tree = ast.parse(code)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        line = getattr(error, "lineno", None)
+        line = error.lineno if isinstance(error, SyntaxError) else None
         return CodeFacts(is_valid=False, fault=f"it is not Python 3{f' (its line {line})' if line else ''}")
     facts = CodeFacts()
     defined_names = {*dir(builtins), *provided_names, "__file__", "__name__"}

@@ -26,7 +26,8 @@ PROPERTY_PREFIX = "hven_name_"
 PLACEHOLDER_START, PLACEHOLDER_END = "\ue000", "\ue001"  # around a name inside a text
 _MACRO_PATTERN = re.compile(r"(?<!\\)\\(\w+)((?:\{[^{}]*\})*)")
 _STRING_PATTERN = re.compile(
-    r"(?<!\w)(?P<prefix>[rRbBuUfF]{0,2})(?P<body>'''[\s\S]*?'''|\"\"\"[\s\S]*?\"\"\"|'(?:\\.|[^'\\\n])*'|\"(?:\\.|[^\"\\\n])*\")"
+    r"(?<!\w)(?P<prefix>[rRbBuUfF]{0,2})"
+    r"(?P<body>'''[\s\S]*?'''|\"\"\"[\s\S]*?\"\"\"|'(?:\\.|[^'\\\n])*'|\"(?:\\.|[^\"\\\n])*\")"
 )
 _VARIABLE_PATTERN = re.compile(r"(?<![\w)\]])@([A-Za-z_]\w*)(\.sourceToken)?")
 

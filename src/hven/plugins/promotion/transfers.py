@@ -53,9 +53,8 @@ def write_manifest(collection: CollectionState) -> bytes:
 
 def _to_json_value(value: object) -> object:
     """Convert a value for which JSON has no type: a scalar of numpy, a tuple, or a date."""
-    to_python = getattr(value, "item", None)
-    if callable(to_python):
-        return to_python()
+    if isinstance(value, np.generic):
+        return value.item()
     return list(value) if isinstance(value, (set, frozenset, tuple)) else str(value)
 
 

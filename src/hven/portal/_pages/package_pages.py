@@ -37,7 +37,7 @@ class PageExtensionPoint:
 
 PAGE_PLACES = {
     "header": PageExtensionPoint(template="frame.html"),
-    "health.curators": PageExtensionPoint(template="health.html"),
+    "health.curators": PageExtensionPoint(template="health.html", variables=("health",)),
     "menu": PageExtensionPoint(template="frame.html"),
     "home.search": PageExtensionPoint(template="home.html"),
     "home.curators": PageExtensionPoint(template="home.html"),

@@ -137,7 +137,7 @@ def tab_file(tab: BrowserTab, name: str) -> str:
     return f"{tab.base}/collections/maps/files/{name}.fits"
 
 
-def test_colours_stretch_and_zoom_ask_nothing(tab: BrowserTab) -> None:
+def test_colours_stretch_and_zoom_need_no_request(tab: BrowserTab) -> None:
     page = tab.open_page(f"{HERE}/l1448_13co.fits?_slice=27")
     tab.wait_for_panes("cube")
     page.wait_for_selector(".cube .uplot")
@@ -162,7 +162,7 @@ def test_colours_stretch_and_zoom_ask_nothing(tab: BrowserTab) -> None:
     assert tab.find_accessibility_faults() == []
 
 
-def test_a_region_a_ratio_and_the_lines_of_python(tab: BrowserTab) -> None:
+def test_a_region_a_ratio_and_python_lines_agree(tab: BrowserTab) -> None:
     page = tab.open_page(f"{HERE}/muse_Central_Datacube_bkg.fits?_slice=3")
     tab.wait_for_panes("cube")
     page.wait_for_selector(".cube .uplot")
@@ -201,7 +201,7 @@ def run(page: Any) -> dict[str, Any]:
     return names
 
 
-def test_planes_stay_together_and_bands_are_where_they_are(tab: BrowserTab) -> None:
+def test_planes_move_together_and_bands_keep_their_wavelengths(tab: BrowserTab) -> None:
     page = tab.open_page(f"{HERE}/pacs.fits")
     tab.wait_for_panes("cube")
     page.wait_for_selector(".cube .uplot")

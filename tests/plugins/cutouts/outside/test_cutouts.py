@@ -73,7 +73,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.mark.parametrize("name", CUTS)
-def test_a_cut_is_the_original_s(server: Server, tmp_path: Path, name: str) -> None:
+def test_a_cut_equals_the_original(server: Server, tmp_path: Path, name: str) -> None:
     given = {"TABLE": "products.main", "ID": Path(name).stem, **CUTS[name]}
     status, _, body = server.get(f"/soda/sync?{urlencode(given)}")
     assert status == 200, body
@@ -121,7 +121,7 @@ def _complaints(path: Path) -> int:
     return 0 if "OK" in told else int(told.split(" errors")[0].split()[-1]) if " errors" in told else 1
 
 
-def test_pyvo_cuts_by_what_the_answer_says(server: Server) -> None:
+def test_pyvo_cuts_by_the_service_descriptor(server: Server) -> None:
     rows = pyvo.dal.TAPService(f"{server.url}/tap").search("SELECT * FROM products.main WHERE id LIKE 'muse_Central%'")
     whole = fits.getdata(shared("data/images/muse_Central_Datacube_bkg.fits"), 1)
     with fits.open(io.BytesIO(rows[0].processed(circle=(20, -30, 0.001), band=(6.0505e-7, 6.058e-7)).read())) as found:

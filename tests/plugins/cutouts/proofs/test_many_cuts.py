@@ -119,7 +119,7 @@ def _run_flood(port: int) -> tuple[Counter[str], list[str]]:
     return asyncio.run(flood(port))
 
 
-def test_ten_thousand_cuts_at_once(tmp_path: Path) -> None:
+def test_ten_thousand_simultaneous_cuts_succeed(tmp_path: Path) -> None:
     publish_images(tmp_path)
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     aside, took, weights = Counter[int](), list[float](), list[float]()

@@ -129,7 +129,7 @@ def test_all_rows_under_a_point_of_mars(tab: BrowserTab) -> None:
     tab.save_screenshot("map-mars")
 
 
-def test_all_footprints_that_hold_a_point_of_mars(tab: BrowserTab) -> None:
+def test_all_footprints_around_a_point_of_mars_are_found(tab: BrowserTab) -> None:
     """Not only of what is drawn: the search goes on with the point."""
     page = mars(tab, "_map=1&c2=60..70&c1=100..200")
     every = boxes(page, f"{MARS}/places?c2=60..70&c1=100..200")
