@@ -322,7 +322,7 @@ def test_settings_that_cannot_work_are_refused(tmp_path: Path, lines: str, messa
 
 
 def test_a_site_with_an_address_is_not_changed_from_here(sites: RemotePair) -> None:
-    done = run_hven("promote", "stars", "--to", "dev", "--site", sites.pair.gold, expected_code=1)
+    done = run_hven("promote", "stars", "--to", "dev", "--site", sites.pair.gold, expected_code=2)
     assert "hven promote NAME --from" in done.stderr
 
 
