@@ -9,7 +9,9 @@ import pyarrow as pa
 import pytest
 
 from hven import query
+from hven.engines.duckdb import query_plan
 from hven.engines.duckdb.arrow_queries import ArrowQuery
+from hven.engines.duckdb.snapshot_files import KeyIndex
 from hven.model.table import Column, Table
 from hven.model.types import FLOAT64, STRING, parse_type
 from hven.site import Site
@@ -85,3 +87,23 @@ def test_few_candidates_are_tested(site: Site, monkeypatch: pytest.MonkeyPatch) 
     tested.clear()
     assert len(read_values(site, f"SELECT id FROM t.shapes {where} ORDER BY id", 10)) == 10
     assert 0 < sum(tested) < total / 4
+
+
+def test_an_index_is_not_walked_far_for_few_candidates(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It costs less to test the candidates themselves, and the memory of a walk would grow with the table."""
+    walked: list[int] = []
+    list_row_numbers = KeyIndex.list_row_numbers
+
+    def count_places(self: KeyIndex, begin: int, end: int) -> np.ndarray:
+        walked.append(end - begin)
+        return list_row_numbers(self, begin, end)
+
+    where = WHERE.format("10, 10, 12, 10, 12, 12, 10, 12")
+    wanted = sorted(read_values(site, f"SELECT id FROM t.shapes {where}"))  # type: ignore[type-var]
+    assert 0 < len(wanted) < 20
+    monkeypatch.setattr(query_plan, "MAX_UNORDERED_ROWS", 0)
+    monkeypatch.setattr(query_plan, "PLACES_PER_CANDIDATE", 4)
+    monkeypatch.setattr(KeyIndex, "list_row_numbers", count_places)
+    assert read_values(site, f"SELECT id FROM t.shapes {where} ORDER BY id", 5) == wanted[:5]
+    assert sum(walked) < ROWS / 10
+    assert read_values(site, f"SELECT TOP 3 id FROM t.shapes {where}") != []

@@ -58,6 +58,7 @@ SQL_ROW_LIMITS = (16, 128, 1024, 8000)
 # SQL texts that a plan keeps: one for each set of tables that an index narrows, and of members that it empties
 MAX_SQL_TEXTS = 200
 MAX_UNORDERED_ROWS = 256  # candidates that are tested before they are sorted; more are tested in the order of an index
+PLACES_PER_CANDIDATE = 64  # of an index: a candidate costs as much to test as this many places to walk
 MAX_PROBED_ROWS = 100_000  # rows that are tested in index order before ORDER BY .. TOP reads everything
 
 
@@ -379,26 +380,34 @@ class DuckPlan(QueryPlan):
         is_unordered = not arrow_query.sort_keys and not arrow_query.is_count
         if end is None or end > max_rows or (index is None and not is_unordered):
             return None, 0
-        low, high = (0, stored.rows) if index is None else self._find_order_range(index, literal_values)
+        if index is None:
+            low, high = 0, stored.rows if candidate_rows is None else len(candidate_rows)
+        else:
+            low, high = self._find_order_range(index, literal_values)
         # a condition on the column excludes its nulls, which are not in the index
         has_all_rows = index is None or low > 0 or high < index.count or index.count == stored.manifest.rows
         passing_parts = [np.empty(0, np.int64)]
         passing_count = 0
         tested_count = 0
         step = max(end, 64) if arrow_query.condition is None else max(4 * end, 1024)
-        if candidate_rows is not None:
+        remaining_places = high - low
+        if candidate_rows is not None and index is not None:
             step = max(1, step * stored.rows // (16 * len(candidate_rows)))
+            remaining_places = PLACES_PER_CANDIDATE * len(candidate_rows)
         while passing_count < end and low < high:
-            if tested_count >= max_rows:
-                return None, 0
             step = min(step, high - low)
+            remaining_places -= step
+            if tested_count >= max_rows or remaining_places < 0:
+                return None, 0
             if arrow_query.sort_keys and arrow_query.sort_keys[0].is_descending and index is not None:
                 rows = index.list_row_numbers(high - step, high)[::-1]
                 high -= step
             else:
                 rows = np.arange(low, low + step) if index is None else index.list_row_numbers(low, low + step)
                 low += step
-            if candidate_rows is not None:
+            if candidate_rows is not None and index is None:
+                rows = candidate_rows[rows]
+            elif candidate_rows is not None:
                 rows = rows[candidate_rows.take(np.searchsorted(candidate_rows, rows), mode="clip") == rows]
             for part in arrow_query.iterate_passing_rows(stored, rows, literal_values):
                 passing_parts.append(part)
