@@ -18,7 +18,7 @@ from hven.testing.site import open_tiny_site
 
 ITEMS = "/stac/collections/mars.epn_core/items"
 TRANSFORM = [100.0, 0.0, 5.0, 0.0, -100.0, 7.5]
-GRIDS = [("IAU_2015:49910", [20, 30], TRANSFORM), (None, [4, 4], None), ("EPSG:4326", [2, 2], TRANSFORM), ("nonsense", [1, 1], TRANSFORM)]  # fmt: skip
+GRIDS = [("IAU_2015:49910", [20, 30], TRANSFORM), (None, [4, 4], None), ("EPSG:4326", [2, 2], TRANSFORM), ('EPSG:1,"x":2', [1, 1], TRANSFORM)]  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -317,7 +318,7 @@ class _ItemWriter:
         frame_texts = pa.array([write_frame_text(code) for code in distinct_codes], pa.string()).take(encoded.indices)
         grids["proj:wkt2"] = pc.if_else(has_grid, literal.quote_json_strings(frame_texts), NULL_TEXT)
         if "proj:epsg" in self.selection.includes:  # before version 2.0 of the extension; GDAL 3.6 requires it
-            numbers = [code.removeprefix("EPSG:") if code.startswith("EPSG:") else "null" for code in distinct_codes]
+            numbers = [code[5:] if re.fullmatch("EPSG:[1-9][0-9]{3,9}", code) else "null" for code in distinct_codes]
             grids["proj:epsg"] = pc.if_else(has_grid, pa.array(numbers, pa.string()).take(encoded.indices), NULL_TEXT)
         return grids
 

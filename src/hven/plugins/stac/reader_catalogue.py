@@ -43,7 +43,7 @@ class VisibleCollectionCache(LruCache["VisibleCollections"]):
     """The collections of readers who see the same tables and rows, by published state."""
 
     def __init__(self) -> None:
-        super().__init__(200)
+        super().__init__(16)  # each keeps its published state in memory
 
 
 @dataclass(frozen=True)
