@@ -259,6 +259,8 @@ def test_messages_can_be_json_with_the_id_of_their_request(tmp_path: Path, monke
     assert datetime.fromisoformat(line["time"]).tzinfo == UTC
     record = logging.LogRecord("hven", logging.INFO, "", 0, "started", (), None)
     assert json.loads(formatter.format(record))["id"] is None
+    record = logging.LogRecord("hven", logging.INFO, "", 0, "read \udcff.fits", (), None)
+    assert json.loads(formatter.format(record))["message"] == "read \udcff.fits"
 
 
 def test_the_variable_of_the_log_is_no_misspelt_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

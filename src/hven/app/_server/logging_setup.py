@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
-
-import orjson
 
 from hven.site import CURRENT_USAGE
 
@@ -56,14 +55,14 @@ class MessageFormatter(logging.Formatter):
             return super().format(record)
         usage = CURRENT_USAGE.get()
         line = {
-            "time": datetime.fromtimestamp(record.created, UTC),
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(),
             "level": record.levelname,
             "logger": record.name,
             "id": usage and usage.request_id,
             "message": record.getMessage(),
             "traceback": record.exc_info and self.formatException(record.exc_info),
         }
-        return orjson.dumps(line, option=orjson.OPT_UTC_Z).decode()
+        return json.dumps(line)  # the names of files in a message may be no Unicode
 
 
 def skip_log_record_details() -> None:
