@@ -89,7 +89,7 @@ def test_the_largest_picture_is_made_small(maker: Any) -> None:
         assert picture.width == 2 * picture.height
 
 
-def test_a_map_begins_with_how_the_body_looks_and_a_site_replaces_one(
+def test_imagery_is_the_first_base_map_and_a_site_can_replace_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "house").mkdir()

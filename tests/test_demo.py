@@ -152,7 +152,7 @@ def demo(root: Path, fetched_demo: object) -> Path:
     return root
 
 
-def test_the_data_are_fetched(fetched_demo: tuple[str, dict[str, int | None]] | None) -> None:
+def test_the_demo_fetches_all_its_data(fetched_demo: tuple[str, dict[str, int | None]] | None) -> None:
     if fetched_demo is None:
         report_missing("fetching")
     told, published = fetched_demo
@@ -200,12 +200,12 @@ def test_a_second_run_does_nothing_again(demo: Path) -> None:
     assert rows(demo) == before
 
 
-def test_what_packages_say_of_it_is_valid(demo: Path, tmp_path: Path) -> None:
+def test_package_checks_of_the_demo_pass(demo: Path, tmp_path: Path) -> None:
     for module in load_package_modules("demo_checks"):
         module.check_demo(demo / "demo-site", tmp_path)
 
 
-def test_stilts_and_pyvo_as_the_demo_proposes(demo: Path) -> None:
+def test_stilts_and_pyvo_commands_of_the_demo_work(demo: Path) -> None:
     """The lines that the script prints, and the validator over the whole site."""
     script = (ROOT / "scripts/demo").read_text()
     (line,) = re.findall(r"stilts cone (\S+) (lon=\S+) (lat=\S+) (radius=\S+)", script)

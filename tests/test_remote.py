@@ -151,7 +151,7 @@ def test_addresses_that_are_none(address, message):
         http_client.resolve_url(address)
 
 
-def test_translated_addresses_of_the_public_internet_are_public():
+def test_translated_ipv6_addresses_of_public_hosts_are_allowed():
     assert [http_client._is_public(number) for number in ("64:ff9b::808:808", "::ffff:8.8.8.8", "2a00:1450::1")] == [
         True,
         True,
@@ -159,7 +159,7 @@ def test_translated_addresses_of_the_public_internet_are_public():
     ]
 
 
-def test_a_host_without_a_proxy_is_looked_up_once(tmp_path, site, monkeypatch):
+def test_a_host_without_a_proxy_is_resolved_once(tmp_path, site, monkeypatch):
     """A proxy is set, but not for this host: what its name led to when it was checked is where we go, whatever it leads to then."""
     looked, ask = [], socket.getaddrinfo
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
@@ -183,7 +183,7 @@ def test_secrets_in_an_address_are_not_shown(tmp_path, site):
     assert "sesame" not in str(caught.value)
 
 
-def test_broken_answers_are_user_errors(tmp_path):
+def test_broken_responses_are_user_errors(tmp_path):
     assert issubclass(SourceError, UserError)
     with pytest.raises(UserError, match="cannot be reached"):
         http_client.download_file("http://127.0.0.1:9/", tmp_path, allow_private=True)
@@ -248,7 +248,7 @@ def test_hven_new_takes_an_address(tmp_path, site):
 
 
 @pytest.mark.parametrize("path", ["/drip", "/slowly"])
-def test_a_server_that_never_ends_is_given_up(tmp_path, site, path):
+def test_an_endless_response_is_aborted(tmp_path, site, path):
     with pytest.raises(UserError, match=r"did not send the whole response within 0\.4 s"):
         http_client.download_file(site + path, tmp_path, allow_private=True, total_timeout_seconds=0.4)
     assert list(tmp_path.iterdir()) == []

@@ -25,7 +25,7 @@ PAGES = {
 
 
 @pytest.mark.parametrize("path", PAGES)
-def test_everybody_can_use_it(tab: BrowserTab, path: str) -> None:
+def test_every_page_passes_accessibility_checks(tab: BrowserTab, path: str) -> None:
     tab.page.context.route("https://psup.example.org/**", lambda route: route.fulfill(status=404))
     tab.allowed = ("psup.example.org",)
     tab.expected = ("404",)

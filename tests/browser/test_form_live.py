@@ -145,7 +145,7 @@ def test_choices_that_are_known_stand_before_they_are_counted(tab: BrowserTab) -
     page.wait_for_selector("[data-facet=wavelnth] .choice:has-text('171') .n")
 
 
-def test_where_nothing_is_found_the_next_step_is_a_press_away(tab: BrowserTab) -> None:
+def test_empty_results_offer_a_button_that_drops_a_condition(tab: BrowserTab) -> None:
     page = tab.open_page("/collections/stars/main?vmag=..-90&sp_type=G*")
     step = page.locator("[data-pane=grid] button:has-text('without vmag ..-90')")
     step.wait_for()
@@ -159,7 +159,7 @@ def test_where_nothing_is_found_the_next_step_is_a_press_away(tab: BrowserTab) -
     page.wait_for_selector(GRID)
 
 
-def test_few_choices_stand_in_place_of_their_field(tab: BrowserTab) -> None:
+def test_short_choice_lists_replace_the_field(tab: BrowserTab) -> None:
     page = tab.open_page("/collections/omega/epn_core?lang=en")
     page.wait_for_selector(".in-field .choice")
     column = page.get_attribute(".in-field", "data-facet")

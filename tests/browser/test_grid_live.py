@@ -82,7 +82,7 @@ def test_what_cannot_be_found_says_so(tab: BrowserTab) -> None:
     assert "No row" in page.inner_text(".live .empty")
 
 
-def test_no_column_lies_over_the_next_one(tab: BrowserTab) -> None:
+def test_columns_do_not_overlap(tab: BrowserTab) -> None:
     """Rows without a key have nothing to tick: the first column is as wide as with it, or the second would be moved over the third."""
     for keyed in (True, False):
         if not keyed:  # as a table without a key answers

@@ -89,7 +89,7 @@ def test_switching_the_language_keeps_the_search(tab: BrowserTab) -> None:
     assert page.get_attribute("html", "lang") == "fr"
 
 
-def test_pictures(tab: BrowserTab) -> None:
+def test_screenshots_of_home_and_statistics_pages_are_saved(tab: BrowserTab) -> None:
     tab.open_page("/")
     tab.save_screenshot("home")
     for path in list_statistics_pages("stars"):

@@ -58,7 +58,7 @@ def evil(browser: Browser, evil_server: Server) -> Iterator[BrowserTab]:
     yield from open_tab(browser, evil_server, viewport={"width": 1440, "height": 900})
 
 
-def test_nothing_of_a_descriptor_or_a_cell_is_run(evil: BrowserTab) -> None:
+def test_scripts_in_descriptors_and_cells_are_never_run(evil: BrowserTab) -> None:
     require_page_part("table.map")
     tab = evil
     said = listening(tab)

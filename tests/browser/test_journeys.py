@@ -431,7 +431,7 @@ def press_tab_until(page: Page, selector: str, most: int = 120) -> None:
     raise AssertionError(f"the keyboard does not lead to {selector}")
 
 
-def test_a_journey_by_keyboard_alone(tab: BrowserTab) -> None:
+def test_a_journey_needs_only_the_keyboard(tab: BrowserTab) -> None:
     require_core_fixtures("WORD_PAGES")
     stub_previews(tab)
     page = tab.open_page("/")
@@ -499,7 +499,7 @@ def test_the_first_page_and_its_tree(tab: BrowserTab) -> None:
     tab.save_screenshot("collection")
 
 
-def test_home_collection_form_and_rows_without_scripts(scriptless_tab: BrowserTab) -> None:
+def test_home_collection_form_and_rows_work_without_scripts(scriptless_tab: BrowserTab) -> None:
     pictures = stub_previews(scriptless_tab)
     page = scriptless_tab.open_page("/")
     scriptless_tab.follow_link("main a:has-text('OMEGA data cubes')")

@@ -15,7 +15,7 @@ CUBES = "/collections/omega/epn_core"
 GRID = "table.live tr[data-key]"
 
 
-def test_pictures_are_whole_in_three_sizes_and_a_press_opens_the_row(tab: BrowserTab) -> None:
+def test_thumbnails_have_three_sizes_and_a_click_opens_the_row(tab: BrowserTab) -> None:
     stub_previews(tab)
     page = tab.open_page(CUBES)
     page.wait_for_selector(f"{GRID} .thumbnail img")
@@ -49,7 +49,7 @@ def test_pictures_are_whole_in_three_sizes_and_a_press_opens_the_row(tab: Browse
     assert all(number.isdigit() for number in numbers)
 
 
-def test_a_gallery_shows_all_and_goes_back_to_rows(tab: BrowserTab) -> None:
+def test_a_gallery_shows_all_pictures_and_returns_to_the_rows(tab: BrowserTab) -> None:
     stub_previews(tab)
     page = tab.open_page(f"{CUBES}?_look=gallery&orbit_number=6")
     page.wait_for_selector(".mosaic .card-of img")
@@ -68,7 +68,7 @@ def test_a_gallery_shows_all_and_goes_back_to_rows(tab: BrowserTab) -> None:
     assert page.locator(".mosaic").is_hidden()
 
 
-def test_pictures_that_are_none_leave_their_words(tab: BrowserTab) -> None:
+def test_missing_and_invalid_pictures_leave_their_text(tab: BrowserTab) -> None:
     """One that is gone, one that is no picture, and one of another site, which is not asked for."""
     shots = {"gone": (404, "text/html", b""), "words": (200, "text/html", b"<b>no picture</b>")}
 

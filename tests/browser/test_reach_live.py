@@ -26,7 +26,7 @@ def menu(page: Page) -> None:
     page.wait_for_selector("header nav", state="hidden")
 
 
-def test_the_head_of_a_phone_is_one_line_with_a_menu(phone_tab: BrowserTab) -> None:
+def test_the_header_on_a_phone_is_one_line_with_a_menu(phone_tab: BrowserTab) -> None:
     page = phone_tab.open_page("/collections/sz/clusters")
     menu(page)
     page.click("header .menu-button")
@@ -43,7 +43,7 @@ def test_the_menu_needs_no_scripts(scriptless_tab: BrowserTab) -> None:
     menu(page)
 
 
-def test_all_pages_are_of_one_width(tab: BrowserTab) -> None:
+def test_all_pages_have_the_same_width(tab: BrowserTab) -> None:
     edges = set()
     tab.page.set_viewport_size({"width": 1920, "height": 900})
     for path in (
@@ -67,7 +67,7 @@ def test_all_pages_are_of_one_width(tab: BrowserTab) -> None:
     assert len(edges) == 1, edges
 
 
-def test_the_first_row_is_a_few_presses_away(tab: BrowserTab) -> None:
+def test_the_first_row_is_reached_with_few_key_presses(tab: BrowserTab) -> None:
     """By the link that skips to the rows; the heads of a grid are one stop, whose arrows go on to the rows."""
     page = tab.open_page("/collections/omega/epn_core")
     page.wait_for_selector("table.live tr[data-key]")
@@ -84,7 +84,7 @@ def test_the_first_row_is_a_few_presses_away(tab: BrowserTab) -> None:
     assert presses <= 5, presses
 
 
-def test_heads_are_gone_through_by_arrows(tab: BrowserTab) -> None:
+def test_arrow_keys_move_through_the_column_headers(tab: BrowserTab) -> None:
     page = tab.open_page("/collections/stars/main")
     page.wait_for_selector("table.live tr[data-key]")
     there = "document.activeElement.closest('th')?.querySelector('.head')?.innerText ?? document.activeElement.tagName"
@@ -127,14 +127,14 @@ def test_menus_of_a_table_are_one_stop(tab: BrowserTab) -> None:
     assert not page.evaluate("document.activeElement.closest('.take')")
 
 
-def test_the_foot_says_how_the_site_is(tab: BrowserTab) -> None:
+def test_the_footer_shows_the_health_of_the_site(tab: BrowserTab) -> None:
     page = tab.open_page("/news")
     page.wait_for_selector("footer .health:has-text('all is well')")
     page = tab.open_page("/news?lang=fr")
     page.wait_for_selector("footer .health:has-text('tout va bien')")
 
 
-def test_a_phone_has_cards_instead_of_columns(phone_tab: BrowserTab) -> None:
+def test_a_phone_shows_cards_instead_of_columns(phone_tab: BrowserTab) -> None:
     page = phone_tab.open_page("/collections/hfc1ar/epn_core")
     page.wait_for_selector("table.live tr[data-at='1'][data-key]")
     cells = page.eval_on_selector_all(
@@ -183,7 +183,7 @@ def test_the_parts_of_a_table_are_one_tap_away_on_a_phone(phone_tab: BrowserTab)
     assert phone_tab.find_accessibility_faults("color-contrast", "aria-allowed-attr", "link-name") == []
 
 
-def test_what_is_on_the_screen_is_shared_cited_and_kept(tab: BrowserTab) -> None:
+def test_the_current_view_can_be_shared_cited_and_saved(tab: BrowserTab) -> None:
     page = tab.open_page("/collections/sz/clusters?redshift=0.5..")
     page.wait_for_selector("table.live tr[data-key]")
     tab.wait_for_panes("share")

@@ -131,7 +131,7 @@ def test_a_heading_filters_sorts_and_hides(tab: BrowserTab) -> None:
     page.wait_for_selector(".column-menu", state="detached")
 
 
-def test_rows_side_by_side(tab: BrowserTab) -> None:
+def test_rows_are_compared_side_by_side(tab: BrowserTab) -> None:
     page = open_table_page(tab, "/collections/stars/main?_sort=star&_cols=star,sp_type")
     for number in (0, 1, 2):
         page.locator(f"{GRID} input").nth(number).click()
@@ -153,7 +153,7 @@ def test_rows_side_by_side(tab: BrowserTab) -> None:
     assert "_compare" not in page.url
 
 
-def test_the_drawer_turns_rows_and_pictures_by_keys_and_shows_the_header(tab: BrowserTab) -> None:
+def test_keys_change_rows_and_pictures_in_the_drawer_and_it_shows_the_header(tab: BrowserTab) -> None:
     pictures = [f"{tab.base}/logo.png?{number}" for number in range(3)]
 
     def add_pictures(route: Any) -> None:

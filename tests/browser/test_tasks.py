@@ -154,7 +154,7 @@ def nearest(folder: Path) -> set[str]:
     return found
 
 
-def test_a_day_of_nine_channels_at_one_hour_in_one_archive(reader: Reader, sources: Path) -> None:
+def test_hourly_images_of_nine_channels_become_one_archive(reader: Reader, sources: Path) -> None:
     require_plugins("protocols", "archive")
     wanted = nearest(sources / "aia" / "data")
     assert len(wanted) == 216

@@ -62,7 +62,9 @@ def infos(body: bytes) -> dict[str, str]:
         ("/collections/psz2/main/download", {"_as": "votable"}, ""),
     ],
 )  # fmt: skip
-def test_every_face_says_what_was_asked(client: Client, path: str, given: dict[str, object], protocol: str) -> None:
+def test_every_service_states_the_request_it_answered(
+    client: Client, path: str, given: dict[str, object], protocol: str
+) -> None:
     answer = client.get(path, **given)
     assert answer.status == 200, answer.text
     found = infos(answer.body)
@@ -76,7 +78,7 @@ def test_every_face_says_what_was_asked(client: Client, path: str, given: dict[s
         assert (found["publication_date"], found["is_derived_from"]) == ("2015-02-05", "arXiv:1502.01598")
 
 
-def test_the_result_of_a_job_says_it_too(client: Client, site: Site) -> None:
+def test_a_job_result_states_its_request(client: Client, site: Site) -> None:
     given = {"LANG": "ADQL", "QUERY": QUERY, "PHASE": "RUN"}
     made = client.post("/tap/async", **given)
     assert made.status == 303

@@ -67,7 +67,7 @@ def ingest_changed_rows(site_directory: Path, site: Site, change: Callable[[str]
     site.refresh_published_state()
 
 
-def test_the_same_rows_after_the_data_have_changed(site_directory: Path, site: Site, client: Client) -> None:
+def test_a_cited_result_keeps_its_rows_after_the_data_change(site_directory: Path, site: Site, client: Client) -> None:
     made = cite(client)
     told = json.loads(made.body)
     rows = client.get(f"{path(made)}/rows", RESPONSEFORMAT="csv")
@@ -91,7 +91,7 @@ def test_the_same_question_has_one_address(client: Client) -> None:
     assert path(cite(client)) != path(cite(client, QUERY.replace("100", "200")))
 
 
-def test_what_is_not_kept_is_told(site_directory: Path, site: Site, client: Client) -> None:
+def test_results_that_are_not_kept_are_reported(site_directory: Path, site: Site, client: Client) -> None:
     made, whole = cite(client), cite(client, "SELECT name FROM psz2.main WHERE ra < 100")
     ingest_changed_rows(site_directory, site, lambda text: text.replace("c5,180", "c5,181"))
     run_hven("remove", "psz2", "--purge", "--site", str(site_directory))
@@ -113,7 +113,7 @@ def test_a_page_says_one_row_where_there_is_one(client: Client) -> None:
     assert re.search(r"<b>2</b>\s+rows</li>", client.get(path(cite(client, "SELECT TOP 2 name FROM psz2.main"))).text)
 
 
-def test_by_tap(client: Client) -> None:
+def test_tap_queries_can_be_cited(client: Client) -> None:
     answer = client.get("/tap/sync", LANG="ADQL", QUERY=QUERY, CITE="true")
     (results,) = [one for one in parse(io.BytesIO(answer.body)).resources if one.type == "results"]
     address = {one.name: one.value for one in results.infos}["result"]
@@ -164,7 +164,7 @@ def test_rights_are_as_everywhere(site_directory: Path, site: Site, client: Clie
         assert cite(reader).status == 400, "nobody learns that it is there"
 
 
-def test_a_release_has_its_own_rows(site_directory: Path, site: Site, client: Client) -> None:
+def test_a_cited_result_of_a_release_keeps_its_rows(site_directory: Path, site: Site, client: Client) -> None:
     run_hven("release", "R4", "psz2", "--site", str(site_directory))
     site.refresh_published_state()
     made = cite(client, QUERY.replace("psz2.main", "psz2_r4.main"))

@@ -123,7 +123,7 @@ def site(tmp_path: Path) -> Any:
         yield found
 
 
-def test_each_line_is_right_and_brings_what_it_says(site: Site, tmp_path: Path) -> None:
+def test_each_suggested_line_is_valid_and_earns_its_points(site: Site, tmp_path: Path) -> None:
     path = tmp_path / "collections/stars/stars.yaml"
     begun, lacks = judge_descriptor(site, path)
     assert {one.insertion_mode for one in lacks} >= {"below", "inside", "instead"}
@@ -143,7 +143,7 @@ def test_each_line_is_right_and_brings_what_it_says(site: Site, tmp_path: Path) 
         path.write_text(BARE)
 
 
-def test_all_lines_together_are_a_hundred(site: Site, tmp_path: Path) -> None:
+def test_all_suggested_lines_add_up_to_100_points(site: Site, tmp_path: Path) -> None:
     path = tmp_path / "collections/stars/stars.yaml"
     text = BARE
     for _ in range(3):  # what a UCD asks for is told once it is there
@@ -227,7 +227,7 @@ def test_exit_codes_and_json(tmp_path: Path) -> None:
     assert told["collections"] == []
 
 
-def test_weights_are_those_of_the_page() -> None:
+def test_weights_equal_those_in_the_documentation() -> None:
     page = (Path(__file__).parents[2] / "docs/howto/metadata.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| (\*\*|`)(\w+)(?:\*\*|`) \| (\d+) \|", page, re.MULTILINE)
     told, sums, group = {}, {}, ""
@@ -249,7 +249,7 @@ def test_which_quantities_have_a_unit(ucd: str | None, has: bool) -> None:
     assert units.is_quantity_with_unit(ucd) == has
 
 
-def test_half_points() -> None:
+def test_incomplete_metadata_earns_partial_points() -> None:
     place = Path("x.yaml")
     said: dict[str, Any] = {"name": "c", "title": "c", "path": place}
     found = [
@@ -266,7 +266,7 @@ DESISE = {"uri": "http://www.ivoa.net/rdf/uat", "terms": {
 
 
 @pytest.mark.parametrize("form", ["desise", "text"])
-def test_subjects_are_looked_up_in_a_list_of_the_operators(tmp_path: Path, form: str) -> None:
+def test_subjects_are_checked_against_the_operators_list(tmp_path: Path, form: str) -> None:
     path = site_of(tmp_path, BARE, published=False)
     path.write_text(
         BARE.replace("title: Stars\n", "title: Stars\nsubjects: [Solar Physics, solar-physiks,\n  old word]\n")
@@ -287,7 +287,7 @@ def test_subjects_are_looked_up_in_a_list_of_the_operators(tmp_path: Path, form:
     ("text", "said"),
     [(None, "cannot be read: no such file"), ("", "contains no terms"), ("{}", "is not a list of terms in the IVOA's JSON format"), ('{"terms": 3}', "is not a list"), ("<rdf/>", "is not a list"), ("\xff\xfe", "is not text")],
 )  # fmt: skip
-def test_what_is_no_list_of_subjects(tmp_path: Path, text: str | None, said: str) -> None:
+def test_invalid_subject_lists_are_reported(tmp_path: Path, text: str | None, said: str) -> None:
     site_of(tmp_path, BARE, published=False)
     listed = tmp_path / "uat"
     if text is not None:

@@ -62,12 +62,12 @@ def test_what_is_right(tmp_path: Path) -> None:
         ("{related: [{title: x}]}", "lacks the key 'type'"),
     ],
 )
-def test_what_is_wrong(tmp_path: Path, registry: str, said: str) -> None:
+def test_invalid_registry_keys_are_reported_at_their_line(tmp_path: Path, registry: str, said: str) -> None:
     lines = run_check(tmp_path, registry, code=1)
     assert any(said in line and "c0.yaml:8:" in line for line in lines), lines
 
 
-def test_what_records_lack(tmp_path: Path) -> None:
+def test_missing_metadata_of_records_is_reported(tmp_path: Path) -> None:
     lines = run_check(tmp_path, "{}", about="title: T\ndoi: mine\n")
     for said in ("no description", "no subjects", "no creators", "no licence", "there is no contact", "doi is left out, because 'mine' is not valid"):  # fmt: skip
         assert any(said in line for line in lines), (said, lines)
@@ -76,7 +76,7 @@ def test_what_records_lack(tmp_path: Path) -> None:
     assert run_check(tmp_path, "{}", about=WHOLE.replace(", email: s@x.org", ""), toml=f'contact_email = "vo@x.org"\n{TOML}')[-1] == "1 descriptor: 0 errors, 0 warnings"  # fmt: skip
 
 
-def test_ids_that_two_collections_claim(tmp_path: Path) -> None:
+def test_identifiers_claimed_twice_are_reported(tmp_path: Path) -> None:
     lines = run_check(tmp_path, "{id: corot}", "{services: {main.cone: COROT}}", "{id: tap}", code=1)
     assert any(
         "registry: ivo://idoc/COROT is also the id of the collection c0" in line and "c1.yaml:8:1" in line

@@ -302,7 +302,7 @@ def test_time_series(example_site: tuple[Path, Rows]) -> None:
 
 
 @pytest.mark.parametrize("example_site", ["20-from-servers"], indirect=True)
-def test_from_servers(example_site: tuple[Path, Rows]) -> None:
+def test_rows_of_the_examples_equal_those_of_the_servers(example_site: tuple[Path, Rows]) -> None:
     """Rows are what the servers hold, and the faults of the index are named."""
     site, rows = example_site
     held = {path.stem: json.loads(path.read_text()) for path in site.glob("served/*.json")}
@@ -350,7 +350,7 @@ def test_from_servers(example_site: tuple[Path, Rows]) -> None:
 
 
 @pytest.mark.parametrize("example_site", ["22-from-files"], indirect=True)
-def test_from_files(example_site: tuple[Path, Rows]) -> None:
+def test_rows_of_the_examples_equal_those_of_the_files(example_site: tuple[Path, Rows]) -> None:
     """Granules are what astropy finds in the tables of the files; cubes what the labels in the archives say."""
     site, rows = example_site
     expected: dict[tuple[str, str, str, int], tuple[int, float]] = {}

@@ -35,7 +35,7 @@ def epn(kind: str = "", **columns: Column) -> Table:
 @pytest.mark.parametrize("name", ["epn-tap-2.0", "obscore-1.1", "obscore-radio-1.0"])
 @pytest.mark.parametrize("kind", ["", *FRAMES, "healpix"])
 @pytest.mark.parametrize("language", list_languages())
-def test_every_column_of_a_standard_has_words_in_every_frame_and_language(name: str, kind: str, language: str) -> None:
+def test_every_standard_column_has_labels_in_each_frame_and_language(name: str, kind: str, language: str) -> None:
     table = load_standard_descriptor(name).tables[0].table
     table = Table(schema="ivoa", name="obscore" if "obscore" in name else "epn_core", columns=table.columns)
     labels = ColumnLabels(
@@ -58,7 +58,7 @@ def test_a_frame_is_told_by_its_first_coordinate(kind: str) -> None:
     assert find_coordinate_frame(epn(kind)) == kind
 
 
-def test_coordinates_are_called_by_their_frame() -> None:
+def test_coordinates_are_labelled_by_their_frame() -> None:
     on = {kind: ColumnLabels(table=epn(kind)) for kind in FRAMES}
     assert [on[kind].label_field("c1") for kind in FRAMES] == ["Right ascension", "Longitude", "x", "Distance", "Distance from the axis"]  # fmt: skip
     body = on["body"]
@@ -75,7 +75,7 @@ def test_the_descriptors_word_goes_first_and_other_columns_keep_their_names() ->
     assert [labels.label_field(one) for one in ("c1min", "phase_max")] == ["Longitude, ouest", "Angle de phase, max."]
 
 
-def test_a_table_of_no_standard_has_its_own_names() -> None:
+def test_a_nonstandard_table_keeps_its_own_names() -> None:
     table = Table(schema="a", name="b", columns=(Column(name="time_min"), Column(name="s_ra", utype="obscore:x")))
     labels = ColumnLabels(table=table)
     assert [labels.label_field(one.name) for one in table.columns] == ["time_min", "Right ascension"]
@@ -87,7 +87,7 @@ def test_names_as_queries_write_them() -> None:
     assert labels.translate_code(labels.table.find_column("dataproduct_type"), "sc") == "sc"
 
 
-def test_codes_are_words_in_lists_too_and_in_the_plural() -> None:
+def test_codes_become_words_in_lists_and_plurals() -> None:
     table = epn()
     kind, level = table.find_column("dataproduct_type"), table.find_column("processing_level")
     english, french = (
@@ -99,7 +99,7 @@ def test_codes_are_words_in_lists_too_and_in_the_plural() -> None:
     assert [one.translate_code(level, "3") for one in (english, french)] == ["calibrated", "étalonné"]
 
 
-def test_what_is_told_when_one_points_at_a_column() -> None:
+def test_column_tooltips_show_the_name_and_the_description() -> None:
     table = epn("body", own=Column(name="orbit", description="Number of the orbit"), bare=Column(name="bare"))
     labels = ColumnLabels(table=table)
     assert labels.write_column_tooltip(table.find_column("time_min")).startswith("time_min: Start of")

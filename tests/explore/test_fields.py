@@ -396,7 +396,7 @@ def spans(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     ],
 )
 @pytest.mark.parametrize("step", [60, 600, 3600, 5400])
-def test_steps_begin_at_t0_against_whole_seconds(
+def test_steps_start_at_t0_and_match_a_search_in_whole_seconds(
     spans: Site, name: str, asked: str, first: int, last: int | None, closed: bool, step: int
 ) -> None:
     """Steps one by one in whole seconds, with nothing of ours: of each the nearest exposure among those that are asked for."""

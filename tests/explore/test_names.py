@@ -172,7 +172,7 @@ def test_a_search_asks_around_a_place(site: Site) -> None:
     assert "POINT(lon, lat)" in search.write_adql()
 
 
-def test_a_radius_may_be_a_length_on_the_ground(site: Site) -> None:
+def test_a_radius_can_be_a_length_on_the_ground(site: Site) -> None:
     road = asking(site)
 
     def parse_near(text: str, table: Table, *more: tuple[str, str]) -> TableSearch:
@@ -231,7 +231,7 @@ def test_hidden_places_are_neither_offered_nor_found(site: Site) -> None:
     )
 
 
-def test_planets_and_moons_are_offered() -> None:
+def test_names_of_planets_and_moons_are_completed() -> None:
     assert [one.name for one in place_names.complete_body_name("mar")] == ["Mars"]
     assert "Titan" in {one.name for one in place_names.complete_body_name("tit")}
     assert place_names.complete_body_name(" ") == []

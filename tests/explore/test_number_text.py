@@ -48,7 +48,7 @@ def column(unit: str, ucd: str = "", **more: Any) -> Column:
         (column(""), 1.0, 2.0, ""),
     ],
 )
-def test_the_unit_is_that_of_the_size_of_numbers(one: Column, low: float, high: float, unit: str) -> None:
+def test_the_unit_fits_the_size_of_the_numbers(one: Column, low: float, high: float, unit: str) -> None:
     assert choose_usual_unit_scale(one, {"minimum": low, "maximum": high}).unit == unit
     assert choose_usual_unit_scale(one, {}).unit == (one.unit or ""), "of nothing known"
 
@@ -79,13 +79,13 @@ def test_light_by_its_wavelength_is_what_astropy_says() -> None:
         ([7.0], ["7"]),
     ],
 )
-def test_numbers_have_their_points_below_each_other(values: list[float | None], texts: list[str | None]) -> None:
+def test_decimal_points_are_aligned(values: list[float | None], texts: list[str | None]) -> None:
     assert format_numbers(values) == texts
 
 
 @settings(max_examples=200, deadline=None)
 @given(some.lists(some.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=8))
-def test_what_is_written_is_the_number_to_three_digits_at_least(values: list[float]) -> None:
+def test_numbers_keep_at_least_three_digits(values: list[float]) -> None:
     raised = str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789")
     for value, text in zip(values, format_numbers(values), strict=True):
         assert text is not None
@@ -149,7 +149,7 @@ def test_names_as_queries_write_them_keep_units_digits_and_pairs_apart() -> None
     assert format_cells(found, labels.table, labels=labels)[0][0].title == "5.889123456e+13"  # type: ignore[union-attr]
 
 
-def test_two_cells_are_one() -> None:
+def test_two_cells_of_a_range_become_one() -> None:
     day = TextCell(text="2004-01-01 03:55:33"), TextCell(text="2004-01-01 04:00:00", title="JD 2")
     assert [one and (one.text, one.title) for one in (join_range_cells(*day), join_range_cells(TextCell(text="1"), TextCell(text="1")), join_range_cells(None, TextCell(text="1")), join_range_cells(TextCell(text="1"), None), join_range_cells(None, None))] == [
         ("2004-01-01 03:55:33 \u2013 04:00:00", "2004-01-01 03:55:33 \u2013 JD 2"), ("1", ""), ("… \u2013 1", ""), ("1 \u2013 …", ""), None

@@ -90,7 +90,7 @@ def test_what_cannot_be_told_so_stays_as_it_is(asking: QueryRunner) -> None:
     assert (found.low, sum(found.counts)) == (0, len(ROWS))
 
 
-def test_few_whole_numbers_have_a_bin_each(asking: QueryRunner) -> None:
+def test_a_few_integers_have_one_bin_each(asking: QueryRunner) -> None:
     found = build_histogram(parse_search([("id", "10..14")], TABLE), TABLE.find_column("id"), asking)
     assert found is not None
     assert (found.low, found.high, found.counts) == (10, 15, (1, 1, 1, 1, 1))
@@ -129,7 +129,7 @@ def test_a_density_counts_every_row_once(asking: QueryRunner) -> None:
     assert np.abs(found.counts - wanted).sum() <= 4
 
 
-def test_choices_are_counted_without_their_own_condition(asking: QueryRunner) -> None:
+def test_facets_are_counted_without_their_own_condition(asking: QueryRunner) -> None:
     search = parse_search([("target_name", 'Moon,"Venus, the planet"'), ("id", "..99")], TABLE)
     found = count_facet(search, TABLE.find_column("target_name"), asking)
     assert found is not None
@@ -163,7 +163,7 @@ def _nodes(node: syntax_tree.Expr) -> list[object]:
     return found
 
 
-def test_columns_with_few_values_are_offered(asking: QueryRunner) -> None:
+def test_columns_with_few_values_become_facets(asking: QueryRunner) -> None:
     assert [column.name for column in find_facet_columns(TABLE, asking)] == ["target_name"]
 
 

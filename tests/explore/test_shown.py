@@ -173,7 +173,7 @@ def test_of_a_long_address_one_reads_the_file_or_whose_service_it_is() -> None:
 
 
 @pytest.mark.parametrize("whole", [False, True])
-def test_services_that_people_know_have_their_names(whole: bool) -> None:
+def test_links_to_well_known_services_show_their_names(whole: bool) -> None:
     addresses = [
         "https://simbad.cds.unistra.fr/simbad/sim-id?Ident=PSZ2%20G004.45-19.55",
         "https://ned.ipac.caltech.edu/byname?objname=M31",

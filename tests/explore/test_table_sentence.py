@@ -65,7 +65,7 @@ ALL: dict[str, Any] = {
         ),
     ],
 )
-def test_the_line_is_made_of_what_all_rows_say(changed: dict[str, Any], line: str) -> None:
+def test_the_sentence_of_a_table_describes_all_its_rows(changed: dict[str, Any], line: str) -> None:
     assert write_table_sentence(ColumnLabels(table=TABLE, statistics={**ALL, **changed})) == line
 
 

@@ -71,7 +71,7 @@ def test_days_are_dates_by_metadata(site: Site) -> None:
         ("53005..53006", "mjd_obs BETWEEN 53005.0 AND 53006.0"), ("2005 d..2006 d", "mjd_obs BETWEEN 2005.0 AND 2006.0"),
     ],
 )  # fmt: skip
-def test_dates_are_dates_whatever_day_a_column_counts_from(site: Site, given: str, condition: str) -> None:
+def test_dates_are_converted_to_the_epoch_of_the_column(site: Site, given: str, condition: str) -> None:
     found = parse_search([("mjd_obs", given)], site.get_published_state().tables_by_name["night.main"].table)
     assert not found.faults
     assert found.write_adql().endswith(f"WHERE {condition}")

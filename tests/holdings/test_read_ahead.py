@@ -37,7 +37,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return found
 
 
-def test_what_was_read_ahead_is_not_read_again(tmp_path: Path, read: list[str]) -> None:
+def test_preloaded_descriptors_are_not_read_again(tmp_path: Path, read: list[str]) -> None:
     (tmp_path / "hven.toml").touch()
     for name in ("a", "b", "c"):
         write(tmp_path, name)
@@ -62,7 +62,7 @@ def test_what_was_read_ahead_is_not_read_again(tmp_path: Path, read: list[str]) 
     assert sorted(own.states_by_collection) == ["a", "b", "c"]  # each process has its own picture
 
 
-def test_by_other_settings_all_are_read(tmp_path: Path, read: list[str]) -> None:
+def test_changed_settings_reload_all_descriptors(tmp_path: Path, read: list[str]) -> None:
     (tmp_path / "hven.toml").touch()
     write(tmp_path, "a")
     found = settings.load_settings(tmp_path)

@@ -91,7 +91,7 @@ def test_what_can_be_is_taken_up_and_the_rest_is_told(place: Path, server: Site)
     assert check(reader) == {"state": "ok", "message": ""}
 
 
-def test_ceilings_of_hosts_elsewhere_are_taken_up(place: Path, server: Site) -> None:
+def test_changed_rate_limits_of_hosts_take_effect(place: Path, server: Site) -> None:
     """Nobody waits for a turn before; then the second one is told how long it would have to."""
 
     def soon() -> None:

@@ -93,7 +93,7 @@ def test_a_column_that_vanished(published_collection):
     assert "cat.yaml:9:7: tables.t.columns.t: nothing sets this column, and the source has no column 't'" in message
 
 
-def test_a_type_that_changed_midway(published_collection):
+def test_rows_with_a_changed_type_are_rejected(published_collection):
     published_collection.put([{**one, "n": "many" if one["n"] >= 150 else one["n"]} for one in GOOD])
     report = ingest_collection(published_collection.site, "cat")
     table = report.tables["cat.t"]

@@ -159,7 +159,7 @@ def groups(rows: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
 
 
 @pytest.mark.parametrize("asked", [{}, {"quality": "2..3"}, {"_q": "fits"}, {"begins": "2004-02.."}])
-def test_a_line_is_an_observation_and_has_its_files(client: Client, asked: dict[str, str]) -> None:
+def test_a_line_is_one_observation_with_its_files(client: Client, asked: dict[str, str]) -> None:
     chosen = {
         "quality": lambda row: row["quality"] >= 2,
         "_q": lambda row: "fits" in row["granule"],
@@ -271,7 +271,7 @@ def test_an_observation_needs_its_columns_and_a_key(said: str, fault: str, tmp_p
     )
 
 
-def test_cards_pages_and_tree_count_the_same_lines(client: Client) -> None:
+def test_cards_pages_and_tree_show_the_same_number_of_observations(client: Client) -> None:
     number = len(groups(build_observations()))
     page = client.ask("GET", "/collections/cubes", headers={"accept": "text/html"}).text
     assert f"<b>{number}</b> observations, {len(build_observations())} files" in page
@@ -318,7 +318,7 @@ def test_where_nothing_is_found_lines_are_proposed(client: Client) -> None:
     assert f"sans depth 9..10 : {lines_} observations" in page.text
 
 
-def test_each_file_is_a_line_where_somebody_wants_that(client: Client) -> None:
+def test_each_file_is_a_line_on_request(client: Client) -> None:
     found = fetch_page(client, "cubes/main/rows", _size="500", _files="each")
     assert found["total"] == len(build_observations())
     assert "files" not in found
@@ -332,7 +332,7 @@ def test_each_file_is_a_line_where_somebody_wants_that(client: Client) -> None:
     assert [one["field"] for one in faults] == ["_files"]
 
 
-def test_rows_come_by_time_where_nobody_says_how(client: Client) -> None:
+def test_rows_are_sorted_by_time_by_default(client: Client) -> None:
     keys = [json.loads(key)[0] for key in fetch_page(client, "cubes/main/rows", _files="each", _size="500")["keys"]]
     assert keys == [
         row["granule"] for row in sorted(build_observations(), key=lambda row: (row["begins"], row["granule"]))
@@ -344,7 +344,7 @@ def test_rows_come_by_time_where_nobody_says_how(client: Client) -> None:
     assert keys == sorted((row["granule"] for row in build_observations()), reverse=True)
 
 
-def test_pictures_names_times_and_what_is_asked_for_come_first(client: Client) -> None:
+def test_pictures_names_times_and_searched_columns_come_first(client: Client) -> None:
     assert fetch_page(client, "cubes/main/rows")["drawn"] == [
         "picture",
         "obs_id",
@@ -363,7 +363,7 @@ def test_pictures_names_times_and_what_is_asked_for_come_first(client: Client) -
 
 
 @pytest.mark.parametrize(("table", "columns"), [("many", 10), ("one", 3), ("none", 3)])
-def test_tables_of_one_row_of_none_and_of_300_columns(client: Client, table: str, columns: int) -> None:
+def test_tables_with_one_row_no_rows_or_300_columns_are_shown(client: Client, table: str, columns: int) -> None:
     found = fetch_page(client, f"wide/{table}/rows")
     assert (found["total"], len(found["drawn"])) == (NUMBERS[table], columns)
     assert client.ask("GET", f"/collections/wide/{table}", headers={"accept": "text/html"}).status == 200
@@ -371,7 +371,7 @@ def test_tables_of_one_row_of_none_and_of_300_columns(client: Client, table: str
         assert fetch_page(client, f"wide/{table}/row", _row=found["keys"][0])["file"] is None
 
 
-def test_a_panel_says_what_a_row_is_and_where_its_files_are(client: Client) -> None:
+def test_a_panel_describes_a_row_and_links_to_its_files(client: Client) -> None:
     found = fetch_page(client, "cubes/main/row", _row='["002-nc"]')
     assert found["file"]["href"] == "https://files.example/002.nc"
     assert {json.loads(one["key"])[0] for one in found["files"]} == {"002-sav", "002-nc", "002-fits.gz"}

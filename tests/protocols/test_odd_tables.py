@@ -72,7 +72,7 @@ def fetch_json(client: Client, path: str) -> Any:
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_every_pane_answers_and_the_page_stays_small(client: Client, name: str) -> None:
+def test_every_pane_responds_and_the_page_stays_small(client: Client, name: str) -> None:
     columns, rows = TABLES[name]
     x = next(part.split(":")[0] for part in columns.split("}, ") if "float64" in part or "int32" in part)
     here = f"/collections/odd/{name}"
@@ -90,7 +90,7 @@ def test_pages_of_the_collection_stand_and_stay_small(client: Client, path: str)
     assert page(client, path)[0] < 40_000
 
 
-def test_of_ten_thousand_choices_few_are_shown_and_all_are_found(client: Client) -> None:
+def test_few_of_ten_thousand_choices_are_shown_and_all_can_be_found(client: Client) -> None:
     _, found = page(client, "/collections/odd/codes")
     assert len(found.xpath("//option")) < 300
     (kinds,) = [one for one in fetch_json(client, "/collections/odd/codes/facets")["facets"] if one["column"] == "kind"]
@@ -104,7 +104,7 @@ def test_of_ten_thousand_choices_few_are_shown_and_all_are_found(client: Client)
     assert fetch_json(client, "/collections/odd/codes/count?kind=k5,k6,k99999")["total"] == 2
 
 
-def test_a_constant_or_an_empty_column_is_no_question_and_no_plot(client: Client) -> None:
+def test_constant_and_empty_columns_have_no_facet_and_no_plot(client: Client) -> None:
     for name in ("constant", "empty"):
         assert fetch_json(client, f"/collections/odd/{name}/facets")["facets"] == []
     _, found = page(client, "/collections/odd/one")
@@ -112,7 +112,7 @@ def test_a_constant_or_an_empty_column_is_no_question_and_no_plot(client: Client
 
 
 @pytest.mark.parametrize("language", ["en", "fr"])
-def test_where_a_language_is_missing_the_other_one_is_told(client: Client, language: str) -> None:
+def test_a_missing_translation_falls_back_to_the_other_language(client: Client, language: str) -> None:
     _, found = page(client, f"/collections/odd?lang={language}")
     assert found.xpath("string(//h1)").strip() == "Des choses", "there is no other"
     said = [" ".join(one.text_content().split()) for one in found.xpath("//p")]

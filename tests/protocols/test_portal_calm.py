@@ -100,7 +100,7 @@ def read_alike_line(page: str) -> str:
     return " ".join(re.sub(r"<[^>]+>", " ", line[1]).split()) if line else ""
 
 
-def test_what_all_rows_say_is_said_once(reader: Client) -> None:
+def test_values_shared_by_all_rows_are_shown_once(reader: Client) -> None:
     page = reader.get(HERE).text
     assert read_alike_line(page) == "All rows: target_name Mars level 3 m Without values: nothing"
     assert heads(page) == ["id", "mixed", "kind", "label", "s_region", "taken", "mass"]

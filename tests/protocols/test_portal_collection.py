@@ -27,7 +27,7 @@ def reader(portal: Site) -> Client:
     return Client(create_application(portal))
 
 
-def test_the_page_says_what_a_reader_needs(reader: Client) -> None:
+def test_the_collection_page_shows_metadata_citation_and_first_rows(reader: Client) -> None:
     page = reader.get("/collections/images").text
     for wanted in ("Images of the Sun", "Every image", "400</b>", "1996-01-11", "2005-", "doi:10.1234/uraniborg", "@misc{1602asnp.book.....B,", "0 &hellip; 39.9",
                    "time.duration;obs.exposure", "http://vo.example/collections/images/main", "How to read an image", "published"):  # fmt: skip
@@ -37,7 +37,7 @@ def test_the_page_says_what_a_reader_needs(reader: Client) -> None:
 
 
 @pytest.mark.parametrize("name", ["images", "stars"])
-def test_of_one_table_it_is_not_said_that_it_is_one(reader: Client, name: str) -> None:
+def test_the_page_of_a_single_table_shows_no_number_of_tables(reader: Client, name: str) -> None:
     page = reader.get(f"/collections/{name}").text
     facts = page[page.index('<ul class="facts">') :]
     told = re.sub(r"<[^>]+>|\s+", " ", facts[: facts.index("</li>")])
@@ -59,7 +59,7 @@ def outline(page: str) -> list[str]:
     return seen
 
 
-def test_rows_stand_first_and_the_rest_is_folded(reader: Client) -> None:
+def test_rows_come_first_and_other_sections_are_collapsed(reader: Client) -> None:
     """A page with all examples of access and all columns open is five screens long."""
     for path, title in (("/collections/images", "Every image images.main"), ("/collections/stars", None)):
         page = reader.get(path).text

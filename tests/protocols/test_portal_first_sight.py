@@ -114,7 +114,7 @@ def words(found: Any) -> list[str]:
     return [" ".join(one.text_content().split()) for one in found]
 
 
-def test_heads_are_words_and_pairs_stand_once(sight_client: Client) -> None:
+def test_column_headers_are_labels_and_ranges_have_one_column(sight_client: Client) -> None:
     found = page(sight_client, HERE)
     assert words(found.xpath("//thead//th")) == ["Granule", "Time UTC", "Longitude °", "Latitude °", "orbit", "quality", EVIL, "Wavelength µm", "Data"]  # fmt: skip
     assert found.xpath("//thead//th/@title")[0].startswith("granule_uid: ")
@@ -122,7 +122,7 @@ def test_heads_are_words_and_pairs_stand_once(sight_client: Client) -> None:
     assert not found.xpath("//b[text()='Ice']"), "a label is text"
 
 
-def test_names_as_queries_write_them_on_request(sight_client: Client) -> None:
+def test_column_names_of_queries_are_shown_on_request(sight_client: Client) -> None:
     found = page(sight_client, f"{HERE}?_names=raw&lang=fr")
     assert words(found.xpath("//thead//th"))[:3] == ["granule_uid", "time_min d", "time_max d"]
     assert found.xpath("//a[@data-names='']"), "and the way back"
@@ -135,7 +135,7 @@ def test_all_words_are_in_the_readers_language(sight_client: Client) -> None:
     assert "cube spectral" in found.xpath("//p[@data-alike]")[0].text_content()
 
 
-def test_the_form_begins_as_people_ask_and_leaves_out_what_nothing_is_found_by(sight_client: Client) -> None:
+def test_the_form_starts_with_main_columns_and_omits_constant_ones(sight_client: Client) -> None:
     found = page(sight_client, HERE)
     first = found.xpath("//form[@data-pane='form']//details[1]")[0]
     assert first.get("open") is not None
@@ -145,7 +145,7 @@ def test_the_form_begins_as_people_ask_and_leaves_out_what_nothing_is_found_by(s
     assert {one.get("open") for one in found.xpath("//form[@data-pane='form']//details")[1:]} == {None}
 
 
-def test_a_descriptor_orders_the_form(sight_client: Client) -> None:
+def test_a_descriptor_sets_the_order_of_the_form(sight_client: Client) -> None:
     found = page(sight_client, "/collections/plain/main")
     first = found.xpath("//form[@data-pane='form']//details[1]")[0]
     assert words(first.xpath(".//legend | .//label/span")) == ["size", "who", "t", "id"]
@@ -177,7 +177,7 @@ def test_units_are_typeset_in_forms_answers_and_lists_of_columns(sight_client: C
     assert dict(zip(column["units"], column["unit_texts"], strict=True))["solMass"] == "M☉"
 
 
-def test_few_choices_stand_in_their_field_by_value(sight_client: Client) -> None:
+def test_short_choice_lists_appear_in_the_field_sorted_by_value(sight_client: Client) -> None:
     found = {one["column"]: one for one in ask(sight_client, f"{HERE}/facets?orbit=..20")["facets"]}
     assert [(one["value"], one["label"]) for one in found["quality"]["choices"]] == [("0", "bad"), ("1", "fair"), ("2", "good")]  # fmt: skip
     assert found["quality"]["field"]
@@ -189,7 +189,7 @@ def test_few_choices_stand_in_their_field_by_value(sight_client: Client) -> None
     assert [(one["column"], one["field"], len(one["choices"])) for one in many if one["column"] == "who"] == [("who", False, 12)]  # fmt: skip
 
 
-def test_what_is_searched_becomes_a_column(sight_client: Client) -> None:
+def test_searched_quantities_become_columns(sight_client: Client) -> None:
     assert "Ls °" not in words(page(sight_client, HERE).xpath("//thead//th"))
     found = page(sight_client, f"{HERE}?solar_longitude=350..10")
     assert "Ls °" in words(found.xpath("//thead//th"))
@@ -200,7 +200,7 @@ def test_what_is_searched_becomes_a_column(sight_client: Client) -> None:
     assert "deep" in words(plain.xpath("//thead//th"))
 
 
-def test_where_nothing_is_found_the_next_step_is_proposed(sight_client: Client) -> None:
+def test_empty_results_suggest_conditions_to_drop(sight_client: Client) -> None:
     asked = "orbit=99999&quality=0,1&_q=nowhere"
     (one,) = ask(sight_client, f"{HERE}/count?{asked}")["without"]
     assert [each["name"] for each in one["left"]] == ["orbit", "_q"], "neither alone would help"
@@ -269,12 +269,12 @@ def test_plots_are_in_the_units_that_people_read(sight_client: Client) -> None:
     assert {"name": "access_estsize", "label": "Size", "unit": "MB"} in json.loads(offered)
 
 
-def test_choices_and_chips_have_words(sight_client: Client) -> None:
+def test_choices_and_filter_chips_have_labels(sight_client: Client) -> None:
     found = page(sight_client, f"{HERE}?quality=2&dataproduct_type=sc&_every=")
     assert words(found.xpath("//ul[@data-chips]/li/a")) == ["quality good ×", "Product spectral cube ×"]  # noqa: RUF001
 
 
-def test_texts_of_the_descriptor_are_in_the_readers_language_and_in_the_sites_for_programs(
+def test_pages_use_the_readers_language_and_programs_get_the_sites(
     sight_client: Client,
 ) -> None:
     for path in (HERE, "/collections/cubes", "/"):

@@ -67,7 +67,7 @@ def flat(branches: list, above: tuple = ()) -> dict[tuple, tuple[int | None, str
     return found
 
 
-def test_the_tree_counts_rows_along_its_levels(reader: Client) -> None:
+def test_the_tree_counts_rows_at_each_level(reader: Client) -> None:
     made = data(reader, "/tree")
     found = flat(made["branches"])
     assert made["rows"] == 403
@@ -80,7 +80,7 @@ def test_the_tree_counts_rows_along_its_levels(reader: Client) -> None:
     }  # fmt: skip
 
 
-def test_each_branch_of_the_tree_leads_to_just_its_rows(reader: Client) -> None:
+def test_each_branch_of_the_tree_links_to_exactly_its_rows(reader: Client) -> None:
     every = flat(data(reader, "/tree")["branches"]).values()
     assert all(url for _, url in every)
     ends = [(rows, url) for rows, url in every if "/collections/" in (url or "") and "/main" in (url or "")]
@@ -122,7 +122,7 @@ def test_the_tree_has_no_level_in_which_no_row_has_a_value(tmp_path: Path) -> No
         assert "no value" not in page
 
 
-def test_first_looks_order_and_tree(tmp_path: Path) -> None:
+def test_cards_are_ordered_and_show_picture_years_and_target(tmp_path: Path) -> None:
     """Cards come by index, then size; they have a picture that pages may show, years and the one target; files and other spellings are not counted apart."""
     head = "collection: {name}\ntitle: {name}\n{more}tables:\n  main:\n    primary: [id]\n    source: {{kind: csv, files: a.csv}}\n    columns:\n"
     columns = "".join(
@@ -349,7 +349,7 @@ def test_a_portal_shows_its_own_collections(reader: Client) -> None:
     assert data(reader, "/sunny/news")["news"][0]["title"] == "The Sun shines"
 
 
-def test_tap_of_the_site_has_all_and_that_of_a_portal_its_own(reader: Client) -> None:
+def test_site_tap_serves_all_tables_and_portal_tap_only_its_own(reader: Client) -> None:
     asked = {"LANG": "ADQL", "QUERY": "SELECT COUNT(*) AS n FROM stars.main", "RESPONSEFORMAT": "csv"}
     assert reader.get("/tap/sync", **asked).text.split() == ["n", "3"]
     assert reader.get("/sunny/tap/sync", **asked).status == 400
@@ -364,7 +364,7 @@ def test_a_portal_by_its_host(reader: Client) -> None:
     assert '<html lang="en"' in reader.ask("GET", "/", headers={"host": "stars.example", "accept-language": "en"}).text
 
 
-def test_cards_say_what_they_have_at_their_feet(reader: Client) -> None:
+def test_cards_show_their_row_count_at_the_bottom(reader: Client) -> None:
     page = reader.get("/").text
     cards = re.findall(r'<li id="\w+">(.*?)</li>', page, re.DOTALL)
     assert cards
@@ -458,7 +458,7 @@ def test_the_tree_is_counted_ahead(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         assert names() == ["images.main"] * 2 + ["stars.main"] * 2, "nobody waits for it"
 
 
-def test_a_sitemap_has_what_everybody_may_read(reader: Client) -> None:
+def test_a_sitemap_lists_only_public_pages(reader: Client) -> None:
     answer = reader.get("/sitemap.xml")
     found = etree.fromstring(answer.body).findall("{*}url")
     pages = [one.findtext("{*}loc") or "" for one in found]

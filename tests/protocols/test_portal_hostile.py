@@ -178,7 +178,7 @@ def pages_of(client: Client, begin: str = "/", most: int = 40) -> list[str]:
     return found
 
 
-def test_nothing_of_a_descriptor_or_a_cell_is_markup(evil: Client) -> None:
+def test_descriptors_and_cells_are_escaped_on_every_page(evil: Client) -> None:
     seen = pages_of(evil)
     assert {"/", "/collections/evil", "/collections/evil/main", *list_query_addresses("/adql")} <= set(seen), seen
     for path in [

@@ -33,7 +33,7 @@ QUICK = (
 )  # fmt: skip
 
 
-def test_no_way_out_tells_more_or_less_than_the_rows_of_its_reader(tmp_path: Path) -> None:
+def test_every_route_returns_exactly_the_rows_of_its_reader(tmp_path: Path) -> None:
     matrix, routes = fill_matrix(tmp_path, part=9, people=[who for who in PEOPLE if who.name in QUICK])
     unlined = routes - QUERY_STRINGS.keys() - POST_BODIES.keys() - PUT_BODIES.keys() - find_job_routes(routes)
     assert not unlined, f"ways out without a line in rights_matrix.LINES or POSTS: {sorted(unlined)}"

@@ -93,7 +93,7 @@ def tables(document: str) -> set[str]:
 
 
 @pytest.mark.parametrize("portal", PORTALS)
-def test_a_portal_has_its_own_and_nothing_of_the_others(client: Client, portal: str) -> None:
+def test_a_portal_shows_only_its_own_collections(client: Client, portal: str) -> None:
     own = PORTALS[portal][1]
     home = fetch_page(client, portal, "/")
     assert f"The portal {portal}" in home
@@ -126,7 +126,7 @@ def test_services_say_where_they_are_asked(client: Client) -> None:
     assert "https://idoc.example/tap<" in client.get("/tap/capabilities").text
 
 
-def test_a_collection_of_two_portals_answers_alike(client: Client) -> None:
+def test_a_collection_of_two_portals_gives_equal_responses(client: Client) -> None:
     question = "/tap/sync?LANG=ADQL&RESPONSEFORMAT=csv&QUERY=SELECT+id,did+FROM+aia.main+ORDER+BY+id"
     answers = {fetch_page(client, portal, question) for portal in ("medoc", "sdo")} | {client.ask("GET", question).text}
     assert len(answers) == 1
@@ -140,7 +140,7 @@ def test_ids_have_the_authority_of_their_portal(client: Client) -> None:
     assert "ivo://idoc.example/aia" in client.get("/collections/aia").text
 
 
-def test_rows_of_another_portal_are_not_known(client: Client) -> None:
+def test_rows_of_another_portal_cannot_be_queried(client: Client) -> None:
     refused = client.ask("GET", "/medoc/tap/sync?LANG=ADQL&QUERY=SELECT+*+FROM+omega.main")
     assert refused.status == 400
     assert "omega" in refused.text
@@ -151,12 +151,12 @@ def test_rows_of_another_portal_are_not_known(client: Client) -> None:
     assert not {"omega", "crism", "clusters", "spire"} & {*found.text.split()}
 
 
-def test_a_host_that_no_portal_has_is_the_site(client: Client) -> None:
+def test_an_unknown_host_serves_the_whole_site(client: Client) -> None:
     answer = client.ask("GET", "/tap/tables", headers={"host": "elsewhere.example"})
     assert tables(answer.text) == {f"{name}.main" for name in COLLECTIONS}
 
 
-def test_one_log_in_is_for_all_hosts_below_one_domain(site: Site, client: Client) -> None:
+def test_one_login_works_for_all_hosts_of_a_domain(site: Site, client: Client) -> None:
     body = json.dumps({"name": "bea", "token": site.store.users.add_account("bea")}).encode()
 
     def begun(host: str) -> str:
@@ -174,7 +174,7 @@ def test_one_log_in_is_for_all_hosts_below_one_domain(site: Site, client: Client
     assert "Domain" not in begun("evilidoc.example")
 
 
-def test_administrators_see_their_own_portal_alone(site: Site, client: Client) -> None:
+def test_administrators_see_only_their_own_portal(site: Site, client: Client) -> None:
     def list_seen_collections(**headers: str) -> set[str]:
         told = json.loads(client.ask("GET", "/health.json", headers=headers).text)
         assert "words" not in told, "those are the site's operators'"
@@ -193,7 +193,7 @@ def test_administrators_prepare_files_of_their_own_portal_alone(site: Site) -> N
     assert not around.is_operator(Principal(name="medoc_admin"))
 
 
-def test_all_portals_are_checked_at_once(site: Site) -> None:
+def test_one_check_covers_all_portals(site: Site) -> None:
     assert [str(one) for one in find_missing_portal_items(site.settings)] == []
     text = (site.settings.directory / "hven.toml").read_text(encoding="utf-8")
     (site.settings.directory / "hven.toml").write_text(text.replace("help-dem", "helf-dem"), encoding="utf-8")

@@ -92,7 +92,7 @@ def options(stats: etree._Element) -> dict[str | None, float]:
     return {one.text: float(str(one.get("freq"))) for one in stats.iterfind("option")}
 
 
-def test_it_is_what_the_rows_have(counted_site: Site) -> None:
+def test_statistics_equal_those_of_the_rows(counted_site: Site) -> None:
     main = fetch_table_elements(Client(create_application(counted_site)))["stars.main"]
     assert main.findtext("nrows") == "8"
     found = columns(main)
@@ -131,7 +131,7 @@ def test_one_table_and_other_details(counted_site: Site) -> None:
     assert "detail=min, detail=max or detail=stats" in wrong.text
 
 
-def test_of_rows_that_somebody_does_not_see_nothing_is_told(counted_site: Site) -> None:
+def test_statistics_reveal_nothing_about_hidden_rows(counted_site: Site) -> None:
     everybody, owner = (
         Client(create_application(counted_site)),
         Client(create_application(counted_site, identify_principal=lambda _: OWNER_PRINCIPAL)),
@@ -153,7 +153,7 @@ def test_of_rows_that_somebody_does_not_see_nothing_is_told(counted_site: Site) 
     assert "<name>stars.main</name>" not in records or "<nrows>8</nrows>" in records
 
 
-def test_it_is_valid(counted_site: Site, tmp_path: Path) -> None:
+def test_table_documents_are_valid_with_and_without_statistics(counted_site: Site, tmp_path: Path) -> None:
     """The usual document by the recommendation, and the one with statistics by the draft, in which alone they are."""
     client, schemas = Client(create_application(counted_site)), shared("xsd/all.xsd")
     given = schemas.with_name("catalog.xml").read_text(encoding="utf-8").replace('uri="', f'uri="{schemas.parent}/')

@@ -386,7 +386,7 @@ def test_missing_files_are_told_with_the_nearest(tmp_path, write):
 # -- several files --------------------------------------------------------------------------
 
 
-def test_files_are_read_in_order_each_with_its_facts(tmp_path):
+def test_files_are_read_in_order_with_their_metadata(tmp_path):
     for name, content in (("b/2.csv", "x,y\n3,c\n"), ("a/1.csv", "y,x\na,1\nb,2\n"), ("a/1_old.csv", "x,y\n9,z\n")):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(content)

@@ -61,7 +61,7 @@ def record_opened_files(source, monkeypatch):
     return names
 
 
-def test_the_next_reading_opens_what_changed(tmp_path, monkeypatch):
+def test_the_next_read_opens_only_changed_files(tmp_path, monkeypatch):
     data, kept = tmp_path / "data", tmp_path / "kept"
     data.mkdir()
     for number in range(30):
@@ -85,7 +85,7 @@ def test_the_next_reading_opens_what_changed(tmp_path, monkeypatch):
     assert read_again() == ([*range(7), 700, 800, *range(9, 30)], [f"{number:02}.fits" for number in range(30)])
 
 
-def test_a_file_that_changes_while_it_is_read_is_kept_aside(tmp_path, monkeypatch):
+def test_a_file_that_changes_during_the_read_is_rejected(tmp_path, monkeypatch):
     for number in range(3):
         header(tmp_path / f"{number}.fits", N=number)
     rejects = []
@@ -105,7 +105,7 @@ def test_a_file_that_changes_while_it_is_read_is_kept_aside(tmp_path, monkeypatc
     assert [(one.file, one.reason) for one in rejects] == [("1.fits", "the file changed while Hven was reading it")]
 
 
-def test_one_in_ten_that_cannot_be_read_and_one_that_is_gone(tmp_path):
+def test_unreadable_and_missing_files_are_rejected(tmp_path):
     for number in range(100):
         header(tmp_path / f"{number:02}.fits", N=number)
         if number % 10 == 3:
@@ -119,7 +119,7 @@ def test_one_in_ten_that_cannot_be_read_and_one_that_is_gone(tmp_path):
         read(open_source("fits", tmp_path, files="*.fits", mode="header", cards=["N"]))
 
 
-def test_links_that_go_round_and_links_that_lead_out(tmp_path):
+def test_circular_links_are_skipped_and_outside_links_are_refused(tmp_path):
     data, outside = tmp_path / "data", tmp_path / "outside"
     (data / "deep").mkdir(parents=True)
     outside.mkdir()
@@ -134,7 +134,7 @@ def test_links_that_go_round_and_links_that_lead_out(tmp_path):
         open_source("fits", data, files="**/*.fits", mode="header", cards=["N"])
 
 
-def test_files_that_one_waits_for_are_read_side_by_side_and_stay_in_order(tmp_path, monkeypatch):
+def test_slow_files_are_read_in_parallel_and_stay_in_order(tmp_path, monkeypatch):
     """As many at once as is said, of one mount, whichever source asks; a disk is slow here until all those have come."""
     for number in range(60):
         header(tmp_path / f"{number:02}.fits", N=number)
@@ -177,7 +177,7 @@ tables:
 """
 
 
-def test_a_disk_that_is_gone_is_no_deletion(tmp_path):
+def test_a_missing_disk_deletes_no_rows(tmp_path):
     with open_site_with_descriptor(tmp_path, SITE) as site:
         data = site.settings.collections_directory / "frames/data"
         data.mkdir()
@@ -231,7 +231,7 @@ def geotiff(path, size, keys, doubles, step, corner):
     Image.new("L", size).save(path, tiffinfo=tags)
 
 
-def test_maps_in_geotiff_lie_where_they_say(tmp_path):
+def test_maps_in_geotiff_have_their_footprints(tmp_path):
     """Longitudes and latitudes; metres of an equirectangular and a polar map of a sphere."""
     require_functions("wcs_footprint")
     radius = 3_396_190.0
@@ -271,7 +271,7 @@ def grid(system, origin, *steps):
 OWN = b'<gml:Dictionary xmlns:gml="http://www.opengis.net/gml"><gml:GeographicCRS><gml:srsName>Mars (2015) - Sphere / Ocentric</gml:srsName></gml:GeographicCRS></gml:Dictionary>'
 
 
-def test_maps_in_gml_within_jpeg_2000_lie_where_they_say(tmp_path):
+def test_maps_with_gml_in_jpeg_2000_have_their_footprints(tmp_path):
     """As GDAL writes them: latitudes first in EPSG's system, longitudes first in one of its own; the same places as of a GeoTIFF."""
     require_functions("wcs_footprint")
     urn, own = "urn:ogc:def:crs:EPSG::4326", "gmljp2://xml/CRSDictionary.gml#ogrcrs1"
@@ -299,7 +299,7 @@ def test_maps_in_gml_within_jpeg_2000_lie_where_they_say(tmp_path):
         assert corners.max(0) == pytest.approx((120.0, 20.0), abs=0.06)
 
 
-def test_images_cover_what_headers_say():
+def test_footprints_of_images_and_headers_are_equal():
     """Of FITS both kinds make the same footprint."""
     require_functions("wcs_footprint")
     folder = shared("data/helio/images")
@@ -311,7 +311,7 @@ def test_images_cover_what_headers_say():
     assert len(of_images) == 12
 
 
-def test_real_maps_and_pictures_have_sizes_and_places(tmp_path):
+def test_real_maps_and_pictures_have_sizes_and_footprints(tmp_path):
     require_functions("wcs_footprint")
     maps = read(open_source("product", shared("data/planetary/maps"), files="*.tif", mode="images"), ["OBJECT", "width", "height", "file.footprint"])  # fmt: skip
     assert [(row["OBJECT"], row["width"], row["height"], row["file.footprint"]["fault"]) for row in maps] == [("Ceres", 1024, 512, 0), ("Mars", 1024, 512, 0)]  # fmt: skip
@@ -336,7 +336,7 @@ def test_real_maps_and_pictures_have_sizes_and_places(tmp_path):
     assert len(rejects) >= 6
 
 
-def test_new_writes_a_descriptor_that_is_right(tmp_path):
+def test_new_writes_a_valid_descriptor(tmp_path):
     settings = Settings(directory=tmp_path)
     text = (path := create_descriptor(settings, "mine", str(shared("data/planetary/maps")))).read_text()
     assert "kind: product" in text
@@ -344,7 +344,7 @@ def test_new_writes_a_descriptor_that_is_right(tmp_path):
     assert [str(fault) for fault in check_descriptor(path, settings) if fault.severity == "error"] == []
 
 
-def test_new_of_archives(tmp_path):
+def test_new_writes_a_descriptor_for_archives(tmp_path):
     settings = Settings(directory=tmp_path)
     (tmp_path / "volumes").mkdir()
     with zipfile.ZipFile(tmp_path / "volumes/a.zip", "w") as archive:
@@ -381,7 +381,7 @@ def test_a_card_that_no_file_has_is_told_in_words_of_the_kind(tmp_path, kind, re
 
 
 @pytest.mark.parametrize("ending", ["zip", "tar", "tar.gz", "tar.xz"])
-def test_members_of_archives_are_files(tmp_path, ending, monkeypatch):
+def test_members_of_archives_are_read_as_files(tmp_path, ending, monkeypatch):
     header(tmp_path / "1.fits", N=1)
     header(tmp_path / "2.fits", N=2)
     members = {"night/1.fits": (tmp_path / "1.fits").read_bytes(), "2.fits": (tmp_path / "2.fits").read_bytes(), "../out.fits": (tmp_path / "2.fits").read_bytes(), "notes.txt": b"none"}  # fmt: skip

@@ -13,7 +13,7 @@ def read(directory, files, *roots):
     return sum(batch.num_rows for batch in opened.read_batches())
 
 
-def test_links_that_a_pattern_meets_lead_nowhere_else(tmp_path):
+def test_links_found_by_a_pattern_may_not_lead_outside(tmp_path):
     inside, outside, other = tmp_path / "collection", tmp_path / "outside", tmp_path / "other"
     for directory in (inside, outside, other):
         directory.mkdir()

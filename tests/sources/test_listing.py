@@ -50,7 +50,7 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return seen
 
 
-def test_tables_of_a_run_look_once_and_read_what_is_new(tmp_path: Path, looks: list[str]) -> None:
+def test_a_run_lists_files_once_and_reads_only_new_ones(tmp_path: Path, looks: list[str]) -> None:
     with open_site_with_descriptor(tmp_path, SITE) as site:
         data = site.settings.collections_directory / "days/data"
         data.mkdir()
@@ -74,7 +74,7 @@ def test_tables_of_a_run_look_once_and_read_what_is_new(tmp_path: Path, looks: l
         assert {one for one in looks if one.startswith(f"{data}/")} <= {f"{data}/", f"{data}/*"}  # which may be a file
 
 
-def test_what_changes_behind_the_look_is_read_the_next_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_changed_during_a_run_are_read_in_the_next_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between the first table of a run and the second one a file is written again, and another one goes."""
     with open_site_with_descriptor(tmp_path, SITE) as site:
         data = site.settings.collections_directory / "days/data"

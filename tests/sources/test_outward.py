@@ -82,7 +82,7 @@ class Hands:
         self.now += seconds
 
 
-def test_simbad_and_ned_are_asked_as_often_as_they_bear(monkeypatch):
+def test_rate_limits_of_simbad_and_ned_are_respected(monkeypatch):
     hands = Hands()
     monkeypatch.setattr(_rate_limiting, "time", hands)
     turns = _rate_limiting.HostRateLimiter({"Own.example": 2})
@@ -114,7 +114,7 @@ def test_who_would_wait_too_long_is_told_and_takes_nobodys_turn(monkeypatch):
     assert hands.now == pytest.approx(1_000_010)
 
 
-def test_processes_share_their_turns(tmp_path):
+def test_processes_share_the_rate_limit_of_a_host(tmp_path):
     begin = time.monotonic()
     started = [subprocess.Popen([sys.executable, "-c", PROCESS, str(tmp_path)]) for _ in range(2)]
     assert [one.wait(60) for one in started] == [0, 0]
@@ -162,7 +162,7 @@ def test_a_turn_that_a_wrong_clock_wrote_is_not_waited_for(tmp_path):
     turns.wait_for_turn("near.example", 0.0)
 
 
-def test_threads_of_everything_that_asks_share_the_ceiling(fake, tmp_path):
+def test_all_threads_share_the_rate_limit_of_a_host(fake, tmp_path):
     Fake.answers["/a"] = [(200, {}, b"yes")]
     http_client.set_host_rate_limits({"localhost": 50}, tmp_path / "turns")
     service = ServiceClient(fake, SourceContext(allow_private=True), options=ONE_ATTEMPT)
@@ -179,7 +179,7 @@ def test_threads_of_everything_that_asks_share_the_ceiling(fake, tmp_path):
     assert time.monotonic() - begin >= 15 / 50
 
 
-def test_a_busy_server_is_asked_again_when_it_says(fake, tmp_path):
+def test_a_busy_server_is_retried_after_its_stated_delay(fake, tmp_path):
     Fake.answers["/a"] = [(429, {"Retry-After": "0"}, b""), (503, {}, b""), (200, {}, b"yes")]
     assert http_client.fetch_bytes(f"{fake}/a", allow_private=True) == b"yes"
     assert len(Fake.asked) == 3
@@ -203,7 +203,7 @@ def _request_service(fake, service):
         return answer.status, b"".join(answer.parts)
 
 
-def test_a_challenge_for_a_token_is_answered(fake):
+def test_a_bearer_challenge_is_answered_with_a_token(fake):
     login = base64.b64encode(b"tycho:a:b ").decode()
     challenge = (401, {"WWW-Authenticate": CADC.format(fake)}, b"who?")
     Fake.answers["/tap"] = [challenge, (200, {}, b"rows"), (200, {}, b"rows"), challenge, (200, {}, b"rows")]
@@ -222,7 +222,7 @@ def test_a_challenge_for_a_token_is_answered(fake):
     assert Fake.asked[1][3] == b"username=tycho&password=a%3Ab+"
 
 
-def test_a_password_is_refused_or_would_be_read_by_all(fake):
+def test_refused_and_unencrypted_passwords_are_reported(fake):
     Fake.answers["/tap"] = [(401, {"WWW-Authenticate": CADC.format(fake)}, b"who?")]
     Fake.answers["/login"] = [(401, {}, b"")]
     service = ServiceClient(
@@ -296,7 +296,7 @@ def certified_server(tmp_path):
     server.server_close()
 
 
-def test_certificates_are_checked(certified_server, monkeypatch):
+def test_invalid_certificates_are_refused(certified_server, monkeypatch):
     """One that nobody vouches for, and one of another name, are refused before anything is sent; an institute's own is trusted where SSL_CERT_FILE names it."""
     port, pem = certified_server
     http_client._load_tls_context.cache_clear()

@@ -102,7 +102,7 @@ def real(tmp_path_factory) -> tuple[dict[str, Any], Callable[[str], list[dict[st
 
 
 @pytest.mark.parametrize("name", REAL)
-def test_the_geometry_is_that_of_vectors(real, name):
+def test_uv_coordinates_equal_those_of_vector_geometry(real, name):
     (ra, dec, primary, _), asked = real[0][name], real[1]
     found = asked(f"SELECT * FROM obsportal.uv WHERE exp_id IN ('{name}', '{name}0')")
     places = {
@@ -119,7 +119,7 @@ def test_the_geometry_is_that_of_vectors(real, name):
 
 
 @pytest.mark.parametrize("name", REAL)
-def test_points_are_those_of_the_files(real, name):
+def test_uv_points_equal_those_of_the_files(real, name):
     (*_, points), asked = real[0][name], real[1]
     _, near, nearer = REAL[name]
     for row in asked(f"SELECT * FROM obsportal.uv WHERE exp_id = '{name}'"):  # at the time of the file's points
@@ -132,7 +132,7 @@ def test_points_are_those_of_the_files(real, name):
         assert (row["u"], row["v"]) == pytest.approx((row["u_array"], row["v_array"]), abs=nearer), row["baseline"]
 
 
-def test_baselines_of_the_real_portal_are_those_of_the_examples_geometry() -> None:
+def test_baselines_of_the_example_equal_those_of_the_real_portal() -> None:
     module = load_example_module()
     with warnings.catch_warnings():  # of its VOTable
         warnings.simplefilter("ignore")
@@ -196,7 +196,7 @@ def as_it_should_be(site: Site) -> None:
 
 
 @pytest.mark.slow
-def test_the_example_from_a_tap_service_and_pages_of_headers(tmp_path: Path) -> None:
+def test_the_example_reads_a_tap_service_and_pages_of_headers(tmp_path: Path) -> None:
     """The archive is another Hven, asked by TAP, and a server of pages; a second run asks for no page again."""
     with open_example("24-obsportal", tmp_path) as directory:
         pages = {
@@ -230,7 +230,7 @@ def test_the_example_from_a_tap_service_and_pages_of_headers(tmp_path: Path) -> 
 
 
 @pytest.mark.slow
-def test_the_example_finds_what_is_wrong_with_its_headers(tmp_path: Path) -> None:
+def test_the_example_reports_the_faults_of_its_headers(tmp_path: Path) -> None:
     with open_example("24-obsportal", tmp_path) as directory:
         ingest_all(directory)
         with Site(settings.load_settings(directory)) as site:

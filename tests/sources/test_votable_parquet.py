@@ -198,7 +198,7 @@ def far_server(monkeypatch):
         yield there
 
 
-def test_a_votable_behind_an_address(far_server):
+def test_a_votable_is_read_from_a_url(far_server):
     source = open_far_votable(far_server)
     assert [(column.name, column.unit) for column in source.list_columns()] == [("n", None), ("half", "mag")]
     assert table(source, ["n", "file.path", "file.name", "file.size", ROW_NUMBER_COLUMN]).to_pylist() == [
@@ -242,7 +242,7 @@ def test_either_files_or_an_address():
             votable.Options.model_validate(said)
 
 
-def test_a_sync_fetches_it_if_it_has_another_tag(far_server, tmp_path):
+def test_a_sync_fetches_the_file_only_if_its_etag_changed(far_server, tmp_path):
     run_hven("init", tmp_path)
     with (tmp_path / "hven.toml").open("a") as file:
         file.write("\nallow_private = true\n")

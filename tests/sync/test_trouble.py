@@ -104,7 +104,7 @@ def test_a_file_that_looks_as_before(stars):
     assert (change.changed, change.how) == (1, "everything")
 
 
-def test_a_source_that_is_not_there(stars):
+def test_a_missing_source_leaves_the_published_rows(stars):
     site, place = stars
     before = rows(site)
     for path in place.glob("*.csv"):
@@ -212,7 +212,7 @@ def test_a_sync_asks_for_the_room_that_it_takes(stars, monkeypatch):
     assert [row[1] for row in rows(site)].count("bb") == 1
 
 
-def test_a_source_that_gives_no_rows_stops_at_the_guard(stars):
+def test_a_source_without_rows_is_not_published(stars):
     site, place = stars
     before = rows(site)
     for path in place.glob("*.csv"):

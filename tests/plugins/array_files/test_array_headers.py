@@ -27,7 +27,7 @@ def read(source, columns=None):
     return pa.Table.from_batches(batches).to_pylist() if batches else []
 
 
-def test_attributes_of_cdf_are_those_that_cdflib_reads():
+def test_attributes_of_cdf_equal_those_of_cdflib():
     import cdflib
 
     files = sorted(shared("data/helio/cdf").glob("*.cdf"))
@@ -50,7 +50,7 @@ def test_attributes_of_cdf_are_those_that_cdflib_reads():
                 assert known.get(word, "") == whole[:2000] or not whole, (name, word)
 
 
-def test_attributes_of_netcdf_and_hdf5_are_those_that_h5py_reads():
+def test_attributes_of_netcdf_and_hdf5_equal_those_of_h5py():
     import h5py
 
     files = sorted(shared("data/helio/timeseries").glob("*.nc"))
@@ -69,7 +69,7 @@ def test_attributes_of_netcdf_and_hdf5_are_those_that_h5py_reads():
                 assert one["units"] == (unit.decode() if isinstance(unit, bytes) else unit)
 
 
-def test_an_idl_save_file_tells_its_variables_without_values(tmp_path):
+def test_an_idl_save_file_lists_its_variables_without_their_values(tmp_path):
     import scipy
     from scipy.io import readsav
 

@@ -108,7 +108,7 @@ def test_arrays_of_idl_files_are_tables_by_their_lengths(lengths, names):
     assert sum(len(part.columns) for part in parts) == len(lengths)
 
 
-def test_epochs_with_leap_seconds():
+def test_epochs_are_converted_with_leap_seconds():
     """By astropy; CDF's own table of them and astropy's agree."""
     instants = ["1999-06-01T00:00:00", "2016-12-31T23:59:59", "2017-01-01T00:00:00", "2020-01-04T06:00:00"]
     seconds = Time(instants, scale="utc").tt - Time("2000-01-01T12:00:00", scale="tt")
@@ -212,7 +212,7 @@ def test_damaged_records_of_the_compression_are_told(tmp_path, at, word, message
         open_product(tmp_path / "a.cdf")
 
 
-def test_nanoseconds_are_those_that_cdflib_writes():
+def test_nanoseconds_equal_those_of_cdflib():
     cdfepoch = pytest.importorskip("cdflib").cdfepoch
     rng = np.random.default_rng(6)
     # 1972 to 2250; no leap second is among them

@@ -204,7 +204,7 @@ def test_a_search_that_is_not_understood_any_more_finds_nothing_instead_of_all(s
         assert "colour" in refused.text
 
 
-def test_files_of_all_collections_in_one_archive_that_cites_each(anna: Reader) -> None:
+def test_one_archive_has_files_of_all_collections_and_their_citations(anna: Reader) -> None:
     require_plugins("protocols", "archive")
     anna.post(SET=text({"maps/main": ["a.fits", "b.fits"], "night/main": [("d", 1)]}))
     with zipfile.ZipFile(io.BytesIO(anna.get("/basket/files?_as=zip").body)) as packed:
@@ -218,7 +218,7 @@ def test_files_of_all_collections_in_one_archive_that_cites_each(anna: Reader) -
     assert [cite.count(one) for one in ("@misc{", "Brahe et al. 2024", "Kepler 1609")] == [2, 1, 1]
 
 
-def test_scripts_of_all_collections(anna: Reader, tmp_path: Path) -> None:
+def test_download_scripts_cover_all_collections(anna: Reader, tmp_path: Path) -> None:
     anna.post(SET=text({"maps/main": ["a.fits", "b.fits"], "night/main": [("d", 1)]}))
     found = anna.get("/basket/files?_as=links").text.splitlines()
     assert [one.rpartition("/")[2] for one in found] == ["a.fits", "b.fits", "1.fits"]
@@ -248,7 +248,7 @@ def test_keys_are_uploaded_to_tap(anna: Reader) -> None:
         assert wanted in answer.text
 
 
-def test_a_basket_stays_with_its_account_and_takes_up_what_was_ticked_before(anna: Reader, somebody: Reader) -> None:
+def test_a_basket_belongs_to_its_account_and_keeps_rows_ticked_before_login(anna: Reader, somebody: Reader) -> None:
     anna.post(ADD=text({"maps/main": ["a.fits"]}))
     somebody.post(ADD=text({"maps/main": ["b.fits"]}))
     anna.cookie = somebody.cookie  # she logs in
@@ -356,7 +356,7 @@ def test_a_shared_basket_opens_whatever_its_size(somebody: Reader, count: int) -
         somebody.post(EMPTY="1")
 
 
-def test_a_hidden_row_and_one_that_never_was_are_told_alike(somebody: Reader) -> None:
+def test_hidden_and_nonexistent_rows_are_indistinguishable(somebody: Reader) -> None:
     told = []
     for key in ('["d",1]', '["d",9]'):
         somebody.post(SET=json.dumps({"parts": [{"of": "night/main", "lines": [[key]]}]}))
@@ -371,7 +371,7 @@ def test_a_hidden_row_and_one_that_never_was_are_told_alike(somebody: Reader) ->
         assert somebody.get(f"/basket/table?_of={of}").status == 404
 
 
-def test_what_is_gone_is_counted_and_removed(anna: Reader) -> None:
+def test_missing_entries_are_counted_and_removed(anna: Reader) -> None:
     anna.post(SET=text({"maps/main": ["a.fits", "gone.fits"], "night/main": [("d", BIG)], "never/was": [1, 2]}))
     assert "4 entries no longer exist, or you may not see them" in anna.get("/basket").text
     assert "entrées ont disparu" in anna.get("/basket?lang=fr").text
@@ -399,7 +399,7 @@ def test_what_is_no_basket_is_refused(somebody: Reader, given: str, status: int)
     assert somebody.cookie == ""
 
 
-def test_a_million_rows_go_in_as_a_search(place: tuple[Client, dict[str, str], Site], somebody: Reader) -> None:
+def test_a_million_rows_are_stored_as_a_search(place: tuple[Client, dict[str, str], Site], somebody: Reader) -> None:
     somebody.post(OF="maps/main", SEARCH="")
     (part,) = somebody.twin()["parts"]
     assert (part["rows"], part["searches"][0]["search"]) == (3, "")

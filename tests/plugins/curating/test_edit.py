@@ -175,7 +175,7 @@ def test_a_portal_is_told_nothing_of_another_one(client: Client, people: dict[st
     assert "paul" in client.ask("GET", "/psup/edit/home", headers=people["olga"]).text, "two who edit it know of each other"  # fmt: skip
 
 
-def test_a_draft_is_seen_as_it_will_be_and_published(client: Client, edit_site: Site, people: dict[str, dict[str, str]]) -> None:  # fmt: skip
+def test_a_draft_is_previewed_and_published(client: Client, edit_site: Site, people: dict[str, dict[str, str]]) -> None:  # fmt: skip
     root, who = edit_site.settings.directory, people["olga"]
     text = "# Héllo\n\n<script>alert(1)</script> [x](javascript:alert(1)) **bold**"
     answer = send(client, "/edit/home", who, "save", text__en=text)

@@ -95,7 +95,7 @@ def charm():
 
 
 @pytest.mark.parametrize("road", ["protocol", "odbc"])
-def test_a_view_joined_with_its_table(charm, road):
+def test_a_view_joined_with_its_table_keeps_all_columns(charm, road):
     """Each hole has its own chain code, both columns of one name are there, and no digit of a date is lost."""
     maria, holes = charm
     url = maria.url if road == "protocol" else mariadb_server.format_odbc_line(maria)
@@ -116,7 +116,7 @@ def test_a_view_joined_with_its_table(charm, road):
         assert {column.name: column.description for column in source.list_columns()}["CC"] == "Chain code"
 
 
-def test_it_is_published(charm, tmp_path):
+def test_the_view_of_the_hfc_database_is_published(charm, tmp_path):
     maria, holes = charm
     site = tmp_path / "site"
     run_hven("init", site)

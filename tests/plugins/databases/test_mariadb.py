@@ -65,7 +65,7 @@ def numbers(source):
 
 
 @pytest.mark.parametrize("road", ROADS)
-def test_types_and_values(maria, road):
+def test_column_types_and_values_are_read(maria, road):
     told, refused = [], []
     source = open_source(maria, road, tell=told.append, reject=refused.append, table="kinds", longest=100_000)
     types = {column.name: str(column.type) for column in source.list_columns()}
@@ -97,7 +97,7 @@ def test_types_and_values(maria, road):
 
 
 @pytest.mark.parametrize("road", ROADS)
-def test_dates_that_are_none_are_kept_aside(maria, road):
+def test_invalid_dates_are_rejected(maria, road):
     maria.execute(
         "CREATE OR REPLACE TABLE days (n int, day datetime)",
         "SET sql_mode = 'ALLOW_INVALID_DATES'",
@@ -136,7 +136,7 @@ def test_columns_of_one_name_are_named_apart(maria, road):
 
 
 @pytest.mark.parametrize("road", ROADS)
-def test_views_and_their_definers(maria, road):
+def test_views_are_read_and_missing_definers_are_explained(maria, road):
     maria.execute(
         "CREATE OR REPLACE VIEW seen_by AS SELECT n, name AS who FROM kinds",
         "CREATE OR REPLACE DEFINER = 'gone'@'nowhere' SQL SECURITY DEFINER VIEW orphan AS SELECT n FROM kinds",
@@ -170,7 +170,7 @@ def test_views_and_their_definers(maria, road):
     ],
 )
 @pytest.mark.parametrize("road", ROADS)
-def test_watermarks(maria, road, expression, value, wanted):
+def test_watermarks_select_newer_rows(maria, road, expression, value, wanted):
     for options in ({"table": "regions"}, {"query": "SELECT * FROM regions # all of them\n;"}):
         source = open_source(maria, road, **options)
         assert source.can_filter_by(expression)
@@ -179,7 +179,7 @@ def test_watermarks(maria, road, expression, value, wanted):
 
 @pytest.mark.parametrize("columns", [["n"], ["name", "n"], ["chain"], ["seen", "day"], ["price", "flux"], ["big"]])
 @pytest.mark.parametrize("road", ROADS)
-def test_keys_of_all_types(maria, road, columns):
+def test_rows_are_selected_by_keys_of_all_types(maria, road, columns):
     source = open_source(maria, road)
     whole = pa.Table.from_batches(list(source.read_batches(list(dict.fromkeys([*columns, "n"])))))
     keys = whole.filter(pa.compute.is_in(whole["n"], pa.array([3, 4, 77, 78, 400])))
@@ -191,7 +191,7 @@ def test_keys_of_all_types(maria, road, columns):
 
 
 @pytest.mark.parametrize("key", [["n"], ["name", "n"], ["jdint", "jdfraction"], ["chain"], ["big"], ["seen"]])
-def test_pages(maria, key):
+def test_tables_are_read_in_resumable_pages(maria, key):
     source = open_source(maria, key=key, page=64)
     pages = [(batch.to_pylist(), place) for batch, place in source.read_pages(["n", ROW_NUMBER_COLUMN])]
     assert sorted(row["n"] for found, _ in pages for row in found) == list(range(1, 501))
@@ -210,7 +210,7 @@ def test_pages(maria, key):
 
 @pytest.mark.parametrize("key", [["n"], ["big"], ["name", "n"]])
 @pytest.mark.parametrize("road", ROADS)
-def test_blocks_tell_which_rows_changed(maria, road, key):
+def test_block_checksums_find_changed_rows(maria, road, key):
     maria.execute("CREATE OR REPLACE TABLE summed AS SELECT * FROM regions", database="test")
     source = open_source(maria, road, table="summed")
     columns = [column.name for column in source.list_columns()]
@@ -240,7 +240,7 @@ def test_blocks_tell_which_rows_changed(maria, road, key):
     assert numbers(source.select_blocks(key, list(before))) == sorted({*range(1, 503)} - {9})
 
 
-def test_texts_that_are_in_truth_of_another_encoding(maria):
+def test_texts_in_another_encoding_are_decoded(maria):
     maria.execute(
         "CREATE OR REPLACE TABLE old (n int, name varchar(20)) CHARACTER SET latin1",
         "INSERT INTO old VALUES (1, x'56c3a96761'), (2, x'56e96761'), (3, 'Deneb')",  # UTF-8, latin1, and what is both
@@ -274,7 +274,7 @@ def test_one_reading_sees_one_state(maria, monkeypatch):
     assert [row[ROW_NUMBER_COLUMN] for row in seen] == list(range(1, 501))
 
 
-def test_rows_come_as_they_are_taken(maria):
+def test_rows_are_streamed_on_demand(maria):
     """The server still has most of them when the first are here, and ends its work when nobody wants the rest."""
     many = "SELECT a.n, REPEAT('x', 1000) AS text FROM regions a, regions b, regions c"
     stream = open_source(maria, query=many).read_batches()
@@ -314,7 +314,7 @@ def through(maria, most):
     return maria.url.replace(str(maria.port), str(listening.getsockname()[1])), listening
 
 
-def test_a_connection_that_is_lost_midway(maria):
+def test_a_lost_connection_is_reported(maria):
     url, listening = through(maria, 20_000_000)
     with listening:
         stream = open_source(
@@ -326,7 +326,7 @@ def test_a_connection_that_is_lost_midway(maria):
     assert "next run" in caught.value.remedy
 
 
-def test_a_server_that_is_silent_is_given_up(maria):
+def test_a_silent_server_times_out(maria):
     with pytest.raises(SourceError, match=r"the server sent nothing for 0\.2 s") as caught:
         rows(open_source(maria, query="SELECT SLEEP(20) AS n", seconds=0.2))
     assert "`seconds`" in caught.value.remedy
@@ -346,7 +346,7 @@ def test_a_server_that_is_silent_is_given_up(maria):
         ({"table": "mysql.user"}, None, "(?i)denied"),
     ],
 )
-def test_faults_show_no_password(maria, road, options, change, message):
+def test_error_messages_contain_no_password(maria, road, options, change, message):
     url = maria.url if road == "protocol" else mariadb_server.format_odbc_line(maria)
     if change == "port":
         url = url.replace(str(maria.port), str(reserve_port()))
@@ -362,7 +362,7 @@ def test_faults_show_no_password(maria, road, options, change, message):
 
 
 @pytest.mark.parametrize("road", ROADS)
-def test_a_type_that_changes_midway(maria, road):
+def test_a_type_changed_during_the_read_is_reported(maria, road):
     maria.execute(
         "CREATE OR REPLACE TABLE changing (n int, x int)", "INSERT INTO changing VALUES (1, 5)", database="test"
     )
@@ -404,7 +404,7 @@ def test_a_row_that_is_none_of_the_protocol():
             list(mysql_rows.read_mysql_packet_rows(io.BytesIO(bad), [(253, 0)], 1000))
 
 
-def test_what_pymysql_reads_is_the_same(maria):
+def test_values_equal_those_of_pymysql(maria):
     """Values of many lengths, in many batches, beside the driver's own."""
     text = "SELECT seq AS n, IF(seq % 7, REPEAT(CHAR(97 + seq % 26 USING utf8mb4), seq * 7 % 700), NULL) AS text, seq / 3e0 AS x, '2000-01-01' + INTERVAL seq * 7919 SECOND AS t, seq % 100 AS s FROM seq_1_to_20000"
     address = {"unix_socket": maria.socket, "user": "root", "database": "test"}
@@ -426,7 +426,7 @@ def site(tmp_path):
     return tmp_path / "site"
 
 
-def test_a_descriptor_from_an_address(maria, site):
+def test_new_writes_a_descriptor_from_a_database_address(maria, site):
     """An account without a password stands there; one with a password belongs into a secret."""
     maria.execute("CREATE OR REPLACE USER guest@'%'", "GRANT SELECT ON test.* TO guest@'%'")
     address = f"mysql://guest@127.0.0.1:{maria.port}/test"
@@ -441,7 +441,7 @@ def test_a_descriptor_from_an_address(maria, site):
     assert "sesame" not in refused.stderr
 
 
-def test_a_line_of_dachs_becomes_a_secret(maria, site, tmp_path):
+def test_a_dachs_driver_line_becomes_a_secret(maria, site, tmp_path):
     driver = tmp_path / "driver.txt"
     driver.write_text(mariadb_server.format_odbc_line(maria) + "\n")
     driver.chmod(0o644)
@@ -462,7 +462,7 @@ def test_a_line_of_dachs_becomes_a_secret(maria, site, tmp_path):
     assert "the secret SPOTS_DB with a different value" in other.stderr
 
 
-def test_a_table_follows_its_database(maria, site):
+def test_syncs_find_new_changed_and_deleted_database_rows(maria, site):
     """A watermark finds what is new, comparing keys what went, blocks the edits below the watermark."""
     for deletions in ("compare", "blocks"):
         maria.execute(

@@ -33,7 +33,7 @@ def read(url, directory=None, tell=None, **options):
 
 
 @pytest.mark.parametrize("known", [True, False])
-def test_a_log_in_by_caching_sha2_password(maria, known):
+def test_caching_sha2_password_logins_work(maria, known):
     """The password itself goes nowhere: scrambled, or encrypted for the server's own key."""
     with mysql8_server.run_server(known=known) as there:
         assert read(there.url, query="SELECT 1 AS n, 'é' AS s")[1] == [{"n": 1, "s": "é"}]
@@ -44,7 +44,7 @@ def test_a_log_in_by_caching_sha2_password(maria, known):
         assert "sesame" not in str(caught.value)
 
 
-def test_the_client_of_mariadb_logs_in_there_too(maria):
+def test_the_mariadb_client_can_log_in_to_the_simulated_server(maria):
     """Who plays MySQL here is understood by a client that is not ours."""
     program = find_program("mariadb") or report_missing("mariadb-client")
     with mysql8_server.run_server() as there:
@@ -59,13 +59,13 @@ def test_the_client_of_mariadb_logs_in_there_too(maria):
         assert done.stdout.split() == ["42"], done.stderr
 
 
-def test_json_is_a_text(maria):
+def test_json_columns_are_read_as_text(maria):
     with mysql8_server.run_server() as there:
         types, found = read(there.url, query="SELECT CAST('{\"a\": [1, \"é\"]}' AS CHAR) AS json, X'00ff' AS bytes")
     assert (types["json"], found) == ("string", [{"json": '{"a": [1, "é"]}', "bytes": "\\x00ff"}])
 
 
-def test_days_that_are_none_under_strict_modes(maria):
+def test_zero_dates_are_read_under_strict_modes(maria):
     """MySQL's own modes refuse to compare with 0000-00-00; what lies there is read all the same."""
     maria.execute("CREATE OR REPLACE TABLE strict_days (n int, day datetime)", "INSERT INTO strict_days VALUES (1, '2026-02-01'), (2, '0000-00-00'), (3, NULL)", database="test")  # fmt: skip
     (before,) = maria.execute("SELECT @@GLOBAL.sql_mode")[0]
@@ -90,7 +90,7 @@ def test_days_that_are_none_under_strict_modes(maria):
         maria.execute(f"SET GLOBAL sql_mode = '{before}'")
 
 
-def test_a_server_is_believed_by_its_certificate(maria, tmp_path):
+def test_server_certificates_are_verified(maria, tmp_path):
     (tmp_path / "ca.pem").write_bytes((maria.directory / "ca.pem").read_bytes())
     assert read(maria.url, query=CIPHER)[1] == [{"v": ""}], "nothing is encrypted that does not leave the machine"
     (row,) = read(f"{maria.url}?ssl_ca=ca.pem", tmp_path, query=CIPHER)[1]
@@ -113,7 +113,7 @@ def test_a_server_is_believed_by_its_certificate(maria, tmp_path):
     assert row["v"]
 
 
-def test_without_a_certificate_nothing_is_sent_to_another_machine(maria, monkeypatch):
+def test_remote_servers_without_tls_get_no_login(maria, monkeypatch):
     """To a host that is not this one a connection is encrypted and checked, whatever the address does not say."""
     from hven.plugins.databases import mariadb as source
 

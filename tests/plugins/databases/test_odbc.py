@@ -28,11 +28,11 @@ def open_source(line, **options):
         ("the driver = me", None),
     ],
 )
-def test_lines_are_told_from_addresses(text, line):
+def test_odbc_connection_strings_are_distinguished_from_urls(text, line):
     assert sql.extract_odbc_connection_string(text) == line
 
 
-def test_columns_of_one_name():
+def test_repeated_column_names_get_numbers():
     assert rename_repeated_column_names(["a", "b", "A", "a_2", "a"]) == ["a", "b", "A_3", "a_2", "a_4"]
     assert rename_repeated_column_names(["a", "A", "a"], str) == ["a", "A", "a_2"]
     assert rename_repeated_column_names(["n", "n", "n"]) == ["n", "n_2", "n_3"]
@@ -59,7 +59,7 @@ def test_what_is_not_installed_is_named(monkeypatch, line, module, extra):
         ("DRIVER={PostgreSQL Unicode};SERVER=127.0.0.1;PORT=1;UID=hven;PWD=sesame", "refused"),
     ],
 )
-def test_faults_of_lines(line, message):
+def test_faulty_odbc_connection_strings_are_reported(line, message):
     with pytest.raises(SourceError, match=message) as caught:
         open_source(line).list_columns()
     assert "ses" not in f"{caught.value}".replace("processes", "")
@@ -67,7 +67,7 @@ def test_faults_of_lines(line, message):
 
 @pytest.mark.outside
 @pytest.mark.needs("odbc")
-def test_texts_longer_than_said_are_an_error(tmp_path):
+def test_texts_longer_than_the_limit_are_an_error(tmp_path):
     with sqlite3.connect(tmp_path / "a.db") as connection:
         connection.execute("CREATE TABLE t (n INTEGER, s TEXT)")
         connection.execute("INSERT INTO t VALUES (1, ?)", ("x" * 5000,))

@@ -148,7 +148,7 @@ def postgres():
 
 
 @pytest.mark.outside
-def test_types_values_and_comments_of_postgresql(tmp_path, postgres):
+def test_types_values_and_comments_of_postgresql_are_read(tmp_path, postgres):
     source = open_source(tmp_path, secret=lambda name: {"$PG": postgres}[name], url="$PG", table="hfc.Flares")
     assert {column.name: str(column.type) for column in source.list_columns()} == {
         "id": "int64", "Class": "string", "peak": "timestamp", "seen": "timestamp", "flux": "float32", "area": "float64", "n": "int16", "ok": "bool",
@@ -236,7 +236,7 @@ def test_rows_of_postgresql_are_streamed(tmp_path, postgres):
 
 
 @pytest.mark.outside
-def test_columns_of_one_name_are_named_apart(tmp_path, postgres):
+def test_columns_with_equal_names_are_renamed(tmp_path, postgres):
     told = []
     query = 'SELECT a.n, b.n, a.s AS n_2, b.n AS "N" FROM many a JOIN many b ON a.n = b.n + 1 WHERE a.n < 5 -- a join'
     source = sql.open(sql.Options(url=postgres, query=query), SourceContext(directory=tmp_path, on_notice=told.append))

@@ -125,7 +125,7 @@ class TestStac(SourceContract):
 
 
 @pytest.mark.parametrize("number", ["9.1.0", "7.17.0", "2.19.0 opensearch", "1.3.0 opensearch", "7.10.2"])
-def test_each_version_gives_every_document_once_and_is_let_go(number: str):
+def test_each_server_version_returns_every_document_once(number: str):
     number, _, distribution = number.partition(" ")
     version = {"number": number, **({"distribution": distribution} if distribution else {})}
     world = ElasticServer(documents=[document(at) for at in range(7)], mapping=MAPPING, version=version)
@@ -138,7 +138,7 @@ def test_each_version_gives_every_document_once_and_is_let_go(number: str):
     assert scrolled == (world.version["number"] == "7.10.2" or "distribution" in world.version)
 
 
-def test_types_are_those_of_the_mapping(url: str):
+def test_types_equal_those_of_the_mapping(url: str):
     kinds = {column.name: str(column.type) for column in open_source("elastic", url, index="nrh").list_columns()}
     assert kinds["_source.freq"] == "float64"
     assert kinds["_source.late"] == "float64"  # no document has it yet
@@ -147,7 +147,7 @@ def test_types_are_those_of_the_mapping(url: str):
     assert "sort" not in kinds
 
 
-def test_a_mapping_that_one_may_not_see_is_told(world: ElasticServer, url: str):
+def test_an_inaccessible_mapping_is_reported(world: ElasticServer, url: str):
     def spoil(asked: Request, reply: Reply) -> None:
         if asked.path.endswith("_mapping"):
             reply.status, reply.body = 403, b'{"error": {"type": "security_exception", "reason": "not for you"}}'
@@ -158,7 +158,7 @@ def test_a_mapping_that_one_may_not_see_is_told(world: ElasticServer, url: str):
     assert any("does not show its mapping" in one for one in told)
 
 
-def test_a_query_file_is_taken_as_it_is_but_for_its_pages(url: str, world: ElasticServer, tmp_path: Path):
+def test_a_query_file_is_used_unchanged_except_for_paging(url: str, world: ElasticServer, tmp_path: Path):
     query = {"size": 10_000, "aggs": {"a": {}}, "query": {"bool": {"filter": {"term": {"good": True}}}}}
     (tmp_path / "query.json").write_text(json.dumps(query))
     told: list[str] = []
@@ -225,7 +225,7 @@ def test_who_was_stopped_goes_on_behind_the_last_page(url: str, world: ElasticSe
     assert [one["_source.n"] for one in first[0].to_pylist()] + rest == list(range(7))
 
 
-def test_log_ins(url: str, world: ElasticServer):
+def test_logins_by_api_key_and_password_work(url: str, world: ElasticServer):
     secrets = {"$KEY": "aWQ6a2V5", "$LOGIN": "nrh:geheim"}
     context = SourceContext(allow_private=True, resolve_secret=secrets.__getitem__)
     world.login = "ApiKey aWQ6a2V5"
@@ -283,7 +283,7 @@ LOST = b'{"error": {"type": "search_phase_execution_exception", "reason": "x", "
         (edit_body(lambda page: page["hits"].pop("hits")), "page 2 has no list of hits"),
     ],
 )  # fmt: skip
-def test_bad_pages_end_it(url: str, world: ElasticServer, change: Any, words: str):
+def test_invalid_pages_abort_the_read(url: str, world: ElasticServer, change: Any, words: str):
     source = open_source("elastic", url, index="nrh", page=2)
     assert source.list_columns()
     world.alter_reply = after(2, change)
@@ -292,7 +292,7 @@ def test_bad_pages_end_it(url: str, world: ElasticServer, change: Any, words: st
 
 
 @pytest.mark.parametrize("change", [replace_fields(status=500), replace_fields(status=503), replace_fields(cut=40), replace_fields(status=429, headers={"Retry-After": "0"})])  # fmt: skip
-def test_what_a_pause_mends_is_asked_for_again(change: Any):
+def test_temporary_failures_are_retried(change: Any):
     # a scroll has moved on when its answer is lost: only a point in time can be asked again
     with serve(world := ElasticServer(documents=[document(at) for at in range(7)], mapping=MAPPING)) as url:
         source = open_source("elastic", url, index="nrh", page=2)
@@ -329,7 +329,7 @@ def searches(world: ElasticServer) -> int:
     return sum("_search" in one.path for one in world.asked)
 
 
-def test_a_scroll_whose_page_was_lost_is_no_whole():
+def test_a_scroll_with_a_lost_page_is_reported_as_incomplete():
     world = ElasticServer(documents=[document(at) for at in range(7)], mapping=MAPPING, version={"number": "7.10.2"})
     with serve(world) as url:
         source = open_source("elastic", url, index="nrh", page=2)
@@ -339,7 +339,7 @@ def test_a_scroll_whose_page_was_lost_is_no_whole():
             read(source, "_source.n")
 
 
-def test_a_page_that_repeats_ends_it(url: str, world: ElasticServer):
+def test_a_repeated_page_aborts_the_read(url: str, world: ElasticServer):
     pages: list[Any] = []
 
     def spoil(asked: Request, reply: Reply) -> None:
@@ -354,7 +354,7 @@ def test_a_page_that_repeats_ends_it(url: str, world: ElasticServer):
         read(open_source("elastic", url, index="nrh", page=2), "_id")
 
 
-def test_what_a_value_may_be_is_kept_aside_where_it_changes(url: str, world: ElasticServer):
+def test_documents_with_a_changed_type_are_rejected(url: str, world: ElasticServer):
     world.documents[5]["n"] = "many"
     rejects: list[Any] = []
     source = open_source(
@@ -364,7 +364,7 @@ def test_what_a_value_may_be_is_kept_aside_where_it_changes(url: str, world: Ela
     assert [(one.row, one.column) for one in rejects] == [(6, "_source.n")]
 
 
-def test_what_is_no_elasticsearch_or_no_index():
+def test_other_servers_and_missing_indexes_are_reported():
     with serve(RestServer(rows=[])) as url, pytest.raises(SourceError, match="is not an Elasticsearch"):
         read(open_source("elastic", url, index="nrh"), "_id")
     with serve(ElasticServer(documents=[document(0)])) as url, pytest.raises(SourceError, match="has no index nhr"):
@@ -434,7 +434,7 @@ def test_what_a_query_file_has_wrong_is_an_error_of_check(tmp_path: Path, query:
 
 
 @pytest.mark.parametrize("posts", [True, False])
-def test_items_come_by_links_and_what_is_new_by_a_filter(posts: bool):
+def test_items_are_paged_by_links_and_new_ones_selected_by_a_filter(posts: bool):
     world = StacServer(items=[item(at) for at in range(5)], posts=posts)
     with serve(world, "/stac") as url:
         source = open_source("stac", url, collections="omega", page=2)
@@ -449,7 +449,7 @@ def test_items_come_by_links_and_what_is_new_by_a_filter(posts: bool):
         assert str(kinds["geometry"].xtype) == "multishape"
 
 
-def test_what_an_api_does_not_have_is_told():
+def test_missing_features_of_an_api_are_reported():
     with serve(StacServer(items=[item(0)], filters=False), "/stac") as url:
         assert not open_source("stac", url).can_filter_by("properties.updated")
         with pytest.raises(SourceError, match="does not accept filters"):
@@ -491,7 +491,7 @@ def test_addresses_tell_their_kind(address: str, kind: str, options: dict[str, s
     assert file_kinds.find_service_kind_by_url(address) == (kind, options)
 
 
-def test_new_drafts_a_descriptor_of_each_that_can_be_ingested(tmp_path: Path):
+def test_new_drafts_ingestible_descriptors_for_elastic_and_stac(tmp_path: Path):
     settings = Settings(directory=tmp_path, allow_private=True)
     elastic, stac = (
         ElasticServer(documents=[document(at) for at in range(7)], mapping=MAPPING),

@@ -38,7 +38,7 @@ print(json.dumps([[[one["_id"], one["_source"]] for one in hits] for hits in (pi
 QUERY = {"bool": {"filter": [{"range": {"n": {"gte": 11}}}]}}
 
 
-def test_the_official_client_finds_what_we_find(tmp_path: Path) -> None:
+def test_documents_equal_those_of_the_official_client(tmp_path: Path) -> None:
     python = Path(os.environ.get("HVEN_ELASTICSEARCH") or tmp_path / "venv/bin/python")  # of an environment that has it
     if not python.exists():
         subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True)

@@ -164,7 +164,7 @@ def test_budgets(slapd: LdapServer) -> None:
             )
 
 
-def test_what_is_encrypted_and_what_is_not(slapd: LdapServer, tmp_path: Path) -> None:
+def test_ldap_connections_use_tls_and_check_certificates(slapd: LdapServer, tmp_path: Path) -> None:
     secure = f"ldaps://127.0.0.1:{slapd.tls_port}"
     assert rows(people(slapd)) == rows(people(slapd, url=secure)) == rows(people(slapd, starttls=False)) == ROWS
     (tmp_path / "own.pem").write_bytes((slapd.place / "ca.pem").read_bytes())
@@ -181,7 +181,7 @@ def test_what_is_encrypted_and_what_is_not(slapd: LdapServer, tmp_path: Path) ->
             rows(people(slapd, url=other))
 
 
-def test_who_may_not(slapd: LdapServer) -> None:
+def test_unauthorised_logins_are_reported(slapd: LdapServer) -> None:
     with pytest.raises(
         SourceError,
         match=r"127\.0\.0\.1 rejects cn=reader,dc=example,dc=org: the name or the password is wrong",

@@ -81,7 +81,7 @@ def test_records_come_page_by_page_and_once_in_a_run(tmp_path: Path) -> None:
         assert len(one.asked) == 4
 
 
-def test_what_changed_alone_is_asked_for(tmp_path: Path) -> None:
+def test_only_changed_records_are_requested(tmp_path: Path) -> None:
     one = world(40, page=15)
     with serve(one) as url:
         follower = Follower(tmp_path, url=url, overlap=3600)
@@ -131,7 +131,7 @@ def test_times_are_days_where_the_repository_has_days(tmp_path: Path) -> None:
         assert one.list_requests() == ["Identify", "ListRecords 2026-01-09"]
 
 
-def test_of_several_repositories_the_first_counts(tmp_path: Path) -> None:
+def test_the_first_of_several_repositories_takes_precedence(tmp_path: Path) -> None:
     first, second = world(2), OaiServer()
     second.put_record("ivo://example/R1", build_record("ivo://example/R1", "A copy"))
     second.put_record("ivo://example/other", build_record("ivo://example/other", "Other"))
@@ -197,7 +197,7 @@ RUBBISH: dict[str, tuple[Callable[[Request, Reply], None], str]] = {
 
 
 @pytest.mark.parametrize("what", RUBBISH)
-def test_rubbish_is_told_and_never_half_taken(tmp_path: Path, what: str) -> None:
+def test_invalid_responses_are_reported_and_never_used_in_part(tmp_path: Path, what: str) -> None:
     one = world(9)
     with serve(one) as url:
         follower = Follower(tmp_path, url=url, full=0)
@@ -214,7 +214,7 @@ def test_rubbish_is_told_and_never_half_taken(tmp_path: Path, what: str) -> None
         assert sorted(row["title"] for batch in kept.read_batches() for row in batch.to_pylist()) == known
 
 
-def test_a_forgotten_token_begins_the_list_anew_once(tmp_path: Path) -> None:
+def test_an_expired_token_restarts_the_list_once(tmp_path: Path) -> None:
     one = world(9)
     with serve(one) as url:
         one.alter_reply = lambda asked, _reply: one.pending_lists.clear() if len(one.asked) == 3 else None

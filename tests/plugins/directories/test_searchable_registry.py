@@ -133,7 +133,7 @@ def test_one_harvest_fills_all_tables(site: Site, world: OaiServer) -> None:
     ]  # fmt: skip
 
 
-def test_names_and_utypes_are_the_standard_s(site: Site) -> None:
+def test_names_and_utypes_equal_the_standard(site: Site) -> None:
     found = rows(site, "SELECT utype FROM TAP_SCHEMA.schemas WHERE schema_name = 'rr'")
     assert found == [("ivo://ivoa.net/std/regtap#1.2",)]
     assert len(rows(site, "SELECT table_name FROM TAP_SCHEMA.tables WHERE schema_name = 'rr'")) == 18
@@ -144,7 +144,7 @@ def test_names_and_utypes_are_the_standard_s(site: Site) -> None:
     }  # fmt: skip
 
 
-def test_columns_come_from_where_their_utypes_say() -> None:
+def test_columns_are_read_from_the_paths_of_their_utypes() -> None:
     """The standard gives most columns the path at which their values stand; the paths by which we read must end there."""
     checked = 0
     standard = yaml.safe_load(list_standards()["regtap-1.2"].read_text(encoding="utf-8"))
@@ -183,7 +183,7 @@ def record_of(name: str) -> tuple[str, etree._Element]:
     return record.findtext("{*}identifier") or "", record
 
 
-def test_records_of_others_lose_nothing(tmp_path: Path) -> None:
+def test_foreign_records_lose_no_elements(tmp_path: Path) -> None:
     """Each has as many rows as a plain reading of it finds elements."""
     records = dict(map(record_of, RECORDS))
     one = OaiServer()
@@ -217,7 +217,7 @@ def test_records_of_others_lose_nothing(tmp_path: Path) -> None:
                 }, table
 
 
-def test_changes_are_followed_and_nothing_is_published_where_nothing_changed(tmp_path: Path) -> None:
+def test_changes_are_followed_and_unchanged_tables_are_not_republished(tmp_path: Path) -> None:
     one = OaiServer()
     for at in range(6):
         one.put_record(f"ivo://x.y/r{at}", build_record(f"ivo://x.y/r{at}", f"Title {at}", build_capability()))
@@ -244,7 +244,7 @@ def test_changes_are_followed_and_nothing_is_published_where_nothing_changed(tmp
 
 
 @pytest.mark.xdist_group("registry")
-def test_pyvo_searches_it(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pyvo_searches_the_registry(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every constraint that pyvo knows is answered, by its own words."""
     monkeypatch.setattr(
         pyvo.registry.rtcons.vocabularies, "get_vocabulary", lambda _: {"terms": {"infrared": {}}}
@@ -295,7 +295,7 @@ def test_pyvo_searches_it(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.outside
 @pytest.mark.xdist_group("registry")
-def test_topcat_searches_it(site: Site, tmp_path: Path) -> None:
+def test_topcat_searches_the_registry(site: Site, tmp_path: Path) -> None:
     """Its own classes, with the queries of its windows: by words, and by identifiers."""
     require("topcat.jar", "javac", "java")
     jars = sorted(Path("/usr/share/java").glob("starlink-*.jar"))
@@ -337,7 +337,7 @@ def test_topcat_searches_it(site: Site, tmp_path: Path) -> None:
 
 
 @pytest.mark.xdist_group("registry")
-def test_our_own_publishing_registry_is_harvested(tmp_path: Path) -> None:
+def test_a_publishing_registry_of_hven_can_be_harvested(tmp_path: Path) -> None:
     """What `/oai` of a site says is what a registry knows of it: its service, its table, and that this is served by that."""
     require_plugins("protocols", "oai")
     publisher = tmp_path / "publisher"

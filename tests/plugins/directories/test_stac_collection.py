@@ -59,7 +59,7 @@ COLLECTION = {
 }  # fmt: skip
 
 
-def test_a_collection_of_stac(site):
+def test_a_stac_collection_becomes_a_descriptor(site):
     home = site.collections_directory / "x"
     (home / "items").mkdir(parents=True)
     links = []

@@ -123,7 +123,7 @@ def list_found_values(found: data_search.DataSearchResult) -> list[tuple[str, in
     return [(one.text, one.row_count) for one in found.values]
 
 
-def test_a_value_is_found_in_any_spelling_with_what_its_link_finds(site: Site) -> None:
+def test_a_value_is_found_in_any_spelling_with_the_count_of_its_link(site: Site) -> None:
     olivine = search_data(site, "OLIVINE")
     assert [one.row_count for one in olivine.values] == [24], "both spellings, for the search takes both; no addresses"
     (one,) = olivine.values
@@ -192,7 +192,7 @@ def test_words_of_the_title_and_of_two_columns_count(site: Site) -> None:
     assert search_data(site, "olivine raw crism moon maximum").values == ()
 
 
-def test_places_lead_to_the_rows_around_them(site: Site) -> None:
+def test_place_names_lead_to_nearby_rows(site: Site) -> None:
     require_plugins("resolvers", "bright")
     (mons,) = search_data(site, "olympus mons").place_matches
     spot, match = mons

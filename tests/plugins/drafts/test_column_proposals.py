@@ -40,7 +40,7 @@ def propose_lines(directory: Path, text: str, rows: str) -> dict[str, str]:
     return {one.fault.message.partition(" (")[0]: one.added_text for one in lacks}
 
 
-def test_what_is_proposed_comes_from_names_and_values(tmp_path: Path) -> None:
+def test_suggestions_come_from_column_names_and_values(tmp_path: Path) -> None:
     said = propose_lines(tmp_path, STARS, "id,ra,dec,vmag\na,10,5,3.5\nb,200,-40,4\nc,300,80,5\n")
     (follows,) = (lines for message, lines in said.items() if message.startswith("columns of follows"))
     assert follows.splitlines()[:4] == [

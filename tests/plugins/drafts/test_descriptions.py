@@ -118,7 +118,7 @@ def test_a_readme_alone(site, tmp_path):
         create_descriptor(site, "x", str(tmp_path / "ReadMe"))
 
 
-def test_tycho_2(site):
+def test_the_readme_of_tycho_2_becomes_a_descriptor(site):
     """The real one, of four tables: two of their files are here, under names of their own."""
     home = site.collections_directory / "x"
     home.mkdir()

@@ -71,7 +71,7 @@ def paper(tmp_path: Path) -> Path:
     return folder
 
 
-def test_from_a_readme_of_cds(tmp_path: Path, paper: Path) -> None:
+def test_a_descriptor_is_drafted_from_a_cds_readme(tmp_path: Path, paper: Path) -> None:
     run(tmp_path, "--from", str(paper / "table1.dat"), "--paper", "10.1051/0004-6361/201834520", "--licence", "CC-BY-4.0")  # fmt: skip
     site = tmp_path / "site"
     resource, faults = descriptor.check_and_read_descriptor(
@@ -127,7 +127,7 @@ def test_lists_of_authors(text: str, names: list[str]) -> None:
     assert readme.split_authors(text) == names
 
 
-def test_from_bibtex_and_a_csv(tmp_path: Path) -> None:
+def test_a_descriptor_is_drafted_from_bibtex_and_a_csv_file(tmp_path: Path) -> None:
     folder = tmp_path / "paper"
     folder.mkdir()
     (folder / "t.csv").write_text("name,mag\na,1.5\nb,2.5\n")
@@ -152,7 +152,7 @@ def test_from_bibtex_and_a_csv(tmp_path: Path) -> None:
         ({}, "10.5072/x", "contains no table", 1),
     ],
 )  # fmt: skip
-def test_what_goes_wrong_leaves_nothing(
+def test_a_failed_draft_leaves_no_files(
     tmp_path: Path, files: dict[str, str], paper: str, told: str, code: int
 ) -> None:
     folder = tmp_path / "paper"

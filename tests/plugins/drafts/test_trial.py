@@ -73,7 +73,7 @@ def test_curators_alone_are_asked_for_a_file(trial_site: Site, people: dict[str,
     assert "/trial" not in client.ask("GET", "/projects/hesiod", headers={**people["rita"], "accept": "text/html"}).text
 
 
-def test_what_each_face_would_make_of_it(trial_site: Site, people: dict[str, dict[str, str]]) -> None:
+def test_a_trial_shows_what_each_service_would_serve(trial_site: Site, people: dict[str, dict[str, str]]) -> None:
     client = Client(create_application(trial_site))
     answer = give(client, STARS, "../../stars.csv", {**people["cleo"], "accept": "application/json"})
     assert (answer.status, answer.headers["cache-control"]) == (200, "private, no-store")

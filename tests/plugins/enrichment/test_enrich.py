@@ -72,7 +72,7 @@ FORMS = {
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_header_is_read_in_whatever_form_it_comes(form):
+def test_headers_are_read_in_every_form(form):
     assert tuple(extract_values(FORMS[form], "header", TAKEN)[0]) == GOOD
 
 
@@ -88,12 +88,12 @@ def test_a_header_is_read_in_whatever_form_it_comes(form):
         (b"\x00\xff" * 500, "not a header"),
     ],
 )
-def test_what_is_no_header_is_told(body, why):
+def test_invalid_headers_are_reported(body, why):
     with pytest.raises(InvalidDocumentError, match=why):
         extract_values(body, "header", TAKEN)
 
 
-def test_records_of_json_and_xml():
+def test_values_are_extracted_from_json_and_xml():
     want = [(["a.b.1"], "int", False), (["t"], "text", False), (["f"], "bool", False), (["n"], "float", False)]
     values, doubt = extract_values(b'{"a": {"b": [1, 2]}, "t": {"x": 1}, "f": true, "n": NaN}', "json", want)
     assert values == [2, '{"x": 1}', True, None]
@@ -222,7 +222,7 @@ def find_document_store(site):
     return path
 
 
-def test_rows_get_the_columns_of_their_headers_newest_first(tmp_path, archive):
+def test_headers_are_fetched_newest_first_and_fill_their_rows(tmp_path, archive):
     rows = [("A", "2024-01-01"), ("BB", "2025-01-01"), ("C:1", "2026-01-01"), ("DDD", "2023-01-01")]
     archive.answers["DDD"] = (404, b"no")
     with open_site_with_descriptor(
@@ -252,7 +252,7 @@ def test_rows_get_the_columns_of_their_headers_newest_first(tmp_path, archive):
         assert table(site) == found
 
 
-def test_a_run_goes_on_where_another_stopped_and_foretells_the_end(tmp_path, archive, monkeypatch):
+def test_an_interrupted_run_resumes_and_estimates_its_end(tmp_path, archive, monkeypatch):
     rows = [(f"E{number:03}", f"2025-{1 + number // 28:02}-{1 + number % 28:02}") for number in range(60)]
     monkeypatch.setattr(document_fetch, "SAVE_BATCH_SIZE", 1)
     clock = SimpleNamespace(now=0.0)
@@ -290,7 +290,7 @@ def test_a_run_goes_on_where_another_stopped_and_foretells_the_end(tmp_path, arc
         assert sync_collection(site, "eso").changes["eso.main"].how == "0 of 1 file"
 
 
-def test_people_see_how_far_the_documents_are(monkeypatch):
+def test_a_progress_bar_counts_the_fetched_documents(monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     with progress.IngestProgressBar() as bar:
         bar(IngestProgress(table="eso.main", step="fetch", done=1200, total=15_000))
@@ -325,7 +325,7 @@ def test_who_does_not_read_on_ends_the_fetching_and_keeps_what_came(tmp_path, ar
     assert len(archive.asked) <= 200 + document_fetch.PREFETCH_FACTOR  # what was under way, and nothing else, twice
 
 
-def test_a_newer_document_is_fetched_again_and_the_old_one_stays_until_then(tmp_path, archive):
+def test_an_old_document_stays_until_its_newer_version_is_fetched(tmp_path, archive):
     with open_site_with_descriptor(
         tmp_path, write_descriptor(archive), {"rows.csv": write_list(("A", "1"), ("B", "1"))}, allow_private=True
     ) as site:
@@ -383,7 +383,7 @@ BAD = {
 }
 
 
-def test_whatever_a_server_sends_flags_its_row_alone(tmp_path, archive):
+def test_invalid_documents_flag_only_their_own_rows(tmp_path, archive):
     archive.answers |= {name: told for name, (told, _) in BAD.items()}
     tricks = ["..", "../../etc/passwd", "a?b=c&d", "%2e%2e", "x#y", "http://evil.example/"]
     rows = [*((name, "1") for name in BAD), *((trick, "1") for trick in tricks), ("FINE", "1")]
@@ -455,7 +455,7 @@ def test_documents_of_the_disk_stay_below_the_descriptor(tmp_path):
     assert found["A"]["text"] == FORMS["lines"].decode()
 
 
-def test_what_is_taken_may_change_without_fetching(tmp_path, archive):
+def test_changed_columns_need_no_new_fetch(tmp_path, archive):
     with open_site_with_descriptor(
         tmp_path, write_descriptor(archive), {"rows.csv": write_list(("A", "1"))}, allow_private=True
     ) as site:

@@ -302,7 +302,7 @@ def sights(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Client, l
         yield Client(create_application(site("near", "sights", remote=(other,)))), seen, base
 
 
-def test_rows_of_all_come_together_with_pictures_by_way_of_the_site(sights: tuple[Client, list[str], str]) -> None:
+def test_rows_of_all_services_are_merged_and_pictures_are_proxied(sights: tuple[Client, list[str], str]) -> None:
     require_plugins("protocols", "previews")
     reader, seen, base = sights
     told: list[dict[str, Any]] = []
@@ -340,7 +340,7 @@ def test_rows_of_all_come_together_with_pictures_by_way_of_the_site(sights: tupl
     assert seen == ["/a.png"], "a picture is fetched once"
 
 
-def test_what_is_no_picture_is_told_and_not_asked_for_again(sights: tuple[Client, list[str], str]) -> None:
+def test_invalid_pictures_return_404_and_are_not_requested_again(sights: tuple[Client, list[str], str]) -> None:
     require_plugins("protocols", "previews")
     reader, seen, _ = sights
     answer = json.loads(
@@ -360,7 +360,7 @@ def test_only_addresses_that_we_wrote_are_fetched(sights: tuple[Client, list[str
     assert seen == []
 
 
-def test_examples_are_of_what_is_here(sights: tuple[Client, list[str], str], reader: Client) -> None:
+def test_examples_come_from_published_data(sights: tuple[Client, list[str], str], reader: Client) -> None:
     page = sights[0].get("/search/epn").text
     found = re.findall(r'<li><a href="([^"]*)">([^<]*)</a> <span class="soft">(\d+)</span>', page)
     assert [(to_local_path(url), label, int(rows)) for url, label, rows in found] == [
@@ -370,7 +370,7 @@ def test_examples_are_of_what_is_here(sights: tuple[Client, list[str], str], rea
     assert "images within 30 arcmin of the Crab nebula" in reader.get("/search/obscore").text
 
 
-def test_one_map_of_all_rows(sights: tuple[Client, list[str], str]) -> None:
+def test_one_map_shows_the_rows_of_all_services(sights: tuple[Client, list[str], str]) -> None:
     reader = sights[0]
 
     def complete() -> dict[str, Any]:

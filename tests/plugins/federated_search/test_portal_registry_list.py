@@ -102,7 +102,7 @@ def asking(folder: Path, said: str, *, tables: Any = None, **more: Any) -> Itera
         yield site
 
 
-def test_what_a_registry_lists_is_asked_if_it_may_have_it(
+def test_registered_services_are_queried_if_their_coverage_fits(
     tmp_path: Path, listing: tuple[str, list[str]], far_server: tuple[str, list[str]]
 ) -> None:
     with asking(tmp_path, listing[0]) as site:
@@ -126,7 +126,7 @@ def test_what_a_registry_lists_is_asked_if_it_may_have_it(
         assert listing[1] == [], "another process, or another start, knows it from the disk"
 
 
-def test_a_collection_here_may_be_the_registry(tmp_path: Path, far_server: tuple[str, list[str]]) -> None:
+def test_a_local_collection_can_be_the_registry(tmp_path: Path, far_server: tuple[str, list[str]]) -> None:
     with asking(tmp_path, "rr", tables=registry(far_server[0])) as site:
         assert lines(site, "/search/epn?target_name=Mars&_wait=1")["far.epn_core"]["rows"] == 6
 
@@ -143,7 +143,7 @@ def test_what_hven_toml_names_is_not_asked_twice(
 
 
 @pytest.mark.parametrize("kind", [serve_nonsense, reserve_closed_address], ids=["nonsense", "down"])
-def test_a_registry_that_answers_rubbish_is_told_and_what_was_known_stays(tmp_path: Path, kind: Any) -> None:
+def test_an_invalid_registry_response_is_reported_and_known_tables_stay(tmp_path: Path, kind: Any) -> None:
     with kind() as url, asking(tmp_path, url) as site:
         page = Client(create_application(site)).get("/search/epn", target_name="Mars")
         assert page.status == 200

@@ -107,7 +107,7 @@ def compute_distances(rows: dict[str, np.ndarray], lon: float, lat: float) -> np
     return np.degrees(np.arccos(np.clip(np.sin(d) * np.sin(y) + np.cos(d) * np.cos(y) * np.cos(a - x), -1, 1)))
 
 
-def test_counts_are_those_of_all_tables_that_overlap_in_time_and_place(
+def test_rows_of_tables_that_overlap_in_time_and_place_are_counted(
     client: Client, rows: dict[str, dict[str, np.ndarray]]
 ) -> None:
     at = 7

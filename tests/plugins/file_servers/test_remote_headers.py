@@ -40,7 +40,7 @@ def record_opened_files(source, monkeypatch):
     return names
 
 
-def test_headers_of_another_server_are_read_by_small_ranges(tmp_path):
+def test_remote_headers_are_read_with_small_range_requests(tmp_path):
     """One request for each file, of its first block; another reading asks what it is, and no more."""
     bodies = {}
     for number in range(12):
@@ -84,7 +84,7 @@ def open_far_source(directory, address, names, rejects):
     return module.open(module.Options.model_validate({"files": names, "root": address, "mode": "header", "cards": ["N"]}), context)  # fmt: skip
 
 
-def test_a_server_that_lists_its_files_is_asked_for_those_that_changed(tmp_path):
+def test_only_changed_files_of_an_ftp_server_are_read(tmp_path):
     """By ftp: a pattern, size and time from the list."""
     bodies = {"/notes.txt": b"none"}
     for number in range(5):
@@ -115,7 +115,7 @@ def test_a_server_that_lists_its_files_is_asked_for_those_that_changed(tmp_path)
             open_far_source_of_kind("fits", "*.jpg", mode="header")
 
 
-def test_heads_in_a_bucket(tmp_path, monkeypatch):
+def test_headers_in_an_s3_bucket_are_read(tmp_path, monkeypatch):
     """By S3, judged by moto: all kinds that read heads, by a pattern; what was listed as it was is not opened again; a wrong key ends it."""
     bodies = {}
     for number in range(4):

@@ -115,7 +115,7 @@ def choose_row_groups(engine: HatsEngine, snapshot: Snapshot, text: str) -> tupl
 # --- what is on the disk -----------------------------------------------------------------------------------------
 
 
-def test_a_snapshot_is_a_catalogue(world: Any) -> None:
+def test_a_snapshot_is_a_valid_hats_catalogue(world: Any) -> None:
     engine, snapshot, _ = world
     directory = engine.roots[0] / snapshot.path
     said = catalogues.parse_catalogue_properties((directory / hats_layout.PROPERTIES_FILE).read_bytes())
@@ -150,7 +150,7 @@ def test_a_snapshot_is_a_catalogue(world: Any) -> None:
             assert row["id"] in keys.to_pylist()
 
 
-def test_cells_lie_where_the_manifest_says(world: Any) -> None:
+def test_row_groups_match_the_manifest(world: Any) -> None:
     engine, snapshot, _ = world
     manifest = engine.open_manifest(snapshot)
     rows = pa.Table.from_batches(list(engine.read_rows(snapshot)))
@@ -209,7 +209,7 @@ def test_row_groups_of_a_cone_hold_all_its_rows(world: Any, lon: float, lat: flo
         ("DISTANCE(ra, dec, 10, 20) < 0.05", 3),
     ],
 )
-def test_conditions_leave_few_row_groups(world: Any, where: str, most: int) -> None:
+def test_conditions_reduce_the_row_groups_to_read(world: Any, where: str, most: int) -> None:
     engine, snapshot, here = world
     text = f"SELECT * FROM sky.stars WHERE {where}"
     assert len(choose_row_groups(engine, snapshot, text)[1]) <= most
@@ -271,7 +271,7 @@ def test_answers_do_not_depend_on_the_engine(world: Any, shape: str, where: str)
 
 @settings(max_examples=25, deadline=None)
 @given(st.data())
-def test_groups_of_cells_are_those_that_a_look_at_each_finds(data: st.DataObject) -> None:
+def test_selected_row_groups_equal_those_of_a_full_scan(data: st.DataObject) -> None:
     """Files of other programs may have row groups in any order, or overlapping."""
     count = data.draw(st.integers(0, 30))
     first = np.array(data.draw(st.lists(st.integers(0, 1000), min_size=count, max_size=count)), np.int64)
@@ -293,7 +293,7 @@ def test_groups_of_cells_are_those_that_a_look_at_each_finds(data: st.DataObject
 # --- streams -----------------------------------------------------------------------------------------------------
 
 
-def test_whole_tables_are_streamed_whatever_their_size(world: Any) -> None:
+def test_whole_tables_are_streamed_at_any_size(world: Any) -> None:
     engine, snapshot, _ = world
     bound = bind_query(parse_query("SELECT id, mag + 1 AS m FROM sky.stars"), StaticTableCatalogue([STARS_TABLE]))
     before, engine.near_bytes = engine.near_bytes, 0
@@ -314,7 +314,7 @@ def test_whole_tables_are_streamed_whatever_their_size(world: Any) -> None:
         engine.near_bytes = before
 
 
-def test_roads_are_explained(world: Any) -> None:
+def test_explain_describes_the_query_plan(world: Any) -> None:
     engine, snapshot, _ = world
     bound = bind_query(
         parse_query("SELECT COUNT(*) AS n FROM sky.stars WHERE id = 5"), StaticTableCatalogue([STARS_TABLE])
@@ -335,7 +335,7 @@ def test_roads_are_explained(world: Any) -> None:
         engine.near_bytes = before
 
 
-def test_what_is_not_read_is_not_estimated(world: Any) -> None:
+def test_estimates_count_only_data_that_is_read(world: Any) -> None:
     engine, snapshot, _ = world
     manifest = engine.open_manifest(snapshot)
     first = int(manifest.get_row_group_column("rows")[0])
@@ -396,7 +396,7 @@ def merge_changes(
     return found
 
 
-def test_a_merge_rewrites_touched_partitions_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_merge_rewrites_only_changed_partitions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small(monkeypatch)
     engine = open_engine(tmp_path)
     base = write(engine, make_star_table())
@@ -414,7 +414,7 @@ def test_a_merge_rewrites_touched_partitions_only(tmp_path: Path, monkeypatch: p
     engine.close()
 
 
-def test_merges_divide_what_grows_and_fill_what_was_empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_merges_split_large_partitions_and_fill_empty_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small(monkeypatch)
     engine = open_engine(tmp_path)
     south = make_star_table().slice(0, 1000)
@@ -476,7 +476,7 @@ def test_tables_without_a_position_are_partitioned_by_their_key(
 # --- crashes, damage, others -------------------------------------------------------------------------------------
 
 
-def test_what_a_crash_left_is_swept_and_nothing_else(tmp_path: Path) -> None:
+def test_only_leftovers_of_a_crash_are_removed(tmp_path: Path) -> None:
     engine = open_engine(tmp_path)
     known = write(engine, make_star_table(50))
     left = tmp_path / "hats" / "sky.stars" / "x.staging"
@@ -492,7 +492,7 @@ def test_what_a_crash_left_is_swept_and_nothing_else(tmp_path: Path) -> None:
     engine.close()
 
 
-def test_who_reads_is_not_swept_away(tmp_path: Path) -> None:
+def test_a_snapshot_being_read_is_not_removed(tmp_path: Path) -> None:
     engine = open_engine(tmp_path)
     known = write(engine, make_star_table(50))
     handle = os.open(tmp_path / "hats" / known.path / staging.READERS_LOCK_NAME, os.O_RDONLY)
@@ -505,7 +505,7 @@ def test_who_reads_is_not_swept_away(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("begun", [False, True], ids=["new", "killed while it was claimed"])
-def test_a_root_is_one_sites(tmp_path: Path, begun: bool) -> None:
+def test_a_root_directory_belongs_to_one_site(tmp_path: Path, begun: bool) -> None:
     if begun:
         (tmp_path / "hats").mkdir()
         (tmp_path / "hats" / OWNER_FILE_NAME).touch()
@@ -543,7 +543,7 @@ def test_damaged_files_are_told_of(tmp_path: Path, harm: str) -> None:
     engine.close()
 
 
-def test_a_damaged_manifest_is_told_of(tmp_path: Path) -> None:
+def test_a_damaged_manifest_is_reported(tmp_path: Path) -> None:
     engine = open_engine(tmp_path)
     known = write(engine, make_star_table(100))
     path = tmp_path / "hats" / known.path / MANIFEST_FILE_NAME
@@ -556,7 +556,7 @@ def test_a_damaged_manifest_is_told_of(tmp_path: Path) -> None:
     engine.close()
 
 
-def test_a_mount_that_hangs_does_not_hang_its_readers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hanging_mount_does_not_block_readers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who asks for anything of a file there waits until the mount is back."""
     engine = open_engine(tmp_path)
     known = write(engine, make_star_table())

@@ -89,7 +89,7 @@ def run_on_snapshot(engine: Any, snapshot: Any, text: str) -> list[dict[str, Any
     return [row for batch in execution for row in batch.to_pylist()]
 
 
-def test_a_catalogue_is_served_where_it_is(tmp_path: Path) -> None:
+def test_a_catalogue_is_served_in_place(tmp_path: Path) -> None:
     where = catalogue(tmp_path / "far")
     engine, snapshot = adopt(tmp_path, where)
     assert snapshot.rows == 2000
@@ -172,7 +172,7 @@ def test_what_is_wrong_with_a_catalogue_is_told_and_nothing_adopted(tmp_path: Pa
     assert list((tmp_path / "root" / "far.stars").iterdir()) == []
 
 
-def test_files_that_change_are_told_of_and_not_misread(tmp_path: Path) -> None:
+def test_changed_files_are_reported_and_not_read(tmp_path: Path) -> None:
     where = catalogue(tmp_path / "far")
     engine, snapshot = adopt(tmp_path, where)
     path = _first(where)
@@ -204,7 +204,7 @@ def run(site: Path, *words: str) -> Any:
     return done.stdout
 
 
-def test_from_a_directory_to_an_answer(tmp_path: Path) -> None:
+def test_a_directory_becomes_a_collection_that_can_be_queried(tmp_path: Path) -> None:
     """`hven new --from DIR`, in place, and moved to and fro."""
     site = tmp_path / "site"
     run(tmp_path, "init", str(site))
@@ -252,7 +252,7 @@ def open_far_catalogue(tmp_path: Path, address: str, **options: Any) -> tuple[An
 
 
 @pytest.mark.parametrize("place", ["far", "all"])
-def test_a_catalogue_behind_an_address_is_read_by_ranges(tmp_path: Path, file_server: ServedFiles, place: str) -> None:
+def test_a_remote_catalogue_is_read_with_range_requests(tmp_path: Path, file_server: ServedFiles, place: str) -> None:
     engine, snapshot = open_far_catalogue(tmp_path, f"{file_server.address}/{place}")
     assert snapshot.rows == 2000
     assert engine.find_missing_or_resized_file(snapshot) is None
@@ -327,7 +327,7 @@ def test_bad_servers_are_told_of_and_nothing_is_adopted(tmp_path: Path, file_ser
     assert list((tmp_path / "root" / "far.stars").iterdir()) == []
 
 
-def test_files_behind_an_address_that_change_go_or_hang_are_told_of(tmp_path: Path, file_server: ServedFiles, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+def test_changed_missing_and_hanging_remote_files_are_reported(tmp_path: Path, file_server: ServedFiles, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
     engine, snapshot = open_far_catalogue(tmp_path, f"{file_server.address}/far")
     file_server.tag = '"two"'
     with pytest.raises(StorageError, match="has changed") as fault:
@@ -433,7 +433,7 @@ def test_columns_of_a_struct_are_served_as_arrays(tmp_path: Path) -> None:
     engine.close()
 
 
-def test_positions_that_are_no_numbers_are_counted(tmp_path: Path) -> None:
+def test_nan_positions_are_counted(tmp_path: Path) -> None:
     where = catalogue(tmp_path / "far")
     path = _first(where)
     table = pq.read_table(path, partitioning=None)

@@ -142,7 +142,7 @@ def compute_expected_rows() -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("place", ["", "stars", "stars/hats.properties", "stars/dataset"])
-def test_a_collection_becomes_a_descriptor_that_works_at_once(tmp_path: Path, site: Path, place: str) -> None:
+def test_a_hats_collection_becomes_a_working_descriptor(tmp_path: Path, site: Path, place: str) -> None:
     where = collection(tmp_path / "out")
     path = create_descriptor(settings.load_settings(site), "far", str(where / place))
     text = path.read_text()
@@ -163,7 +163,7 @@ def test_a_collection_becomes_a_descriptor_that_works_at_once(tmp_path: Path, si
     assert answers(site, "far") == compute_expected_rows() != []
 
 
-def test_what_the_metadata_of_a_catalogue_say_of_columns_is_taken(tmp_path: Path, site: Path) -> None:
+def test_column_metadata_of_a_catalogue_is_adopted(tmp_path: Path, site: Path) -> None:
     where = catalogue(tmp_path / "far")
     columns = (
         Column(name="id", type=INT64, ucd="meta.id;meta.main", description="Number in the plate"),
@@ -194,7 +194,7 @@ def test_margins_and_indexes_are_refused_with_the_name_of_the_catalogue(
     assert not (site / "collections" / "far").exists()
 
 
-def test_of_a_catalogue_behind_an_address_little_is_fetched(tmp_path: Path, site: Path, file_server: ServedFiles, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+def test_a_draft_of_a_remote_catalogue_reads_few_files(tmp_path: Path, site: Path, file_server: ServedFiles, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
     monkeypatch.setattr(load_drafter("table_drafting"), "MAX_REMOTE_SAMPLED_ROWS", 100)
     file_server.files = list_served_files(collection(tmp_path / "out"))
     text = create_descriptor(settings.load_settings(site), "far", f"{file_server.address}/far/").read_text()
@@ -272,7 +272,7 @@ HARM = {
 
 
 @pytest.mark.parametrize("harm", HARM)
-def test_a_check_says_what_is_wrong_with_a_catalogue(tmp_path: Path, site: Path, harm: str) -> None:
+def test_a_check_reports_the_faults_of_a_catalogue(tmp_path: Path, site: Path, harm: str) -> None:
     where = catalogue(tmp_path / "far")
     path = create_descriptor(settings.load_settings(site), "far", str(where))
     found = settings.load_settings(site)
@@ -342,7 +342,7 @@ def test_directories_behind_an_address_are_found(tmp_path: Path, file_server: Se
 
 
 @pytest.mark.parametrize("place", ["here", "there"])
-def test_an_empty_directory_is_a_gap(tmp_path: Path, file_server: ServedFiles, place: str) -> None:
+def test_an_empty_partition_directory_is_reported(tmp_path: Path, file_server: ServedFiles, place: str) -> None:
     where = directories(catalogue(tmp_path / "far", 0))
     empty = next(where.rglob("Npix=7"))
     for part in empty.glob("*.parquet"):
@@ -357,7 +357,7 @@ def test_an_empty_directory_is_a_gap(tmp_path: Path, file_server: ServedFiles, p
 # --- what lies, and what hangs ---------------------------------------------------------------------------------------
 
 
-def test_properties_that_name_columns_that_are_not_there_are_told_of(tmp_path: Path) -> None:
+def test_properties_that_name_missing_columns_are_reported(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"hats_col_ra=alpha, but the file .* has no such column") as fault:
         adopt(tmp_path, catalogue(tmp_path / "far", hats_col_ra="alpha"))
     assert "hats.properties" in str(fault.value)
@@ -365,7 +365,7 @@ def test_properties_that_name_columns_that_are_not_there_are_told_of(tmp_path: P
 
 
 @pytest.mark.parametrize("read", [foreign_catalogues.MAX_CHECKED_ROWS, 0])
-def test_positions_that_are_not_of_their_partitions_are_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: int) -> None:  # fmt: skip
+def test_positions_outside_their_partition_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: int) -> None:  # fmt: skip
     """All of them are looked at, or of a large catalogue some."""
     monkeypatch.setattr(foreign_catalogues, "MAX_CHECKED_ROWS", read)
     where = catalogue(tmp_path / "far")
@@ -378,7 +378,7 @@ def test_positions_that_are_not_of_their_partitions_are_told_of(tmp_path: Path, 
     assert list((tmp_path / "root" / "far.stars").iterdir()) == []
 
 
-def test_cells_that_no_footer_tells_of_leave_no_row_out(tmp_path: Path) -> None:
+def test_cells_without_footer_statistics_lose_no_rows(tmp_path: Path) -> None:
     """They are of another order than is said, and nothing but the rows would show it."""
     where = catalogue(tmp_path / "far")
     for path in where.rglob("*.parquet"):
@@ -392,7 +392,7 @@ def test_cells_that_no_footer_tells_of_leave_no_row_out(tmp_path: Path) -> None:
     engine.close()
 
 
-def test_a_type_that_changes_behind_a_file_without_values_is_told_of(tmp_path: Path) -> None:
+def test_a_type_change_after_a_file_without_values_is_reported(tmp_path: Path) -> None:
     where = catalogue(tmp_path / "far")
     first, *_, last = sorted(where.rglob("Npix=*.parquet"))
     for path, kind in ((first, pa.null()), (last, pa.string())):
@@ -405,7 +405,7 @@ def test_a_type_that_changes_behind_a_file_without_values_is_told_of(tmp_path: P
 
 
 @pytest.mark.parametrize("what", ["properties", "a file"])
-def test_a_mount_that_hangs_hangs_no_ingest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+def test_a_hanging_mount_does_not_block_an_ingest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
     """Whoever asks for anything of a file there waits until the mount is back."""
     where = catalogue(tmp_path / "far")
     hung = where / "hats.properties" if what == "properties" else sorted(where.rglob("Npix=*.parquet"))[3]
@@ -438,7 +438,7 @@ def test_a_mount_that_hangs_hangs_no_ingest(tmp_path: Path, monkeypatch: pytest.
         back.set()
 
 
-def test_a_token_that_is_wrong_is_told_of(tmp_path: Path, file_server: ServedFiles) -> None:
+def test_a_wrong_token_is_reported(tmp_path: Path, file_server: ServedFiles) -> None:
     file_server.files, file_server.token = list_served_files(catalogue(tmp_path / "far", 0)), "Bearer right"
     kind: Any = plugins.load_plugin("sources", "hats")
     options = kind.Options(path=f"{file_server.address}/far", token="$T", tries=1)

@@ -39,7 +39,7 @@ def test_a_partition_may_be_a_directory() -> None:
 
 
 @given(st.integers(0, 2**32), st.integers(1, 400))
-def test_rows_are_divided_as_coarsely_as_may_be(seed: int, most: int) -> None:
+def test_rows_are_divided_into_the_largest_allowed_partitions(seed: int, most: int) -> None:
     random = np.random.default_rng(seed)
     near = random.integers(0, 4**26, 500)  # a clump, which is divided often
     cells = np.concatenate([random.integers(0, 12 * 4**29, 500), near])

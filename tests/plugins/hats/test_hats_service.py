@@ -154,7 +154,7 @@ def test_every_row_with_a_position_is_in_one_partition(catalogue: Catalogue) -> 
         assert set(cells(rows, order)) == {pixel}
 
 
-def test_what_a_catalogue_says_of_itself(catalogue: Catalogue) -> None:
+def test_catalogue_properties_describe_the_table(catalogue: Catalogue) -> None:
     said = catalogue.properties(f"{catalogue.state}/hats.properties")
     there = stars().filter(pc.is_valid(pc.field("ra")))
     assert said["hats_nrows"] == str(len(there))
@@ -198,7 +198,7 @@ def test_row_groups_tell_their_cells_and_pages_have_an_index(catalogue: Catalogu
     assert meta.row_group(0).column(0).has_column_index
 
 
-def test_ranges_heads_and_conditions(catalogue: Catalogue) -> None:
+def test_range_head_and_conditional_requests_work(catalogue: Catalogue) -> None:
     path = catalogue.path(catalogue.pixels()[0])
     whole = catalogue.ask(path)
     size, tag = len(whole.body), whole.headers["etag"]
@@ -221,7 +221,7 @@ def test_ranges_heads_and_conditions(catalogue: Catalogue) -> None:
 
 
 @pytest.mark.parametrize("key", [True, False], ids=["with a key", "without a key"])
-def test_whoever_makes_a_file_again_makes_the_same_bytes(tmp_path: Path, key: bool) -> None:
+def test_regenerated_files_have_the_same_bytes(tmp_path: Path, key: bool) -> None:
     with open_star_site(tmp_path, stars(), key=key) as site:
         client = Client(create_application(site))
         read = Catalogue(client)
@@ -237,7 +237,7 @@ def test_whoever_makes_a_file_again_makes_the_same_bytes(tmp_path: Path, key: bo
             assert set(pool.map(lambda _: read.ask(wanted[0][0]).body, range(8))) == {first[0]}
 
 
-def test_postgres_makes_the_same_bytes(tmp_path: Path, catalogue: Catalogue) -> None:
+def test_tables_in_postgres_give_the_same_bytes(tmp_path: Path, catalogue: Catalogue) -> None:
     table = replace(build_table_from_arrow("stars.main", stars()), primary=("id",))
     with (
         run_server() as url,
@@ -312,7 +312,7 @@ def test_the_index_leads_from_keys_to_partitions(catalogue: Catalogue) -> None:
     assert (meta.row_group(0).column(0).file_path, meta.num_rows) == ("index.parquet", len(rows))
 
 
-def test_readers_read_it_as_it_is(catalogue: Catalogue, tmp_path: Path) -> None:
+def test_parquet_readers_read_the_files_unchanged(catalogue: Catalogue, tmp_path: Path) -> None:
     import duckdb
 
     for one in catalogue.pixels():
@@ -406,7 +406,7 @@ def lines(rows: int, shift: float = 0.0) -> str:
     return "id,ra,dec,n,whose,inner\n" + "".join(f"{at},{at % 360 + shift},{at % 170 - 85},{at % 6},{'anna' if at % 4 else 'bob'},x\n" for at in range(rows))  # fmt: skip
 
 
-def test_a_catalogue_is_of_one_state(tmp_path: Path) -> None:
+def test_a_catalogue_has_rows_of_one_published_state(tmp_path: Path) -> None:
     with open_site_with_descriptor(tmp_path, TWICE, {"a.csv": lines(800)}, keep_snapshots=2) as site:
         ingest_collection(site, "stars")
         site.refresh_published_state()
@@ -430,7 +430,7 @@ def test_a_catalogue_is_of_one_state(tmp_path: Path) -> None:
         check_refusal(first.ask(f"{first.state}/hats.properties"), 410)
 
 
-def test_nobody_gets_more_than_they_may_see(tmp_path: Path) -> None:
+def test_users_get_only_rows_they_may_see(tmp_path: Path) -> None:
     with open_site_with_descriptor(tmp_path, TWICE, {"a.csv": lines(RIGHTS)}) as site:
         ingest_collection(site, "stars")
         site.refresh_published_state()
@@ -533,7 +533,7 @@ def test_openapi_tells_of_partitions(site: Site) -> None:
     assert "/hats/{table}/collection.properties" in told
 
 
-def test_who_sees_half_of_a_table_reads_half(site: Site) -> None:
+def test_a_user_with_access_to_half_the_rows_reads_half(site: Site) -> None:
     policies = build_odd_rows_hidden_policies("n")
     half = Catalogue(Client(create_application(site, policies=policies)))
     rows = half.all()
@@ -544,7 +544,7 @@ def test_who_sees_half_of_a_table_reads_half(site: Site) -> None:
     check_refusal(third.get(f"/hats/stars/{half.state}/hats.properties"), 410)
 
 
-def test_files_of_an_engine_that_keeps_partitions_are_given_as_they_are(tmp_path: Path) -> None:
+def test_partition_files_of_the_engine_are_served_unchanged(tmp_path: Path) -> None:
     rows = stars().drop_columns([CELL])
     table = replace(build_table_from_arrow("stars.main", rows), primary=("id",))
     with open_tiny_site(tmp_path, {}, brought={"hats": HatsSettings(roots=(str(tmp_path / "roots"),))}) as site:
@@ -571,7 +571,7 @@ def test_files_of_an_engine_that_keeps_partitions_are_given_as_they_are(tmp_path
 
 
 @pytest.mark.parametrize("small", [True, False])
-def test_a_table_of_which_little_may_be_read_at_once_is_a_catalogue_nevertheless(tmp_path: Path, small: bool, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+def test_a_table_larger_than_the_read_limit_is_served_as_a_catalogue(tmp_path: Path, small: bool, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
     """Where all rows are is asked for in pieces of the sky: else a table larger than near_bytes could not be read as files."""
     if not small:
         monkeypatch.setattr(tilings, "MAX_SMALL_TABLE_ROWS", 100)

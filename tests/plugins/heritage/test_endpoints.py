@@ -134,7 +134,7 @@ def oidb(answer: Answer) -> list[dict[str, str]]:
     ]
 
 
-def test_aspro_posts_a_place_and_reads_columns_by_name(client: Client) -> None:
+def test_aspro_posts_a_position_and_reads_columns_by_name(client: Client) -> None:
     asked = {"ra": "1.393996E2", "dec": "27.42218", "radius": "30.0", "all_fields": "false"}
     answer = client.post("/search.votable", **asked)
     assert answer.status == 200, answer.text
@@ -162,7 +162,7 @@ def test_the_radius_has_the_unit_that_is_said(client: Client, radius: str, found
 
 
 @pytest.mark.parametrize("zone", ["", "%2B00:00", "+00:00", "Z"])
-def test_oidb_asks_by_date_of_update(client: Client, zone: str) -> None:
+def test_oidb_queries_by_date_of_update(client: Client, zone: str) -> None:
     span = f"date_updated_from=2021-09-24T17:25:50{zone}&date_updated_to=2022-02-01T00:00:00{zone}"
     rows = oidb(client.ask("GET", "/search.votable", f"interferometer=CHARA&{span}".encode()))
     assert set(OIDB) <= set(rows[0])
@@ -176,7 +176,7 @@ def test_oidb_asks_by_date_of_update(client: Client, zone: str) -> None:
     assert len(oidb(client.get("/search.votable", date_updated_from="2022-01-14"))) == 1
 
 
-def test_a_page_of_a_row_is_found_at_its_old_address(client: Client) -> None:
+def test_an_old_row_address_redirects_to_its_page(client: Client) -> None:
     name = "SPICA.SCIDET:20220114:104042_target_1"
     answer = client.get(f"/detail/exposure/{name}")
     assert answer.status == 303, answer.text
@@ -188,7 +188,7 @@ def test_a_page_of_a_row_is_found_at_its_old_address(client: Client) -> None:
     assert client.get("/detail/exposure/").status == 404
 
 
-def test_the_shape_is_what_is_said_or_asked(client: Client) -> None:
+def test_the_response_format_follows_the_descriptor_or_the_request(client: Client) -> None:
     answer = client.get("/old/table.csv")
     assert answer.text.splitlines() == ["id,twice", "SPICA.2021-09-24T17:25:45.325079_1,118.9269228"]
     assert answer.headers["content-type"].startswith("text/csv")
@@ -212,7 +212,7 @@ def test_the_shape_is_what_is_said_or_asked(client: Client) -> None:
         ({"all_fields": "perhaps"}, "perhaps"),
     ],
 )
-def test_what_is_wrong_is_said(client: Client, asked: dict[str, str], told: str) -> None:
+def test_invalid_requests_are_reported(client: Client, asked: dict[str, str], told: str) -> None:
     answer = client.post("/search.votable", **asked)
     assert answer.status == 400
     assert told in answer.text
@@ -233,7 +233,7 @@ def test_values_are_values_whatever_stands_in_them(client: Client) -> None:
     assert client.ask("DELETE", "/search.votable").status == 405
 
 
-def test_the_page_of_the_table_tells_of_them(client: Client) -> None:
+def test_the_table_page_lists_its_endpoints(client: Client) -> None:
     text = client.ask("GET", "/collections/obsportal", headers={"accept": "text/html,application/xhtml+xml"}).text
     assert "The search of ObsPortal" in text
     assert "radius (float64, arcsec, default 30)" in text
@@ -273,7 +273,7 @@ def test_faults_of_descriptors_are_told(tmp_path: Path, was: str, becomes: str, 
     assert all(fault.place.line for fault in faults)
 
 
-def test_openapi_has_their_parameters(client: Client) -> None:
+def test_openapi_lists_the_parameters_of_the_endpoints(client: Client) -> None:
     told = json.loads(client.get("/openapi.json").body)
     path = told["paths"]["/search.votable"]
     assert path["get"]["parameters"] == told["paths"]["/endpoints/obsportal.exposures/search"]["get"]["parameters"]

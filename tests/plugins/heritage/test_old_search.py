@@ -60,7 +60,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
         ({}, list(range(1, 20))),
     ],
 )
-def test_by_date_of_update(client: Client, asked: dict[str, str], ids: list[int]) -> None:
+def test_rows_are_searched_by_date_of_update(client: Client, asked: dict[str, str], ids: list[int]) -> None:
     for answer in (client.get("/search.votable", **asked), client.post("/search.votable", **asked)):
         assert answer.status == 200, answer.text
         assert answer.headers["content-type"].startswith("application/x-votable+xml")

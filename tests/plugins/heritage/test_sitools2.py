@@ -154,7 +154,7 @@ def test_projects_and_data_sets_are_found(client: Client) -> None:
     assert all(columns[name]["sortable"] and columns[name]["filter"] for name in ("date__obs", "wavelnth"))
 
 
-def test_media_search_of_python(client: Client) -> None:
+def test_requests_of_the_python_client_work(client: Client) -> None:
     """The ends of DATE_BETWEEN are left out, as SITools2 does: one minute of each wave less."""
     assert fetch_answer(client, f"{NAME}/count", **python())["total"] == 118
     page = fetch_answer(client, f"{NAME}/records", **python(limit=100))
@@ -175,7 +175,7 @@ def test_media_search_of_python(client: Client) -> None:
     assert all("exptime" not in one for one in without), "clients make numbers of all that there is"
 
 
-def test_requests_of_idl(client: Client) -> None:
+def test_requests_of_the_idl_client_work(client: Client) -> None:
     """Signs as they are, the cadence with a plus, no order of its own for the parameters."""
     text = (
         'p[2]=CADENCE|mask_cadence|2+min&p[0]=DATE_BETWEEN|date__obs|2012-08-10T00:00:00.000|2012-08-10T00:30:00.000&limit=300&start=0'
@@ -210,11 +210,11 @@ def test_requests_of_idl(client: Client) -> None:
         ({"_dc": "1", "page": "3"}, 600),
     ],
 )  # fmt: skip
-def test_conditions(client: Client, given: dict[str, str], count: int) -> None:
+def test_conditions_select_the_right_rows(client: Client, given: dict[str, str], count: int) -> None:
     assert fetch_answer(client, f"{NAME}/count", **given)["total"] == count
 
 
-def test_archives_of_selected_rows(client: Client) -> None:
+def test_selected_rows_are_downloaded_as_archives(client: Client) -> None:
     require_plugins("protocols", "archive")
     services = fetch_answer(client, f"{NAME}/services")["data"]
     (tar, packed) = [{one["name"]: one["value"] for one in service["parameters"]} for service in services]

@@ -217,7 +217,7 @@ def test_a_survey_is_offered_to_maps(client: Client) -> None:
     assert f'data-surveys="https://vo.example{AT}"' in page
 
 
-def test_registries_are_told_of_the_list(client: Client) -> None:
+def test_the_hips_list_is_registered(client: Client) -> None:
     require_plugins("protocols", "oai")
     told = client.get("/oai", verb="ListRecords", metadataPrefix="ivo_vor").text
     (one,) = (record for record in told.split("<record>") if "/hips</identifier><datestamp>" in record)

@@ -46,7 +46,7 @@ def test_new_writes_a_descriptor_that_is_right(tmp_path, source):
     assert [str(fault) for fault in check_descriptor(path, settings) if fault.severity == "error"] == []
 
 
-def test_granules_add_up_to_what_astropy_reads_of_the_files():
+def test_granules_add_up_to_the_tables_that_astropy_reads():
     folder = shared("data/interferometry/oifits")
     rejects = []
     found = read(open_source("oifits", folder, rejects, files="*fits"), None)
@@ -79,7 +79,7 @@ def test_granules_add_up_to_what_astropy_reads_of_the_files():
                 assert one["b_max"] <= np.concatenate(sides).max() * 1.001
 
 
-def test_granules_of_gravity_are_those_that_oidb_has():
+def test_granules_of_gravity_equal_those_of_oidb():
     """The two rows that the README of oitools prints of this file."""
     folder = shared("data/interferometry/oifits")
     ft, sc = read(open_source("oifits", folder, files="GRAVI*"))
@@ -93,7 +93,7 @@ def test_granules_of_gravity_are_those_that_oidb_has():
         assert (row["instrument_name"], row["night"], row["progid"]) == ("GRAVITY", "2016-06-22", "60.A-9174(A)")
 
 
-def test_what_is_odd_in_a_file_is_said_and_the_rest_is_read(tmp_path):
+def test_oddities_of_a_file_are_reported_and_the_rest_is_read(tmp_path):
     folder = shared("data/interferometry/oifits")
     old = read(open_source("oifits", folder, files="NGC5128*"))
     assert {(row["doubts"], row["date_obs"]) for row in old} == {("DATE-OBS is 1564-02-15", "1564-02-15")}
@@ -156,7 +156,7 @@ def test_damage_at_the_head_is_told_or_harmless(tmp_path):
 @pytest.mark.filterwarnings(
     "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
 )  # it leaves files open
-def test_pyoifits_counts_the_same():
+def test_counts_equal_those_of_pyoifits():
     """A second opinion, where it is installed."""
     oifits = pytest.importorskip("oifits")
     folder = shared("data/interferometry/oifits")

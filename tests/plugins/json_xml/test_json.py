@@ -219,7 +219,7 @@ def test_a_broken_record_among_good_ones(tmp_path):
     assert ([row["a"] for row in read.rows], read.rejects[0].reason) == (["x", "z"], "not UTF-8")
 
 
-def test_a_key_that_is_there_twice(tmp_path):
+def test_records_with_duplicate_keys_are_rejected(tmp_path):
     """Nobody knows which value is meant: such records are kept aside, those around them are rows; and NaN is no value."""
     lines = [
         '{"n": 1, "at": {"ra": 1.5}}',

@@ -70,7 +70,7 @@ WAYS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("posts", [True, False])
 @pytest.mark.parametrize("count", [{}, {"count": "count"}])
 @pytest.mark.parametrize("way", WAYS)
-def test_every_record_comes_once_whatever_leads_on(way: str, count: dict[str, str], posts: bool):
+def test_every_paging_method_returns_each_record_once(way: str, count: dict[str, str], posts: bool):
     if posts and way in {"link", "header"}:
         return
     world = RestServer(rows=[{"n": at} for at in range(5)], way=way)
@@ -102,7 +102,7 @@ def test_records_are_found_and_missing_ones_told():
             open_source("rest", url, cursor="c", next="n", offset="o")
 
 
-def test_an_offset_that_is_not_heard_ends_it():
+def test_an_ignored_offset_aborts_the_read():
     world = RestServer(rows=[{"n": at} for at in range(5)], way="number")
     with serve(world) as url, pytest.raises(SourceError, match="same page twice"):
         read(open_source("rest", url, records="data.items", offset="skip"), "n")

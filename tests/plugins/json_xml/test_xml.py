@@ -53,7 +53,7 @@ def test_records_are_found_and_chosen(tmp_path: Path):
         open_source(tmp_path, record="night/obs").list_columns()
 
 
-def test_paths_say_what_columns_are(tmp_path: Path):
+def test_paths_define_the_columns(tmp_path: Path):
     fields = {
         "name": "name",
         "id": "number(@id)",
@@ -125,7 +125,7 @@ def test_nothing_is_fetched_and_no_bomb_goes_off(tmp_path: Path):
     assert "geheim" not in str(rows(open_source(tmp_path, text)))
 
 
-def test_a_million_elements_are_let_go(tmp_path: Path):
+def test_many_xml_elements_are_streamed(tmp_path: Path):
     many = b"<r>" + b"<o><x>1</x></o>" * 50_000 + b"</r>"
     source = open_source(tmp_path, many)
     assert sum(batch.num_rows for batch in source.read_batches()) == 50_000

@@ -155,7 +155,7 @@ def asking(site: Site) -> QueryRunner:
     return create_query_runner(site)
 
 
-def test_the_strip_has_time_map_and_what_tells_most(asking: QueryRunner) -> None:
+def test_the_strip_has_time_a_map_and_the_most_useful_histogram(asking: QueryRunner) -> None:
     found = overview_strip.find_overview_strip_layout(TABLE, asking)
     assert found.time is not None
     assert found.time.column.name == "time_min"

@@ -11,7 +11,7 @@ from hven.sources.api.documents import InvalidDocumentError
 LABEL = b"PDS_VERSION_ID = PDS3\nSTART_TIME = 2004-01-01T00:00:00\nEXPOSURE = 2.5 <s>\nEND\n"
 
 
-def test_values_of_labels():
+def test_values_are_extracted_from_labels():
     find_value = DOCUMENT.create_lookup(LABEL, ["START_TIME", "EXPOSURE"])
     assert find_value("EXPOSURE") == 2.5
     assert find_value("a.b.1") is None

@@ -44,7 +44,7 @@ def rows(site, adql):
         return result.read_table().to_pylist()
 
 
-def test_labels_and_tables_of_pds():
+def test_labels_and_tables_of_pds_are_read():
     cubes, pds4 = shared("data/planetary/cubes"), shared("data/planetary/pds4")
     (label,) = read(open_source("product", cubes, files="*.qub", cards=["PRODUCT_ID", "TARGET_NAME", "START_TIME"]))
     text = (cubes / "v1477479472_1.qub").read_bytes()[:20_000].decode("latin-1")
@@ -224,7 +224,7 @@ def test_check_names_the_package_that_a_site_leaves_out(tmp_path, source, name):
         plugins.select_plugin_packages(None)
 
 
-def test_pds4_tools_reads_the_same():
+def test_values_equal_those_of_pds4_tools():
     """A second opinion, where it is installed."""
     pds4_tools = pytest.importorskip("pds4_tools")
     path = shared("data/planetary/pds4/colors.xml")

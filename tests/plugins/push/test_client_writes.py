@@ -97,7 +97,7 @@ def list_pushes(site: Site) -> list[ClientPush]:
     return site.store.get_or_create(ClientPushStore).list_pushes("night.lines")
 
 
-def test_a_line_is_written_changed_and_deleted(site: Site) -> None:
+def test_a_row_is_inserted_updated_and_deleted(site: Site) -> None:
     assert rows(site) == []
     made = send(site, "POST", {"time": "2026-11-23T20:00:00", "observer": "Tycho", "seeing": 1.5})
     assert (made.ids, made.rows, made.report.published) == ([1], 1, True)
@@ -208,7 +208,7 @@ def test_more_than_the_limits(site: Site, monkeypatch: pytest.MonkeyPatch) -> No
     assert send(site, "POST", {"time": "2026-11-23"}).ids == [1]
 
 
-def test_many_at_once(site: Site) -> None:
+def test_concurrent_writes_are_all_stored(site: Site) -> None:
     told: list[object] = []
 
     def work(name: str) -> None:
@@ -319,7 +319,7 @@ for line in sys.stdin:
 """
 
 
-def test_killed_anywhere_nothing_is_half_there_and_nothing_answered_is_lost(site: Site, tmp_path: Path) -> None:
+def test_a_killed_write_leaves_no_partial_rows_and_loses_no_confirmed_ones(site: Site, tmp_path: Path) -> None:
     (tmp_path / "hven.toml").write_text("")
     body = tmp_path / "line"
     with subprocess.Popen([sys.executable, "-c", textwrap.dedent(CHILDREN)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:  # fmt: skip
@@ -368,7 +368,7 @@ tables:
 """
 
 
-def test_files_killed_anywhere_are_all_there_or_as_they_were(tmp_path: Path) -> None:
+def test_a_killed_upload_leaves_all_new_or_all_old_files(tmp_path: Path) -> None:
     """A file is replaced, and two are sent as an archive; whoever is next at the collection undoes what was not committed."""
     (tmp_path / "hven.toml").write_text("")
     old, new = "n\n1\n", "n\n1\n2\n"

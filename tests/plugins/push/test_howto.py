@@ -25,7 +25,7 @@ def read_block(kind: str) -> str:
     return found[1]
 
 
-def test_five_lines_of_python_write_a_line(tmp_path: Path) -> None:
+def test_five_lines_of_python_write_a_row(tmp_path: Path) -> None:
     run_hven("init", tmp_path / "site")
     place = tmp_path / "site/collections/night"
     place.mkdir(parents=True)

@@ -90,7 +90,7 @@ def count(writer: Writer) -> int:
     return int(text.split()[1])
 
 
-def test_statuses_of_one_row(anna: Writer) -> None:
+def test_requests_for_one_row_return_the_right_status(anna: Writer) -> None:
     made = anna("POST", "/push/night.lines", LINE)
     told = json.loads(made.body)
     assert (made.status, told["ids"], told["report"]["published"]) == (201, [1], True)
@@ -112,7 +112,7 @@ def test_statuses_of_one_row(anna: Writer) -> None:
     assert [(one["by"], one["action"]) for one in history] == [("anna", "DELETE"), ("anna", "PUT"), ("anna", "PUT"), ("anna", "POST")]  # fmt: skip
 
 
-def test_several_rows_are_one_transaction(anna: Writer) -> None:
+def test_several_rows_are_written_in_one_transaction(anna: Writer) -> None:
     made = anna("POST", "/push/night.lines", [LINE, {**LINE, "observer": "Sophie"}])
     assert (made.status, json.loads(made.body)["ids"]) == (201, [1, 2])
     both = anna("PUT", "/push/night.lines", [{"id": 2, "seeing": 2}, {"id": 1, "seeing": 3}])
@@ -131,7 +131,7 @@ def test_several_rows_are_one_transaction(anna: Writer) -> None:
     assert (gone.status, json.loads(gone.body)["removed"], count(anna)) == (200, 2, 0)
 
 
-def test_who_may_write(site: Site, anna: Writer) -> None:
+def test_only_authorised_users_can_write(site: Site, anna: Writer) -> None:
     nobody, bob, reading = Writer(site, ""), Writer(site, "bob"), Writer(site, "anna", "read")
     for method, path in (("POST", "/push/night.lines"), ("PUT", "/push/night.lines/1"), ("DELETE", "/push/night.lines/1"), ("GET", "/push/night.lines")):  # fmt: skip
         given = None if method in {"GET", "DELETE"} else LINE
@@ -149,7 +149,7 @@ def test_who_may_write(site: Site, anna: Writer) -> None:
     assert anna("POST", "/push/night.lines", LINE).status == 201
 
 
-def test_the_same_request_again(site: Site, anna: Writer) -> None:
+def test_a_repeated_request_is_replayed(site: Site, anna: Writer) -> None:
     first = anna("POST", "/push/night.lines", LINE, idempotency_key="k1")
     again = anna("POST", "/push/night.lines", LINE, idempotency_key="k1")
     assert (again.status, json.loads(again.body)["ids"], again.headers["idempotency-replayed"]) == (201, [1], "true")
@@ -209,14 +209,14 @@ def test_a_dry_run_writes_nothing(site: Site, anna: Writer) -> None:
         (b"id,time\n1,2026-11-23\n1,2026-11-24\n", "text/csv", "the same key"),
     ],
 )
-def test_what_cannot_be_taken_changes_nothing(anna: Writer, given: bytes, media: str, word: str) -> None:
+def test_invalid_requests_change_nothing(anna: Writer, given: bytes, media: str, word: str) -> None:
     answer = anna("POST", "/push/night.lines", given, content_type=media)
     assert answer.status in {400, 409}, answer.text
     assert re.search(word, json.loads(answer.body)["error"]), answer.text
     assert count(anna) == 0
 
 
-def test_a_row_that_breaks_a_rule_is_named(anna: Writer) -> None:
+def test_invalid_rows_are_reported_by_number_and_column(anna: Writer) -> None:
     answer = anna("POST", "/push/night.lines", b"time,seeing\n2026-11-23,1\n2026-11-24,99\n", content_type="text/csv")
     (found,) = json.loads(answer.body)["report"]["tables"]["night.lines"]["findings"]
     assert (answer.status, found["rows"][0]["row"], found["rows"][0]["column"]) == (400, 2, "seeing")
@@ -270,7 +270,7 @@ GRANULES = b"""<?xml version="1.0"?>
 </granules>"""
 
 
-def test_calls_of_oidb(tmp_path: Path) -> None:
+def test_calls_of_oidb_are_answered(tmp_path: Path) -> None:
     require_setting("alias")
     with open_site_with_descriptor(tmp_path, OIDB) as first:
         ingest_collection(first, "oidb")
@@ -401,7 +401,7 @@ def test_tables_made_from_a_pushed_one_are_opened_empty_too(tmp_path: Path) -> N
             ingest_collection(site, "later")
 
 
-def test_files_are_sent_to_their_place(tmp_path: Path) -> None:
+def test_pushed_files_are_stored_and_their_rows_published(tmp_path: Path) -> None:
     first, second, *_ = sorted(path for path in shared("data/interferometry/oifits").glob("*.fits") if oi_target(path))
     with open_site_with_descriptor(tmp_path, ARCHIVE, {"data/first.fits": first.read_bytes()}) as site:
         ingest_collection(site, "oidb")
@@ -476,7 +476,7 @@ def build_zip(members: dict[str, bytes]) -> bytes:
     return body.getvalue()
 
 
-def test_an_archive_is_its_files_or_nothing(tmp_path: Path) -> None:
+def test_an_archive_is_stored_completely_or_not_at_all(tmp_path: Path) -> None:
     first, second, *_ = sorted(path for path in shared("data/interferometry/oifits").glob("*.fits") if oi_target(path))
     with open_site_with_descriptor(tmp_path, ARCHIVE, {"data/first.fits": first.read_bytes()}) as site:
         ingest_collection(site, "oidb")
@@ -545,7 +545,7 @@ tables:
 """
 
 
-def test_reports_tell_of_no_table_that_a_writer_may_not_know(site: Site, anna: Writer) -> None:
+def test_reports_do_not_reveal_tables_hidden_from_the_writer(site: Site, anna: Writer) -> None:
     place = site.settings.collections_directory / "secret"
     place.mkdir()
     (place / "secret.yaml").write_text(FOLLOWER)

@@ -56,7 +56,7 @@ def judge(made: dict[str, Any]) -> None:
     assert schema45.validate(made)
 
 
-def test_a_collection_as_datacite_has_it(site: Site) -> None:
+def test_a_collection_becomes_a_datacite_record(site: Site) -> None:
     made = datacite.build_datacite_record(collect_citation(site))
     judge({**made, "doi": "10.5072/psz2"})
     assert made["titles"] == [{"title": "Clusters of galaxies & their masses"}]
@@ -97,7 +97,9 @@ SEAS = PSZ2.replace("ra: {type: float64, unit: deg, ucd: pos.eq.ra;meta.main", "
     ("lons", "box"),
     [((10, 20), (10, 20)), ((0, 350), (-180, 180)), ((200, 210), (-160, -150)), ((-30, 30), (-30, 30))],
 )
-def test_places_on_the_earth(tmp_path: Path, lons: tuple[int, int], box: tuple[int, int]) -> None:
+def test_positions_on_the_earth_become_geolocations(
+    tmp_path: Path, lons: tuple[int, int], box: tuple[int, int]
+) -> None:
     """Positions on the Earth are places for DataCite, whichever way their longitudes are counted."""
     rows = "name,ra,dec,begin,end,target_name\n" + "".join(f"c{n},{lon},{n * 10 - 5},2010-01-01T00:00:00,2010-02-01T00:00:00,Earth\n" for n, lon in enumerate(lons))  # fmt: skip
     said = (
@@ -111,7 +113,7 @@ def test_places_on_the_earth(tmp_path: Path, lons: tuple[int, int], box: tuple[i
     assert _plain(etree.fromstring(datacite.write_datacite_xml(made).encode())) == _plain(schema45.dump_etree(made))
 
 
-def test_releases_know_each_other(site: Site) -> None:
+def test_releases_refer_to_each_other(site: Site) -> None:
     first, second = collect_citation(site, "r4"), collect_citation(site, "R6")
     judge({**datacite.build_datacite_record(first), "doi": "10.5072/psz2.r4"})
     related = {one.label: dict(one.relations) for one in (first, second)}
@@ -126,7 +128,7 @@ def test_releases_know_each_other(site: Site) -> None:
 
 
 @pytest.mark.parametrize("label", ["", "R4"])
-def test_the_xml_is_what_another_program_makes_of_the_json(site: Site, label: str) -> None:
+def test_the_xml_equals_that_of_another_program(site: Site, label: str) -> None:
     made = {**datacite.build_datacite_record(collect_citation(site, label)), "doi": "10.5072/psz2"}
     own = etree.fromstring(datacite.write_datacite_xml(made).encode())
     other = schema45.dump_etree(made)
@@ -146,7 +148,7 @@ def _plain(root: etree._Element) -> list[tuple[object, ...]]:
 
 
 @pytest.mark.needs("HVEN_DATACITE_SCHEMA")
-def test_the_words_are_those_of_datacites_schema() -> None:
+def test_vocabularies_equal_those_of_the_datacite_schema() -> None:
     from hven.descriptor._citation_keys import DATACITE_RELATIONS, Role
 
     def words(name: str) -> set[str]:
@@ -157,7 +159,7 @@ def test_the_words_are_those_of_datacites_schema() -> None:
     assert set(get_args(Role)) <= words("contributorType")
 
 
-def test_identifiers_have_checksums() -> None:
+def test_checksums_of_identifiers_are_verified() -> None:
     # of https://support.orcid.org and https://ror.readme.io: known good ones; every digit that is changed is found
     for good in ("0000-0002-1825-0097", "0000-0001-5109-3700", "0000-0002-1694-233X"):
         assert parse_orcid(f"https://orcid.org/{good}") == good
@@ -184,7 +186,7 @@ def test_identifiers_have_checksums() -> None:
         ("licence: CC-BY-4.0", "doi: uraniborg", "warning psz2.yaml:16: doi: 'uraniborg' is not a DOI"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_told_at_its_line(tmp_path: Path, old: str, new: str, told: str) -> None:
+def test_faults_of_citation_metadata_are_reported_at_their_line(tmp_path: Path, old: str, new: str, told: str) -> None:
     assert old in PSZ2
     folder = tmp_path / "collections/psz2"
     folder.mkdir(parents=True)
@@ -201,7 +203,7 @@ def test_what_is_wrong_is_told_at_its_line(tmp_path: Path, old: str, new: str, t
         assert resource.creators[0].orcid is None, "nobody else is named"
 
 
-def test_what_a_record_lacks_is_told(tmp_path: Path) -> None:
+def test_missing_metadata_of_a_record_is_reported(tmp_path: Path) -> None:
     bare = "\n".join(line for line in PSZ2.splitlines() if not line.startswith(("licence", "creators", "  - ", "created", "bibcode", "description:")))  # fmt: skip
     with Site(settings.load_settings(build_site(tmp_path, bare + "\n")), watch_for_changes=False) as site:
         told = list(datacite.list_missing_metadata(collect_citation(site)))

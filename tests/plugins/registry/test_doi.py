@@ -57,7 +57,7 @@ def test_the_fake_is_one_that_datacites_client_takes_for_datacite(world: DataCit
     assert world.dois["10.5072/x"]["state"] == "findable"
 
 
-def test_a_draft_a_publication_an_update(site_directory: Path, world: DataCiteServer) -> None:
+def test_a_doi_is_drafted_published_and_updated(site_directory: Path, world: DataCiteServer) -> None:
     path = site_directory / "collections/psz2/psz2.yaml"
     shown = run(site_directory, "psz2")
     assert "nothing was sent" in shown
@@ -83,7 +83,7 @@ def test_a_draft_a_publication_an_update(site_directory: Path, world: DataCiteSe
     assert "cannot become a draft again" in run(site_directory, "psz2", "--draft", code=1)
 
 
-def test_releases_have_dois_of_their_own(site_directory: Path, world: DataCiteServer) -> None:
+def test_releases_have_their_own_dois(site_directory: Path, world: DataCiteServer) -> None:
     run_hven("release", "R4", "psz2", "--site", str(site_directory))
     run(site_directory, "psz2", "--publish")
     run(site_directory, "psz2", "--release", "r4", "--publish")
@@ -114,7 +114,9 @@ FAILURES = [
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_what_fails_is_said_and_done_again(site_directory: Path, world: DataCiteServer, method: str) -> None:
+def test_failed_requests_are_reported_and_can_be_repeated(
+    site_directory: Path, world: DataCiteServer, method: str
+) -> None:
     """A POST that failed may have been done all the same: the next one finds what is there."""
     for status, code, said in FAILURES:
         world.alter_reply, world.asked, world.dois = broken(status, method), [], {}
@@ -133,7 +135,7 @@ def test_what_fails_is_said_and_done_again(site_directory: Path, world: DataCite
     [(20, None, "cannot be reached"), (None, b"<html>maintenance</html>", "does not understand the response"), (None, b'{"data": 7}', "does not understand the response"),
      (None, b'{"data": {"attributes": {"doi": "10.5072/other", "state": "findable"}}}', "DataCite returned 10.5072/other")],
 )  # fmt: skip
-def test_an_answer_that_is_lost_or_rubbish(site_directory: Path, world: DataCiteServer, cut: int | None, kind: bytes | None, said: str) -> None:  # fmt: skip
+def test_a_lost_or_invalid_response_is_reported_and_can_be_repeated(site_directory: Path, world: DataCiteServer, cut: int | None, kind: bytes | None, said: str) -> None:  # fmt: skip
     def spoil(asked: Request, reply: Reply) -> None:
         if asked.method == "POST":
             reply.cut, reply.body = cut, kind or reply.body
@@ -145,7 +147,7 @@ def test_an_answer_that_is_lost_or_rubbish(site_directory: Path, world: DataCite
     assert (list(world.dois), world.list_write_methods()) == ([DOI], ["POST", "PUT"])
 
 
-def test_a_service_that_is_away_or_does_not_answer(tmp_path: Path, world: DataCiteServer) -> None:
+def test_an_unavailable_service_is_reported_and_can_be_retried(tmp_path: Path, world: DataCiteServer) -> None:
     here = build_site(tmp_path, endpoint="http://127.0.0.1:9")
     assert "cannot be reached" in run(here, "psz2", "--publish", code=3)
     build_site(tmp_path, endpoint=world.base)
@@ -156,7 +158,7 @@ def test_a_service_that_is_away_or_does_not_answer(tmp_path: Path, world: DataCi
     assert list(world.dois) == [DOI]
 
 
-def test_what_is_somebody_elses_is_left_alone(site_directory: Path, world: DataCiteServer) -> None:
+def test_dois_of_others_are_not_changed(site_directory: Path, world: DataCiteServer) -> None:
     world.foreign_dois.add(DOI)
     assert "has no permission" in run(site_directory, "psz2", "--publish", code=1)
     world.foreign_dois.clear()
@@ -167,7 +169,7 @@ def test_what_is_somebody_elses_is_left_alone(site_directory: Path, world: DataC
     assert world.list_write_methods() == []
 
 
-def test_a_race_is_a_conflict_or_the_same(site_directory: Path, world: DataCiteServer) -> None:
+def test_a_doi_created_meanwhile_is_updated(site_directory: Path, world: DataCiteServer) -> None:
     """Between the look and the making somebody made it."""
     seen: list[str] = []
 
@@ -199,12 +201,12 @@ def test_what_cannot_be_sent_is_not(tmp_path: Path, world: DataCiteServer) -> No
         ('\n[doi]\nprefix = "10.5072"\nrepository = "A.B"\npassword = "$DATACITE"\nendpoint = "http://api.datacite.example"\n', "sent without encryption"),
     ],
 )  # fmt: skip
-def test_settings_that_lack_something(tmp_path: Path, settings: str, said: str) -> None:
+def test_incomplete_and_insecure_doi_settings_are_reported(tmp_path: Path, settings: str, said: str) -> None:
     here = build_site(tmp_path, settings=settings)
     assert said in run(here, "psz2", "--publish", code=1)
 
 
-def test_a_password_has_no_place_in_hven_toml(tmp_path: Path) -> None:
+def test_a_password_in_hven_toml_is_refused(tmp_path: Path) -> None:
     here = build_site(tmp_path)
     file = here / "hven.toml"
     file.write_text(file.read_text() + '\n[doi]\npassword = "geheim"\n')
@@ -212,7 +214,7 @@ def test_a_password_has_no_place_in_hven_toml(tmp_path: Path) -> None:
     assert "$NAME" in done.stderr
 
 
-def test_by_file_for_a_library(tmp_path: Path) -> None:
+def test_metadata_files_are_written_for_a_library(tmp_path: Path) -> None:
     here = build_site(tmp_path / "site")
     xml = tmp_path / "psz2.xml"
     assert "the DOI should resolve to http://vo.example/collections/psz2" in run(here, "psz2", "--to", str(xml))
@@ -239,7 +241,7 @@ def test_what_not_everybody_sees_gets_none(tmp_path: Path, world: DataCiteServer
     assert "no table of the collection 'psz2' is public" in run(here, "psz2", "--publish", code=1)
 
 
-def test_withdrawn_for_a_reason(site_directory: Path, world: DataCiteServer) -> None:
+def test_a_withdrawal_requires_and_records_a_reason(site_directory: Path, world: DataCiteServer) -> None:
     run(site_directory, "psz2", "--publish")
     assert "the reason for the withdrawal is missing" in run(site_directory, "psz2", "--withdraw", " ", code=2)
     world.alter_reply = broken(503, "PUT")

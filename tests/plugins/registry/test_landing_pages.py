@@ -50,7 +50,7 @@ def links(header: str) -> dict[str, list[str]]:
     return found
 
 
-def test_the_page_of_a_collection(reader: Client) -> None:
+def test_the_collection_page_has_schema_org_metadata(reader: Client) -> None:
     answer = reader.get("/collections/psz2")
     assert answer.status == 200
     page = html.fromstring(answer.text)
@@ -65,7 +65,7 @@ def test_the_page_of_a_collection(reader: Client) -> None:
     assert len(data["contributor"]) == 1
 
 
-def test_signposts(reader: Client) -> None:
+def test_landing_pages_have_working_signposting_links(reader: Client) -> None:
     """As https://signposting.org/FAIR/ asks of a landing page at level 1, and each leads somewhere."""
     found = links(reader.get("/collections/psz2").headers["link"])
     assert found["cite-as"] == ["https://doi.org/10.5072/psz2"]
@@ -80,7 +80,7 @@ def test_signposts(reader: Client) -> None:
 
 
 @pytest.mark.parametrize("where", ["psz2", "psz2/releases/R4"])
-def test_documents(reader: Client, where: str) -> None:
+def test_datacite_documents_are_valid(reader: Client, where: str) -> None:
     doi = "10.5072/" + where.replace("/releases/R", ".r")
     asked = reader.get(f"/collections/{where}/cite/datacite.json")
     assert asked.headers["content-type"] == "application/vnd.datacite.datacite+json"
@@ -100,7 +100,7 @@ def test_what_is_not_there(reader: Client) -> None:
     assert "datacite.json" in reader.get("/collections/psz2/cite/ris").text
 
 
-def test_the_page_of_a_release(reader: Client) -> None:
+def test_the_release_page_has_its_doi_and_links_to_the_newer_release(reader: Client) -> None:
     page = reader.get("/collections/psz2/releases/r4").text
     for wanted in ("masses, R4", "10.5072/psz2.r4", "psz2_r4.main", "superseded", "/collections/psz2/releases/R6"):
         assert wanted in page, wanted
@@ -110,7 +110,7 @@ def test_the_page_of_a_release(reader: Client) -> None:
     assert "/collections/psz2/releases/R4" in reader.get("/collections/psz2").text
 
 
-def test_a_doi_shows_at_once(tmp_path: Path) -> None:
+def test_a_new_doi_appears_on_the_page_at_once(tmp_path: Path) -> None:
     with Site(load_settings(build_site(tmp_path)), watch_for_changes=False) as site:
         reader = Client(create_application(site))
         before = reader.get("/collections/psz2")
@@ -150,7 +150,7 @@ def check_negotiation(reader: Client, path: str, doi: str) -> None:
     assert entry.fields_dict["author"].value == "{Brahe, Tycho} and {Brahe, Sophie} and {The Uraniborg <team>}"
 
 
-def test_a_tombstone_stays(tmp_path: Path) -> None:
+def test_a_withdrawn_collection_keeps_its_tombstone_page(tmp_path: Path) -> None:
     here = build_site(tmp_path)
     run_hven("release", "R4", "psz2", "--site", str(here))
     for more in ([], ["--release", "R4"]):

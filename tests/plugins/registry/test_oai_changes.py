@@ -83,7 +83,7 @@ def publish_collections(directory: Path, *names: str) -> Iterator[World]:
         yield World(directory, site)
 
 
-def test_changes_are_told(tmp_path: Path) -> None:
+def test_changes_and_deletions_appear_in_a_harvest_by_date(tmp_path: Path) -> None:
     with publish_collections(tmp_path, "one", "two") as world:
         first = world.told()
         assert set(first.values()) == {"01"}
@@ -151,7 +151,9 @@ def test_dates_are_never_set_back(tmp_path: Path) -> None:
         assert world.told()["one"] == "31"
 
 
-def test_an_id_that_two_claim(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_identifier_claimed_twice_stays_with_its_first_record(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     with publish_collections(tmp_path, "one", "two") as world:
         world.told()
         write_collection(tmp_path, "two", "registry: {id: one}")
@@ -168,7 +170,7 @@ def test_an_id_that_two_claim(tmp_path: Path, caplog: pytest.LogCaptureFixture) 
         assert "<title>two</title>" in told.body
 
 
-def test_an_authority_that_changes(tmp_path: Path) -> None:
+def test_a_changed_authority_replaces_all_records(tmp_path: Path) -> None:
     with publish_collections(tmp_path, "one") as world:
         world.told()
     (tmp_path / "hven.toml").write_text(TOML.replace('"a.example"', '"b.example"'))
@@ -209,7 +211,7 @@ def generate_descriptor(rng: random.Random, number: int) -> dict[str, object]:
     return {"collection": f"c{number}", **kept, "tables": {"main": table}}
 
 
-def test_generated_collections(tmp_path: Path) -> None:
+def test_records_of_generated_collections_are_valid(tmp_path: Path) -> None:
     """Whatever descriptors say that can be read, records are valid."""
     rng = random.Random(23)
     (tmp_path / "hven.toml").write_text(TOML)

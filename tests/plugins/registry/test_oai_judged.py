@@ -92,7 +92,7 @@ def judge_answers(client: Client, old: str = "", new: str = "", address: str = B
     return told
 
 
-def test_each_code_is_asked_and_nothing_is_refused(harvester: Client) -> None:
+def test_every_validator_code_is_checked_and_none_fails(harvester: Client) -> None:
     told = judge_answers(harvester)
     assert set(told) == CODES
     assert {code: wrong for code, wrong in told.items() if wrong} == {}
@@ -123,7 +123,7 @@ def test_each_code_is_asked_and_nothing_is_refused(harvester: Client) -> None:
         ("RI3.1.1", "<ListSets>", '<error code="noSetHierarchy"/><ListSets>'),
     ],
 )  # fmt: skip
-def test_each_code_can_fail(harvester: Client, code: str, old: str, new: str) -> None:
+def test_every_validator_code_can_fail(harvester: Client, code: str, old: str, new: str) -> None:
     assert judge_answers(harvester, old, new)[code]
 
 

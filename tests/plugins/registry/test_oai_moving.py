@@ -51,7 +51,7 @@ IDS = {
 AUTHORITY = {"herschel": "idoc.ginco", "szcluster": "idoc.ginco", "corot": "idoc.d2s"}
 
 
-def test_identifiers_are_kept(tmp_path: Path) -> None:
+def test_existing_identifiers_are_kept(tmp_path: Path) -> None:
     (tmp_path / "hven.toml").write_text(TOML)
     resources, published, schemas = {}, {}, []
     with Site(settings.load_settings(tmp_path)) as site:
@@ -88,7 +88,7 @@ def test_identifiers_are_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [1, 500, 200_000])
-def test_a_coverage_stays_short(number: int) -> None:
+def test_a_merged_coverage_has_a_length_limit(number: int) -> None:
     rng = np.random.default_rng(number)
     lon, lat = rng.uniform(0, 360, number), np.degrees(np.arcsin(rng.uniform(-1, 1, number)))
     told = _merge_coverages(

@@ -225,7 +225,7 @@ def test_every_document_is_valid(harvester: Client, tmp_path: Path) -> None:
     valid(tmp_path, *bodies, harvester.get("/oai/capabilities").body, harvester.get("/oai/availability").body)
 
 
-def test_which_records_there_are(records: dict[str, etree._Element]) -> None:
+def test_each_resource_has_a_record_of_its_type(records: dict[str, etree._Element]) -> None:
     kinds = {ivoid: one.get("{http://www.w3.org/2001/XMLSchema-instance}type") for ivoid, one in records.items()}
     assert kinds == {
         **dict.fromkeys(("ivo://tycho.example", "ivo://idoc", "ivo://idoc.d2s", "ivo://idoc.ginco"), "vg:Authority"),
@@ -249,7 +249,7 @@ def test_which_records_there_are(records: dict[str, etree._Element]) -> None:
     }  # fmt: skip
 
 
-def test_what_a_collection_says(records: dict[str, etree._Element]) -> None:
+def test_a_collection_record_has_the_metadata_of_its_descriptor(records: dict[str, etree._Element]) -> None:
     one = records["ivo://idoc.d2s/corot/bright"]
     text = {name: one.xpath(f"{name}/text()") for name in (
         "title", "altIdentifier", "curation/publisher", "curation/creator/name", "curation/creator/altIdentifier", "curation/contact/email", "content/subject",
@@ -284,7 +284,7 @@ def capability(one: etree._Element, standard: str) -> etree._Element:
     return item
 
 
-def test_what_services_say(records: dict[str, etree._Element], harvester: Client) -> None:
+def test_service_records_have_addresses_and_test_queries(records: dict[str, etree._Element], harvester: Client) -> None:
     cone = capability(records["ivo://idoc.d2s/corot/brightstars-conesearch"], "ivo://ivoa.net/std/ConeSearch")
     assert cone.findtext("interface/accessURL") == f"{BASE}/cone/stars.main?"
     assert cone.findtext("interface/mirrorURL") == "http://old.example/scs?"
@@ -314,7 +314,7 @@ def test_what_services_say(records: dict[str, etree._Element], harvester: Client
     assert high == pytest.approx(2 * low)
 
 
-def test_a_face_brings_its_own(oai_site: Site) -> None:
+def test_a_plugin_service_registers_its_own_capabilities(oai_site: Site) -> None:
     """What a plug-in says of itself stands in the registry as what is built in does."""
     own = replace(load_service_faces()["hapi"], name="own", list_capabilities=lambda *_: [Capability(standard_id="ivo://x.example/std/own", url="https://x.example/own")])  # fmt: skip
     around = replace(
@@ -330,7 +330,7 @@ def test_a_face_brings_its_own(oai_site: Site) -> None:
     assert gone.deleted
 
 
-def test_a_face_that_fails_takes_no_other_away(oai_site: Site, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failing_service_removes_no_other_records(oai_site: Site, caplog: pytest.LogCaptureFixture) -> None:
     def fails(*_: object) -> list[Capability]:
         raise ZeroDivisionError("never mind")
 
@@ -348,7 +348,7 @@ def test_a_face_that_fails_takes_no_other_away(oai_site: Site, caplog: pytest.Lo
     assert "the capabilities of the face bad cannot be listed: never mind" in caplog.text
 
 
-def test_nothing_private(harvester: Client) -> None:
+def test_private_collections_are_never_listed(harvester: Client) -> None:
     for prefix in ("ivo_vor", "oai_dc"):
         body = harvester.get("/oai", verb="ListRecords", metadataPrefix=prefix).text
         assert "sealed_zq" not in body
@@ -356,14 +356,14 @@ def test_nothing_private(harvester: Client) -> None:
     assert code(fetch_document(harvester, "GetRecord", metadataPrefix="oai_dc", identifier="ivo://tycho.example/sealed_zq")) == "idDoesNotExist"  # fmt: skip
 
 
-def test_dublin_core(harvester: Client) -> None:
+def test_records_are_available_in_dublin_core(harvester: Client) -> None:
     root = fetch_document(harvester, "GetRecord", metadataPrefix="oai_dc", identifier="ivo://IDOC.d2s/corot/bright")
     assert found(root, "//dc:creator/text()") == ["Brahe, T.", "Kepler, J. & al."]
     assert found(root, "//dc:rights/text()") == ["CC-BY-4.0"]
     assert "ivo://idoc.d2s/corot/bright" in found(root, "//dc:identifier/text()")
 
 
-def test_identify(harvester: Client, records: dict[str, etree._Element]) -> None:
+def test_identify_describes_the_registry(harvester: Client, records: dict[str, etree._Element]) -> None:
     root = fetch_document(harvester, "Identify")
     told = {name: root.findtext(f"{{*}}Identify/{{*}}{name}") for name in ("baseURL", "adminEmail", "deletedRecord", "granularity")}  # fmt: skip
     assert told == {"baseURL": f"{BASE}/oai", "adminEmail": "vo@tycho.example", "deletedRecord": "transient", "granularity": "YYYY-MM-DDThh:mm:ssZ"}  # fmt: skip
@@ -412,7 +412,7 @@ def test_identify(harvester: Client, records: dict[str, etree._Element]) -> None
         ("verb=ListMetadataFormats&identifier=ivo://nobody/x", "idDoesNotExist"),
     ],
 )
-def test_errors(harvester: Client, tmp_path: Path, query: str, expected: str) -> None:
+def test_invalid_requests_return_oai_errors(harvester: Client, tmp_path: Path, query: str, expected: str) -> None:
     answers = [
         harvester.ask("GET", "/oai", query.encode()),
         harvester.ask("POST", "/oai", body=query.encode(), headers={"content-type": "application/x-www-form-urlencoded"}),
@@ -429,7 +429,9 @@ def test_errors(harvester: Client, tmp_path: Path, query: str, expected: str) ->
     )
 
 
-def test_lists_are_told_in_parts(harvester: Client, records: dict[str, etree._Element], tmp_path: Path) -> None:
+def test_long_lists_are_split_with_resumption_tokens(
+    harvester: Client, records: dict[str, etree._Element], tmp_path: Path
+) -> None:
     with mock.patch.object(oai_service, "RECORDS_PER_PAGE", 4):
         root, seen, bodies = fetch_document(harvester, "ListRecords", metadataPrefix="ivo_vor"), [], []
         while True:
@@ -480,7 +482,7 @@ class _Wire(requests.adapters.BaseAdapter):
         pass
 
 
-def test_a_harvester_that_is_not_ours(
+def test_sickle_harvests_the_registry(
     harvester: Client, records: dict[str, etree._Element], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(requests.Session, "get_adapter", lambda *_, **__: _Wire(harvester))
@@ -518,7 +520,7 @@ def test_pyvo_reads_the_capabilities(records: dict[str, etree._Element]) -> None
     }
 
 
-def test_a_site_without_contact(tmp_path: Path) -> None:
+def test_identify_requires_a_contact_email(tmp_path: Path) -> None:
     with Site(settings.Settings(directory=tmp_path)) as site:
         answer = Client(create_application(site)).get("/oai", verb="Identify")
     assert answer.status == 404

@@ -108,7 +108,7 @@ def test_what_is_right_and_nothing_is_told_by_a_look(directory: Path) -> None:
         ("    description: All of them\n", "", "the table stars.main has no description; add under main: description: ..", 10, 0),
     ],
 )  # fmt: skip
-def test_what_a_descriptor_lacks(site_files: tuple[Path, Path], old: str, new: str, said: str, line: int, code: int) -> None:  # fmt: skip
+def test_descriptor_faults_are_reported_at_their_line(site_files: tuple[Path, Path], old: str, new: str, said: str, line: int, code: int) -> None:  # fmt: skip
     toml, descriptor = site_files
     descriptor.write_text(WHOLE.replace(old, new))
     told = run_hven("register", "--check", "stars", "--site", toml.parent, expected_code=code).stdout
@@ -135,7 +135,9 @@ def test_five_columns_without_a_description_are_named(count: int, end: str) -> N
         ("[registry]", '[registry]\nids = {tap = "ivo://tycho.example/tycho/stars"}', "RI3.1.3: ivo://tycho.example/tycho/stars is the id of 2 records", 6),
     ],
 )  # fmt: skip
-def test_what_the_site_lacks(site_files: tuple[Path, Path], old: str, new: str, said: str, line: int) -> None:
+def test_missing_site_settings_are_reported_at_their_line(
+    site_files: tuple[Path, Path], old: str, new: str, said: str, line: int
+) -> None:
     toml, _ = site_files
     toml.write_text(TOML.replace(old, new, 1))
     wrong = "organisation" not in old
@@ -170,7 +172,9 @@ CONE = "ivo://tycho.example/tycho/stars/main/cone"
         ("ivo://tycho.example", "ivo://tycho.example<", "ivo://other.example<", "RI3.1.4c: there is no record of the authority tycho.example"),
     ],
 )  # fmt: skip
-def test_each_code(judging: ServiceContext, ivoid: str, old: str, new: str, said: str) -> None:
+def test_each_fault_of_a_record_is_reported_alone(
+    judging: ServiceContext, ivoid: str, old: str, new: str, said: str
+) -> None:
     """A record that is spoilt in one thing is refused for that, and what is whole for nothing."""
     records = registry_validation.build_draft_records(judging)
     assert registry_validation.find_record_faults(judging, records) == []
@@ -195,7 +199,7 @@ def test_the_registry_itself_and_a_kind(judging: ServiceContext) -> None:
     )
 
 
-def test_what_is_shown_is_what_is_told(judging: ServiceContext) -> None:
+def test_shown_records_equal_harvested_records(judging: ServiceContext) -> None:
     around = judging
     draft = {one.ivoid: one for found in registry_validation.build_draft_records(around).values() for one in found}
     PublishingRegistry(around).refresh()
@@ -226,7 +230,7 @@ def test_lines_of_keys_are_those_of_their_section() -> None:
 # --- the guide ------------------------------------------------------------------------------------------------
 
 
-def test_the_guides_lines_are_those_that_are_lacking(tmp_path: Path) -> None:
+def test_the_guide_prints_the_missing_settings(tmp_path: Path) -> None:
     run_hven("init", tmp_path / "site")
     toml = tmp_path / "site/hven.toml"
     told = run_hven("register", "--site", tmp_path / "site").stdout
@@ -254,7 +258,7 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_answers_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
+def test_answers_are_written_to_hven_toml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
     toml = _bare(tmp_path) / "hven.toml"
     before = toml.read_text()
     monkeypatch.setattr(sys, "stdin", Terminal("idoc\nhttps://idoc.example nobody\nIAS\n"))
@@ -271,7 +275,7 @@ def test_answers_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ca
     assert set(before.splitlines()) - set(toml.read_text().splitlines()) == {'authority = "example.org"          # ivo://example.org/...'}  # fmt: skip
 
 
-def test_what_is_said_already_is_not_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
+def test_existing_settings_are_not_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
     toml = _bare(tmp_path) / "hven.toml"
     toml.write_text('authority = "idoc"\npublic_url = "https://idoc.example"\n[registry]\norganisation = "IAS"\n')
     monkeypatch.setattr(sys, "stdin", Terminal("vo@idoc.example\n"))

@@ -56,7 +56,7 @@ def age_objects(monkeypatch: pytest.MonkeyPatch, days: float) -> None:
     monkeypatch.setattr(simbad_store, "_compute_age", lambda fetched: compute_age(fetched) + days * 86_400)
 
 
-def test_answers_are_remembered_with_their_age(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_responses_are_cached_with_their_age(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     assert resolver.resolve_object_name("Barnard", site=site).age < 60
     with monkeypatch.context() as patches:
         age_objects(patches, 0.5)

@@ -138,7 +138,7 @@ def test_felis(site, tmp_path):
     assert "thumb is left out, because it is binary" in text
 
 
-def test_felis_reads_its_database(site, tmp_path, monkeypatch):
+def test_a_felis_schema_leads_to_its_database(site, tmp_path, monkeypatch):
     """The schema of SQLite is called main: the same words lead to its rows."""
     require_plugins("sources", "sql")
     (tmp_path / "schema.yaml").write_text(FELIS.replace("name: survey", "name: main"))
@@ -218,7 +218,7 @@ def test_erddap(site, buoys):
     assert "old" not in made["tables"]
 
 
-def test_a_data_set_of_erddap_is_published(site, buoys):
+def test_an_erddap_dataset_is_published(site, buoys):
     made = draft_descriptor(site, buoys, table="buoys")
     assert (made["title"], made["description"], made["licence"]) == ("Buoys", "What buoys measure.", "CC-BY-4.0")
     assert (made["creators"], made["subjects"]) == ([{"name": "Laplace, P.-S."}], ["sea", "tides"])
@@ -248,7 +248,7 @@ def test_erddap_with_nothing_that_can_be_read(site, tmp_path):
         create_descriptor(site, "x", str(path))
 
 
-def test_erddap_of_netcdf_is_published(site, tmp_path):
+def test_an_erddap_dataset_of_netcdf_files_is_published(site, tmp_path):
     """Values of variables over time, by their own fills; times come as MJD, and other kinds of data sets are told what to do."""
     require_plugins("media", "netcdf")
     data = site.collections_directory / "x/data"

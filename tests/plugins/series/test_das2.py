@@ -67,7 +67,7 @@ def times(source: pa.Table) -> np.ndarray:
     return source["at"].cast(pa.int64()).to_numpy()
 
 
-def test_the_reader_is_proven_on_streams_of_others() -> None:
+def test_the_test_parser_reads_streams_of_other_servers() -> None:
     read, refused = 0, {}
     for place in sorted([*shared("corpora/das2").iterdir(), *shared("data/radio/das2").iterdir()]):
         if place.suffix[:3] not in {".d2", ".d3"} and place.suffix != ".bad":
@@ -105,7 +105,7 @@ def test_the_reader_is_proven_on_streams_of_others() -> None:
 
 
 @pytest.mark.parametrize("form", [{}, {"ascii": "1"}, {"compress": "true"}, {"ascii": "true", "compress": "true"}, {"format.version": "3"}, {"format.version": "3", "format.serial": "text"}])  # fmt: skip
-def test_samples_are_those_of_the_source(client: Client, source: pa.Table, form: dict[str, str]) -> None:
+def test_samples_equal_those_of_the_source(client: Client, source: pa.Table, form: dict[str, str]) -> None:
     stream = data(client, LH, **form)
     (packet,) = stream.packets
     values = packet.values()
@@ -281,7 +281,7 @@ def test_frequencies_that_change_make_another_packet(client: Client, source: pa.
     ({"dataset": "Nancay/NDA/Routine/nothing"}, 404, "NoSuchDataSource"), ({"dataset": "Nancay/Shut/lines"}, 404, "NoSuchDataSource"),
     ({"dataset": ""}, 404, "NoSuchDataSource"), ({"server": "drop"}, 400, "IllegalArgument"),
 ])  # fmt: skip
-def test_what_is_wrong_is_a_packet(client: Client, given: dict[str, str], status: int, word: str) -> None:
+def test_errors_are_sent_as_exception_packets(client: Client, given: dict[str, str], status: int, word: str) -> None:
     answer = client.get("/das2/server", **{"server": "dataset", "dataset": LH, **WHOLE, **given})
     stream = parse_stream(answer.body)
     assert answer.status == status
@@ -289,7 +289,7 @@ def test_what_is_wrong_is_a_packet(client: Client, given: dict[str, str], status
     assert not any(map(len, stream.packets))
 
 
-def test_lists_and_descriptions(client: Client) -> None:
+def test_data_sources_are_listed_and_described(client: Client) -> None:
     listed = client.get("/das2/server", server="list").body.decode().split("\r\n")
     assert listed == [
         "Nancay/",
@@ -315,7 +315,7 @@ def test_lists_and_descriptions(client: Client) -> None:
     assert client.get("/das2/server").status == 200
 
 
-def test_nodes_of_the_catalogue_lead_to_every_source(client: Client) -> None:
+def test_catalogue_nodes_lead_to_every_data_source(client: Client) -> None:
     def follow_nodes(url: str) -> Iterator[dict[str, object]]:
         node = json.loads(client.get(url.removeprefix("https://vo.example")).body)
         yield node
@@ -337,7 +337,7 @@ def test_nodes_of_the_catalogue_lead_to_every_source(client: Client) -> None:
     assert client.get("/das2/catalog/nancay/shut.json").status == 404
 
 
-def test_answers_say_what_they_are(client: Client) -> None:
+def test_responses_have_content_types_and_file_names(client: Client) -> None:
     query = f"server=dataset&dataset={LH}&start_time=2016-12-31&end_time=2017-01-02"
     answer = client.get(f"/das2/server?{query}")
     assert answer.headers["content-type"] == "application/vnd.das2.das2stream"
@@ -350,7 +350,7 @@ def test_answers_say_what_they_are(client: Client) -> None:
     assert client.ask("HEAD", f"/das2/server?{query}").body == b""
 
 
-def test_kept_reductions_say_the_same(
+def test_stored_reductions_give_the_same_samples(
     client: Client, site: Site, source: pa.Table, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pyramids, "MAX_DIRECT_VALUES", 100)

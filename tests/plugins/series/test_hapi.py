@@ -264,7 +264,7 @@ def problems(document: Any, kind: str) -> list[str]:
     return [error.message for error in Draft4Validator(schemas[kind], registry=registry).iter_errors(document)]
 
 
-def test_documents_are_as_the_standard_has_them(client: Client) -> None:
+def test_documents_are_valid_against_the_hapi_schemas(client: Client) -> None:
     for path, kind in (("about", "about"), ("capabilities", "capabilities"), ("catalog", "catalog")):
         assert problems(fetch_json(client, path), kind) == []
     every = fetch_json(client, "catalog", depth="all")
@@ -278,7 +278,7 @@ def test_documents_are_as_the_standard_has_them(client: Client) -> None:
     assert problems({**info, "title": "x"}, "info") != []  # the judge sees
 
 
-def test_what_a_data_set_says(client: Client) -> None:
+def test_dataset_information_describes_its_parameters(client: Client) -> None:
     info = fetch_json(client, "info", dataset="goes_xrs")
     said = {one["name"]: one for one in info["parameters"]}
     assert list(said) == ["at", "mjd", "short", "count", "long", "flag", "good", "flux", "cube"]
@@ -342,7 +342,7 @@ def read(client: Client, kind: str, **given: object) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("kind", ["csv", "binary", "json"])
-def test_samples_are_those_of_the_source(client: Client, source: pa.Table, kind: str) -> None:
+def test_samples_equal_those_of_the_source(client: Client, source: pa.Table, kind: str) -> None:
     found = read(client, kind, dataset="goes_xrs", start="2003-10-28T00:00:20.123Z", stop="2003-10-28T00:01Z")
     expected = source.slice(5, 10)
     assert found["at"] == [f"{np.datetime64(value.as_py(), 'us')}"[:26] + "Z" if "." in str(value) else "" for value in expected["at"]]  # fmt: skip
@@ -371,7 +371,9 @@ def test_an_interval_between_two_samples_has_no_binary_rows(client: Client) -> N
     assert (answer.status, answer.body) == (200, b"")
 
 
-def test_a_long_answer_is_read_by_windows(client: Client, source: pa.Table, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_response_is_read_in_time_windows(
+    client: Client, source: pa.Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
     given: dict[str, object] = {"dataset": "goes_xrs", "start": "2003-10-28T00:00:00.123Z", "stop": "2003-10-28T05:33:20.123Z"}  # fmt: skip
     whole = client.get("/hapi/data", **given)
     monkeypatch.setattr(sample_sets, "MAX_WINDOW_CELLS", 3000)
@@ -380,7 +382,7 @@ def test_a_long_answer_is_read_by_windows(client: Client, source: pa.Table, monk
     assert whole.text.splitlines()[-1].startswith(f"{np.datetime64(source['at'][-1].as_py(), 'us')}Z,")
 
 
-def test_julian_dates_and_conditions(client: Client, source: pa.Table) -> None:
+def test_datasets_support_julian_dates_and_row_conditions(client: Client, source: pa.Table) -> None:
     info = fetch_json(client, "info", dataset="nancay_xrs")
     assert (info["startDate"], info["parameters"][0]["length"]) == ("2003-10-28T00:00:04.123Z", 24)
     found = read(client, "binary", dataset="nancay_xrs", start=info["startDate"], stop="2003-10-28T00:00:40.123Z")
@@ -391,7 +393,7 @@ def test_julian_dates_and_conditions(client: Client, source: pa.Table) -> None:
     assert last["mjd"][-1] == "2003-10-28T05:33:16.123Z" if MANY % 3 == 2 else last["mjd"]
 
 
-def test_old_names_heads_and_headers(client: Client) -> None:
+def test_old_parameter_names_headers_and_head_requests_work(client: Client) -> None:
     given = {"id": "goes_xrs", "time.min": "2003-301T00:00:04Z", "time.max": "2003-10-28T00:00:08.123Z"}
     answer = client.get("/hapi/data", parameters="count", **given)
     assert answer.text == "2003-10-28T00:00:04.123000Z,1\n"
@@ -436,7 +438,9 @@ DATA = {"dataset": "goes_xrs", "start": "2003-10-28T01Z", "stop": "2003-10-28T02
         ("catalog", {"depth": "deep"}, 400, 1413),
     ],
 )
-def test_what_is_wrong_has_its_code(client: Client, path: str, given: dict[str, str], status: int, code: int) -> None:
+def test_invalid_requests_have_their_hapi_error_codes(
+    client: Client, path: str, given: dict[str, str], status: int, code: int
+) -> None:
     answer = client.get(f"/hapi/{path}", **given)
     said = json.loads(answer.body)
     assert (answer.status, said["status"]["code"], said["HAPI"]) == (status, code, "3.3")
@@ -458,7 +462,7 @@ def test_what_is_wrong_has_its_code(client: Client, path: str, given: dict[str, 
         (TooManyRequestsError("often"), 429, 1400),
     ],
 )
-def test_what_goes_wrong_here_has_its_code(client: Client, monkeypatch: pytest.MonkeyPatch, fault: Exception, status: int, code: int) -> None:  # fmt: skip
+def test_server_errors_have_their_hapi_error_codes(client: Client, monkeypatch: pytest.MonkeyPatch, fault: Exception, status: int, code: int) -> None:  # fmt: skip
     def failing(*_: Any, **__: Any) -> None:
         raise fault
 
@@ -472,12 +476,12 @@ def test_what_goes_wrong_here_has_its_code(client: Client, monkeypatch: pytest.M
     )
 
 
-def test_a_parameter_that_stands_twice(client: Client) -> None:
+def test_a_repeated_request_parameter_is_an_error(client: Client) -> None:
     answer = client.ask("GET", "/hapi/info", b"dataset=goes_xrs&id=goes_xrs")
     assert json.loads(answer.body)["status"]["code"] == 1400
 
 
-def test_people_see_what_there_is(client: Client) -> None:
+def test_the_hapi_page_lists_the_public_datasets(client: Client) -> None:
     answer = client.get("/hapi")
     assert answer.status == 200
     assert "goes_xrs" in answer.text
@@ -485,7 +489,7 @@ def test_people_see_what_there_is(client: Client) -> None:
     assert "hapi(&#34;https://vo.example/hapi&#34;" in answer.text or 'hapi("https://vo.example/hapi"' in answer.text
 
 
-def test_it_is_below_the_address_of_each_portal_too(client: Client) -> None:
+def test_hapi_is_available_in_every_portal(client: Client) -> None:
     here, there = (
         json.loads(client.get(f"{path}/hapi/catalog", depth="all").body)["catalog"] for path in ("", "/sunny")
     )
@@ -493,7 +497,7 @@ def test_it_is_below_the_address_of_each_portal_too(client: Client) -> None:
     assert client.get("/sunny/hapi/data", **DATA).body == client.get("/hapi/data", **DATA).body
 
 
-def test_a_head_reads_no_samples(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_head_request_reads_no_samples(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = client.get("/hapi/data", **DATA)
     monkeypatch.setattr(sample_sets, "read_samples", None)
     head = client.ask("HEAD", "/hapi/data", b"dataset=goes_xrs&start=2003-10-28T01Z&stop=2003-10-28T02Z")
@@ -522,7 +526,7 @@ def test_lists_of_data_sets_are_kept_for_those_who_see_the_same(site: Site, monk
     assert made == [None, "ada"]
 
 
-def test_times_below_a_microsecond(client: Client) -> None:
+def test_requests_can_have_times_below_a_microsecond(client: Client) -> None:
     given = {"dataset": "goes_xrs", "start": "2003-10-28T00:00:04.123000001Z", "stop": "2003-10-28T00:00:04.123000002Z"}
     answer = client.get("/hapi/data", **given)
     assert (answer.status, answer.body) == (200, b"")
@@ -540,7 +544,7 @@ def coarse(site: Site, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
     vars(site.get_or_create(sample_sets.DataSetListCache)).update(vars(sample_sets.DataSetListCache()))
 
 
-def test_coarser_data_sets_are_linked_and_are_means(coarse: Client, source: pa.Table) -> None:
+def test_coarser_datasets_are_linked_and_contain_means(coarse: Client, source: pa.Table) -> None:
     info = fetch_json(coarse, "info", dataset="goes_xrs")
     assert problems(info, "info") == []
     (link,) = info["x_relations"]
@@ -567,7 +571,7 @@ def test_coarser_data_sets_are_linked_and_are_means(coarse: Client, source: pa.T
         assert part == {"at": found["at"][1:3], "count_max": pytest.approx(found["count_max"][1:3])}
 
 
-def test_when_there_are_samples(client: Client) -> None:
+def test_availability_lists_the_time_spans_of_samples(client: Client) -> None:
     info = fetch_json(client, "info", dataset="goes_xrs")
     assert info["x_availability"] == "goes_xrs_availability"
     spans = fetch_json(client, "info", dataset="goes_xrs_availability")
@@ -692,7 +696,7 @@ tables:
 """
 
 
-def test_bins_that_fit_no_array_and_names_that_others_have_are_told(tmp_path: Path, source: pa.Table) -> None:
+def test_invalid_bins_and_duplicate_names_are_reported(tmp_path: Path, source: pa.Table) -> None:
     pq.write_table(source, tmp_path / "goes.parquet")
     for name, text in (("x", BAD), ("goes", DESCRIPTOR.format(access="public").replace("../goes", "../../goes"))):
         (tmp_path / "collections" / name).mkdir(parents=True)
@@ -732,7 +736,7 @@ def test_bins_that_fit_no_array_and_names_that_others_have_are_told(tmp_path: Pa
         assert said.output.count("there is no data set") == 1, said.output
 
 
-def test_very_many_parameters(client: Client) -> None:
+def test_many_parameters_take_linear_time(client: Client) -> None:
     """A hundred thousand take their number of steps, not its square."""
     begun = process_time()
     many = ",".join(f"x{at}" for at in range(100_000))
@@ -747,7 +751,7 @@ def test_very_many_parameters(client: Client) -> None:
     assert process_time() - begun < 20  # of 2, and 1,000 or more
 
 
-def test_who_leaves_midway_ends_what_is_read(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disconnecting_client_ends_the_read(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     ended = threading.Event()
 
     def endless(*_: Any, **__: Any) -> Iterator[pa.RecordBatch]:
@@ -785,7 +789,7 @@ def test_who_leaves_midway_ends_what_is_read(site: Site, monkeypatch: pytest.Mon
     assert all(line.count(b",") == 1 for body in sent for line in body.splitlines())  # no part of a line
 
 
-def test_data_that_keep_coming_may_be_asked_for_ahead(tmp_path: Path) -> None:
+def test_a_request_can_end_after_the_last_sample(tmp_path: Path) -> None:
     """As clients ask that follow: until now. What is not there yet is none; all that is there is sent."""
     folder = tmp_path / "collections/goes"
     folder.mkdir(parents=True)

@@ -79,7 +79,7 @@ def rows_of(source: Any, columns: list[str] | None = None) -> list[dict[str, Any
 
 
 @pytest.mark.parametrize("options", [{"format": "csv"}, {"format": "binary"}])
-def test_samples_in_each_format(url: str, world: HapiServer, options: dict[str, str]) -> None:
+def test_samples_are_read_in_each_format(url: str, world: HapiServer, options: dict[str, str]) -> None:
     source = open_source(url, **options)
     assert [(one.name, str(one.type), one.unit) for one in source.list_columns()] == [
         ("Time", "timestamp", None), ("flux", "float64", "W"), ("spectrum", "float64[3]", None), ("flag", "string", None), ("count", "int32", None),
@@ -96,7 +96,7 @@ def test_samples_in_each_format(url: str, world: HapiServer, options: dict[str, 
 
 
 @pytest.mark.parametrize("name", [f"{version}-dataset{at}" for version, at in (("3.0", 1), ("3.1", 1), ("3.1", 2), ("3.3", 1), ("3.3", 2))])  # fmt: skip
-def test_what_hapis_test_data_says_of_itself_is_understood(url: str, world: HapiServer, name: str) -> None:
+def test_metadata_of_the_hapi_test_data_is_read(url: str, world: HapiServer, name: str) -> None:
     """Each parameter of HAPI's TestData is a column; what its bins are is taken over, numbers or the name of another parameter."""
     said = json.loads(shared(f"corpora/hapi/data-specification-schema--TestData{name}.json").read_text())
     told: list[str] = []
@@ -149,7 +149,7 @@ def test_a_number_that_is_too_large_for_a_double_is_told(url: str, world: HapiSe
         rows_of(open_source(url, format="csv"))
 
 
-def test_what_is_new_is_asked_for_alone(url: str, world: HapiServer) -> None:
+def test_only_new_samples_are_requested(url: str, world: HapiServer) -> None:
     source = open_source(url)
     assert source.can_filter_by("Time")
     assert not source.can_filter_by("count")
@@ -158,7 +158,7 @@ def test_what_is_new_is_asked_for_alone(url: str, world: HapiServer) -> None:
     assert min(given["start"] for name, given in world.requests if name == "data") >= "2003-10-28T00:00:36"
 
 
-def test_a_coarser_data_set_is_followed(url: str, world: HapiServer) -> None:
+def test_a_coarser_linked_dataset_is_used_for_its_cadence(url: str, world: HapiServer) -> None:
     links = [{"id": f"rays_{one}", "cadence": one, "type": "resample"} for one in ("PT1M", "PT1H", "P1D")]
     world.info["x_relations"] = links
     world.alter_answer = lambda endpoint, given, answer: None
@@ -209,7 +209,7 @@ def set_to(**said: Any) -> Callable[[HapiAnswer], None]:
         ("csv", set_to(status=503, body=b"later"), "Hven tried 2 times"),
     ],
 )
-def test_bad_answers_are_told(
+def test_invalid_responses_are_reported(
     url: str, world: HapiServer, format_: str, change: Callable[[HapiAnswer], None], words: str
 ) -> None:
     source = open_source(url, format=format_)

@@ -125,7 +125,7 @@ def test_peaks_of_windows_are_those_of_the_samples(tmp_path: Path) -> None:
     assert missed < 1_000 * (1 if EXAMPLES_FACTOR == 1 else 50)
 
 
-def test_samples_are_reduced_as_das2c_does() -> None:
+def test_reductions_equal_those_of_das2c() -> None:
     """The first and the last lines that das2C's das2_bin_avgsec 10 writes of this stream, as its test has them."""
     stream = das2_streams.parse_stream(shared("corpora/das2/das2C--das2_bin_avgsec_input2.d2s").read_bytes())
     values = stream.packets[0].values()

@@ -53,7 +53,7 @@ def client(world: HapiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
             yield Client(create_application(site))
 
 
-def test_its_samples_are_those_that_the_server_has_now(client: Client, world: HapiServer) -> None:
+def test_referenced_samples_are_the_current_ones_of_the_server(client: Client, world: HapiServer) -> None:
     said = json.loads(client.get("/hapi/info", dataset="rays").body)
     theirs = world.info
     assert (said["startDate"][:23], said["stopDate"][:23]) == (theirs["startDate"][:23], theirs["stopDate"][:23])
@@ -100,7 +100,9 @@ def answer_unavailable(answer: HapiAnswer) -> None:
 
 
 @pytest.mark.parametrize(("spoil", "words"), [(swap_halves, "not in time order"), (broken, "not a multiple of the record length"), (answer_unavailable, "returned status 503")])  # fmt: skip
-def test_what_comes_wrong_is_told_and_not_sent(client: Client, world: HapiServer, spoil: Any, words: str) -> None:
+def test_invalid_remote_samples_are_reported_and_not_sent(
+    client: Client, world: HapiServer, spoil: Any, words: str
+) -> None:
     world.alter_answer = lambda endpoint, _given, answer: spoil(answer) if endpoint == "data" else None
     answer = client.get("/hapi/data", **DATA)
     said = json.loads(answer.body)["status"]

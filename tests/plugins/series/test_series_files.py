@@ -125,7 +125,7 @@ def nda(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Client, Path
         yield client, data
 
 
-def test_samples_of_cdf_days_are_those_that_cdflib_reads(nda: tuple[Client, Path]) -> None:
+def test_samples_of_daily_cdf_files_equal_those_of_cdflib(nda: tuple[Client, Path]) -> None:
     client, data = nda
     said = info(client)
     assert [one["name"] for one in said["parameters"]] == ["Epoch", "LL", "RR", "STATUS"]
@@ -150,7 +150,7 @@ def test_samples_of_cdf_days_are_those_that_cdflib_reads(nda: tuple[Client, Path
     assert [f"{one}Z" for one in times[kept].astype(str)] == shown[kept].tolist()
 
 
-def test_windows_begin_and_end_where_they_are_asked_to(nda: tuple[Client, Path]) -> None:
+def test_time_windows_have_the_requested_limits(nda: tuple[Client, Path]) -> None:
     client, _ = nda
     some = rows(client, "2016-12-30T23:58:00.123456Z", "2016-12-31T00:01:00.123456Z", parameters="STATUS")
     assert some == [["2016-12-30T23:58:00.123456789Z", "1438"], ["2016-12-30T23:59:00.123456789Z", "1439"], ["2016-12-31T00:00:00.123456789Z", "1000"]]  # fmt: skip
@@ -158,7 +158,7 @@ def test_windows_begin_and_end_where_they_are_asked_to(nda: tuple[Client, Path])
     assert stream.body.count(b"\n:01:2016-12-30T00:0") == 2
 
 
-def test_when_there_are_files_is_told(nda: tuple[Client, Path], tmp_path: Path) -> None:
+def test_availability_lists_the_time_spans_of_files(nda: tuple[Client, Path], tmp_path: Path) -> None:
     """Days that follow each other are one span; what lies further apart than two samples is another one."""
     client, _ = nda
     assert info(client)["x_availability"] == "nda_days_availability"
@@ -178,7 +178,7 @@ def test_when_there_are_files_is_told(nda: tuple[Client, Path], tmp_path: Path) 
         assert [row[0] for row in rows(client, "2020-01-02T00:00Z", "2020-01-04T00:15Z", name)] == [found[1][0]]
 
 
-def test_files_are_listed_as_hapi_3_4_has_them(nda: tuple[Client, Path]) -> None:
+def test_files_are_listed_as_hapi_3_4_requires(nda: tuple[Client, Path]) -> None:
     client, data = nda
     said = info(client, "nda_days_files")
     schemas = json.loads(shared("corpora/hapi/data-specification-schema--HAPI-data-access-schema-3.4.json").read_text())
@@ -242,7 +242,7 @@ ORFEES = f"""
 
 
 @pytest.mark.parametrize("late", [0.0, 0.03, 0.07])
-def test_bands_with_clocks_of_their_own_are_one_spectrogram(tmp_path: Path, late: float) -> None:
+def test_bands_with_separate_clocks_form_one_spectrogram(tmp_path: Path, late: float) -> None:
     data = write_series_site(tmp_path, ORFEES)
     there = orfees(data / "int_orf20140418_080000_0.1.fts", "2014-04-18", late)
     site, client = open_client(tmp_path)
@@ -267,7 +267,7 @@ def test_bands_with_clocks_of_their_own_are_one_spectrogram(tmp_path: Path, late
         assert np.array_equal(np.array([row[1:] for row in alone], "f8").astype("f4"), there["STOKESI_B3"])
 
 
-def test_images_and_tables_of_one_row_are_samples(tmp_path: Path) -> None:
+def test_images_and_single_row_tables_are_read_as_samples(tmp_path: Path) -> None:
     """e-Callisto: the image is the spectrogram, its table of one row has both axes; GOES: all samples in one row."""
     callisto, goes = shared("data/radio/ecallisto/BIR_20110607_062400_10.fit"), shared("data/helio/timeseries/go1520110607.fits")  # fmt: skip
     for folder, series, path in (
@@ -294,7 +294,7 @@ def test_images_and_tables_of_one_row_are_samples(tmp_path: Path) -> None:
             assert [row[0] for row in found] == [f"{one}Z" for one in expected.astype(str)]
 
 
-def test_every_real_file_has_the_samples_that_others_read(tmp_path: Path) -> None:
+def test_samples_of_real_files_equal_those_of_other_readers(tmp_path: Path) -> None:
     require_plugins("media", "cdf", "netcdf")
     paths = [*sorted(shared("data/helio/cdf").glob("*.cdf")), *sorted(shared("data/helio/timeseries").glob("*.nc"))]
     data = write_series_site(tmp_path, "[]")
@@ -365,7 +365,7 @@ def _compare_with_h5py(path: Path, names: Sequence[str], found: npt.NDArray[Any]
     return checked
 
 
-def test_the_higher_version_holds_where_files_overlap(tmp_path: Path) -> None:
+def test_the_higher_version_of_overlapping_files_is_used(tmp_path: Path) -> None:
     data = write_series_site(tmp_path, ROUTINE)
     cdf(data / "x_20200101_V9.cdf", minutes("2020-01-01", 100), [1, 2], 1)
     late = minutes("2020-01-01", 60)[30:]
@@ -382,7 +382,7 @@ def test_the_higher_version_holds_where_files_overlap(tmp_path: Path) -> None:
         assert client.get("/collections/nda/files/data/x_20200101_V9.cdf").status == 200
 
 
-def test_channels_that_change_are_a_parameter_of_each_sample(tmp_path: Path) -> None:
+def test_changing_channels_become_a_parameter_of_each_sample(tmp_path: Path) -> None:
     data = write_series_site(tmp_path, ROUTINE)
     cdf(data / "x_20200101_V1.cdf", minutes("2020-01-01", 3), [1, 2, 3], 1)
     cdf(data / "x_20200102_V1.cdf", minutes("2020-01-02", 3), [10, 20], 2)
@@ -404,7 +404,7 @@ def test_channels_that_change_are_a_parameter_of_each_sample(tmp_path: Path) -> 
         assert [float(row[2]) for row in found[3:6]] == first[:, 1].tolist()
 
 
-def test_times_that_are_out_of_order_twice_or_missing_are_put_right(tmp_path: Path) -> None:
+def test_unordered_duplicate_and_missing_times_are_corrected(tmp_path: Path) -> None:
     data = write_series_site(tmp_path, ROUTINE)
     times = minutes("2020-01-01", 1000)
     odd = times.copy()
@@ -448,7 +448,7 @@ def test_times_of_a_file_are_read_once_for_as_long_as_it_is_the_same(
         assert moved[0][0] == "2020-01-01T00:15:30.123456789Z"
 
 
-def test_files_that_cannot_be_read_are_told_and_never_half_sent(tmp_path: Path) -> None:
+def test_unreadable_files_are_reported_and_never_sent_in_part(tmp_path: Path) -> None:
     data = write_series_site(
         tmp_path, '{file: "{target.path}", cadence: 1 min, parameters: [LL, STATUS, ODD]}', more="    max_rejects: 1\n"
     )
@@ -474,7 +474,7 @@ def test_files_that_cannot_be_read_are_told_and_never_half_sent(tmp_path: Path) 
         assert "x_20200101_V1.cdf has changed since it was published" in answer.text
 
 
-def test_units_of_files_are_converted_or_told(tmp_path: Path) -> None:
+def test_units_of_files_are_converted_or_reported(tmp_path: Path) -> None:
     data = write_series_site(tmp_path, '{file: "{target.path}", cadence: 1 min, parameters: [LL, NOT]}')
     for day, unit in ((1, "mV"), (2, "V"), (3, "")):
         cdf(data / f"x_2020010{day}_V1.cdf", minutes(f"2020-01-0{day}", 2), [1], day, unit=unit or " ")
@@ -532,7 +532,7 @@ def test_who_may_not_take_a_file_has_none_of_its_samples(tmp_path: Path) -> None
             assert late.status == (200 if status == 3 else 400)
 
 
-def test_a_file_that_arrives_is_on_every_face(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_new_file_appears_in_every_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And is the only one that is read."""
     seen: list[str] = []
     monkeypatch.setattr(granules, "open_product", lambda path, name, **more: (seen.append(name), open_product(path, name, **more))[1])  # fmt: skip
@@ -561,7 +561,7 @@ def test_a_file_that_arrives_is_on_every_face(tmp_path: Path, monkeypatch: pytes
         assert [row[1] for row in rows(client, parameters="STATUS")] == ["7000"]
 
 
-def test_parquet_and_delimited_text_are_read_where_they_lie(tmp_path: Path) -> None:
+def test_parquet_and_delimited_text_are_read_in_place(tmp_path: Path) -> None:
     """SILSO's sunspots, 75,422 days without a line of names; Parquet with arrays."""
     silso = shared("data/helio/sunspots/silso_SN_d_tot_V2.0.csv.gz")
     data = write_series_site(tmp_path / "csv", '{file: "{target.path}", time: {of: column_4, unit: d, since: MJD}, parameters: [spots], variables: {spots: {of: column_5, fill: -1}}}')  # fmt: skip
@@ -616,7 +616,7 @@ def test_reductions_of_files_are_kept_with_the_state_of_the_files(tmp_path: Path
         assert year().count(b"\n:01:2020-01-01T") == 5
 
 
-def test_a_day_that_arrives_is_reduced_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_a_new_day_is_reduced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Bins of the days before are those that are kept; what they say is what samples say."""
     monkeypatch.setattr(pyramids, "MAX_DIRECT_VALUES", 0)
     data = write_series_site(tmp_path, ROUTINE)
@@ -709,7 +709,7 @@ tables:
             assert [int(row[1]) for row in rows(client)] == [*range(1000, 1700), *range(2000, 2700)]
 
 
-def test_polarisations_and_julian_dates(tmp_path: Path) -> None:
+def test_polarisations_and_julian_dates_are_read(tmp_path: Path) -> None:
     """NDA's newer receivers: frequencies in a table of their own, a Julian date and all polarisations in each row; a date in two parts."""
     polarised = '{of: DATA, element: %d, unit: "V**2.Hz**-1"}'
     both = f"variables: {{ll: {polarised % 0}, rr: {polarised % 1}}}, bins: {{ll: {{name: frequency, centers: 1.FREQ}}, rr: {{name: frequency, centers: 1.FREQ}}}}"  # fmt: skip
@@ -744,7 +744,7 @@ def test_polarisations_and_julian_dates(tmp_path: Path) -> None:
             assert np.array_equal(np.array([row[1:] for row in found], "f4"), there)
 
 
-def test_rows_lead_to_the_samples_of_their_files_by_themselves(nda: tuple[Client, Path]) -> None:
+def test_rows_link_to_the_samples_of_their_files(nda: tuple[Client, Path]) -> None:
     client, data = nda
     for path in sorted(data.glob("*.cdf")):
         links = read(client, f"data/{path.name}", "nda.days")
@@ -859,7 +859,7 @@ def test_rows_of_files_that_are_not_published_lead_to_none(tmp_path: Path) -> No
         assert len([one for one in panel["links"] if one["semantics"] == "proc"]) == 2
 
 
-def test_what_is_the_same_in_all_records_is_no_sample(tmp_path: Path) -> None:
+def test_constants_of_a_file_are_not_samples(tmp_path: Path) -> None:
     """Record variance is mixed in a file: a gain that stands once is none of the samples, unless it is said that it is; then that is told."""
     data = write_series_site(tmp_path, ROUTINE)
     cdf(data / "x_20200101_v01.cdf", minutes("2020-01-01", 3), [1, 2], 1, GAIN=(np.array([5.0]), {}))
@@ -874,7 +874,7 @@ def test_what_is_the_same_in_all_records_is_no_sample(tmp_path: Path) -> None:
         assert "GAIN is in no file" in info(client)["note"]
 
 
-def test_nanoseconds_are_those_of_the_files(tmp_path: Path) -> None:
+def test_nanoseconds_equal_those_of_the_files(tmp_path: Path) -> None:
     """Samples within one microsecond, in files that meet within one: sent in each format, cut at the nanosecond; one length of texts over all files."""
     data = write_series_site(tmp_path, '{file: "{target.path}", cadence: 1 min}')
     step = minutes("2017-01-01", 1) + np.arange(10, dtype="i8") * 333
@@ -906,7 +906,7 @@ def test_nanoseconds_are_those_of_the_files(tmp_path: Path) -> None:
         assert [line[4:33] for line in text.splitlines() if line.startswith(":01:2017")] == [one[:-1] for one in whole]
 
 
-def test_digits_that_are_not_kept_are_told(tmp_path: Path) -> None:
+def test_lost_digits_of_times_are_reported(tmp_path: Path) -> None:
     """Below a nanosecond, and below a microsecond in years that no count of nanoseconds reaches: the report says where; none is rounded up."""
     data = write_series_site(tmp_path, "{file: '{target.path}', time: T}")
     for name, times in {
@@ -929,7 +929,7 @@ def test_digits_that_are_not_kept_are_told(tmp_path: Path) -> None:
         assert [row[0] for row in rows(client)] == ["1582-10-15T00:00:00.123456Z", *(f"{one[:-4]}Z" for one in fine)]
 
 
-def test_samples_that_are_left_out_are_told(tmp_path: Path) -> None:
+def test_omitted_samples_are_reported(tmp_path: Path) -> None:
     data = write_series_site(tmp_path, ROUTINE)
     cdf(data / "x_20200101_v01.cdf", minutes("2020-01-01", 3)[[0, 1, 1]], [10, 20], 0)
     with Site(settings.load_settings(tmp_path), watch_for_changes=False) as site:
@@ -947,7 +947,7 @@ def test_samples_that_are_left_out_are_told(tmp_path: Path) -> None:
         ([1_577_836_837_123_456_789, 1_577_836_838_123_456_789], "{file: '{target.path}', time: {of: T, unit: ns, since: 1970-01-01, scale: TAI}}"),
     ],
 )  # fmt: skip
-def test_nanoseconds_of_texts_and_numbers(tmp_path: Path, values: list[Any], series: str) -> None:
+def test_nanoseconds_of_texts_and_numbers_are_kept(tmp_path: Path, values: list[Any], series: str) -> None:
     data = write_series_site(tmp_path, series)
     pq.write_table(pa.table({"T": values, "flux": [1.0, 2.0]}), data / "x.parquet")
     with Site(settings.load_settings(tmp_path), watch_for_changes=False) as site:

@@ -181,7 +181,9 @@ def running(directory: Path) -> list[int]:
         ("headless", "does not state the number of rows"),
     ],
 )
-def test_what_it_does_instead_is_told_and_no_sample_is_sent(world: tuple[Client, Path], mode: str, words: str) -> None:
+def test_failures_of_a_reader_are_reported_and_no_sample_is_sent(
+    world: tuple[Client, Path], mode: str, words: str
+) -> None:
     client, directory = world
     (directory / "mode").write_text(f"{mode} x_1")
     try:
@@ -220,7 +222,7 @@ def test_it_sees_nothing_of_the_server(world: tuple[Client, Path], monkeypatch: 
     assert set(found[1].split()) - {"LC_CTYPE"} == {"EXTRA", "HOME", "LANG", "PATH", "TMPDIR"}
 
 
-def test_one_that_hangs_is_ended_with_all_that_it_began(tmp_path: Path) -> None:
+def test_a_hanging_reader_is_ended_with_its_child_processes(tmp_path: Path) -> None:
     write_series_site(tmp_path, days=1)
     site, _ = open_client(tmp_path)
     site.close()

@@ -158,7 +158,7 @@ def compute_bins(source: dict[str, Any], values: Any, width: int, number: int) -
 
 
 @pytest.mark.parametrize("width", [SECOND, 5 * SECOND, 60 * SECOND, 1800 * SECOND])
-def test_lines_are_what_numpy_says(client: Client, source: dict[str, Any], width: int) -> None:
+def test_lines_equal_those_computed_with_numpy(client: Client, source: dict[str, Any], width: int) -> None:
     number = (START + 20_000 * SECOND) // (BINS_PER_TILE * width)
     found, _ = tile(client, parameter="total", width=width, tile=number)
     low, mean, high = compute_bins(source, source["total"][:, None], width, number)
@@ -177,7 +177,7 @@ def values_of(codes: Any, headers: Any) -> Any:
 
 
 @pytest.mark.parametrize(("show", "rows"), [("mean", 256), ("peak", 256), ("mean", 7), ("peak", 7)])
-def test_spectra_are_what_numpy_says(client: Client, source: dict[str, Any], show: str, rows: int) -> None:
+def test_spectra_equal_those_computed_with_numpy(client: Client, source: dict[str, Any], show: str, rows: int) -> None:
     width = 60 * SECOND
     number = (START + 20_000 * SECOND) // (BINS_PER_TILE * width)
     codes, headers = tile(client, parameter="flux", width=width, tile=number, show=show, rows=rows)
@@ -200,7 +200,7 @@ def test_spectra_are_what_numpy_says(client: Client, source: dict[str, Any], sho
     assert bend / 126 < 0.15
 
 
-def test_what_has_no_value_is_no_gap(client: Client, source: dict[str, Any]) -> None:
+def test_missing_values_differ_from_gaps(client: Client, source: dict[str, Any]) -> None:
     width = 10 * SECOND
     number = START // (BINS_PER_TILE * width)
     found, _ = tile(client, parameter="total", width=width, tile=number)
@@ -214,7 +214,7 @@ def test_what_has_no_value_is_no_gap(client: Client, source: dict[str, Any]) -> 
     assert not codes[:, :place].any()
 
 
-def test_channels_that_change_stand_where_they_are() -> None:
+def test_changing_channels_are_drawn_at_their_frequencies() -> None:
     """Two lists of channels: each row has the value of the channel, or the mean of those, that is there; peaks stay peaks."""
     centers = np.full((6, 8), np.nan)
     centers[:3] = np.arange(8) + 10  # 10 .. 17
@@ -371,7 +371,7 @@ def test_pages_lead_to_series(client: Client) -> None:
     assert client.ask("GET", "/series/spectra", link["href"].partition("?")[2].encode(), headers=BROWSER).status == 200
 
 
-def test_services_elsewhere_are_asked_each_by_itself(tmp_path: Path) -> None:
+def test_remote_services_are_queried_independently(tmp_path: Path) -> None:
     """One that answers is counted and drawn, one that does not is told, and keeps nobody waiting for the others."""
     require_core_fixtures("CONCURRENT_SEARCHES")
     there = tmp_path / "there"
@@ -406,7 +406,7 @@ def test_services_elsewhere_are_asked_each_by_itself(tmp_path: Path) -> None:
                 assert client.get("/meanwhile", **span, _elsewhere="nobody").status == 404
 
 
-def test_what_else_there_is(client: Client) -> None:
+def test_concurrent_rows_of_other_tables_are_counted(client: Client) -> None:
     require_core_fixtures("CONCURRENT_SEARCHES")
     told = json.loads(
         client.get("/meanwhile", _from="2003-10-28T00:10", _to="2003-10-28T02:05", _but="sun.spectra").body

@@ -180,7 +180,7 @@ def test_a_server_that_hangs_is_said_to_be_away(monkeypatch: pytest.MonkeyPatch)
         cluster.close()
 
 
-def test_who_waits_for_a_server_that_is_gone_waits_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_concurrent_queries_wait_for_a_lost_server_only_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever asked while somebody else found it gone is told the same: they do not wait for it one after another."""
     asked: list[float] = []
     entered, let = threading.Event(), threading.Event()
@@ -290,7 +290,7 @@ def test_who_does_not_read_on_is_heard_of(monkeypatch: pytest.MonkeyPatch) -> No
     assert "has lost the query" in str(error_translation.translate_spark_error(fault.value))
 
 
-def test_what_is_wrong_with_a_cluster_is_told() -> None:
+def test_problems_of_a_cluster_are_reported() -> None:
     facts = SparkClusterFacts(version="4.3.0", pythons={"3.1.4": ["a"]}, hvens={"": ["a"], "9.9": ["b", "c"]}, unseen={"/data": ["the Connect server"]}, fault="no workers")  # fmt: skip
     said = [f"{text}; {remedy}" for text, remedy in list_spark_cluster_problems(facts)]
     assert [next(word for word in ("Python 3.1.4", "no Hven", "Hven 9.9", "/data", "no workers") if word in line) for line in said] == [
@@ -299,7 +299,7 @@ def test_what_is_wrong_with_a_cluster_is_told() -> None:
     assert not list(list_spark_cluster_problems(SparkClusterFacts(version="4.3.0")))
 
 
-def test_a_cluster_that_is_away_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_cluster_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The site is right nevertheless; an address that is none is an error when hven.toml is read."""
     monkeypatch.setattr("hven.plugins.spark.spark_connect.CONNECT_TIMEOUT_SECONDS", 0.2)
     run_hven("init", site := tmp_path / "site")
@@ -310,7 +310,7 @@ def test_a_cluster_that_is_away_is_a_warning(tmp_path: Path, monkeypatch: pytest
     assert json.loads(run_hven("check", "--site", site, "--json").stdout)[0]["severity"] == "warning"
 
 
-def test_what_spark_does_not_compute_is_elsewhere():
+def test_unsupported_queries_are_not_planned_for_spark():
     for text in (
         "SELECT COUNT(DISTINCT mag) OVER (PARTITION BY band) AS n FROM sky.stars",
         "SELECT a.id FROM sky.stars AS a LEFT JOIN sky.stars AS b ON INTERSECTS(CIRCLE(a.ra, a.dec, 1), BOX(b.ra, b.dec, 1, 1)) = 1",
@@ -343,7 +343,7 @@ def test_a_server_that_is_not_there_is_told():
 
 
 @pytest.mark.parametrize("radius", [1e-7, 0.0003, 0.02, 0.7, 4.0, 9.6, 9.8, 60.0])
-def test_cells_hold_whatever_a_circle_touches(radius):
+def test_cells_of_a_circle_cover_all_its_positions(radius):
     """Positions within the circle, at its rim too, are in one of its cells; most small circles have one."""
     generator = np.random.default_rng(int(radius * 1e7))
     lon, lat = generator.uniform(0, 360, 300), np.degrees(np.arcsin(generator.uniform(-1, 1, 300)))
@@ -379,7 +379,7 @@ UPLOAD = Table(
         ("DISTANCE(a.ra, a.dec, b.ra, b.dec) > b.err", None),
     ],
 )
-def test_each_row_in_memory_may_have_its_own_radius(condition, radius):
+def test_each_uploaded_row_can_have_its_own_radius(condition, radius):
     text = f"SELECT a.id FROM sky.stars AS a JOIN TAP_UPLOAD.objects AS b ON {condition}"
     matches = [
         *find_position_match_conditions(
@@ -399,7 +399,7 @@ def test_each_row_in_memory_may_have_its_own_radius(condition, radius):
     assert np.isnan(match.compute_radius(()))
 
 
-def test_what_is_no_circle_has_no_cells():
+def test_invalid_circles_have_no_cells():
     numbers = [
         np.array(column) for column in ((10.0, np.nan, 10.0, 10.0), (95.0, 0.0, 0.0, 0.0), (1.0, 1.0, np.nan, -1.0))
     ]

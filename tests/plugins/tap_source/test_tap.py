@@ -360,7 +360,7 @@ def test_what_a_pause_mends_is_asked_again(proxy, trouble):
     assert ids(source) == EXPECTED
 
 
-def test_a_service_that_is_down_midway_ends_it_with_its_words(proxy):
+def test_a_service_failing_midway_aborts_the_read_with_its_message(proxy):
     source = open_source(proxy.url, table="far.many", page=400, tries=3)
     source.list_columns()
     proxy.coming_changes += [None, None, None]
@@ -623,7 +623,7 @@ def test_metadata_of_columns_that_were_cut_off_are_missed(proxy):
 # -- a first descriptor ---------------------------------------------------------------------
 
 
-def test_a_first_descriptor_of_a_service(server, tmp_path):
+def test_new_drafts_a_descriptor_of_a_tap_service(server, tmp_path):
     require_verb("new")
     run_hven("init", tmp_path)
     with (tmp_path / "hven.toml").open("a") as file:

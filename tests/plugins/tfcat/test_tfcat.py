@@ -81,7 +81,7 @@ def exact(text):
     return json.loads(text, parse_float=Decimal)
 
 
-def test_a_real_catalogue_comes_back_as_it_was(tmp_path):
+def test_a_real_catalogue_is_served_unchanged(tmp_path):
     path = shared("data/radio/tfcat/cassini_rpws_fr_patches.tfcat.json")
     assert file_kinds.detect_file_kind(path) == "tfcat"
     rows = source(tmp_path / "a.json", path.read_text())
@@ -101,7 +101,7 @@ def test_a_real_catalogue_comes_back_as_it_was(tmp_path):
     assert batch.column("spectral_range_max").to_pylist() == boxes[:, 3].tolist()
 
 
-def test_the_validator_of_stilts_takes_what_is_served_and_refuses_what_is_refused_here(tmp_path):
+def test_stilts_accepts_and_rejects_the_same_tfcat_documents(tmp_path):
     """As do we: of the corpus' own documents, and of shapes that were drawn here."""
     require_functions("chain_area", "chain_line")
     compute = partial(compute_expression, create_connection())
@@ -315,7 +315,7 @@ for _ in range(10):
         ([], None, "not JSON"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_with_features(tmp_path, given, where, words):
+def test_invalid_features_are_rejected(tmp_path, given, where, words):
     """The others stay, and each reject has its number, place, reason and text."""
     good = feature(polygon(SQUARE, HOLE), {"name": "good"})
     rejects = []
@@ -459,7 +459,7 @@ def dump_json(value):
 
 @settings(max_examples=40 * EXAMPLES_FACTOR, deadline=None)
 @given(st.lists(FEATURES, min_size=1, max_size=4), st.dictionaries(TEXTS, TEXTS, max_size=2))
-def test_what_is_read_is_served_again(tmp_path_factory, features, about):
+def test_served_features_equal_those_read(tmp_path_factory, features, about):
     """Number by number, whatever the blanks."""
     given = catalogue(*features, properties=about)
     rows = source(tmp_path_factory.mktemp("trip") / "a.tfcat", dump_json(given))
@@ -473,7 +473,7 @@ def test_what_is_read_is_served_again(tmp_path_factory, features, about):
         assert one["properties"] == {**dict.fromkeys(FIELDS), **other["properties"]}
 
 
-def test_a_catalogue_may_be_uploaded(tmp_path):
+def test_a_tfcat_catalogue_can_be_uploaded(tmp_path):
     """As a table to join: its rows are those of a collection; a wrong feature is told, and none is left out."""
     real = shared("corpora/tfcat/das2py--cassini_skr_faraday_rotation.tfcat.json")
     with open_table_file(real) as (about, rows):

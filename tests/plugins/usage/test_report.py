@@ -37,7 +37,7 @@ def run_report(site_directory: Path, *words: str) -> str:
     return run_hven("--site", str(site_directory), "report", *words).stdout
 
 
-def test_forms(site_directory: Path) -> None:
+def test_reports_are_written_in_every_format(site_directory: Path) -> None:
     lines = run_report(site_directory).splitlines()
     assert lines[0].startswith(f"{MONTH[:4]}-01 to {MONTH}")
     assert any(line.split()[:4] == ["stars", "machine", "6", "3"] for line in lines), lines
@@ -67,7 +67,7 @@ def test_the_publisher_is_named_by_its_authority(site_directory: Path) -> None:
     assert publishers() == [[{"type": "urn", "value": "ivo://uraniborg.example"}]] * 2
 
 
-def test_what_is_sent_out_has_no_private_collections(site_directory: Path) -> None:
+def test_exported_reports_omit_private_collections(site_directory: Path) -> None:
     found = json.loads(run_report(site_directory, "--format", "dsr"))
     assert "hidden" not in json.dumps(found)
     assert "The hidden" in run_report(site_directory, "--format", "dsr", "--private")
@@ -85,5 +85,7 @@ def test_what_is_sent_out_has_no_private_collections(site_directory: Path) -> No
         (("--private",), 2, "--private can be used only with"),
     ],
 )
-def test_wrong_words(site_directory: Path, words: tuple[str, ...], code: int, said: str) -> None:
+def test_invalid_report_arguments_are_reported(
+    site_directory: Path, words: tuple[str, ...], code: int, said: str
+) -> None:
     assert said in run_hven("--site", str(site_directory), "report", *words, expected_code=code).stderr

@@ -14,7 +14,7 @@ from hven.site import Site
 pytestmark = pytest.mark.slow
 
 
-def test_what_was_used_is_kept_over_a_restart(tmp_path: Path) -> None:
+def test_usage_counts_survive_a_restart(tmp_path: Path) -> None:
     site = build_star_site(tmp_path / "site", 10)
     for asked in (1, 2):
         with serve_site(site, workers=2) as server:

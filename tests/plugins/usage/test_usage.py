@@ -160,7 +160,7 @@ def test_rows_are_counted_by_table_service_and_kind_of_user(site: Site, client: 
     assert all(key[0] in {"", "stars"} for key in found)
 
 
-def test_pages_are_looks_and_what_their_scripts_fetch_is_nothing(site: Site, client: Client) -> None:
+def test_pages_count_as_investigations_and_script_requests_do_not(site: Site, client: Client) -> None:
     assert request_status(client, "/collections/stars", sec_fetch_dest="document") == 200
     assert request_status(client, "/collections/stars/main", sec_fetch_dest="document") == 200
     assert (
@@ -190,7 +190,7 @@ def test_files_in_an_archive_are_counted(site: Site, client: Client) -> None:
     assert sums(site)["stars", "", "archive", "machine"]["files"] == 1
 
 
-def test_two_clicks_within_thirty_seconds_are_one(site: Site) -> None:
+def test_two_clicks_within_thirty_seconds_count_once(site: Site) -> None:
     use = RequestUsage(face="files", files_by_collection={"stars": 1})
     times = [0.0, 20.0, 45.0, 80.0]  # each within 30 s of the one before, but for the last
     for now in times:
@@ -203,7 +203,7 @@ def test_two_clicks_within_thirty_seconds_are_one(site: Site) -> None:
     assert (whole["requests"], whole["unique_requests"], whole["files"]) == (4, 2, 6)
 
 
-def test_a_session_is_an_hour_and_a_clock_that_goes_back_counts_on(site: Site) -> None:
+def test_a_session_lasts_an_hour_and_a_clock_set_back_still_counts(site: Site) -> None:
     use = RequestUsage(face="files", files_by_collection={"stars": 1})
     begin = 1_767_225_600.0  # 2026-01-01
     for at, now in ((begin, 0.0), (begin + 1800, 1800.0), (begin + 3600, 3600.0), (begin - 3600, 3700.0)):
@@ -236,11 +236,11 @@ def _build_request(use: RequestUsage, now: float, *, at: float = 1_767_225_600.0
         ("stilts/3.5 (IVOA-test) Java", "robot"),
     ],
 )
-def test_agents(agent: str, kind: str) -> None:
+def test_user_agents_are_classified(agent: str, kind: str) -> None:
     assert classify_user_agent(agent) == kind
 
 
-def test_robots_are_apart_and_in_no_report_of_counter(site: Site, client: Client) -> None:
+def test_robots_are_counted_separately_and_not_in_counter_reports(site: Site, client: Client) -> None:
     assert request_status(client, "/collections/stars", "Mozilla/5.0 (compatible; Googlebot/2.1)") == 200
     assert request_status(client, "/collections/stars/files/one.txt", "Mozilla/5.0 (compatible; Googlebot/2.1)") == 200
     assert sums(site)["stars", "", "", "robot"]["investigations"] == 2
@@ -277,7 +277,7 @@ def test_a_service_may_leave_its_answers_uncounted(site: Site, monkeypatch: pyte
     assert sums(site) == counted
 
 
-def test_readers_tables_are_nobodys_business(site: Site, client: Client) -> None:
+def test_user_tables_are_not_counted(site: Site, client: Client) -> None:
     require_plugins("protocols", "user_tables")
     token = site.store.users.add_account("olga")
     try:
@@ -289,7 +289,7 @@ def test_readers_tables_are_nobodys_business(site: Site, client: Client) -> None
         site.store.users.remove_account("olga")
 
 
-def test_nothing_of_anybody_is_kept(site: Site, client: Client, caplog: pytest.LogCaptureFixture) -> None:
+def test_no_personal_data_are_stored(site: Site, client: Client, caplog: pytest.LogCaptureFixture) -> None:
     request_status(client, tap("SELECT id FROM stars.main WHERE id = 2"), x_forwarded_for="198.51.100.77")
     sums(site)
     with site.store._database.begin_read() as connection:
@@ -315,7 +315,7 @@ def test_memory_of_visits_is_bounded() -> None:
     assert visits.is_double_click(user, str(2 * MAX_CLICKS - 1), 2 * MAX_CLICKS / 1000), "what came last is remembered"
 
 
-def test_processes_of_a_server_know_of_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_server_processes_share_sessions_and_double_clicks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HVEN_SERVER_VISITS", "")
     prepare_request_observers()
     one, other = UsageSessions(), UsageSessions()
@@ -331,7 +331,7 @@ def test_processes_of_a_server_know_of_each_other(monkeypatch: pytest.MonkeyPatc
     assert file == "all"
 
 
-def test_sums_are_added_and_kept_while_the_state_cannot_be_written(
+def test_counts_are_kept_while_they_cannot_be_written(
     site: Site, client: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     request_status(client, "/collections/stars")
@@ -358,7 +358,7 @@ def _put(site: Site, month: str, collection: str = "stars", access: str = "regul
     get_count_store(site).add_counts({UsageKey(month, collection, "", service, access): (2 * requests, requests, 2, 1, 4, 5, 6_000_000) for service in ("", "tap")})  # fmt: skip
 
 
-def test_months_missing_ahead_and_before_are_told(site: Site) -> None:
+def test_missing_future_and_earlier_months_are_reported(site: Site) -> None:
     for month in ("2026-02", "2026-04", "2031-01"):
         _put(site, month)
     found = report(site, "2026-01", "2026-04", today=date(2026, 5, 6))
@@ -372,12 +372,12 @@ def test_months_missing_ahead_and_before_are_told(site: Site) -> None:
 
 
 @pytest.mark.parametrize(("since", "until"), [("2026-13", None), ("26-01", None), ("2026-05", "2026-04"), ("x' OR 1", None), (None, "2026-00")])  # fmt: skip
-def test_wrong_months(site: Site, since: str | None, until: str | None) -> None:
+def test_invalid_months_are_refused(site: Site, since: str | None, until: str | None) -> None:
     with pytest.raises(ParamError):
         usage_reports.read_usage_report(build_context(site), since, until)
 
 
-def test_a_collection_that_is_gone_or_renamed_keeps_what_was_counted(site: Site) -> None:
+def test_removed_and_renamed_collections_keep_their_counts(site: Site) -> None:
     _put(site, "2026-02", "planets")
     found = report(site, "2026-01", "2026-03", today=date(2026, 4, 1))
     assert any("planets: these collections are no longer published" in note for note in found.notes)
@@ -387,7 +387,7 @@ def test_a_collection_that_is_gone_or_renamed_keeps_what_was_counted(site: Site)
     assert "uri" not in dataset
 
 
-def test_months_beyond_ten_years_go_and_a_wrong_clock_takes_none(site: Site) -> None:
+def test_months_are_kept_ten_years_and_a_wrong_clock_deletes_none(site: Site) -> None:
     for year in range(2010, 2021):
         for month in range(1, 13):
             _put(site, f"{year}-{month:02d}")
@@ -396,7 +396,7 @@ def test_months_beyond_ten_years_go_and_a_wrong_clock_takes_none(site: Site) -> 
     assert {one.month for one in get_count_store(site).read_usage_sums()} >= {"2020-12", "2011-02", "2099-01"}
 
 
-def test_the_report_of_counter(site: Site) -> None:
+def test_the_counter_report_has_the_counted_usage(site: Site) -> None:
     _put(site, "2026-02")
     _put(site, "2026-03", access="machine", requests=7)
     _put(site, "2026-03", access="robot", requests=900)
@@ -420,7 +420,7 @@ def test_the_report_of_counter(site: Site) -> None:
     assert {one["access-method"] for one in second["instance"]} == {"machine"}
 
 
-def test_the_report_of_counter_as_text(site: Site) -> None:
+def test_the_counter_report_is_written_as_tsv(site: Site) -> None:
     _put(site, "2026-02")
     rows = list(csv.reader(io.StringIO(usage_reports.write_counter_report_tsv(report(site, "2026-01", "2026-03", today=date(2026, 4, 2)), build_context(site))), delimiter="\t"))  # fmt: skip
     assert [row[0] for row in rows[:10]] == ["Report_Name", "Report_ID", "Release", "Metric_Types", "Report_Filters", "Report_Attributes", "Exceptions", "Reporting_Period", "Created", "Created_By"]  # fmt: skip
@@ -435,14 +435,14 @@ def test_the_report_of_counter_as_text(site: Site) -> None:
     assert lines[0]["Jan-2026"] == "0"
 
 
-def test_an_empty_report_says_so(site: Site) -> None:
+def test_an_empty_report_contains_an_exception(site: Site) -> None:
     found = usage_reports.build_counter_dataset_report(
         report(site, "2026-01", "2026-02", today=date(2026, 4, 2)), build_context(site)
     )
     assert found["report-header"]["exceptions"][0]["code"] == 3030
 
 
-def test_who_sees_what(site: Site, client: Client) -> None:
+def test_users_see_only_the_usage_of_collections_they_manage(site: Site, client: Client) -> None:
     _put(site, f"{date.today():%Y-%m}")  # noqa: DTZ011  (the page says this year)
     _put(site, f"{date.today():%Y-%m}", "secret", requests=77)  # noqa: DTZ011
     _put(site, f"{date.today():%Y-%m}", "gone", requests=55)  # noqa: DTZ011

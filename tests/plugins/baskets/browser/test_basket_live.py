@@ -40,7 +40,7 @@ def has(page: Any, count: int) -> None:
     page.wait_for_selector(f"{COUNT}:text-is('{count}')")
 
 
-def test_ticks_stay_over_pages_and_collections(tab: BrowserTab) -> None:
+def test_selected_rows_persist_across_pages_and_collections(tab: BrowserTab) -> None:
     page = table(tab)
     keys = tick(page, 1, 3)
     has(page, 2)
@@ -206,7 +206,7 @@ def test_without_scripts(scriptless_tab: BrowserTab) -> None:
     assert "This basket is empty" in page.inner_text("main")
 
 
-def test_its_rows_go_to_programs(tab: BrowserTab, consent: ConsentDialog, topcat: TopcatClient) -> None:
+def test_rows_of_a_basket_are_sent_to_programs(tab: BrowserTab, consent: ConsentDialog, topcat: TopcatClient) -> None:
     tab.allowed = (HUB_ADDRESS,)
     page = table(tab)
     keys = tick(page, 1, 3)

@@ -17,7 +17,7 @@ def test_from_words_to_rows_without_scripts(scriptless_tab: BrowserTab) -> None:
     assert page.locator("tbody tr").count() > 10
 
 
-def test_data_are_found_while_one_writes(tab: BrowserTab) -> None:
+def test_data_are_found_while_the_user_types(tab: BrowserTab) -> None:
     page = tab.open_page("/")
     tab.wait_for_panes("finder")
     field = page.locator("main input[name=q]")

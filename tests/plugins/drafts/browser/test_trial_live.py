@@ -37,7 +37,7 @@ def olga(browser: Browser, curated_site: tuple[Server, str]) -> Iterator[Browser
         yield tab
 
 
-def test_a_file_is_dropped(olga: BrowserTab, tmp_path: Path) -> None:
+def test_a_dropped_file_gets_a_draft_descriptor(olga: BrowserTab, tmp_path: Path) -> None:
     (tmp_path / "stars.csv").write_text("id,RAJ2000 (deg),DEJ2000 (deg)\nHD1,10.5,20.25\nHD2,11.5,-20.25\n")
     page = olga.open_page("/health")
     page.click("a[href$='/trial']")

@@ -128,7 +128,7 @@ def files(server: Server) -> list[str]:
     return [f"{base}/{state}/dataset/Norder={order}/Dir={pixel // 10000 * 10000}/Npix={pixel}.parquet" for order, pixel in zip(parts["Norder"], parts["Npix"], strict=True)]  # fmt: skip
 
 
-def test_lsdb_duckdb_and_tap_find_the_same(server: Server, tmp_path: Path) -> None:
+def test_lsdb_duckdb_and_tap_find_the_same_rows(server: Server, tmp_path: Path) -> None:
     wanted = cones()
     if PYTHON:
         done = subprocess.run([PYTHON, "-c", LSDB, f"{server.url}/hats/stars.main"], input=json.dumps(wanted), capture_output=True, text=True, check=False, timeout=7200)  # fmt: skip
@@ -163,7 +163,7 @@ def test_lsdb_duckdb_and_tap_find_the_same(server: Server, tmp_path: Path) -> No
     assert rows > CONES
 
 
-def test_pyarrow_and_pandas_read_it_over_http(server: Server) -> None:
+def test_pyarrow_and_pandas_read_the_catalogue_over_http(server: Server) -> None:
     urls = files(server)
     data = ds.dataset(urls, filesystem=filesystem("http", block_size=65536), format="parquet")
     assert data.count_rows() == ROWS

@@ -77,7 +77,7 @@ def test_keys_reach_all_bins(tab: BrowserTab) -> None:
     page.wait_for_function("() => !new URLSearchParams(location.search).has('vmag')")
 
 
-def test_rows_are_marked_in_it(tab: BrowserTab) -> None:
+def test_hovered_and_chosen_rows_are_marked_in_the_strip(tab: BrowserTab) -> None:
     page = tab.open_page(HERE)
     tab.wait_for_panes("strip", "grid")
     page.hover("table.live tbody tr[data-key] >> nth=3")

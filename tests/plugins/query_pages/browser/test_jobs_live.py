@@ -17,7 +17,7 @@ def begun(tab: BrowserTab, query: str = GOOD) -> Any:
     return page
 
 
-def test_a_query_becomes_a_job_and_its_rows_come_by_themselves(tab: BrowserTab) -> None:
+def test_a_query_becomes_a_job_and_its_rows_appear_without_a_reload(tab: BrowserTab) -> None:
     page = begun(tab)
     page.wait_for_selector(".job .phase[data-phase=COMPLETED]")
     assert page.locator(".job tbody tr").count() == 7

@@ -155,7 +155,7 @@ def test_nothing_else_takes_time_from_the_first_picture(tab: BrowserTab) -> None
     assert begun >= drawn
 
 
-def test_what_is_drawn_are_the_samples(tab: BrowserTab) -> None:
+def test_drawn_lines_equal_the_samples(tab: BrowserTab) -> None:
     page = tab.open_page(f"{HERE}?_from=2003-10-28T03:00&_to=2003-10-28T03:20&_else=0")
     tab.wait_for_panes("timeline")
     page.wait_for_selector(BUSY)
@@ -176,7 +176,7 @@ def test_what_is_drawn_are_the_samples(tab: BrowserTab) -> None:
     assert tab.find_accessibility_faults() == []
 
 
-def test_pointer_wheel_and_keys(tab: BrowserTab) -> None:
+def test_pointer_wheel_and_keys_move_the_timeline(tab: BrowserTab) -> None:
     page = tab.open_page(f"{HERE}?_from=2003-10-28T03:00&_to=2003-10-28T05:00")
     tab.wait_for_panes("timeline")
     first, last = view(page)
@@ -213,7 +213,7 @@ def test_pointer_wheel_and_keys(tab: BrowserTab) -> None:
     assert view(page) == [START / SECOND + 36_000, START / SECOND + 39_600]
 
 
-def test_colours_ask_nothing_and_parameters_come_and_go(tab: BrowserTab) -> None:
+def test_colours_need_no_request_and_parameters_can_be_switched(tab: BrowserTab) -> None:
     page = tab.open_page(f"{HERE}?_from=2003-10-28T05:50&_to=2003-10-28T06:10")
     tab.wait_for_panes("timeline")
     before = colour(page, "2003-10-28T06:01:00Z", 20.5)
@@ -272,7 +272,7 @@ def test_a_part_that_fails_is_told_and_asked_again(tab: BrowserTab) -> None:
     page.wait_for_function("() => !document.querySelector('.timeline .told').textContent")
 
 
-def test_what_else_there_is_and_lines_of_code(tab: BrowserTab, tmp_path: Path) -> None:
+def test_concurrent_rows_and_code_examples_are_shown(tab: BrowserTab, tmp_path: Path) -> None:
     require_core_fixtures("CONCURRENT_SEARCHES")
     page = tab.open_page(f"{HERE}?_from=2003-10-28T05:50&_to=2003-10-28T06:10&_p=total&_else=1")
     tab.wait_for_panes("timeline")
@@ -318,7 +318,7 @@ def line(page: Any, name: str) -> str:
     return found
 
 
-def test_a_moment_has_its_picture(tab: BrowserTab) -> None:
+def test_a_chosen_time_shows_the_nearest_picture(tab: BrowserTab) -> None:
     """The nearest one; of an origin that the site does not name it is a link, and nothing is asked there."""
     page = tab.open_page(f"{HERE}?_at=2003-10-28T03:01")
     tab.wait_for_panes("timeline")
@@ -347,7 +347,7 @@ def test_features_are_drawn_over_the_spectrum(tab: BrowserTab) -> None:
     assert colour(page, "2003-10-28T06:00:00Z", 20.7) != edge
 
 
-def test_on_a_phone(phone_tab: BrowserTab) -> None:
+def test_the_timeline_works_on_a_phone(phone_tab: BrowserTab) -> None:
     page = phone_tab.open_page(HERE)
     phone_tab.wait_for_panes("timeline")
     first, last = view(page)

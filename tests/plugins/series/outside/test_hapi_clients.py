@@ -127,7 +127,7 @@ def test_lint_has_nothing_to_say(url: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "at", "dataset"), [("hapi", "/hapi", "goes_xrs"), ("das2", "/das2/server", "goes/xrs")]
 )
-def test_what_is_referenced_has_the_same_samples(url: str, source: pa.Table, tmp_path: Path, kind: str, at: str, dataset: str) -> None:  # fmt: skip
+def test_a_referenced_dataset_has_the_same_samples(url: str, source: pa.Table, tmp_path: Path, kind: str, at: str, dataset: str) -> None:  # fmt: skip
     """Nothing is copied; of what is drawn, a das2 server sends bins alone."""
     folder = tmp_path / f"collections/{kind}_copy"
     folder.mkdir(parents=True)

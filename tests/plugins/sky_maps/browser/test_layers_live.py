@@ -33,7 +33,7 @@ def mars(tab: BrowserTab, query: str) -> Any:
     return open_map(tab, f"{MARS}?{query}")
 
 
-def test_layers_of_the_sky(tab: BrowserTab) -> None:
+def test_layers_of_the_sky_map_can_be_switched(tab: BrowserTab) -> None:
     page = open_map(tab, "/collections/stars/main?_map=80,0,60&_near=80,0,20&vmag=..6")
     page.click(".layers > summary")
     assert [one.strip() for one in page.locator(".layers label").all_inner_texts()] == [
@@ -101,7 +101,7 @@ def boxes(page: Any, path: str) -> list[dict[str, Any]]:
     ]
 
 
-def test_all_rows_under_a_point_of_mars(tab: BrowserTab) -> None:
+def test_all_rows_under_a_point_of_mars_are_listed(tab: BrowserTab) -> None:
     page = mars(tab, "_map=1&c2=60..70&c1=100..200")
     assert "longitude, to the east" in page.inner_text(".map .told")
     every = boxes(page, f"{MARS}/places?c2=60..70&c1=100..200")
@@ -171,7 +171,7 @@ def test_a_box_that_is_drawn_is_searched_in(tab: BrowserTab) -> None:
     assert abs(north - 45) < 2
 
 
-def test_many_rows_on_the_sun_are_counts_that_lead_to_them(tab: BrowserTab) -> None:
+def test_counts_of_many_rows_on_the_sun_lead_to_the_rows(tab: BrowserTab) -> None:
     page = open_map(tab, f"{SUN}?_map=1")
     assert "as counts per cell" in page.inner_text(".map .told")
     found: dict[str, Any] = page.evaluate("(path) => fetch(path).then((answer) => answer.json())", f"{SUN}/places")
@@ -184,7 +184,7 @@ def test_many_rows_on_the_sun_are_counts_that_lead_to_them(tab: BrowserTab) -> N
     assert count > 1
 
 
-def test_mars_is_looked_at_closer_up_and_from_above_its_poles(tab: BrowserTab) -> None:
+def test_the_map_of_mars_zooms_and_shows_the_poles_from_above(tab: BrowserTab) -> None:
     page = mars(tab, "_map=1&c2=..-70")
     page.wait_for_function("() => window.hven.body?.globe.pole === 'south'")  # all rows are there
     press(page, 0.0, -89.9)  # the pole itself is a place
@@ -208,7 +208,7 @@ def test_mars_is_looked_at_closer_up_and_from_above_its_poles(tab: BrowserTab) -
     page.wait_for_function("() => window.hven.body.globe.plane.zoom === 1")
 
 
-def test_rows_are_coloured_by_a_column_and_values_are_switched_off(tab: BrowserTab) -> None:
+def test_rows_are_coloured_by_a_column_and_values_can_be_hidden(tab: BrowserTab) -> None:
     page = mars(tab, "_map=0,0,1")
     page.select_option(".map-legend select", "data_quality")
     page.wait_for_selector(".map-legend li")

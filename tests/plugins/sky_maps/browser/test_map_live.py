@@ -17,7 +17,7 @@ def wait_for_map(page: Any) -> None:
     page.wait_for_selector(".map .told:has-text('rows')")
 
 
-def test_a_chosen_row_lights_up_and_a_clicked_source_is_chosen(tab: BrowserTab) -> None:
+def test_a_chosen_row_is_highlighted_and_a_clicked_source_is_chosen(tab: BrowserTab) -> None:
     page = tab.open_page("/collections/stars/main?_map=80,0,20&_sort=star")
     wait_for_map(page)
     assert page.inner_text(".map .told") != "5,000 rows in view", "what is asked is what is seen"
@@ -39,7 +39,7 @@ def test_what_is_seen_becomes_a_condition(tab: BrowserTab) -> None:
     assert tab.find_accessibility_faults() == []
 
 
-def test_many_rows_are_counts_of_cells(tab: BrowserTab) -> None:
+def test_many_rows_are_shown_as_counts_per_cell(tab: BrowserTab) -> None:
     page = tab.open_page("/collections/stars/main?_map=0,0,180")
     wait_for_map(page)
     page.wait_for_selector(".map .told:has-text('as counts per cell')")

@@ -211,7 +211,7 @@ def test_a_branch_that_no_row_takes_fails_no_query(spark_cluster, files, text):
 
 
 @pytest.mark.parametrize("text", QUERIES)
-def test_rows_are_those_of_the_embedded_engine(spark_cluster, embedded_engine, files, text):
+def test_rows_equal_those_of_the_embedded_engine(spark_cluster, embedded_engine, files, text):
     bound = bind_text(text)
     relations = {"sky.stars": MemoryRelation(make_star_table()), "TAP_UPLOAD.objects": MemoryRelation(objects())}
     execution = embedded_engine.plan_query(bound).execute(bound.literal_values, relations, ExecutionLimits())
@@ -241,7 +241,7 @@ def test_what_cannot_be_computed_is_said(spark_cluster, files, text, said):
         run_on_cluster(spark_cluster, text, files)
 
 
-def test_rows_in_memory_may_be_many(spark_cluster):
+def test_many_rows_in_memory_are_sent_to_the_cluster_once(spark_cluster):
     """More than fit into one message are sent before the query, once."""
     count = 300_000
     rows = pa.table({"n": pa.array(range(count), pa.int64()), "ra": pa.array(np.arange(count) % 360.0), "dec": pa.array([0.0] * count), "label": [f"o {n}" for n in range(count)], "err": pa.nulls(count, pa.float64())})  # fmt: skip
@@ -256,7 +256,7 @@ def test_rows_in_memory_may_be_many(spark_cluster):
         assert found.to_pylist() == [{"c": count, "s": count * (count - 1) // 2, "l": count}]
 
 
-def test_hidden_rows_tell_nothing(spark_cluster, files):
+def test_conditions_are_not_computed_for_hidden_rows(spark_cluster, files):
     """A condition that fails for a hidden row is not computed for it, wherever the cluster tests it."""
     filters = bind_query(
         parse_query("SELECT id FROM sky.stars AS s WHERE s.band <> 3 AND s.mag < 9"),
@@ -296,7 +296,7 @@ def test_hidden_rows_tell_nothing(spark_cluster, files):
 # --- the cluster ---
 
 
-def test_the_cluster_tells_of_itself(running, tmp_path):
+def test_a_check_describes_the_cluster(running, tmp_path):
     """``hven check`` asks it, whether somebody used it or not."""
     run_hven("init", site := tmp_path / "site")
     (site / "hats").mkdir()
@@ -326,7 +326,7 @@ def test_a_file_that_is_gone_is_named(spark_cluster, tmp_path):
         run_on_cluster(spark_cluster, "SELECT SUM(mag) AS s FROM sky.stars", {"sky.stars": paths})
 
 
-def test_catalogues_of_others_are_read_as_they_are(running, tmp_path):
+def test_foreign_catalogues_are_read_unchanged(running, tmp_path):
     """Partitions that are directories, columns by other names and within structs: the cluster gives the rows of the near road."""
     where = directories(rename_columns(write_nested_catalogue(tmp_path / "far")[0]))
     said = (where / "hats.properties").read_text()
@@ -362,7 +362,7 @@ def test_catalogues_of_others_are_read_as_they_are(running, tmp_path):
         assert near == away != []
 
 
-def test_no_more_statements_run_at_a_time_than_may(running, files):
+def test_concurrent_statements_are_limited(running, files):
     """Who waits for a turn can be stopped there."""
     narrow = SparkCluster(running.url, at_once=1)
     bound = bind_text("SELECT id FROM sky.stars")

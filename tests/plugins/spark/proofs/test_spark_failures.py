@@ -239,7 +239,7 @@ def running_of(engine, text, snapshot, limits=None):
     return engine.plan_query(bound).execute(bound.literal_values, {"sky.stars": snapshot}, limits or ExecutionLimits())
 
 
-def test_a_server_gone_and_back(spark, engine, capsys):
+def test_a_lost_server_is_reported_and_its_return_is_detected(spark, engine, capsys):
     """An error within 3 s; the near road goes on; health says it, and that it is back."""
     running, _ = spark
     far = "SELECT band, COUNT(*) AS n, SUM(mag) AS m, MAX(name) AS w, MIN(seen) AS t, MAX(ra) AS r FROM sky.stars GROUP BY band"
@@ -467,7 +467,7 @@ def test_answers_that_the_driver_does_not_take(files, capsys):
         far.close()
 
 
-def test_workers_without_our_python(files):
+def test_workers_without_hven_fail_with_a_remedy_and_run_plain_sql(files):
     """Functions fail with the remedy; plain SQL goes on. The system's Python has neither Hven nor Arrow."""
     with run_cluster(python="/usr/bin/python3") as running:
         far = SparkCluster(running.url)
@@ -483,7 +483,7 @@ def test_workers_without_our_python(files):
         far.close()
 
 
-def test_a_wrong_token(files):
+def test_a_wrong_token_is_refused(files):
     with run_cluster(**{"spark.connect.authenticate.token": "right"}) as running:
         wrong, right = SparkCluster(f"{running.url}/;token=wrong"), SparkCluster(f"{running.url}/;token=right")
         with pytest.raises(StorageError, match="refuses"):

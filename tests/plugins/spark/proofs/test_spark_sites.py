@@ -89,7 +89,7 @@ def test_random_queries_have_the_rows_of_the_embedded_engine(site: Site, capsys:
 
 
 @pytest.mark.parametrize("other", ["duckdb", "postgres"])
-def test_tables_of_two_engines_answer_as_those_of_one(server: str, tmp_path: Path, other: str, capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
+def test_tables_of_two_engines_give_the_rows_of_one_engine(server: str, tmp_path: Path, other: str, capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
     with database() as address:
         url = f"postgresql://{address}"
         install_extensions(url)
