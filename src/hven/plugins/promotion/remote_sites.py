@@ -10,7 +10,8 @@ import shutil
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Self
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Self
 from urllib.parse import quote
 
 import numpy as np
@@ -26,7 +27,6 @@ from hven.sources import http_client
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from hven.engines import Snapshot
     from hven.model.settings import Settings
@@ -117,20 +117,25 @@ class RemoteSite:
     ) -> None:
         """Bring the files of the collection into a directory; those that this site has are linked."""
         target_files = pinned_directories.list_collection_files(target.directory)
+        link_targets = {
+            name: _check_link(f"{self.url}{path}", name, facts["link"], target.site.settings)
+            for name, facts in manifest.files.items()
+            if "link" in facts
+        }
         try:
             work_directory.mkdir(parents=True)
             for name, facts in manifest.files.items():
                 place = work_directory / name
                 place.parent.mkdir(parents=True, exist_ok=True)
-                if "link" in facts:
-                    place.symlink_to(facts["link"])
-                elif not _take_file(target_files.get(name), place, facts):
+                if "link" not in facts and not _take_file(target_files.get(name), place, facts):
                     if is_dry_run and facts["checksum"] is None:
-                        place.touch()
-                        os.truncate(place, facts["size"])  # its size alone says that it differs
+                        with _create_file(place) as file:
+                            file.truncate(facts["size"])  # its size alone says that it differs
                     else:
                         self._download_file(f"{path}/files/{quote(name)}", place, facts)
                     os.utime(place, ns=(facts["modified"], facts["modified"]))
+            for name, link_target in link_targets.items():  # after the files, so that none is written through a link
+                (work_directory / name).symlink_to(link_target)
         except OSError as error:
             raise StorageError(
                 f"{error.filename or work_directory} cannot be written: {(error.strerror or str(error)).lower()}",
@@ -146,7 +151,7 @@ class RemoteSite:
             )
         digest = hashlib.sha256()
         byte_count = 0
-        with place.open("wb") as file, self.open_answer("GET", path) as answer:
+        with _create_file(place) as file, self.open_answer("GET", path) as answer:
             for part in _check_speed(answer.parts, f"{self.url}{path}"):
                 byte_count += len(part)
                 if byte_count > facts["size"]:
@@ -250,6 +255,32 @@ def _check_speed(parts: Iterator[bytes], url: str) -> Iterator[bytes]:
         yield part
 
 
+def _check_link(url: str, name: str, link_target: str, settings: Settings) -> Path:
+    """Return the place to which a link of another site leads, with all links in its path resolved.
+
+    Raises
+    ------
+    UserError
+        The place is not below one of the `roots` of this site, or shows files of this site, such as its secrets.
+    """
+    place = Path(link_target).resolve()
+    site_directory = settings.directory.resolve()
+    roots = [root.resolve() for root in settings.allowed_directories[1:]]
+    is_of_site = place.is_relative_to(site_directory) or site_directory.is_relative_to(place)
+    if is_of_site or not any(place.is_relative_to(root) for root in roots):
+        raise UserError(
+            f"{url}: the file {name!r:.80} is a symbolic link to {str(place)!r:.200}, which is not allowed here",
+            remedy="replace the link with the file on the other site, or add the directory of the file to `roots` in "
+            "hven.toml here if it is outside this site; nothing was published",
+        )
+    return place
+
+
+def _create_file(place: Path) -> BinaryIO:
+    """Create a new file; what is there already, even a link, is an error."""
+    return os.fdopen(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666), "wb")
+
+
 def _take_file(target_path: Path | None, place: Path, facts: Mapping[str, Any]) -> bool:
     """Take a file that this site has already; return whether it has it."""
     if target_path is None or target_path.is_symlink():
@@ -265,7 +296,8 @@ def _take_file(target_path: Path | None, place: Path, facts: Mapping[str, Any]) 
     data = target_path.read_bytes()
     if hashlib.sha256(data).hexdigest() != facts["checksum"]:
         return False
-    place.write_bytes(data)
+    with _create_file(place) as file:
+        file.write(data)
     os.utime(place, ns=(facts["modified"], facts["modified"]))
     return True
 

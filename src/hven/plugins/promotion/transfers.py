@@ -117,6 +117,7 @@ class Manifest:
             self.files: dict[str, dict[str, Any]] = {
                 name: _check_file(name, facts) for name, facts in document["files"].items()
             }
+            _check_parents(self.files)
             self.records = {name: _record_from_json(facts, collection) for name, facts in document["records"].items()}
             self.tables: dict[str, Table] = {name: table_from_json(facts) for name, facts in document["tables"].items()}
             self.descriptions = {str(name): str(digest) for name, digest in document["descriptions"].items()}
@@ -154,10 +155,11 @@ def _record_from_json(facts: Mapping[str, Any], collection: str) -> SnapshotReco
 
 
 def _check_file(name: str, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Refuse paths that lead out of the directory, and hidden ones."""
+    """Refuse paths that lead out of the directory, hidden ones, and other spellings of a path."""
     path = PurePosixPath(name)
     parts = path.parts
-    if path.is_absolute() or not parts or "\0" in name or any(part.startswith(".") for part in parts):
+    is_plain = str(path) == name and "\0" not in name
+    if path.is_absolute() or not parts or not is_plain or any(part.startswith(".") for part in parts):
         raise ValueError(f"the path {name!r:.80} is not allowed")
     if "link" in facts:
         if not Path(facts["link"]).is_absolute():
@@ -166,6 +168,14 @@ def _check_file(name: str, facts: Mapping[str, Any]) -> dict[str, Any]:
     if int(facts["size"]) < 0:
         raise ValueError(f"the size of {name!r:.80} is negative")
     return {"size": int(facts["size"]), "modified": int(facts["modified"]), "checksum": facts.get("checksum")}
+
+
+def _check_parents(files: Mapping[str, Any]) -> None:
+    """Refuse a file below another file or below a link, because a link may lead to any directory of this machine."""
+    for name in files:
+        for parent in PurePosixPath(name).parents:
+            if str(parent) in files:
+                raise ValueError(f"the file {name!r:.80} is below {str(parent)!r:.80}, which is no directory")
 
 
 def write_blocks(hashes: RowHashes) -> bytes:
