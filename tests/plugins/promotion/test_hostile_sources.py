@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from promotion_sites import SitePair, create_sites
+from promotion_sites import DESCRIPTOR, SitePair, create_sites
 
 from hven.model.errors import HvenError
 from hven.plugins.promotion import transfers
 from hven.plugins.promotion.collection_states import read_collection_state, read_own_state
+from hven.plugins.promotion.promotion import SiteSource, promote_collections
+from hven.plugins.promotion.promotion_reports import compare_sites
 from hven.plugins.promotion.remote_sites import RemoteSite
 from hven.plugins.promotion.settings import find_target
 
@@ -31,11 +34,11 @@ class FalseSite(RemoteSite):
             document = json.loads(transfers.write_manifest(read_own_state(dev, "stars")))
         self._manifest = json.dumps(document | {"files": {"stars.yaml": FILE} | files}).encode()
 
-    def fetch_bytes(self, path: str, byte_limit: int, content: bytes | None = None) -> bytes:  # noqa: ARG002
+    def fetch_bytes(self, path: str, byte_limit: int, content: bytes | None = None) -> bytes:
         return self._manifest
 
     @contextmanager
-    def open_answer(self, method: str, path: str, content: bytes | None = None) -> Iterator[Any]:  # noqa: ARG002
+    def open_answer(self, method: str, path: str, content: bytes | None = None) -> Iterator[Any]:
         yield SimpleNamespace(parts=iter([CONTENT]))
 
 
@@ -91,3 +94,23 @@ def test_a_link_to_a_root_is_accepted(pair: SitePair, tmp_path: Path) -> None:
     directory = read_false_files(pair, {"a": {"link": f"{tmp_path}/files/f"}, "b/c": FILE}, is_dry_run=False)
     assert (directory / "a").readlink() == tmp_path / "files/f"
     assert (directory / "b/c").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("is_left_out", [False, True])
+def test_rights_are_those_of_the_descriptor(pair: SitePair, is_left_out: bool) -> None:
+    """A manifest says that a table is private, or does not list it, and its descriptor makes it public."""
+    private = DESCRIPTOR.replace("    primary: id", "    access: private\n    primary: id")
+    private = private.replace("dec: {{", "dec: {{hidden: true, ")
+    pair.publish_version(1, private)
+    with pair.open_dev() as dev, pair.open_gold() as gold:
+        promote_collections(SiteSource(site=dev), gold, ["stars"])
+        private_tables = read_own_state(dev, "stars").tables
+        assert not compare_sites(read_own_state(dev, "stars"), read_collection_state(gold, "stars")).metadata.rights
+    pair.publish_version(2)
+    if is_left_out:
+        private_tables = {name: table for name, table in private_tables.items() if name != "stars.main"}
+    with pair.open_dev() as dev, pair.open_gold() as gold:
+        false_state = replace(read_own_state(dev, "stars"), tables=private_tables)
+        (difference,) = compare_sites(false_state, read_collection_state(gold, "stars")).metadata.rights
+    assert difference.is_wider
+    assert (difference.before, difference.after) == ("private, dec hidden", "public, dec shown")

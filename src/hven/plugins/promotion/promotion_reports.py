@@ -144,6 +144,7 @@ def compare_sites(origin: SourceCollection, target: CollectionState) -> Promotio
         target.tables,
         (origin.described_resource, target.resource),
         (pinned_directories.list_own_files(origin.described_resource), target_files),
+        origin.records,
     )
     equal_names = {table.record.table.qualified_name for table in tables if not table.has_changes}
     foreign_changes = find_foreign_changes(target, origin.site_id, equal_names)
