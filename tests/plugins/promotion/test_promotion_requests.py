@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import anyio
+import numpy as np
+import pyarrow as pa
 import pytest
 from promotion_sites import SitePair, create_sites
 from starlette.requests import Request
 
-from hven.model.errors import ForbiddenError, NotFoundError
+from hven.model.errors import ForbiddenError, NotFoundError, SourceError
 from hven.model.settings import load_settings
-from hven.plugins.promotion import promotion_service
+from hven.plugins.promotion import promotion_service, remote_sites
 from hven.plugins.promotion.promotion_service import _PromotionEndpoints
+from hven.plugins.promotion.row_copies import StoredRows
 from hven.plugins.promotion.settings import find_target_faults
 from hven.site import Site
 
@@ -111,3 +115,83 @@ def test_reading_rows_counts_as_a_concurrent_read(pair: SitePair, monkeypatch: p
         monkeypatch.setattr(promotion_service, "_write_rows", write_parts)
         assert anyio.run(read_answer) == b"xxx"
         assert counts == [1, 1, 1]
+
+
+@dataclass
+class ManyRows:
+    """Rows in some batches; see `StoredRows`."""
+
+    table: Any
+    batches: list[pa.RecordBatch]
+
+    def read_batches(self) -> Iterator[pa.RecordBatch]:
+        yield from self.batches
+
+    def select_batches(self, mask: Any, column_names: list[str]) -> Iterator[pa.RecordBatch]:
+        return StoredRows.select_batches(self, mask, column_names)  # type: ignore[arg-type]
+
+
+def create_rows() -> ManyRows:
+    texts = [pa.RecordBatch.from_pydict({"x": [f"{batch}-{row}" * 100 for row in range(64)]}) for batch in range(6)]
+    return ManyRows(table=SimpleNamespace(arrow_schema=texts[0].schema), batches=texts)
+
+
+def read_parts(rows: ManyRows, mask: Any) -> tuple[list[bytes], list[pa.RecordBatch]]:
+    parts = list(promotion_service._write_rows(rows, mask))  # type: ignore[arg-type]
+    return parts, list(pa.ipc.open_stream(b"".join(parts)))
+
+
+def test_a_search_for_few_rows_sends_empty_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(promotion_service, "EMPTY_BATCH_INTERVAL_SECONDS", 0.0, raising=False)
+    rows = create_rows()
+    mask = np.zeros(6 * 64, bool)
+    mask[-1] = True
+    parts, batches = read_parts(rows, mask)
+    assert len(parts) >= 6
+    assert all(parts), "each part has bytes"
+    assert [batch.num_rows for batch in batches] == [0, 0, 0, 0, 0, 1]
+    assert batches[-1].to_pylist() == rows.batches[-1].slice(63).to_pylist()
+
+
+def test_large_batches_are_split_by_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(promotion_service, "MAX_SENT_BATCH_BYTES", 2_000, raising=False)
+    rows = create_rows()
+    parts, batches = read_parts(rows, np.ones(6 * 64, bool))
+    assert max(map(len, parts)) < 4_000
+    assert pa.Table.from_batches(batches).equals(pa.Table.from_batches(rows.batches))
+    assert promotion_service.MAX_SENT_BATCH_BYTES < remote_sites.MAX_BATCH_BYTES
+
+
+@pytest.mark.parametrize(
+    ("waits", "writes", "scanned_bytes", "is_given_up"),
+    [
+        ([30, 30, 30], 0, 0, True),
+        ([15] * 20, 0, 10**9, False),  # it finds a few rows in a large snapshot
+        ([15] * 100, 0, 10**9, True),
+        ([1, 1, 1, 1], 100, 0, False),  # this site writes slowly
+        ([1_000] * 40, 0, 10**15, True),  # the time has a limit, whatever the manifest says
+    ],
+)
+def test_slow_answers(
+    monkeypatch: pytest.MonkeyPatch, waits: list[int], writes: int, scanned_bytes: int, is_given_up: bool
+) -> None:
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(remote_sites, "time", SimpleNamespace(monotonic=lambda: clock.now))
+
+    def send_parts() -> Iterator[bytes]:
+        for seconds in waits:
+            clock.now += seconds
+            yield b"x" * 100
+
+    def read_all() -> int:
+        count = 0
+        for _ in remote_sites._check_speed(send_parts(), "http://x", scanned_bytes):
+            clock.now += writes
+            count += 1
+        return count
+
+    if is_given_up:
+        with pytest.raises(SourceError, match="sent only"):
+            read_all()
+    else:
+        assert read_all() == len(waits)

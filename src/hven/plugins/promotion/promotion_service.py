@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import time
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from hven.site import Site
 
 MAX_CONCURRENT_READS = 2  # promotions are rare, and each reads whole tables
+MAX_SENT_BATCH_BYTES = 16 * 1024**2  # far below what the other site accepts, so that a row may be large
+EMPTY_BATCH_INTERVAL_SECONDS = 15.0  # an empty batch shows that rows are still read, before the other site gives up
 PRIVATE_HEADERS = {"cache-control": "private, no-store"}
 
 
@@ -205,14 +208,37 @@ def _unpack_mask(data: bytes, count: int) -> Flags:
 
 
 def _write_rows(rows: StoredRows, mask: Flags) -> Iterator[bytes]:
-    """Yield an Arrow stream of the rows of a mask."""
+    """Yield an Arrow stream of the rows of a mask; empty batches come while none of them is found."""
     schema = rows.table.arrow_schema
+    empty_batch = pa.RecordBatch.from_pylist([], schema)
     sink = io.BytesIO()
+    begin = 0
     with pa.ipc.new_stream(pa.PythonFile(sink, "w"), schema) as writer:
-        for batch in rows.select_batches(mask, schema.names):
-            writer.write_batch(batch)
-            yield _take_bytes(sink)
+        sent_time = time.monotonic()
+        for batch in rows.read_batches() if mask.any() else ():
+            part = mask[begin : begin + batch.num_rows]
+            begin += batch.num_rows
+            if part.any():
+                selected_batches = _split_batch(batch.filter(pa.array(part)))
+            elif time.monotonic() - sent_time >= EMPTY_BATCH_INTERVAL_SECONDS:
+                selected_batches = iter([empty_batch])
+            else:
+                continue
+            for selected_batch in selected_batches:
+                writer.write_batch(selected_batch)
+                yield _take_bytes(sink)
+            sent_time = time.monotonic()
     yield _take_bytes(sink)
+
+
+def _split_batch(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of a batch in batches of at most `MAX_SENT_BATCH_BYTES`, or of one row."""
+    if batch.nbytes <= MAX_SENT_BATCH_BYTES or batch.num_rows <= 1:
+        yield batch
+        return
+    half = batch.num_rows // 2
+    yield from _split_batch(batch.slice(0, half))
+    yield from _split_batch(batch.slice(half))
 
 
 def _take_bytes(sink: io.BytesIO) -> bytes:

@@ -41,6 +41,8 @@ MAX_BATCH_BYTES = 512 * 1024**2  # of one message of rows, which is read into me
 SILENCE_TIMEOUT_SECONDS = 300.0  # the other site reads whole tables before it answers
 MIN_BYTES_A_SECOND = 1_000  # an answer that is slower for a minute is given up
 SLOWNESS_CHECK_SECONDS = 60.0
+MIN_SCANNED_BYTES_A_SECOND = 1_000_000  # the other site may read a whole snapshot before it sends a few rows
+MAX_SCAN_SECONDS = 6 * 3600.0
 MIN_FREE_DISK_BYTES = 64 * 1024**2
 
 
@@ -240,16 +242,34 @@ def _build_refusal(answer: StreamedAnswer, url: str) -> UserError:
     return UserError(f"{url} answered with status {answer.status}: {words}", remedy=remedies.get(answer.status, ""))
 
 
-def _check_speed(parts: Iterator[bytes], url: str) -> Iterator[bytes]:
-    """Yield the parts of an answer, and give up one that hardly makes progress."""
-    begin = time.monotonic()
+def _check_speed(parts: Iterator[bytes], url: str, scanned_bytes: int = 0) -> Iterator[bytes]:
+    """Yield the parts of an answer, and give up one that hardly makes progress.
+
+    Only the time counts in which this site waits for a part, not the time in which it writes the rows.
+
+    Parameters
+    ----------
+    parts
+        The parts.
+    url
+        Address of the answer, for messages.
+    scanned_bytes
+        Bytes that the other site reads for this answer.
+    """
+    scan_seconds = min(scanned_bytes / MIN_SCANNED_BYTES_A_SECOND, MAX_SCAN_SECONDS)
+    waited_seconds = 0.0
     byte_count = 0
-    for part in parts:
+    while True:
+        begin = time.monotonic()
+        part = next(parts, None)
+        waited_seconds += time.monotonic() - begin
+        if part is None:
+            return
         byte_count += len(part)
-        elapsed_seconds = time.monotonic() - begin
-        if elapsed_seconds > SLOWNESS_CHECK_SECONDS and byte_count < elapsed_seconds * MIN_BYTES_A_SECOND:
+        sending_seconds = waited_seconds - scan_seconds
+        if sending_seconds > SLOWNESS_CHECK_SECONDS and byte_count < sending_seconds * MIN_BYTES_A_SECOND:
             raise SourceError(
-                f"{url} sent only {byte_count:,} bytes in {elapsed_seconds:,.0f} s",
+                f"{url} sent only {byte_count:,} bytes in {waited_seconds:,.0f} s",
                 remedy="check the network and the other site, and run the command again; nothing was published",
             )
         yield part
@@ -384,7 +404,7 @@ class RemoteRows:
         wanted_schema = self.table.arrow_schema
         received_rows = 0
         with self.remote_site.open_answer("POST", path, mask) as answer:
-            stream = _PartReader(_check_speed(answer.parts, url), url)
+            stream = _PartReader(_check_speed(answer.parts, url, self.snapshot.bytes), url)
             try:
                 with pa.ipc.open_stream(pa.PythonFile(stream, "r")) as reader:
                     for batch in reader:
