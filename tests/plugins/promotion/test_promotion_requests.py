@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from starlette.requests import Request
 from hven.model.errors import ForbiddenError, NotFoundError, SourceError
 from hven.model.settings import load_settings
 from hven.plugins.promotion import promotion_service, remote_sites
+from hven.plugins.promotion.pinned_directories import find_own_file, list_own_files
 from hven.plugins.promotion.promotion_service import _PromotionEndpoints
 from hven.plugins.promotion.row_copies import StoredRows
 from hven.plugins.promotion.settings import find_target_faults
@@ -71,7 +73,7 @@ def test_an_account_fetches_only_the_collections_of_its_target(pair: SitePair) -
         path.write_text(f'[targets.gold]\naccount = "gold"\ncollections = [{names}]\n')
         with pair.open_dev() as dev:
             endpoints = create_endpoints(dev)
-            assert expected in anyio.run(endpoints.answer_list, build_request()).body.decode()
+            assert expected in bytes(anyio.run(endpoints.answer_list, build_request()).body).decode()
             query = f"snapshot={find_record(dev).id}"
             answers = [
                 (endpoints.answer_manifest, build_request(name="stars")),
@@ -96,10 +98,10 @@ def test_collections_need_an_account(tmp_path: Path) -> None:
 def test_reading_rows_counts_as_a_concurrent_read(pair: SitePair, monkeypatch: pytest.MonkeyPatch) -> None:
     with pair.open_dev() as dev:
         endpoints = create_endpoints(dev)
-        counts = []
+        counts: list[int] = []
 
         def write_parts(*_: object) -> Iterator[bytes]:
-            for _ in range(3):
+            for _part in range(3):
                 counts.append(endpoints._limiter.borrowed_tokens)
                 yield b"x"
 
@@ -195,3 +197,27 @@ def test_slow_answers(
             read_all()
     else:
         assert read_all() == len(waits)
+
+
+def test_a_file_is_found_without_a_search(pair: SitePair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory = pair.dev / "collections/stars"
+    for name in ("a/b/c.txt", ".hidden/x", "a/.y", "z.part", "folder.part/x"):
+        (directory / name).parent.mkdir(parents=True, exist_ok=True)
+        (directory / name).write_text(name)
+    (directory / "link").symlink_to(directory / "a")
+    (directory / "outside").symlink_to(tmp_path)
+    with pair.open_dev() as dev:
+        resource = dev.get_published_state().resources["stars"]
+        endpoints = create_endpoints(dev)
+        files = list_own_files(resource)
+        assert {"a/b/c.txt", "link", "folder.part/x", "stars.yaml"} <= files.keys()
+        monkeypatch.setattr(os, "walk", None)
+        assert {name: find_own_file(resource, name) for name in files} == files
+        refused_names = [".hidden/x", "a/.y", "z.part", "link/b/c.txt", "outside/dev/hven.toml", "../../hven.toml", "a"]
+        for name in [*refused_names, "", "/etc/passwd", "a//b/c.txt", "x" * 5_000, "\0"]:
+            assert find_own_file(resource, name) is None, name
+        answer: Any = anyio.run(endpoints.answer_file, build_request(name="stars", path="a/b/c.txt"))
+        assert answer.path == directory / "a/b/c.txt"
+        with pytest.raises(NotFoundError, match="has no file 'link'") as caught:
+            anyio.run(endpoints.answer_file, build_request(name="stars", path="link"))
+        assert caught.value.remedy

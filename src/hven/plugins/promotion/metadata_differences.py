@@ -150,14 +150,14 @@ def _compare_columns(origin: Table, target: Table, *, with_attributes: bool) -> 
         yield f"{name}.{column} is new"
     for column in target_columns.keys() - own_columns.keys():
         yield f"{name}.{column} is removed"
-    comparison = compare_models([describe_tables("target", [target]), describe_tables("own", [origin])])
+    comparison = compare_models([describe_tables("target", [target]), describe_tables("source", [origin])])
     explained: set[tuple[str, str]] = set()
     for group in comparison.groups:
         for conflict in group.conflicts:
             texts = {value.columns[0].model: value.text or "none" for value in conflict.values}
             column_name = group.columns[0].name
             explained.add((column_name, conflict.kind))
-            change = f"{texts.get('target', 'none')} -> {texts.get('own', 'none')}"
+            change = f"{texts.get('target', 'none')} -> {texts.get('source', 'none')}"
             yield f"{name}.{column_name}: {conflict.kind} {change}"
     for column in own_columns.keys() & target_columns.keys() if with_attributes else ():
         names = _list_different_attributes(own_columns[column], target_columns[column])

@@ -21,6 +21,7 @@ from hven import services
 from hven.model.errors import ForbiddenError, NotFoundError, ParamError, UnauthenticatedError, format_message
 from hven.plugins.promotion import transfers
 from hven.plugins.promotion.collection_states import read_own_state
+from hven.plugins.promotion.pinned_directories import find_own_file
 from hven.plugins.promotion.promotion import SiteSource
 from hven.plugins.promotion.row_copies import BLOCK_COUNT, StoredRows, open_rows
 from hven.plugins.promotion.settings import list_targets
@@ -170,10 +171,11 @@ def _write_manifest(site: Site, name: str) -> bytes:
 
 def _find_file(site: Site, name: str, path: str) -> Path:
     """Find a file that the manifest of a collection lists."""
-    files = read_own_state(site, name).files
-    if path not in files or files[path].is_symlink():
-        raise NotFoundError(format_message("{name} has no file {path!r}", name[:80], path[:80]))
-    return files[path]
+    file = find_own_file(read_own_state(site, name).described_resource, path)
+    if file is None or file.is_symlink():
+        message = format_message("{name} has no file {path!r}", name[:80], path[:80])
+        raise NotFoundError(message, remedy="run the promotion again: the file was deleted or replaced meanwhile")
+    return file
 
 
 def _find_rows(site: Site, request: Request) -> StoredRows:

@@ -58,6 +58,7 @@ class RemoteSite:
     """
 
     def __init__(self, target: PromotionTarget, settings: Settings) -> None:
+        self.name = target.name
         self.url = target.url.rstrip("/")
         self._authorization = f"Bearer {resolve_secret(settings.directory, target.token)}"
         self._allow_private = settings.allow_private
@@ -92,9 +93,15 @@ class RemoteSite:
         data = self.fetch_bytes(path, MAX_MANIFEST_BYTES)
         manifest = transfers.Manifest(data, name, f"{self.url}{path}")
         if manifest.site_id == target.site_id:
-            raise UserError(f"{self.url} is this site itself", remedy="set url to the address of the other site")
+            raise UserError(
+                f"{self.url} is this site itself",
+                remedy=f"set `url` of [targets.{self.name}] in hven.toml to the address of the other site",
+            )
         if not manifest.records:
-            raise NotFoundError(f"{self.url} publishes no stored table of {name}")
+            raise NotFoundError(
+                f"{self.url} publishes no stored table of {name}",
+                remedy=f"run `hven ingest {name}` there, or check the name of the collection",
+            )
         self._fetch_files(manifest, path, target, work_directory, is_dry_run=is_dry_run)
         with select_packages_of(target.site.settings):
             resource = descriptor.load_descriptor(work_directory / f"{name}.yaml", target.site.settings)
@@ -218,7 +225,11 @@ class RemoteSite:
             for part in _check_speed(answer.parts, f"{self.url}{path}"):
                 data += part
                 if len(data) > byte_limit:
-                    raise TooLargeError(f"{self.url}{path} returned more than {byte_limit:,} bytes")
+                    raise TooLargeError(
+                        f"{self.url}{path} returned more than {byte_limit:,} bytes",
+                        remedy="check that `url` is the address of the other site, and that both sites use the same "
+                        "version of Hven; nothing was published",
+                    )
         return bytes(data)
 
 
@@ -448,7 +459,10 @@ class _PartReader(io.RawIOBase):
             Number of bytes.
         """
         if size > MAX_BATCH_BYTES or size < 0:
-            raise TooLargeError(f"{self._url} sends more than {MAX_BATCH_BYTES:,} bytes at once")
+            raise TooLargeError(
+                f"{self._url} sends more than {MAX_BATCH_BYTES:,} bytes at once",
+                remedy="use the same version of Hven on both sites; nothing was published",
+            )
         while len(self._buffer) < size:
             part = next(self._parts, None)
             if part is None:
