@@ -205,12 +205,12 @@ def test_merged_rows_are_those_of_a_merge_key_by_key(
     table = TablePromotion(
         record=own_rows,  # type: ignore[arg-type]
         origin=own_rows,  # type: ignore[arg-type]
-        own_hashes=own_rows.compute_hashes(),
+        source_hashes=own_rows.compute_hashes(),
         target=target_rows,  # type: ignore[arg-type]
         target_hashes=target_rows.compute_hashes(),
     )
     assert table.target_hashes is not None
-    table.difference = compare_rows(table.own_hashes, table.target_hashes)
+    table.difference = compare_rows(table.source_hashes, table.target_hashes)
     report = PromotionReport(collection="a", tables=[table], metadata=MetadataDifference())
     three_way_merge.merge_rows(table, MemoryRows(base).compute_hashes(), report)
 
@@ -235,5 +235,5 @@ def test_merged_rows_are_those_of_a_merge_key_by_key(
     }
     if not conflicts:
         assert result == merged
-        expected = table.expected_hashes or table.own_hashes
+        expected = table.expected_hashes or table.source_hashes
         assert expected.digest == MemoryRows(merged).compute_hashes().digest

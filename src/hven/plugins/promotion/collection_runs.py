@@ -208,7 +208,7 @@ class PromotionRun:
         snapshot, table.copied_rows = stage_rows(
             table.origin, table.target, table.difference, self.engine, create_run_id(), is_merged=table.is_merged
         )
-        expected_hashes = table.expected_hashes or table.own_hashes
+        expected_hashes = table.expected_hashes or table.source_hashes
         try:
             copy = StoredRows(table=table.record.table, snapshot=snapshot, engine=self.engine)
             table.target_hashes = verify_copy(expected_hashes, copy)

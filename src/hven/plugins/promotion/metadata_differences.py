@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from hven.model.resource import CollectionSpec
     from hven.model.table import Column, Table
+    from hven.site.store import SnapshotRecord
 
 # fields of a collection that differ on any two sites, or are compared in another way
 UNCOMPARED_FIELDS = {"path", "hashes", "tables", "site", "access", "project"}
@@ -70,8 +71,11 @@ def compare_metadata(
     target_tables: Mapping[str, Table],
     resources: tuple[CollectionSpec, CollectionSpec | None],
     files: tuple[Mapping[str, Path], Mapping[str, Path]],
+    own_records: Mapping[str, SnapshotRecord],
 ) -> MetadataDifference:
     """Compare the metadata of a collection on this site with those on the target.
+
+    The rights are those of the descriptor, because the target publishes these, whatever another site says of tables.
 
     Parameters
     ----------
@@ -81,6 +85,8 @@ def compare_metadata(
         The descriptors of this site and of the target.
     files
         The files of both.
+    own_records
+        Records of the published snapshots of this site, by qualified table name.
     """
     own_resource, target_resource = resources
     # with the same files, other differences come from the addresses of the sites
@@ -91,7 +97,9 @@ def compare_metadata(
         columns += _compare_columns(own_tables[name], target_tables[name], with_attributes=not is_same_descriptor)
         if not is_same_descriptor:
             columns += _compare_tables(own_tables[name], target_tables[name])
-        difference = _compare_rights(own_tables[name], target_tables[name])
+    described_tables = _describe_tables(own_resource, own_records, own_tables)
+    for name in described_tables.keys() & target_tables.keys():
+        difference = _compare_rights(described_tables[name], target_tables[name])
         if difference is not None:
             rights.append(difference)
     collection = []
@@ -108,6 +116,31 @@ def compare_metadata(
     )
 
 
+def _describe_tables(
+    resource: CollectionSpec, records: Mapping[str, SnapshotRecord], published_tables: Mapping[str, Table]
+) -> dict[str, Table]:
+    """Return tables with the rights and the hidden columns that a site publishes with a descriptor."""
+    tables = {**published_tables, **{name: record.table for name, record in records.items()}}
+    for spec in resource.tables:
+        described_table = spec.table
+        record = records.get(described_table.qualified_name)
+        if not described_table.columns and described_table.qualified_name in published_tables:
+            columns_of_view = published_tables[described_table.qualified_name].columns
+            described_table = described_table.copy_with(columns=columns_of_view)
+        if record is not None:
+            described_columns = {column.name: column for column in (*described_table.columns, *spec.declared_columns)}
+            inherited_attributes = record.provenance.get("inherited", {})
+            columns_with_rights = []
+            for column in record.table.columns:
+                is_hidden = inherited_attributes.get(column.name, {}).get("hidden", False)
+                if "hidden" in spec.explicit_attributes.get(column.name, ()) and column.name in described_columns:
+                    is_hidden = described_columns[column.name].hidden
+                columns_with_rights.append(column.copy_with(hidden=is_hidden))
+            described_table = described_table.copy_with(columns=tuple(columns_with_rights))
+        tables[described_table.qualified_name] = described_table
+    return tables
+
+
 def _compare_columns(origin: Table, target: Table, *, with_attributes: bool) -> Iterator[str]:
     """Describe the differences between the columns of two tables."""
     name = origin.qualified_name
@@ -117,14 +150,14 @@ def _compare_columns(origin: Table, target: Table, *, with_attributes: bool) -> 
         yield f"{name}.{column} is new"
     for column in target_columns.keys() - own_columns.keys():
         yield f"{name}.{column} is removed"
-    comparison = compare_models([describe_tables("target", [target]), describe_tables("own", [origin])])
+    comparison = compare_models([describe_tables("target", [target]), describe_tables("source", [origin])])
     explained: set[tuple[str, str]] = set()
     for group in comparison.groups:
         for conflict in group.conflicts:
             texts = {value.columns[0].model: value.text or "none" for value in conflict.values}
             column_name = group.columns[0].name
             explained.add((column_name, conflict.kind))
-            change = f"{texts.get('target', 'none')} -> {texts.get('own', 'none')}"
+            change = f"{texts.get('target', 'none')} -> {texts.get('source', 'none')}"
             yield f"{name}.{column_name}: {conflict.kind} {change}"
     for column in own_columns.keys() & target_columns.keys() if with_attributes else ():
         names = _list_different_attributes(own_columns[column], target_columns[column])

@@ -11,7 +11,7 @@ import os
 import shutil
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -162,6 +162,37 @@ def list_own_files(resource: CollectionSpec) -> dict[str, Path]:
     files = list_collection_files(resource.path.parent)
     descriptor_file = files.pop(resource.path.name)
     return {f"{resource.name}.yaml": descriptor_file, **files}
+
+
+def find_own_file(resource: CollectionSpec, name: str) -> Path | None:
+    """Find one of the files that `list_own_files` lists, without a search in the whole directory.
+
+    Parameters
+    ----------
+    resource
+        The descriptor.
+    name
+        Path in the directory.
+
+    Returns
+    -------
+    file
+        The file or symbolic link; None: there is no such file.
+    """
+    if name == f"{resource.name}.yaml":
+        return resource.path
+    path = PurePosixPath(name)
+    is_hidden = any(part.startswith(".") for part in path.parts) or name.endswith(INCOMPLETE_SUFFIX)
+    if path.is_absolute() or str(path) != name or is_hidden or name == resource.path.name:
+        return None
+    directory = resource.path.parent
+    try:
+        if any((directory / parent).is_symlink() for parent in path.parents[:-1]):
+            return None
+        place = directory / path
+        return place if place.is_symlink() or place.is_file() else None
+    except OSError:  # the name is too long
+        return None
 
 
 def copy_files(

@@ -325,7 +325,7 @@ def list_refusals(plan: CollectionPlan, target_site: Site, options: PromotionOpt
     if faults:
         refusals.append(DescriptorError(faults))
     try:
-        _check_own_descriptor(origin, target_site)
+        _check_source_descriptor(origin, target_site)
     except HvenError as error:
         refusals.append(error)
     if report.conflicts:
@@ -350,7 +350,7 @@ def list_refusals(plan: CollectionPlan, target_site: Site, options: PromotionOpt
     return refusals
 
 
-def _check_own_descriptor(origin: SourceCollection, target_site: Site) -> None:
+def _check_source_descriptor(origin: SourceCollection, target_site: Site) -> None:
     """Check the descriptor as the target reads it, so that faults have their lines in the file of the source site.
 
     Raises
@@ -360,15 +360,15 @@ def _check_own_descriptor(origin: SourceCollection, target_site: Site) -> None:
     UserError
         It describes the columns in another way, because the sites have other defaults or standards.
     """
-    own_resource = origin.described_resource
-    own_digests = origin.compute_description_digests()
+    source_resource = origin.described_resource
+    source_digests = origin.compute_description_digests()
     with select_packages_of(target_site.settings):
-        resource = descriptor.load_descriptor(own_resource.path, target_site.settings)
+        resource = descriptor.load_descriptor(source_resource.path, target_site.settings)
         digests = compute_description_digests(resource)
     for table_name, digest in digests.items():
-        if digest != own_digests.get(table_name):
+        if digest != source_digests.get(table_name):
             raise UserError(
-                f"with the settings of the target, {own_resource.path} describes {table_name} differently",
+                f"with the settings of the target, {source_resource.path} describes {table_name} differently",
                 remedy="give both sites the same [defaults] in hven.toml, and the same files in standards/",
             )
 

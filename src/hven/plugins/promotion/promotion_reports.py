@@ -32,7 +32,7 @@ class TablePromotion:
     ----------
     origin, target
         The rows of the source site and of the target; None: the target has no such table.
-    own_hashes, target_hashes
+    source_hashes, target_hashes
         Their hashes; None: the target has no such rows.
     difference
         How the rows differ; None: all rows are copied, because columns or keys differ.
@@ -48,7 +48,7 @@ class TablePromotion:
 
     record: SnapshotRecord
     origin: SourceRows
-    own_hashes: RowHashes
+    source_hashes: RowHashes
     target: StoredRows | None = None
     target_hashes: RowHashes | None = None
     difference: RowDifference | None = None
@@ -73,15 +73,15 @@ class TablePromotion:
         difference = self.difference
         samples: Mapping[str, Any] = {}
         equal_blocks = 0
-        counts: dict[str, int | None] = {"added": self.own_hashes.row_count, "changed": None, "removed": None}
+        counts: dict[str, int | None] = {"added": self.source_hashes.row_count, "changed": None, "removed": None}
         if difference is not None:
             samples = difference.samples
             equal_blocks = difference.equal_blocks
             counts = {"added": difference.added, "changed": difference.changed, "removed": difference.removed_count}
         return {
             "table": self.record.table.qualified_name,
-            "rows": {"own": self.own_hashes.row_count, "target": target_hashes and target_hashes.row_count},
-            "digests": {"own": self.own_hashes.digest, "target": target_hashes and target_hashes.digest},
+            "rows": {"source": self.source_hashes.row_count, "target": target_hashes and target_hashes.row_count},
+            "digests": {"source": self.source_hashes.digest, "target": target_hashes and target_hashes.digest},
             **counts,
             "equal_blocks": equal_blocks,
             "samples": samples,
@@ -144,6 +144,7 @@ def compare_sites(origin: SourceCollection, target: CollectionState) -> Promotio
         target.tables,
         (origin.described_resource, target.resource),
         (pinned_directories.list_own_files(origin.described_resource), target_files),
+        origin.records,
     )
     equal_names = {table.record.table.qualified_name for table in tables if not table.has_changes}
     foreign_changes = find_foreign_changes(target, origin.site_id, equal_names)
@@ -157,7 +158,7 @@ def _compare_table(
     target_record: SnapshotRecord | None,
 ) -> TablePromotion:
     origin = own_collection.open_rows(record)
-    promotion = TablePromotion(record=record, origin=origin, own_hashes=origin.compute_hashes())
+    promotion = TablePromotion(record=record, origin=origin, source_hashes=origin.compute_hashes())
     if target_record is None:
         return promotion
     target = target_collection.open_rows(target_record)
@@ -165,7 +166,7 @@ def _compare_table(
     promotion.is_described_differently = record.table != target_record.table
     promotion.target_hashes = target.compute_hashes()
     if _can_merge_rows(record.table, target_record.table):
-        difference = compare_rows(promotion.own_hashes, promotion.target_hashes)
+        difference = compare_rows(promotion.source_hashes, promotion.target_hashes)
         samples = {
             "written": sample_keys(origin, difference.written),
             "removed": sample_keys(target, difference.removed),

@@ -8,27 +8,27 @@ from __future__ import annotations
 
 import io
 import json
-from functools import partial
+import time
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.to_thread
 import numpy as np
 import pyarrow as pa
-from starlette.responses import FileResponse, Response
+from starlette.responses import FileResponse, Response, StreamingResponse
 
 from hven import services
 from hven.model.errors import ForbiddenError, NotFoundError, ParamError, UnauthenticatedError, format_message
 from hven.plugins.promotion import transfers
 from hven.plugins.promotion.collection_states import read_own_state
+from hven.plugins.promotion.pinned_directories import find_own_file
 from hven.plugins.promotion.promotion import SiteSource
 from hven.plugins.promotion.row_copies import BLOCK_COUNT, StoredRows, open_rows
 from hven.plugins.promotion.settings import list_targets
-from hven.services.api.responses import answer_with_stream
 from hven.services.face import ServiceContext, ServiceFace, create_route
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
     from pathlib import Path
 
     from starlette.requests import Request
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from hven.site import Site
 
 MAX_CONCURRENT_READS = 2  # promotions are rare, and each reads whole tables
+MAX_SENT_BATCH_BYTES = 16 * 1024**2  # far below what the other site accepts, so that a row may be large
+EMPTY_BATCH_INTERVAL_SECONDS = 15.0  # an empty batch shows that rows are still read, before the other site gives up
 PRIVATE_HEADERS = {"cache-control": "private, no-store"}
 
 
@@ -58,23 +60,43 @@ class _PromotionEndpoints:
     async def _call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         return await anyio.to_thread.run_sync(function, *arguments, limiter=self._limiter)
 
-    def check_access(self, request: Request) -> None:
-        """Refuse everybody but the accounts of targets, which read private rows, too."""
+    def check_access(self, request: Request) -> frozenset[str] | None:
+        """Refuse everybody but the accounts of targets, which read private rows, too.
+
+        Returns
+        -------
+        names
+            Names of the collections that the account may fetch; None: all.
+        """
         principal = self.context.identify_principal(request)
         if principal.is_anonymous:
             raise UnauthenticatedError(
                 "only the account of a target may fetch whole collections",
                 remedy="send the header Authorization: Bearer TOKEN",
             )
-        accounts = {target.account for target in list_targets(self.site.settings) if target.account}
-        if principal.name not in accounts or principal.impersonator:
+        targets = [
+            target for target in list_targets(self.site.settings) if target.account and target.account == principal.name
+        ]
+        if not targets or principal.impersonator:
             message = format_message("the account {who!r} may not fetch whole collections", principal.name or "")
             raise ForbiddenError(message, remedy="set `account` of [targets.NAME] in hven.toml to this account")
+        names = None
+        if all(target.collections for target in targets):
+            names = frozenset(name for target in targets for name in target.collections)
+        wanted_name = request.path_params.get("name")
+        if names is not None and wanted_name is not None and wanted_name not in names:
+            message = format_message(
+                "the account {who!r} may not fetch the collection {name!r}", principal.name or "", wanted_name[:80]
+            )
+            raise ForbiddenError(message, remedy="add it to `collections` of [targets.NAME] in hven.toml")
+        return names
 
     async def answer_list(self, request: Request) -> Response:
         """List the collections that can be promoted."""
-        self.check_access(request)
+        allowed_names = self.check_access(request)
         names = await self._call(SiteSource(site=self.site).list_collections)
+        if allowed_names is not None:
+            names = [name for name in names if name in allowed_names]
         body = json.dumps({"site": self.site.store.get_site_id(), "collections": names}).encode()
         return _answer_bytes(request, body, transfers.MANIFEST_MEDIA_TYPE)
 
@@ -114,7 +136,17 @@ class _PromotionEndpoints:
             remedy = "send one bit for each row"
             raise ParamError("the body is not a mask of the rows", name="BODY", remedy=remedy) from None
         headers = {**PRIVATE_HEADERS, "content-type": transfers.ROWS_MEDIA_TYPE}
-        return await answer_with_stream(request, partial(_write_rows, rows, mask), headers)
+        if request.method == "HEAD":
+            return Response(None, headers=headers)
+        parts = _write_rows(rows, mask)
+        first_part = await self._call(next, parts, b"")  # its error is an answer with a status
+        return StreamingResponse(self._iterate_parts(first_part, parts), headers=headers)
+
+    async def _iterate_parts(self, first_part: bytes, parts: Iterator[bytes]) -> AsyncIterator[bytes]:
+        """Yield the parts of an answer. Reading counts as a concurrent read; waiting for the client does not."""
+        yield first_part
+        while (part := await self._call(next, parts, None)) is not None:
+            yield part
 
 
 def build_promotion_routes(context: ServiceContext) -> Sequence[Route]:
@@ -139,20 +171,23 @@ def _write_manifest(site: Site, name: str) -> bytes:
 
 def _find_file(site: Site, name: str, path: str) -> Path:
     """Find a file that the manifest of a collection lists."""
-    files = read_own_state(site, name).files
-    if path not in files or files[path].is_symlink():
-        raise NotFoundError(format_message("{name} has no file {path!r}", name[:80], path[:80]))
-    return files[path]
+    file = find_own_file(read_own_state(site, name).described_resource, path)
+    if file is None or file.is_symlink():
+        message = format_message("{name} has no file {path!r}", name[:80], path[:80])
+        raise NotFoundError(message, remedy="run the promotion again: the file was deleted or replaced meanwhile")
+    return file
 
 
 def _find_rows(site: Site, request: Request) -> StoredRows:
-    """Find the rows of a snapshot that a manifest named."""
+    """Find the rows of a published snapshot that a manifest named; withdrawn rows are not sent."""
     name, table = request.path_params["name"], request.path_params["table"]
     snapshot_id = request.query_params.get("snapshot", "")
-    for record in site.store.list_snapshots(name):
-        if record.id == snapshot_id and record.table.name == table:
-            return open_rows(site, record)
-    message = format_message("{name}.{table} has no snapshot {id!r}", name[:80], table[:80], snapshot_id[:80])
+    record = read_own_state(site, name).records.get(f"{name}.{table}")
+    if record is not None and record.id == snapshot_id:
+        return open_rows(site, record)
+    message = format_message(
+        "{name}.{table} does not publish the snapshot {id!r}", name[:80], table[:80], snapshot_id[:80]
+    )
     raise NotFoundError(message, remedy="run the promotion again: the collection was published anew meanwhile")
 
 
@@ -175,14 +210,37 @@ def _unpack_mask(data: bytes, count: int) -> Flags:
 
 
 def _write_rows(rows: StoredRows, mask: Flags) -> Iterator[bytes]:
-    """Yield an Arrow stream of the rows of a mask."""
+    """Yield an Arrow stream of the rows of a mask; empty batches come while none of them is found."""
     schema = rows.table.arrow_schema
+    empty_batch = pa.RecordBatch.from_pylist([], schema)
     sink = io.BytesIO()
+    begin = 0
     with pa.ipc.new_stream(pa.PythonFile(sink, "w"), schema) as writer:
-        for batch in rows.select_batches(mask, schema.names):
-            writer.write_batch(batch)
-            yield _take_bytes(sink)
+        sent_time = time.monotonic()
+        for batch in rows.read_batches() if mask.any() else ():
+            part = mask[begin : begin + batch.num_rows]
+            begin += batch.num_rows
+            if part.any():
+                selected_batches = _split_batch(batch.filter(pa.array(part)))
+            elif time.monotonic() - sent_time >= EMPTY_BATCH_INTERVAL_SECONDS:
+                selected_batches = iter([empty_batch])
+            else:
+                continue
+            for selected_batch in selected_batches:
+                writer.write_batch(selected_batch)
+                yield _take_bytes(sink)
+            sent_time = time.monotonic()
     yield _take_bytes(sink)
+
+
+def _split_batch(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of a batch in batches of at most `MAX_SENT_BATCH_BYTES`, or of one row."""
+    if batch.nbytes <= MAX_SENT_BATCH_BYTES or batch.num_rows <= 1:
+        yield batch
+        return
+    half = batch.num_rows // 2
+    yield from _split_batch(batch.slice(0, half))
+    yield from _split_batch(batch.slice(half))
 
 
 def _take_bytes(sink: io.BytesIO) -> bytes:

@@ -10,7 +10,8 @@ import shutil
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Self
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Self
 from urllib.parse import quote
 
 import numpy as np
@@ -26,7 +27,6 @@ from hven.sources import http_client
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from hven.engines import Snapshot
     from hven.model.settings import Settings
@@ -41,6 +41,8 @@ MAX_BATCH_BYTES = 512 * 1024**2  # of one message of rows, which is read into me
 SILENCE_TIMEOUT_SECONDS = 300.0  # the other site reads whole tables before it answers
 MIN_BYTES_A_SECOND = 1_000  # an answer that is slower for a minute is given up
 SLOWNESS_CHECK_SECONDS = 60.0
+MIN_SCANNED_BYTES_A_SECOND = 1_000_000  # the other site may read a whole snapshot before it sends a few rows
+MAX_SCAN_SECONDS = 6 * 3600.0
 MIN_FREE_DISK_BYTES = 64 * 1024**2
 
 
@@ -56,6 +58,7 @@ class RemoteSite:
     """
 
     def __init__(self, target: PromotionTarget, settings: Settings) -> None:
+        self.name = target.name
         self.url = target.url.rstrip("/")
         self._authorization = f"Bearer {resolve_secret(settings.directory, target.token)}"
         self._allow_private = settings.allow_private
@@ -90,9 +93,15 @@ class RemoteSite:
         data = self.fetch_bytes(path, MAX_MANIFEST_BYTES)
         manifest = transfers.Manifest(data, name, f"{self.url}{path}")
         if manifest.site_id == target.site_id:
-            raise UserError(f"{self.url} is this site itself", remedy="set url to the address of the other site")
+            raise UserError(
+                f"{self.url} is this site itself",
+                remedy=f"set `url` of [targets.{self.name}] in hven.toml to the address of the other site",
+            )
         if not manifest.records:
-            raise NotFoundError(f"{self.url} publishes no stored table of {name}")
+            raise NotFoundError(
+                f"{self.url} publishes no stored table of {name}",
+                remedy=f"run `hven ingest {name}` there, or check the name of the collection",
+            )
         self._fetch_files(manifest, path, target, work_directory, is_dry_run=is_dry_run)
         with select_packages_of(target.site.settings):
             resource = descriptor.load_descriptor(work_directory / f"{name}.yaml", target.site.settings)
@@ -117,20 +126,25 @@ class RemoteSite:
     ) -> None:
         """Bring the files of the collection into a directory; those that this site has are linked."""
         target_files = pinned_directories.list_collection_files(target.directory)
+        link_targets = {
+            name: _check_link(f"{self.url}{path}", name, facts["link"], target.site.settings)
+            for name, facts in manifest.files.items()
+            if "link" in facts
+        }
         try:
             work_directory.mkdir(parents=True)
             for name, facts in manifest.files.items():
                 place = work_directory / name
                 place.parent.mkdir(parents=True, exist_ok=True)
-                if "link" in facts:
-                    place.symlink_to(facts["link"])
-                elif not _take_file(target_files.get(name), place, facts):
+                if "link" not in facts and not _take_file(target_files.get(name), place, facts):
                     if is_dry_run and facts["checksum"] is None:
-                        place.touch()
-                        os.truncate(place, facts["size"])  # its size alone says that it differs
+                        with _create_file(place) as file:
+                            file.truncate(facts["size"])  # its size alone says that it differs
                     else:
                         self._download_file(f"{path}/files/{quote(name)}", place, facts)
                     os.utime(place, ns=(facts["modified"], facts["modified"]))
+            for name, link_target in link_targets.items():  # after the files, so that none is written through a link
+                (work_directory / name).symlink_to(link_target)
         except OSError as error:
             raise StorageError(
                 f"{error.filename or work_directory} cannot be written: {(error.strerror or str(error)).lower()}",
@@ -146,7 +160,7 @@ class RemoteSite:
             )
         digest = hashlib.sha256()
         byte_count = 0
-        with place.open("wb") as file, self.open_answer("GET", path) as answer:
+        with _create_file(place) as file, self.open_answer("GET", path) as answer:
             for part in _check_speed(answer.parts, f"{self.url}{path}"):
                 byte_count += len(part)
                 if byte_count > facts["size"]:
@@ -211,7 +225,11 @@ class RemoteSite:
             for part in _check_speed(answer.parts, f"{self.url}{path}"):
                 data += part
                 if len(data) > byte_limit:
-                    raise TooLargeError(f"{self.url}{path} returned more than {byte_limit:,} bytes")
+                    raise TooLargeError(
+                        f"{self.url}{path} returned more than {byte_limit:,} bytes",
+                        remedy="check that `url` is the address of the other site, and that both sites use the same "
+                        "version of Hven; nothing was published",
+                    )
         return bytes(data)
 
 
@@ -235,19 +253,63 @@ def _build_refusal(answer: StreamedAnswer, url: str) -> UserError:
     return UserError(f"{url} answered with status {answer.status}: {words}", remedy=remedies.get(answer.status, ""))
 
 
-def _check_speed(parts: Iterator[bytes], url: str) -> Iterator[bytes]:
-    """Yield the parts of an answer, and give up one that hardly makes progress."""
-    begin = time.monotonic()
+def _check_speed(parts: Iterator[bytes], url: str, scanned_bytes: int = 0) -> Iterator[bytes]:
+    """Yield the parts of an answer, and give up one that hardly makes progress.
+
+    Only the time counts in which this site waits for a part, not the time in which it writes the rows.
+
+    Parameters
+    ----------
+    parts
+        The parts.
+    url
+        Address of the answer, for messages.
+    scanned_bytes
+        Bytes that the other site reads for this answer.
+    """
+    scan_seconds = min(scanned_bytes / MIN_SCANNED_BYTES_A_SECOND, MAX_SCAN_SECONDS)
+    waited_seconds = 0.0
     byte_count = 0
-    for part in parts:
+    while True:
+        begin = time.monotonic()
+        part = next(parts, None)
+        waited_seconds += time.monotonic() - begin
+        if part is None:
+            return
         byte_count += len(part)
-        elapsed_seconds = time.monotonic() - begin
-        if elapsed_seconds > SLOWNESS_CHECK_SECONDS and byte_count < elapsed_seconds * MIN_BYTES_A_SECOND:
+        sending_seconds = waited_seconds - scan_seconds
+        if sending_seconds > SLOWNESS_CHECK_SECONDS and byte_count < sending_seconds * MIN_BYTES_A_SECOND:
             raise SourceError(
-                f"{url} sent only {byte_count:,} bytes in {elapsed_seconds:,.0f} s",
+                f"{url} sent only {byte_count:,} bytes in {waited_seconds:,.0f} s",
                 remedy="check the network and the other site, and run the command again; nothing was published",
             )
         yield part
+
+
+def _check_link(url: str, name: str, link_target: str, settings: Settings) -> Path:
+    """Return the place to which a link of another site leads, with all links in its path resolved.
+
+    Raises
+    ------
+    UserError
+        The place is not below one of the `roots` of this site, or shows files of this site, such as its secrets.
+    """
+    place = Path(link_target).resolve()
+    site_directory = settings.directory.resolve()
+    roots = [root.resolve() for root in settings.allowed_directories[1:]]
+    is_of_site = place.is_relative_to(site_directory) or site_directory.is_relative_to(place)
+    if is_of_site or not any(place.is_relative_to(root) for root in roots):
+        raise UserError(
+            f"{url}: the file {name!r:.80} is a symbolic link to {str(place)!r:.200}, which is not allowed here",
+            remedy="replace the link with the file on the other site, or add the directory of the file to `roots` in "
+            "hven.toml here if it is outside this site; nothing was published",
+        )
+    return place
+
+
+def _create_file(place: Path) -> BinaryIO:
+    """Create a new file; what is there already, even a link, is an error."""
+    return os.fdopen(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666), "wb")
 
 
 def _take_file(target_path: Path | None, place: Path, facts: Mapping[str, Any]) -> bool:
@@ -265,7 +327,8 @@ def _take_file(target_path: Path | None, place: Path, facts: Mapping[str, Any]) 
     data = target_path.read_bytes()
     if hashlib.sha256(data).hexdigest() != facts["checksum"]:
         return False
-    place.write_bytes(data)
+    with _create_file(place) as file:
+        file.write(data)
     os.utime(place, ns=(facts["modified"], facts["modified"]))
     return True
 
@@ -352,7 +415,7 @@ class RemoteRows:
         wanted_schema = self.table.arrow_schema
         received_rows = 0
         with self.remote_site.open_answer("POST", path, mask) as answer:
-            stream = _PartReader(_check_speed(answer.parts, url), url)
+            stream = _PartReader(_check_speed(answer.parts, url, self.snapshot.bytes), url)
             try:
                 with pa.ipc.open_stream(pa.PythonFile(stream, "r")) as reader:
                     for batch in reader:
@@ -396,7 +459,10 @@ class _PartReader(io.RawIOBase):
             Number of bytes.
         """
         if size > MAX_BATCH_BYTES or size < 0:
-            raise TooLargeError(f"{self._url} sends more than {MAX_BATCH_BYTES:,} bytes at once")
+            raise TooLargeError(
+                f"{self._url} sends more than {MAX_BATCH_BYTES:,} bytes at once",
+                remedy="use the same version of Hven on both sites; nothing was published",
+            )
         while len(self._buffer) < size:
             part = next(self._parts, None)
             if part is None:

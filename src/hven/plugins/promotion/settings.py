@@ -44,6 +44,11 @@ class PromotionTarget:
     account: str = define_setting(
         "", "account of this site with whose token the other site may fetch whole collections, private rows included"
     )
+    collections: tuple[str, ...] = define_setting(
+        (),
+        "names of the collections that `account` may fetch. If the list is empty, it may fetch all",
+        example="a list of names such as ['stars']",
+    )
 
     def locate_site(self, settings: Settings) -> Path:
         """Return the directory of the target.
@@ -68,6 +73,7 @@ site = "/srv/gold"
 
 [targets.silver]
 account = "silver"
+collections = ["stars"]
 
 [targets.dev]
 url = "https://dev.example.org"
@@ -137,10 +143,10 @@ def _find_site_problem(target: PromotionTarget, settings: Settings) -> tuple[str
     """Return what is wrong with the place of a target, and the remedy; None: nothing is."""
     if bool(target.site) + bool(target.url) + bool(target.account) != 1:
         return "one of the settings `site`, `url` and `account` is needed", "set one of them"
-    if target.account:
-        return None
-    if target.url:
-        return _find_address_problem(target)
+    if target.collections and not target.account:
+        return "the setting `collections` has no effect without `account`", "remove it, or set `account`"
+    if target.account or target.url:
+        return None if target.account else _find_address_problem(target)
     directory = target.locate_site(settings)
     if directory == settings.directory.resolve():
         return "the target is this site itself", "set site to the directory of the other site"

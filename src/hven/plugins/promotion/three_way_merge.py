@@ -89,7 +89,7 @@ def write_base(
     (base_directory / FILE_LIST_NAME).write_bytes(orjson.dumps(marks))
     for table in tables:
         if table.is_merged:
-            rows = table.own_hashes.select_blocks(np.ones(BLOCK_COUNT, bool))
+            rows = table.source_hashes.select_blocks(np.ones(BLOCK_COUNT, bool))
             np.save(base_directory / f"{table.record.table.name}.npy", np.stack([rows.keys, rows.values]))
 
 
@@ -168,7 +168,7 @@ def merge_rows(table: TablePromotion, base: RowHashes | None, report: PromotionR
         Where rows that stay, and rows that both sites changed, are told.
     """
     name = table.record.table.qualified_name
-    origin, target = table.own_hashes, table.target_hashes
+    origin, target = table.source_hashes, table.target_hashes
     if target is None or origin.digest == target.digest or (base is not None and base.digest == target.digest):
         return
     if base is None:
@@ -208,8 +208,8 @@ def _merge_keyed_rows(table: TablePromotion, base: RowHashes, report: PromotionR
     target_hashes, difference, target = table.target_hashes, table.difference, table.target
     if target_hashes is None or difference is None or target is None:
         return
-    unequal_blocks = ~table.own_hashes.find_equal_blocks(target_hashes)
-    own_rows = table.own_hashes.select_blocks(unequal_blocks)
+    unequal_blocks = ~table.source_hashes.find_equal_blocks(target_hashes)
+    own_rows = table.source_hashes.select_blocks(unequal_blocks)
     target_rows = target_hashes.select_blocks(unequal_blocks)
     base_rows = base.select_blocks(unequal_blocks)
     has_target_key, has_target_values = find_rows(own_rows, target_rows)
@@ -226,14 +226,14 @@ def _merge_keyed_rows(table: TablePromotion, base: RowHashes, report: PromotionR
     is_target_conflict = ~target_has_own_key & target_has_base_key & ~is_target_row_unchanged
     _report_conflicts(
         table,
-        _build_mask(table.own_hashes.row_count, own_rows.positions[is_own_conflict]),
+        _build_mask(table.source_hashes.row_count, own_rows.positions[is_own_conflict]),
         _build_mask(target_hashes.row_count, target_rows.positions[is_target_conflict]),
         report,
     )
     is_replaced = np.isin(target_rows.keys, own_rows.keys[is_written])
     dropped_rows = is_removed | is_replaced
     merged_difference = RowDifference(
-        written=_build_mask(table.own_hashes.row_count, own_rows.positions[is_written]),
+        written=_build_mask(table.source_hashes.row_count, own_rows.positions[is_written]),
         removed=_build_mask(target_hashes.row_count, target_rows.positions[is_removed]),
         replaced=_build_mask(target_hashes.row_count, target_rows.positions[is_replaced]),
         added=int((is_written & ~has_target_key).sum()),

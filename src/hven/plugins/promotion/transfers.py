@@ -28,6 +28,10 @@ BINARY_MEDIA_TYPE = "application/octet-stream"
 ROWS_MEDIA_TYPE = "application/vnd.apache.arrow.stream"
 MAX_CHECKSUM_BYTES = 1 << 20  # larger files are compared by size and time
 BLOCKS_BYTES = BLOCK_COUNT * 16
+CHANGED_MEANWHILE_REMEDY = (
+    "run the command again, because the collection may have changed meanwhile; if this happens again, use the same "
+    "version of Hven on both sites; nothing was published"
+)
 ROW_HASH_BYTES = 24  # position, key and values of a row
 
 
@@ -117,6 +121,7 @@ class Manifest:
             self.files: dict[str, dict[str, Any]] = {
                 name: _check_file(name, facts) for name, facts in document["files"].items()
             }
+            _check_parents(self.files)
             self.records = {name: _record_from_json(facts, collection) for name, facts in document["records"].items()}
             self.tables: dict[str, Table] = {name: table_from_json(facts) for name, facts in document["tables"].items()}
             self.descriptions = {str(name): str(digest) for name, digest in document["descriptions"].items()}
@@ -129,7 +134,10 @@ class Manifest:
             ) from error
         is_own = all(table.schema == collection for table in (*self.tables.values(), *self._list_record_tables()))
         if not is_consistent or not is_own or f"{collection}.yaml" not in self.files:
-            raise SourceError(f"{url} is not the manifest of {collection}, or contradicts itself")
+            raise SourceError(
+                f"{url} is not the manifest of {collection}, or contradicts itself",
+                remedy=CHANGED_MEANWHILE_REMEDY,
+            )
 
     def _list_record_tables(self) -> list[Table]:
         return [record.table for record in self.records.values()]
@@ -154,10 +162,11 @@ def _record_from_json(facts: Mapping[str, Any], collection: str) -> SnapshotReco
 
 
 def _check_file(name: str, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Refuse paths that lead out of the directory, and hidden ones."""
+    """Refuse paths that lead out of the directory, hidden ones, and other spellings of a path."""
     path = PurePosixPath(name)
     parts = path.parts
-    if path.is_absolute() or not parts or "\0" in name or any(part.startswith(".") for part in parts):
+    is_plain = str(path) == name and "\0" not in name
+    if path.is_absolute() or not parts or not is_plain or any(part.startswith(".") for part in parts):
         raise ValueError(f"the path {name!r:.80} is not allowed")
     if "link" in facts:
         if not Path(facts["link"]).is_absolute():
@@ -166,6 +175,14 @@ def _check_file(name: str, facts: Mapping[str, Any]) -> dict[str, Any]:
     if int(facts["size"]) < 0:
         raise ValueError(f"the size of {name!r:.80} is negative")
     return {"size": int(facts["size"]), "modified": int(facts["modified"]), "checksum": facts.get("checksum")}
+
+
+def _check_parents(files: Mapping[str, Any]) -> None:
+    """Refuse a file below another file or below a link, because a link may lead to any directory of this machine."""
+    for name in files:
+        for parent in PurePosixPath(name).parents:
+            if str(parent) in files:
+                raise ValueError(f"the file {name!r:.80} is below {str(parent)!r:.80}, which is no directory")
 
 
 def write_blocks(hashes: RowHashes) -> bytes:
@@ -199,11 +216,17 @@ def read_blocks(data: bytes, row_count: int, fetch_rows: Callable[[Flags, int], 
         The bytes do not fit to the snapshot.
     """
     if len(data) != BLOCKS_BYTES:
-        raise SourceError(f"{url} sent {len(data):,} bytes instead of {BLOCKS_BYTES:,} bytes")
+        raise SourceError(
+            f"{url} sent {len(data):,} bytes instead of {BLOCKS_BYTES:,} bytes",
+            remedy=CHANGED_MEANWHILE_REMEDY,
+        )
     block_rows = np.frombuffer(data, "<i8", BLOCK_COUNT).astype(np.int64)
     block_sums = np.frombuffer(data, "<u8", BLOCK_COUNT, BLOCK_COUNT * 8).astype(np.uint64)
     if (block_rows < 0).any() or (block_rows > row_count).any() or int(block_rows.sum()) != row_count:
-        raise SourceError(f"{url} has blocks with other numbers of rows than its manifest")
+        raise SourceError(
+            f"{url} has blocks with other numbers of rows than its manifest",
+            remedy=CHANGED_MEANWHILE_REMEDY,
+        )
 
     def select_blocks(mask: Flags) -> BlockRows:
         expected_rows = int(block_rows[mask].sum())
@@ -226,10 +249,16 @@ def write_block_rows(rows: BlockRows) -> bytes:
 
 def _read_block_rows(data: bytes, count: int, row_count: int, url: str) -> BlockRows:
     if len(data) != count * ROW_HASH_BYTES:
-        raise SourceError(f"{url} sent the hashes of {len(data) // ROW_HASH_BYTES:,} instead of {count:,} rows")
+        raise SourceError(
+            f"{url} sent the hashes of {len(data) // ROW_HASH_BYTES:,} instead of {count:,} rows",
+            remedy=CHANGED_MEANWHILE_REMEDY,
+        )
     positions = np.frombuffer(data, "<i8", count).astype(np.int64)
     if count and (positions[0] < 0 or positions[-1] >= row_count or (np.diff(positions) <= 0).any()):
-        raise SourceError(f"{url} sent the hashes of rows that its snapshot does not have")
+        raise SourceError(
+            f"{url} sent the hashes of rows that its snapshot does not have",
+            remedy=CHANGED_MEANWHILE_REMEDY,
+        )
     keys = np.frombuffer(data, "<u8", count, count * 8).astype(np.uint64)
     values = np.frombuffer(data, "<u8", count, count * 16).astype(np.uint64)
     return BlockRows(positions=positions, keys=keys, values=values)

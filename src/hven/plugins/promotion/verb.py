@@ -264,7 +264,7 @@ def _format_table(table: TablePromotion) -> str:
     difference = table.difference
     if difference is None:
         reason = "the target has no such table" if table.target is None else "columns or keys differ"
-        return f"rows of {name}: all {table.own_hashes.row_count:,} ({reason})"
+        return f"rows of {name}: all {table.source_hashes.row_count:,} ({reason})"
     text = (
         f"rows of {name}: {difference.added:,} added, {difference.changed:,} changed, "
         f"{difference.removed_count:,} removed"
@@ -277,10 +277,10 @@ def _format_table(table: TablePromotion) -> str:
 
 
 def _format_equality(table: TablePromotion) -> str:
-    hashes = table.target_hashes or table.own_hashes
+    hashes = table.target_hashes or table.source_hashes
     word = "merged" if table.is_merged else "equal"
     return (
-        f"{word}: {table.record.table.qualified_name}: {table.own_hashes.row_count:,} rows in the source and "
-        f"{hashes.row_count:,} in the target, digests {table.own_hashes.digest} and {hashes.digest}, "
+        f"{word}: {table.record.table.qualified_name}: {table.source_hashes.row_count:,} rows in the source and "
+        f"{hashes.row_count:,} in the target, digests {table.source_hashes.digest} and {hashes.digest}, "
         f"{table.copied_rows:,} rows copied"
     )
