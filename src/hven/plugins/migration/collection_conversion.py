@@ -198,10 +198,9 @@ class CollectionConverter:
         code_text = self._code_file.write_text() if self._code_file else ""
         prune_draft(
             self._draft,
-            directory=self._directory,
             settings=self._settings,
             files={CODE_FILE: code_text} if code_text else {},
-            write_text=lambda: self._write_text(()),
+            write_text=lambda draft: write_descriptor_text(draft, (), self._table_notes),
             report=self._report,
             lines=self._mapping_lines,
         )
@@ -228,13 +227,10 @@ class CollectionConverter:
         summary = f"{counts[2]} kinds of entries understood, {counts[1]} left out, {counts[0]} need your decision"
         return CollectionDraft(
             name=self._name,
-            text=self._write_text(heading),
+            text=write_descriptor_text(self._draft, heading, self._table_notes),
             files=files,
             notes=[*self._notes, f"{summary}: read {REPORT_FILE}"],
         )
-
-    def _write_text(self, heading: list[str] | tuple[str, ...]) -> str:
-        return write_descriptor_text(self._draft, heading, self._table_notes)
 
     def _is_outside_site(self, table: Mapping[str, Any]) -> bool:
         sources = table.get("source", [])
