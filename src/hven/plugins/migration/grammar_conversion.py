@@ -324,10 +324,9 @@ class GrammarConverter:
     def _convert_customgrammar(self, grammar: Element, patterns: list[str]) -> ConvertedSource:
         module = grammar.get_value("module")
         path = self._directory / (module if module.endswith(".py") else f"{module}.py")
-        if path.resolve().is_relative_to(self._directory.resolve()):
-            name, facts = self._code_file.add_grammar_module("rows", path)
-        else:
-            name, facts = self._code_file.add_grammar_module("rows", self._directory / "missing.py")
+        if not path.resolve().is_relative_to(self._directory.resolve()):
+            path = self._directory / "missing.py"  # a file elsewhere is not read
+        name, facts = self._code_file.add_grammar_module("rows", path)
         self._note_code(grammar, name, facts.fault, facts.unknown_names)
         if grammar.is_true("isDispatching"):
             self._report.add_decision(
