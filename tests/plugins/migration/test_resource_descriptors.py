@@ -131,7 +131,10 @@ def test_no_code_runs_during_the_conversion(settings: Settings) -> None:
     site_files = convert(settings, "moons", path)
     assert str(marker) in site_files.read_file("moons", "dachs_code.py")
     assert not marker.exists()
-    assert "dachs_code.py contains code from q.rd: read it before `hven check`" in site_files.drafts[0].notes[0]
+    assert (
+        "dachs_code.py contains code from q.rd: read it first, because `hven check` and `hven ingest` run it"
+        in site_files.drafts[0].notes[0]
+    )
 
 
 def test_a_folder_becomes_one_collection_for_each_schema(settings: Settings) -> None:

@@ -23,7 +23,7 @@ from hven.plugins.migration.draft_pruning import DATABASE_SECRET, build_database
 from hven.plugins.migration.grammar_conversion import GRAMMAR_TAGS, ConvertedSource, GrammarConverter
 from hven.plugins.migration.metadata_conversion import MetadataConverter, clean_text, list_meta_items
 from hven.plugins.migration.migration_report import MigrationReport
-from hven.plugins.migration.moved_code import MovedCodeFile
+from hven.plugins.migration.moved_code import READING_ADVICE, MovedCodeFile
 from hven.plugins.migration.observation_conversion import build_obscore_keys
 from hven.plugins.migration.python_macros import PLACEHOLDER_END, PLACEHOLDER_START, MacroValues
 from hven.plugins.migration.row_mapping import RowMapper, RowMapping
@@ -222,7 +222,7 @@ class CollectionConverter:
         files = {REPORT_FILE: report_text}
         if code_text:
             files[CODE_FILE] = code_text
-            self._notes.append(f"{CODE_FILE} contains code from {origin}: read it before `hven check`, which runs it")
+            self._notes.append(f"{CODE_FILE} contains code from {origin}: {READING_ADVICE}")
         counts = (len(self._report.decisions), len(self._report.omissions), len(self._report.results))
         summary = f"{counts[2]} kinds of entries understood, {counts[1]} left out, {counts[0]} need your decision"
         return CollectionDraft(

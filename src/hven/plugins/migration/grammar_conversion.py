@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from hven.plugins.migration.moved_code import MAX_CODE_BYTES
+from hven.plugins.migration.moved_code import MAX_CODE_BYTES, READING_ADVICE
 from hven.plugins.migration.resource_xml import Element
 
 if TYPE_CHECKING:
@@ -343,9 +343,7 @@ class GrammarConverter:
             names = ", ".join(unknown_names[:6])
             self._report.add_decision(element, f"the code moved to {name}() of {file} uses names of DaCHS: {names}")
         else:
-            self._report.add_result(
-                element, f"the code moved to {name}() of {file}: read it before `hven check`, which runs it"
-            )
+            self._report.add_result(element, f"the code moved to {name}() of {file}: {READING_ADVICE}")
 
     def _build_python_source(self, name: str, patterns: list[str], code: str) -> ConvertedSource:
         options: dict[str, Any] = {"kind": "python", "file": self._code_file.file_name, "function": name}
