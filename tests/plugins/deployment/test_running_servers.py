@@ -18,6 +18,7 @@ from switched_servers import NEWER_COMMAND, build_site, start_variant
 
 from hven import __version__
 from hven.model.settings import load_settings
+from hven.plugins.deployment import running_servers
 from hven.plugins.deployment.health_facts import describe_health
 from hven.plugins.deployment.running_servers import (
     ENTRY_LIFETIME_SECONDS,
@@ -127,6 +128,35 @@ def test_a_process_registers_and_leaves(site_directory: Path, monkeypatch: pytes
         monkeypatch.undo()
         assert site.store.leases.list_leases() == []
         assert describe_health(site)["variants"] == []
+
+
+def test_an_unexpected_error_does_not_end_the_renewals(
+    site_directory: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The lease is kept, so that no newer version upgrades the state while this process uses it."""
+    monkeypatch.setattr(running_servers, "RENEWAL_INTERVAL_SECONDS", 0.01)
+    with Site(load_settings(site_directory)) as site:
+        open_engines = site.engines.map_open_engines()
+        errors = [ZeroDivisionError("a fault of an engine"), sqlite3.ProgrammingError("a fault of the store")]
+        raised_errors = []
+
+        def fail_at_first() -> Any:
+            if errors:
+                raised_errors.append(errors.pop(0))
+                raise raised_errors[-1]
+            return open_engines
+
+        monkeypatch.setattr(site.engines, "map_open_engines", fail_at_first)
+        registration = ServerRegistration(site)
+        registration.start()
+        try:
+            wait_until(get_running_servers(site).list_servers, 60)
+            assert len(site.store.leases.list_leases()) == 1
+        finally:
+            registration.stop()
+    assert len(raised_errors) == 2
+    assert caplog.text.count("this server could not be registered") == 2
+    assert "a fault of an engine" in caplog.text
 
 
 def test_a_state_that_cannot_be_read_hides_only_what_it_has(

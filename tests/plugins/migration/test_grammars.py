@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from migration_sites import convert_text, create_site
+from migration_sites import convert, convert_text, create_site
 
 from process_runner import run_hven
 
@@ -112,6 +112,32 @@ def test_code_of_a_grammar_yields_rows(tmp_path: Path) -> None:
     run_hven("ingest", "sky", "--site", site.settings.directory)
     printed = run_hven("query", "SELECT a, b FROM sky.main ORDER BY a", "--site", site.settings.directory).stdout
     assert "three" in printed
+
+
+@pytest.mark.parametrize("module", ["../outside", "link"])
+def test_code_outside_the_directory_is_not_read(module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = create_site(tmp_path)
+    folder = settings.directory / "inputs/sky"
+    folder.mkdir()
+    outside = settings.directory / "inputs/outside.py"
+    outside.write_text("WORD = 'hidden_word'\n")
+    (folder / "link.py").symlink_to(outside)
+    (folder / "q.rd").write_text(
+        f"<resource schema='sky'><table id='main' onDisk='True'>{COLUMNS}</table><data id='i'><sources>x.txt</sources>"
+        f"<customGrammar module='{module}'/><make table='main'><rowmaker idmaps='*'/></make></data></resource>"
+    )
+    read_paths = []
+    read_text = Path.read_text
+
+    def record_path(path: Path, *arguments: str, **options: str) -> str:
+        read_paths.append(path.resolve())
+        return read_text(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "read_text", record_path)
+    site = convert(settings, "sky", folder / "q.rd")
+    assert outside not in read_paths
+    for path in site.settings.locate_descriptor("sky").parent.iterdir():
+        assert "hidden_word" not in path.read_text()
 
 
 def test_templates_are_expanded(tmp_path: Path) -> None:

@@ -17,10 +17,11 @@ from submission_site import Person, make_image, open_submission_site, path_of, q
 
 from hven.jobs._worker import run_next_job
 from hven.jobs.job_service import JobRequester, JobService
-from hven.model.errors import ParamError
+from hven.model.errors import ParamError, PreconditionFailedError
 from hven.model.params import collect_params
 from hven.plugins.submissions import vizier_catalogues
 from hven.plugins.submissions.submission_section_keys import SubmissionSettings
+from hven.plugins.submissions.submission_store import SubmissionStore
 from hven.plugins.submissions.vizier_catalogues import parse_catalogue_name
 from hven.site import Site
 from hven.site.auth import Principal
@@ -337,6 +338,49 @@ def test_the_job_alone_gives_nobody_a_submission(
     assert run_next_job(site)
     assert site.store.jobs.get_job(record.id).phase == "ERROR"
     assert len(read_submission(people["anna"].get(path_of(submission)))["files"]) == 1
+    assert vizier.requests == []
+
+
+def test_a_request_that_fails_leaves_no_job(
+    catalogue_site: tuple[Site, Client, dict[str, Person]], vizier: FakeVizier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site, _, people = catalogue_site
+    submission = people["anna"].begin({"k.fits": make_image(OBJECT="k")}, "lists.images")
+    service = JobService(site, "submission_catalogue")
+    requester = JobRequester(principal=Principal(name="anna"), address="")
+
+    def list_job_ids() -> set[str]:
+        return {job.id for job in service.list_jobs(collect_params([]), requester, row_limit=100)}
+
+    job_ids = list_job_ids()
+    created_ids: set[str] = set()
+
+    def change_meanwhile(*_: object, **__: object) -> None:
+        created_ids.update(list_job_ids() - job_ids)
+        raise PreconditionFailedError("the submission has changed meanwhile")
+
+    with monkeypatch.context() as context:
+        context.setattr(SubmissionStore, "change_submission", change_meanwhile)
+        answer = people["anna"].send(f"{path_of(submission)}/files", {"vizier": "J/A+A/617/A83"})
+    assert answer.status == 412, answer.text
+    assert len(created_ids) == 1
+    assert list_job_ids() == job_ids
+    assert not run_next_job(site)
+    people["anna"].take(submission, "discard")
+
+
+def test_only_the_submission_creates_its_jobs(
+    catalogue_site: tuple[Site, Client, dict[str, Person]], vizier: FakeVizier
+) -> None:
+    """The author cannot pass the limit of catalogues by jobs that are created by hand: no address creates them."""
+    site, client, people = catalogue_site
+    anna = people["anna"]
+    parameters = {"TABLE": "lists.images", "SUBMISSION": "1", "CATALOGUE": "J/A+A/617/A83", "PHASE": "RUN"}
+    assert anna.post_form("/jobs/submission_catalogue", parameters, {}).status == 404
+    assert anna.post_form("/jobs", {"TYPE": "submission_catalogue", **parameters}, {}).status in {400, 404, 405}
+    assert "submission_catalogue" not in anna.show("/jobs")
+    assert client.get("/jobs/submission_catalogue").status == 404
+    assert not run_next_job(site)
     assert vizier.requests == []
 
 

@@ -167,6 +167,8 @@ class ServerRegistration(RequestObserver):
                 self._renew_entry()
             except HvenError as error:  # the health check of the store tells operators
                 log.debug("this server could not be registered: %s", error)
+            except Exception:  # without renewals the lease expires, and a newer version upgrades the state
+                log.exception("this server could not be registered; it is tried again")
             if self._stop_event.wait(RENEWAL_INTERVAL_SECONDS):
                 return
 

@@ -7,7 +7,9 @@ list[CollectionDraft]``.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,6 +45,33 @@ class DocumentDraftRequest:
     name: str
     path: Path
     store_connection: Callable[[str, Path], tuple[str, list[str]]]
+
+    def check_new_collection(self, name: str, file_names: Sequence[str] = ()) -> None:
+        """Check, before a collection is drafted, that its files do not exist.
+
+        Parameters
+        ----------
+        name
+            Name of the collection.
+        file_names
+            Names of further files beside the descriptor.
+
+        Raises
+        ------
+        ConflictError
+            One of the files exists.
+        UsageError
+            The name cannot be the name of a collection.
+        """
+        check_collection_name(name)
+        directory = self.settings.collections_directory / name
+        for file_name in (f"{name}.yaml", *file_names):
+            if os.path.lexists(directory / file_name):
+                raise _build_conflict_error(directory / file_name)
+
+
+def _build_conflict_error(path: Path) -> ConflictError:
+    return ConflictError(f"{path} already exists", remedy="edit the file, or remove it first")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,22 +122,42 @@ def write_collection_drafts(request: DocumentDraftRequest, module: Any) -> list[
         A document cannot be read.
     """
     if request.name != ALL_COLLECTIONS:
-        check_collection_name(request.name)
+        request.check_new_collection(request.name)
     drafts: list[CollectionDraft] = module.draft_collections(request)
     files: dict[Path, str] = {}
     for draft in drafts:
-        check_collection_name(draft.name)
+        request.check_new_collection(draft.name, tuple(draft.files))
         directory = request.settings.collections_directory / draft.name
         files[directory / f"{draft.name}.yaml"] = draft.text
         files |= {directory / name: text for name, text in draft.files.items()}
-    for path in files:
-        if path.exists():
-            raise ConflictError(f"{path} already exists", remedy="edit the file, or remove it first")
-    for path, text in files.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+    _write_new_files(files)
     descriptors = request.settings.collections_directory
     return [(descriptors / draft.name / f"{draft.name}.yaml", draft) for draft in drafts]
+
+
+def _write_new_files(files: Mapping[Path, str]) -> None:
+    """Write all files, or none: if one cannot be written, those before it are removed."""
+    new_directories: list[Path] = []
+    new_files: list[Path] = []
+    try:
+        for path, text in files.items():
+            if not path.parent.exists():
+                path.parent.mkdir(parents=True)
+                new_directories.append(path.parent)
+            try:
+                file = path.open("x", encoding="utf-8")
+            except FileExistsError:  # another process has written it meanwhile
+                raise _build_conflict_error(path) from None
+            new_files.append(path)
+            with file:
+                file.write(text)
+    except BaseException:
+        for path in new_files:
+            path.unlink(missing_ok=True)
+        for directory in new_directories:
+            with suppress(OSError):  # it is not empty
+                directory.rmdir()
+        raise
 
 
 def refuse_table_options(**options: object) -> None:

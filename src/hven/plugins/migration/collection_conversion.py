@@ -23,7 +23,7 @@ from hven.plugins.migration.draft_pruning import DATABASE_SECRET, build_database
 from hven.plugins.migration.grammar_conversion import GRAMMAR_TAGS, ConvertedSource, GrammarConverter
 from hven.plugins.migration.metadata_conversion import MetadataConverter, clean_text, list_meta_items
 from hven.plugins.migration.migration_report import MigrationReport
-from hven.plugins.migration.moved_code import MovedCodeFile
+from hven.plugins.migration.moved_code import READING_ADVICE, MovedCodeFile
 from hven.plugins.migration.observation_conversion import build_obscore_keys
 from hven.plugins.migration.python_macros import PLACEHOLDER_END, PLACEHOLDER_START, MacroValues
 from hven.plugins.migration.row_mapping import RowMapper, RowMapping
@@ -198,10 +198,9 @@ class CollectionConverter:
         code_text = self._code_file.write_text() if self._code_file else ""
         prune_draft(
             self._draft,
-            directory=self._directory,
             settings=self._settings,
             files={CODE_FILE: code_text} if code_text else {},
-            write_text=lambda: self._write_text(()),
+            write_text=lambda draft: write_descriptor_text(draft, (), self._table_notes),
             report=self._report,
             lines=self._mapping_lines,
         )
@@ -223,18 +222,15 @@ class CollectionConverter:
         files = {REPORT_FILE: report_text}
         if code_text:
             files[CODE_FILE] = code_text
-            self._notes.append(f"{CODE_FILE} contains code from {origin}: read it before `hven check`, which runs it")
+            self._notes.append(f"{CODE_FILE} contains code from {origin}: {READING_ADVICE}")
         counts = (len(self._report.decisions), len(self._report.omissions), len(self._report.results))
         summary = f"{counts[2]} kinds of entries understood, {counts[1]} left out, {counts[0]} need your decision"
         return CollectionDraft(
             name=self._name,
-            text=self._write_text(heading),
+            text=write_descriptor_text(self._draft, heading, self._table_notes),
             files=files,
             notes=[*self._notes, f"{summary}: read {REPORT_FILE}"],
         )
-
-    def _write_text(self, heading: list[str] | tuple[str, ...]) -> str:
-        return write_descriptor_text(self._draft, heading, self._table_notes)
 
     def _is_outside_site(self, table: Mapping[str, Any]) -> bool:
         sources = table.get("source", [])

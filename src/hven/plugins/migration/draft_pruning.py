@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import copy
+import fcntl
+import os
 import re
 import shutil
+import tempfile
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hven.descriptor import check_descriptor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from pathlib import Path
+    from collections.abc import Callable, Iterator, Mapping
 
     from hven.model.settings import Settings
     from hven.plugins.migration.migration_report import MigrationReport
@@ -26,49 +31,107 @@ _MISSING_FILE_PATTERN = re.compile(r"there is no (file|directory)|no file matche
 def prune_draft(
     draft: dict[str, Any],
     *,
-    directory: Path,
     settings: Settings,
     files: Mapping[str, str],
-    write_text: Callable[[], str],
+    write_text: Callable[[Mapping[str, Any]], str],
     report: MigrationReport,
     lines: Mapping[tuple[str, str], Element],
 ) -> None:
     """Check a draft and remove the entries with errors, which the report then lists.
 
+    The directory of the collection is not changed: a copy in a directory of its own is checked.
+
     Parameters
     ----------
     draft
         The descriptor; changed.
-    directory
-        Its directory.
     settings
         Settings of the site.
     files
         Files beside it.
     write_text
-        Writes the draft as it is now.
+        Writes the text of a draft.
     report
         Where removed entries are noted.
     lines
         Lines of the resource descriptor from which mappings come, by table and column.
     """
-    creates_directory = not directory.exists()
-    directory.mkdir(parents=True, exist_ok=True)
-    path = directory / f"{draft['collection']}.yaml"
-    try:
-        for name, text in files.items():
-            (directory / name).write_text(text, encoding="utf-8")
+    name = draft["collection"]
+    with open_check_directory(settings.collections_directory, name) as directory:
+        for file_name, text in files.items():
+            (directory / file_name).write_text(text, encoding="utf-8")
+        path = directory / f"{name}.yaml"
         for _ in range(MAX_CHECK_ROUNDS):
-            path.write_text(write_text(), encoding="utf-8")
+            path.write_text(write_text(_move_paths(draft, f"../../{name}")), encoding="utf-8")
             errors = [fault for fault in check_descriptor(path, settings) if fault.severity == "error"]
             if not any(_remove_faulty_entry(draft, fault.message, report, lines) for fault in errors):
                 break
+
+
+@contextmanager
+def open_check_directory(collections_directory: Path, name: str) -> Iterator[Path]:
+    """Create a directory in which the draft of a collection is checked, and remove it afterwards.
+
+    It is ``collections/.NAME.draft-RANDOM/NAME``. No command takes it for a collection, because descriptors are one
+    level higher.
+
+    Parameters
+    ----------
+    collections_directory
+        The directory of all collections; created if needed.
+    name
+        Name of the collection.
+    """
+    creates_collections_directory = not collections_directory.exists()
+    collections_directory.mkdir(parents=True, exist_ok=True)
+    prefix = f".{name}.draft-"
+    for path in collections_directory.glob(f"{prefix}*"):
+        _remove_unused_directory(path)
+    parent = Path(tempfile.mkdtemp(prefix=prefix, dir=collections_directory))
+    try:
+        lock = os.open(parent, os.O_RDONLY)
+        try:
+            with suppress(OSError):  # a file system without locks
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            directory = parent / name
+            directory.mkdir()
+            yield directory
+        finally:
+            os.close(lock)
     finally:
-        path.unlink(missing_ok=True)
-        for name in files:
-            (directory / name).unlink(missing_ok=True)
-        if creates_directory:
-            shutil.rmtree(directory, ignore_errors=True)
+        shutil.rmtree(parent, ignore_errors=True)
+        if creates_collections_directory:
+            with suppress(OSError):  # another process has put something into it
+                collections_directory.rmdir()
+
+
+def _remove_unused_directory(path: Path) -> None:
+    """Remove the directory of a process that was killed; a running process holds its lock."""
+    with suppress(OSError):
+        lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(path, ignore_errors=True)
+        finally:
+            os.close(lock)
+
+
+def _move_paths(draft: Mapping[str, Any], directory: str) -> dict[str, Any]:
+    """Copy a draft so that the paths of its data, relative to another directory, name the same files."""
+    moved_draft = copy.deepcopy(dict(draft))
+
+    def move_path(path: str) -> str:
+        return path if Path(path).is_absolute() else os.path.normpath(f"{directory}/{path}")
+
+    for table in moved_draft.get("tables", {}).values():
+        sources = table.get("source", [])
+        for source in [sources] if isinstance(sources, dict) else sources:
+            paths = source.get("files")
+            if paths:
+                source["files"] = move_path(paths) if isinstance(paths, str) else [move_path(path) for path in paths]
+            if "pattern" in source.get("arguments", {}):
+                source["arguments"]["pattern"] = move_path(source["arguments"]["pattern"])
+    return moved_draft
 
 
 def _remove_faulty_entry(

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from hven.plugins.migration.moved_code import MAX_CODE_BYTES
+from hven.plugins.migration.moved_code import MAX_CODE_BYTES, READING_ADVICE
 from hven.plugins.migration.resource_xml import Element
 
 if TYPE_CHECKING:
@@ -324,10 +324,9 @@ class GrammarConverter:
     def _convert_customgrammar(self, grammar: Element, patterns: list[str]) -> ConvertedSource:
         module = grammar.get_value("module")
         path = self._directory / (module if module.endswith(".py") else f"{module}.py")
-        if path.resolve().is_relative_to(self._directory.resolve()):
-            name, facts = self._code_file.add_grammar_module("rows", path)
-        else:
-            name, facts = self._code_file.add_grammar_module("rows", self._directory / "missing.py")
+        if not path.resolve().is_relative_to(self._directory.resolve()):
+            path = self._directory / "missing.py"  # a file elsewhere is not read
+        name, facts = self._code_file.add_grammar_module("rows", path)
         self._note_code(grammar, name, facts.fault, facts.unknown_names)
         if grammar.is_true("isDispatching"):
             self._report.add_decision(
@@ -344,9 +343,7 @@ class GrammarConverter:
             names = ", ".join(unknown_names[:6])
             self._report.add_decision(element, f"the code moved to {name}() of {file} uses names of DaCHS: {names}")
         else:
-            self._report.add_result(
-                element, f"the code moved to {name}() of {file}: read it before `hven check`, which runs it"
-            )
+            self._report.add_result(element, f"the code moved to {name}() of {file}: {READING_ADVICE}")
 
     def _build_python_source(self, name: str, patterns: list[str], code: str) -> ConvertedSource:
         options: dict[str, Any] = {"kind": "python", "file": self._code_file.file_name, "function": name}

@@ -135,6 +135,10 @@ def _note_variable(node: ast.Name, facts: CodeFacts) -> None:
             facts.properties.append(name)
 
 
+# `hven check` imports the file and calls functions of expressions; `hven ingest` calls all functions
+READING_ADVICE = "read it first, because `hven check` and `hven ingest` run it"
+
+
 class MovedCodeFile:
     """A Python file beside the descriptor, with the code of one resource descriptor.
 
@@ -276,7 +280,7 @@ class MovedCodeFile:
         imports = sorted({*self._imports, *(["import pyarrow as pa"] if self._has_row_functions else [])})
         return "\n".join(
             [
-                f'"""Code of {self._origin}, not run yet: read it before `hven check`, which runs it."""',
+                f'"""Code of {self._origin}, not run yet: {READING_ADVICE}."""',
                 "",
                 *imports,
                 *([CUSTOM_GRAMMAR_TEXT] if has_iterators else []),

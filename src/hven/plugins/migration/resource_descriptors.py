@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 from hven.model.errors import SourceError, UsageError
 from hven.plugins.drafts.document_drafts import ALL_COLLECTIONS, CollectionDraft
-from hven.plugins.migration.collection_conversion import CollectionConverter
+from hven.plugins.migration.collection_conversion import CODE_FILE, REPORT_FILE, CollectionConverter
 from hven.plugins.migration.resource_xml import read_resource_xml
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from hven.plugins.drafts.document_drafts import DocumentDraftRequest
 
 SIGNATURE_BYTES = 64 << 10
@@ -73,13 +75,15 @@ def draft_collections(request: DocumentDraftRequest) -> list[CollectionDraft]:
         A descriptor cannot be read.
     UsageError
         The folder describes several collections, and one name was given.
+    ConflictError
+        A file exists that would be written. Nothing is converted then.
     """
     path = request.path.absolute()
     if not path.is_dir():
         name = request.name
         if name == ALL_COLLECTIONS:
             name = _read_schema(path)
-        return [_draft_collection(request, name, [path], find_inputs_folder(path))]
+        return _draft_all(request, {name: [path]}, find_inputs_folder(path))
     descriptors = _list_descriptors(path)
     if len(descriptors) > MAX_DESCRIPTORS:
         raise SourceError(
@@ -90,7 +94,7 @@ def draft_collections(request: DocumentDraftRequest) -> list[CollectionDraft]:
     for descriptor in descriptors:
         paths_by_schema.setdefault(_read_schema(descriptor), []).append(descriptor)
     if request.name == ALL_COLLECTIONS:
-        return [_draft_collection(request, schema, paths, path) for schema, paths in paths_by_schema.items()]
+        return _draft_all(request, paths_by_schema, path)
     chosen_paths = paths_by_schema.get(request.name)
     if chosen_paths is None and len(paths_by_schema) == 1:
         chosen_paths = next(iter(paths_by_schema.values()))
@@ -101,7 +105,16 @@ def draft_collections(request: DocumentDraftRequest) -> list[CollectionDraft]:
             f"{path.name} describes {len(schemas)} collections: {listed}",
             remedy=f"write '{ALL_COLLECTIONS}' as the name for all of them, or one of these names",
         )
-    return [_draft_collection(request, request.name, chosen_paths, path)]
+    return _draft_all(request, {request.name: chosen_paths}, path)
+
+
+def _draft_all(
+    request: DocumentDraftRequest, paths_by_name: Mapping[str, list[Path]], root: Path
+) -> list[CollectionDraft]:
+    """Draft collections, after it is sure that no file of any of them exists."""
+    for name in paths_by_name:
+        request.check_new_collection(name, (REPORT_FILE, CODE_FILE))
+    return [_draft_collection(request, name, paths, root) for name, paths in paths_by_name.items()]
 
 
 def _draft_collection(request: DocumentDraftRequest, name: str, paths: list[Path], root: Path) -> CollectionDraft:

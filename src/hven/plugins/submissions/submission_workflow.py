@@ -506,7 +506,11 @@ class SubmissionWorkflow:
         job = job_service.create_job(collect_params(list(parameters.items())), requester)
         step = _build_history_step(self._account, FETCH, name) | {"job": job.id}
         changes = {"steps": [*submission.steps, step], "expires": _compute_expiry()}
-        changed_submission = self.store.change_submission(submission, changes)
+        try:
+            changed_submission = self.store.change_submission(submission, changes)
+        except BaseException:
+            job_service.destroy_job(job)
+            raise
         job_service.change_phase(job, "RUN")  # not before, so that its change of the submission comes second
         return changed_submission
 
