@@ -75,7 +75,7 @@ def pair(tmp_path: Path) -> SitePair:
 @pytest.mark.parametrize("folder", ["files", "elsewhere"])
 def test_no_file_is_written_through_a_link(pair: SitePair, tmp_path: Path, folder: str, is_dry_run: bool) -> None:
     files = {"a": {"link": f"{tmp_path}/{folder}"}, "a/f": FILE}
-    with pytest.raises(HvenError, match="is below 'a', which is no directory"):
+    with pytest.raises(HvenError, match="is below 'a', which is not a directory"):
         read_false_files(pair, files, is_dry_run=is_dry_run)
     with pytest.raises(HvenError, match="is not allowed"):
         read_false_files(pair, {"a": files["a"], "./a/f": FILE}, is_dry_run=is_dry_run)

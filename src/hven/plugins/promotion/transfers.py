@@ -182,7 +182,7 @@ def _check_parents(files: Mapping[str, Any]) -> None:
     for name in files:
         for parent in PurePosixPath(name).parents:
             if str(parent) in files:
-                raise ValueError(f"the file {name!r:.80} is below {str(parent)!r:.80}, which is no directory")
+                raise ValueError(f"the file {name!r:.80} is below {str(parent)!r:.80}, which is not a directory")
 
 
 def write_blocks(hashes: RowHashes) -> bytes:
