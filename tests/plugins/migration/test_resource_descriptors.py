@@ -137,6 +137,32 @@ def test_no_code_runs_during_the_conversion(settings: Settings) -> None:
     )
 
 
+def test_no_code_of_a_grammar_and_an_apply_runs_during_the_conversion(settings: Settings) -> None:
+    """The draft is checked with both in one file, at whose top level the code of the grammar stands."""
+    marker = settings.directory / "ran"
+    folder = settings.directory / "inputs/ships"
+    folder.mkdir()
+    (folder / "log.txt").write_text("1\n")
+    (folder / "grammar.py").write_text(
+        "from gavo.grammars.customgrammar import CustomRowIterator\n"
+        f"open({str(marker)!r}, 'w')\n"
+        "class RowIterator(CustomRowIterator):\n    def _iterRows(self):\n        yield {'a': 1, 'b': 'x'}\n"
+    )
+    (folder / "q.rd").write_text(
+        '<resource schema="ships"><table id="main" onDisk="True"><column name="a" type="integer"/>'
+        '<column name="b" type="text"/></table><data id="i"><sources pattern="*.txt"/>'
+        '<customGrammar module="grammar"/><make table="main"><rowmaker idmaps="*"><apply name="x"><code>\n'
+        f"open({str(marker)!r}, 'w')\n@b = @b.strip().upper()\n"
+        "</code></apply></rowmaker></make></data></resource>"
+    )
+    site_files = convert(settings, "ships", folder / "q.rd")
+    table = site_files.load_descriptor("ships")["tables"]["main"]
+    assert table["source"]["kind"] == "python"
+    assert table["map"] == {"b": "main_x_b(b)"}
+    assert site_files.read_file("ships", "dachs_code.py").count(str(marker)) == 2
+    assert not marker.exists()
+
+
 def test_a_folder_becomes_one_collection_for_each_schema(settings: Settings) -> None:
     folder = settings.directory / "inputs"
     (folder / "moons/q.rd.save").write_text("<resource schema='old'/>")
