@@ -37,6 +37,9 @@ lats = st.one_of(st.sampled_from([90.0, -90.0, 0.0, 20.0, 89.99999]), st.floats(
 radii = st.one_of(
     st.sampled_from([0.0, 1e-300, 1e-7, 0.01, 1.0, 90.0, 179.9, 180.0]), st.floats(0, 179.999999), st.floats(0, 0.1)
 )
+# A circle holds its rim with a tolerance, a comparison of DISTANCE has none. Rows at a pole are exactly a quarter of a turn
+# from the equator, where the last digit decides: the sines of DuckDB and of NumPy differ there.
+distances = radii.map(lambda radius: 90.000001 if abs(radius - 90.0) < 1e-9 else radius)
 
 
 def number(value: float) -> str:
@@ -64,8 +67,8 @@ def shapes(draw) -> str:
             )
         return f"CONTAINS({point}, POLYGON({', '.join(f'{number(x)}, {number(y)}' for x, y in corners)})) = 1"
     if kind == "distance":
-        return f"DISTANCE(ra, dec, {number(lon)}, {number(lat)}) < {number(draw(radii))}"
-    return f"{number(draw(radii))} >= DISTANCE(POINT({number(lon)}, {number(lat)}), {point})"
+        return f"DISTANCE(ra, dec, {number(lon)}, {number(lat)}) < {number(draw(distances))}"
+    return f"{number(draw(distances))} >= DISTANCE(POINT({number(lon)}, {number(lat)}), {point})"
 
 
 @st.composite
