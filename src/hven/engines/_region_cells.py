@@ -29,6 +29,7 @@ from hven.model.sky import (
     polygon_arrays,
     sphere,
 )
+from hven.model.sky.api.ragged_arrays import sort_distinct
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -233,7 +234,7 @@ def _cover_strip_polygons(
         is_in_part = np.isin(np.arange(shape_count), part)
         strip_owners, lon, lat, radius = polygon_arrays.cover_thin_polygons_with_circles(offsets, numbers, is_in_part)
         for order, circle_numbers, cells in healpix.iterate_cone_cells(lon, lat, radius + CAP_MARGIN_DEGREES):
-            owner_cells = np.unique((strip_owners[circle_numbers] << 32) + cells)
+            owner_cells = sort_distinct((strip_owners[circle_numbers] << 32) + cells)
             owner, strip_cells = np.divmod(owner_cells, 1 << 32)
             has_few_cells = np.bincount(owner, minlength=shape_count) <= MAX_STRIP_CELLS
             is_few = has_few_cells[owner]
@@ -245,7 +246,7 @@ def _degrade_large_cells(rows: Indexes, row_indexes: Indexes, cells: Indexes) ->
     has_many_cells = (np.bincount(row_indexes, minlength=len(rows)) > MAX_REGION_CELLS)[row_indexes]
     for order, is_selected in ((WIDE_POLYGON_ORDER, ~has_many_cells), (WIDE_POLYGON_ORDER - 1, has_many_cells)):
         degraded_cells = cells[is_selected] >> 2 * (WIDE_POLYGON_ORDER - order)
-        owner_cells = np.unique((row_indexes[is_selected] << 32) + degraded_cells)
+        owner_cells = sort_distinct((row_indexes[is_selected] << 32) + degraded_cells)
         owner, cell = np.divmod(owner_cells, 1 << 32)
         yield rows[owner], cell + 4 ** (order + 1)
 
@@ -284,6 +285,6 @@ def _cover_shape_coarsely(shape: Shape | Moc) -> Indexes:
         if int((high - low).sum()) <= MAX_REGION_CELLS or order == 0:
             break
     range_cells = [np.arange(begin, end) for begin, end in zip(low.tolist(), high.tolist(), strict=True)]
-    distinct_cells: Indexes = np.unique(np.concatenate([np.empty(0, np.int64), *range_cells]))
+    distinct_cells: Indexes = sort_distinct(np.concatenate([np.empty(0, np.int64), *range_cells]))
     cells: Indexes = distinct_cells + 4 ** (order + 1)
     return cells

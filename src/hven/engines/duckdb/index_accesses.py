@@ -32,6 +32,7 @@ from hven.engines._query_analysis.shape_conditions import (
 from hven.engines._query_analysis.shape_covers import cover_shape_with_cells
 from hven.engines._query_analysis.union_pushdown import match_prefixed_column
 from hven.engines.duckdb.long_lists import find_index_places
+from hven.model.sky.api.ragged_arrays import sort_distinct
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -68,7 +69,7 @@ class CandidateRows:
             if bool((piece[1:] > piece[:-1]).all()):
                 return piece
             return np.sort(piece)
-        row_numbers: Rows = np.unique(np.concatenate(self.pieces))
+        row_numbers: Rows = sort_distinct(np.concatenate(self.pieces))
         return row_numbers
 
 
@@ -295,7 +296,7 @@ class KeyListAccess(IndexAccess):
         rows = expand_ranges(ranges)
         if index.rows is not None:
             rows = index.rows[rows].astype(np.int64)
-        rows = np.unique(rows)
+        rows = sort_distinct(rows)
         return CandidateRows(len(rows), pieces=(rows,))
 
     def describe_index(self) -> str:

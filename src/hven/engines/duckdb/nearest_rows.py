@@ -44,6 +44,7 @@ from hven.engines.duckdb.index_accesses import (
     expand_ranges,
     find_key_access,
 )
+from hven.model.sky.api.ragged_arrays import sort_distinct
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -281,7 +282,7 @@ def _find_nearest_places(
     low = np.where(is_certain, nearest_begin, outer_places[:-1])
     high = np.where(is_certain, nearest_end, inner_places[1:])
     place_ranges = np.stack([low, np.maximum(low, high)], axis=1)
-    return np.unique(expand_ranges(place_ranges))
+    return sort_distinct(expand_ranges(place_ranges))
 
 
 def match_nearest_rows_pattern(select: Select, free_slots: frozenset[int]) -> tuple[int, NearestRowsAccess] | None:

@@ -13,6 +13,7 @@ import numpy as np
 
 from hven.engines._region_cells import compute_shape_cell_ranges, cover_regions_with_cells
 from hven.model.sky import Circle, Moc, Point, healpix, sphere
+from hven.model.sky.api.ragged_arrays import sort_distinct
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,7 +60,7 @@ class RegionIndex:
             ranges = compute_shape_cell_ranges(shape)
             for order in self.orders:
                 row_parts += self._list_rows_in_ranges(ranges, order)
-        rows: Indexes = np.unique(np.concatenate(row_parts)).astype(np.int64)
+        rows: Indexes = sort_distinct(np.concatenate(row_parts)).astype(np.int64)
         if isinstance(shape, Point | Circle):
             radius = shape.radius if isinstance(shape, Circle) else 0.0
             centre_vector = sphere.to_unit_vectors(shape.lon, shape.lat)

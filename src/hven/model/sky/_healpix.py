@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hven.model.sky._ragged_arrays import compute_element_numbers
+from hven.model.sky._ragged_arrays import compute_element_numbers, sort_distinct
 from hven.model.sky._sphere import (
     compute_angular_distance,
     interpolate_along_arcs,
@@ -446,7 +446,7 @@ def add_neighbour_cells(ranges: Indexes, order: int) -> Indexes:
         neighbour_cells = own_cells.astype(np.uint64)
         thread_count = _choose_thread_count(len(own_cells))
         _load_cdshealpix().neighbours(order, neighbour_cells, near, thread_count)
-    cells = np.unique(near[near >= 0])
+    cells = sort_distinct(near[near >= 0])
     cell_ranges = np.stack([cells << shift, (cells + 1) << shift], axis=1)
     return merge_ranges(cell_ranges)
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from hven.model.sky import _healpix as healpix
 from hven.model.sky import _moc_texts
+from hven.model.sky._ragged_arrays import sort_distinct
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,7 +56,7 @@ class Moc:
             A MOC of the coarser order.
         """
         moc_order = order if target_order is None else min(target_order, order)
-        coarse_cells = np.unique(np.asarray(cells, dtype=np.int64) >> 2 * (order - moc_order))
+        coarse_cells = sort_distinct(np.asarray(cells, dtype=np.int64) >> 2 * (order - moc_order))
         coarse_cells = coarse_cells[coarse_cells >= 0]
         shift = 2 * (healpix.MAX_ORDER - moc_order)
         ranges = np.stack([coarse_cells << shift, (coarse_cells + 1) << shift], axis=1)

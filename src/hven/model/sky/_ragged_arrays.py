@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -196,3 +196,13 @@ def find_largest_circle_gaps(low: Numbers, width: Numbers, row: Indexes, row_cou
     begin[gap_rows] = reached[best] % 360.0
     size[gap_rows] = np.maximum(gap[best], 0.0)
     return begin, size
+
+
+def sort_distinct(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return the distinct values of an array of integers, ascending.
+
+    `numpy.unique` looks integers up in a hash table since NumPy 2.3, which takes 5 to 15 times as long.
+    """
+    ordered = np.sort(values, axis=None)
+    distinct: npt.NDArray[Any] = ordered[np.append(True, ordered[1:] != ordered[:-1])[: len(ordered)]]
+    return distinct

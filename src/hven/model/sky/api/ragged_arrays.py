@@ -8,6 +8,7 @@ from hven.model.sky._ragged_arrays import (
     compute_row_indexes,
     compute_successor_indexes,
     gather_element_indexes,
+    sort_distinct,
 )
 from hven.model.sky._thread_pool import map_in_threads
 
@@ -18,4 +19,5 @@ __all__ = [
     "compute_successor_indexes",
     "gather_element_indexes",
     "map_in_threads",
+    "sort_distinct",
 ]
