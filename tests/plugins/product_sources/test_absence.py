@@ -67,7 +67,7 @@ def test_rows_that_were_copied_are_served(tmp_path: Path) -> None:
     with Site(load_settings(tmp_path)) as site:
         assert query_texts(site, "SELECT name FROM stars.main") == ["name", "Vega"]
         assert query_texts(site, "SELECT object FROM frames.main") == ["object", "Sun"]
-        with pytest.raises(DescriptorError, match="package product_sources"):
+        with pytest.raises(DescriptorError, match="add .product_sources. to `plugins`"):
             ingest_collection(site, "stars")
         with pytest.raises(DescriptorError, match="'product' belongs to the plug-in package product_sources"):
             ingest_collection(site, "frames")
@@ -80,5 +80,5 @@ def test_an_upload_of_fits_is_refused(tmp_path: Path) -> None:
     with open_table_file(tmp_path / "stars.fits") as (_, batches):
         assert [row for batch in batches for row in batch.to_pylist()] == [{"name": "Vega"}]
     plugins.select_plugin_packages([])
-    with pytest.raises(SourceError, match="it is not a table in a known format"):
+    with pytest.raises(SourceError, match="is a binary file"):
         open_table_file(tmp_path / "stars.fits").__enter__()
