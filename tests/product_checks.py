@@ -5,21 +5,16 @@ from __future__ import annotations
 import io
 import shutil
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.io.votable import parse_single_table
 
-from hven.formats.media import (
-    ArrayPart,
-    RemotePath,
-    TablePart,
-    open_product,
-    write_product_as_fits,
-    write_product_as_votable,
-)
+from hven.formats.media import ArrayPart, RemotePath, TablePart, open_product
 from hven.model.errors import SourceError, UpstreamError
+from plugin_needs import load_core_fixtures, require_core_fixtures
 from shared import shared
 
 ORIGINS = pytest.mark.parametrize("origin", ["real", "made"])
@@ -37,6 +32,28 @@ def open_converted(made) -> fits.HDUList:
     body = b"".join(made.read_chunks())
     assert made.size in {None, len(body)}
     return fits.open(io.BytesIO(body))
+
+
+def _load_product_writer(name: str) -> Any:
+    """Load a function that cuts or converts products; skip the test if the package that has it is absent."""
+    require_core_fixtures("PRODUCT_WRITERS")
+    return load_core_fixtures("PRODUCT_WRITERS")[name]
+
+
+def write_product_as_fits(*arguments: Any, **options: Any) -> Any:
+    return _load_product_writer("write_product_as_fits")(*arguments, **options)
+
+
+def write_product_as_votable(*arguments: Any, **options: Any) -> Any:
+    return _load_product_writer("write_product_as_votable")(*arguments, **options)
+
+
+def create_selection(**limits: Any) -> Any:
+    return _load_product_writer("CutoutSelection")(**limits)
+
+
+def cut_product(*arguments: Any, **options: Any) -> Any:
+    return _load_product_writer("cut_product")(*arguments, **options)
 
 
 def read_whole_array(array: ArrayPart) -> np.ndarray:

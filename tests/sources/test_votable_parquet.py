@@ -17,9 +17,10 @@ from astropy.io.votable import parse_single_table
 from pydantic import ValidationError
 
 from file_servers import ServedFiles, serve_http
-from hven.model import ReadDeviation
+from hven.model import ReadDeviation, plugins
 from hven.model.errors import SourceError, UserError
-from hven.sources import ROW_NUMBER_COLUMN, SourceContext, _rate_limiting, fits, parquet, query, votable
+from hven.sources import ROW_NUMBER_COLUMN, SourceContext, _rate_limiting, parquet, query, votable
+from plugin_needs import require_plugins
 from process_runner import run_hven
 from shared import shared
 
@@ -136,18 +137,21 @@ def test_a_query_runs_once_for_columns_and_rows(tmp_path):
         query.open(query.Options(adql="SELECT 1"), SourceContext(directory=tmp_path))
 
 
-@pytest.mark.parametrize("kind", [fits, votable, parquet])
-def test_files_in_other_units_than_the_first_are_refused(tmp_path, kind):
+@pytest.mark.parametrize("name", ["fits", "votable", "parquet"])
+def test_files_in_other_units_than_the_first_are_refused(tmp_path, name):
     from astropy.table import Table
 
-    def write_file(name, unit):
-        if kind is parquet:
+    require_plugins("sources", name)
+    kind = plugins.load_plugin("sources", name)
+
+    def write_file(file_name, unit):
+        if name == "parquet":
             field = pa.field("flux", pa.float64(), metadata={"unit": unit})
-            pq.write_table(pa.table([pa.array([1.0])], schema=pa.schema([field])), tmp_path / name)
+            pq.write_table(pa.table([pa.array([1.0])], schema=pa.schema([field])), tmp_path / file_name)
         else:
             one = Table({"flux": [1.0]})
             one["flux"].unit = unit
-            one.write(tmp_path / name, format=kind.__name__.rpartition(".")[2], overwrite=True)
+            one.write(tmp_path / file_name, format=name, overwrite=True)
 
     source = lambda: kind.open(kind.Options.model_validate({"files": "*.x"}), SourceContext(directory=tmp_path))  # noqa: E731
     write_file("a.x", "W / m2")

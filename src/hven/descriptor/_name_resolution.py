@@ -40,6 +40,7 @@ from hven.model.resource import ExpressionFunction
 from hven.model.table import Column, Table
 from hven.model.types import CONTOUR, INT64, STRING, TIMESTAMP
 from hven.sources import FILE_FACT_COLUMNS, ROW_NUMBER_COLUMN
+from hven.sources.kind_traits import find_source_kind_traits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -53,7 +54,6 @@ REMOTE_SIZE_FUNCTION = "PRODUCT_SIZE"  # size of a file, or of an http resource,
 MAX_LISTED_NAMES = 12
 PRODUCT_FUNCTIONS = frozenset({"PRODUCT_SIZE", "PRODUCT_MD5"})
 _FACT_TYPES = {"file.size": INT64, "file.mtime": TIMESTAMP, "file.footprint": CONTOUR}
-_HEADER_SOURCE_MODES = {("fits", "header"), ("product", "images")}  # sources with columns that packages compute
 
 
 class IngestTimeText(str):
@@ -99,7 +99,8 @@ class _CallContext:
     @property
     def has_header_columns(self) -> bool:
         return all(
-            (source.kind, source.options.get("mode")) in _HEADER_SOURCE_MODES for source in self.resolver.spec.sources
+            source.options.get("mode") in find_source_kind_traits(source.kind).header_modes
+            for source in self.resolver.spec.sources
         )
 
     @property

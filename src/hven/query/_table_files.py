@@ -29,7 +29,7 @@ _SNIFFED_BYTES = 4096
 _MAX_UNPACKED_BYTES = 4 * 1024**3
 _HTML_PATTERN = re.compile(rb"(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)*<(!doctype\s+)?html[\s>]", re.IGNORECASE | re.DOTALL)
 _UTF16_SIGNATURES = (b"\xff\xfe", b"\xfe\xff", b"\0<", b"<\0")  # XML may be encoded in UTF-16
-_FILE_KINDS = ("csv", "fits", "json", "parquet")  # kinds of sources that are distinguished, beside those of packages
+_FILE_KINDS = ("csv", "json", "parquet")  # kinds of sources that are distinguished, beside those of packages
 
 
 def detect_table_format(path: Path) -> str:
@@ -49,7 +49,7 @@ def detect_table_format(path: Path) -> str:
         return "arrow"
     package_kinds = [kind for package in plugins.list_plugin_packages() for kind in package.upload_kinds]
     detected_kind = file_kinds.find_file_kind_by_content(first_bytes, (*_FILE_KINDS, *package_kinds))
-    if detected_kind and detected_kind in {"fits", "parquet", *package_kinds}:
+    if detected_kind and detected_kind in {"parquet", *package_kinds}:
         return detected_kind
     if _HTML_PATTERN.match(text):
         raise SourceError(

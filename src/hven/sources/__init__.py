@@ -256,6 +256,9 @@ class SourceKindTraits:
         check` opens them.
     has_declared_columns
         The columns follow from the options alone, so that `hven check` compiles the table over them.
+    header_modes
+        Values of the option ``mode`` with which rows have the columns that packages compute
+        (`PluginPackage.header_columns`).
     has_cached_pages
         A sync caches pages of rows unless the descriptor says otherwise, because the source answers slowly.
     find_mirrored_site
@@ -278,6 +281,7 @@ class SourceKindTraits:
     starts_empty: bool = False
     reads_local_files: bool = False
     has_declared_columns: bool = False
+    header_modes: tuple[str, ...] = ()
     has_cached_pages: bool = False
     find_mirrored_site: Callable[[SourceSpec, str], str] | None = None
     list_queries: Callable[[Mapping[str, Any]], Sequence[str]] | None = None

@@ -56,7 +56,7 @@ def test_files_are_served_and_the_package_is_named(tmp_path: Path) -> None:
         served = {
             path: Client(create_application(site)).get(f"/collections/fields/files/{path.name}") for path in paths
         }
-    (tmp_path / "hven.toml").write_text('name = "x"\nplugins = []\n')
+    (tmp_path / "hven.toml").write_text('name = "x"\nplugins = ["product_sources"]\n')
     with Site(load_settings(tmp_path)) as site:
         client = Client(create_application(site))
         assert count_rows(client) == "200"

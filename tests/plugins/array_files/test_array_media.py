@@ -19,14 +19,7 @@ from astropy.io import fits
 from astropy.time import Time
 from astropy.wcs import WCS
 
-from hven.formats.media import (
-    CutoutSelection,
-    TablePart,
-    cut_product,
-    detect_product_file_format,
-    open_product,
-    write_product_as_fits,
-)
+from hven.formats.media import TablePart, detect_product_file_format, open_product
 from hven.formats.media.api import MISSING_INSTANT
 from hven.model.errors import SourceError, TooLargeError
 from hven.plugins.array_files import cdf, sav
@@ -38,9 +31,12 @@ from product_checks import (
     check_damage,
     check_failing_server,
     check_remote_reads,
+    create_selection,
+    cut_product,
     find_real_products,
     open_converted,
     read_whole_array,
+    write_product_as_fits,
 )
 from product_files import write_istp_cdf
 from shared import shared
@@ -244,9 +240,9 @@ def test_cdf_series_are_cut_by_time():
     source = cdflib.CDF(str(path))
     flux, epoch = source.varget("FEDU"), convert_epochs_to_mjd(source.varget("Epoch_Ele"), EPOCH_TYPE)
     with open_product(path) as product:
-        found = open_converted(cut_product(product, CutoutSelection(time=(epoch[10], epoch[19])), part_name="FEDU"))
+        found = open_converted(cut_product(product, create_selection(time=(epoch[10], epoch[19])), part_name="FEDU"))
         table = open_converted(
-            cut_product(product, CutoutSelection(time=(epoch[10], epoch[19])), part_name="Epoch_Ele")
+            cut_product(product, create_selection(time=(epoch[10], epoch[19])), part_name="Epoch_Ele")
         )
     wanted = np.where(flux == np.float32(-1e31), np.nan, flux)[10:20]
     assert np.array_equal(found[0].data, wanted, equal_nan=True)
@@ -283,7 +279,7 @@ def test_scales_groups_and_times_of_netcdf_are_read(tmp_path):
         lon, lat = array.create_sky_mapping()(np.array([[1.0, 1.0], [8.0, 5.0]])).T
         assert array.axes[0].read_values()[0] == pytest.approx(51943.0 + 10.0 / 24.0)
         found = open_converted(
-            cut_product(product, CutoutSelection(longitude=(80.0, 100.0), latitude=(-25.0, 5.0)), part_name="model/t")
+            cut_product(product, create_selection(longitude=(80.0, 100.0), latitude=(-25.0, 5.0)), part_name="model/t")
         )
     assert [row["p"] for row in rows] == [1, None, 3]
     assert rows[1]["time"] == pytest.approx(51943.0 + 16.0 / 24.0)

@@ -16,12 +16,12 @@ from hven import descriptor
 from hven.adql.reserved_words import RESERVED_WORDS
 from hven.descriptor._loading import check_descriptor
 from hven.descriptor.api.yaml_text import format_yaml_flow_value, format_yaml_scalar
+from hven.model import plugins
 from hven.model.errors import ConflictError, SourceError, UsageError
 from hven.model.settings import Settings
 from hven.plugins.drafts.column_guesses import split_heading_unit, to_adql_identifier
 from hven.plugins.drafts.drafting import create_descriptor, write_table_draft
 from hven.sources import SourceContext, file_kinds
-from hven.sources import fits as sources_fits
 from plugin_needs import require_functions, require_plugins
 from shared import shared
 
@@ -289,9 +289,10 @@ def test_positions_of_oifits_and_codes_of_fits(home):
     assert "write `null: {UD_DIAM: -1}` in the source" in text
     assert "write `null: {TEFF: -2147483648}` in the source" in text
     options = {"files": "a.fits", "null": {"UD_DIAM": -1, "TEFF": -2147483648}}
-    (batch,) = sources_fits.open(
-        sources_fits.Options.model_validate(options), SourceContext(directory=home)
-    ).read_batches(["UD_DIAM", "TEFF"])
+    fits_kind = plugins.load_plugin("sources", "fits")
+    (batch,) = fits_kind.open(fits_kind.Options.model_validate(options), SourceContext(directory=home)).read_batches(
+        ["UD_DIAM", "TEFF"]
+    )
     assert batch.to_pydict() == {"UD_DIAM": [None, 0.5, 60.0], "TEFF": [5000, 6000, None]}
 
 

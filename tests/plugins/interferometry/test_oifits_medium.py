@@ -10,13 +10,15 @@ import pytest
 from astropy.io import fits
 from oifits_products import write_oifits
 
-from hven.formats.media import CutoutSelection, cut_product, detect_product_file_format, open_product
+from hven.formats.media import detect_product_file_format, open_product
 from product_checks import (
     ORIGINS,
     check_conversion,
     check_damage,
     check_failing_server,
     check_remote_reads,
+    create_selection,
+    cut_product,
     find_real_products,
     open_converted,
 )
@@ -42,7 +44,7 @@ def test_points_of_oifits() -> None:
     path = shared("data/interferometry/oifits/GRAVI.2016-06-23T03-10-17.458_singlesciviscalibrated.fits")
     with open_product(path) as product:
         points = pa.Table.from_batches(product.find_part("OI_VIS2 points").read_batches(0, 10_000))
-        found = open_converted(cut_product(product, CutoutSelection(band=(2.1e-6, 2.2e-6))))[1].data
+        found = open_converted(cut_product(product, create_selection(band=(2.1e-6, 2.2e-6))))[1].data
     with fits.open(path) as file:
         tables = [hdu for hdu in file if hdu.name == "OI_VIS2"]
         waves = {hdu.header["INSNAME"]: hdu.data for hdu in file if hdu.name == "OI_WAVELENGTH"}

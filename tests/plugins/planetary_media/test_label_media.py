@@ -12,13 +12,7 @@ import pytest
 from astropy.wcs import WCS
 from label_products import write_label_product
 
-from hven.formats.media import (
-    CutoutSelection,
-    cut_product,
-    detect_product_file_format,
-    open_product,
-    write_product_as_fits,
-)
+from hven.formats.media import detect_product_file_format, open_product
 from hven.model.errors import SourceError
 from product_checks import (
     ORIGINS,
@@ -26,9 +20,12 @@ from product_checks import (
     check_damage,
     check_failing_server,
     check_remote_reads,
+    create_selection,
+    cut_product,
     find_real_products,
     open_converted,
     read_whole_array,
+    write_product_as_fits,
 )
 from shared import shared
 
@@ -67,7 +64,7 @@ def test_bands_of_a_cube_with_suffixes_are_read():
         assert np.array_equal(read_whole_array(side)[0], background)
         assert cube.axes[0].read_values()[:2] == pytest.approx([0.35054e-6, 0.35895e-6])
         assert (cube.axes[0].read_file_values()[0], cube.axes[0].unit) == (0.35054, "um")
-        found = open_converted(cut_product(product, CutoutSelection(band=(2.0e-6, 2.1e-6), pixels={1: (3, 5)})))
+        found = open_converted(cut_product(product, create_selection(band=(2.0e-6, 2.1e-6), pixels={1: (3, 5)})))
         spectrum = read_whole_array(cube)[:, 3, 4]
     header = found[0].header
     wave = WCS(header, fobj=found).all_pix2world([[1.0, 1.0, n] for n in range(1, header["NAXIS3"] + 1)], 1)[:, 2]

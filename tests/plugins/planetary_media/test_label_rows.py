@@ -211,7 +211,7 @@ tables:
     [("{kind: product, mode: images, files: a.lbl}", "file.stem"), ("a.lbl", "file.stem")],
 )
 def test_check_names_the_package_that_a_site_leaves_out(tmp_path, source, name):
-    (tmp_path / "hven.toml").write_text("plugins = []\n")
+    (tmp_path / "hven.toml").write_text('plugins = ["product_sources"]\n')
     folder = tmp_path / "collections" / "maps"
     folder.mkdir(parents=True)
     (folder / "a.lbl").write_text("PDS_VERSION_ID = PDS3\nEND\n")

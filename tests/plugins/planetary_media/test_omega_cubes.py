@@ -13,8 +13,9 @@ import pytest
 from astropy.io import fits
 from PIL import Image
 
-from hven.formats.media import CutoutSelection, cut_product, open_product, write_product_as_fits
+from hven.formats.media import open_product
 from plugin_needs import draw_files
+from product_checks import create_selection, cut_product, write_product_as_fits
 
 RECORD = 512
 LABEL = """\
@@ -84,7 +85,7 @@ def test_omega_cubes_are_read(tmp_path, corner):
         assert np.array_equal(side.read([slice(0, size) for size in side.shape])[0], dark)
         assert np.array_equal(back.read([slice(0, size) for size in back.shape]), keeping.transpose(1, 0, 2))
         found = fits.open(
-            io.BytesIO(b"".join(cut_product(product, CutoutSelection(pixels={1: (3, 5), 2: (30, 30)})).read_chunks()))
+            io.BytesIO(b"".join(cut_product(product, create_selection(pixels={1: (3, 5), 2: (30, 30)})).read_chunks()))
         )
         assert np.array_equal(found[0].data[:, 0], core[29, :, 2:5])
     body = Image.open(io.BytesIO(draw_files([(tmp_path / "ORB0006_4.QUB", "ORB0006_4.QUB")], 300)))

@@ -11,10 +11,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from hven.formats.media._conversions import write_product_as_fits, write_product_as_votable
-from hven.formats.media._cutouts import StreamedFile, cut_product
 from hven.formats.media._external_tables import open_product_with_row_reader
-from hven.formats.media._pixel_windows import CutoutSelection, find_window
 from hven.formats.media._product import (
     ArrayPart,
     Axis,
@@ -262,7 +259,6 @@ __all__ = [
     "SIGNATURE_BYTES",
     "ArrayPart",
     "Axis",
-    "CutoutSelection",
     "DataSetMetadata",
     "HeaderCard",
     "OpenProductFile",
@@ -270,15 +266,10 @@ __all__ = [
     "Place",
     "ProductFileFormat",
     "RemotePath",
-    "StreamedFile",
     "TablePart",
     "convert_axis_times_to_mjd",
     "convert_to_wavelengths",
-    "cut_product",
     "detect_product_file_format",
-    "find_window",
     "list_product_file_formats",
     "open_product",
-    "write_product_as_fits",
-    "write_product_as_votable",
 ]

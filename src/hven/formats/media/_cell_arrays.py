@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from hven.formats.media._product import ArrayPart, Axis, HeaderCard, TablePart
 from hven.formats.media._spectral_axes import convert_to_wavelengths
-from hven.formats.media._table_selection import create_time_converter
+from hven.formats.media._table_times import create_time_converter
 from hven.model.errors import SourceError, format_message
 
 if TYPE_CHECKING:

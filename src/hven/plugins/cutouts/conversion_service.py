@@ -13,11 +13,12 @@ import anyio.to_thread
 from starlette.responses import Response
 
 from hven import __version__, services
-from hven.formats.media import list_product_file_formats, open_product, write_product_as_fits, write_product_as_votable
+from hven.formats.media import list_product_file_formats, open_product
 from hven.model.errors import NotFoundError, format_message
 from hven.model.params import Param
 from hven.model.table import SITE_URL_EXPRESSION, LinkTemplate, TemplateExpression
 from hven.plugins.cutouts import cutouts
+from hven.plugins.cutouts.product_conversions import write_product_as_fits, write_product_as_votable
 from hven.services import collection_files
 from hven.services.errors import PLAIN_TEXT_ERRORS
 from hven.services.face import ServiceContext, ServiceFace, UsageExample, create_query_route
@@ -28,8 +29,9 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.routing import BaseRoute
 
-    from hven.formats.media import OpenProductFile, StreamedFile
+    from hven.formats.media import OpenProductFile
     from hven.model.table import Table, Template
+    from hven.plugins.cutouts.product_cutting import StreamedFile
     from hven.site import PublishedTable
 
 PART_PARAM = Param(

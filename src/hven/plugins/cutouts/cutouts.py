@@ -26,8 +26,7 @@ from urllib.parse import quote, unquote
 import numpy as np
 from starlette.responses import Response
 
-from hven.formats.media import ArrayPart, CutoutSelection, cut_product, find_window, open_product
-from hven.formats.media.api import find_cut_bounds, list_cut_params
+from hven.formats.media import ArrayPart, open_product
 from hven.model import LruCache
 from hven.model.errors import (
     ForbiddenError,
@@ -42,6 +41,9 @@ from hven.model.errors import (
 from hven.model.params import Param
 from hven.model.sky import shape_text
 from hven.plugins.cutouts import cutout_params, rotations
+from hven.plugins.cutouts.pixel_windows import CutoutSelection, find_window
+from hven.plugins.cutouts.product_cutting import cut_product
+from hven.plugins.cutouts.table_selection import find_cut_bounds, list_cut_params
 from hven.services import collection_files, datalinks, remote_files
 from hven.services.addresses import find_table
 from hven.services.api.files import PieceStreamResponse, stream_file_pieces
@@ -54,10 +56,11 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from hven.formats.media import Axis, OpenProductFile, Place, StreamedFile, TablePart
+    from hven.formats.media import Axis, OpenProductFile, Place, TablePart
     from hven.model.params import RequestParams
     from hven.model.sky import Shape
     from hven.model.table import ServiceParameter, Table
+    from hven.plugins.cutouts.product_cutting import StreamedFile
     from hven.services.face import ServiceContext
     from hven.site.auth import Principal
 

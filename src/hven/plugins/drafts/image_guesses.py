@@ -10,6 +10,7 @@ from hven.adql.functions import MAPPING_FUNCTIONS
 from hven.descriptor.api.key_proposals import ColumnGuess
 from hven.model.table import Column
 from hven.model.types import FLOAT64, parse_type
+from hven.sources.kind_traits import find_source_kind_traits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from hven.plugins.drafts.column_guesses import ColumnSampleStatistics
 
 FOOTPRINT_EXPRESSION = "wcs_footprint()"
-_HEADER_SOURCE_MODES = {("fits", "header"), ("product", "images")}  # sources whose rows have `file.footprint`
 _SKY_CTYPE_PATTERN = re.compile(r"\s*(?:RA-|DEC-|RA$|DEC$|[GE]LON|[GE]LAT)", re.IGNORECASE)
 _BODY_CTYPE_PATTERN = re.compile(r"\s*(?:HP|HG|HR|CR|SOLAR|[A-Z]{2})L?(?:[NT]|-[XY])(?:-|$)", re.IGNORECASE)
 _EQUATORIAL_AXIS_PATTERNS = {
@@ -34,7 +34,7 @@ def detect_image_coverage(
 
     Return None if the images have no such cards, or differ.
     """
-    if (kind, options.get("mode")) not in _HEADER_SOURCE_MODES:
+    if options.get("mode") not in find_source_kind_traits(kind).header_modes:
         return None
     if MAPPING_FUNCTIONS.find_function("WCS_FOOTPRINT") is None:  # the package that has it is not in use
         return None

@@ -7,6 +7,7 @@ from hven.sources._reading.cells import (
     is_parsable_cell_type,
     parse_cells,
     replace_nan_with_null,
+    replace_null_markers,
     replace_null_words,
 )
 from hven.sources._reading.delimited import (
@@ -15,16 +16,29 @@ from hven.sources._reading.delimited import (
     explain_unparsable_value,
 )
 from hven.sources._reading.text_rows import Nulls, list_null_words
+from hven.sources._reading.whole_numbers import (
+    INT64_REASON,
+    MAX_UINT64_DIGITS,
+    build_int64_overflow_deviation,
+    convert_whole_numbers,
+    has_values_beyond_int64,
+)
 
 __all__ = [
+    "INT64_REASON",
+    "MAX_UINT64_DIGITS",
     "NULL_WORDS",
     "Nulls",
+    "build_int64_overflow_deviation",
     "build_rounding_deviation",
+    "convert_whole_numbers",
     "explain_unparsable_text",
     "explain_unparsable_value",
+    "has_values_beyond_int64",
     "is_parsable_cell_type",
     "list_null_words",
     "parse_cells",
     "replace_nan_with_null",
+    "replace_null_markers",
     "replace_null_words",
 ]

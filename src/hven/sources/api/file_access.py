@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from hven.sources._reading.file_listing import refuse_escaping_link
+from hven.sources._reading.file_listing import find_data_files, refuse_escaping_link
 
-__all__ = ["refuse_escaping_link"]
+__all__ = ["find_data_files", "refuse_escaping_link"]

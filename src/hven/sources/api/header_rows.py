@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from hven.sources._reading.header_cache import FileHeader
-from hven.sources._reading.header_rows import FileHeaderSource, HeaderSourceOptions
+from hven.sources._reading.header_rows import FOOTPRINT_COLUMN, FileHeaderSource, HeaderSourceOptions
 
-__all__ = ["FileHeader", "FileHeaderSource", "HeaderSourceOptions"]
+__all__ = ["FOOTPRINT_COLUMN", "FileHeader", "FileHeaderSource", "HeaderSourceOptions"]

@@ -10,10 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from hven.model import plugins
-from hven.sources import AvailableTable, FileKindSignature, SourceKindTraits
-from hven.sources._reading.file_listing import find_data_files
-from hven.sources._reading.header_rows import HeaderSourceOptions
-from hven.sources._reading.product_rows import (
+from hven.plugins.product_sources.product_rows import (
     ProductAttributeSource,
     ProductHeaderSource,
     ProductImageSource,
@@ -21,6 +18,9 @@ from hven.sources._reading.product_rows import (
     ProductVariableSource,
     list_product_tables,
 )
+from hven.sources import AvailableTable, FileKindSignature, SourceKindTraits
+from hven.sources.api.file_access import find_data_files
+from hven.sources.api.header_rows import HeaderSourceOptions
 from hven.sources.remote_stores import find_remote_or_archived_files, require_local_files
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from hven.sources import Source, SourceContext
 
 # what other kinds read by its content is theirs: FITS and plain text; files of plug-in packages are in their records
-TRAITS = SourceKindTraits(reads_local_files=True)
+TRAITS = SourceKindTraits(reads_local_files=True, header_modes=("images",))
 FILES = FileKindSignature(
     extensions=("tif", "tiff", "jp2"), leading_pattern=rb"II[*+]\x00|MM\x00[*+]|\x00\x00\x00\x0cjP  "
 )

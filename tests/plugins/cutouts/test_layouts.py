@@ -15,8 +15,11 @@ from astropy.io import fits
 from astropy.wcs import WCS
 from PIL import Image
 
-from hven.formats.media import CutoutSelection, cut_product, open_product, write_product_as_fits
+from hven.formats.media import open_product
 from hven.model.errors import SourceError
+from hven.plugins.cutouts.pixel_windows import CutoutSelection
+from hven.plugins.cutouts.product_conversions import write_product_as_fits
+from hven.plugins.cutouts.product_cutting import cut_product
 from plugin_needs import draw_files
 from shared import shared
 

@@ -9,15 +9,16 @@ import pyarrow as pa
 
 from hven.model.errors import SourceError
 from hven.model.table import Column, parse_column_lines
+from hven.plugins.product_sources.fits_header_rows import BUFFER_BYTES, FitsHeaderSource
 from hven.sources import FILE_FACT_COLUMNS, ROW_NUMBER_COLUMN, RejectedRow
-from hven.sources._reading.data_files import find_file_fact_type, resolve_column_names
-from hven.sources.fits.header_rows import BUFFER_BYTES, FitsHeaderSource
+from hven.sources.api.file_rows import find_file_fact_type
+from hven.sources.api.rows import resolve_column_names
 from hven.sources.fits_headers import HduHeader, format_value, iterate_cards, read_next_hdu_header
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from hven.sources._reading.data_files import DataFile
+    from hven.sources.api.rows import DataFile
 
 MAX_HDUS = 100_000  # of a file
 _CARD_DESCRIPTION = "Number of the card in its header, from 1; COMMENT and HISTORY come after the others"

@@ -5,15 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hven.model.errors import SourceError, TextPlace
-from hven.sources._reading.header_cache import FileHeader
-from hven.sources._reading.header_rows import FileHeaderSource, HeaderSourceOptions
+from hven.sources.api.header_rows import FileHeader, FileHeaderSource, HeaderSourceOptions
 from hven.sources.fits_headers import BLOCK_BYTES, HduHeader, Value, read_next_hdu_header
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from hven.sources import SourceContext
-    from hven.sources._reading.data_files import DataFile
+    from hven.sources.api.rows import DataFile
 
 _STRUCTURE_KEYWORDS = frozenset(
     {"SIMPLE", "XTENSION", "EXTEND", "END", "CHECKSUM", "DATASUM", "PCOUNT", "GCOUNT", "TFIELDS", ""}

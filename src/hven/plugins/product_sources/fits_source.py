@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
+from hven.plugins.product_sources.fits_card_rows import FitsCardSource
+from hven.plugins.product_sources.fits_header_rows import FitsHeaderSource
+from hven.plugins.product_sources.fits_table_rows import FitsTableSource, list_table_hdus
 from hven.sources import AvailableTable, FileKindSignature, SourceKindTraits
-from hven.sources._reading.file_listing import find_data_files
-from hven.sources._reading.header_rows import HeaderSourceOptions
-from hven.sources.fits.card_rows import FitsCardSource
-from hven.sources.fits.header_rows import FitsHeaderSource
-from hven.sources.fits.table_rows import FitsTableSource, list_table_hdus
+from hven.sources.api.file_access import find_data_files
+from hven.sources.api.header_rows import HeaderSourceOptions
 from hven.sources.remote_stores import find_remote_or_archived_files, require_local_files
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from hven.sources import Source, SourceContext
 
 
-TRAITS = SourceKindTraits(reads_local_files=True)
+TRAITS = SourceKindTraits(reads_local_files=True, header_modes=("header",))
 FILES = FileKindSignature(extensions=("fits", "fit", "fts"), leading_pattern=rb"SIMPLE  =")
 
 

@@ -16,12 +16,10 @@ from hven.model import DeviationKind, ReadDeviation
 from hven.model.errors import SourceError, TextPlace
 from hven.model.table import Column
 from hven.model.types import build_type_from_arrow
-from hven.sources._reading.cells import replace_null_markers
-from hven.sources._reading.data_files import build_source_batch
-from hven.sources._reading.file_rows import FileByFileSource
-from hven.sources._reading.header_cache import FileHeader
-from hven.sources._reading.header_rows import FOOTPRINT_COLUMN, FileHeaderSource
-from hven.sources._reading.text_rows import list_null_words
+from hven.sources.api.cells import list_null_words, replace_null_markers
+from hven.sources.api.file_rows import FileByFileSource
+from hven.sources.api.header_rows import FOOTPRINT_COLUMN, FileHeader, FileHeaderSource
+from hven.sources.api.rows import build_source_batch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -29,8 +27,9 @@ if TYPE_CHECKING:
     from hven.formats.media import DataSetMetadata, HeaderCard, OpenProductFile
     from hven.model.table import TimeSeriesMetadata
     from hven.sources import SourceContext
-    from hven.sources._reading.data_files import DataFile, FileOptions
-    from hven.sources._reading.header_rows import HeaderSourceOptions
+    from hven.sources.api.file_rows import FileOptions
+    from hven.sources.api.header_rows import HeaderSourceOptions
+    from hven.sources.api.rows import DataFile
 
 
 class _ProductVariable(NamedTuple):

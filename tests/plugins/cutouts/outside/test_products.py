@@ -11,14 +11,10 @@ import cdflib
 import numpy as np
 import pytest
 
-from hven.formats.media import (
-    CutoutSelection,
-    TablePart,
-    cut_product,
-    open_product,
-    write_product_as_fits,
-    write_product_as_votable,
-)
+from hven.formats.media import TablePart, open_product
+from hven.plugins.cutouts.pixel_windows import CutoutSelection
+from hven.plugins.cutouts.product_conversions import write_product_as_fits, write_product_as_votable
+from hven.plugins.cutouts.product_cutting import cut_product
 from plugin_needs import require_medium
 from requirements import require_program
 from shared import shared

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from hven.formats.media._spectral_axes import STOKES_WORDS
+from hven.formats.media.api import STOKES_WORDS
 from hven.model.errors import SourceError
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from hven.formats.media._product import ArrayPart, Axis, HeaderCard
+    from hven.formats.media import ArrayPart, Axis, HeaderCard
 
     Said = tuple[str, Any, str]
 

@@ -16,8 +16,7 @@ import pyarrow.compute as pc
 from hven.model.errors import SourceError, TextPlace
 from hven.model.table import Column
 from hven.model.types import ColumnType
-from hven.sources._reading.cells import parse_cells
-from hven.sources._reading.whole_numbers import MAX_UINT64_DIGITS, convert_whole_numbers
+from hven.sources.api.cells import MAX_UINT64_DIGITS, convert_whole_numbers, parse_cells
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -13,23 +13,24 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hven.formats.media._fits_cards import (
+from hven.formats.media import ArrayPart, HeaderCard, TablePart
+from hven.model import plugins
+from hven.model.errors import SourceError, TooLargeError, format_message
+from hven.plugins.cutouts.fits_header_cards import (
     convert_to_fits_cards,
     to_fits_header_text,
     write_coordinate_table,
     write_grid_cards,
 )
-from hven.formats.media._pixel_windows import find_window
-from hven.formats.media._product import ArrayPart, HeaderCard, TablePart
-from hven.formats.media._table_selection import select_rows, write_table_hdu
-from hven.model import plugins
-from hven.model.errors import SourceError, TooLargeError, format_message
+from hven.plugins.cutouts.pixel_windows import find_window
+from hven.plugins.cutouts.table_selection import select_rows, write_table_hdu
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from hven.formats.media._pixel_windows import CutoutSelection
-    from hven.formats.media._product import OpenProductFile, StoredHdu
+    from hven.formats.media import OpenProductFile
+    from hven.formats.media.api import StoredHdu
+    from hven.plugins.cutouts.pixel_windows import CutoutSelection
 
 BLOCK_BYTES = 2880  # bytes (FITS 4.0 section 3.1)
 FITS_MEDIUM = "fits"

@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hven.formats import InfoElement, ResultStatus, TableMetadata, select_format
-from hven.formats.media._cutouts import CutoutHdu, StreamedFile, has_fits_cards, join_hdus, write_primary_hdu
-from hven.formats.media._product import ArrayPart, TablePart
-from hven.formats.media._table_selection import write_table_hdu
+from hven.formats.media import ArrayPart, TablePart
 from hven.model.errors import SourceError, format_message
+from hven.plugins.cutouts.product_cutting import CutoutHdu, StreamedFile, has_fits_cards, join_hdus, write_primary_hdu
+from hven.plugins.cutouts.table_selection import write_table_hdu
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from hven.formats.media._product import OpenProductFile, Part, StoredHdu
+    from hven.formats.media import OpenProductFile, Part
+    from hven.formats.media.api import StoredHdu
 
 
 def write_product_as_fits(

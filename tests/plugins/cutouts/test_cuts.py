@@ -14,8 +14,10 @@ from astropy.io import fits
 from astropy.wcs import WCS
 from astropy.wcs.utils import wcs_to_celestial_frame
 
-from hven.formats.media import CutoutSelection, cut_product, find_window, open_product
+from hven.formats.media import open_product
 from hven.model.sky import Circle, Polygon, Range
+from hven.plugins.cutouts.pixel_windows import CutoutSelection, find_window
+from hven.plugins.cutouts.product_cutting import cut_product
 from shared import shared
 
 IMAGES = {

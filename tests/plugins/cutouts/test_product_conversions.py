@@ -11,17 +11,13 @@ import pytest
 from astropy.io import fits
 from astropy.io.votable import parse_single_table
 
-from hven.formats.media import (
-    CutoutSelection,
-    cut_product,
-    open_product,
-    write_product_as_fits,
-    write_product_as_votable,
-)
 from hven.formats.media import fits as medium
-from hven.formats.media._cutouts import join_hdus, write_primary_hdu
-from hven.formats.media._table_selection import select_rows, write_table_hdu
+from hven.formats.media import open_product
 from hven.model.errors import ParamError, SourceError, TooLargeError
+from hven.plugins.cutouts.pixel_windows import CutoutSelection
+from hven.plugins.cutouts.product_conversions import write_product_as_fits, write_product_as_votable
+from hven.plugins.cutouts.product_cutting import cut_product, join_hdus, write_primary_hdu
+from hven.plugins.cutouts.table_selection import select_rows, write_table_hdu
 from shared import shared
 
 

@@ -11,7 +11,8 @@ import pytest
 from astropy.io import fits as theirs
 
 from hven.model.errors import SourceError
-from hven.sources import ROW_NUMBER_COLUMN, SourceContext, fits
+from hven.plugins.product_sources import fits_source as fits
+from hven.sources import ROW_NUMBER_COLUMN, SourceContext
 from shared import shared
 
 

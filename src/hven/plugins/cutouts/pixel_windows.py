@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from hven.formats.media._product import ArrayPart
+    from hven.formats.media import ArrayPart
     from hven.model.sky import Shape, footprints
 
     Numbers = npt.NDArray[np.float64]

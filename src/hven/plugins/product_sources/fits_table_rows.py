@@ -12,19 +12,23 @@ import pyarrow as pa
 
 from hven.model import DeviationKind, ReadDeviation, plugins
 from hven.model.errors import HvenError, SourceError, TextPlace
-from hven.sources import RejectedRow, SourceContext
-from hven.sources._reading.cells import replace_null_markers
-from hven.sources._reading.data_files import CHUNK_BYTES, DataFile, DecompressedStream, FileOptions, build_source_batch
-from hven.sources._reading.file_rows import FileByFileSource
-from hven.sources._reading.fits_columns import (
+from hven.plugins.product_sources.fits_columns import (
     FitsField,
     convert_ascii_column,
     convert_binary_column,
     convert_unsigned_words,
     read_fits_fields,
 )
-from hven.sources._reading.text_rows import list_null_words
-from hven.sources._reading.whole_numbers import INT64_REASON, build_int64_overflow_deviation, has_values_beyond_int64
+from hven.sources import RejectedRow, SourceContext
+from hven.sources.api.cells import (
+    INT64_REASON,
+    build_int64_overflow_deviation,
+    has_values_beyond_int64,
+    list_null_words,
+    replace_null_markers,
+)
+from hven.sources.api.file_rows import FileByFileSource, FileOptions
+from hven.sources.api.rows import CHUNK_BYTES, DataFile, DecompressedStream, build_source_batch
 from hven.sources.fits_headers import BLOCK_BYTES, HduHeader, read_next_hdu_header
 
 if TYPE_CHECKING:

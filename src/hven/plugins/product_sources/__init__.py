@@ -1,0 +1,1 @@
+"""Sources that read the headers, images and tables of FITS files and other product files."""
