@@ -56,6 +56,7 @@ PAGE_PLACES = {
     "table.row_values": PageExtensionPoint(template="workspace.html", variables=("table_values",)),
     "table.ticks": PageExtensionPoint(template="workspace.html", variables=("below", "rows")),
     "table.row": PageExtensionPoint(template="workspace.html", variables=("table_values",)),
+    "adql.actions": PageExtensionPoint(template="query_pages/adql.html"),
 }
 
 

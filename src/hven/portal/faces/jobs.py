@@ -35,6 +35,7 @@ class DynamicJobTypeRoute(BaseRoute):
     """The addresses of job types that are declared after the start of the server."""
 
     def __init__(self, settings: Settings, build_type_routes: Callable[[str], Sequence[Route]]) -> None:
+        self.path = "/jobs/{name}"
         self._settings = settings
         self._build_type_routes = build_type_routes
         self._routes_by_type: dict[str, Sequence[Route]] = {}

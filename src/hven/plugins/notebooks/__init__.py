@@ -1,0 +1,1 @@
+"""Write the search of a page as a Jupyter notebook."""
