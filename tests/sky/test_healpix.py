@@ -35,6 +35,15 @@ def test_index_is_that_of_the_public_interface(order, points):
     assert healpix.compute_cell_indexes(order, *back).tolist() == theirs.tolist()
 
 
+@given(st.integers(0, 29), st.lists(st.floats(0, 1, exclude_max=True), min_size=1, max_size=20))
+def test_centres_of_few_cells_are_those_of_many(order, places):
+    cells = np.minimum((np.array(places) * (12 << 2 * order)).astype(np.int64), (12 << 2 * order) - 1)
+    lon, lat = healpix.compute_cell_centers(order, cells)
+    few_lon, few_lat = healpix.compute_few_cell_centers(order, cells)
+    assert np.abs(few_lat - lat).max() < 1e-12
+    assert (np.abs((few_lon - lon + 180.0) % 360.0 - 180.0) * np.cos(np.radians(lat))).max() < 1e-12
+
+
 def test_what_is_no_position_has_no_cell():
     assert (
         healpix.compute_cell_indexes(5, [np.nan, 0, np.inf, 0, 10], [0, np.nan, 0, 90.001, 0]).tolist()[:4] == [-1] * 4

@@ -67,7 +67,7 @@ def test_rows_that_were_copied_are_served(tmp_path: Path) -> None:
     with Site(load_settings(tmp_path)) as site:
         assert query_texts(site, "SELECT name FROM stars.main") == ["name", "Vega"]
         assert query_texts(site, "SELECT object FROM frames.main") == ["object", "Sun"]
-        with pytest.raises(DescriptorError, match="add .product_sources. to `plugins`"):
+        with pytest.raises(DescriptorError, match=r"add .product_sources. to `plugins`"):
             ingest_collection(site, "stars")
         with pytest.raises(DescriptorError, match="'product' belongs to the plug-in package product_sources"):
             ingest_collection(site, "frames")

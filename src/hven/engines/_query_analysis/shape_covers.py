@@ -69,7 +69,7 @@ def cover_polygon(shape: Polygon, order: int) -> Indexes:
         cells = np.arange(12 << 2 * depth)
     range_arrays = []
     while True:
-        lon, lat = healpix.compute_cell_centers(depth, cells)
+        lon, lat = healpix.compute_few_cell_centers(depth, cells)
         is_near = ring.is_near_boundary(lon, lat, _CELL_RADIUS_DEGREES / 2**depth)
         shift = 2 * (healpix.MAX_ORDER - depth)
         is_inside = np.full(len(cells), depth >= order)

@@ -95,6 +95,18 @@ def _find_reference_mjd(card_values: dict[str, Any]) -> float | None:
 
 
 def to_floats(array: pa.Array) -> npt.NDArray[np.float64]:
+    """Convert numbers to doubles.
+
+    Parameters
+    ----------
+    array
+        Numbers, shape (n,).
+
+    Returns
+    -------
+    numbers
+        Shape (n,); NaN for nulls.
+    """
     numbers = array.cast(pa.float64()).to_numpy(zero_copy_only=False)
     return np.asarray(numbers, np.float64)
 

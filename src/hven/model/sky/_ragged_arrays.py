@@ -202,6 +202,16 @@ def sort_distinct(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Return the distinct values of an array of integers, ascending.
 
     `numpy.unique` looks integers up in a hash table since NumPy 2.3, which takes 5 to 15 times as long.
+
+    Parameters
+    ----------
+    values
+        Integers, shape (n,).
+
+    Returns
+    -------
+    distinct
+        Shape (m,), of the same type.
     """
     ordered = np.sort(values, axis=None)
     distinct: npt.NDArray[Any] = ordered[np.append(True, ordered[1:] != ordered[:-1])[: len(ordered)]]
