@@ -17,6 +17,7 @@ from hven.ingest._key_lookup import find_rows_by_key, replace_nan_with_null, to_
 from hven.ingest.sync._key_tracing import KEYS_TABLE, KeyRestrictedQuery, trace_key_to_inputs
 from hven.ingest.sync._ledger_comparison import RecomputeNeededError
 from hven.ingest.sync._row_differences import match_rows_by_key
+from hven.model.sky.api.ragged_arrays import sort_distinct
 from hven.model.table import Table
 from hven.sources.kind_traits import is_made_by_queries
 
@@ -171,7 +172,7 @@ def compare_keyed_rows(
     row_keys = rows.select(list(table.primary))
     has_null_key = any(column.null_count for column in row_keys.columns)
     row_key_hashes, _ = compute_row_fingerprints(row_keys.columns, rows.num_rows)
-    if has_null_key or len(np.unique(row_key_hashes)) < rows.num_rows:
+    if has_null_key or len(sort_distinct(row_key_hashes)) < rows.num_rows:
         raise RecomputeNeededError("two rows have the same primary key, or a row has no primary key")
     before = find_rows_by_key(engine, table, base_record.snapshot, refresh_plan.keys)
     return match_rows_by_key(before, rows.select(before.column_names), table.primary)

@@ -18,6 +18,7 @@ from hven.ingest._ledger import KEYS_COLUMN, hash_entry_rows
 from hven.ingest.sync._line_index import LedgerLineIndex
 from hven.ingest.sync._row_differences import RowDifferences, match_rows_by_key
 from hven.model.errors import UnmergeableSnapshotError
+from hven.model.sky.api.ragged_arrays import sort_distinct
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -158,12 +159,12 @@ class PublishedRowComparison:
         """
         new_keys = self.new_rows.select(self.primary)
         new_hashes = _hash_keys(new_keys)
-        if len(np.unique(new_hashes)) < len(new_hashes):
+        if len(sort_distinct(new_hashes)) < len(new_hashes):
             raise RecomputeNeededError("two source rows have the same primary key")
         if any(new_keys.column(name).null_count for name in self.primary):
             raise RecomputeNeededError("a row has no primary key")
         removed_hashes = _hash_keys(self.removed_keys)
-        if len(np.unique(removed_hashes)) < len(removed_hashes):
+        if len(sort_distinct(removed_hashes)) < len(removed_hashes):
             raise RecomputeNeededError("the ledger contains the same key twice")
         is_additional = ~np.isin(new_hashes, removed_hashes)
         affected_keys = pa.concat_tables([self.removed_keys, new_keys.filter(pa.array(is_additional))])
