@@ -199,7 +199,7 @@ test("the globe fetches the tiles of its near side", () => {
   assert.ok(allTiles.length <= 32);
 });
 
-test("names are found by their begin, then by their words, then by what they contain, without accents", () => {
+test("names are found as a whole, then by their begin, their words and what they contain, without accents", () => {
   const names = ["Terra Cimmeria", "Bélus", "Nili Fossae", "Fossae Minor"].map((name) => ({
     name,
     lon: 0,
@@ -212,6 +212,14 @@ test("names are found by their begin, then by their words, then by what they con
   assert.deepEqual(find(" belus "), ["Bélus"]);
   assert.deepEqual(find("merIA"), ["Terra Cimmeria"]);
   assert.deepEqual(find(""), []);
+  const manyNames = [...Array.from({ length: 20 }, (_, index) => `Con ${index}`), "Con"].map((name) => ({
+    name,
+    lon: 0,
+    lat: 0,
+    size: 1,
+  }));
+  const foldedNames = manyNames.map(({ name }) => foldText(name));
+  assert.equal(findNames(manyNames, foldedNames, "con")[0].name, "Con");
 });
 
 test("a place is inside a ring, also a turn away", () => {
