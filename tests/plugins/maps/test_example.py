@@ -14,10 +14,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+import yaml
 from asgi_client import Client
+from PIL import Image
 
 from example_sites import EXAMPLES, ingest_all, open_example, prepare_example
 from hven.app._server import create_application
+from hven.ingest.api.runs import ingest_collection
 from hven.model.settings import load_settings
 from hven.site import Site
 from shared import EXAMPLES_FACTOR, ROOT
@@ -86,6 +89,32 @@ def test_the_maps_are_the_same_each_time(tmp_path: Path) -> None:
     paths = sorted(path.relative_to(again) for path in again.rglob("data/**/*") if path.is_file())
     assert len(paths) > 400
     assert [path for path in paths if (again / path).read_bytes() != (kept / path).read_bytes()] == []
+
+
+def test_the_demo_has_layers_of_mars_and_of_fourteen_other_bodies(tmp_path: Path) -> None:
+    """With small pictures instead of the maps, which the demo fetches."""
+    folder = tmp_path / "collections/planets"
+    document = yaml.safe_load((ROOT / "demo/collections/planets/planets.yaml").read_text(encoding="utf-8"))
+    for layer in document["layers"].values():
+        path = folder / layer["file"]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (36, 18), "red").save(path)
+    kept = {name: document[name] for name in ("collection", "title", "layers")}
+    (folder / "planets.yaml").write_text(yaml.safe_dump({**kept, "files": "data/maps/*.jpg"}))
+    (tmp_path / "hven.toml").write_text('name = "x"\npublic_url = "https://vo.example"\n')
+    with Site(load_settings(tmp_path)) as site:
+        ingest_collection(site, "planets")
+        client = Client(create_application(site))
+        counts = {body["body"]: body["layer_count"] for body in read_json(client, "/maps.json")["bodies"]}
+        assert len(counts) == 15
+        assert counts["Mars"] == 3
+        mars = read_json(client, "/maps/Mars.json")
+        assert {layer["layer"] for layer in mars["layers"]} == {"Mars", "Mars-relief", "Mars-albedo"}
+        assert {layer["frame"] for layer in mars["layers"]} == {"IAU_2015:49900"}
+        for body in counts:
+            layer = read_json(client, f"/maps/{body}.json")["layers"][0]
+            tile = urlsplit(next(iter(layer["tiles"].values())).replace("{z}/{y}/{x}", "0/0/0"))
+            assert client.get(tile.path).body.startswith(b"\x89PNG"), body
 
 
 @pytest.mark.slow
