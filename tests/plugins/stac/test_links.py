@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -16,6 +17,7 @@ from hven.app._server import create_application
 from hven.ingest.api.runs import ingest_collection
 from hven.model.settings import load_settings
 from hven.site import Site
+from process_runner import run_hven
 
 SETTINGS = """\
 public_url = "https://vo.example"
@@ -147,6 +149,18 @@ def test_cached_items_follow_their_files(linked_client: Client, linked_site: Sit
     finally:
         (folder / "gone.fits").unlink()
         ingest_collection(linked_site, "linked")
+
+
+def test_exported_items_are_those_of_the_service(linked_client: Client, linked_site: Site, tmp_path: Path) -> None:
+    run_hven("--site", linked_site.settings.directory, "stac", "export", tmp_path / "catalogue")
+    documents = [json.loads(path.read_text()) for path in (tmp_path / "catalogue").rglob("*.json")]
+    exported = {
+        (document["collection"], document["id"]): document for document in documents if document["type"] == "Feature"
+    }
+    items = read_json(linked_client, "/stac/search", "limit=100")["features"]
+    assert len(exported) == len(items) == 2 * len(IDS)
+    for item in items:
+        assert {**exported[item["collection"], item["id"]], "links": []} == {**item, "links": []}
 
 
 @pytest.mark.parametrize(
