@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 import pytest
 from asgi_client import Client
@@ -52,6 +52,24 @@ LINKS = """\
       - {semantics: documentation, text: "https://elsewhere.example/{target.granule_uid}.html", description: 'the "log"'}
 """
 IDS = ("a", "b", "gone")
+SKY = """\
+collection: seen
+title: Images of the sky
+files: "data/*.fits"
+tables:
+  maps:
+    title: Images
+    primary: [ident]
+    source: {kind: csv, files: maps.csv, types: {ra: float64, dec: float64}}
+    columns:
+      ident: {type: string, ucd: meta.id;meta.main, description: Name}
+      ra: {type: float64, unit: deg, ucd: pos.eq.ra;meta.main, description: Right ascension}
+      dec: {type: float64, unit: deg, ucd: pos.eq.dec;meta.main, description: Declination}
+    links:
+      - {semantics: this, file: "data/{target.ident}.fits"}
+      - {semantics: documentation, text: "https://elsewhere.example/{target.ident}"}
+    obscore: {set: {dataproduct_type: image, calib_level: 2, facility_name: OHP}}
+"""
 ROLES = {"#this": "data", "#preview": "overview", "#documentation": "metadata"}
 
 
@@ -67,9 +85,14 @@ def linked_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         for item_id in IDS[:2]:
             (folder / f"data/{item_id}.fits").write_bytes(bytes(2880 * len(item_id)))
             (folder / f"data/{item_id}.png").write_bytes(b"picture")
+    folder = directory / "collections/seen"
+    (folder / "data").mkdir(parents=True)
+    (folder / "seen.yaml").write_text(SKY)
+    (folder / "maps.csv").write_text("ident,ra,dec\nm1,10,20\nm2,30,40\n")
+    (folder / "data/m1.fits").write_bytes(bytes(2880))
     (directory / "hven.toml").write_text(SETTINGS)
     with Site(load_settings(directory)) as site:
-        for name in ("linked", "plain"):
+        for name in ("linked", "plain", "seen"):
             ingest_collection(site, name)
         yield site
 
@@ -93,16 +116,17 @@ def list_datalinks(client: Client, item: dict[str, Any]) -> list[dict[str, str]]
     return list(csv.DictReader(io.StringIO(answer.text)))
 
 
-@pytest.mark.parametrize("name", ["linked", "plain"])
-def test_assets_are_the_links_of_datalink(linked_client: Client, name: str) -> None:
+@pytest.mark.parametrize(("table", "count"), [("linked.epn_core", 3), ("plain.epn_core", 3), ("ivoa.obscore", 2)])
+def test_assets_are_the_links_of_datalink(linked_client: Client, table: str, count: int) -> None:
     """Each asset is a link and each link an asset, with role, address, title, media type and size."""
-    path = f"/stac/collections/{name}.epn_core/items"
+    path = f"/stac/collections/{table}/items"
     items = read_json(linked_client, path)["features"]
-    assert [item["id"] for item in items] == list(IDS)
+    assert len(items) == count
     for item in items:
-        assert read_json(linked_client, f"{path}/{quote(item['id'])}") == item
+        if "?" not in item["id"]:
+            assert read_json(linked_client, f"{path}/{item['id']}") == item
         links = [link for link in list_datalinks(linked_client, item) if link["access_url"]]
-        assert links or name == "linked"
+        assert links
         wanted = sorted(
             (ROLES.get(link["semantics"], link["semantics"][1:]), link["access_url"], link["description"], link["content_type"], link["content_length"])
             for link in links
@@ -158,7 +182,7 @@ def test_exported_items_are_those_of_the_service(linked_client: Client, linked_s
         (document["collection"], document["id"]): document for document in documents if document["type"] == "Feature"
     }
     items = read_json(linked_client, "/stac/search", "limit=100")["features"]
-    assert len(exported) == len(items) == 2 * len(IDS)
+    assert len(exported) == len(items) == 2 * len(IDS) + 2
     for item in items:
         assert {**exported[item["collection"], item["id"]], "links": []} == {**item, "links": []}
 
@@ -211,7 +235,7 @@ def test_each_portal_has_its_own_root(
         == f"{base}/stac/collections"
     )
     everything = read_json(linked_client, "/stac/collections")["collections"]
-    assert [collection["id"] for collection in everything] == ["linked.epn_core", "plain.epn_core"]
+    assert {collection["id"] for collection in everything} == {"linked.epn_core", "plain.epn_core", "ivoa.obscore"}
     capabilities = linked_client.ask(
         "GET", f"{path}/wfs", b"SERVICE=WFS&REQUEST=GetCapabilities", headers={"host": host}
     ).text

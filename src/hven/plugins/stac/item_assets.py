@@ -14,10 +14,14 @@ import pyarrow.compute as pc
 
 from hven.model import literal, units
 from hven.services import datalinks
+from hven.services.addresses import find_table
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy.typing as npt
 
+    from hven.model.table import Table
     from hven.plugins.stac.item_tables import ItemTable
     from hven.plugins.stac.reader_catalogue import ReaderCatalogue
 
@@ -74,25 +78,35 @@ def read_links(catalogue: ReaderCatalogue, item_table: ItemTable, rows: pa.Table
         row.
     """
     table = item_table.table
-    face_links = catalogue.context.list_links(table)
-    has_own_links = bool(table.links or face_links) and has_link_lists(item_table)
-    if not rows.num_rows or not has_own_links:
+    has_own_links = table.is_observation_view or bool(table.links or catalogue.context.list_links(table))
+    if not rows.num_rows or not has_own_links or not has_link_lists(item_table):
         return _read_standard_links(item_table, rows)
     ids = literal.combine_chunks(rows.column(item_table.id_column.name)).cast(pa.string())
-    links = datalinks.list_row_links(
+    links = _list_links(catalogue, table, ids.to_pylist())
+    if table.is_observation_view:  # its rows lead to lists of other tables
+        tables = catalogue.published_state.get_catalogue(catalogue.principal, catalogue.context.policies)
+        links = datalinks.expand_link_lists(
+            links,
+            catalogue.site.settings.site_url,
+            lambda name, identifiers: _list_links(catalogue, find_table(name, tables), identifiers),
+        )
+    links = links.filter(pc.and_(pc.is_valid(links["access_url"]), pc.is_null(links["error_message"])))
+    words = pc.replace_substring_regex(links["semantics"], _VOCABULARY_PATTERN, "")
+    columns = [pc.index_in(links["ID"], ids), words, *(links[name] for name in _LINK_SCHEMA.names[2:])]
+    return _sort_links(pa.table(columns, schema=_LINK_SCHEMA))
+
+
+def _list_links(catalogue: ReaderCatalogue, table: Table, identifiers: Sequence[str]) -> pa.Table:
+    return datalinks.list_row_links(
         table,
-        ids.to_pylist(),
+        identifiers,
         principal=catalogue.principal,
         site=catalogue.site,
         policies=catalogue.context.policies,
         published_state=catalogue.published_state,
         base_url=catalogue.base_url,
-        face_links=face_links,
+        face_links=catalogue.context.list_links(table),
     )
-    links = links.filter(pc.and_(pc.is_valid(links["access_url"]), pc.is_null(links["error_message"])))
-    words = pc.replace_substring_regex(links["semantics"], _VOCABULARY_PATTERN, "")
-    columns = [pc.index_in(links["ID"], ids), words, *(links[name] for name in _LINK_SCHEMA.names[2:])]
-    return _sort_links(pa.table(columns, schema=_LINK_SCHEMA))
 
 
 def _read_standard_links(item_table: ItemTable, rows: pa.Table) -> pa.Table:
