@@ -59,8 +59,8 @@ def has_link_lists(item_table: ItemTable) -> bool:
     return is_served and identifier is not None and identifier.name == item_table.id_column.name
 
 
-def read_links(catalogue: ReaderCatalogue, item_table: ItemTable, rows: pa.Table) -> pa.Table:
-    """Read the links of rows to files.
+def read_link_lists(catalogue: ReaderCatalogue, item_table: ItemTable, rows: pa.Table) -> pa.Table | None:
+    """Read the links of rows to files, unless the rows themselves tell all of them.
 
     Parameters
     ----------
@@ -75,12 +75,12 @@ def read_links(catalogue: ReaderCatalogue, item_table: ItemTable, rows: pa.Table
     -------
     links
         Number of the row, word of DataLink's vocabulary, address, description, media type and size in bytes, ordered by
-        row.
+        row. None if `read_standard_links` reads them.
     """
     table = item_table.table
     has_own_links = table.is_observation_view or bool(table.links or catalogue.context.list_links(table))
     if not rows.num_rows or not has_own_links or not has_link_lists(item_table):
-        return _read_standard_links(item_table, rows)
+        return None
     ids = literal.combine_chunks(rows.column(item_table.id_column.name)).cast(pa.string())
     links = _list_links(catalogue, table, ids.to_pylist())
     if table.is_observation_view:  # its rows lead to lists of other tables
@@ -109,8 +109,21 @@ def _list_links(catalogue: ReaderCatalogue, table: Table, identifiers: Sequence[
     )
 
 
-def _read_standard_links(item_table: ItemTable, rows: pa.Table) -> pa.Table:
-    """Read the links that standard columns of EPN-TAP and ObsCore have."""
+def read_standard_links(item_table: ItemTable, rows: pa.Table) -> pa.Table:
+    """Read the links that standard columns of EPN-TAP and ObsCore have.
+
+    Parameters
+    ----------
+    item_table
+        The table of the rows.
+    rows
+        Rows with all columns of the table.
+
+    Returns
+    -------
+    links
+        As those of `read_link_lists`.
+    """
     columns = item_table.columns_by_name
 
     def read_texts(name: str) -> pa.Array:
@@ -156,7 +169,7 @@ def write_assets(links: pa.Table, row_count: int) -> tuple[pa.Array, pa.Array]:
     Parameters
     ----------
     links
-        Links, as `read_links` returns them.
+        Links, as `read_link_lists` returns them.
     row_count
         Number of rows.
 

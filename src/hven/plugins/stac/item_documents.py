@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from hven.formats.api.json_cells import write_json_cells
 from hven.model import literal, shape_columns
 from hven.model.sky import bodies, region_files
-from hven.plugins.stac.item_assets import has_link_lists, write_assets
+from hven.plugins.stac.item_assets import has_link_lists, read_standard_links, write_assets
 from hven.plugins.stac.temporal_conditions import UNIX_EPOCH_JD
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ class ItemFieldSelection:
 
 
 def write_items(
-    rows: pa.Table, links: pa.Table, collection: ItemCollection, base_url: str, selection: ItemFieldSelection
+    rows: pa.Table, links: pa.Table | None, collection: ItemCollection, base_url: str, selection: ItemFieldSelection
 ) -> pa.Array:
     """Write rows as items.
 
@@ -128,7 +128,7 @@ def write_items(
     rows
         Rows with all columns of the table.
     links
-        Their links (`item_assets.read_links`).
+        Their links, or None (`item_assets.read_link_lists`).
     collection
         Their collection.
     base_url
@@ -150,7 +150,12 @@ class _ItemWriter:
     """Writes the rows of a page."""
 
     def __init__(
-        self, rows: pa.Table, links: pa.Table, collection: ItemCollection, base_url: str, selection: ItemFieldSelection
+        self,
+        rows: pa.Table,
+        links: pa.Table | None,
+        collection: ItemCollection,
+        base_url: str,
+        selection: ItemFieldSelection,
     ) -> None:
         self.rows = rows
         self.links = links
@@ -186,7 +191,8 @@ class _ItemWriter:
         ]
         properties, extensions = self._write_properties(geometries)
         if self.selection.has_member("assets"):
-            assets, has_size = write_assets(self.links, self.rows.num_rows)
+            links = read_standard_links(self.item_table, self.rows) if self.links is None else self.links
+            assets, has_size = write_assets(links, self.rows.num_rows)
             extensions.append((FILE_SCHEMA, has_size))
         if self.selection.has_member("stac_extensions"):
             members += [',"stac_extensions":[', self._join_flagged_texts(extensions), "]"]
