@@ -187,6 +187,7 @@ GROUPS = {
     "HVEN_LSDB": _build_variable_requirement("HVEN_LSDB", "LSDB", "names a Python that has lsdb and aiohttp"),
     "HVEN_MASER": _build_variable_requirement("HVEN_MASER", "maser-data", "names a Python that has it (examples/readers/README.md)"),
     "HVEN_OGC_SCHEMAS": _build_variable_requirement("HVEN_OGC_SCHEMAS", "schemas of the OGC", "names the directory of a copy of schemas.opengis.net, with wms/1.3.0 and wfs/2.0; beside it, w3c has 1999/xlink.xsd and 2001/xml.xsd"),
+    "HVEN_STAC_SCHEMAS": _build_variable_requirement("HVEN_STAC_SCHEMAS", "schemas of STAC's extensions", "names a directory with copies of json-schema/schema.json of the repositories github.com/stac-extensions, as ssys/v1.1.1/schema.json"),
     "HVEN_VERIFIER": _build_variable_requirement("HVEN_VERIFIER", "HAPI's verifier", "names its directory"),
 }  # fmt: skip
 
@@ -205,6 +206,7 @@ OPTIONAL = {
     "HVEN_LSDB",
     "HVEN_MASER",
     "HVEN_OGC_SCHEMAS",
+    "HVEN_STAC_SCHEMAS",
     "HVEN_VERIFIER",
 }
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import rasterio
+from astropy import units
+from astropy.table import Table
 from rasterio.transform import from_bounds
 
 rng = np.random.default_rng(2503)
@@ -125,6 +127,8 @@ def write_maps(craters: list[dict[str, float]]) -> None:
     )
     albedo = albedo * (1 - cap) + 0.44 * cap
     write("albedo", albedo)
+    # the ground is redder where it is bright
+    write("reflectance", np.stack([albedo[::2, ::2] * (1 + slope * albedo[::2, ::2]) for slope in (0.0, 0.25, 0.4)]))
     # shades by a sun in the west, 30 degrees above the horizon
     metres = np.pi / HEIGHT * RADIUS_KM * 1000
     slope_x = np.gradient(ground, axis=1) / (metres * np.maximum(np.cos(np.radians(LAT)), 0.05))
@@ -199,10 +203,9 @@ def write_sites() -> None:
             - 0.06 * np.exp(-(((wavelengths - band) / 0.05) ** 2))
             + rng.normal(0, 0.002, len(wavelengths))
         )
-        with (spectra / f"site_{number}.csv").open("w", newline="") as file:
-            csv.writer(file).writerows(
-                [["wavelength_um", "reflectance"], *zip(wavelengths, np.round(reflectance, 4), strict=True)]
-            )
+        columns = {"wavelength": wavelengths * units.um, "reflectance": np.round(reflectance, 4)}
+        spectrum = Table(columns, meta={"OBJECT": f"Site {number}", "TELESCOP": "Made up"})
+        spectrum.write(spectra / f"site_{number}.fits", overwrite=True)
     (root / "hydrated/data/sites.json").write_text(json.dumps({"type": "FeatureCollection", "features": features}))
 
 

@@ -11,7 +11,10 @@ import {
 } from "../../../src/hven/plugins/maps/scripts/planet/coordinates.js";
 import {
   buildTileTemplate,
+  buildValueUrl,
   chooseLayerTime,
+  chooseLayerWavelength,
+  listWavelengths,
   readLayerChoices,
   writeLayerChoices,
 } from "../../../src/hven/plugins/maps/scripts/planet/map_document.js";
@@ -160,8 +163,30 @@ test("a layer with times shows the latest one that is not later", () => {
     ["", "2009", "2011", "2013"].map((moment) => chooseLayerTime(layer, moment)),
     ["2012", "2010", "2010", "2012"],
   );
-  assert.equal(buildTileTemplate({ layer, opacity: 1, time: "2010" }, "A"), "/{z}/{y}/{x}.png?TIME=2010");
-  assert.equal(buildTileTemplate({ layer, opacity: 1, time: "2010" }, "B"), "");
+  const drawnLayer = { layer, opacity: 1, time: "2010", wavelength: "" };
+  assert.equal(buildTileTemplate(drawnLayer, "A"), "/{z}/{y}/{x}.png?TIME=2010");
+  assert.equal(buildTileTemplate(drawnLayer, "B"), "");
+});
+
+test("a layer with wavelengths shows the closest one, in its tiles and in its values", () => {
+  const layer = /** @type {any} */ ({
+    wavelengths_um: [0.77, 1.08, 10.5],
+    default_wavelength_um: 0.77,
+    tiles: { A: "/{z}/{y}/{x}.png" },
+    value_url: "/value?lon={lon}&lat={lat}",
+    quantity: "Reflectance",
+  });
+  assert.deepEqual(
+    ["", "0.1", "1", "1.08", "7", "99", "nonsense"].map((wavelength) => chooseLayerWavelength(layer, wavelength)),
+    ["0.77", "0.77", "1.08", "1.08", "10.5", "10.5", "0.77"],
+  );
+  const other = /** @type {any} */ ({ wavelengths_um: [5.03, 1.08] });
+  assert.deepEqual(listWavelengths([layer, other]), ["0.77", "1.08", "5.03", "10.5"]);
+  assert.equal(chooseLayerWavelength(/** @type {any} */ ({ wavelengths_um: [] }), "1.08"), "");
+  const drawnLayer = { layer, opacity: 1, time: "2010-01-01T12:00:00Z", wavelength: "10.5" };
+  const parameters = "TIME=2010-01-01T12%3A00%3A00Z&WAVELENGTH=10.5";
+  assert.equal(buildTileTemplate(drawnLayer, "A"), `/{z}/{y}/{x}.png?${parameters}`);
+  assert.equal(buildValueUrl(drawnLayer, 1, 2), `/value?lon=1.000000&lat=2.000000&${parameters}`);
 });
 
 test("the globe fetches the tiles of its near side", () => {
@@ -174,7 +199,7 @@ test("the globe fetches the tiles of its near side", () => {
   assert.ok(allTiles.length <= 32);
 });
 
-test("names are found by their begin, then by their words, then by what they contain, without accents", () => {
+test("names are found as a whole, then by their begin, their words and what they contain, without accents", () => {
   const names = ["Terra Cimmeria", "Bélus", "Nili Fossae", "Fossae Minor"].map((name) => ({
     name,
     lon: 0,
@@ -187,6 +212,14 @@ test("names are found by their begin, then by their words, then by what they con
   assert.deepEqual(find(" belus "), ["Bélus"]);
   assert.deepEqual(find("merIA"), ["Terra Cimmeria"]);
   assert.deepEqual(find(""), []);
+  const manyNames = [...Array.from({ length: 20 }, (_, index) => `Con ${index}`), "Con"].map((name) => ({
+    name,
+    lon: 0,
+    lat: 0,
+    size: 1,
+  }));
+  const foldedNames = manyNames.map(({ name }) => foldText(name));
+  assert.equal(findNames(manyNames, foldedNames, "con")[0].name, "Con");
 });
 
 test("a place is inside a ring, also a turn away", () => {

@@ -20,6 +20,7 @@ from hven.ingest.api.runs import ingest_collection
 from hven.model.settings import load_settings
 from hven.site import Site
 
+WMS = "{http://www.opengis.net/wms}"
 DESCRIPTOR = """\
 collection: legends
 title: Legends
@@ -92,3 +93,48 @@ def test_check_tells_of_legends_that_cannot_be_shown(directory: Path) -> None:
         "layers.text: the legend 'legends/text.png' is not a PNG",
         "layers.outside: there is no legend '../outside.png'",
     ]
+
+
+def test_layers_have_their_own_licence_and_attribution_or_those_of_the_collection(tmp_path: Path) -> None:
+    """In the description, in both versions of WMS and on the page; a licence never leads to the text of another."""
+    folder = tmp_path / "collections/credited"
+    (folder / "maps").mkdir(parents=True)
+    write_raster(folder / "maps/values.tif", np.zeros((9, 18)), -180)
+    (folder / "credited.yaml").write_text(
+        "collection: credited\ntitle: Credited\npublisher: The centre\nlicence: Our terms\nlicence_url: https://centre.example/terms\n"
+        'files: "maps/*"\nlayers:\n  plain: maps/values.tif\n'
+        "  own: {file: maps/values.tif, attribution: IAS & CNES, licence: CC-BY-4.0}\n"
+        "  other: {file: maps/values.tif, licence: Terms of others}\n"
+        "  linked: {file: maps/values.tif, licence: X, licence_url: https://elsewhere.example/x}\n"
+    )
+    (tmp_path / "hven.toml").write_text('public_url = "https://vo.example"\n')
+    wanted = {
+        "plain": ("The centre", "Our terms", "https://centre.example/terms"),
+        "own": ("IAS & CNES", "CC-BY-4.0", "https://spdx.org/licenses/CC-BY-4.0"),
+        "other": ("The centre", "Terms of others", ""),
+        "linked": ("The centre", "X", "https://elsewhere.example/x"),
+    }
+    with Site(load_settings(tmp_path)) as site:
+        ingest_collection(site, "credited")
+        client = Client(create_application(site))
+        layers = json.loads(client.get("/maps/Mars.json").body)["layers"]
+        found = {
+            layer["layer"]: (layer["attribution"], layer["licence"]["name"], layer["licence"]["url"])
+            for layer in layers
+        }
+        assert found == wanted
+        for version, prefix in (("1.1.1", ""), ("1.3.0", WMS)):
+            document = ET.fromstring(client.get("/wms/credited", REQUEST="GetCapabilities", VERSION=version).body)
+            assert document.findtext(f"{prefix}Service/{prefix}AccessConstraints") == "Our terms"
+            attributions = {
+                layer.findtext(f"{prefix}Name"): layer.findtext(f"{prefix}Attribution/{prefix}Title")
+                for layer in document.iter(f"{prefix}Layer")
+                if layer.find(f"{prefix}Name") is not None
+            }
+            assert attributions["plain"] == "The centre"
+            assert attributions["own"] == "IAS & CNES; CC-BY-4.0"
+        page = client.ask("GET", "/maps/Mars", headers={"accept": "text/html"}).text
+        for attribution, licence, address in wanted.values():
+            assert attribution.replace("&", "&amp;") in page
+            assert licence in page
+            assert not address or f'href="{address}"' in page

@@ -23,10 +23,10 @@ from hven.plugins.hips.image_surveys import (
     ORDER_0_TILE_DEGREES,
     TILE_PIXEL_ORDERS,
     WrittenSkySurvey,
-    _compute_mean_tile,
-    _list_nested_cells,
-    _write_allsky,
-    _write_fits_tile,
+    compute_mean_tile,
+    list_nested_cells,
+    write_allsky,
+    write_fits_tile,
 )
 
 if TYPE_CHECKING:
@@ -267,7 +267,7 @@ class _BodyHipsBuilder:
         self._save_picture(values, path.with_suffix(".png"))
         if self.layer.value_range is not None:
             unfinished_path = path.with_suffix(".part")
-            unfinished_path.write_bytes(_write_fits_tile(values[0, ::-1], order, tile))
+            unfinished_path.write_bytes(write_fits_tile(values[0, ::-1], order, tile))
             unfinished_path.replace(path)
         return values
 
@@ -297,9 +297,9 @@ class _BodyHipsBuilder:
         block_orders = self.pixel_orders - split_orders
         block_width = 1 << block_orders
         values: BodyTile | None = None
-        for block, block_cell in enumerate(_list_nested_cells(split_orders).tolist()):
+        for block, block_cell in enumerate(list_nested_cells(split_orders).tolist()):
             first_cell = ((tile << 2 * split_orders) + block_cell) << 2 * block_orders
-            cells = first_cell + _list_nested_cells(block_orders)
+            cells = first_cell + list_nested_cells(block_orders)
             lon, lat = healpix.compute_cell_centers(self.order + self.pixel_orders, cells)
             shape = block_width, block_width
             block_values = self.layer.read_values(lon.reshape(shape), lat.reshape(shape))
@@ -327,7 +327,7 @@ class _BodyHipsBuilder:
             groups = part.reshape(band_count, half_width, 2, half_width, 2).transpose(2, 4, 0, 1, 3)
             x, y = (child & 1) * half_width, (child >> 1) * half_width
             if self.layer.is_averaged:
-                merged = _compute_mean_tile(groups.reshape(4, band_count, half_width, half_width))
+                merged = compute_mean_tile(groups.reshape(4, band_count, half_width, half_width))
             else:
                 merged = groups[0, 0]
             values[:, x : x + half_width, y : y + half_width] = merged
@@ -352,7 +352,7 @@ class _BodyHipsBuilder:
             )
         moc = self._build_coverage(order_3_tiles)
         (self.directory / "Moc.fits").write_bytes(region_files.write_moc(moc, body=self.layer.body))
-        _write_allsky(self.directory, order_3_tiles)
+        write_allsky(self.directory, order_3_tiles)
         lon, lat, field_degrees = self.layer.center
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%MZ")
         body = self.layer.body.lower()
@@ -402,5 +402,5 @@ class _BodyHipsBuilder:
         for tile in order_3_tiles:
             has_data = np.isfinite(self._read_tile(self._locate_tile(MIN_ORDER, tile))[0])
             is_covered = has_data.reshape(side, cell_width, side, cell_width).any((1, 3)).ravel()
-            cells.append((tile << 2 * cell_orders) + _list_nested_cells(cell_orders)[is_covered])
+            cells.append((tile << 2 * cell_orders) + list_nested_cells(cell_orders)[is_covered])
         return Moc.from_cells(np.concatenate(cells), MIN_ORDER + cell_orders)

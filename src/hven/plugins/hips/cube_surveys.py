@@ -19,14 +19,14 @@ from hven.plugins.hips.image_surveys import (
     HEADER_BYTES,
     ORDER_0_TILE_DEGREES,
     SAMPLE_STEP,
+    SkyImage,
     WrittenSkySurvey,
-    _compute_mean_tile,
-    _create_sky_mapping,
-    _interpolate_image,
-    _list_near_tiles,
-    _list_nested_cells,
-    _SkyImage,
-    _write_fits_header,
+    compute_mean_tile,
+    create_sky_mapping,
+    interpolate_image,
+    list_near_tiles,
+    list_nested_cells,
+    write_fits_header,
 )
 from hven.plugins.previews.pictures import PictureStyle, choose_stretch
 
@@ -113,7 +113,7 @@ def write_hips3d_survey(
 class _SpectralCube:
     """A cube, with its planes in the order of their frequencies."""
 
-    def __init__(self, image: _SkyImage, axis: int, frequencies: Numbers) -> None:
+    def __init__(self, image: SkyImage, axis: int, frequencies: Numbers) -> None:
         self.image = image
         self.axis = axis
         self.order = np.argsort(frequencies)
@@ -127,7 +127,7 @@ class _SpectralCube:
             while len(self._cached_planes) >= MAX_CACHED_PLANES:
                 self._cached_planes.popitem(last=False)
             self.image.fixed_pixels = {self.axis: int(self.order[number])}
-            self._cached_planes[key] = _interpolate_image(self.image, lon, lat)
+            self._cached_planes[key] = interpolate_image(self.image, lon, lat)
         return self._cached_planes[key]
 
     def interpolate_channel(self, log_frequency: float, tile: int, lon: Numbers, lat: Numbers) -> Numbers | None:
@@ -161,7 +161,7 @@ def _find_spectral_cube(product: OpenProductFile) -> _SpectralCube | None:
                 break
         if axis is None or array.role != "data" or array.create_sky_mapping is None:
             continue
-        sky_mapping = _create_sky_mapping(array)
+        sky_mapping = create_sky_mapping(array)
         read_wavelengths = array.axes[axis].read_values
         if sky_mapping is None or read_wavelengths is None or sky_mapping.image_axes.kind != "sky":
             continue
@@ -170,7 +170,7 @@ def _find_spectral_cube(product: OpenProductFile) -> _SpectralCube | None:
         is_positive = np.isfinite(frequencies).all() and frequencies.min() > 0.0
         if is_positive and np.unique(frequencies).size == len(frequencies):
             up, across = sorted((kinds.index("longitude"), kinds.index("latitude")))
-            image = _SkyImage(array, sky_mapping, across, up, product.close)
+            image = SkyImage(array, sky_mapping, across, up, product.close)
             return _SpectralCube(image, axis, frequencies)
     return None
 
@@ -211,7 +211,7 @@ class _CubeTileWriter:
         written_tiles: set[tuple[int, int]] = set()
         channel_count = high - low + 1
         for tile_position, tile in enumerate(tile_numbers):
-            pixels = (tile << 2 * TILE_PIXEL_ORDERS) + _list_nested_cells(TILE_PIXEL_ORDERS)
+            pixels = (tile << 2 * TILE_PIXEL_ORDERS) + list_nested_cells(TILE_PIXEL_ORDERS)
             lon, lat = healpix.compute_cell_centers(self.order + TILE_PIXEL_ORDERS, pixels)
             for number in range(low, high + 1):
                 finished_tiles = tile_position + (number - low) / channel_count
@@ -244,7 +244,7 @@ class _CubeTileWriter:
             return []
         tile_ranges = np.stack([first_tiles, first_tiles + (1 << shift)], 1)
         neighbourhood = healpix.add_neighbour_cells(healpix.merge_ranges(tile_ranges), self.order)
-        return _list_near_tiles(image, self.order, neighbourhood >> shift)
+        return list_near_tiles(image, self.order, neighbourhood >> shift)
 
     def _interpolate_tile(
         self, tile: int, number: int, width: float, longitudes: Numbers, latitudes: Numbers
@@ -283,7 +283,7 @@ class _CubeTileWriter:
                     x = (part[0] & 1) * half_width
                     y = (part[0] >> 1 & 1) * half_width
                     first = part[1] % frequency_factor * TILE_CHANNELS // frequency_factor
-                    mean_tile = _compute_mean_tile(averaged_values)
+                    mean_tile = compute_mean_tile(averaged_values)
                     box[first : first + channels, x : x + half_width, y : y + half_width] = mean_tile
                 self._write_tile(box, order, frequency_order, tile, number)
             finer_tiles = set(finer_by_coarser)
@@ -316,7 +316,7 @@ class _CubeTileWriter:
         body = box[:, ::-1].astype(">f4").tobytes()
         path = self._build_tile_path(order, frequency_order, tile, number)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(_write_fits_header(cards) + body + bytes(-len(body) % HEADER_BYTES))
+        path.write_bytes(write_fits_header(cards) + body + bytes(-len(body) % HEADER_BYTES))
 
     def _build_properties(self, tile_numbers: list[int]) -> dict[str, str]:
         cube = self.cube

@@ -70,7 +70,7 @@ class WrittenSkySurvey:
 
 
 @dataclass(slots=True)
-class _SkyImage:
+class SkyImage:
     """An image of the sky, and the mapping of its pixels."""
 
     array: ArrayPart
@@ -82,6 +82,7 @@ class _SkyImage:
 
     @property
     def size(self) -> tuple[int, int]:
+        """Width and height in pixels."""
         return self.array.shape[self.horizontal_axis], self.array.shape[self.vertical_axis]
 
     def read_window(self, x_range: tuple[int, int], y_range: tuple[int, int]) -> Tile:
@@ -97,7 +98,7 @@ class _SkyImage:
         return np.asarray(values, np.float32).reshape(y_range[1] - y_range[0], x_range[1] - x_range[0])
 
 
-def open_sky_image(path: Place, name: str) -> _SkyImage:
+def open_sky_image(path: Place, name: str) -> SkyImage:
     """Open an image of the sky, and check that it is complete to its last pixel.
 
     Parameters
@@ -126,13 +127,13 @@ def open_sky_image(path: Place, name: str) -> _SkyImage:
         raise
 
 
-def _find_sky_image(product: OpenProductFile) -> _SkyImage:
+def _find_sky_image(product: OpenProductFile) -> SkyImage:
     array = sky_mapping = None
     for array_item in product.arrays:
         is_image = sum(size > 1 for size in array_item.shape) >= 2
         if array_item.role == "data" and is_image and array_item.create_sky_mapping is not None:
             array = array_item
-            sky_mapping = _create_sky_mapping(array)
+            sky_mapping = create_sky_mapping(array)
             break
     if array is None or sky_mapping is None:
         raise SourceError(format_message("it contains no image whose header states a position on the sky"))
@@ -140,7 +141,7 @@ def _find_sky_image(product: OpenProductFile) -> _SkyImage:
         raise SourceError(format_message("it shows a planetary body or the Sun's disc, not the sky"))
     kinds = [axis.kind for axis in array.axes]
     up, across = sorted((kinds.index("longitude"), kinds.index("latitude")))
-    image = _SkyImage(array, sky_mapping, across, up, product.close)
+    image = SkyImage(array, sky_mapping, across, up, product.close)
     if int(np.prod(image.size)) != int(np.prod(array.shape)):
         raise SourceError(format_message("it is a cube; a cube needs its own HiPS"))
     width, height = image.size
@@ -148,7 +149,8 @@ def _find_sky_image(product: OpenProductFile) -> _SkyImage:
     return image
 
 
-def _create_sky_mapping(array: ArrayPart) -> footprints.ImageWcs | None:
+def create_sky_mapping(array: ArrayPart) -> footprints.ImageWcs | None:
+    """Create the mapping between the pixels of an array and the sky; None if its file has none that can be read."""
     if array.create_sky_mapping is None:
         return None
     try:
@@ -211,7 +213,7 @@ class _HipsBuilder:
         self.directory = directory
         self.progress = progress
         self.survey = WrittenSkySurvey(order=0)
-        self.open_images: OrderedDict[str, _SkyImage] = OrderedDict()
+        self.open_images: OrderedDict[str, SkyImage] = OrderedDict()
         self.images_by_tile: dict[int, list[str]] = {}  # finest tile -> images
         self.tiles_by_order: list[set[int]] = []  # by order
         self.coverage_cells: list[npt.NDArray[np.int64]] = []
@@ -219,7 +221,7 @@ class _HipsBuilder:
         self.initial_view: tuple[float, float, float] = (0.0, 0.0, 60.0)
         self.finished_tiles = 0
 
-    def open_image(self, name: str) -> _SkyImage:
+    def open_image(self, name: str) -> SkyImage:
         sky_image = self.open_images.pop(name, None)
         if sky_image is None:
             sky_image = open_sky_image(self.files[name], name)
@@ -280,7 +282,7 @@ class _HipsBuilder:
             shift = 2 * (order - tile_order)
             self.tiles_by_order.append({tile >> shift for tile in self.images_by_tile})
 
-    def _find_image_tiles(self, image: _SkyImage, first_order: int, order: int) -> list[int]:
+    def _find_image_tiles(self, image: SkyImage, first_order: int, order: int) -> list[int]:
         """Find the tiles that may contain an image, from about the order of its own pixels down."""
         step = TILE_WIDTH_PIXELS // 8
         grid_points = [np.unique(np.append(np.arange(1, size, step), [1, size])) for size in image.size]
@@ -298,10 +300,10 @@ class _HipsBuilder:
         shift = 2 * (healpix.MAX_ORDER - first_order)
         ranges = np.stack([first_tiles << shift, (first_tiles + 1) << shift], 1)
         neighbourhood = healpix.add_neighbour_cells(healpix.merge_ranges(ranges), first_order)
-        tile_numbers = _list_near_tiles(image, first_order, neighbourhood >> shift)
+        tile_numbers = list_near_tiles(image, first_order, neighbourhood >> shift)
         for tile_order in range(first_order + 1, order + 1):
             child_ranges = np.array([(4 * tile, 4 * tile + 4) for tile in tile_numbers], np.int64)
-            tile_numbers = _list_near_tiles(image, tile_order, child_ranges.reshape(-1, 2))
+            tile_numbers = list_near_tiles(image, tile_order, child_ranges.reshape(-1, 2))
         return tile_numbers
 
     def write_tiles(self, look: PictureStyle) -> ColourStretch:
@@ -338,7 +340,7 @@ class _HipsBuilder:
         if tile_values is not None:
             folder = self.directory / f"Norder{order}" / f"Dir{tile // 10_000 * 10_000}"
             folder.mkdir(parents=True, exist_ok=True)
-            tile_bytes = _write_fits_tile(tile_values[::-1], order, tile)
+            tile_bytes = write_fits_tile(tile_values[::-1], order, tile)
             (folder / f"Npix{tile}.fits").write_bytes(tile_bytes)
         return tile_values
 
@@ -358,20 +360,20 @@ class _HipsBuilder:
             pixel_groups = part.reshape(half_width, 2, half_width, 2).transpose(1, 3, 0, 2)
             x = (child & 1) * half_width
             y = (child >> 1) * half_width
-            mean_tile = _compute_mean_tile(pixel_groups.reshape(4, half_width, -1))
+            mean_tile = compute_mean_tile(pixel_groups.reshape(4, half_width, -1))
             tile_values[x : x + half_width, y : y + half_width] = mean_tile
         return tile_values
 
     def _interpolate_tile(self, tile: int, used_images: set[str]) -> Tile | None:
         total = np.zeros(TILE_WIDTH_PIXELS * TILE_WIDTH_PIXELS)
         value_counts = np.zeros(TILE_WIDTH_PIXELS * TILE_WIDTH_PIXELS, np.int32)
-        pixels = (tile << 2 * TILE_PIXEL_ORDERS) + _list_nested_cells(TILE_PIXEL_ORDERS)
+        pixels = (tile << 2 * TILE_PIXEL_ORDERS) + list_nested_cells(TILE_PIXEL_ORDERS)
         lon, lat = healpix.compute_cell_centers(self.survey.order + TILE_PIXEL_ORDERS, pixels)
         for name in self.images_by_tile[tile]:
             if name in self.survey.omitted_images:
                 continue
             try:
-                values = _interpolate_image(self.open_image(name), lon, lat)
+                values = interpolate_image(self.open_image(name), lon, lat)
             except (SourceError, OSError, ValueError) as fault:
                 message = format_message("it is damaged: {reason}", str(fault)[:100])
                 self.survey.omitted_images[name] = str(message)
@@ -390,14 +392,14 @@ class _HipsBuilder:
         cell_width = TILE_WIDTH_PIXELS >> COVERAGE_ORDERS
         cell_values = np.isfinite(mean_values).reshape(cells_per_side, -1, cells_per_side, cell_width)
         cells = cell_values.any((1, 3)).ravel()
-        self.coverage_cells.append((tile << 2 * COVERAGE_ORDERS) + _list_nested_cells(COVERAGE_ORDERS)[cells])
+        self.coverage_cells.append((tile << 2 * COVERAGE_ORDERS) + list_nested_cells(COVERAGE_ORDERS)[cells])
         self.sampled_values.append(mean_values[np.isfinite(mean_values)][::SAMPLE_STEP])
         return mean_values
 
     def write_metadata(self, properties: Mapping[str, str], stretch: ColourStretch) -> WrittenSkySurvey:
         """Write the files that describe the tiles."""
         order = self.survey.order
-        _write_allsky(self.directory, sorted(self.tiles_by_order[MIN_ORDER]))
+        write_allsky(self.directory, sorted(self.tiles_by_order[MIN_ORDER]))
         moc = Moc.from_cells(np.concatenate(self.coverage_cells), order + COVERAGE_ORDERS)
         (self.directory / "Moc.fits").write_bytes(region_files.write_moc(moc))
         lon, lat, field_degrees = self.initial_view
@@ -428,7 +430,7 @@ class _HipsBuilder:
 
 
 @cache
-def _list_nested_cells(order_difference: int) -> npt.NDArray[np.int64]:
+def list_nested_cells(order_difference: int) -> npt.NDArray[np.int64]:
     """List the nested numbers of the cells in a coarser cell, by x (to the north-east), then y.
 
     `order_difference` is the difference of their orders.
@@ -441,7 +443,7 @@ def _list_nested_cells(order_difference: int) -> npt.NDArray[np.int64]:
     return np.asarray(cell_numbers.ravel())
 
 
-def _compute_mean_tile(parts: npt.NDArray[np.float32]) -> Tile:
+def compute_mean_tile(parts: npt.NDArray[np.float32]) -> Tile:
     """Average over the first axis, without missing values."""
     is_finite = np.isfinite(parts)
     with np.errstate(invalid="ignore"):
@@ -450,7 +452,7 @@ def _compute_mean_tile(parts: npt.NDArray[np.float32]) -> Tile:
         return np.asarray(sums / counts, np.float32)
 
 
-def _is_near_image(image: _SkyImage, order: int, tile: int) -> bool:
+def _is_near_image(image: SkyImage, order: int, tile: int) -> bool:
     """Return whether a tile may contain some of an image."""
     cells = np.arange(tile << 10, (tile + 1) << 10)
     xy = image.sky_mapping.to_pixels(*healpix.compute_cell_centers(order + 5, cells))
@@ -459,7 +461,7 @@ def _is_near_image(image: _SkyImage, order: int, tile: int) -> bool:
         return bool(is_near.all(1).any())
 
 
-def _list_near_tiles(image: _SkyImage, order: int, tile_ranges: npt.NDArray[np.int64]) -> list[int]:
+def list_near_tiles(image: SkyImage, order: int, tile_ranges: npt.NDArray[np.int64]) -> list[int]:
     """List the tiles in half-open ranges that may contain some of an image."""
     near_tiles = []
     for start, stop in tile_ranges.tolist():
@@ -467,7 +469,7 @@ def _list_near_tiles(image: _SkyImage, order: int, tile_ranges: npt.NDArray[np.i
     return near_tiles
 
 
-def _interpolate_image(image: _SkyImage, lon: Numbers, lat: Numbers) -> Numbers:
+def interpolate_image(image: SkyImage, lon: Numbers, lat: Numbers) -> Numbers:
     """Interpolate an image between the four pixels around each place that have a value, if the nearest one has."""
     width, height = image.size
     xy = image.sky_mapping.to_pixels(lon, lat) - 1.0
@@ -504,7 +506,7 @@ def _interpolate_image(image: _SkyImage, lon: Numbers, lat: Numbers) -> Numbers:
     return interpolated
 
 
-def _write_fits_tile(values: Tile, order: int, tile: int) -> bytes:
+def write_fits_tile(values: Tile, order: int, tile: int) -> bytes:
     """Write a tile as one HDU, which programs for HiPS read."""
     cards = {
         "SIMPLE": "T",
@@ -516,10 +518,11 @@ def _write_fits_tile(values: Tile, order: int, tile: int) -> bytes:
         "NPIX": str(tile),
     }
     body = values.astype(">f4").tobytes()
-    return _write_fits_header(cards) + body + bytes(-len(body) % HEADER_BYTES)
+    return write_fits_header(cards) + body + bytes(-len(body) % HEADER_BYTES)
 
 
-def _write_fits_header(cards: Mapping[str, object]) -> bytes:
+def write_fits_header(cards: Mapping[str, object]) -> bytes:
+    """Write the header of a tile as one block of FITS."""
     lines = [f"{name:<8}= {value:>20}".ljust(80) for name, value in cards.items()]
     header = "".join([*lines, "END".ljust(80)])
     return header.ljust(HEADER_BYTES).encode()
@@ -531,7 +534,7 @@ def _create_tile_image(values: npt.NDArray[Any], stretch: ColourStretch) -> Any:
     return Image.fromarray(stretch.to_rgba(values.astype(np.float64)), "RGBA")
 
 
-def _write_allsky(directory: Path, tiles: Sequence[int]) -> None:
+def write_allsky(directory: Path, tiles: Sequence[int]) -> None:
     """Draw all tiles of order 3 in one image, each as 64 x 64 pixels, 27 in a row (HiPS 1.0 section 4.3.2)."""
     from PIL import Image  # noqa: PLC0415  (loaded already)
 

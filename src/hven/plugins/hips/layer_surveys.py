@@ -15,12 +15,12 @@ from hven.model.errors import SourceError, UserError, format_message
 from hven.plugins.hips import body_surveys
 from hven.plugins.hips.surveys import (
     HipsSurvey,
-    _build_properties,
-    _check_survey_name,
-    _publish_survey_directory,
-    _read_file_state,
-    _write_survey_record,
+    build_properties,
+    check_survey_name,
     find_hips_survey,
+    publish_survey_directory,
+    read_file_state,
+    write_survey_record,
 )
 from hven.services import collection_files
 
@@ -95,10 +95,10 @@ def build_layer_survey(
     OperationCancelledError
         It was cancelled.
     """
-    _check_survey_name(survey_name)
+    check_survey_name(survey_name)
     layer = find_body_layer(context, principal, collection, layer_name)
     file_row = collection_files.find_files(context, principal, collection, [layer.path]).get_row(layer.path)
-    file_state = _read_file_state(file_row)
+    file_state = read_file_state(file_row)
     state = layer.compute_state()
     tile_sizes = body_surveys.choose_tiles(layer, order)
     finest_tiles = body_surveys.list_finest_tiles(layer, tile_sizes[0])
@@ -106,7 +106,7 @@ def build_layer_survey(
         context.site, collection, body_surveys.estimate_bytes(tile_sizes, len(finest_tiles)), write_factor=1
     )
     texts = {"obs_description": layer.description, "obs_copyright": layer.licence, "obs_ack": layer.credit}
-    properties = _build_properties(context, collection, title or layer.title)
+    properties = build_properties(context, collection, title or layer.title)
     properties |= {key: " ".join(str(text).split()) for key, text in texts.items() if text}
     collection_directory = context.site.settings.var_directory / "hips" / collection
     with _open_unfinished_survey(collection_directory, survey_name, (state, tile_sizes)) as directory:
@@ -125,8 +125,8 @@ def build_layer_survey(
                 remedy=format_message("run `hven ingest {collection}`, and build the HiPS again", collection),
             )
         result = survey.properties, survey.used_images, survey.omitted_images, survey.tiles
-        _write_survey_record(directory, result, {}, {layer.path: file_state})
-        _publish_survey_directory(collection_directory, survey_name, directory)
+        write_survey_record(directory, result, {}, {layer.path: file_state})
+        publish_survey_directory(collection_directory, survey_name, directory)
     progress.report_progress(1.0)
     built_survey = find_hips_survey(context.site.settings, collection, survey_name)
     assert built_survey is not None  # noqa: S101  (it was written just now)

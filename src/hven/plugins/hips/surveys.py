@@ -60,7 +60,7 @@ RECORD_FILE = "made.json"
 VISIBILITY_CACHE_SECONDS = 10.0  # seconds for which it is cached who sees a HiPS
 MIN_HIPSGEN_BYTES = 2_000_000_000  # bytes of images from which on Hipsgen is used, where it is installed
 # properties, paths of the used images, path -> reason of the omitted ones, and number of tiles
-_BuildResult = tuple[Mapping[str, str], Sequence[str], Mapping[str, str], int]
+BuildResult = tuple[Mapping[str, str], Sequence[str], Mapping[str, str], int]
 _PROGRESS_PATTERN = re.compile(rb"\((\d{1,3}(?:\.\d+)?)%\)")
 _OWN_PROPERTY_PATTERN = re.compile(r"hipsgen_|hips_service_url|hips_status|creator_did")
 
@@ -158,7 +158,7 @@ def is_visible(context: ServiceContext, principal: Principal, survey: HipsSurvey
         try:
             found_files = collection_files.find_files(context, principal, survey.collection, survey.files)
             is_accessible = len(found_files.rows) == len(survey.files) and all(
-                list(state) == _read_file_state(found_files.get_row(path)) for path, state in survey.file_states.items()
+                list(state) == read_file_state(found_files.get_row(path)) for path, state in survey.file_states.items()
             )
         except HvenError:
             is_accessible = False
@@ -225,7 +225,7 @@ def build_hips_survey(
     OperationCancelledError, UpstreamError
         It was cancelled; a server with images cannot be reached.
     """
-    _check_survey_name(survey_name)
+    check_survey_name(survey_name)
     if program == "hipsgen" and not HIPSGEN_JAR.exists():
         raise UserError(
             format_message("Hipsgen is not installed"),
@@ -233,7 +233,7 @@ def build_hips_survey(
         )
     settings = context.site.settings
     files, inaccessible_files = _find_accessible_images(context, principal, collection, patterns)
-    properties = _build_properties(context, collection, title)
+    properties = build_properties(context, collection, title)
     collection_directory = settings.var_directory / "hips" / collection
     work_directory = _create_work_directory(collection_directory, survey_name)
     try:
@@ -255,8 +255,8 @@ def build_hips_survey(
                 built_survey.omitted_images,
                 built_survey.tiles,
             )
-        _write_survey_record(work_directory, result, inaccessible_files)
-        _publish_survey_directory(collection_directory, survey_name, work_directory)
+        write_survey_record(work_directory, result, inaccessible_files)
+        publish_survey_directory(collection_directory, survey_name, work_directory)
     except BaseException:
         shutil.rmtree(work_directory, ignore_errors=True)
         raise
@@ -265,12 +265,19 @@ def build_hips_survey(
     return survey
 
 
-def _read_file_state(file_row: Mapping[str, Any]) -> list[float]:
+def read_file_state(file_row: Mapping[str, Any]) -> list[float]:
     """Read the size and the time of a file from its row."""
     return [float(file_row["bytes"]), float(file_row["modified"])]
 
 
-def _check_survey_name(survey_name: str) -> None:
+def check_survey_name(survey_name: str) -> None:
+    """Refuse a name that cannot be one of a directory.
+
+    Raises
+    ------
+    ParamError
+        The name has other characters than letters, digits, - and _.
+    """
     if not SURVEY_NAME_PATTERN.fullmatch(survey_name):
         raise ParamError(
             format_message("{name!r} is not a valid name for a HiPS", survey_name[:80]),
@@ -322,7 +329,7 @@ def _find_accessible_images(
     return files, inaccessible_files
 
 
-def _build_properties(context: ServiceContext, collection: str, title: str) -> dict[str, str]:
+def build_properties(context: ServiceContext, collection: str, title: str) -> dict[str, str]:
     """Build the properties of a HiPS that come from the descriptor of its collection."""
     resource = context.site.get_published_state().resources.get(collection)
     if resource is None:
@@ -343,12 +350,13 @@ def _is_hipsgen_preferred(files: Sequence[tuple[Place, str]]) -> bool:
     return are_all_local and byte_count > MIN_HIPSGEN_BYTES and HIPSGEN_JAR.exists()
 
 
-def _write_survey_record(
+def write_survey_record(
     work_directory: Path,
-    result: _BuildResult,
+    result: BuildResult,
     inaccessible_files: Mapping[str, str],
     file_states: Mapping[str, Sequence[float]] | None = None,
 ) -> None:
+    """Write what was built into the directory: the properties of the HiPS, and which files it was made from."""
     properties, used_images, omitted_images, tile_count = result
     lines = [f"{key:<20} = {value}\n" for key, value in properties.items()]
     (work_directory / "properties").write_text("".join(lines), encoding="utf-8")
@@ -402,7 +410,7 @@ def _create_work_directory(directory: Path, name: str) -> Path:
     return work_directory
 
 
-def _publish_survey_directory(directory: Path, name: str, work_directory: Path) -> None:
+def publish_survey_directory(directory: Path, name: str, work_directory: Path) -> None:
     """Replace the HiPS of a name atomically, and remove the earlier one."""
     final_directory = work_directory.rename(directory / f"{name}.{secrets.token_hex(6)}")
     earlier_directory = None
@@ -421,7 +429,7 @@ def _run_hipsgen(
     extra_properties: Mapping[str, str],
     order: int | None,
     progress: ProgressMonitor,
-) -> _BuildResult:
+) -> BuildResult:
     """Let Hipsgen build a HiPS from links to the images that can be read; drop its properties about this machine."""
     image_directory = work_directory / "images"
     result_directory = work_directory / "result"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from hven.model.errors import HvenError, NotFoundError, format_message
 from hven.plugins.maps.frames import POLAR_CAP_LATITUDE_DEG
 from hven.plugins.maps.tile_matrix_sets import MAX_LEVEL, TILE_PIXELS, TileMatrixSet, list_tile_matrix_sets
+from hven.services.citations import find_licence_url
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from hven.model.resource import CollectionSpec
     from hven.plugins.maps.frames import CelestialBody
     from hven.plugins.maps.map_drawing import LayerRaster
+    from hven.plugins.maps.map_layers import MapLayer
     from hven.plugins.maps.map_rasters import RasterInfo
 
 logger = logging.getLogger("hven")
@@ -126,10 +129,9 @@ def _describe_layer(
     tiles_url = f"{base_url}/wmts/{collection}/1.0.0/{name}/default"
     reached_sets = list_reached_matrix_sets(info)
     value_url = f"{base_url}/maps/{quote(body.name)}/value?layer={collection}/{name}&lon={{lon}}&lat={{lat}}"
-    licence_name = layer.licence or resource.licence
-    licence = None
-    if licence_name:
-        licence = {"name": licence_name, "url": layer.licence_url or resource.licence_url or ""}
+    if layer.licence:  # the address of the collection's licence is that of another one
+        resource = replace(resource, licence=layer.licence, licence_url=layer.licence_url or None)
+    licence = {"name": resource.licence, "url": find_licence_url(resource) or ""} if resource.licence else None
     colours = None if info.shows_colours else raster.build_colour_scale()
     has_legend = bool(layer.legend) or colours is not None
     return {
@@ -155,7 +157,7 @@ def _describe_layer(
         "colours": None if colours is None else colours.list_colour_stops(),
         "legend_url": build_legend_url(f"{base_url}/wms/{collection}", layer.name) if has_legend else None,
         "has_own_legend": bool(layer.legend),
-        "attribution": str(layer.attribution or resource.publisher or ""),
+        "attribution": get_attribution(layer, resource),
         "licence": licence,
         "times": layer.times,
         "default_time": layer.default_time or None,
@@ -165,6 +167,11 @@ def _describe_layer(
         "page_url": f"{base_url}/collections/{collection}",
         "file_urls": [f"{base_url}/collections/{collection}/files/{quote(path)}" for path in layer.files.values()],
     }
+
+
+def get_attribution(layer: MapLayer, resource: CollectionSpec) -> str:
+    """Return whom a layer is credited to: its own attribution, or the publisher of the collection."""
+    return str(layer.attribution or resource.publisher or "")
 
 
 def _find_max_zoom(matrix_set: TileMatrixSet, info: RasterInfo) -> int:

@@ -10,7 +10,7 @@ import orjson
 
 from hven.formats import escape_xml, quote_attribute
 from hven.model.errors import ParamError, suggest_spelling
-from hven.plugins.maps.body_documents import build_legend_url, read_layer_infos
+from hven.plugins.maps.body_documents import build_legend_url, get_attribution, read_layer_infos
 from hven.plugins.maps.legend_pictures import measure_legend, read_or_draw_legend
 from hven.plugins.maps.map_drawing import (
     FORMATS,
@@ -274,9 +274,8 @@ def write_capabilities(
     if is_new:
         limits = f"<LayerLimit>{MAX_LAYERS}</LayerLimit><MaxWidth>{MAX_SIDE_PIXELS}</MaxWidth>"
         limits += f"<MaxHeight>{MAX_SIDE_PIXELS}</MaxHeight>"
-    layers = "".join(
-        _write_layer(raster, info, version, aliases, service_url) for _, raster, info in read_layer_infos(rasters)
-    )
+    layers = "".join(_write_layer(item, version, aliases, service_url) for item in read_layer_infos(rasters))
+    constraints = f"<AccessConstraints>{escape_xml(resource.licence)}</AccessConstraints>" if resource.licence else ""
     head = f'<WMT_MS_Capabilities version="{OLD_VERSION}">'
     end, service_name = "</WMT_MS_Capabilities>", "OGC:WMS"
     if is_new:
@@ -285,7 +284,7 @@ def write_capabilities(
     return (
         f'<?xml version="1.0" encoding="UTF-8"?>\n{head}<Service>'
         f"<Name>{service_name}</Name><Title>{title}</Title>{link}"
-        f"{limits}</Service><Capability><Request><GetCapabilities><Format>{capability_type}</Format>{dcp}"
+        f"{constraints}{limits}</Service><Capability><Request><GetCapabilities><Format>{capability_type}</Format>{dcp}"
         f"</GetCapabilities><GetMap>{formats}{dcp}</GetMap>"
         f"<GetFeatureInfo>{info_formats}{dcp}</GetFeatureInfo></Request>"
         f"<Exception><Format>{exception_type}</Format></Exception>"
@@ -294,8 +293,9 @@ def write_capabilities(
 
 
 def _write_layer(
-    raster: LayerRaster, info: RasterInfo, version: str, aliases: Mapping[str, str], service_url: str
+    item: tuple[CollectionSpec, LayerRaster, RasterInfo], version: str, aliases: Mapping[str, str], service_url: str
 ) -> str:
+    resource, raster, info = item
     layer, body = raster.layer, info.frame.body
     frames: dict[str, Frame] = {}
     for suffix in SERVED_SUFFIXES:
@@ -336,11 +336,13 @@ def _write_layer(
             "</LegendURL>"
         )
     abstract = f"<Abstract>{escape_xml(str(layer.description))}</Abstract>" if layer.description else ""
+    credit = "; ".join(filter(None, (get_attribution(layer, resource), layer.licence)))
+    attribution = f"<Attribution><Title>{escape_xml(credit)}</Title></Attribution>" if credit else ""
     names = "".join(f"<{tag}>{escape_xml(name)}</{tag}>" for name in frames)
     return (
         f'<Layer queryable="{int(not info.shows_colours)}"><Name>{escape_xml(layer.name)}</Name>'
         f"<Title>{escape_xml(str(layer.title))}</Title>{abstract}{names}"
-        f"{box}{_write_dimensions(layer, is_new=is_new)}"
+        f"{box}{_write_dimensions(layer, is_new=is_new)}{attribution}"
         f"<Style><Name>default</Name><Title>default</Title>{legend}</Style></Layer>"
     )
 

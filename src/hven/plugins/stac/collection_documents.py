@@ -18,6 +18,7 @@ from hven.plugins.stac.item_documents import (
     find_frame_code,
     find_frame_uri,
 )
+from hven.services.citations import find_licence_url
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -249,10 +250,9 @@ def _build_collection_links(catalogue: ReaderCatalogue, collection: ItemCollecti
         build_link("alternate", page_url, "text/html"),
     ]
     resource = collection.published.resource
-    if resource is not None and resource.licence_url:
-        links.append(build_link("license", resource.licence_url, "text/html"))
-    elif resource is not None and resource.licence:
-        links.append(build_link("license", page_url, "text/html", title=resource.licence))
+    if resource is not None and (resource.licence or resource.licence_url):
+        licence_url = find_licence_url(resource) or page_url
+        links.append(build_link("license", licence_url, "text/html", title=resource.licence or ""))
     if resource is not None and resource.doi:
         links.append(build_link("cite-as", f"https://doi.org/{resource.doi}", "text/html"))
     return links

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,7 +16,7 @@ from hven.plugins.stac.collection_documents import build_collection_document, bu
 from hven.plugins.stac.feature_documents import encode_xml_or_file_name
 from hven.plugins.stac.item_searches import MAX_LIMIT, ItemSearch, read_item_page
 from hven.plugins.stac.reader_catalogue import ReaderCatalogue
-from hven.services.face import ServiceContext
+from hven.services.face import ServiceContext, load_service_faces
 from hven.site.auth import ANONYMOUS_PRINCIPAL
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ def export_stac_catalogue(
         raise UsageError(f"{directory} is not empty", remedy="specify a new or empty directory")
     with open_site(context) as site:
         service_context = ServiceContext.create_for_principal(site, ANONYMOUS_PRINCIPAL)
+        service_context = replace(service_context, faces=load_service_faces())  # they have links of rows
         catalogue = ReaderCatalogue(service_context, ANONYMOUS_PRINCIPAL, site.settings.site_url)
         landing_page = build_landing_page(catalogue)
         del landing_page["conformsTo"]

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from hven.formats.api.json_cells import write_json_cells
 from hven.model import literal, shape_columns
 from hven.model.sky import bodies, region_files
+from hven.plugins.stac.item_assets import has_link_lists, read_standard_links, write_assets
 from hven.plugins.stac.temporal_conditions import UNIX_EPOCH_JD
 
 if TYPE_CHECKING:
@@ -55,7 +56,6 @@ MEMBER_NAMES = frozenset(
     ("type", "stac_version", "id", "collection", "stac_extensions", "geometry", "bbox", "links", "assets")
 )
 DAY_MILLISECONDS = 86_400_000
-KILOBYTE = 1024
 _LARGEST_INSTANT = pa.scalar(253_402_300_799_000)  # end of the year 9999, milliseconds
 _SMALLEST_INSTANT = pa.scalar(-62_135_596_800_000)  # begin of the year 1, milliseconds
 NULL_TEXT = literal.NULL_STRING
@@ -118,13 +118,17 @@ class ItemFieldSelection:
         return "properties" in self.includes or not (self.includes or "properties" in self.excludes)
 
 
-def write_items(rows: pa.Table, collection: ItemCollection, base_url: str, selection: ItemFieldSelection) -> pa.Array:
+def write_items(
+    rows: pa.Table, links: pa.Table | None, collection: ItemCollection, base_url: str, selection: ItemFieldSelection
+) -> pa.Array:
     """Write rows as items.
 
     Parameters
     ----------
     rows
         Rows with all columns of the table.
+    links
+        Their links, or None (`item_assets.read_link_lists`).
     collection
         Their collection.
     base_url
@@ -139,16 +143,22 @@ def write_items(rows: pa.Table, collection: ItemCollection, base_url: str, selec
     """
     if rows.num_rows == 0:
         return pa.array([], pa.string())
-    return _ItemWriter(rows.combine_chunks(), collection, base_url, selection).write()
+    return _ItemWriter(rows.combine_chunks(), links, collection, base_url, selection).write()
 
 
 class _ItemWriter:
     """Writes the rows of a page."""
 
     def __init__(
-        self, rows: pa.Table, collection: ItemCollection, base_url: str, selection: ItemFieldSelection
+        self,
+        rows: pa.Table,
+        links: pa.Table | None,
+        collection: ItemCollection,
+        base_url: str,
+        selection: ItemFieldSelection,
     ) -> None:
         self.rows = rows
+        self.links = links
         self.collection = collection
         self.item_table = collection.item_table
         self.base_url = base_url
@@ -180,9 +190,10 @@ class _ItemWriter:
             f',"collection":{json.dumps(self.collection.id)}',
         ]
         properties, extensions = self._write_properties(geometries)
-        assets, has_file = self._write_assets()
-        if has_file is not None:
-            extensions.append((FILE_SCHEMA, has_file))
+        if self.selection.has_member("assets"):
+            links = read_standard_links(self.item_table, self.rows) if self.links is None else self.links
+            assets, has_size = write_assets(links, self.rows.num_rows)
+            extensions.append((FILE_SCHEMA, has_size))
         if self.selection.has_member("stac_extensions"):
             members += [',"stac_extensions":[', self._join_flagged_texts(extensions), "]"]
         if self.selection.has_member("geometry"):
@@ -355,7 +366,7 @@ class _ItemWriter:
             encoded_ids,
             '"}',
         ]
-        if table.identifier_column is not None and table.identifier_column.name == self.item_table.id_column.name:
+        if has_link_lists(self.item_table):
             links_url = f"{self.base_url}/datalink/{quote(table.qualified_name)}?ID="
             link_type = "application/x-votable+xml;content=datalink"
             parts += [
@@ -374,33 +385,6 @@ class _ItemWriter:
                 f'{quote_mark}%5D"}}',
             ]
         return literal.concat_text_columns(*parts)
-
-    def _write_assets(self) -> tuple[pa.Array, pa.Array | None]:
-        """Write the assets, and which rows have a size of their file."""
-        parts: list[pa.Array] = []
-        has_size = None
-        data_urls = self.get_texts("access_url")
-        if data_urls is not None:
-            pieces: list[pa.Array | str] = [',"data":{"roles":["data"],"href":', literal.quote_json_strings(data_urls)]
-            media_types = self.get_texts("access_format")
-            if media_types is not None:
-                type_texts = literal.concat_text_columns(',"type":', literal.quote_json_strings(media_types))
-                pieces.append(literal.fill_nulls(type_texts))
-            size_column = self.item_table.columns_by_name.get("access_estsize")
-            if size_column is not None and size_column.type.is_numeric:
-                sizes = pc.multiply(self.get_values(size_column).cast(pa.int64(), safe=False), KILOBYTE)
-                has_size = pc.and_(pc.is_valid(sizes), pc.is_valid(data_urls))
-                pieces.append(literal.fill_nulls(literal.concat_text_columns(',"file:size":', sizes.cast(pa.string()))))
-            parts.append(literal.fill_nulls(literal.concat_text_columns(*pieces, "}")))
-        thumbnail_urls = self.get_texts("thumbnail_url")
-        if thumbnail_urls is not None:
-            texts = literal.concat_text_columns(
-                ',"thumbnail":{"roles":["thumbnail"],"href":', literal.quote_json_strings(thumbnail_urls), "}"
-            )
-            parts.append(literal.fill_nulls(texts))
-        if not parts:
-            return pa.array([""] * self.rows.num_rows), None
-        return pc.utf8_slice_codeunits(literal.concat_text_columns(*parts), 1), has_size
 
 
 def _write_present_cells(values: pa.Array, column_type: ColumnType) -> pa.Array:

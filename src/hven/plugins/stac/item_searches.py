@@ -25,6 +25,7 @@ from hven.adql.syntax_tree import (
 from hven.model import LruCache
 from hven.model.errors import ParamError
 from hven.plugins.stac.cql2_conditions import build_filter_condition, find_filter_column
+from hven.plugins.stac.item_assets import read_link_lists
 from hven.plugins.stac.item_documents import ItemFieldSelection, write_items
 from hven.plugins.stac.spatial_conditions import build_box_condition, build_geometry_condition
 from hven.plugins.stac.temporal_conditions import build_span_condition, find_time_columns
@@ -252,16 +253,19 @@ def _read_rows(catalogue: ReaderCatalogue, query_tree: Query, limit: int) -> tup
 def _write_items(
     catalogue: ReaderCatalogue, rows: pa.Table, collection: ItemCollection, selection: ItemFieldSelection
 ) -> pa.Array:
-    """Write rows as items; the texts of small pages come from a cache, in which equal rows have the same key."""
+    """Write rows as items; the texts of small pages are cached by the rows and their links."""
+    linked_rows = rows if selection.has_member("assets") else rows.slice(0, 0)
+    links = read_link_lists(catalogue, collection.item_table, linked_rows)
     if not 0 < rows.num_rows <= MAX_CACHED_ROWS:
-        return write_items(rows, collection, catalogue.base_url, selection)
-    (batch,) = rows.combine_chunks().to_batches()
-    digest = blake2b(batch.serialize()).digest()
-    key = (digest, collection.id, catalogue.state_key, catalogue.base_url, selection)
+        return write_items(rows, links, collection, catalogue.base_url, selection)
+    hasher = blake2b()
+    for batch in (*rows.combine_chunks().to_batches(), *(links.to_batches() if links is not None else ())):
+        hasher.update(batch.serialize())
+    key = (hasher.digest(), collection.id, catalogue.state_key, catalogue.base_url, selection)
     cache = catalogue.site.get_or_create(WrittenItemCache)
     texts = cache.find(key)
     if texts is None:
-        texts = write_items(rows, collection, catalogue.base_url, selection)
+        texts = write_items(rows, links, collection, catalogue.base_url, selection)
         cache.store(key, texts, texts.nbytes)
     return texts
 

@@ -69,9 +69,7 @@ class FileListing(Sequence[DataFile]):
     def __getitem__(self, at: int | slice) -> DataFile | list[DataFile]:
         if isinstance(at, slice):
             return [self[index] for index in range(*at.indices(len(self)))]
-        place = at
-        if at < 0:
-            place = at + len(self)
+        place = at if at >= 0 else at + len(self)
         if place not in self._data_files:
             path = Path(self._listed_files[at].path)
             self._data_files[place] = DataFile(path=path, name=self._names[at])
@@ -89,7 +87,7 @@ class FileListing(Sequence[DataFile]):
     @property
     def bytes_read(self) -> int:
         """Bytes that were read."""
-        return sum(file.bytes_read_from_disk for file in self._data_files.values())
+        return sum(file.bytes_read_from_disk for file in list(self._data_files.values()))  # threads open others
 
     def copy_unread(self) -> FileListing:
         """Return the same files, unread. The scan is shared as long as such a listing exists."""

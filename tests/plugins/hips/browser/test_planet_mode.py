@@ -16,7 +16,7 @@ from hven.model.settings import load_settings
 from hven.site import Site
 from hven.site.auth import OWNER_PRINCIPAL
 from plugin_needs import require_plugins
-from process_runner import serve_site
+from process_runner import serve_site, wait_until
 from requirements import NODE_MODULES
 
 if TYPE_CHECKING:
@@ -132,12 +132,7 @@ def test_aladin_lite_shows_the_body_with_east_to_the_right(page: Page, address: 
     )
     assert found == {"body": "mars", "planetary": True, "reversed": True}
     page.evaluate("() => { window.aladin.gotoRaDec(0, 0); window.aladin.setFoV(180); }")
-    for _ in range(60):
-        page.wait_for_timeout(500)
-        if name_colour(read_colour(page, 0, 0)) == "red":
-            break
-    colours = {place: name_colour(read_colour(page, *place)) for place in PLACES}
-    assert colours == PLACES
+    wait_until(lambda: {place: name_colour(read_colour(page, *place)) for place in PLACES} == PLACES, 120)
     # the mirrored places have the colour of the ground: nothing is mirrored that should not be
     assert {name_colour(read_colour(page, lon, lat)) for lon, lat in ((300, 30), (60, -30), (330, 0))} == {"grey"}
     (west_x, _), (middle_x, middle_y), (east_x, _) = (locate_place(page, lon, 0) for lon in (330, 0, 30))

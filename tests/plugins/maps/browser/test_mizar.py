@@ -24,7 +24,7 @@ from hven.ingest.api.runs import ingest_collection
 from hven.model.settings import load_settings
 from hven.site import Site
 from hven.testing.site import open_tiny_site
-from process_runner import serve_site
+from process_runner import serve_site, wait_until
 from requirements import NODE_MODULES
 
 if TYPE_CHECKING:
@@ -141,7 +141,12 @@ def test_mizar_draws_globe_layers_heights_and_footprints(page: Page, address: st
     page.wait_for_function(
         "() => [-45, 45].every((lon) => window.context.globe.getElevation(lon, 20) > 1000)", timeout=120_000
     )
-    page.wait_for_timeout(1000)  # the last pictures are drawn
+
+    def has_red_above_blue() -> bool:
+        north, south = read_mean_colour(page, 250, 100, 350, 190), read_mean_colour(page, 250, 210, 350, 300)
+        return north[0] > 4 * north[2] and south[2] > 4 * south[0]  # red with lines of footprints
+
+    wait_until(has_red_above_blue, 120)
     assert failures == []
     assert {status for status, _, _ in answers} == {200}
     requests = Counter((path, query["request"]) for _, query, path in answers)
@@ -153,7 +158,4 @@ def test_mizar_draws_globe_layers_heights_and_footprints(page: Page, address: st
     height = "([lon, lat]) => window.context.globe.getElevation(lon, lat)"
     assert page.evaluate(height, [45, 20]) == pytest.approx(HIGH_METRES, abs=50)
     assert page.evaluate(height, [-45, 20]) == pytest.approx(LOW_METRES, abs=50)
-    north, south = read_mean_colour(page, 250, 100, 350, 190), read_mean_colour(page, 250, 210, 350, 300)
-    assert north[0] > 4 * north[2], "red, with lines of footprints"
-    assert south[2] > 4 * south[0], "blue"
     assert max(read_mean_colour(page, 0, 0, 60, 60)) < 10, "the sky is black around the globe"

@@ -166,9 +166,15 @@ def test_outlines_lead_to_record_file_and_query(tab: BrowserTab) -> None:
     x, y = find_pixel(page, lon, lat)
     page.mouse.click(x, y)
     page.wait_for_selector(".planet-picked a:text-is('Record')")
-    page.wait_for_selector(".planet-picked a:text-matches('File site_.*csv')")
-    link = page.locator(".planet-picked a:text-matches('File site_.*csv')").first.get_attribute("href")
-    assert page.request.get(link).text().startswith("wavelength_um,reflectance")
+    page.wait_for_selector(".planet-picked a:text-matches('File site_.*fits')")
+    link = page.locator(".planet-picked a:text-matches('File site_.*fits')").first.get_attribute("href")
+    assert page.request.get(link).body().startswith(b"SIMPLE")
+    plot = page.locator(".planet-picked details[open] img")
+    plot.wait_for()
+    page.wait_for_function("() => document.querySelector('.planet-picked details[open] img').naturalWidth >= 400")
+    plot.click()
+    page.wait_for_selector("dialog.lightbox img")
+    page.keyboard.press("Escape")
     assert tab.find_accessibility_faults() == []
     tab.save_screenshot("map-of-mars-rows")
     page.click(".planet-picked button:text-is('As ADQL')")
@@ -208,11 +214,40 @@ def test_names_and_coordinates_are_found(tab: BrowserTab) -> None:
 
 def test_times_have_a_slider(tab: BrowserTab) -> None:
     page = open_map(tab, "_view=south&_layers=psup/viking,psup/south_frost")
-    page.wait_for_selector(".planet-time output:text-is('2005-03-01')")
-    page.locator(".planet-time input").fill("0")
-    page.wait_for_selector(".planet-time output:text-is('2004-06-01')")
+    page.wait_for_selector(".planet-dimensions output:text-is('2005-03-01')")
+    page.locator("input[aria-label='Time']").fill("0")
+    page.wait_for_selector(".planet-dimensions output:text-is('2004-06-01')")
+    page.wait_for_selector("[data-layer='psup/south_frost'] small:text-is('2004-06-01')")
     wait_for_tiles(page)
     assert "_time=2004-06-01" in page.url
+    assert page.locator("input[aria-label='Wavelength']").is_hidden()
+
+
+def test_wavelengths_have_a_slider(tab: BrowserTab) -> None:
+    """The values and the colours are those of the chosen band, also in the reopened page and on the globe."""
+    page = open_map(tab, "_layers=psup/viking,psup/reflectance&_at=30,10,9000")
+    page.wait_for_selector(".planet-dimensions output:text-is('0.77 µm')")
+    slider = page.locator("input[aria-label='Wavelength']")
+    slider.focus()
+    page.keyboard.press("ArrowRight")
+    page.wait_for_selector(".planet-dimensions output:text-is('1.08 µm')")
+    page.keyboard.press("End")
+    page.wait_for_selector("[data-layer='psup/reflectance'] small:text-is('2.26 µm')")
+    assert slider.get_attribute("aria-valuetext") == "2.26 µm"
+    page.wait_for_url(re.compile(r"_wavelength=2\.26"))
+    assert tab.find_accessibility_faults() == []
+    page.goto(page.url.replace("_layers", "_view=globe&_layers"))
+    tab.wait_for_panes("planet_map")
+    wait_for_tiles(page)
+    x, y = find_pixel(page, 30, 10)
+    with page.expect_response(lambda answer: "/value?" in answer.url) as answered:
+        page.mouse.move(x, y)
+    assert answered.value.json()["wavelength"] == 2.26
+    value = answered.value.json()["value"]
+    assert f"{value:.4f}"[:5] in page.inner_text(".planet-readout b")
+    others = [fetch_value(page, tab, f"psup/reflectance&WAVELENGTH={number}", 30, 10) for number in (0.77, 1.08)]
+    assert len({value, *others}) == 3
+    tab.save_screenshot("map-of-mars-wavelengths")
 
 
 def test_the_picture_has_all_layers(tab: BrowserTab) -> None:
@@ -245,7 +280,7 @@ def test_a_phone_shows_the_map_and_the_panel(phone_tab: BrowserTab) -> None:
 def test_without_scripts_there_is_a_picture_and_all_layers_are_listed(scriptless_tab: BrowserTab) -> None:
     page = scriptless_tab.open_page(MARS)
     assert page.evaluate("() => document.querySelector('.planet-picture img').naturalWidth") == 1024
-    assert page.locator("#layers tbody tr").count() == 12
+    assert page.locator("#layers tbody tr").count() == 13
     assert "made up" in page.inner_text("body").lower()
     page = scriptless_tab.open_page("/maps?lang=fr")
     assert "Cartes de planètes" in page.inner_text("h1")

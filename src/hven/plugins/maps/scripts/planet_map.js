@@ -7,6 +7,7 @@ import { LayerPanel } from "./planet/layer_panel.js";
 import {
   chooseFirstLayers,
   chooseLayerTime,
+  chooseLayerWavelength,
   findTileFrame,
   readLayerChoices,
   writeLayerChoices,
@@ -38,6 +39,7 @@ export class PlanetMap {
   /** @type {LongitudeStyle} */
   longitudeStyle = "east360";
   moment = ""; // of layers with times; empty: their default
+  wavelength = ""; // of layers with wavelengths, in micrometres; empty: their default
   /** @type {PlaceName[]} */
   names = [];
   timer = 0;
@@ -95,7 +97,9 @@ export class PlanetMap {
   get drawnLayers() {
     return this.choices.flatMap(({ id, opacity }) => {
       const layer = this.mapDocument.layers.find((other) => other.id === id);
-      return layer ? [{ layer, opacity, time: chooseLayerTime(layer, this.moment) }] : [];
+      if (!layer) return [];
+      const time = chooseLayerTime(layer, this.moment);
+      return [{ layer, opacity, time, wavelength: chooseLayerWavelength(layer, this.wavelength) }];
     });
   }
 
@@ -106,6 +110,7 @@ export class PlanetMap {
     const style = /** @type {LongitudeStyle} */ (state.get("_lon"));
     this.longitudeStyle = LONGITUDE_STYLES.includes(style) ? style : LONGITUDE_STYLES[0];
     this.moment = state.get("_time") ?? "";
+    this.wavelength = state.get("_wavelength") ?? "";
     const choices = readLayerChoices(state.get("_layers") ?? "", this.mapDocument);
     this.choices = choices.length ? choices : chooseFirstLayers(this.mapDocument);
     this.measure.restore(state.get("_measure") ?? "");
@@ -203,6 +208,13 @@ export class PlanetMap {
     this.workspace.state.set({ _time: moment }, { replace: true });
   }
 
+  /** @param {string} wavelength */
+  setWavelength(wavelength) {
+    this.wavelength = wavelength;
+    this.updateLayers();
+    this.workspace.state.set({ _wavelength: wavelength }, { replace: true });
+  }
+
   /** @param {LongitudeStyle} style */
   setLongitudeStyle(style) {
     this.longitudeStyle = style;
@@ -215,7 +227,7 @@ export class PlanetMap {
   updateLayers() {
     this.view?.setLayers(this.drawnLayers);
     this.layerPanel.update();
-    this.controls.updateTimes();
+    this.controls.updateDimensions();
     this.values.forget();
   }
 

@@ -1,7 +1,8 @@
 // The panel of the layers: those that are shown, with order, opacity and legend, and all others to choose from.
 import { createButton, createElement } from "hven/dom.js";
+import { formatTime } from "./map_document.js";
 /** @import {PlanetMap} from "../planet_map.js" */
-/** @import {LayerChoice, MapLayer} from "./map_document.js" */
+/** @import {DrawnLayer, LayerChoice, MapLayer} from "./map_document.js" */
 
 /** The panel. */
 export class LayerPanel {
@@ -84,7 +85,7 @@ export class LayerPanel {
     const { choices, drawnLayers } = this.planetMap;
     for (const [id, input] of this.inputs) input.checked = choices.some((choice) => choice.id === id);
     this.marks.clear();
-    const items = drawnLayers.map(({ layer, opacity }, index) => this.createItem(layer, opacity, index));
+    const items = drawnLayers.map((drawnLayer, index) => this.createItem(drawnLayer, index));
     const focusedId = document.activeElement?.closest("[data-layer]")?.getAttribute("data-layer");
     const focusedClass = document.activeElement?.className;
     this.shownList.replaceChildren(...items.reverse());
@@ -95,11 +96,10 @@ export class LayerPanel {
   }
 
   /**
-   * @param {MapLayer} layer
-   * @param {number} opacity
+   * @param {DrawnLayer} drawnLayer
    * @param {number} index from the bottom
    */
-  createItem(layer, opacity, index) {
+  createItem({ layer, opacity, time, wavelength }, index) {
     const { choices, workspace } = this.planetMap;
     const { t } = workspace;
     const slider = createElement("input", {
@@ -135,7 +135,9 @@ export class LayerPanel {
       createMove("↓", -1, t("Move {name} down", { name: layer.title })),
       removeButton,
     );
-    const item = createElement("li", {}, head, ...this.createLegend(layer), slider);
+    const dimensions = [formatTime(time), wavelength && `${wavelength} µm`].filter(Boolean).join(", ");
+    const note = dimensions ? [createElement("small", { className: "soft", textContent: dimensions })] : [];
+    const item = createElement("li", {}, head, ...note, ...this.createLegend(layer), slider);
     item.dataset.layer = layer.id;
     return item;
   }

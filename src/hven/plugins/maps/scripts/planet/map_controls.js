@@ -1,7 +1,8 @@
-// The buttons on the map: views, zoom, picture; the scale bar, the times of layers, and the options of the display.
+// The buttons on the map: views, zoom, picture; the scale bar, the sliders of times and wavelengths, and the options of
+// the display.
 import { createButton, createElement } from "hven/dom.js";
 import { describeStyle, formatLength, LONGITUDE_STYLES } from "./coordinates.js";
-import { findTileFrame, listTimes } from "./map_document.js";
+import { findTileFrame, formatTime, listTimes, listWavelengths } from "./map_document.js";
 import { computeCentreScale } from "./projections.js";
 /** @import {LongitudeStyle} from "./coordinates.js" */
 /** @import {PlanetMap} from "../planet_map.js" */
@@ -11,14 +12,45 @@ import { computeCentreScale } from "./projections.js";
 export const VIEW_KINDS = ["flat", "globe", "north", "south"];
 const SCALE_PIXELS = 140; // longest scale bar
 
+/** A slider for the times or the wavelengths of the shown layers. */
+class DimensionSlider {
+  /** @type {string[]} */
+  values = [];
+  output = createElement("output");
+  input = createElement("input", { type: "range", min: "0", step: "1" });
+  element = createElement("div", {}, this.input, this.output);
+
+  /**
+   * @param {string} label
+   * @param {(value: string) => void} handleChoice
+   */
+  constructor(label, handleChoice) {
+    this.input.setAttribute("aria-label", label);
+    this.input.addEventListener("input", () => handleChoice(this.values[Number(this.input.value)]));
+  }
+
+  /**
+   * Show the values; fewer than two need no slider.
+   * @param {string[]} values
+   * @param {string} value the chosen one
+   * @param {string} text
+   */
+  update(values, value, text) {
+    this.values = values;
+    this.element.hidden = values.length < 2;
+    this.input.max = String(Math.max(values.length - 1, 0));
+    this.input.value = String(Math.max(values.indexOf(value), 0));
+    this.input.setAttribute("aria-valuetext", text);
+    this.output.textContent = text;
+  }
+}
+
 /** The controls of a map. */
 export class MapControls {
   /** @type {Map<ViewKind, HTMLButtonElement>} */
   viewButtons = new Map();
   scaleText = createElement("span");
   scaleBar = createElement("i");
-  timeText = createElement("output");
-  timeSlider = createElement("input", { type: "range", min: "0", step: "1" });
 
   /** @param {PlanetMap} planetMap */
   constructor(planetMap) {
@@ -32,9 +64,8 @@ export class MapControls {
         createButton(titles[kind], () => planetMap.changeView(kind)),
       );
     }
-    this.timeSlider.addEventListener("input", () => planetMap.setMoment(this.times[Number(this.timeSlider.value)]));
-    this.timeSlider.setAttribute("aria-label", t("Time"));
-    this.timeBox = createElement("div", { className: "planet-time" }, this.timeSlider, this.timeText);
+    this.timeSlider = new DimensionSlider(t("Time"), (time) => planetMap.setMoment(time));
+    this.wavelengthSlider = new DimensionSlider(t("Wavelength"), (wavelength) => planetMap.setWavelength(wavelength));
     const label = t("Views");
     this.elements = [
       createElement(
@@ -44,13 +75,10 @@ export class MapControls {
       ),
       this.createTools(),
       createElement("div", { className: "planet-scale" }, this.scaleText, this.scaleBar),
-      this.timeBox,
+      createElement("div", { className: "planet-dimensions" }, this.wavelengthSlider.element, this.timeSlider.element),
     ];
     this.options = this.createOptions();
   }
-
-  /** @type {string[]} */
-  times = [];
 
   createTools() {
     const { planetMap } = this;
@@ -118,15 +146,17 @@ export class MapControls {
     this.scaleText.textContent = kind === "flat" ? workspace.t("{length} at the equator", { length: text }) : text;
   }
 
-  /** Show the times of the shown layers. */
-  updateTimes() {
-    const { drawnLayers } = this.planetMap;
-    this.times = listTimes(drawnLayers.map(({ layer }) => layer));
-    this.timeBox.hidden = this.times.length < 2;
-    const time = drawnLayers.find(({ layer }) => layer.times.length)?.time ?? "";
-    this.timeSlider.max = String(Math.max(this.times.length - 1, 0));
-    this.timeSlider.value = String(Math.max(this.times.indexOf(this.planetMap.moment || time), 0));
-    this.timeText.textContent = time.replace("T00:00:00Z", "").replace("T", " ").replace("Z", "");
+  /** Show the times and the wavelengths of the shown layers. */
+  updateDimensions() {
+    const { drawnLayers, moment, wavelength } = this.planetMap;
+    const layers = drawnLayers.map(({ layer }) => layer);
+    const [times, wavelengths] = [listTimes(layers), listWavelengths(layers)];
+    const shownTimes = drawnLayers.map(({ time }) => time).filter(Boolean);
+    const shownTime = times.includes(moment) ? moment : (shownTimes[0] ?? "");
+    this.timeSlider.update(times, shownTime, formatTime(shownTime));
+    const drawnWavelengths = drawnLayers.map((drawnLayer) => drawnLayer.wavelength).filter(Boolean);
+    const shownWavelength = wavelengths.includes(wavelength) ? wavelength : (drawnWavelengths[0] ?? "");
+    this.wavelengthSlider.update(wavelengths, shownWavelength, `${shownWavelength} µm`);
   }
 
   toggleFullScreen() {

@@ -33,6 +33,8 @@
  *   attribution: string,
  *   times: string[],
  *   default_time: string | null,
+ *   wavelengths_um: number[],
+ *   default_wavelength_um: number | null,
  *   value_url: string | null,
  *   page_url: string,
  * }} MapLayer
@@ -44,7 +46,7 @@
  *   layers: MapLayer[],
  * }} MapDocument
  * @typedef {{id: string, opacity: number}} LayerChoice
- * @typedef {{layer: MapLayer, opacity: number, time: string}} DrawnLayer
+ * @typedef {{layer: MapLayer, opacity: number, time: string, wavelength: string}} DrawnLayer
  * @typedef {"flat" | "north" | "south" | "globe"} ViewKind
  * @typedef {{name: string, set: TileMatrixSet, frame: MapFrame}} TileFrame
  */
@@ -67,13 +69,13 @@ export function findTileFrame(mapDocument, view) {
 }
 
 /**
- * Return the address template of a layer's tiles, with the time to draw; empty if the layer is not in the set.
+ * Return the address template of a layer's tiles, with its time and wavelength; empty if the layer is not in the set.
  * @param {DrawnLayer} drawnLayer
  * @param {string} setName
  */
-export function buildTileTemplate({ layer, time }, setName) {
-  const template = layer.tiles[setName] ?? "";
-  return template && time ? appendParameter(template, "TIME", time) : template;
+export function buildTileTemplate(drawnLayer, setName) {
+  const template = drawnLayer.layer.tiles[setName];
+  return template ? appendDimensions(template, drawnLayer) : "";
 }
 
 /**
@@ -82,19 +84,23 @@ export function buildTileTemplate({ layer, time }, setName) {
  * @param {number} lon
  * @param {number} lat
  */
-export function buildValueUrl({ layer, time }, lon, lat) {
+export function buildValueUrl(drawnLayer, lon, lat) {
+  const { layer } = drawnLayer;
   if (!layer.value_url || !(layer.quantity || layer.unit)) return "";
   const url = layer.value_url.replace("{lon}", lon.toFixed(6)).replace("{lat}", lat.toFixed(6));
-  return time ? appendParameter(url, "TIME", time) : url;
+  return appendDimensions(url, drawnLayer);
 }
 
 /**
  * @param {string} url
- * @param {string} name
- * @param {string} value
+ * @param {DrawnLayer} drawnLayer
  */
-function appendParameter(url, name, value) {
-  return `${url}${url.includes("?") ? "&" : "?"}${name}=${encodeURIComponent(value)}`;
+function appendDimensions(url, { time, wavelength }) {
+  const parameters = new URLSearchParams();
+  if (time) parameters.set("TIME", time);
+  if (wavelength) parameters.set("WAVELENGTH", wavelength);
+  const query = parameters.toString();
+  return query ? `${url}${url.includes("?") ? "&" : "?"}${query}` : url;
 }
 
 /**
@@ -109,11 +115,40 @@ export function chooseLayerTime(layer, moment) {
 }
 
 /**
+ * Choose the wavelength of a layer that is closest to a chosen one.
+ * @param {MapLayer} layer
+ * @param {string} wavelength in micrometres; empty for the layer's default
+ */
+export function chooseLayerWavelength({ wavelengths_um: wavelengths, default_wavelength_um: first }, wavelength) {
+  if (!wavelengths.length) return "";
+  const chosenNumber = Number(wavelength) || (first ?? wavelengths[0]);
+  const byDistance = [...wavelengths].sort((low, high) => Math.abs(low - chosenNumber) - Math.abs(high - chosenNumber));
+  return String(byDistance[0]);
+}
+
+/**
  * List the times of some layers in order.
  * @param {MapLayer[]} layers
  */
 export function listTimes(layers) {
   return [...new Set(layers.flatMap((layer) => layer.times))].sort();
+}
+
+/**
+ * List the wavelengths of some layers in order.
+ * @param {MapLayer[]} layers
+ */
+export function listWavelengths(layers) {
+  const wavelengths = new Set(layers.flatMap((layer) => layer.wavelengths_um));
+  return [...wavelengths].sort((low, high) => low - high).map(String);
+}
+
+/**
+ * Write a time as people read it: without the parts that are zero.
+ * @param {string} time
+ */
+export function formatTime(time) {
+  return time.replace("T00:00:00Z", "").replace("T", " ").replace("Z", "");
 }
 
 /**

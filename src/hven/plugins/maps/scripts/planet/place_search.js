@@ -14,7 +14,7 @@ export function foldText(text) {
 }
 
 /**
- * Find the names that begin with a text, then those that have a word that does, then those that contain it.
+ * Find the names that are a text, then those that begin with it, have a word that does, or contain it.
  * @param {PlaceName[]} names
  * @param {string[]} foldedNames
  * @param {string} text
@@ -22,13 +22,14 @@ export function foldText(text) {
 export function findNames(names, foldedNames, text) {
   const prefix = foldText(text.trim());
   /** @type {PlaceName[][]} */
-  const matches = [[], [], []];
+  const matches = [[], [], [], []];
   if (!prefix) return [];
   foldedNames.forEach((folded, index) => {
     const position = folded.indexOf(prefix);
     if (position < 0) return;
-    const isWord = position > 0 && folded[position - 1] === " ";
-    matches[position && Number(!isWord) + 1].push(names[index]);
+    const isBegin = position === 0;
+    const isWord = isBegin || folded[position - 1] === " ";
+    matches[Number(folded !== prefix) + Number(!isBegin) + Number(!isWord)].push(names[index]);
   });
   return matches.flat().slice(0, MAX_FOUND);
 }

@@ -1,6 +1,7 @@
 // Rows of tables on the map, as outlines, points or counts of cells, and the list of those under the pointer. Each
-// leads to its record, its files and its query.
+// leads to its record, its picture (of a spectrum, the plot), its files and its query.
 import { createButton, createElement, describeError, formatRowKey } from "hven/dom.js";
+import { createRowPictures, listRowLinks } from "./row_links.js";
 import { findShownBox, tracePlaces } from "./overlay_painter.js";
 /** @import {Places, Row} from "hven/answers.js" */
 /** @import {PlanetMap} from "../planet_map.js" */
@@ -16,7 +17,6 @@ const HIT_PIXELS = 8;
 const MAX_PICKED = 12;
 const MAX_OUTLINED_ROWS = 1000; // the server sends outlines for this many rows
 const POINT_RADIUS = 4;
-const SKY_LINK_PATTERN = /^(SIMBAD|NED): /; // they know names of objects on the sky
 
 /** A table on the map. */
 class RowCatalogue {
@@ -277,6 +277,7 @@ export class RowCatalogues {
         state: null,
       });
       links.append(...listRowLinks(answer, t("File")));
+      item.append(...createRowPictures(answer, row.name, t));
     };
     item.addEventListener("toggle", () => {
       if (item.open) void fetchLinks();
@@ -316,21 +317,6 @@ export class RowCatalogues {
     }
     return line;
   }
-}
-
-/**
- * List the file and the other links of a row.
- * @param {Row} row
- * @param {string} fileText
- */
-function listRowLinks({ file, links }, fileText) {
-  const files = file ? [{ href: file.href, text: `${fileText} ${file.href.split("/").pop()}` }] : [];
-  const furtherLinks = (links ?? []).filter(
-    ({ href, locked, text }) => !locked && href !== file?.href && !SKY_LINK_PATTERN.test(text),
-  );
-  return [...files, ...furtherLinks].map(({ href, text }) =>
-    createElement("li", {}, createElement("a", { href, textContent: text })),
-  );
 }
 
 /**
