@@ -176,7 +176,9 @@ def test_each_protocol_tells_it_in_its_own_document(limited: Limiter) -> None:
     assert "TransientFault" in refuse("/sia2/stars.main?POS=CIRCLE+1+1+1").text
     document = ET.fromstring(refuse(f"{CONE}?{NEAR}").body)
     assert [element.get("name") for element in document.iter() if element.tag.endswith("INFO")] == ["Error"]
-    assert json.loads(refuse("/hapi/catalog").body)["status"]["code"] == 1400
+    status = json.loads(refuse("/hapi/catalog").body)["status"]
+    assert status["code"] == 2429
+    assert status["message"].startswith("HAPI error 2429: Too Many Requests; ")
     for path, root in (
         ("/wms/stars?SERVICE=WMS&REQUEST=GetMap", "ServiceExceptionReport"),
         ("/wcs/stars?SERVICE=WCS&REQUEST=GetCoverage", "ExceptionReport"),
