@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 
 from hven.ingest.api.runs import ingest_collection
 from hven.model import plugins
-from hven.model.settings import Settings, load_settings
+from hven.model.settings import Settings, load_settings, resolve_secret
 from hven.plugins.operations import disk_forecast, examination, published_checks
 from hven.plugins.operations.disk_forecast import (
     DAY_SECONDS,
@@ -197,6 +197,23 @@ def test_secrets_of_the_settings_that_are_not_set(directory: Path, monkeypatch: 
     assert examine(directory) == []
 
 
+@pytest.mark.parametrize("before", [None, "OTHER = 'x'"])
+def test_the_command_sets_a_secret_that_is_not_set(directory: Path, before: str | None) -> None:
+    secrets = directory / "secrets.toml"
+    secrets.unlink(missing_ok=True)
+    if before is not None:
+        secrets.write_text(before)  # its last line does not end
+        secrets.chmod(0o600)
+    with (directory / "hven.toml").open("a") as file:
+        file.write('[alerts]\nwebhook = "$DOCTOR_WEBHOOK"\n')
+    (finding,) = examine(directory)
+    value = 'https://example.org/\\n?a=%s&b="$HOME" `id`'
+    subprocess.run(["sh", "-c", finding.command], input=f"{value}\n", text=True, check=True, umask=0o022)
+    assert examine(directory) == []
+    assert resolve_secret(directory, "DOCTOR_WEBHOOK") == value
+    assert before is None or resolve_secret(directory, "OTHER") == "x"
+
+
 def test_a_secret_that_is_not_set_and_a_server_that_is_away(directory: Path) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
@@ -212,6 +229,7 @@ def test_a_secret_that_is_not_set_and_a_server_that_is_away(directory: Path) -> 
         (directory / "hven.toml").write_text('name = "x"\nallow_private = true\n')
         findings = {finding.harm: finding for finding in examine(directory) if finding.subject == "far"}
     assert "FAR_DATABASE is not set" in findings["error"].message
+    assert "FAR_DATABASE = '%s'" in findings["error"].command
     assert "does not respond" in findings["warning"].message
 
 
@@ -439,12 +457,14 @@ def test_a_certificate_that_will_expire(
     findings = examine_certificate(directory, certificates, days)
     assert [finding.harm for finding in findings] == ([harm] if harm else [])
     assert all(f"expires in {days} days" in finding.message for finding in findings)
+    assert all(finding.command.startswith("sudo certbot renew && ") for finding in findings)
 
 
 def test_a_certificate_that_clients_reject(directory: Path, certificates: Path) -> None:
     (finding,) = examine_certificate(directory, certificates, 90)
     assert finding.harm == "critical"
     assert finding.message.startswith("clients reject the certificate of localhost: self")
+    assert finding.command == "sudo certbot --nginx -d localhost"
 
 
 def test_a_public_address_that_nobody_serves(directory: Path) -> None:
