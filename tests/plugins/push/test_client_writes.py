@@ -43,10 +43,10 @@ from hven.plugins.push.client_writes import (
 from hven.plugins.push.push_store import ClientPush, ClientPushStore
 from hven.plugins.push.store_tables import pushed
 from hven.plugins.push.uploaded_rows import _parse_lists
+from hven.plugins.push.write_turns import WriteTurns
 from hven.site import Site
 from hven.site.auth import OWNER_PRINCIPAL, Principal
 from hven.site.store import build_lease_name
-from hven.site.store._leases import LeaseStore
 from hven.testing.site import open_site_with_descriptor
 from plugin_needs import build_settings, load_core_fixtures, require_core_fixtures
 from postgres_cluster import run_cluster
@@ -291,13 +291,13 @@ def test_who_comes_during_an_ingest_waits(site: Site, monkeypatch: pytest.Monkey
 
 def test_who_writes_on_a_busy_machine_waits_longer(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     waits: list[float] = []
-    hold_lease = LeaseStore.hold_lease
+    hold_lease = WriteTurns.hold_lease
 
-    def record_wait(store: LeaseStore, name: str, *, wait_seconds: float, **options: Any) -> Any:
+    def record_wait(turns: WriteTurns, collection: str, description: str, wait_seconds: float) -> Any:
         waits.append(wait_seconds)
-        return hold_lease(store, name, wait_seconds=wait_seconds, **options)
+        return hold_lease(turns, collection, description, wait_seconds)
 
-    monkeypatch.setattr(LeaseStore, "hold_lease", record_wait)
+    monkeypatch.setattr(WriteTurns, "hold_lease", record_wait)
     for load in (0.0, 1000.0):
         monkeypatch.setattr(os, "getloadavg", lambda load=load: (load, load, load))
         send(site, "POST", {"time": "2026-11-23"})

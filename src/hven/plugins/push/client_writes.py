@@ -46,7 +46,8 @@ from hven.plugins.push.write_requests import (
     build_replayed_result,
     is_if_match_met,
 )
-from hven.site.store import build_lease_name, format_current_time
+from hven.plugins.push.write_turns import WriteTurns
+from hven.site.store import format_current_time
 from hven.sources.kind_traits import list_source_queries
 
 if TYPE_CHECKING:
@@ -60,8 +61,7 @@ if TYPE_CHECKING:
     from hven.site.auth import Principal
     from hven.site.store import Lease
 
-# A push waits this long for other writes or an ingest, on a busy machine up to six times as long. Those who wait are
-# not served in their order, so one of them may wait for many others.
+# a push waits this long for other writes or an ingest, on a busy machine up to six times as long
 LEASE_TIMEOUT_SECONDS = 20.0
 MEMORY_EXPANSION_FACTOR = 5  # the values of a body may take this multiple of its bytes in memory
 
@@ -200,9 +200,7 @@ def execute_client_write(
     description = f"a push into {client_write.table}"
     wait_seconds = LEASE_TIMEOUT_SECONDS * compute_load_factor()
     try:
-        with site.store.leases.hold_lease(
-            build_lease_name(resource.name), description=description, wait_seconds=wait_seconds
-        ) as lease:
+        with site.get_or_create(WriteTurns, site).hold_lease(resource.name, description, wait_seconds) as lease:
             result = client_write.write_under_lease(lease)
     except ConflictError as error:
         if isinstance(error, (KeyTakenError, PreconditionFailedError)):
