@@ -23,9 +23,10 @@ CLIENT_PRIORITY = -15  # steps of niceness: a client's machine is not busy becau
 
 @dataclass
 class Answers:
-    """Seconds of answers by their kind and status; status 0: there was none."""
+    """Seconds of answers by their kind and status; status 0: there was none. Requests per second that were sent."""
 
     seconds: dict[tuple[str, int], list[float]] = field(default_factory=dict)
+    sent_rate: float = 0.0
 
     def add(self, kind: str, status: int, seconds: float) -> None:
         self.seconds.setdefault((kind, status), []).append(seconds)
@@ -113,6 +114,8 @@ async def send_requests(port: int, who: str, rate: float, seconds: float) -> Ans
         pause = begun + number / rate - time.perf_counter()
         await asyncio.sleep(max(pause, 0.0))
         tasks.append(asyncio.create_task(proxy.ask(CHOICES[who](), answers)))
+    # a busy machine may send later than it should
+    answers.sent_rate = len(tasks) / max(time.perf_counter() - begun, seconds - 1 / rate)
     await asyncio.gather(*tasks)
     return answers
 

@@ -78,6 +78,7 @@ API_MODULES = frozenset(
         "hven.jobs",
         "hven.jobs.api.mail",
         "hven.jobs.api.worker_processes",
+        "hven.jobs.hang_detector",
         "hven.jobs.health",
         "hven.jobs.job_service",
         "hven.jobs.tap",

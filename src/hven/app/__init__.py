@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import os
+import signal
 
 from hven.model import refuse_pandas_imports
 
@@ -15,6 +17,8 @@ def main() -> int:
     code
         Exit code of the process.
     """
+    if os.getpid() == 1:  # in a container, where a signal without a handler does nothing
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     gc.disable()  # while modules are loaded, whose objects stay: a tenth of the time of a short verb
     from hven.app._cli import main as run  # noqa: PLC0415  (server workers import this package, and need no commands)
 

@@ -421,12 +421,10 @@ class _UwsJobResources:
         if must_download:
             headers["content-disposition"] = "attachment"
         headers["content-type"] = safe_type
-        table_names = job.progress.get("tables", ())
-        rows_by_table = dict.fromkeys(table_names, job.progress.get("rows", 0))
-        record_sent_data(rows_by_table=rows_by_table)
         if request.method == "HEAD":
             headers |= {"content-length": str(path.stat().st_size), "accept-ranges": "bytes"}
             return answer_head_request(headers)
+        record_sent_data(rows_by_table=dict.fromkeys(job.progress.get("tables", ()), job.progress.get("rows", 0)))
         return FileResponse(path, headers=headers)
 
 

@@ -287,8 +287,8 @@ def run_clients(port: int, token: str, count: int, rest_seconds: float) -> Itera
             thread.join(400)
 
 
-def judge_clients(clients: Sequence[MixedClient], site: Path, port: int, way: str) -> None:
-    """Check that no request was lost, and that each push and each job happened once; print the figures."""
+def judge_clients(clients: Sequence[MixedClient], site: Path, port: int, way: str) -> dict[str, int]:
+    """Check that no request was lost, and that each push and each job happened once; print and return the figures."""
     faults = [fault for client in clients for fault in client.faults]
     counts: Counter[str] = sum((client.counts for client in clients), Counter())
     seconds = sorted(second for client in clients for second in client.seconds)
@@ -308,6 +308,7 @@ def judge_clients(clients: Sequence[MixedClient], site: Path, port: int, way: st
     reader = MixedClient(port, "", 0, clients[0].stop_event)
     assert reader.ask(LINES_QUERY) == [[len(notes), len(notes)]]
     reader.close()
+    return {"requests": counts.total(), "pushes": len(notes), "jobs": len(job_ids)}
 
 
 class HaproxyProcess:

@@ -9,6 +9,8 @@ import os
 import signal
 import socket
 import sqlite3
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -106,6 +108,41 @@ def test_it_waits_for_the_given_time() -> None:
         url = f"http://127.0.0.1:{unused.getsockname()[1]}"
         assert not wait_until_ready(url, 10.0, get_time=lambda: next(times), sleep=pauses.append).is_ready
     assert len(pauses) == 2
+
+
+def test_it_does_not_wait_for_a_server_that_has_ended(held_socket: socket.socket) -> None:
+    """systemd holds the socket: connections wait, although no process will answer them."""
+    url = f"http://127.0.0.1:{held_socket.getsockname()[1]}"
+    with subprocess.Popen([sys.executable, "-c", "pass"]) as ended:
+        ended.wait()
+    refused = run_hven("ready", url, "--wait", "86400", "--process", ended.pid, expected_code=1)
+    assert f"the server's process {ended.pid} has ended; its log says why" in refused.stderr
+    pauses: list[float] = []
+    with answer_with(503, b'{"checks": [{"name": "disk", "state": "failed"}]}') as answering_url:
+        times = iter([0.0, 0.0, 9.0])
+        options = {"get_time": lambda: next(times), "sleep": pauses.append}
+        readiness = wait_until_ready(answering_url, 1.0, process_id=os.getpid(), **options)
+    assert readiness.messages == ["disk: failed"]
+    assert len(pauses) == 1, "it waits for a process that runs"
+
+
+FIRST_PROCESS_PROGRAM = """
+import os, signal
+pid = os.getpid()
+os.getpid = lambda: 1
+import hven.app, hven.app._cli
+def run():
+    assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL  # which does nothing to the first process
+    hven.app._cli._run_command = lambda _: os.kill(pid, signal.SIGTERM) or signal.pause()
+    return main([])
+main, hven.app._cli.main = hven.app._cli.main, run
+raise SystemExit(hven.app.main())
+"""
+
+
+def test_a_first_process_of_a_container_ends_while_it_starts() -> None:
+    done = subprocess.run([sys.executable, "-c", FIRST_PROCESS_PROGRAM], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "hven: stopped\n")
 
 
 def test_the_state_must_fit_this_version(tmp_path: Path) -> None:

@@ -20,8 +20,9 @@ from hypothesis import strategies as st
 from hven.model.errors import UserError
 from hven.plugins.log_replay import request_logs
 from hven.plugins.log_replay.answer_comparison import compare_answers, compare_tables
-from hven.plugins.log_replay.load_model import draw_requests, read_load_model
+from hven.plugins.log_replay.load_model import build_load_model, draw_requests, read_load_model
 from hven.plugins.log_replay.replay import OUTSIDE_PREFIX, OVER_LIMIT, collect_distinct_requests
+from hven.plugins.log_replay.request_counts import TARGET_CHARACTERS, RequestCounts
 from hven.plugins.log_replay.request_logs import LoggedRequest, read_log
 from hven.sources.http_client import HttpAnswer
 from process_runner import run_hven
@@ -286,6 +287,29 @@ def test_a_model_has_the_rates_and_the_mix_of_a_log(tmp_path: Path) -> None:
     assert drawn[-1][0] == pytest.approx(20_000 / 50, rel=0.05)
     shares = Counter(target for _, target in drawn)
     assert all(abs(shares[target] / 20_000 - count / 84) < 0.02 for target, count in model.targets.items())
+
+
+def test_a_model_has_all_requests_and_counts_those_that_do_not_fit(tmp_path: Path) -> None:
+    names = [f"/rare/{n:04}" for n in range(1500)]
+    names[::2] = ["/often"] * 750
+    (tmp_path / "log").write_text("\n".join(COMMON.format(method="GET", target=name, status=200) for name in names))
+    model = build_load_model(tmp_path / "log")
+    assert (len(model.targets), model.requests, model.requests_without_target) == (751, 1500, 0)
+    small_model = build_load_model(tmp_path / "log", max_characters=100 * (10 + TARGET_CHARACTERS))
+    assert small_model.targets["/often"] == 750
+    assert len(small_model.targets) <= 101
+    assert sum(small_model.targets.values()) + small_model.requests_without_target == small_model.requests == 1500
+
+
+@given(st.lists(st.integers(0, 30)), st.integers(1, 20))
+def test_no_request_is_lost_within_any_budget(numbers: list[int], kept: int) -> None:
+    counts = RequestCounts(kept * (2 + TARGET_CHARACTERS))
+    for number in numbers:
+        request = LoggedRequest(target=f"/{number:x}")
+        counts.count(request, request.target)
+        assert len(counts.first_requests) <= kept
+    assert sum(count for _, count in counts.list_targets()) + counts.dropped_count == len(numbers)
+    assert counts.first_requests.keys() == dict(counts.list_targets()).keys()
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"targets": {}}', "\0"])

@@ -13,6 +13,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,8 +24,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hven.ingest.api.runs import ingest_collection
+from hven.jobs.health import HealthCheckResult, SiteHealthMonitor
 from hven.model import plugins
-from hven.model.settings import Settings, load_settings
+from hven.model.settings import Settings, load_settings, resolve_secret
 from hven.plugins.operations import disk_forecast, examination, published_checks
 from hven.plugins.operations.disk_forecast import (
     DAY_SECONDS,
@@ -42,6 +44,7 @@ from hven.plugins.operations.findings import CHECKS_POINT, Finding, SiteCheck, s
 from hven.site import Site
 from hven.site.api.state_tables import STATE_FORMAT
 from hven.site.server_processes import ServerProcess
+from hven.site.store._schedules import SyncScheduleStore
 from process_runner import run_hven
 from requirements import require_program
 from star_descriptors import write_stars_descriptor
@@ -187,6 +190,69 @@ def test_a_server_that_has_just_started_will_run_the_schedules(
         assert [finding.command for finding in examine(directory)] == commands
 
 
+@pytest.mark.parametrize(
+    ("changes", "harm", "words", "command"),
+    [
+        ({"state": "stale", "reason": "too old"}, "error", "stars is stale: too old", "hven ingest stars"),
+        ({"state": "stale", "timing": "every 1 h"}, "error", "stars is stale", "hven sync stars"),
+        ({"state": "failing", "failures": 2}, "warning", "2 runs of stars failed", "hven ingest stars"),
+        ({"state": "failing", "failures": 3}, "error", "3 runs of stars failed", "hven ingest stars"),
+        ({"state": "paused", "paused": "2026-01-02"}, "warning", "since 2026-01-02", "hven schedule resume stars"),
+        ({"behind": ("it is old",)}, "warning", "it is old", "hven ingest stars"),
+        ({"verified": "2020-01-01T00:00:00+00:00"}, "warning", "were last verified", "hven verify stars"),
+    ],
+)
+def test_the_state_of_a_collection(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], harm: str, words: str, command: str
+) -> None:
+    get_status = SiteHealthMonitor.get_status
+
+    def get_changed_status(monitor: SiteHealthMonitor, **options: Any) -> Any:
+        status = get_status(monitor, **options)
+        return replace(
+            status, scheduler="a", collections=tuple(replace(item, **changes) for item in status.collections)
+        )
+
+    monkeypatch.setattr(SiteHealthMonitor, "get_status", get_changed_status)
+    (finding,) = examine(directory)
+    assert (finding.harm, finding.subject, finding.command) == (harm, "stars", command)
+    assert words in finding.message
+
+
+@pytest.mark.parametrize(("name", "harm"), [("store", "error"), ("clock", "error"), ("counts", "warning")])
+def test_health_checks_that_failed(directory: Path, monkeypatch: pytest.MonkeyPatch, name: str, harm: str) -> None:
+    checks = [HealthCheckResult(name=name, state="warning", message="that is bad", reason="ask somebody")]
+    monkeypatch.setattr(SiteHealthMonitor, "run_health_checks", lambda *_: checks)
+    (finding,) = examine(directory)
+    assert (finding.harm, finding.subject, finding.message) == (harm, name, "that is bad")
+
+
+def test_clocks_that_differ_and_alerts_that_were_not_delivered(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alert = SimpleNamespace(at="2026-11-20T03:00:00Z", collection="stars", delivery_problem="no such host")
+    get_status = SiteHealthMonitor.get_status
+    monkeypatch.setattr(
+        SiteHealthMonitor,
+        "get_status",
+        lambda *words, **options: replace(get_status(*words, **options), alerts=(alert,)),
+    )
+    monkeypatch.setattr(SyncScheduleStore, "list_schedules", lambda _: (time.time() - 60.0, {}))
+    findings = {finding.subject: finding for finding in examine(directory)}
+    assert findings.keys() == {"clock", "alerts"}
+    assert "differ by 60 s" in findings["clock"].message
+    assert findings["clock"].command == "timedatectl set-ntp true"
+    assert findings["alerts"].message.endswith("about stars wasn't delivered: no such host")
+
+
+def test_a_server_that_needs_a_restart(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = ServerProcess(holder="host 1 2", since="2026-01-01T00:00:00+00:00", data="", store="", waiting=("port",))
+    monkeypatch.setattr(published_checks, "list_server_processes", lambda _: [server])
+    (finding,) = examine(directory)
+    assert finding.message == "port changed in hven.toml since the server started"
+    assert finding.command == "sudo systemctl restart hven"
+
+
 def test_secrets_of_the_settings_that_are_not_set(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with (directory / "hven.toml").open("a") as file:
         file.write('# "$NO_SECRET"\n[alerts]\nwebhook = "$DOCTOR_WEBHOOK"\n')
@@ -195,6 +261,23 @@ def test_secrets_of_the_settings_that_are_not_set(directory: Path, monkeypatch: 
     assert "DOCTOR_WEBHOOK is not set" in finding.message
     monkeypatch.setenv("DOCTOR_WEBHOOK", "https://example.org/hook")
     assert examine(directory) == []
+
+
+@pytest.mark.parametrize("before", [None, "OTHER = 'x'"])
+def test_the_command_sets_a_secret_that_is_not_set(directory: Path, before: str | None) -> None:
+    secrets = directory / "secrets.toml"
+    secrets.unlink(missing_ok=True)
+    if before is not None:
+        secrets.write_text(before)  # its last line does not end
+        secrets.chmod(0o600)
+    with (directory / "hven.toml").open("a") as file:
+        file.write('[alerts]\nwebhook = "$DOCTOR_WEBHOOK"\n')
+    (finding,) = examine(directory)
+    value = 'https://example.org/\\n?a=%s&b="$HOME" `id`'
+    subprocess.run(["sh", "-c", finding.command], input=f"{value}\n", text=True, check=True, umask=0o022)
+    assert examine(directory) == []
+    assert resolve_secret(directory, "DOCTOR_WEBHOOK") == value
+    assert before is None or resolve_secret(directory, "OTHER") == "x"
 
 
 def test_a_secret_that_is_not_set_and_a_server_that_is_away(directory: Path) -> None:
@@ -212,6 +295,7 @@ def test_a_secret_that_is_not_set_and_a_server_that_is_away(directory: Path) -> 
         (directory / "hven.toml").write_text('name = "x"\nallow_private = true\n')
         findings = {finding.harm: finding for finding in examine(directory) if finding.subject == "far"}
     assert "FAR_DATABASE is not set" in findings["error"].message
+    assert "FAR_DATABASE = '%s'" in findings["error"].command
     assert "does not respond" in findings["warning"].message
 
 
@@ -439,12 +523,14 @@ def test_a_certificate_that_will_expire(
     findings = examine_certificate(directory, certificates, days)
     assert [finding.harm for finding in findings] == ([harm] if harm else [])
     assert all(f"expires in {days} days" in finding.message for finding in findings)
+    assert all(finding.command.startswith("sudo certbot renew && ") for finding in findings)
 
 
 def test_a_certificate_that_clients_reject(directory: Path, certificates: Path) -> None:
     (finding,) = examine_certificate(directory, certificates, 90)
     assert finding.harm == "critical"
     assert finding.message.startswith("clients reject the certificate of localhost: self")
+    assert finding.command == "sudo certbot --nginx -d localhost"
 
 
 def test_a_public_address_that_nobody_serves(directory: Path) -> None:

@@ -19,6 +19,7 @@ from hven.app._server.application import create_application
 from hven.ingest.api.runs import ingest_collection
 from hven.model.settings import load_settings
 from hven.plugins.operations import query_log, query_watch
+from hven.plugins.operations.health_facts import describe_health
 from hven.plugins.operations.query_log import (
     LOG_FILE,
     SlowQueryLog,
@@ -204,6 +205,15 @@ def test_queries_that_run_are_told_until_they_end(site: Site) -> None:
     (told,) = read_running_slow_queries(site.settings)
     assert told["text"] == entry["text"]
     assert "running for" in run_hven("queries", "--site", site.settings.directory).stdout
+    (fact,) = describe_health(site)["slow_queries"]
+    assert (fact["seconds"], fact["user"]) == (told["seconds"], told["user"])
+    assert "text" not in fact, "the setting health.open shows /health to everybody"
+    application = create_application(site, identify_principal=lambda _: Principal(name="olga"))
+    page = Client(application).ask("GET", "/health", headers={"accept": "text/html"})
+    assert f"<li>{told['seconds']} s, " in page.text
+    assert told["text"] not in page.text
+    stranger = Client(create_application(site, identify_principal=lambda _: ANNA))
+    assert "slow_queries" not in json.loads(stranger.ask("GET", "/health.json").body)
     (path,) = (site.settings.var_directory / "operations").glob("running-*.json")
     os.utime(path, (0, 0))  # as a process leaves it that was killed
     assert read_running_slow_queries(site.settings) == []

@@ -33,10 +33,17 @@ from hven.model.errors import (
     TooLargeError,
 )
 from hven.plugins.push import client_writes
-from hven.plugins.push.client_writes import ClientWriteRequest, ClientWriteResult, KeyTakenError, RowsRefusedError
+from hven.plugins.push.client_writes import (
+    LEASE_TIMEOUT_SECONDS,
+    ClientWriteRequest,
+    ClientWriteResult,
+    KeyTakenError,
+    RowsRefusedError,
+)
 from hven.plugins.push.push_store import ClientPush, ClientPushStore
 from hven.plugins.push.store_tables import pushed
 from hven.plugins.push.uploaded_rows import _parse_lists
+from hven.plugins.push.write_turns import WriteTurns
 from hven.site import Site
 from hven.site.auth import OWNER_PRINCIPAL, Principal
 from hven.site.store import build_lease_name
@@ -280,6 +287,21 @@ def test_who_comes_during_an_ingest_waits(site: Site, monkeypatch: pytest.Monkey
     with site.store.leases.hold_lease(build_lease_name("night")), pytest.raises(OverloadedError):
         send(site, "POST", {"time": "2026-11-23"})
     assert send(site, "POST", {"time": "2026-11-23"}).ids == [1]
+
+
+def test_who_writes_on_a_busy_machine_waits_longer(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+    hold_lease = WriteTurns.hold_lease
+
+    def record_wait(turns: WriteTurns, collection: str, description: str, wait_seconds: float) -> Any:
+        waits.append(wait_seconds)
+        return hold_lease(turns, collection, description, wait_seconds)
+
+    monkeypatch.setattr(WriteTurns, "hold_lease", record_wait)
+    for load in (0.0, 1000.0):
+        monkeypatch.setattr(os, "getloadavg", lambda load=load: (load, load, load))
+        send(site, "POST", {"time": "2026-11-23"})
+    assert waits == [LEASE_TIMEOUT_SECONDS, 6 * LEASE_TIMEOUT_SECONDS]
 
 
 # each child counts the calls of a push, and kills itself at one of them

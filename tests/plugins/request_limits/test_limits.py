@@ -12,15 +12,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode, urlsplit
 from xml.etree import ElementTree as ET
 
 import pytest
 from asgi_client import Answer, Client
 from hypothesis import given
 from hypothesis import strategies as st
-from star_tables import TABLES
+from star_tables import STARS, TABLES, build_rows
 
 from hven.app._server import create_application
+from hven.jobs._worker import run_next_job
 from hven.model.errors import TooManyRequestsError
 from hven.model.settings import load_settings
 from hven.plugins.request_limits import class_metrics, limit_gate
@@ -51,7 +53,8 @@ Limiter = Callable[..., Client]
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with open_tiny_site(tmp_path_factory.mktemp("limits"), TABLES) as made:
+    tables = {**TABLES, "stars.other": (replace(STARS, name="other"), build_rows(20))}
+    with open_tiny_site(tmp_path_factory.mktemp("limits"), tables) as made:
         yield made
 
 
@@ -114,6 +117,23 @@ def test_rows_of_a_day_end_the_day(limited: Limiter) -> None:
     assert list_statuses(client, "/tap/sync", TAP, 1, BERT) == [200]
 
 
+def test_rows_of_a_job_count_when_they_are_downloaded(site: Site, limited: Limiter) -> None:
+    client = limited(RequestLimit(name="rows", rows_per_day=25))
+    query = "SELECT TOP 10 a.id FROM stars.main AS a JOIN stars.other AS b ON a.id = b.id"
+    body = urlencode({"LANG": "ADQL", "PHASE": "RUN", "QUERY": query}).encode()
+    headers = {**ANNA, "content-type": "application/x-www-form-urlencoded"}
+    created = client.ask("POST", "/tap/async", body=body, headers=headers)
+    assert created.status == 303
+    result = f"{urlsplit(created.headers['location']).path}/results/result"
+    assert run_next_job(site)
+    # the join has two tables, but its rows count once; HEAD sends none
+    assert [client.ask(method, result, headers=ANNA).status for method in ("HEAD", "GET") * 2] == [200] * 4
+    assert list_statuses(client, "/tap/sync", TAP, 2, ANNA) == [200, 429]
+    refused = client.ask("GET", result, headers=ANNA)
+    assert refused.status == 429
+    assert "30 rows today" in refused.text
+
+
 def test_only_so_many_requests_run_at_once(limited: Limiter) -> None:
     client = limited(RequestLimit(name="two", concurrent=2))
     # the rows are computed in threads, so that all requests have begun before the first one ends
@@ -156,7 +176,9 @@ def test_each_protocol_tells_it_in_its_own_document(limited: Limiter) -> None:
     assert "TransientFault" in refuse("/sia2/stars.main?POS=CIRCLE+1+1+1").text
     document = ET.fromstring(refuse(f"{CONE}?{NEAR}").body)
     assert [element.get("name") for element in document.iter() if element.tag.endswith("INFO")] == ["Error"]
-    assert json.loads(refuse("/hapi/catalog").body)["status"]["code"] == 1400
+    status = json.loads(refuse("/hapi/catalog").body)["status"]
+    assert status["code"] == 2429
+    assert status["message"].startswith("HAPI error 2429: Too Many Requests; ")
     for path, root in (
         ("/wms/stars?SERVICE=WMS&REQUEST=GetMap", "ServiceExceptionReport"),
         ("/wcs/stars?SERVICE=WCS&REQUEST=GetCoverage", "ExceptionReport"),

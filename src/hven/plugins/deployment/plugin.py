@@ -24,7 +24,7 @@ PLUGIN = PluginPackage(
         "ready": CommandLineVerb(
             function="hven.plugins.deployment.ready_verb:check_server_readiness",
             after="deploy",
-            examples=("hven ready", "hven ready http://127.0.0.1:8081 --wait 60", "hven ready --json"),
+            examples=("hven ready", "hven ready http://127.0.0.1:8081 --wait 60 --process 4711", "hven ready --json"),
         ),
     },
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -91,16 +92,44 @@ def wait_until_ready(
     url: str,
     wait_seconds: float,
     *,
+    process_id: int | None = None,
     get_time: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Readiness:
-    """Ask the server at an address until it is ready, or until the time is over."""
+    """Ask the server at an address until it is ready, the time is over, or its process has ended.
+
+    Parameters
+    ----------
+    url
+        Address of the site.
+    wait_seconds
+        Time to wait.
+    process_id
+        Id of the server's process; None: only the time ends the wait. While systemd holds the socket, connections wait
+        although the process has ended.
+    get_time, sleep
+        A clock, and a function that waits.
+    """
     deadline = get_time() + wait_seconds
     while True:
+        has_ended = process_id is not None and not _is_running(process_id)
         readiness = request_readiness(url)
         if readiness.is_ready or get_time() >= deadline:
             return readiness
+        if has_ended:
+            message = f"the server's process {process_id} has ended; its log says why"
+            return Readiness(is_ready=False, messages=[message])
         sleep(POLL_INTERVAL_SECONDS)
+
+
+def _is_running(process_id: int) -> bool:
+    try:
+        os.kill(process_id, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # of another account
+        return True
+    return True
 
 
 def check_state_format(settings: Settings) -> Readiness:

@@ -20,6 +20,10 @@ def check_server_readiness(
     ] = "",
     *,
     wait: Annotated[float, typer.Option(min=0, max=86400, help="Seconds to wait until the server is ready.")] = 0.0,
+    process: Annotated[
+        int | None,
+        typer.Option(min=1, help="Id of the server's process. When it has ended, the command does not wait."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
 ) -> None:
     """Check that a server can answer queries.
@@ -35,7 +39,7 @@ def check_server_readiness(
         host = LOCAL_HOSTS.get(settings.host, settings.host)
         shown_host = f"[{host}]" if ":" in host else host
         url = address or f"http://{shown_host}:{settings.port}{settings.root_path.rstrip('/')}"
-    server = wait_until_ready(url, wait if state.is_ready else 0.0)
+    server = wait_until_ready(url, wait if state.is_ready else 0.0, process_id=process)
     is_ready = state.is_ready and server.is_ready
     if as_json:
         print_json({"ready": is_ready, "address": url, "server": server.messages, "state": state.messages})

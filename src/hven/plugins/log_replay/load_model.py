@@ -15,6 +15,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from hven.model.errors import UserError
+from hven.plugins.log_replay.request_counts import MAX_TARGET_CHARACTERS, RequestCounts
 from hven.plugins.log_replay.request_logs import read_log
 
 if TYPE_CHECKING:
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 DAY_SECONDS, HOUR_SECONDS, MINUTE_SECONDS = 86_400, 3_600, 60
-MAX_MODEL_BYTES = 64 * 1024**2
+# of the file; JSON may write a character of a target in six bytes
+MAX_MODEL_BYTES = 6 * MAX_TARGET_CHARACTERS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +35,8 @@ class LoadModel:
     ----------
     requests
         Number of requests in the log that can be repeated.
+    requests_without_target
+        Number of those whose targets are not in `targets`, because the log has too many different ones.
     days
         Number of days from the first to the last of them.
     mean_rate
@@ -46,6 +50,7 @@ class LoadModel:
     """
 
     requests: int
+    requests_without_target: int = 0
     days: float
     mean_rate: float
     peak_rate: float
@@ -57,7 +62,7 @@ class LoadModel:
         return asdict(self)
 
 
-def build_load_model(path: Path, *, prefix: str = "", target_limit: int = 1000) -> LoadModel:
+def build_load_model(path: Path, *, prefix: str = "", max_characters: int = MAX_TARGET_CHARACTERS) -> LoadModel:
     """Build the model of a log.
 
     Parameters
@@ -66,24 +71,25 @@ def build_load_model(path: Path, *, prefix: str = "", target_limit: int = 1000) 
         The log.
     prefix
         Beginning of the paths that is removed; requests for other paths are left out.
-    target_limit
-        Number of different targets at most, the most frequent ones.
+    max_characters
+        Characters of all targets. If the log has more, the model has the most frequent ones.
 
     Raises
     ------
     UserError
         The file cannot be read, or none of its requests has a time.
     """
-    targets: Counter[str] = Counter()
+    counts = RequestCounts(max_characters)
     minutes: Counter[int] = Counter()
     first_time, last_time = float("inf"), float("-inf")
     prefix = prefix.rstrip("/")
     for entry in read_log(path):
         if isinstance(entry, str) or entry.unix_time is None or (prefix and not entry.target.startswith(f"{prefix}/")):
             continue
-        targets[entry.target.removeprefix(prefix)] += 1
+        counts.count(entry, entry.target.removeprefix(prefix))
         minutes[int(entry.unix_time // MINUTE_SECONDS)] += 1
         first_time, last_time = min(first_time, entry.unix_time), max(last_time, entry.unix_time)
+    targets = counts.list_targets()
     if not targets:
         raise UserError(
             f"{path} has no request with a time that can be repeated",
@@ -94,13 +100,15 @@ def build_load_model(path: Path, *, prefix: str = "", target_limit: int = 1000) 
     for minute, count in minutes.items():
         hour_counts[minute * MINUTE_SECONDS % DAY_SECONDS // HOUR_SECONDS] += count
     seconds_per_hour = max(span_seconds / DAY_SECONDS, 1.0) * HOUR_SECONDS
+    request_count = minutes.total()
     return LoadModel(
-        requests=targets.total(),
+        requests=request_count,
+        requests_without_target=counts.dropped_count,
         days=round(span_seconds / DAY_SECONDS, 3),
-        mean_rate=round(targets.total() / span_seconds, 6),
+        mean_rate=round(request_count / span_seconds, 6),
         peak_rate=round(max(minutes.values()) / MINUTE_SECONDS, 6),
         hourly_rates=[round(hour_counts[hour] / seconds_per_hour, 6) for hour in range(24)],
-        targets=dict(targets.most_common(target_limit)),
+        targets=dict(targets),
     )
 
 

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from hven.model.errors import HvenError
 from hven.plugins.log_replay.answer_comparison import compare_answers
-from hven.plugins.log_replay.request_logs import LoggedRequest, read_log
+from hven.plugins.log_replay.request_counts import RequestCounts
+from hven.plugins.log_replay.request_logs import read_log
 from hven.sources.http_client import send_request_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from hven.plugins.log_replay.request_logs import LoggedRequest
     from hven.sources.http_client import HttpAnswer
 
 OVER_LIMIT = "rare requests beyond --limit"
@@ -110,8 +112,7 @@ def collect_distinct_requests(
     unrepeatable
         Reason -> number of lines.
     """
-    counts: Counter[str] = Counter()
-    first_requests: dict[str, LoggedRequest] = {}
+    counts = RequestCounts()
     unrepeatable: Counter[str] = Counter()
     prefix = prefix.rstrip("/")
     for entry in read_log(path):
@@ -120,13 +121,12 @@ def collect_distinct_requests(
         elif prefix and not entry.target.startswith(prefix + "/"):
             unrepeatable[OUTSIDE_PREFIX] += 1
         else:
-            counts[entry.target] += 1
-            first_requests.setdefault(entry.target, entry)
-    ordered = counts.most_common()
-    over_limit = sum(count for _, count in ordered[request_limit:])
+            counts.count(entry, entry.target)
+    ordered = counts.list_targets()
+    over_limit = counts.dropped_count + sum(count for _, count in ordered[request_limit:])
     if over_limit:
         unrepeatable[OVER_LIMIT] = over_limit
-    return [(first_requests[target], count) for target, count in ordered[:request_limit]], unrepeatable
+    return [(counts.first_requests[target], count) for target, count in ordered[:request_limit]], unrepeatable
 
 
 class LogReplay:

@@ -55,8 +55,14 @@ def repeat_logged_requests(
     for address in filter(None, (against, old)):
         _check_address(address)
     if model is not None:
-        load_model = build_load_model(log, prefix=prefix, target_limit=limit)
+        load_model = build_load_model(log, prefix=prefix)
         model.write_text(json.dumps(load_model.to_json(), indent=1) + "\n", encoding="utf-8")
+        if load_model.requests_without_target:
+            print(
+                f"the model leaves out {load_model.requests_without_target:,} of {load_model.requests:,} requests, "
+                "because the log has too many different ones",
+                file=sys.stderr,
+            )
     if not against:
         return
     log_replay = LogReplay(against, old, prefix=prefix, requests_per_second=rate)

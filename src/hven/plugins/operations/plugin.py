@@ -12,6 +12,7 @@ PLUGIN = PluginPackage(
     translations="hven.plugins.operations:texts",
     query_observers=("hven.plugins.operations.query_watch:QueryWatch",),
     extensions={
+        "hven.health": ("hven.plugins.operations.health_facts",),
         "hven.metrics": ("hven.plugins.operations.disk_metrics",),
         "hven.link_checks": ("hven.plugins.operations.link_checks",),
     },

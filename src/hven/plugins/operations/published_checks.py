@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 from hven.ingest.source_checks import find_source_faults
 from hven.jobs.health import FAILING_STATE, HELD_STATE, PAUSED_STATE, STALE_STATE, SiteHealthMonitor
 from hven.plugins.operations.findings import Finding, SiteCheck, convert_fault
+from hven.plugins.operations.settings_checks import find_secret_command
 from hven.site import EMBEDDED_ENGINE
 from hven.site.server_processes import list_server_processes
 from hven.site.state_faults import find_state_faults
@@ -185,7 +187,8 @@ def _find_server_problems(site: Site) -> Iterator[Finding]:
                 harm="warning",
                 subject=server.display_name,
                 message=f"{', '.join(server.waiting)} changed in hven.toml since the server started",
-                remedy="restart the server",
+                remedy="restart the server; under systemd, run this command",
+                command="sudo systemctl restart hven",
             )
     for fault in find_state_faults(site.settings):
         yield convert_fault(fault)
@@ -263,4 +266,5 @@ def list_source_checks(site: Site) -> list[SiteCheck[Site]]:
 def _find_source_problems(resource: CollectionSpec, site: Site) -> Iterator[Finding]:
     directory = site.settings.locate_descriptor(resource.name).parent
     for fault in find_source_faults(resource, directory, site.settings):
-        yield convert_fault(fault, resource.name)
+        finding = convert_fault(fault, resource.name)
+        yield replace(finding, command=finding.command or find_secret_command(site.settings, fault.message))

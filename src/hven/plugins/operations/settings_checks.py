@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import socket
 import ssl
 import time
@@ -14,6 +15,7 @@ from urllib.parse import urlsplit
 from hven.model import plugins
 from hven.model.errors import Fault, SourceError
 from hven.model.settings import (
+    SECRETS_FILE,
     SETTINGS_FILE,
     find_exposed_files,
     find_missing_portal_items,
@@ -34,6 +36,7 @@ CERTIFICATE_WARNING_DAYS = 21
 CERTIFICATE_ERROR_DAYS = 7
 DAY_SECONDS = 86_400
 _SECRET_PATTERN = re.compile(r"\$[A-Za-z_][A-Za-z0-9_]*")
+_UNSET_SECRET_PATTERN = re.compile(r"the secret ([A-Za-z_][A-Za-z0-9_]*) is not set")
 
 
 def _find_exposed_files(settings: Settings) -> Iterator[Finding]:
@@ -56,7 +59,31 @@ def _find_unset_secrets(settings: Settings) -> Iterator[Finding]:
         try:
             resolve_secret(settings.directory, name)
         except SourceError as error:
-            yield Finding(harm="error", subject=SETTINGS_FILE, message=error.message, remedy=error.remedy)
+            yield Finding(
+                harm="error",
+                subject=SETTINGS_FILE,
+                message=error.message,
+                remedy=error.remedy,
+                command=find_secret_command(settings, error.message),
+            )
+
+
+def find_secret_command(settings: Settings, message: str) -> str:
+    """Return the command that sets a secret, which reads the value from the keyboard; empty: none is unset.
+
+    Parameters
+    ----------
+    settings
+        Settings of the site.
+    message
+        Message of an error, which may say that a secret is not set.
+    """
+    unset_match = _UNSET_SECRET_PATTERN.match(message)
+    if unset_match is None:
+        return ""
+    path = shlex.quote(str(settings.directory.resolve() / SECRETS_FILE))
+    # TOML has no escapes between apostrophes; the value is neither in the shell's history nor in lists of processes
+    return f'(umask 077; read -r value && printf "\\n{unset_match[1]} = \'%s\'\\n" "$value" >> {path})'
 
 
 def _iterate_secret_names(value: object) -> Iterator[str]:
@@ -87,7 +114,8 @@ def _find_certificate_problems(settings: Settings) -> Iterator[Finding]:
             harm="critical",
             subject=host,
             message=f"clients reject the certificate of {host}: {error.verify_message}",
-            remedy="renew the certificate, and reload the proxy",
+            remedy="get a certificate for this host, and reload the proxy; with certbot and nginx, run this command",
+            command=f"sudo certbot --nginx -d {shlex.quote(host)}",
         )
         return
     except OSError as error:
@@ -96,6 +124,7 @@ def _find_certificate_problems(settings: Settings) -> Iterator[Finding]:
             subject=host,
             message=f"{host}, the host of public_url, can't be reached from here: {error.strerror or error}",
             remedy="check the name, the network and the proxy; correct public_url in hven.toml",
+            command=f"curl --head {shlex.quote(settings.public_url or '')}",
         )
         return
     end_time = ssl.cert_time_to_seconds(str((certificate or {})["notAfter"]))
@@ -105,7 +134,9 @@ def _find_certificate_problems(settings: Settings) -> Iterator[Finding]:
             harm="error" if left_days < CERTIFICATE_ERROR_DAYS else "warning",
             subject=host,
             message=f"the certificate of {host} expires in {left_days:.0f} days",
-            remedy="renew the certificate and reload the proxy; find out why automatic renewal doesn't work",
+            remedy="renew the certificate and reload the proxy, and find out why automatic renewal doesn't work; "
+            "with certbot and nginx, run this command",
+            command="sudo certbot renew && sudo systemctl reload nginx",
         )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from hven.ingest.api.changes import create_run_id, load_current_descriptor
+from hven.jobs.hang_detector import compute_load_factor
 from hven.model.errors import (
     ConflictError,
     NotFoundError,
@@ -45,7 +46,8 @@ from hven.plugins.push.write_requests import (
     build_replayed_result,
     is_if_match_met,
 )
-from hven.site.store import build_lease_name, format_current_time
+from hven.plugins.push.write_turns import WriteTurns
+from hven.site.store import format_current_time
 from hven.sources.kind_traits import list_source_queries
 
 if TYPE_CHECKING:
@@ -59,7 +61,8 @@ if TYPE_CHECKING:
     from hven.site.auth import Principal
     from hven.site.store import Lease
 
-LEASE_TIMEOUT_SECONDS = 20.0  # a push waits this long for another write or an ingest
+# a push waits this long for other writes or an ingest, on a busy machine up to six times as long
+LEASE_TIMEOUT_SECONDS = 20.0
 MEMORY_EXPANSION_FACTOR = 5  # the values of a body may take this multiple of its bytes in memory
 
 
@@ -195,10 +198,9 @@ def execute_client_write(
     client_write = write_class(site, spec, resource.name, request, principal.name)
     client_write.read_request_body(source)
     description = f"a push into {client_write.table}"
+    wait_seconds = LEASE_TIMEOUT_SECONDS * compute_load_factor()
     try:
-        with site.store.leases.hold_lease(
-            build_lease_name(resource.name), description=description, wait_seconds=LEASE_TIMEOUT_SECONDS
-        ) as lease:
+        with site.get_or_create(WriteTurns, site).hold_lease(resource.name, description, wait_seconds) as lease:
             result = client_write.write_under_lease(lease)
     except ConflictError as error:
         if isinstance(error, (KeyTakenError, PreconditionFailedError)):

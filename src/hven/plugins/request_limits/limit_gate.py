@@ -291,8 +291,8 @@ def _end_request(counts: UserCounts | None, costs: ClassCosts, start_time: float
     row_count = 0
     for answer in usage.answers:
         row_count += answer.row_count
-    if usage.rows_by_table:
-        row_count += sum(usage.rows_by_table.values())
+    if usage.rows_by_table:  # each table of a join has all rows of the answer
+        row_count += max(usage.rows_by_table.values())
     if counts is not None:
         counts.end_request(row_count)
     costs.count_answer(start_time, row_count)

@@ -1,20 +1,25 @@
 """Switch between an older and a newer server of one site under load: no request is lost, and nothing happens twice.
 
 Five switches here; with HVEN_PROOF=full, a hundred under 32 clients. HVEN_SWITCHES is another number.
+
+At full size, a run may end early: after HVEN_SWITCHES_SECONDS, or when the file that HVEN_SWITCHES_STOP names is there. What
+has happened so far is checked then, and the next run makes the switches that are left.
 """
 
 from __future__ import annotations
 
-import itertools
+import json
 import os
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from switched_servers import (
     HaproxyProcess,
+    MixedClient,
     build_site,
     judge_clients,
     open_held_socket,
@@ -26,25 +31,57 @@ from hven.model.settings import load_settings
 from hven.plugins.deployment.deployment_files import render_deployment_files
 from process_runner import reserve_port, wait_until
 from requirements import require_program
+from shared import ROOT
 
 pytestmark = pytest.mark.slow
 FULL = os.environ.get("HVEN_PROOF") == "full"
 SWITCHES = int(os.environ.get("HVEN_SWITCHES") or (100 if FULL else 5))
 CLIENTS = 32 if FULL else 6
-REST_SECONDS = (
-    1.0 if FULL else 0.2
-)  # between the requests of a client: the load of a busy site, not more than it can answer
+# between the requests of a client: the load of a busy site, not more than it can answer
+REST_SECONDS = 1.0 if FULL else 0.2
 
 PAUSE_SECONDS = 0.5  # between two switches, so that waiting jobs run
 MAX_STOPPING = 2  # servers that end while the switches go on
-# no switch begins after this time: the figures say how many there were
+# no switch begins after this time, or when this file is there: the figures say how many there were
 MAX_SECONDS = float(os.environ.get("HVEN_SWITCHES_SECONDS") or 7200)
+STOP_FILE = os.environ.get("HVEN_SWITCHES_STOP") or ""
+RECORD_DIRECTORY = ROOT / ".cache/switches"
 
 
-def count_switches() -> Iterator[int]:
-    """Number the switches, as long as there is time."""
-    end = time.monotonic() + MAX_SECONDS
-    return itertools.takewhile(lambda _: time.monotonic() < end, range(SWITCHES))
+class SwitchRecord:
+    """The switches of the runs so far, and what was counted in them. A test at full size goes on where it ended.
+
+    Parameters
+    ----------
+    name
+        Name of the test.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._file = RECORD_DIRECTORY / f"{name}.json"
+        self._end_time = time.monotonic() + MAX_SECONDS
+        self._totals: Counter[str] = Counter()
+        if FULL and self._file.exists():
+            self._totals.update(json.loads(self._file.read_text()))
+        self.count = 0  # of this run
+
+    def number_switches(self, clients: Sequence[MixedClient]) -> Iterator[int]:
+        """Number the switches that are left, as long as this run may go on and no client has lost a request."""
+        while self._totals["switches"] + self.count < SWITCHES and not any(client.faults for client in clients):
+            if self.count and (time.monotonic() > self._end_time or (STOP_FILE and Path(STOP_FILE).exists())):
+                return
+            self.count += 1
+            yield self.count - 1
+
+    def add_run(self, figures: Mapping[str, int]) -> None:
+        """Add a run in which nothing was lost, print the sums, and keep them if switches are left."""
+        self._totals.update({"switches": self.count, "runs": 1, **figures})
+        print(f"{self._name}, all runs: {dict(self._totals)}")
+        self._file.unlink(missing_ok=True)
+        if FULL and self._totals["switches"] < SWITCHES:
+            RECORD_DIRECTORY.mkdir(parents=True, exist_ok=True)
+            self._file.write_text(json.dumps(self._totals))
 
 
 def test_switches_by_haproxy(tmp_path: Path) -> None:
@@ -55,12 +92,13 @@ def test_switches_by_haproxy(tmp_path: Path) -> None:
     ports = {name: reserve_port() for name in ("blue", "green")}
     variants = {"blue": start_variant(site, "blue", port=ports["blue"], drain_seconds=0)}
     stopping: list[Future[None]] = []
+    record = SwitchRecord("haproxy")
     proxy = HaproxyProcess(program, files["haproxy.cfg"], tmp_path, port := reserve_port(), ports)
     try:
         with ThreadPoolExecutor() as stoppers:
             wait_until(lambda: proxy.read_server("blue")["status"] == "UP", 120)
             with run_clients(port, token, CLIENTS, REST_SECONDS) as clients:
-                for switch in count_switches():
+                for switch in record.number_switches(clients):
                     old, new = ("blue", "green") if switch % 2 == 0 else ("green", "blue")
                     # the process that had this name two switches ago may still be stopping on its port
                     proxy.set_port(new, new_port := reserve_port())
@@ -76,7 +114,7 @@ def test_switches_by_haproxy(tmp_path: Path) -> None:
                     time.sleep(PAUSE_SECONDS)
             for stop in stopping:
                 stop.result()
-        judge_clients(clients, site, port, f"{switch + 1} switches by HAProxy")
+        record.add_run(judge_clients(clients, site, port, f"{record.count} switches by HAProxy"))
     finally:
         proxy.stop()
         for variant in variants.values():
@@ -87,18 +125,19 @@ def test_switches_by_haproxy(tmp_path: Path) -> None:
 def test_restarts_with_a_held_socket(tmp_path: Path) -> None:
     site = tmp_path / "site"
     token = build_site(site)
+    record = SwitchRecord("held-socket")
     with open_held_socket() as held_socket:
         port = held_socket.getsockname()[1]
         variant = start_variant(site, "socket", held_socket=held_socket)
         try:
             wait_until(variant.has_workers, 120)
             with run_clients(port, token, CLIENTS, REST_SECONDS) as clients:
-                for switch in count_switches():
+                for switch in record.number_switches(clients):
                     variant.stop()
                     variant = start_variant(site, "socket", held_socket=held_socket, is_newer=switch % 2 == 0)
                     wait_until(variant.has_workers, 120)
                     time.sleep(PAUSE_SECONDS)
-            judge_clients(clients, site, port, f"{switch + 1} restarts with a held socket")
+            record.add_run(judge_clients(clients, site, port, f"{record.count} restarts with a held socket"))
         finally:
             variant.process.kill()
             variant.process.wait()

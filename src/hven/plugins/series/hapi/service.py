@@ -10,6 +10,7 @@ import itertools
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from functools import partial
+from http import HTTPStatus
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
@@ -75,6 +76,10 @@ STATUS_CODES = {
     int(code): (int(http_status), text)
     for code, http_status, text in (line.split(" ", 2) for line in _STATUS_LINES.strip().splitlines())
 }
+# HTTP status -> code. HAPI has no codes for requests without a fault that this user may not send now. Servers may add
+# codes outside of HAPI's ranges (HAPI 3.3.1, section 4.2).
+OWN_STATUS_CODES = {401: 2401, 403: 2403, 429: 2429}
+STATUS_CODES |= {code: (status, HTTPStatus(status).phrase) for status, code in OWN_STATUS_CODES.items()}
 # names of HAPI 2, which HAPI 3 must accept, too (section 3.2)
 PARAMETER_ALIASES = {
     "id": "dataset",
@@ -127,6 +132,8 @@ def _respond_to_error(request: Request, error: Exception) -> Response:
         code = 1500
     elif status in TOO_MUCH_STATUSES:
         code = 1408
+    elif status in OWN_STATUS_CODES:
+        code = OWN_STATUS_CODES[status]
     else:
         code = 1400
     code_status, code_text = STATUS_CODES[code]

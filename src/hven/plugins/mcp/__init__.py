@@ -1,0 +1,1 @@
+"""Model Context Protocol: tools with which AI assistants search and query the site."""

@@ -1,0 +1,244 @@
+"""`/mcp` answers clients of both eras, with the rights of their users, and never hides that rows are missing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jsonschema
+import pytest
+from asgi_client import Answer, Client
+
+from hven.app._server import create_application
+from hven.plugins.mcp.json_rpc import MODERN_VERSION
+from hven.plugins.mcp.service import TOOLS
+from hven.plugins.mcp.tools import ToolContext
+from hven.query.resolver import AmbiguousObjectNameError, ResolvedName
+from hven.site import Site
+from hven.site.auth import ANONYMOUS_PRINCIPAL, Principal
+from hven.testing.site import open_site_with_descriptor
+
+DESCRIPTOR = """\
+collection: stars
+title: Bright stars
+description: Stars that an eye can see
+licence: CC-BY-4.0
+creators: [{name: Brahe}]
+tables:
+  main:
+    description: One row for each star
+    primary: id
+    position: [ra, dec]
+    columns:
+      id: {type: int32, ucd: meta.id;meta.main, description: number}
+      ra: {type: float64, unit: deg, ucd: pos.eq.ra;meta.main}
+      dec: {type: float64, unit: deg, ucd: pos.eq.dec;meta.main}
+    source: {kind: csv, files: stars.csv}
+  hidden:
+    access: private
+    columns: {secret: {type: string}}
+    source: {kind: csv, files: hidden.csv}
+"""
+FILES = {
+    "stars.csv": "id,ra,dec\n" + "".join(f"{number},{number / 10},0.0\n" for number in range(200)),
+    "hidden.csv": "secret\nzq\n",
+}
+Caller = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    from hven.ingest.api.runs import ingest_collection
+
+    with open_site_with_descriptor(tmp_path_factory.mktemp("mcp"), DESCRIPTOR, FILES) as opened:
+        ingest_collection(opened, "stars")
+        yield opened
+
+
+@pytest.fixture
+def client(site: Site) -> Client:
+    return Client(create_application(site))
+
+
+def send(client: Client, method: str, params: dict[str, Any] | None = None, **headers: str) -> Answer:
+    """Send a request as clients of the modern era do."""
+    meta = {
+        "io.modelcontextprotocol/protocolVersion": MODERN_VERSION,
+        "io.modelcontextprotocol/clientCapabilities": {},
+    }
+    params = {**(params or {}), "_meta": meta}
+    body = json.dumps({"jsonrpc": "2.0", "id": 7, "method": method, "params": params})
+    all_headers = {"mcp-protocol-version": MODERN_VERSION, "mcp-method": method, "content-type": "application/json"}
+    if "name" in params:
+        all_headers["mcp-name"] = params["name"]
+    return client.ask("POST", "/mcp", body=body.encode(), headers={**all_headers, **headers})
+
+
+def call(client: Client, tool: str, **arguments: Any) -> dict[str, Any]:
+    answer = send(client, "tools/call", {"name": tool, "arguments": arguments})
+    assert answer.status == 200, answer.text
+    result: dict[str, Any] = json.loads(answer.body)["result"]
+    return result
+
+
+def test_a_modern_client_discovers_and_lists(client: Client) -> None:
+    discovered = json.loads(send(client, "server/discover").body)["result"]
+    assert discovered["supportedVersions"][0] == MODERN_VERSION
+    assert discovered["capabilities"] == {"tools": {}}
+    listed = json.loads(send(client, "tools/list").body)["result"]
+    assert listed["resultType"] == "complete"
+    assert [tool["name"] for tool in listed["tools"]] == list(TOOLS)
+    for tool in listed["tools"]:
+        jsonschema.Draft202012Validator.check_schema(tool["inputSchema"])
+        assert tool["annotations"]["readOnlyHint"] is True
+
+
+def test_a_legacy_client_needs_no_session(client: Client) -> None:
+    def ask(method: str, **params: Any) -> Answer:
+        body = {"jsonrpc": "2.0", "id": "a", "method": method, "params": params}
+        return client.ask("POST", "/mcp", body=json.dumps(body).encode())
+
+    answer = ask("initialize", protocolVersion="2025-06-18", capabilities={}, clientInfo={"name": "x", "version": "1"})
+    result = json.loads(answer.body)["result"]
+    assert (result["protocolVersion"], result["serverInfo"]["name"]) == ("2025-06-18", "hven")
+    assert "mcp-session-id" not in answer.headers
+    notice = json.dumps({"jsonrpc": "2.0", "method": "notifications/initialized"}).encode()
+    assert (client.ask("POST", "/mcp", body=notice).status, client.ask("POST", "/mcp", body=notice).body) == (202, b"")
+    assert len(json.loads(ask("tools/list").body)["result"]["tools"]) == len(TOOLS)
+    called = json.loads(
+        ask("tools/call", name="query", arguments={"adql": "SELECT COUNT(*) AS n FROM stars.main"}).body
+    )
+    assert called["result"]["structuredContent"]["rows"] == [[200]]
+    assert json.loads(ask("nothing").body)["error"]["code"] == -32601
+
+
+def test_rows_say_whether_they_are_complete(client: Client) -> None:
+    result = call(client, "query", adql="SELECT id FROM stars.main ORDER BY id", limit=3)
+    content = result["structuredContent"]
+    assert (content["rows"], content["complete"], content["limit"]) == ([[0], [1], [2]], False, 3)
+    text = result["content"][0]["text"]
+    assert text.startswith("INCOMPLETE: only the first 3 rows")
+    assert json.loads(text.partition("\n")[2]) == content
+    (source,) = content["sources"]
+    assert (source["table"], source["licence"]) == ("stars.main", "CC-BY-4.0")
+    assert source["citation"].startswith("Brahe")
+    assert source["snapshot"]
+    path = content["download"].partition("/tap/")[2]
+    assert len(client.ask("GET", f"/tap/{path}").text.split()) == 201
+    whole = call(client, "query", adql="SELECT id FROM stars.main", limit=1000)
+    assert whole["structuredContent"]["complete"] is True
+    assert whole["content"][0]["text"].startswith("Complete: 200 rows.")
+
+
+def test_tables_are_found_described_and_searched(client: Client) -> None:
+    (collection,) = call(client, "search_collections", text="EYE star")["structuredContent"]["collections"]
+    assert [table["table"] for table in collection["tables"]] == ["stars.main"]
+    assert call(client, "search_collections", text="moon")["structuredContent"]["collections"] == []
+    described = call(client, "describe_table", table="main")["structuredContent"]
+    assert described["columns"][1] == {"name": "ra", "type": "float64", "unit": "deg", "ucd": "pos.eq.ra;meta.main"}
+    assert (described["position"], described["identifier"]) == (["ra", "dec"], "id")
+    for example in described["examples"]:
+        assert call(client, "query", adql=example)["isError"] is False
+    assert call(client, "cone", table="stars.main", ra=5, dec=0, radius=0.15)["structuredContent"]["rows_returned"] == 3
+    assert call(client, "sample", table="stars.main")["structuredContent"]["rows_returned"] == 5
+    assert "Brahe" in call(client, "cite", collection="stars")["structuredContent"]["bibtex"]
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "words"),
+    [
+        ("query", {"adql": "SELECT ids FROM stars.main"}, "id"),
+        ("query", {"adql": "SELECT id FROM stars.main", "limit": 0}, "from 1 to 1000"),
+        ("query", {"adql": "DELETE FROM stars.main"}, "SELECT"),
+        ("query", {}, "'adql' is missing"),
+        ("query", {"adql": "SELECT 1", "maxrec": 3}, "there is no argument 'maxrec'"),
+        ("query", {"adql": 3}, "not of the type string"),
+        ("describe_table", {"table": "stars.mian"}, "stars.main"),
+        ("describe_table", {"table": "stars.hidden"}, "there is no table"),
+        ("cone", {"table": "stars.main", "radius": 1}, "the centre is missing"),
+        ("cite", {"collection": "moons"}, "moons"),
+    ],
+)
+def test_faults_of_a_call_say_how_to_mend_it(client: Client, tool: str, arguments: dict[str, Any], words: str) -> None:
+    result = call(client, tool, **arguments)
+    assert result["isError"] is True
+    assert words in result["content"][0]["text"]
+
+
+def test_only_readers_with_rights_see_private_tables(site: Site) -> None:
+    def count(principal: Principal) -> int:
+        client = Client(create_application(site, identify_principal=lambda _: principal))
+        found = call(client, "search_collections", text="hidden")["structuredContent"]["tables_found"]
+        refused = call(client, "query", adql="SELECT secret FROM stars.hidden")["isError"]
+        assert refused is (found == 0)
+        return int(found)
+
+    assert count(ANONYMOUS_PRINCIPAL) == 0
+    assert count(Principal(name="olga", groups=frozenset({"owner"}))) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "code"),
+    [
+        ({"mcp-protocol-version": "2025-06-18"}, 400, -32020),
+        ({"mcp-protocol-version": "1999-01-01"}, 400, -32022),
+        ({"mcp-method": "tools/list"}, 400, -32020),
+        ({"mcp-name": "cone"}, 400, -32020),
+        ({"origin": "https://elsewhere.example"}, 403, -32600),
+    ],
+)
+def test_what_is_not_as_the_protocol_has_it_is_refused(
+    client: Client, changes: dict[str, str], status: int, code: int
+) -> None:
+    answer = send(client, "tools/call", {"name": "query", "arguments": {"adql": "SELECT 1"}}, **changes)
+    assert (answer.status, json.loads(answer.body)["error"]["code"]) == (status, code)
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"{", b'"x"', b'{"jsonrpc": "1.0", "method": "x", "id": 1}', b"\xff"])
+def test_what_is_no_message_is_refused(client: Client, body: bytes) -> None:
+    answer = client.ask("POST", "/mcp", body=body)
+    assert answer.status == 400
+    assert json.loads(answer.body)["error"]["code"] in {-32700, -32600}
+
+
+def test_unknown_methods_and_tools(client: Client) -> None:
+    answer = send(client, "resources/list")
+    assert (answer.status, json.loads(answer.body)["error"]["code"]) == (404, -32601)
+    answer = send(client, "tools/call", {"name": "drop", "arguments": {}})
+    assert (answer.status, json.loads(answer.body)["error"]["code"]) == (400, -32602)
+    assert client.ask("GET", "/mcp").status == 405
+
+
+def test_markdown_describes_what_a_reader_sees(site: Site, client: Client) -> None:
+    text = client.ask("GET", "/llms.txt").text
+    assert "/llms/stars.md): Stars that an eye can see" in text
+    page = client.ask("GET", "/llms/stars.md").text
+    assert "* `ra` (float64, deg): " in page
+    assert "* Licence: CC-BY-4.0" in page
+    assert "hidden" not in page
+    owner = create_application(site, identify_principal=lambda _: Principal(name="o", groups=frozenset({"owner"})))
+    assert "## stars.hidden" in Client(owner).ask("GET", "/llms/stars.md").text
+    assert client.ask("GET", "/llms/moons.md").status == 404
+
+
+def test_a_name_of_several_tables_or_objects_lists_them(
+    site: Site, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    candidates = [ResolvedName(name=f"A{number}", position=(1.0, 2.0), source="x") for number in range(2)]
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AmbiguousObjectNameError("several objects have the name 'A'", candidates, remedy="choose one")
+
+    monkeypatch.setattr("hven.query.resolver.resolve_object_name", refuse)
+    result = call(client, "resolve", name="A")
+    assert result["isError"] is True
+    assert '{"candidates":["A0 at (1.0, 2.0)","A1 at (1.0, 2.0)"]}' in result["content"][0]["text"]
+    tables = ToolContext.list_tables
+    monkeypatch.setattr(
+        ToolContext, "list_tables", lambda self: [*tables(self), *(t.copy_with(schema="b") for t in tables(self))]
+    )
+    assert (
+        "2 tables have the name 'main': stars.main, b.main"
+        in call(client, "sample", table="main")["content"][0]["text"]
+    )
