@@ -12,10 +12,9 @@ from hven.ingest import _disk_space as disk_space
 from hven.ingest._ingest_pipeline import SWEEP_TIMEOUT_SECONDS, create_run_id
 from hven.ingest._table_loader import IngestProgress
 from hven.model import plugins
-from hven.model.errors import HvenError, NotFoundError, StorageError, UserError
+from hven.model.errors import NotFoundError, StorageError, UserError
 from hven.site.server_processes import check_servers_can_read
 from hven.site.store import build_lease_name
-from hven.site.store.ingest_runs import ABORTED_PHASE, COMPLETED_PHASE, ERROR_PHASE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,22 +78,10 @@ def move_collection_to_engine(
             return []
         site.store.runs.mark_dead_runs(collection)
         disk_space.delete_ingest_leftovers(site)
-        site.store.runs.begin_run(run, collection, "move")
-        phase, message = ERROR_PHASE, None
-        try:
+        with site.store.runs.record_run(run, collection, "move", summarize=lambda: {"to": engine_name}):
             moved_records = _copy_and_publish_snapshots(
                 site, collection, records, target, run=run, lease=lease, progress=progress
             )
-            phase = COMPLETED_PHASE
-        except HvenError as error:
-            message = str(error)
-            raise
-        except BaseException as error:
-            phase = ABORTED_PHASE
-            message = f"stopped: {type(error).__name__}"
-            raise
-        finally:
-            site.store.runs.end_run(run, phase, message=message, summary={"to": engine_name})
     disk_space.prune_collection_history(site, collection)
     return moved_records
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import shutil
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
 
 from hven import descriptor
 from hven.ingest.api import publication
@@ -26,7 +27,6 @@ from hven.plugins.promotion.metadata_differences import find_refused_columns
 from hven.plugins.promotion.package_selection import select_packages_of
 from hven.plugins.promotion.promotion_reports import PromotionReport, compare_sites
 from hven.site.store import build_lease_name
-from hven.site.store.ingest_runs import ABORTED_PHASE, COMPLETED_PHASE, ERROR_PHASE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -268,24 +268,16 @@ def promote_collection(
 
 def _execute_runs(runs: Sequence[PromotionRun], target_site: Site) -> None:
     """Stage and publish all collections, and record how it ended."""
-    store = target_site.store
-    for run in runs:
-        store.runs.begin_run(run.run, run.name, RUN_KIND)
-    phase, message = ERROR_PHASE, None
-    try:
-        collection_runs.publish_runs(runs, target_site)
-        phase = COMPLETED_PHASE
-    except HvenError as error:
-        message = str(error)
-        raise
-    except BaseException as error:
-        phase = ABORTED_PHASE
-        message = f"stopped: {type(error).__name__}"
-        raise
-    finally:
+    with ExitStack() as stack:
         for run in runs:
-            tables = [table.to_json() | {"samples": {}} for table in run.report.tables]
-            store.runs.end_run(run.run, phase, message=message, summary={"by": run.report.by, "tables": tables})
+            summarize = partial(_summarize_report, run.report)
+            record = target_site.store.runs.record_run(run.run, run.name, RUN_KIND, summarize=summarize)
+            stack.enter_context(record)
+        collection_runs.publish_runs(runs, target_site)
+
+
+def _summarize_report(report: PromotionReport) -> dict[str, Any]:
+    return {"by": report.by, "tables": [table.to_json() | {"samples": {}} for table in report.tables]}
 
 
 def _complete_publication(target_site: Site, name: str) -> list[str]:
@@ -435,14 +427,11 @@ def return_collections(target_site: Site, names: Sequence[str]) -> dict[str, Ret
             _check_returnable(target, names)
             states.append((name, _find_earlier_records(target), held_lease))
         run = create_run_id()
-        store.runs.begin_run(run, names[0], RETURN_RUN_KIND)
-        phase = ERROR_PHASE
-        try:
-            with publication.acquire_files_lease(target_site, wait_seconds=publication.SWEEP_TIMEOUT_SECONDS):
-                store.publish_collections(states, run_id=run, action=RETURN_RUN_KIND)
-            phase = COMPLETED_PHASE
-        finally:
-            store.runs.end_run(run, phase)
+        with (
+            store.runs.record_run(run, names[0], RETURN_RUN_KIND),
+            publication.acquire_files_lease(target_site, wait_seconds=publication.SWEEP_TIMEOUT_SECONDS),
+        ):
+            store.publish_collections(states, run_id=run, action=RETURN_RUN_KIND)
         return {name: _verify_return(target_site, name) for name in names}
 
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from hven.model.errors import NotFoundError
+from hven.model.errors import HvenError, NotFoundError
 from hven.site.store._database import format_current_time, get_next_number, runs
 from hven.site.store._leases import get_process_holder, is_holder_dead
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from hven.site.store._database import StateDatabase
 
@@ -98,6 +99,34 @@ class IngestRunStore:
             values["number"] = get_next_number(connection, runs)
             connection.execute(sa.insert(runs).values(values))
         return new_run
+
+    @contextmanager
+    def record_run(
+        self, run_id: str, collection: str, run_kind: str, *, summarize: Callable[[], Mapping[str, Any]] = dict
+    ) -> Iterator[None]:
+        """Record that a run began, and how it ended: COMPLETED, by an error of Hven (ERROR), or otherwise (ABORTED).
+
+        Parameters
+        ----------
+        run_kind
+            Move, promotion ...
+        summarize
+            Returns the summary; it is called when the run ends.
+        """
+        self.begin_run(run_id, collection, run_kind)
+        phase, message = ERROR_PHASE, None
+        try:
+            yield
+            phase = COMPLETED_PHASE
+        except HvenError as error:
+            message = str(error)
+            raise
+        except BaseException as error:
+            phase = ABORTED_PHASE
+            message = f"stopped: {type(error).__name__}"
+            raise
+        finally:
+            self.end_run(run_id, phase, message=message, summary=summarize())
 
     def end_run(
         self,
