@@ -17,7 +17,7 @@ from hven.model import plugins
 from hven.model.errors import SourceError, UserError
 from hven.model.settings import load_settings
 from hven.site import Site
-from plugin_needs import create_descriptor
+from plugin_needs import create_descriptor, require_plugins
 from process_runner import run_hven
 
 FIELDS = """\
@@ -46,6 +46,7 @@ def count_rows(client: Client) -> str:
 
 
 def test_files_are_served_and_the_package_is_named(tmp_path: Path) -> None:
+    require_plugins("sources", "product")
     folder = tmp_path / "collections/fields"
     folder.mkdir(parents=True)
     paths = [write_array_product(medium, folder) for medium in ("cdf", "netcdf")]

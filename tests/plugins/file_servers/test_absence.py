@@ -14,6 +14,7 @@ from hven.ingest.api.runs import ingest_collection
 from hven.model import plugins
 from hven.model.settings import load_settings
 from hven.site import Site
+from plugin_needs import require_plugins
 from process_runner import run_hven
 
 SETTINGS = 'name = "x"\nallow_private = true\n'
@@ -79,10 +80,11 @@ def test_files_of_the_site_are_served_and_others_fail_by_themselves(directory: P
 
 
 def test_check_names_the_package(directory: Path) -> None:
+    require_plugins("sources", "fits")
     (directory / "collections/maps/maps.yaml").write_text(MAPS.replace("ADDRESS", "https://archive.example.org"))
     (directory / "collections/headers").mkdir()
     (directory / "collections/headers/headers.yaml").write_text(HEADERS)
-    (directory / "hven.toml").write_text(f"plugins = []\n{SETTINGS}")
+    (directory / "hven.toml").write_text(f'plugins = ["product_sources"]\n{SETTINGS}')
     output = run_hven("check", "--site", directory, expected_code=1).stdout
     faults = [line for line in output.splitlines() if "belongs to the plug-in package file_servers" in line]
     source_fault, root_fault = faults

@@ -15,6 +15,7 @@ from hven.model import plugins
 from hven.model.errors import HvenError
 from hven.model.settings import load_settings
 from hven.site import Site
+from plugin_needs import require_plugins
 from process_runner import run_hven
 
 SKY = """
@@ -48,6 +49,7 @@ def _all_packages() -> Iterator[None]:
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
     """Make a site with footprints, and with a table without them."""
+    require_plugins("sources", "fits")
     for name, text in (("sky", SKY), ("plain", PLAIN)):
         folder = tmp_path / "collections" / name
         folder.mkdir(parents=True)
@@ -56,7 +58,7 @@ def directory(tmp_path: Path) -> Path:
     (tmp_path / "hven.toml").write_text('name = "x"\n')
     with Site(load_settings(tmp_path)) as site:
         ingest_collection(site, "sky")
-    (tmp_path / "hven.toml").write_text('name = "x"\nplugins = []\n')
+    (tmp_path / "hven.toml").write_text('name = "x"\nplugins = ["product_sources"]\n')
     return tmp_path
 
 

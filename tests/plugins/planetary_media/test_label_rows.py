@@ -22,7 +22,7 @@ from hven.sources import SourceContext
 from hven.sources.csv import Options
 from hven.sources.csv import open as open_csv
 from hven.testing.site import open_site_with_descriptor
-from plugin_needs import create_descriptor, require_functions
+from plugin_needs import create_descriptor, require_functions, require_plugins
 from shared import EXAMPLES_FACTOR, shared
 
 
@@ -211,6 +211,7 @@ tables:
     [("{kind: product, mode: images, files: a.lbl}", "file.stem"), ("a.lbl", "file.stem")],
 )
 def test_check_names_the_package_that_a_site_leaves_out(tmp_path, source, name):
+    require_plugins("sources", "product")
     (tmp_path / "hven.toml").write_text('plugins = ["product_sources"]\n')
     folder = tmp_path / "collections" / "maps"
     folder.mkdir(parents=True)
