@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Match, Route, Router
+from starlette.routing import Match, Mount, Route, Router
 
 from hven import services
 from hven.app._server import worker_load
@@ -401,7 +401,8 @@ class RouteCachingRouter(Router):
 
 def _find_first_path_part(route: BaseRoute) -> str | None:
     """Return the first part of the paths of a route; None if it is not the same for all of them."""
-    first_part = (getattr(route, "path", "") or "/{}")[1:].partition("/")[0]
+    path = route.path if isinstance(route, Route | Mount) else ""
+    first_part = (path or "/{}")[1:].partition("/")[0]
     return None if "{" in first_part else first_part
 
 
