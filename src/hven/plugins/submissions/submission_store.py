@@ -146,6 +146,29 @@ class StepNotice:
     moderators: Collection[str] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StagedTotal:
+    """What an account has staged.
+
+    Attributes
+    ----------
+    account
+        The account.
+    bytes, submissions
+        Size of the staged files, and number of submissions that are neither published nor discarded.
+    oldest
+        When the first of these submissions was made; ISO, UTC.
+    expires
+        When Hven discards the first of them; empty: none, because all wait for a moderator.
+    """
+
+    account: str
+    bytes: int
+    submissions: int
+    oldest: str
+    expires: str
+
+
 class SubmissionStore:
     """The submissions of a site."""
 
@@ -247,6 +270,31 @@ class SubmissionStore:
         )
         with self._database.begin_read() as connection:
             return int(connection.execute(query).scalar_one())
+
+    def list_staged_totals(self) -> list[StagedTotal]:
+        """List the accounts with staged files, the account with the most bytes first."""
+        is_staged = submissions.c.state.in_(STAGED_STATES)
+        own_files = (submission_files.c.submission == submissions.c.number) & (submission_files.c.state != KNOWN_FILE)
+        byte_count = sa.func.coalesce(sa.func.sum(submission_files.c.bytes), 0)
+        first_expiry = sa.func.min(sa.case((submissions.c.state.in_((OPEN, REFUSED)), submissions.c.expires)))
+        query = (
+            sa.select(
+                submissions.c.author,
+                byte_count,
+                sa.func.count(sa.distinct(submissions.c.number)),
+                sa.func.min(submissions.c.created),
+                first_expiry,
+            )
+            .outerjoin(submission_files, own_files)
+            .where(is_staged)
+            .group_by(submissions.c.author)
+            .order_by(byte_count.desc(), submissions.c.author)
+        )
+        with self._database.begin_read() as connection:
+            return [
+                StagedTotal(account=author, bytes=int(size), submissions=count, oldest=oldest, expires=expires or "")
+                for author, size, count, oldest, expires in connection.execute(query)
+            ]
 
     def add_files(
         self,
