@@ -200,7 +200,7 @@ class RowValidator:
         if codes is not None and (column.type.is_string or column.type.is_integer):
             is_code = pc.is_in(pc.cast(values, pa.string()), value_set=codes, skip_nulls=False)
             unknown_mask = pc.and_(pc.invert(is_code), pc.is_valid(values))
-            message = format_message("{name} is not a value of the enum {enum}", name, column.enum)
+            message = format_message("{name} is not a value of the enum {enum}", name, str(column.enum))
             yield from _build_violation_if_any(unknown_mask, f"{name}: enum", message, name, WARNING_SEVERITY)
 
     def _find_position_violations(self, rows: pa.RecordBatch) -> Iterator[RuleViolation]:

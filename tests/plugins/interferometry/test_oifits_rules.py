@@ -42,7 +42,9 @@ def test_a_file_breaks_one_rule_and_no_other(rule: str, tmp_path: Path) -> None:
     found = {finding.rule: finding.message for finding in check_oifits_file(path, version=version).findings}
     assert found.keys() == {rule}, found
     translate = get_message_translator("fr")
-    assert [message for message in found.values() if translate(message) == message] == [], "each finding has a translation"
+    assert [message for message in found.values() if translate(message) == message] == [], (
+        "each finding has a translation"
+    )
 
 
 # version and counts of each real file, as read with astropy by hand: OI_REVN, units, positions, dates and flags

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from process_runner import run_hven
 from submission_site import make_file, open_submission_site, read_submission
 
 from hven.plugins.submissions import staging_status
 from hven.plugins.submissions.submission_store import SubmissionStore
+from process_runner import run_hven
 
 
 def test_who_has_staged_how_much(tmp_path: Path) -> None:
@@ -31,7 +31,13 @@ def test_who_has_staged_how_much(tmp_path: Path) -> None:
                 "oldest": first["created"],
                 "expires": store.find_submission(first["number"]).expires,  # type: ignore[union-attr]
             },
-            {"account": "bob", "bytes": len(contents[2]), "submissions": 1, "oldest": waiting["created"], "expires": ""},
+            {
+                "account": "bob",
+                "bytes": len(contents[2]),
+                "submissions": 1,
+                "oldest": waiting["created"],
+                "expires": "",
+            },
         ]
         assert staging_status.collect_status(site) == expected
     (tmp_path / "hven.toml").write_text("")
@@ -39,7 +45,9 @@ def test_who_has_staged_how_much(tmp_path: Path) -> None:
     assert shown["staging"] == expected
     lines = [line for line in run_hven("--site", tmp_path, "status").stdout.splitlines() if line.startswith("staged: ")]
     assert lines == [
-        f"staged: anna has {expected[0]['bytes']:,} bytes in 2 submissions, the oldest from {first['created'][:10]}; "
-        f"the first expires on {expected[0]['expires'][:10]}",
+        (
+            f"staged: anna has {expected[0]['bytes']:,} bytes in 2 submissions, the oldest from {first['created'][:10]}; "
+            f"the first expires on {expected[0]['expires'][:10]}"
+        ),
         f"staged: bob has {expected[1]['bytes']:,} bytes in 1 submission, the oldest from {waiting['created'][:10]}",
     ]

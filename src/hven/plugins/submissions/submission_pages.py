@@ -39,6 +39,7 @@ from hven.plugins.submissions.submission_store import (
 from hven.plugins.submissions.submission_workflow import (
     CHECK,
     EDIT,
+    REFUSE,
     REMOVE,
     REPAIR,
     SUBMIT,
@@ -471,7 +472,7 @@ class _SubmissionView:
             labels={entry_field.name: entry_field.label for entry_field in fields},
             translate=translate,
             group_findings=group_findings,
-            refusal=submission.steps[-1] if submission.state == REFUSED else None,
+            refusal=_find_refusal(submission),
             published_rows=self._list_published_rows(submission),
             today=format_current_time()[:10],
             problem="" if error is None else translate(error.message),
@@ -499,6 +500,13 @@ def _describe_submission(submission: Submission, page_context: PageContext) -> d
     names = ("number", "table", "state", "author", "created", "changed", "etag")
     address = f"{page_context.base}/submissions/{quote(submission.table, safe='')}/{submission.number}"
     return {**{name: getattr(submission, name) for name in names}, "url": address}
+
+
+def _find_refusal(submission: Submission) -> Mapping[str, str] | None:
+    """Return the step that refused a submission; None: it is not refused."""
+    if submission.state != REFUSED:
+        return None
+    return next((step for step in reversed(submission.steps) if step["action"] == REFUSE), None)
 
 
 def _describe_listed_submissions(
