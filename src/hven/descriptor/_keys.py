@@ -289,7 +289,7 @@ class ValidationRuleSection(DescriptorSection, short="if", hints={"bit": "flag",
         "bit of the table's 'flags' that Hven sets in rows that break the rule. Hven publishes and counts such rows, "
         "as with 'severity: warning' or 'severity: info'. Once you have assigned a bit, do not change its meaning"
     )
-    message: Text
+    message: LocalizedText
     "message about the rule, which appears in reports"
 
 

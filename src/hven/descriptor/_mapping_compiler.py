@@ -51,7 +51,7 @@ from hven.descriptor.unrolled_arrays import ELEMENT_INDEX_COLUMN, build_element_
 from hven.descriptor.value_schema import FaultCollector
 from hven.descriptor.written_yaml import LocatedYamlScalar
 from hven.model import units
-from hven.model.errors import BindError, ParseError, QueryError, suggest_spelling
+from hven.model.errors import BindError, ParseError, QueryError, format_message, suggest_spelling
 from hven.model.table import FILES_UTYPE, Column, RowAccessPolicy, Table
 from hven.model.types import INT64, TIMESTAMP
 from hven.sources import ROW_NUMBER_COLUMN
@@ -314,7 +314,7 @@ class MappingCompiler:
             select = Select((_build_row_number_item(),), TableRef((Ident(TARGET_RELATION),)), where=Negation(tree))
             check = RowCheck(
                 name=rule.name,
-                message=rule.message or f"not {with_place(rule.condition, rule.place)}",
+                message=rule.message or format_message("not {condition}", str(rule.condition)),
                 severity=rule.severity,
                 bound=bind_query(Query(select), catalogue, functions=MAPPING_FUNCTIONS),
                 relation_name=TARGET_RELATION,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hven.descriptor._column_expressions import parse_written_expression
 from hven.descriptor._row_links import check_condition_columns
@@ -38,29 +38,19 @@ def read_validation_rules(
 
 def _build_condition_rule(name: str, rule_fields: LocatedKeyValues) -> ValidationRule:
     condition: LocatedYamlScalar = rule_fields["if"]
-    return ValidationRule(
-        name=name,
-        condition=condition,
-        severity=_read_severity(rule_fields),
-        message=_read_message(rule_fields),
-        flag=rule_fields.get("flag"),
-        place=condition.place,
-    )
+    return _build_rule(name, rule_fields, condition=condition, place=condition.place)
 
 
 def _build_check_rule(name: str, rule_fields: LocatedKeyValues) -> ValidationRule:
-    columns = tuple(map(str, rule_fields.get("columns", ())))
     check_argument = rule_fields.get("of", rule_fields["check"])
     if check_argument is not None:
         check_argument = str(check_argument)
-    return ValidationRule(
-        name=name,
+    return _build_rule(
+        name,
+        rule_fields,
         condition="",
-        severity=_read_severity(rule_fields),
-        message=_read_message(rule_fields),
         check=rule_fields["check"],
-        flag=rule_fields.get("flag"),
-        columns=columns,
+        columns=tuple(map(str, rule_fields.get("columns", ()))),
         of=check_argument,
         items=bool(rule_fields.get("list", False)),
         low=rule_fields.get("low"),
@@ -69,18 +59,15 @@ def _build_check_rule(name: str, rule_fields: LocatedKeyValues) -> ValidationRul
     )
 
 
-def _read_severity(rule_fields: LocatedKeyValues) -> str:
-    if "flag" in rule_fields:
-        default_severity = "warning"
-    else:
-        default_severity = "error"
-    return str(rule_fields.get("severity", default_severity))
-
-
-def _read_message(rule_fields: LocatedKeyValues) -> str | None:
-    if "message" in rule_fields:
-        return str(rule_fields["message"])
-    return None
+def _build_rule(name: str, rule_fields: LocatedKeyValues, **details: Any) -> ValidationRule:
+    flag, message = rule_fields.get("flag"), rule_fields.get("message")
+    return ValidationRule(
+        name=name,
+        severity=str(rule_fields.get("severity", "error" if flag is None else "warning")),
+        message=None if message is None else str(message),  # reports copy it, without its place
+        flag=flag,
+        **details,
+    )
 
 
 def _check_rule_columns(

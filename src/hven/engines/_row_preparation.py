@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from hven.model.errors import DataError, StorageError
+from hven.model.literal import replace_nan_with_null
 from hven.model.sky import healpix
 
 if TYPE_CHECKING:
@@ -59,19 +59,6 @@ def cast_batch_to_schema(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordB
         columns.append(replace_nan_with_null(column))
     # ingest checks for nulls and reports row numbers; a check here would only stop the writing
     return pa.RecordBatch.from_arrays(columns, schema=schema)
-
-
-def replace_nan_with_null(column: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
-    """Replace NaN by null.
-
-    They are the same in VOTable and FITS (VOTable 1.4 section 6), and engines order NaN differently, so none is kept.
-    """
-    if not pa.types.is_floating(column.type):
-        return column
-    is_nan = pc.is_nan(column)
-    if pc.any(is_nan).as_py():
-        return pc.if_else(is_nan, pa.scalar(None, column.type), column)
-    return column
 
 
 def compute_position_keys(lon: pa.ChunkedArray, lat: pa.ChunkedArray) -> Keys:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from hven.adql.binder import bind_query
 from hven.adql.scope import StaticTableCatalogue
@@ -21,6 +20,7 @@ from hven.adql.syntax_tree import (
     join_conditions_with_and,
 )
 from hven.engines import ExecutionLimits, MemoryRelation
+from hven.model import literal
 from hven.model.table import Table
 
 if TYPE_CHECKING:
@@ -39,14 +39,7 @@ def to_nullable_schema(schema: pa.Schema) -> pa.Schema:
 
 def replace_nan_with_null(rows: pa.Table) -> pa.Table:
     """Replace NaN by null, as engines store it."""
-    for column_number, field in enumerate(rows.schema):
-        if pa.types.is_floating(field.type):
-            column = rows.column(column_number)
-            nan_mask = pc.is_nan(column)
-            if pc.any(nan_mask).as_py():
-                column_without_nan = pc.if_else(nan_mask, pa.scalar(None, field.type), column)
-                rows = rows.set_column(column_number, field, column_without_nan)
-    return rows
+    return pa.Table.from_arrays(list(map(literal.replace_nan_with_null, rows.columns)), schema=rows.schema)
 
 
 def find_rows_by_key(

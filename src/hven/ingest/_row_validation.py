@@ -17,7 +17,7 @@ from hven.ingest._column_rules import ColumnRuleChecker
 from hven.ingest._contour_checks import find_contour_violations, replace_crossing_polygons
 from hven.ingest._obscore_checks import ObscoreRowValidator
 from hven.ingest._rules import ERROR_SEVERITY, INFO_SEVERITY, WARNING_SEVERITY, RuleViolation
-from hven.model.errors import DataError, HvenError
+from hven.model.errors import DataError, HvenError, format_message
 from hven.model.literal import combine_chunks, format_number
 from hven.sources import ROW_NUMBER_COLUMN
 
@@ -139,15 +139,14 @@ class RowValidator:
         for name, misfits in mapped_rows.misfit_masks.items():
             source = self.mapping.copies.get(name)
             shown_name = source or name
-            column_type = self.mapping.table.find_column(name).type
-            row_mask = pc.fill_null(misfits, False)
-            yield RuleViolation(
-                rule=f"{name}: type",
-                message=f"the value of {str(shown_name)!r} does not fit the column {str(name)!r} ({column_type})",
-                severity=ERROR_SEVERITY,
-                row_mask=row_mask,
-                column=shown_name,
-                is_source_column=source is not None,
+            message = format_message(
+                "the value of {source!r} does not fit the column {column!r} ({type})",
+                str(shown_name),
+                str(name),
+                str(self.mapping.table.find_column(name).type),
+            )
+            yield from _build_violation_if_any(
+                misfits, f"{name}: type", message, shown_name, is_source_column=source is not None
             )
 
     def _run_column_rules(self, mapped_rows: MappedRows, rows: pa.RecordBatch) -> Iterator[RuleViolation]:
@@ -184,46 +183,39 @@ class RowValidator:
             if name in mapped_rows.misfit_masks:  # values that do not fit are reported already
                 misfit_mask = pc.fill_null(mapped_rows.misfit_masks[name], False)
                 null_mask = pc.and_(null_mask, pc.invert(misfit_mask))
-            yield from _build_violation_if_any(null_mask, f"{name}: required", f"{name} is required, but has no value")
+            yield from _build_violation_if_any(
+                null_mask, f"{name}: required", format_message("{name} is required, but has no value", name)
+            )
         if not len(values) or values.null_count == len(values):
             return
         if column.type.is_numeric and (column.minimum is not None or column.maximum is not None):
             outside_mask = find_out_of_bounds(values, column.minimum, column.maximum)
-            message = f"{name} is {_describe_limits(column.minimum, column.maximum)}"
-            yield from _build_violation_if_any(outside_mask, f"{name}: range", message, name)
+            yield from _build_violation_if_any(outside_mask, f"{name}: range", _describe_limits(column), name)
         if column.type.is_string and not column.type.is_timestamp and column.type.tap_schema_size is not None:
             max_characters = column.type.tap_schema_size
             too_long_mask = pc.greater(pc.utf8_length(values), max_characters)
-            message = f"{name} is longer than {max_characters} characters"
+            message = format_message("{name} is longer than {most} characters", name, max_characters)
             yield from _build_violation_if_any(too_long_mask, f"{name}: length", message, name)
         codes = self._enum_codes.get(name)
         if codes is not None and (column.type.is_string or column.type.is_integer):
             is_code = pc.is_in(pc.cast(values, pa.string()), value_set=codes, skip_nulls=False)
             unknown_mask = pc.and_(pc.invert(is_code), pc.is_valid(values))
-            message = f"{name} is not a value of the enum {column.enum}"
+            message = format_message("{name} is not a value of the enum {enum}", name, str(column.enum))
             yield from _build_violation_if_any(unknown_mask, f"{name}: enum", message, name, WARNING_SEVERITY)
 
     def _find_position_violations(self, rows: pa.RecordBatch) -> Iterator[RuleViolation]:
         if self.mapping.table.position is None:
             return
-        longitude_name, latitude_name = self.mapping.table.position
-        longitude = rows.column(longitude_name)
-        latitude = rows.column(latitude_name)
-        for values in (longitude, latitude):
-            if not (pa.types.is_floating(values.type) or pa.types.is_integer(values.type)):
-                return
-        yield from _build_violation_if_any(
-            find_out_of_bounds(latitude, -90.0, 90.0),
-            f"{latitude_name}: sphere",
-            f"{latitude_name} is not a latitude: outside -90 to 90 degrees",
-            latitude_name,
+        limits = (
+            (-180.0, 360.0, "{name} is not a longitude: outside 0 to 360 (or -180 to 180) degrees"),
+            (-90.0, 90.0, "{name} is not a latitude: outside -90 to 90 degrees"),
         )
-        yield from _build_violation_if_any(
-            find_out_of_bounds(longitude, -180.0, 360.0),
-            f"{longitude_name}: sphere",
-            f"{longitude_name} is not a longitude: outside 0 to 360 (or -180 to 180) degrees",
-            longitude_name,
-        )
+        for name, (low, high, template) in zip(self.mapping.table.position, limits, strict=True):
+            values = rows.column(name)
+            if pa.types.is_floating(values.type) or pa.types.is_integer(values.type):
+                yield from _build_violation_if_any(
+                    find_out_of_bounds(values, low, high), f"{name}: sphere", format_message(template, name), name
+                )
 
     def _find_unexpected_nulls(self, mapped_rows: MappedRows, batch: pa.RecordBatch) -> Iterator[RuleViolation]:
         """Yield expressions that gave no value although all their inputs have one, such as an unreadable date."""
@@ -238,10 +230,10 @@ class RowValidator:
             for name in column.origins:
                 source_values = _select_source_values(mapped_rows, batch, name)
                 mask = pc.and_(mask, pc.is_valid(source_values))
-            has_one_origin = len(column.origins) == 1
-            shown_column = column.origins[0] if has_one_origin else None
-            verb = "has one" if has_one_origin else "have values"
-            message = f"{column.name} has no value, although {', '.join(column.origins)} {verb}"
+            shown_column, template = None, "{column} has no value, although {names} have values"
+            if len(column.origins) == 1:
+                shown_column, template = column.origins[0], "{column} has no value, although {name} has one"
+            message = format_message(template, column.name, ", ".join(column.origins))
             yield from _build_violation_if_any(
                 mask, f"{column.name}: empty", message, shown_column, WARNING_SEVERITY, is_source_column=True
             )
@@ -370,25 +362,23 @@ def _build_violation_if_any(
     is_source_column: bool = False,
 ) -> Iterator[RuleViolation]:
     if mask is not None and pc.any(mask).as_py():
-        row_mask = pc.fill_null(mask, False)
         yield RuleViolation(
             rule=rule,
             message=message,
             severity=severity,
-            row_mask=row_mask,
+            row_mask=pc.fill_null(mask, False),
             column=column,
             is_source_column=is_source_column,
         )
 
 
-def _describe_limits(low: float | None, high: float | None) -> str:
+def _describe_limits(column: Column) -> str:
+    name, low, high = column.name, column.minimum, column.maximum
     if low is not None and high is not None:
-        return f"outside {format_number(low)} to {format_number(high)}"
+        return format_message("{name} is outside {low} to {high}", name, format_number(low), format_number(high))
     if low is not None:
-        return f"below the minimum {format_number(low)}"
-    if high is None:
-        return ""
-    return f"above the maximum {format_number(high)}"
+        return format_message("{name} is below the minimum {low}", name, format_number(low))
+    return format_message("{name} is above the maximum {high}", name, format_number(high or 0))
 
 
 def _build_rule_violation(rule: ValidationRule, names: tuple[str, ...], violation_mask: pa.Array) -> RuleViolation:
@@ -398,11 +388,11 @@ def _build_rule_violation(rule: ValidationRule, names: tuple[str, ...], violatio
     if rule.message:
         message = rule.message
     elif rule.check == "words":
-        message = f"{column_list} is not a term of {rule.of}"
+        message = format_message("{names} is not a term of {vocabulary}", column_list, rule.of)
     else:
-        message = f"{column_list} fails the check {str(rule.check)!r}"
+        message = format_message("{names} fails the check {check!r}", column_list, str(rule.check))
     if names[0] not in message:
-        message = f"{column_list}: {message}"
+        message = format_message("{names}: {message}", column_list, message)
     return RuleViolation(
         rule=f"{rule.name}: {column_list}" if is_one_of_many else rule.name,
         message=message,

@@ -17,7 +17,6 @@ from hven.model.errors import HvenError, SourceError, TextPlace
 from hven.model.table import Column
 from hven.model.types import FLOAT64, INT64, ColumnType, build_type_from_arrow, list_leaf_columns, select_leaf_column
 from hven.sources import FileKindSignature, RejectedRow, SourceKindTraits
-from hven.sources._reading.cells import replace_nan_with_null
 from hven.sources._reading.data_files import DataFile, FileOptions, build_source_batch
 from hven.sources._reading.file_rows import FileByFileSource
 from hven.sources._reading.whole_numbers import (
@@ -122,7 +121,7 @@ class ParquetSource(FileByFileSource):
                     if wrong is not None:
                         self._reject_oversized_integers(values_by_name[name], wrong & ~bad, name, first, file)
                         bad |= wrong
-                    arrays[name] = replace_nan_with_null(_cast_to_storage(values, kinds[name], file, name))
+                    arrays[name] = literal.replace_nan_with_null(_cast_to_storage(values, kinds[name], file, name))
                 if bad.any():
                     is_good = pa.array(~bad)
                     numbers = pa.array(np.flatnonzero(~bad) + first, pa.int64())

@@ -11,8 +11,8 @@ from pydantic import AliasChoices, Field, model_validator
 
 from hven.formats import votable
 from hven.model.errors import SourceError, TextPlace, UserError
+from hven.model.literal import replace_nan_with_null
 from hven.sources import AvailableTable, FileKindSignature, Source, SourceContext, SourceKindTraits
-from hven.sources._reading.cells import replace_nan_with_null
 from hven.sources._reading.data_files import DataFile, DecompressedStream, FileOptions, Texts, build_source_batch
 from hven.sources._reading.fetched_files import FetchedFile
 from hven.sources._reading.file_listing import find_data_files

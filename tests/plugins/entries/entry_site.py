@@ -48,7 +48,7 @@ tables:
       counts: {type: "int32[*]", ucd: meta.number, description: Counts}
     enums: {grades: {A: good, B: doubtful}}
     rules:
-      bright: {if: "mag IS NULL OR mag < 12", severity: warning, message: the star is faint}
+      bright: {if: "mag IS NULL OR mag < 12", severity: warning, message: {en: the star is faint, fr: l'étoile est faible}}
       not_both: {if: "NOT (grade = 'A' AND note = 'bad')", message: a good star is not bad}
 """
 OTHERS = """\

@@ -220,6 +220,8 @@ def test_warnings_are_shown_to_both(people: dict[str, Person]) -> None:
     entry = people["anna"].submit({"name": make_name(), "mag": 13})
     assert entry["warnings"] == ["the star is faint"]
     assert "the star is faint" in people["mia"].show(path_of(entry)).text
+    french = people["mia"].get(path_of(entry), accept="text/html", **{"accept-language": "fr"}).text
+    assert "l&#39;étoile est faible" in french
 
 
 def test_warnings_block_if_the_descriptor_says_so(site: Site, people: dict[str, Person]) -> None:

@@ -10,6 +10,8 @@ from asgi_client import Client
 from entry_site import Person, read_entry
 from lxml import html
 
+from hven import query
+from hven.adql.adql_writer import write_adql
 from hven.app._server import create_application
 from hven.ingest.api.runs import ingest_collection
 from hven.plugins.entries import row_references
@@ -106,6 +108,30 @@ def test_a_long_list_is_searched_by_a_part_of_a_key_or_label(people: dict[str, P
         found = anna.post_form("/entries/plan.targets", {"value.star": text, "action": "find"})
         assert (found.status, len(read_offers(found.text, "star"))) == (200, row_references.MAX_OFFERED_KEYS)
     assert "[]" in str(anna.get("/entries/plan.targets").text.replace(" ", "")), "nothing is stored"
+
+
+def test_a_list_of_keys_takes_one_query_until_its_table_changes(
+    people: dict[str, Person], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    statements = []
+    run_query = query.run_query
+
+    def record_query(statement: object, *arguments: object, **more: object) -> object:
+        statements.append(write_adql(statement))  # type: ignore[arg-type]
+        return run_query(statement, *arguments, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(query, "run_query", record_query)
+    anna = people["anna"]
+    form = {"value.star": "star 123", "value.programme": "P3", "action": "find"}
+    assert read_offers(anna.post_form("/entries/plan.targets", form).text, "star")[0] == ("123", "star 123")
+    assert len([text for text in statements if "plan.stars" in text]) == 1
+    assert len([text for text in statements if "plan.programmes" in text]) == 1
+    people["mia"].take(anna.submit({"programme": "P1", "star": 7}, "plan.targets"), "accept")  # another table changes
+    statements.clear()
+    assert read_offers(anna.post_form("/entries/plan.targets", form).text, "star")[0] == ("123", "star 123")
+    assert not [text for text in statements if "plan.stars" in text or "plan.programmes" in text]
+    assert ("P2", "Secret") not in read_offers(anna.show(NEW).text, "programme"), "the cache mixes no readers"
+    assert ("P2", "Secret") in read_offers(people["bob"].show(NEW).text, "programme")
 
 
 def test_an_entry_keeps_its_list_while_it_is_a_draft(people: dict[str, Person]) -> None:

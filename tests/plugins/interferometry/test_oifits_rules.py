@@ -13,6 +13,7 @@ from rule_files import make_oifits, write_broken_file
 from hven.plugins.interferometry.oifits_checker import check_oifits_file
 from hven.plugins.interferometry.oifits_repairs import write_repaired_file
 from hven.plugins.interferometry.oifits_rules import OIFITS_RULES, find_severity
+from hven.portal.api.pages import get_message_translator
 from shared import shared
 
 
@@ -40,6 +41,10 @@ def test_a_file_breaks_one_rule_and_no_other(rule: str, tmp_path: Path) -> None:
     path, version = write_broken_file(rule, tmp_path)
     found = {finding.rule: finding.message for finding in check_oifits_file(path, version=version).findings}
     assert found.keys() == {rule}, found
+    translate = get_message_translator("fr")
+    assert [message for message in found.values() if translate(message) == message] == [], (
+        "each finding has a translation"
+    )
 
 
 # version and counts of each real file, as read with astropy by hand: OI_REVN, units, positions, dates and flags

@@ -85,7 +85,8 @@ tables:
       file_name: {type: string, ucd: meta.file, description: File}
       total: {type: string, ucd: meta.checksum, description: Checksum}
     rules:
-      short: {if: "exptime IS NULL OR exptime < 1000", severity: warning, message: the exposure is long}
+      short: {if: "exptime IS NULL OR exptime < 1000", severity: warning, message: {en: the exposure is long, fr: la pose est longue}}
+      named: {check: between, columns: [exptime], high: 5000, message: {en: more than an hour, fr: plus d'une heure}}
   nights:
     title: Nights at CHARA
     source:

@@ -1,4 +1,8 @@
-"""``hven status`` and ``schedule``: show the state of the site, and when its collections follow their sources."""
+"""``hven status`` and ``schedule``: show the state of the site, and when its collections follow their sources.
+
+Modules of packages at the extension point ``hven.status`` add facts: ``STATUS_KEY``, their key in ``--json``,
+``collect_status(site)``, their JSON value, and ``format_status_lines(value)``, the lines about them.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +26,7 @@ from hven.app._cli.context import (
 from hven.engines import LiveRelation, Snapshot
 from hven.ingest.api.runs import find_stale_table_warnings
 from hven.jobs.health import SiteHealthMonitor
+from hven.model import plugins
 from hven.model.resource import format_duration
 from hven.site.server_processes import list_server_processes
 from hven.site.store import StateStore
@@ -61,6 +66,7 @@ def status(context: typer.Context, as_json: Json = False) -> None:
             for lease in site.store.leases.list_leases()
             if not lease.name.startswith(LEASE_PREFIXES)
         ]
+        package_facts = [(part, part.collect_status(site)) for part in plugins.load_extensions("hven.status")]
     site_settings = load_site_settings(context)
     servers = list_server_processes(site_settings)
     if as_json:
@@ -69,7 +75,7 @@ def status(context: typer.Context, as_json: Json = False) -> None:
                 "tables": tables,
                 "collections": [item.to_json() for item in site_status.collections],
                 "problems": problems,
-                "checks": [_health_check_to_json(check) for check in checks],
+                "checks": [asdict(check) for check in checks],
                 "alerts": [item.to_json() for item in site_status.alerts],
                 "stale": stale_tables,
                 "hints": hints,
@@ -79,13 +85,14 @@ def status(context: typer.Context, as_json: Json = False) -> None:
                 "servers": [asdict(server_process) for server_process in servers],
                 "variant": site_settings.variant,
                 "version": published_state.version,
+                **{part.STATUS_KEY: value for part, value in package_facts},
             }
         )
         return
     _print_published_tables(context, tables)
-    if any(item.timing is not None for item in site_status.collections):
+    if scheduled_collections := _list_scheduled_collections(site_status):
         print()
-        _print_scheduled_collections(site_status)
+        _print_scheduled_collections(scheduled_collections, site_status)
     _print_sync_problems(site_status.collections)
     lines = [
         *_format_server_problem_lines(servers),
@@ -95,6 +102,7 @@ def status(context: typer.Context, as_json: Json = False) -> None:
         *(f"problem: {problem}" for problem in problems),
         *(f"stale: {line}" for line in stale_tables),
         *_format_undelivered_alert_lines(site_status.alerts),
+        *(line for part, value in package_facts for line in part.format_status_lines(value)),
         *(f"hint: {hint}" for hint in hints),
     ]
     for line in lines:
@@ -109,10 +117,6 @@ def _lease_to_json(lease: Lease) -> dict[str, Any]:
         "process": lease.display_holder,
         "since": lease.since,
     }
-
-
-def _health_check_to_json(check: HealthCheckResult) -> dict[str, Any]:
-    return {"name": check.name, "state": check.state, "message": check.message, "reason": check.reason}
 
 
 def _format_failed_check_lines(checks: Iterable[HealthCheckResult]) -> Iterator[str]:
@@ -148,8 +152,7 @@ def _get_table_kind(published_table: PublishedTable) -> str:
 
 def _published_tables_to_json(site: Site) -> list[dict[str, Any]]:
     published_tables = site.get_published_state().tables_by_name
-    ordered_tables = sorted(published_tables.values(), key=lambda item: item.table.qualified_name)
-    return [_published_table_to_json(item, published_tables) for item in ordered_tables]
+    return [_published_table_to_json(item, published_tables) for _, item in sorted(published_tables.items())]
 
 
 def _published_table_to_json(
@@ -229,12 +232,14 @@ def _print_published_tables(context: typer.Context, rows: list[dict[str, Any]]) 
     print_table(["table", "rows", "size", "updated", "engine", "access"], cells_by_row)
 
 
-def _print_scheduled_collections(site_status: SiteStatus) -> None:
+def _list_scheduled_collections(site_status: SiteStatus) -> list[CollectionStatus]:
+    return [item for item in site_status.collections if item.timing is not None]
+
+
+def _print_scheduled_collections(collections: Iterable[CollectionStatus], site_status: SiteStatus) -> None:
     """Show the collections that follow their sources on a schedule, and whether a server runs it."""
-    rows = [_format_schedule_row(item) for item in site_status.collections if item.timing is not None]
-    if not rows:
-        return
-    print_table(["collection", "state", "last good sync", "seen up to", "all read", "schedule", "next"], rows)
+    names = ["collection", "state", "last good sync", "seen up to", "all read", "schedule", "next"]
+    print_table(names, [_format_schedule_row(item) for item in collections])
     if site_status.scheduler is None:
         print("no server is running the schedule; start `hven serve` or `hven work`")
 
@@ -242,10 +247,8 @@ def _print_scheduled_collections(site_status: SiteStatus) -> None:
 def _format_schedule_row(collection_status: CollectionStatus) -> tuple[object, ...]:
     state = f"{collection_status.state}, running" if collection_status.running else collection_status.state
     last_sync = "" if collection_status.lag is None else f"{format_duration(collection_status.lag)} ago"
-    if collection_status.held or collection_status.paused:
-        next_run = collection_status.state
-    else:
-        next_run = format_time(collection_status.next)
+    is_waiting = collection_status.held or collection_status.paused
+    next_run = collection_status.state if is_waiting else format_time(collection_status.next)
     return (
         collection_status.collection,
         state,
@@ -299,9 +302,7 @@ def list_schedule(context: typer.Context, as_json: Json = False) -> None:
     """Show the schedule."""
     with open_site(context) as site:
         site_status = SiteHealthMonitor(site).get_status(wait_seconds=None)
-    scheduled_collections: list[CollectionStatus] = [
-        item for item in site_status.collections if item.timing is not None
-    ]
+    scheduled_collections = _list_scheduled_collections(site_status)
     if as_json:
         print_json([item.to_json() for item in scheduled_collections])
         return
@@ -311,7 +312,7 @@ def list_schedule(context: typer.Context, as_json: Json = False) -> None:
             "descriptor."
         )
         return
-    _print_scheduled_collections(site_status)
+    _print_scheduled_collections(scheduled_collections, site_status)
     _print_sync_problems(scheduled_collections)
 
 

@@ -18,7 +18,6 @@ import pyarrow as pa
 from hven.engines import ExecutionLimits, MemoryRelation, Snapshot, StorageEngine
 from hven.engines._query_analysis.row_policies import write_policy_conditions
 from hven.engines._query_deadlines import DeadlineWatcher
-from hven.engines._row_preparation import replace_nan_with_null
 from hven.engines._snapshot_files import (
     TRANSIENT_ERRNOS,
     build_table_directory_name,
@@ -45,6 +44,7 @@ from hven.engines.duckdb.staging import DuckSnapshotStaging
 from hven.engines.duckdb.udf_registry import has_parallel_functions
 from hven.model import LruCache, deadlines
 from hven.model.errors import BindError, StorageError, StorageUnavailableError, format_message
+from hven.model.literal import replace_nan_with_null
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence

@@ -67,7 +67,7 @@ from hven.portal.api.pages import (
 from hven.query.resolver import can_resolve_names, resolve_object_position
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from hven.model.table import Table
     from hven.plugins.entries.entry_forms import EntryField
@@ -151,6 +151,8 @@ class EntryPage(TemplateContext):
         Whether the form finds the position of an object by its name.
     offered_keys
         Column -> keys of another table that its field offers.
+    translate
+        Translates messages of rules.
     problem, remedy, findings, faults
         What is wrong, in general and by field.
     """
@@ -170,6 +172,7 @@ class EntryPage(TemplateContext):
     token: str
     can_resolve: bool
     offered_keys: Mapping[str, OfferedKeys]
+    translate: Callable[[str], str]
     problem: str = ""
     remedy: str = ""
     findings: Sequence[str] = ()
@@ -552,6 +555,7 @@ class _EntryView:
             token=secrets.token_hex(16),
             can_resolve=len(self._map_roles_to_fields()) == ROLE_COUNT and can_resolve_names(self._site.settings),
             offered_keys=offered_keys,
+            translate=translate,
             problem="" if error is None else translate(error.message),
             remedy="" if error is None else translate(error.remedy),
             findings=findings,

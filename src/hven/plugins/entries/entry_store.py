@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from hven.model.errors import PreconditionFailedError, TooManyRequestsError, format_message
 from hven.plugins.entries.store_tables import entries, entry_events
+from hven.plugins.entries.stored_messages import decode_message, encode_message
 from hven.site.api.events import SiteEvent, notify_accounts
 from hven.site.api.store_tables import get_next_number
 from hven.site.store import format_current_time
@@ -327,7 +328,7 @@ def _entry_to_row(entry: TableEntry) -> dict[str, Any]:
     values["table_name"] = values.pop("table")
     values["row_values"] = json.dumps(dict(entry.row_values))
     values["base_values"] = "" if entry.base_values is None else json.dumps(dict(entry.base_values))
-    values["warnings"] = json.dumps(list(entry.warnings))
+    values["warnings"] = json.dumps(list(map(encode_message, entry.warnings)))
     return values
 
 
@@ -336,4 +337,5 @@ def _entry_from_row(row: Any) -> TableEntry:
     values["table"] = values.pop("table_name")
     for name in _JSON_COLUMNS:
         values[name] = json.loads(values[name]) if values[name] else None
+    values["warnings"] = list(map(decode_message, values["warnings"] or ()))
     return TableEntry(**values)

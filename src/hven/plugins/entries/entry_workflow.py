@@ -375,7 +375,7 @@ class EntryWorkflow:
         if table_report is None:
             return []
         return [
-            str(finding.message)
+            finding.message
             for finding in table_report.findings.values()
             if finding.count and (finding.severity == WARNING_SEVERITY) == is_warning and finding.severity != "info"
         ]

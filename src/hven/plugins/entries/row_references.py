@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import reduce
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from hven.adql import syntax_tree
-from hven.model.errors import HvenError, format_message
+from hven.engines import Snapshot
+from hven.model.errors import HvenError, TimeLimitError, format_message
 from hven.portal.api.column_values import build_column_ref
 from hven.portal.api.page_rows import build_query_runner
 from hven.portal.api.table_rows import TableSearch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+
+    import pyarrow as pa
 
     from hven.model.table import ForeignKey, Table
     from hven.portal.api.pages import PageContext
@@ -22,6 +27,7 @@ if TYPE_CHECKING:
 MAX_KEY_DIGITS = 18  # of a number in a field
 MAX_OFFERED_KEYS = 200  # of a field
 MAX_SEARCHED_CHARACTERS = 200
+LIST_TIMEOUT_SECONDS = 10.0  # for the keys of one table
 MAX_SEARCHED_TEXTS = 5  # of a column
 LABEL_UCDS = ("meta.title", "meta.id")
 
@@ -103,40 +109,34 @@ class RowReferences:
         return offered_keys
 
     def _list_keys(self, target: Table, column_name: str, texts: Sequence[str]) -> OfferedKeys:
+        """List keys by one query: those of rows that contain a text, and the first ones."""
         label_name = _find_label_column(target, column_name)
-        keys = self._fetch_keys(target, column_name, label_name, None)
+        conditions: list[syntax_tree.Expr | None] = []
+        for text in texts:
+            conditions += _build_search_conditions(target, column_name, label_name, text)
+        conditions.append(None)
+        statement = _build_key_query(target, (column_name, label_name), conditions)
+        found_keys: list[list[tuple[str, str]]] = [[] for _ in conditions]
+        for number, key, label in zip(*self._fetch_rows(statement, target).to_pydict().values(), strict=True):
+            found_keys[number].append((str(key), "" if label is None else str(label)))
+        keys = found_keys[-1]
         is_complete = len(keys) <= MAX_OFFERED_KEYS
         if not is_complete:
-            matching_keys: list[tuple[str, str]] = []
-            for text in texts:
-                for condition in _build_search_conditions(target, column_name, label_name, text):
-                    matching_keys += self._fetch_keys(target, column_name, label_name, condition)
-            keys = list(dict.fromkeys([*matching_keys, *keys]))
+            keys = list(dict.fromkeys(chain.from_iterable(found_keys)))
         return OfferedKeys(
             table=str(target.title or target.qualified_name),
             keys=tuple(keys[:MAX_OFFERED_KEYS]),
             is_complete=is_complete,
         )
 
-    def _fetch_keys(
-        self, target: Table, column_name: str, label_name: str, condition: syntax_tree.Expr | None
-    ) -> list[tuple[str, str]]:
-        """Fetch the first keys with their labels, in the order of the keys; at most one more than a field offers."""
-        names = [column_name, label_name] if label_name else [column_name]
-        is_key = syntax_tree.NullPredicate(build_column_ref(column_name), negated=True)
-        select = syntax_tree.Select(
-            tuple(syntax_tree.SelectItem(build_column_ref(name), None) for name in names),
-            TableSearch(table=target).build_from_item(),
-            where=is_key if condition is None else syntax_tree.join_conditions_with_and(is_key, condition),
-            distinct=True,
-            top=syntax_tree.Literal(MAX_OFFERED_KEYS + 1),
-        )
-        order = (syntax_tree.OrderItem(syntax_tree.Literal(1)),)
-        rows = self.runner.fetch_table(syntax_tree.Query(select, order_by=order))
-        columns = [map(str, rows.column(0).to_pylist()), [""] * rows.num_rows]
-        if label_name:
-            columns[1] = ["" if label is None else str(label) for label in rows.column(1).to_pylist()]
-        return list(zip(*columns, strict=True))
+    def _fetch_rows(self, statement: syntax_tree.Query, target: Table) -> pa.Table:
+        """Fetch rows of another table; if it is stored, once for each of its versions."""
+        if isinstance(self.runner.published_state.tables_by_name[target.qualified_name].relation, Snapshot):
+            rows = self.runner.fetch_cached_until_change(statement, target, timeout_seconds=LIST_TIMEOUT_SECONDS)
+            if rows is None:
+                raise TimeLimitError(f"listing the keys of {target.qualified_name} takes too long")
+            return rows
+        return self.runner.fetch_table(statement, timeout_seconds=LIST_TIMEOUT_SECONDS)
 
     def _has_row(self, key: ForeignKey, target: Table, key_values: list[Any]) -> bool:
         conditions = [
@@ -182,6 +182,46 @@ def _find_label_column(table: Table, key_name: str) -> str:
             if is_label and column.name != key_name and not column.hidden:
                 return column.name
     return ""
+
+
+def _build_key_query(
+    target: Table, names: tuple[str, str], conditions: Sequence[syntax_tree.Expr | None]
+) -> syntax_tree.Query:
+    """Build the query for the first keys that meet each condition, with their labels, in the order of the keys.
+
+    Parameters
+    ----------
+    target
+        The table.
+    names
+        Its columns with keys and labels; an empty name: it has no labels.
+    conditions
+        Conditions; None: all rows. The first column of the answer has the number of the condition. For each condition,
+        the answer has at most one key more than a field offers.
+    """
+    key_column, label_column = build_column_ref(names[0]), syntax_tree.Literal("")
+    if names[1]:
+        label_column = build_column_ref(names[1])
+    is_key = syntax_tree.NullPredicate(key_column, negated=True)
+    parts = []
+    for number, condition in enumerate(conditions):
+        select = syntax_tree.Select(
+            (
+                syntax_tree.SelectItem(syntax_tree.Literal(number), syntax_tree.Ident("condition_number")),
+                syntax_tree.SelectItem(key_column, syntax_tree.Ident("key_value")),
+                syntax_tree.SelectItem(label_column, syntax_tree.Ident("label")),
+            ),
+            TableSearch(table=target).build_from_item(),
+            where=is_key if condition is None else syntax_tree.join_conditions_with_and(is_key, condition),
+            distinct=True,
+            top=syntax_tree.Literal(MAX_OFFERED_KEYS + 1),
+        )
+        parts.append(syntax_tree.Query(select, order_by=(syntax_tree.OrderItem(syntax_tree.Literal(2)),)))
+    if len(parts) == 1:
+        return parts[0]
+    union = reduce(lambda left, right: syntax_tree.SetOperation("UNION", left, right, all=True), parts[1:], parts[0])
+    order = tuple(syntax_tree.OrderItem(syntax_tree.Literal(number)) for number in (1, 2))
+    return syntax_tree.Query(union, order_by=order)
 
 
 def _build_search_conditions(target: Table, column_name: str, label_name: str, text: str) -> Iterator[syntax_tree.Expr]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hven.model.errors import SourceError
+from hven.model.errors import SourceError, format_message
 from hven.plugins.interferometry.oifits_rules import JMMC_PROFILE, find_severity
 from hven.plugins.interferometry.oifits_standard import (
     DATA_TABLES,
@@ -47,7 +47,11 @@ UNDEFINED_INTEGER = -32_768  # of a number that a program did not set
 _MULTIPLE_KEYWORDS = ("OBSERVER", "REFERENC", "PROG_ID", "PROCSOFT", "OBSTECH")
 _REQUIRED_FITS_CARDS = {"SIMPLE", "BITPIX", "NAXIS", "EXTEND"}
 _KEYWORD_TYPES: dict[str, tuple[type, ...]] = {"A": (str,), "J": (int,), "D": (int, float)}
-_TYPE_WORDS = {"A": "a string", "J": "a whole number", "D": "a number"}
+_TYPE_WORDS = {
+    "A": format_message("a string"),
+    "J": format_message("a whole number"),
+    "D": format_message("a number"),
+}
 _CORRELATION_RULES = {
     "OI_VIS": "OI_VIS_CORRINDX",
     "OI_VIS2": "OI_VIS2_CORRINDX",
@@ -123,11 +127,13 @@ def check_oifits_file(path: Path, profile: str = JMMC_PROFILE, version: int = 0)
     try:
         hdus = read_oifits_tables(path)
     except FileNotFoundError:
-        check.add_finding("FILE_EXIST", None, message=f"there is no file {path.name}")
+        check.add_finding("FILE_EXIST", None, message=format_message("there is no file {name}", path.name))
     except SourceError as error:
-        check.add_finding("FILE_LOAD", None, message=f"the file cannot be read: {error.message}")
+        check.add_finding("FILE_LOAD", None, message=format_message("the file cannot be read: {reason}", error.message))
     except OSError as error:
-        check.add_finding("FILE_LOAD", None, message=f"the file cannot be read: {error.strerror}")
+        check.add_finding(
+            "FILE_LOAD", None, message=format_message("the file cannot be read: {reason}", error.strerror)
+        )
     else:
         check.check_file(hdus, version)
     return check.report
@@ -190,7 +196,7 @@ class _FileCheck:
             severity=find_severity(self.profile, rule, kind, member, self.report.version),
             table="" if hdu is None else hdu.label,
             member=member,
-            message=message,
+            message=format_message(message),
             count=count,
             rows=listed_rows,
         )
@@ -247,16 +253,16 @@ class _FileCheck:
                 continue
             first_hdu = tables_by_name.setdefault(name, hdu)
             if not name:
-                self.add_finding(f"{kind}_{key}", hdu, key, message=f"{key} is blank")
+                self.add_finding(f"{kind}_{key}", hdu, key, message=format_message("{key} is blank", key))
             elif first_hdu is not hdu:
-                message = f"{key} = {name!r:.80} is also the name of {first_hdu.label}"
+                message = format_message("{key} = {name!r:.80} is also the name of {table}", key, name, first_hdu.label)
                 self.add_finding(unique_rule, hdu, key, message=message)
         return tables_by_name
 
     def _check_table_presence(self, tables: Sequence[OifitsHdu], target_table_count: int) -> None:
         kinds = {hdu.kind for hdu in tables}
         if target_table_count != 1:
-            message = f"the file has {target_table_count} OI_TARGET tables instead of one"
+            message = format_message("the file has {count} OI_TARGET tables instead of one", target_table_count)
             self.add_finding("OIFITS_OI_TARGET_EXIST", None, message=message)
         if "OI_WAVELENGTH" not in kinds:
             self.add_finding("OIFITS_OI_WAVELENGTH_EXIST", None, message="the file has no OI_WAVELENGTH")
@@ -277,7 +283,7 @@ class _FileCheck:
         for key in ("MJD-OBS", "MJD-END"):
             value = primary.header.card_values.get(key)
             if isinstance(value, int | float) and not MIN_MJD <= value <= MAX_MJD:
-                message = f"{value} is not between {MIN_MJD} and {MAX_MJD}"
+                message = format_message("{value} is not between {low} and {high}", value, MIN_MJD, MAX_MJD)
                 self.add_finding("GENERIC_MJD_RANGE", primary, key, message=message)
         data_tables = [hdu for hdu in tables if hdu.kind in DATA_TABLES]
         array_names = {hdu.find_keyword_text("ARRNAME") for hdu in data_tables} - {None}
@@ -297,7 +303,9 @@ class _FileCheck:
         for key in keys:
             text = primary.find_keyword_text(key)
             if text is not None and not text.startswith("MULTI"):
-                message = f"{key} = {text!r:.80}, but the file has several observations: write MULTI"
+                message = format_message(
+                    "{key} = {text!r:.80}, but the file has several observations: write MULTI", key, text
+                )
                 self.add_finding("MAIN_HEADER_TYPE_MULTI", primary, key, message=message)
 
     # --- keywords and columns ---------------------------------------------------------------------------------------
@@ -307,12 +315,16 @@ class _FileCheck:
             value = hdu.header.card_values.get(name)
             if value is None:
                 if not keyword.optional:
-                    self.add_finding("GENERIC_KEYWORD_MANDATORY", hdu, name, message=f"{name} is missing")
+                    self.add_finding(
+                        "GENERIC_KEYWORD_MANDATORY", hdu, name, message=format_message("{name} is missing", name)
+                    )
             elif isinstance(value, bool) or not isinstance(value, _KEYWORD_TYPES[keyword.code]):
-                message = f"{name} = {value!r:.80} is not {_TYPE_WORDS[keyword.code]}"
+                message = format_message("{name} = {value!r:.80} is not {type}", name, value, _TYPE_WORDS[keyword.code])
                 self.add_finding("GENERIC_KEYWORD_FORMAT", hdu, name, message=message)
             elif keyword.choices and str(value).strip() not in keyword.choices:
-                message = f"{name} = {value!r:.80} is not one of {', '.join(keyword.choices)}"
+                message = format_message(
+                    "{name} = {value!r:.80} is not one of {choices}", name, value, ", ".join(keyword.choices)
+                )
                 self.add_finding("GENERIC_KEYWORD_VAL_ACCEPTED_STR", hdu, name, message=message)
         for key, tables, rule in (
             ("ARRNAME", self.arrays, "ARRNAME_REF"),
@@ -322,7 +334,9 @@ class _FileCheck:
             table_name = hdu.find_keyword_text(key) if key in standard.keywords else None
             is_missing_reported = not tables and (key == "INSNAME" or (key == "ARRNAME" and self._is_version_2))
             if table_name is not None and table_name not in tables and not is_missing_reported:
-                message = f"{key} = {table_name!r:.80}, but the file has no table of this name"
+                message = format_message(
+                    "{key} = {name!r:.80}, but the file has no table of this name", key, table_name
+                )
                 self.add_finding(rule, hdu, key, message=message)
 
     def _check_revision(self, hdu: OifitsHdu) -> None:
@@ -332,13 +346,15 @@ class _FileCheck:
         if revision is None:
             self.add_finding("GENERIC_KEYWORD_MANDATORY", hdu, "OI_REVN", message="OI_REVN is missing")
         elif isinstance(revision, bool) or not isinstance(revision, int):
-            message = f"OI_REVN = {revision!r:.80} is not a whole number"
+            message = format_message("OI_REVN = {revision!r:.80} is not a whole number", revision)
             self.add_finding("GENERIC_KEYWORD_FORMAT", hdu, "OI_REVN", message=message)
         elif revision not in {OIFITS_1, OIFITS_2}:
-            message = f"OI_REVN = {revision}, but the standard requires {expected}"
+            message = format_message("OI_REVN = {revision}, but the standard requires {expected}", revision, expected)
             self.add_finding("GENERIC_KEYWORD_VAL_ACCEPTED_INT", hdu, "OI_REVN", message=message)
         elif revision != expected:
-            message = f"OI_REVN = {revision}, but this version of OIFITS requires {expected}"
+            message = format_message(
+                "OI_REVN = {revision}, but this version of OIFITS requires {expected}", revision, expected
+            )
             self.add_finding("GENERIC_OIREV_FIX", hdu, "OI_REVN", message=message)
 
     def _check_columns(self, hdu: OifitsHdu, standard: StandardTable) -> None:
@@ -347,7 +363,9 @@ class _FileCheck:
         for name, column in hdu.columns.items():
             standard_name = resolve_column_alias(hdu.kind, name)
             if standard.find_column(standard_name) is None:
-                message = f"column {name} ({column.repeat}{column.code}) is not part of the standard"
+                message = format_message(
+                    "column {name} ({width}{code}) is not part of the standard", name, column.repeat, column.code
+                )
                 self.add_finding("UNKNOWN_COLUMN", hdu, name, message=message)
             columns.setdefault(standard_name, column)
         hdu.columns = columns
@@ -356,7 +374,9 @@ class _FileCheck:
             if found_column is not None:
                 self._check_column(hdu, found_column, standard_column, channel_count)
             elif not standard_column.optional:
-                self.add_finding("GENERIC_COL_MANDATORY", hdu, name, message=f"column {name} is missing")
+                self.add_finding(
+                    "GENERIC_COL_MANDATORY", hdu, name, message=format_message("column {name} is missing", name)
+                )
 
     def _count_channels(self, hdu: OifitsHdu) -> int | None:
         """Return the number of channels of a table; None: it is unknown."""
@@ -371,11 +391,15 @@ class _FileCheck:
     ) -> None:
         name = standard_column.name
         if not column.is_within_row:
-            message = f"column {name} extends beyond the {hdu.header.read_integer('NAXIS1')} bytes of a row"
+            message = format_message(
+                "column {name} extends beyond the {count} bytes of a row", name, hdu.header.read_integer("NAXIS1")
+            )
             self.add_finding("GENERIC_COL_NBROWS", hdu, name, message=message)
             return
         if column.code and not column.repeat:
-            self.add_finding("GENERIC_COL_DIM", hdu, name, message=f"cells of column {name} have no values")
+            self.add_finding(
+                "GENERIC_COL_DIM", hdu, name, message=format_message("cells of column {name} have no values", name)
+            )
             column.values = None
             return
         expected_width = standard_column.width
@@ -388,7 +412,13 @@ class _FileCheck:
         has_right_width = not expected_width or width == expected_width or (is_text and width < expected_width)
         if column.code != standard_column.code or not has_right_width:
             expected_format = f"{expected_width or ''}{standard_column.code}"
-            message = f"column {name} has the format {column.repeat}{column.code} instead of {expected_format}"
+            message = format_message(
+                "column {name} has the format {width}{code} instead of {expected}",
+                name,
+                column.repeat,
+                column.code,
+                expected_format,
+            )
             self.add_finding("GENERIC_COL_FORMAT", hdu, name, message=message)
             if column.code not in {"I", "J", "K", "E", "D"} or is_text or not has_right_width:
                 column.values = None  # values that nobody can compare
@@ -402,7 +432,7 @@ class _FileCheck:
             values = column.list_scalars()
             with np.errstate(invalid="ignore"):
                 mask = ~(np.isnan(values) | (np.isfinite(values) & (values > 0)))
-            message = f"values of column {name} must be finite and positive"
+            message = format_message("values of column {name} must be finite and positive", name)
             self._add_row_finding("GENERIC_COL_VAL_POSITIVE", hdu, name, mask, message)
 
     def _add_choice_finding(
@@ -411,7 +441,12 @@ class _FileCheck:
         if mask.any():
             words = ", ".join(repr(str(word))[:40] for word in np.unique(column.values[mask])[:3])
             choices = ", ".join(standard_column.choices)
-            message = f"column {standard_column.name} contains {words}; the allowed values are {choices}"
+            message = format_message(
+                "column {column} contains {words}; the allowed values are {choices}",
+                standard_column.name,
+                words,
+                choices,
+            )
             self.add_finding("GENERIC_COL_VAL_ACCEPTED_STR", hdu, standard_column.name, message=message, rows=mask)
 
     def _check_unit(self, hdu: OifitsHdu, column: OifitsColumn, standard_column: StandardField) -> None:
@@ -419,12 +454,19 @@ class _FileCheck:
         if expected_unit == "any":
             is_flux = hdu.find_keyword_text("CALSTAT") == "C" or hdu.find_keyword_text("AMPTYP") == "correlated flux"
             if is_flux and not unit:
-                self.add_finding("GENERIC_COL_UNIT_EXIST", hdu, name, message=f"column {name} states no unit")
+                self.add_finding(
+                    "GENERIC_COL_UNIT_EXIST", hdu, name, message=format_message("column {name} states no unit", name)
+                )
         elif expected_unit and not unit:
-            message = f"column {name} states no unit; it should be {expected_unit}"
+            message = format_message("column {name} states no unit; it should be {unit}", name, expected_unit)
             self.add_finding("GENERIC_COL_UNIT_EXIST", hdu, name, message=message)
         elif unit and not (expected_unit and is_same_unit(unit, expected_unit)):
-            message = f"column {name} has the unit {unit!r:.40} instead of {expected_unit or 'none'}"
+            message = format_message(
+                "column {name} has the unit {unit!r:.40} instead of {expected}",
+                name,
+                unit,
+                expected_unit or format_message("none"),
+            )
             self.add_finding("GENERIC_COL_UNIT", hdu, name, message=message)
 
     # --- values of tables -------------------------------------------------------------------------------------------
@@ -486,7 +528,7 @@ class _FileCheck:
         repeated = [value for value, count in zip(unique_values, counts, strict=True) if count > 1 and value != ""]
         if repeated:
             words = ", ".join(str(value)[:40] for value in repeated[:3])
-            message = f"column {member} contains {words} more than once"
+            message = format_message("column {column} contains {words} more than once", member, words)
             self.add_finding(rule, hdu, member, message=message, rows=np.isin(values, repeated))
 
     def _check_array_position(self, hdu: OifitsHdu) -> None:
@@ -500,10 +542,10 @@ class _FileCheck:
         array_name = hdu.find_keyword_text("ARRNAME") or ""
         known_name = next((name for name in ARRAY_POSITIONS if array_name.startswith(name)), "")
         if known_name:
-            message = f"the array lies at {text}, which is not the position of {known_name}"
+            message = format_message("the array lies at {text}, which is not the position of {array}", text, known_name)
             self.add_finding("OI_ARRAY_XYZ_FIX", hdu, "ARRAYX", message=message)
         else:
-            message = f"the array lies at {text}, which is not on the surface of the earth"
+            message = format_message("the array lies at {text}, which is not on the surface of the earth", text)
             self.add_finding("OI_ARRAY_XYZ", hdu, "ARRAYX", message=message)
 
     def _check_correlations(self, hdu: OifitsHdu) -> None:
@@ -514,7 +556,9 @@ class _FileCheck:
         self._add_row_finding("OI_CORR_IINDEX_MIN", hdu, "IINDX", first < 1, "indices are below 1")
         self._add_row_finding("OI_CORR_JINDEX_SUP", hdu, "JINDX", second <= first, "JINDX is not larger than IINDX")
         mask = (first > size) | (second > size)
-        self._add_row_finding("OI_CORR_IJINDEX_MAX", hdu, "JINDX", mask, f"indices are larger than NDATA = {size}")
+        self._add_row_finding(
+            "OI_CORR_IJINDEX_MAX", hdu, "JINDX", mask, format_message("indices are larger than NDATA = {size}", size)
+        )
 
     def _check_polarisation(self, hdu: OifitsHdu) -> None:
         mode_names = hdu.find_column_values("INSNAME")
@@ -540,7 +584,7 @@ class _FileCheck:
             known_stations = _list_integers(array_table, "STA_INDEX")
             if known_stations is not None:
                 mask = (~np.isin(stations, known_stations) & (stations != UNDEFINED_INTEGER)).any(axis=1)
-                message = f"the column has numbers that are not in {array_table.label}"
+                message = format_message("the column has numbers that are not in {table}", array_table.label)
                 self._add_row_finding("GENERIC_COL_VAL_ACCEPTED_INT", hdu, "STA_INDEX", mask, message)
 
     def _check_data_table(self, hdu: OifitsHdu) -> None:
@@ -549,7 +593,7 @@ class _FileCheck:
         times = hdu.find_column_values("MJD")
         if times is not None:
             mask = (times[:, 0] < MIN_MJD) | (times[:, 0] > MAX_MJD)
-            message = f"times are not between {MIN_MJD} and {MAX_MJD}"
+            message = format_message("times are not between {low} and {high}", MIN_MJD, MAX_MJD)
             self._add_row_finding("GENERIC_MJD_RANGE", hdu, "MJD", mask, message)
         stations = hdu.find_column_values("STA_INDEX")
         if stations is not None and stations.shape[1] > 1:
@@ -561,7 +605,9 @@ class _FileCheck:
             errors = hdu.find_column_values(name) if name.endswith("ERR") else None
             if errors is not None and errors.dtype.kind == "f":
                 wrong_cells = find_invalid_uncertainties(hdu, name)
-                message = f"{int(wrong_cells.sum())} unflagged values of column {name} are not positive"
+                message = format_message(
+                    "{count} unflagged values of column {name} are not positive", int(wrong_cells.sum()), name
+                )
                 self._add_row_finding("GENERIC_COL_ERR_FIX", hdu, name, wrong_cells.any(axis=1), message)
 
     def _check_date(self, hdu: OifitsHdu) -> None:
@@ -571,11 +617,13 @@ class _FileCheck:
         try:
             day = date.fromisoformat(text[:10])
         except ValueError:
-            message = f"DATE-OBS = {text!r:.40} does not begin with YYYY-MM-DD"
+            message = format_message("DATE-OBS = {text!r:.40} does not begin with YYYY-MM-DD", text)
             self.add_finding("GENERIC_DATE_OBS_STANDARD", hdu, "DATE-OBS", message=message)
             return
         if not MIN_YEAR <= day.year <= MAX_YEAR:
-            message = f"DATE-OBS = {text!r:.40} is not between {MIN_YEAR} and {MAX_YEAR}"
+            message = format_message(
+                "DATE-OBS = {text!r:.40} is not between {low} and {high}", text, MIN_YEAR, MAX_YEAR
+            )
             self.add_finding("GENERIC_DATE_OBS_RANGE", hdu, "DATE-OBS", message=message)
 
     # --- several tables ---------------------------------------------------------------------------------------------
@@ -587,7 +635,7 @@ class _FileCheck:
             for name in () if mode_names is None else np.unique(mode_names):
                 first_hdu = first_tables.setdefault(str(name), hdu)
                 if first_hdu is not hdu:
-                    message = f"{first_hdu.label} also describes {str(name)!r:.80}"
+                    message = format_message("{table} also describes {name!r:.80}", first_hdu.label, str(name))
                     self.add_finding("OI_INSPOL_INSNAME_UNIQ", hdu, "INSNAME", message=message)
 
     def _check_inspol_times(self, tables: Sequence[OifitsHdu]) -> None:
@@ -605,7 +653,7 @@ class _FileCheck:
                 is_covered = np.zeros(len(times), np.bool_)
                 for first_time, last_time in zip(begin[is_same_mode, 0], end[is_same_mode, 0], strict=True):
                     is_covered |= (times[:, 0] >= first_time) & (times[:, 0] <= last_time)
-                message = f"{inspol.label} does not cover these times"
+                message = format_message("{table} does not cover these times", inspol.label)
                 self._add_row_finding("OI_INSPOL_MJD_RANGE", hdu, "MJD", ~is_covered, message)
 
     def _check_correlation_indices(self, tables: Sequence[OifitsHdu]) -> None:
@@ -618,7 +666,7 @@ class _FileCheck:
             correlation_name = hdu.find_keyword_text("CORRNAME")
             if correlation_name is None:
                 for name in names:
-                    message = f"the table has {name}, but does not name an OI_CORR"
+                    message = format_message("the table has {name}, but does not name an OI_CORR", name)
                     self.add_finding(_CORRELATION_RULES[hdu.kind], hdu, name, message=message)
             elif correlation_name in self.correlations:
                 size = self.correlations[correlation_name].header.read_integer("NDATA")
@@ -632,7 +680,11 @@ class _FileCheck:
             return
         self._add_row_finding("GENERIC_CORRINDX_MIN", hdu, name, indices < 1, "indices are below 1")
         self._add_row_finding(
-            "GENERIC_CORRINDX_MAX", hdu, name, indices > size, f"indices are larger than NDATA = {size}"
+            "GENERIC_CORRINDX_MAX",
+            hdu,
+            name,
+            indices > size,
+            format_message("indices are larger than NDATA = {size}", size),
         )
         channel_count = self._count_channels(hdu) or 1
         ranges = indices.astype(np.int64)[:, np.newaxis] + np.arange(channel_count)

@@ -10,5 +10,6 @@ PLUGIN = PluginPackage(
     sources={"oifits": "hven.plugins.interferometry.source"},
     media={"oifits": "hven.plugins.interferometry.oifits_medium"},
     extensions={"submissions.checkers": ("hven.plugins.interferometry.submissions.oifits_files",)},
+    translations="hven.plugins.interferometry:texts",
     files=(FileSignature(kind="oifits", extensions=("oifits",), media_types={"oifits": "application/x-oifits"}),),
 )

@@ -135,7 +135,7 @@ def check_file_name(checker: FileChecker, name: str) -> list[FileFinding]:
     """
     if name.lower().endswith(checker.extensions):
         return []
-    message = format_message("the name must end with {extensions}", " or ".join(checker.extensions))
+    message = format_message("the name must end with one of {extensions}", ", ".join(checker.extensions))
     return [FileFinding(rule=NAME_RULE, severity=ERROR, message=message)]
 
 

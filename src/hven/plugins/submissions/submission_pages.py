@@ -8,7 +8,7 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import anyio
 import anyio.to_thread
@@ -25,16 +25,21 @@ from hven.plugins.entries.contribution_requests import (
     read_contribution,
 )
 from hven.plugins.entries.entry_forms import EntryValuesError, format_value_text
+from hven.plugins.entries.entry_workflow import format_row_key
 from hven.plugins.entries.row_references import find_row_references
+from hven.plugins.submissions.file_checkers import ERROR, WARNING
 from hven.plugins.submissions.submission_requests import group_row_values, read_file_upload_request
 from hven.plugins.submissions.submission_store import (
+    REFUSED,
     SAVED,
     SUBMITTED,
     SubmissionStore,
     build_changed_submission_error,
 )
 from hven.plugins.submissions.submission_workflow import (
+    CHECK,
     EDIT,
+    REFUSE,
     REMOVE,
     REPAIR,
     SUBMIT,
@@ -52,9 +57,10 @@ from hven.portal.api.pages import (
     is_json_requested,
     read_whole_number_parameter,
 )
+from hven.site.store import format_current_time
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from hven.model.table import Table
     from hven.plugins.entries.contribution_requests import ContributionRequest
@@ -66,6 +72,10 @@ if TYPE_CHECKING:
     from hven.services.face import ServiceContext
 
 GRID_ROWS = 25  # of the form for rows
+SECTIONS = {CHECK: "difference", EDIT: "rows", REMOVE: "files", REPAIR: "files"}  # of the page after a step
+SEVERITIES = (ERROR, WARNING, "info")  # in the order of reports
+LISTED_NAMES = 3  # of files of a submission in lists
+SHOWN_KEYS = 20  # of published rows
 MAX_NUMBER = 2**53
 MAX_CONCURRENT_CHECKS = 2  # requests whose files are checked at once: their values are in memory
 
@@ -123,6 +133,16 @@ class SubmissionPage(TemplateContext):
         Addresses of the rows before and after; empty: none.
     labels
         Column -> its label.
+    translate
+        Translates messages of findings.
+    group_findings
+        Groups findings that differ only in their places.
+    refusal
+        The step that refused the submission; None: it is not refused.
+    published_rows
+        Links to the first published rows.
+    today
+        The date in UTC.
     problem, remedy, faults
         What is wrong with the last request, in general and by column.
     """
@@ -139,6 +159,11 @@ class SubmissionPage(TemplateContext):
     previous_url: str
     next_url: str
     labels: Mapping[str, str]
+    translate: Callable[[str], str]
+    group_findings: Callable[[Sequence[Mapping[str, Any]]], list[dict[str, Any]]]
+    refusal: Mapping[str, str] | None
+    published_rows: Sequence[PageLink]
+    today: str
     problem: str = ""
     remedy: str = ""
     faults: Mapping[str, str]
@@ -202,8 +227,8 @@ class _SubmissionEndpoints:
                 )
                 for table in found_tables
             ],
-            waiting=[_describe_submission(submission, page_context) for submission in waiting],
-            listed=[_describe_submission(submission, page_context) for submission in own],
+            waiting=_describe_listed_submissions(waiting, store, page_context),
+            listed=_describe_listed_submissions(own, store, page_context),
         )
         json_content = {"tables": names, "waiting": page.waiting, "submissions": page.listed}
         return PageContent(page=page, json_content=json_content, headers=PRIVATE_HEADERS)
@@ -288,7 +313,7 @@ class _SubmissionView:
                 raise ParamError("the request has no file", remedy="choose a file, or enter an address")
         except UserError as error:
             return self.show_error(error)
-        return self.answer_change(changed_submission, is_json=file_request.is_json)
+        return self.answer_change(changed_submission, is_json=file_request.is_json, section="files")
 
     def change_submission(self, submission: Submission, contribution: ContributionRequest) -> PageContent:
         action = contribution.read_text("action") or EDIT
@@ -308,7 +333,7 @@ class _SubmissionView:
                 submission = self.workflow.take_step(submission, action, contribution.read_text("reason"))
         except UserError as error:
             return self.show_error(error)
-        return self.answer_change(submission, is_json=contribution.is_json)
+        return self.answer_change(submission, is_json=contribution.is_json, section=SECTIONS.get(action, ""))
 
     def _save_values(self, submission: Submission, contribution: ContributionRequest, action: str) -> Submission:
         """Save the values of a request before its step, so that they are kept whatever the step finds."""
@@ -336,12 +361,15 @@ class _SubmissionView:
 
     # --- answers ----------------------------------------------------------------------------------------------------
 
-    def answer_change(self, submission: Submission, *, is_json: bool, is_new: bool = False) -> PageContent:
-        """Answer a change: programs get the submission, browsers are led to its page."""
+    def answer_change(
+        self, submission: Submission, *, is_json: bool, is_new: bool = False, section: str = ""
+    ) -> PageContent:
+        """Answer a change: programs get the submission, browsers are led to its page, or to a section of it."""
         address = f"{self.list_url}/{submission.number}"
         if not is_json and not is_json_requested(self.page_context.request):
             is_visible = self.workflow.can_see(submission)  # not to the moderator who has refused it
-            return build_redirect(address if is_visible else self.list_url)
+            own_address = f"{address}#{section}" if section else address
+            return build_redirect(own_address if is_visible else self.list_url)
         headers = {**PRIVATE_HEADERS, "etag": f'"{submission.etag}"'}
         if is_new:
             headers["location"] = address
@@ -369,8 +397,8 @@ class _SubmissionView:
         own = store.list_submissions(tables=[name], author=principal.name)
         page = SubmissionListPage(
             table=self.table_link,
-            waiting=[_describe_submission(submission, self.page_context) for submission in waiting],
-            listed=[_describe_submission(submission, self.page_context) for submission in own],
+            waiting=_describe_listed_submissions(waiting, store, self.page_context),
+            listed=_describe_listed_submissions(own, store, self.page_context),
             form_url=self.list_url,
             token=secrets.token_hex(16),
         )
@@ -442,6 +470,11 @@ class _SubmissionView:
             previous_url=f"{form_url}?from={max(0, first_row - GRID_ROWS)}#rows" if first_row else "",
             next_url=f"{form_url}?from={first_row + GRID_ROWS}#rows" if has_more else "",
             labels={entry_field.name: entry_field.label for entry_field in fields},
+            translate=translate,
+            group_findings=group_findings,
+            refusal=_find_refusal(submission),
+            published_rows=self._list_published_rows(submission),
+            today=format_current_time()[:10],
             problem="" if error is None else translate(error.message),
             remedy="" if error is None else translate(error.remedy),
             faults={
@@ -456,11 +489,59 @@ class _SubmissionView:
         content |= {"submission": document}
         return PageContent(page=page, json_content=content, status=status, headers=headers)
 
+    def _list_published_rows(self, submission: Submission) -> list[PageLink]:
+        return [
+            PageLink(title=str(key), url=f"{self.table_link.url}?{urlencode({'_row': format_row_key(key)})}")
+            for key in submission.keys[:SHOWN_KEYS]
+        ]
+
 
 def _describe_submission(submission: Submission, page_context: PageContext) -> dict[str, Any]:
     names = ("number", "table", "state", "author", "created", "changed", "etag")
     address = f"{page_context.base}/submissions/{quote(submission.table, safe='')}/{submission.number}"
     return {**{name: getattr(submission, name) for name in names}, "url": address}
+
+
+def _find_refusal(submission: Submission) -> Mapping[str, str] | None:
+    """Return the step that refused a submission; None: it is not refused."""
+    if submission.state != REFUSED:
+        return None
+    return next((step for step in reversed(submission.steps) if step["action"] == REFUSE), None)
+
+
+def _describe_listed_submissions(
+    submissions: Sequence[Submission], store: SubmissionStore, page_context: PageContext
+) -> list[dict[str, Any]]:
+    """Describe submissions in lists, with the names of their first files."""
+    names = store.list_file_names([submission.number for submission in submissions])
+    listed = []
+    for submission in submissions:
+        own_names = names.get(submission.number, [])
+        facts = {"file_count": len(own_names), "file_names": own_names[:LISTED_NAMES]}
+        listed.append({**_describe_submission(submission, page_context), **facts})
+    return listed
+
+
+def group_findings(findings: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Group findings that differ only in their places, with the errors first.
+
+    Parameters
+    ----------
+    findings
+        Findings of a file, as in JSON.
+
+    Returns
+    -------
+    groups
+        The first finding of each group, with the ``places`` of all.
+    """
+    groups: dict[tuple[object, ...], dict[str, Any]] = {}
+    for finding in findings:
+        key = (finding["severity"], finding["rule"], finding["message"], tuple(finding["rows"]))
+        group = groups.setdefault(key, {**finding, "places": []})
+        if finding["place"]:
+            group["places"].append(finding["place"])
+    return sorted(groups.values(), key=lambda group: SEVERITIES.index(group["severity"]))
 
 
 def _describe_file(file: StagedFile) -> dict[str, Any]:

@@ -13,13 +13,14 @@ from urllib.parse import quote
 import sqlalchemy as sa
 
 from hven.model.errors import PreconditionFailedError, TooManyRequestsError, format_message
+from hven.plugins.entries.stored_messages import decode_findings, decode_message, encode_findings, encode_message
 from hven.plugins.submissions.store_tables import submission_files, submission_rows, submissions
 from hven.site.api.events import SiteEvent, notify_accounts
 from hven.site.api.store_tables import get_next_number
 from hven.site.store import format_current_time
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from hven.site.api.store_tables import StateDatabase
 
@@ -145,6 +146,29 @@ class StepNotice:
     moderators: Collection[str] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StagedTotal:
+    """What an account has staged.
+
+    Attributes
+    ----------
+    account
+        The account.
+    bytes, submissions
+        Size of the staged files, and number of submissions that are neither published nor discarded.
+    oldest
+        When the first of these submissions was made; ISO, UTC.
+    expires
+        When Hven discards the first of them; empty: none, because all wait for a moderator.
+    """
+
+    account: str
+    bytes: int
+    submissions: int
+    oldest: str
+    expires: str
+
+
 class SubmissionStore:
     """The submissions of a site."""
 
@@ -219,6 +243,16 @@ class SubmissionStore:
             rows = connection.execute(query.order_by(submission_files.c.number))
             return [StagedFile(**_read_columns(row)) for row in rows]
 
+    def list_file_names(self, numbers: Collection[int]) -> dict[int, list[str]]:
+        """List the names of the files of submissions, by the numbers of the submissions."""
+        query = sa.select(submission_files.c.submission, submission_files.c.name)
+        query = query.where(submission_files.c.submission.in_(numbers)).order_by(submission_files.c.number)
+        names_by_submission: dict[int, list[str]] = {}
+        with self._database.begin_read() as connection:
+            for number, name in connection.execute(query):
+                names_by_submission.setdefault(number, []).append(name)
+        return names_by_submission
+
     def list_rows(self, number: int) -> list[StagedRow]:
         """List the rows of a submission."""
         query = sa.select(submission_rows).where(submission_rows.c.submission == number)
@@ -236,6 +270,31 @@ class SubmissionStore:
         )
         with self._database.begin_read() as connection:
             return int(connection.execute(query).scalar_one())
+
+    def list_staged_totals(self) -> list[StagedTotal]:
+        """List the accounts with staged files, the account with the most bytes first."""
+        is_staged = submissions.c.state.in_(STAGED_STATES)
+        own_files = (submission_files.c.submission == submissions.c.number) & (submission_files.c.state != KNOWN_FILE)
+        byte_count = sa.func.coalesce(sa.func.sum(submission_files.c.bytes), 0)
+        first_expiry = sa.func.min(sa.case((submissions.c.state.in_((OPEN, REFUSED)), submissions.c.expires)))
+        query = (
+            sa.select(
+                submissions.c.author,
+                byte_count,
+                sa.func.count(sa.distinct(submissions.c.number)),
+                sa.func.min(submissions.c.created),
+                first_expiry,
+            )
+            .outerjoin(submission_files, own_files)
+            .where(is_staged)
+            .group_by(submissions.c.author)
+            .order_by(byte_count.desc(), submissions.c.author)
+        )
+        with self._database.begin_read() as connection:
+            return [
+                StagedTotal(account=author, bytes=int(size), submissions=count, oldest=oldest, expires=expires or "")
+                for author, size, count, oldest, expires in connection.execute(query)
+            ]
 
     def add_files(
         self,
@@ -255,7 +314,7 @@ class SubmissionStore:
                 names = ("name", "sha256", "bytes", "state")
                 record: dict[str, Any] = {name: getattr(staged_file, name) for name in names}
                 record |= {"number": file_number, "submission": submission.number}
-                record["findings"] = json.dumps(list(staged_file.findings))
+                record["findings"] = json.dumps(encode_findings(staged_file.findings))
                 file_records.append(record)
                 for row in rows:
                     row_records.append(
@@ -382,9 +441,23 @@ def _submission_to_row(submission: Submission) -> dict[str, Any]:
     values: dict[str, Any] = {name: getattr(submission, name) for name in Submission.__slots__}
     values["table_name"] = values.pop("table")
     for name in _JSON_COLUMNS:
+        if name == "report":
+            values[name] = _map_report_messages(values[name], encode_findings, encode_message)
         if name in values:
             values[name] = json.dumps(values[name], default=str)
     return values
+
+
+def _map_report_messages(
+    report: Mapping[str, Any],
+    map_findings: Callable[[Iterable[Mapping[str, Any]]], list[dict[str, Any]]],
+    map_message: Callable[[Any], object],
+) -> dict[str, Any]:
+    """Encode or decode the messages of a report; an empty one stays empty."""
+    if not report:
+        return {}
+    obstacles = [map_message(message) for message in report["obstacles"]]
+    return {**report, "findings": map_findings(report["findings"]), "obstacles": obstacles}
 
 
 def _submission_from_row(row: Any) -> Submission:
@@ -400,4 +473,8 @@ def _read_columns(row: Any) -> dict[str, Any]:
     for name in _JSON_COLUMNS:
         if name in values:
             values[name] = json.loads(values[name])
+    if "findings" in values:
+        values["findings"] = decode_findings(values["findings"])
+    if "report" in values:
+        values["report"] = _map_report_messages(values["report"], decode_findings, decode_message)
     return values

@@ -26,11 +26,13 @@ from hven.model.errors import (
     TooLargeError,
     UnauthenticatedError,
     format_message,
+    join_messages,
 )
 from hven.model.params import collect_params
 from hven.plugins.entries.contribution_tables import ContributionTable, find_contribution_table
 from hven.plugins.entries.entry_forms import EntryValuesError, read_entry_values
 from hven.plugins.entries.entry_workflow import hash_account
+from hven.plugins.entries.stored_messages import decode_message
 from hven.plugins.push import client_writes
 from hven.plugins.push.push_store import ClientPushStore
 from hven.plugins.submissions.file_checkers import (
@@ -522,7 +524,9 @@ class SubmissionWorkflow:
         for step in steps:
             job = jobs.get(step["job"])
             if job is not None and job.phase != "COMPLETED":
-                fault = str((job.error or {}).get("message", ""))
+                error = job.error or {}
+                stored_message = error.get("said") or error.get("message", "")  # with its template, if it has one
+                fault = decode_message(stored_message)
                 catalogues.append({"name": step["reason"], "phase": job.phase, "fault": fault})
         return catalogues
 
@@ -617,7 +621,7 @@ class SubmissionWorkflow:
         if action == CHECK:
             return submission
         if submission.report["obstacles"]:
-            message = "; ".join(submission.report["obstacles"])
+            message = join_messages("{one}; {other}", submission.report["obstacles"])
             raise BlockedSubmissionError(message, remedy="correct the submission, and submit it again; nothing is lost")
         if action == SUBMIT and self._rules.moderated and not self._submission_table.can_moderate(self._principal):
             return self.store.change_submission(submission, {**changes, "state": SUBMITTED}, notice=notice)
@@ -664,15 +668,20 @@ class SubmissionWorkflow:
         if rows:
             release_dates: list[str] = []
             try:
-                self._push_rows(
+                result = self._push_rows(
                     submission,
                     rows,
                     on_check=lambda staged: release_dates.extend(self._read_release_dates(staged, rows)),
                 )
             except client_writes.RowsRefusedError as error:
                 findings = self._list_findings(error.report, preview)
-                obstacles.append(format_message("rows break rules of the table: {message}", error.message))
+                message = format_message("rows break rules of the table")
+                if not findings:
+                    message = format_message("rows break rules of the table: {message}", error.message)
+                obstacles.append(message)
             else:
+                if result.report is not None:
+                    findings = self._list_findings(result.report, preview)
                 for item, release_date in zip(preview, release_dates, strict=False):
                     item["released"] = release_date
         else:
@@ -780,7 +789,7 @@ class SubmissionWorkflow:
             found = FileFinding(
                 rule=finding.rule,
                 severity=finding.severity,
-                message=str(finding.message),
+                message=finding.message,
                 count=finding.count,
                 rows=[preview[index - 1]["row"] for index in indices],
             )
@@ -795,7 +804,7 @@ class SubmissionWorkflow:
         on_check: Callable[[StagedSite], None] | None = None,
         on_commit: Callable[[sa.Connection, ClientPush], None] | None = None,
         expected_state: str | None = None,
-    ) -> None:
+    ) -> client_writes.ClientWriteResult:
         """Push the rows; without `on_commit` in a dry run."""
         is_dry_run = on_commit is None
         with tempfile.TemporaryDirectory(prefix="hven-submission-", ignore_cleanup_errors=True) as directory:
@@ -812,7 +821,7 @@ class SubmissionWorkflow:
                 on_check=on_check,
                 is_awaited=True,  # as for entries
             )
-            client_writes.execute_client_write(self._site, self._submission_table.name, request, self._principal)
+            return client_writes.execute_client_write(self._site, self._submission_table.name, request, self._principal)
 
     def _publish(self, submission: Submission, changes: Mapping[str, Any], notice: StepNotice) -> Submission:
         """Publish the files and rows of a submission, and mark it as saved in the same transaction."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from hven import services
 from hven.model import plugins
 from hven.model.errors import TranslatableMessage, format_message
+from hven.model.table import translate_text
 from hven.portal._pages.texts import DEFAULT_LANGUAGE, load_page_translations
 
 if TYPE_CHECKING:
@@ -68,6 +69,8 @@ class MessageTranslator:
         for name, value in message.values.items():
             if isinstance(value, TranslatableMessage):
                 translated_values[name] = self._translate(value)
+            elif value is not None:  # perhaps a text of curators
+                translated_values[name] = translate_text(self.language, value)
         if None in translated_values.values():
             return None
         if message.values:

@@ -11,7 +11,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hven.model.literal import cast_or_null, find_overflowed_numbers, parse_number, parse_times
+from hven.model.literal import (
+    cast_or_null,
+    find_overflowed_numbers,
+    parse_number,
+    parse_times,
+    replace_nan_with_null,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -187,27 +193,6 @@ def replace_null_markers(values: pa.Array, null_words: Sequence[str]) -> pa.Arra
     if pa.types.is_string(values.type):
         return replace_null_words(values, null_words)
     return replace_null_numbers(values, null_words)
-
-
-def replace_nan_with_null(values: pa.Array) -> pa.Array:
-    """Replace NaN with null: in all formats of the field it stands for a missing value.
-
-    Parameters
-    ----------
-    values
-        Values of shape (rows,).
-
-    Returns
-    -------
-    values
-        Values of the same shape.
-    """
-    if not pa.types.is_floating(values.type):
-        return values
-    nan = pc.is_nan(values)
-    if pc.any(nan).as_py():
-        return pc.if_else(nan, pa.scalar(None, values.type), values)
-    return values
 
 
 def _replace_masked_with_null(values: pa.Array, mask: pa.Array) -> pa.Array:

@@ -19,7 +19,13 @@ from pyarrow import csv
 
 from hven.model import DeviationKind, ReadDeviation
 from hven.model.errors import SourceError, TextPlace
-from hven.model.literal import TIME_SYNTAX_HELP, can_lose_digits, combine_chunks, find_rounded_integers
+from hven.model.literal import (
+    TIME_SYNTAX_HELP,
+    can_lose_digits,
+    combine_chunks,
+    find_rounded_integers,
+    replace_nan_with_null,
+)
 from hven.model.types import build_type_from_arrow
 from hven.sources import RejectedRow
 from hven.sources._reading.array_cells import is_list_type, parse_json_arrays
@@ -30,7 +36,6 @@ from hven.sources._reading.cells import (
     decode_json_strings,
     is_number,
     parse_cells,
-    replace_nan_with_null,
     replace_null_numbers,
     replace_null_words,
     strip_blanks,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from hven.model.literal import replace_nan_with_null
 from hven.sources._reading.cells import (
     NULL_WORDS,
     is_parsable_cell_type,
     parse_cells,
-    replace_nan_with_null,
     replace_null_markers,
     replace_null_words,
 )

@@ -97,7 +97,7 @@ def test_submit_correct_refuse_correct_accept(
         click_button(anna, "Check, and show what changes")
         check_page(tab, "submission-difference", "Public from", "2016-06-09", "Files that are left out: 1")
         click_button(anna, "Submit")
-        assert "submitted" in anna.inner_text("h1")
+        assert "waiting for a decision" in anna.inner_text("h1")
         # the moderator refuses, the author corrects, the moderator accepts
         mia.goto(f"{server.url}/submissions")
         check_page(moderator, "submissions-waiting", "Waiting for your decision", "anna")
@@ -107,13 +107,13 @@ def test_submit_correct_refuse_correct_accept(
         click_button(mia, "Refuse")
         assert "Waiting for your decision" not in mia.inner_text("main")
         anna.reload()
-        check_page(tab, "submission-refused", "what is the end of Altair?", "refused")
+        check_page(tab, "submission-refused", "Refused by mia: what is the end of Altair?", "sent back for correction")
         anna.fill("[aria-label='t_max 2']", "57000.2")
         click_button(anna, "Submit")
         mia.reload()
         mia.click("main table a")
         click_button(mia, "Accept and publish")
-        check_page(moderator, "submission-accepted", "The rows are published", "saved")
+        check_page(moderator, "submission-accepted", "The rows are published", "published in the table")
         mia.click("p[role=status] a")
         mia.wait_for_selector("text=Altair")
         assert "Vega" in mia.inner_text("main")
@@ -143,7 +143,7 @@ def test_forms_on_a_phone_without_scripts(
             check_page(tab, f"phone-submissions-{path.count('/')}", words)
         with tab.page.expect_navigation():
             tab.page.click("button[value=submit]")
-        assert "soumis" in tab.page.inner_text("h1")
+        assert "en attente de décision" in tab.page.inner_text("h1")
     for tab in open_tab(browser, server, **PHONE):
         mia = log_in(tab.page, server, "mia", tokens["mia"])
         for path, words, name in (
