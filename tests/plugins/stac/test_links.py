@@ -77,10 +77,13 @@ ROLES = {"#this": "data", "#preview": "overview", "#documentation": "metadata"}
 def linked_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """Make a table with links of its descriptor to files, one of which is missing, and one with standard columns alone."""
     directory = tmp_path_factory.mktemp("linked")
-    for name, licence, links in (("linked", "CC-BY-4.0", LINKS), ("plain", "free for all", "")):
+    for name, licence, links in (("linked", "CC-BY-4.0", LINKS), ("plain", "free for all", ""), ("own", "other", "")):
         folder = directory / "collections" / name
         (folder / "data").mkdir(parents=True)
-        (folder / f"{name}.yaml").write_text(DESCRIPTOR.format(name=name, licence=licence) + links)
+        descriptor = DESCRIPTOR.format(name=name, licence=licence) + links
+        if name == "own":  # files of this site, in standard columns
+            descriptor = descriptor.replace("https://elsewhere.example/", "{site.url}/collections/own/files/data/")
+        (folder / f"{name}.yaml").write_text(descriptor)
         (folder / "sites.csv").write_text("id,lon,kilobytes\na,10,3\nb,20,7\ngone,30,9\n")
         for item_id in IDS[:2]:
             (folder / f"data/{item_id}.fits").write_bytes(bytes(2880 * len(item_id)))
@@ -92,7 +95,7 @@ def linked_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     (folder / "data/m1.fits").write_bytes(bytes(2880))
     (directory / "hven.toml").write_text(SETTINGS)
     with Site(load_settings(directory)) as site:
-        for name in ("linked", "plain", "seen"):
+        for name in ("linked", "plain", "own", "seen"):
             ingest_collection(site, name)
         yield site
 
@@ -116,7 +119,9 @@ def list_datalinks(client: Client, item: dict[str, Any]) -> list[dict[str, str]]
     return list(csv.DictReader(io.StringIO(answer.text)))
 
 
-@pytest.mark.parametrize(("table", "count"), [("linked.epn_core", 3), ("plain.epn_core", 3), ("ivoa.obscore", 2)])
+@pytest.mark.parametrize(
+    ("table", "count"), [("linked.epn_core", 3), ("plain.epn_core", 3), ("own.epn_core", 3), ("ivoa.obscore", 2)]
+)
 def test_assets_are_the_links_of_datalink(linked_client: Client, table: str, count: int) -> None:
     """Each asset is a link and each link an asset, with role, address, title, media type and size."""
     path = f"/stac/collections/{table}/items"
@@ -126,7 +131,7 @@ def test_assets_are_the_links_of_datalink(linked_client: Client, table: str, cou
         if "?" not in item["id"]:
             assert read_json(linked_client, f"{path}/{item['id']}") == item
         links = [link for link in list_datalinks(linked_client, item) if link["access_url"]]
-        assert links
+        assert links or (table, item["id"]) == ("own.epn_core", "gone")
         wanted = sorted(
             (ROLES.get(link["semantics"], link["semantics"][1:]), link["access_url"], link["description"], link["content_type"], link["content_length"])
             for link in links
@@ -155,6 +160,8 @@ def test_keys_of_assets(linked_client: Client) -> None:
     assert set(items[2]["assets"]) == {"thumbnail", "documentation", "documentation-2"}, "DataLink: NotFoundFault"
     plain = read_json(linked_client, "/stac/collections/plain.epn_core/items")["features"]
     assert plain[1]["assets"]["data"]["file:size"] == 7000, "kbyte of VOUnits are 1,000 bytes"
+    own = read_json(linked_client, "/stac/collections/own.epn_core/items")["features"]
+    assert own[2]["assets"] == {}, "no file is there"
     few = read_json(linked_client, "/stac/collections/linked.epn_core/items", "fields=id")["features"][0]
     assert "assets" not in few
     assert "stac_extensions" not in few
@@ -182,7 +189,7 @@ def test_exported_items_are_those_of_the_service(linked_client: Client, linked_s
         (document["collection"], document["id"]): document for document in documents if document["type"] == "Feature"
     }
     items = read_json(linked_client, "/stac/search", "limit=100")["features"]
-    assert len(exported) == len(items) == 2 * len(IDS) + 2
+    assert len(exported) == len(items) == 3 * len(IDS) + 2
     for item in items:
         assert {**exported[item["collection"], item["id"]], "links": []} == {**item, "links": []}
 
@@ -235,7 +242,12 @@ def test_each_portal_has_its_own_root(
         == f"{base}/stac/collections"
     )
     everything = read_json(linked_client, "/stac/collections")["collections"]
-    assert {collection["id"] for collection in everything} == {"linked.epn_core", "plain.epn_core", "ivoa.obscore"}
+    assert {collection["id"] for collection in everything} == {
+        "linked.epn_core",
+        "plain.epn_core",
+        "own.epn_core",
+        "ivoa.obscore",
+    }
     capabilities = linked_client.ask(
         "GET", f"{path}/wfs", b"SERVICE=WFS&REQUEST=GetCapabilities", headers={"host": host}
     ).text

@@ -78,8 +78,10 @@ def read_link_lists(catalogue: ReaderCatalogue, item_table: ItemTable, rows: pa.
         row. None if `read_standard_links` reads them.
     """
     table = item_table.table
+    if not rows.num_rows or not has_link_lists(item_table):
+        return None
     has_own_links = table.is_observation_view or bool(table.links or catalogue.context.list_links(table))
-    if not rows.num_rows or not has_own_links or not has_link_lists(item_table):
+    if not has_own_links and not _has_own_files(catalogue, item_table, rows):
         return None
     ids = literal.combine_chunks(rows.column(item_table.id_column.name)).cast(pa.string())
     links = _list_links(catalogue, table, ids.to_pylist())
@@ -94,6 +96,19 @@ def read_link_lists(catalogue: ReaderCatalogue, item_table: ItemTable, rows: pa.
     words = pc.replace_substring_regex(links["semantics"], _VOCABULARY_PATTERN, "")
     columns = [pc.index_in(links["ID"], ids), words, *(links[name] for name in _LINK_SCHEMA.names[2:])]
     return _sort_links(pa.table(columns, schema=_LINK_SCHEMA))
+
+
+def _has_own_files(catalogue: ReaderCatalogue, item_table: ItemTable, rows: pa.Table) -> bool:
+    """Return whether rows lead to files of this site, of which DataLink tells access, type and size."""
+    state = catalogue.published_state
+    urls = {catalogue.base_url, catalogue.site.settings.site_url, *state.ingest_site_urls}
+    columns = [item_table.columns_by_name.get(name) for _, name in _STANDARD_COLUMNS]
+    return any(
+        pc.any(pc.starts_with(rows.column(column.name).cast(pa.string()), f"{url}/collections/")).as_py()
+        for column in columns
+        if column is not None and column.type.is_string
+        for url in urls
+    )
 
 
 def _list_links(catalogue: ReaderCatalogue, table: Table, identifiers: Sequence[str]) -> pa.Table:
