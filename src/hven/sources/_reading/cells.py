@@ -189,7 +189,20 @@ def replace_null_numbers(values: pa.Array, null_words: Sequence[str]) -> pa.Arra
 
 
 def replace_null_markers(values: pa.Array, null_words: Sequence[str]) -> pa.Array:
-    """Replace the words or numbers for a missing value with null; values within arrays stay."""
+    """Replace the words or numbers for a missing value with null; values within arrays stay.
+
+    Parameters
+    ----------
+    values
+        The cells of a column, shape (n,).
+    null_words
+        The words or numbers.
+
+    Returns
+    -------
+    values
+        Shape (n,).
+    """
     if pa.types.is_string(values.type):
         return replace_null_words(values, null_words)
     return replace_null_numbers(values, null_words)

@@ -27,7 +27,12 @@ def has_values_beyond_int64(values: pa.Array | pa.ChunkedArray) -> bool:
     Parameters
     ----------
     values
-        Of type uint64 or decimal.
+        Of type uint64 or decimal, shape (n,).
+
+    Returns
+    -------
+    has_values_beyond
+        Whether there is one.
     """
     limits = pc.min_max(values)
     low = limits["min"].as_py()
@@ -48,7 +53,7 @@ def convert_whole_numbers(values: pa.Array, arrow_type: pa.DataType) -> tuple[pa
     Returns
     -------
     values, bad
-        `bad` marks values that do not fit, which are null; None: all fit.
+        Both of shape (n,). `bad` marks values that do not fit, which are null; None: all fit.
     """
     if pa.types.is_string(arrow_type) or not has_values_beyond_int64(values):
         return values.cast(arrow_type), None
@@ -66,6 +71,11 @@ def build_int64_overflow_deviation(column: str, file: str) -> ReadDeviation:
     ----------
     column, file
         Names.
+
+    Returns
+    -------
+    deviation
+        What the report of the ingest says.
     """
     return ReadDeviation(
         kind=DeviationKind.WHOLE_NUMBER,
