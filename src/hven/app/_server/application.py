@@ -401,7 +401,8 @@ class RouteCachingRouter(Router):
 
 def _find_first_path_part(route: BaseRoute) -> str | None:
     """Return the first part of the paths of a route; None if it is not the same for all of them."""
-    first_part = (getattr(route, "path", "") or "/{}")[1:].partition("/")[0]
+    path = route.path if isinstance(route, Route) else "/{}"
+    first_part = path[1:].partition("/")[0]
     return None if "{" in first_part else first_part
 
 
