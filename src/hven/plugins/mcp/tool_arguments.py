@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -108,8 +109,9 @@ def _check_value(argument: ToolArgument, value: Any) -> Any:
                 f"{name!r} is longer than {MAX_TEXT_CHARACTERS:,} characters", remedy="send a shorter text"
             )
         return value
-    minimum, maximum = argument.minimum, argument.maximum
-    if (minimum is not None and not value >= minimum) or (maximum is not None and not value <= maximum):
+    minimum = -math.inf if argument.minimum is None else argument.minimum
+    maximum = math.inf if argument.maximum is None else argument.maximum
+    if not minimum <= float(value) <= maximum:
         raise ParamError(
             format_message("{name!r} is {value}, which is out of range", name, value),
             remedy=f"send a number from {minimum:g} to {maximum:g}",
