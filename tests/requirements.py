@@ -166,6 +166,7 @@ GROUPS = {
     "stac-api-validator": Requirement("stac-api-validator", "`scripts/test --all` fetches it", (ROOT / ".cache" / "stac-api-validator" / "stac_api_validator").is_dir),
     "stac-valid": Requirement("stac-valid", "`scripts/test --all` fetches it", (ROOT / ".cache" / "stac-valid" / "stac_validator").is_dir),
     "mcp-client": Requirement("the client of the Model Context Protocol", "`scripts/test --all` fetches it", (ROOT / ".cache" / "mcp" / "mcp").is_dir),
+    "felis": Requirement("Felis and the schemas of Rubin", "`scripts/test --all` fetches them", lambda: (ROOT / ".cache/felis/felis").is_dir() and (ROOT / ".cache/sdm-schemas/lsst").is_dir()),
     "qgis": Requirement("QGIS", "Debian's packages qgis-providers and python3-qgis", Path("/usr/lib/python3/dist-packages/qgis").is_dir),
     "playwright": Requirement("Playwright", "`scripts/test --all` installs it", lambda: importlib.util.find_spec("playwright")),
     "mkdocs": Requirement("MkDocs", "`scripts/test --all` installs it", lambda: importlib.util.find_spec("mkdocs") and importlib.util.find_spec("material")),

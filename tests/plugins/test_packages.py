@@ -36,6 +36,7 @@ API_MODULES = frozenset(
         "hven.adql.value_kinds",
         "hven.adql.vocabularies",
         "hven.app.api",
+        "hven.app.remote_query",
         "hven.descriptor.api.column_names",
         "hven.descriptor.api.key_proposals",
         "hven.descriptor.api.keys",

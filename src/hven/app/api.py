@@ -13,7 +13,6 @@ from hven.app._cli.context import (
     print_table,
 )
 from hven.app._cli.progress import IngestProgressBar, print_percentage
-from hven.app._cli.remote_query import run_remote_query
 
 __all__ = [
     "SITE_FILE",
@@ -26,5 +25,4 @@ __all__ = [
     "print_json",
     "print_percentage",
     "print_table",
-    "run_remote_query",
 ]

@@ -24,13 +24,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hven.ingest.api.runs import ingest_collection
-from hven.jobs.health import HealthCheckResult, SiteHealthMonitor
+from hven.jobs.health import MIN_FREE_DISK_BYTES, HealthCheckResult, SiteHealthMonitor
 from hven.model import plugins
 from hven.model.settings import Settings, load_settings, resolve_secret
 from hven.plugins.operations import disk_forecast, examination, published_checks
 from hven.plugins.operations.disk_forecast import (
     DAY_SECONDS,
-    FULL_DISK_BYTES,
     MIN_SAMPLES,
     DiskSample,
     estimate_full_seconds,
@@ -413,7 +412,7 @@ def make_samples(days: float, daily_loss: float, last: float, count: int = 30) -
 
 @given(st.floats(1.01, 14), st.floats(1e6, 1e12), st.floats(1, 1000), st.integers(MIN_SAMPLES, 40))
 def test_the_forecast_of_an_even_loss_is_exact(days: float, daily_loss: float, left: float, count: int) -> None:
-    samples = make_samples(days, daily_loss, FULL_DISK_BYTES + left * daily_loss, count)
+    samples = make_samples(days, daily_loss, MIN_FREE_DISK_BYTES + left * daily_loss, count)
     assert estimate_full_seconds(samples) == pytest.approx(left * DAY_SECONDS, rel=1e-3)
     assert estimate_full_seconds(samples[::-1]) is None  # the last one is not the newest: no span
     assert estimate_full_seconds(make_samples(days, -daily_loss, 1e15, count)) is None

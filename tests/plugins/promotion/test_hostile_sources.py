@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 from promotion_sites import DESCRIPTOR, SitePair, create_sites
 
-from hven.model.errors import HvenError
+from hven.model.errors import HvenError, UserError
 from hven.plugins.promotion import transfers
 from hven.plugins.promotion.collection_states import read_collection_state, read_own_state
 from hven.plugins.promotion.promotion import SiteSource, promote_collections
 from hven.plugins.promotion.promotion_reports import compare_sites
-from hven.plugins.promotion.remote_sites import RemoteSite
+from hven.plugins.promotion.remote_sites import RemoteSite, _check_column_types, check_confinement
 from hven.plugins.promotion.settings import find_target
 
 CONTENT = b"evil"
@@ -114,3 +114,111 @@ def test_rights_are_those_of_the_descriptor(pair: SitePair, is_left_out: bool) -
         (difference,) = compare_sites(false_state, read_collection_state(gold, "stars")).metadata.rights
     assert difference.is_wider
     assert (difference.before, difference.after) == ("private, dec hidden", "public, dec shown")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "source: {kind: csv, files: ../../../secrets.toml}",
+        "source: {kind: csv, files: GOLD/nothing.csv}",
+        "source: {kind: csv, files: /nowhere/nothing.csv}",
+        "source: {kind: live, url: sqlite:///etc/passwd, table: t}",
+        "source: {kind: live, url: 'sqlite:../../../var/hven.sqlite', table: t}",
+        "source: {kind: csv, files: /etc/passwd}",
+        'source: {kind: csv, files: [main.csv, "~/.netrc"]}',
+        'source: {kind: csv, files: "*/../../../../secrets.toml"}',
+        'source: {kind: csv, files: "../../../*.toml"}',
+        "source: {kind: fits, files: a.fits, root: ../../..}",
+        "source: {kind: sql, file: ../../../var/hven.sqlite, table: users}",
+        "source: {kind: fixed, files: main.csv, readme: /etc/hostname}",
+        "source: {kind: csv, files: FILES/inwards/secrets.toml}",
+        "source: {kind: csv, files: FILES/outwards/f}",
+    ],
+)
+def test_sources_name_only_files_of_the_collection_and_of_roots(pair: SitePair, tmp_path: Path, text: str) -> None:
+    text = text.replace("FILES", f"{tmp_path}/files").replace("GOLD", str(pair.gold))
+    directory = write_false_descriptor(pair, f"tables:\n  main:\n    columns:\n      id: {{type: int32}}\n    {text}\n")
+    with pair.open_gold() as gold, pytest.raises(UserError, match=r"^URL/stars.yaml:7: `\w+` names .*neither in"):
+        check_confinement(create_false_resource(directory), gold.settings, "URL/stars.yaml")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "files: {root: ../../.., files: '*.toml'}",
+        "layers: {dem: {raster: ../../../collections/private/dem.tif}}",
+        "layers: {dem: {raster: GOLD/collections/private/dem.tif}}",
+        "image: /etc/hostname",
+    ],
+)
+def test_no_key_names_other_files(pair: SitePair, text: str) -> None:
+    directory = write_false_descriptor(pair, f"{text.replace('GOLD', str(pair.gold))}\n")
+    with pair.open_gold() as gold, pytest.raises(UserError, match=r"stars.yaml:3: `\w+` names"):
+        check_confinement(create_false_resource(directory), gold.settings, "URL/stars.yaml")
+
+
+@pytest.mark.parametrize(
+    "text", ["reference_url: /collections/stars", "description: See /etc/passwd and ../x.", "records: /catalogue/star"]
+)
+def test_texts_that_are_no_paths_are_accepted(pair: SitePair, text: str) -> None:
+    directory = write_false_descriptor(pair, f"{text}\n")
+    with pair.open_gold() as gold:
+        check_confinement(create_false_resource(directory), gold.settings, "URL/stars.yaml")
+
+
+def test_included_files_are_checked(pair: SitePair) -> None:
+    directory = write_false_descriptor(pair, "include: more.yaml\n")
+    (directory / "more.yaml").write_text("tables: {main: {source: {kind: csv, files: ~/a.csv}}}\n")
+    with pair.open_gold() as gold, pytest.raises(UserError, match=r"URL/more.yaml:1: `files` names '~/a.csv'"):
+        check_confinement(create_false_resource(directory, "more.yaml"), gold.settings, "URL/stars.yaml")
+
+
+@pytest.mark.parametrize("files", ["main.csv", '"raw/**/*.csv"', "FILES/f", '"FILES/*"'])
+def test_sources_may_name_files_of_the_collection_and_of_roots(pair: SitePair, tmp_path: Path, files: str) -> None:
+    files = files.replace("FILES", f"{tmp_path}/files")
+    directory = write_false_descriptor(pair, f"tables: {{main: {{source: {{kind: csv, files: {files}}}}}}}\n")
+    with pair.open_gold() as gold:
+        check_confinement(create_false_resource(directory), gold.settings, "URL/stars.yaml")
+
+
+def write_false_descriptor(pair: SitePair, text: str) -> Path:
+    """Write a descriptor into the directory into which it would be fetched."""
+    directory = pair.gold / "promoted/stars/.work-1"
+    directory.mkdir(parents=True)
+    (directory / "stars.yaml").write_text(f"collection: stars\ntitle: Stars\n{text}")
+    return directory
+
+
+def create_false_resource(directory: Path, *included_names: str) -> Any:
+    """Return a descriptor and the files that it includes, as they are loaded."""
+    return SimpleNamespace(path=directory / "stars.yaml", hashes=dict.fromkeys(["stars.yaml", *included_names], ""))
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"a": {"link": "b"}, "b": {"link": "a"}},
+        {"a": {"link": "a"}},
+        {"a": {"link": "nothing"}},
+        {"a": {"link": "../../../secrets.toml"}},
+        {"a": {"link": ".base/files.json"}, "b/c": FILE},
+        {"a": {"link": "b/../../x"}, "b/c": FILE},
+    ],
+)
+def test_links_within_a_collection_lead_to_its_files(pair: SitePair, files: dict[str, Any]) -> None:
+    with pytest.raises(HvenError, match="is not the manifest"):
+        read_false_files(pair, files, is_dry_run=False)
+
+
+def test_rows_of_other_types_than_the_descriptor_says_are_refused(pair: SitePair) -> None:
+    """The digests of descriptions that a site sends are not enough: the columns of its rows are compared, too."""
+    with pair.open_dev() as dev:
+        document = json.loads(transfers.write_manifest(read_own_state(dev, "stars")))
+        resource = read_own_state(dev, "stars").described_resource
+    _check_column_types(resource, transfers.Manifest(json.dumps(document).encode(), "stars", "URL"), "URL")
+    for column in document["records"]["stars.main"]["table"]["columns"]:
+        if column["name"] == "version":
+            del column["type"]  # it is a double then
+    manifest = transfers.Manifest(json.dumps(document).encode(), "stars", "URL")
+    with pytest.raises(UserError, match=r"stars.main.version has the type int32 .* rows have the type double"):
+        _check_column_types(resource, manifest, "URL")

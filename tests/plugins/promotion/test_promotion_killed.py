@@ -1,6 +1,6 @@
 """Promotions are killed at any of their steps, beside readers: each answer is of one version, and the next try succeeds.
 
-With HVEN_PROOF=full there are 200 promotions, of which 20 are killed.
+With HVEN_PROOF=full there are 200 promotions, of which 20 are killed; 60 of them from an address.
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ from typing import Any, Self
 
 import pytest
 from promotion_sites import SitePair, ask, create_postgres_sites, create_sites, read_version
+from remote_pairs import serve_pair
 
 from hven.ingest.api import publication
+from hven.ingest.api.publication import PINNED_DIRECTORY_KEY
 from hven.ingest.api.runs import ingest_collection
 from hven.plugins.promotion.promotion import return_collections
 from hven.site import Site
@@ -31,11 +33,16 @@ FULL = os.environ.get("HVEN_PROOF") == "full"
 READERS = 2
 # one process has imported everything and forks a child for each promotion, which counts its calls and may kill itself
 CHILDREN = """
-import json, os, pathlib, signal, sys, threading
+import contextlib, json, os, pathlib, signal, sys, threading
 import hven.engines.duckdb.engine, hven.descriptor.compiled_mapping, hven.sources.csv
 from hven.model.settings import load_settings
-from hven.plugins.promotion import promotion
+from hven.plugins.promotion import promotion, remote_sites, settings
 from hven.site import Site
+
+def open_source(order, dev, gold):
+    if order["by_address"]:
+        return remote_sites.RemoteSite(settings.find_target(gold.settings, "dev"), gold.settings)
+    return contextlib.nullcontext(promotion.SiteSource(site=dev))
 
 def work(order):
     count = [0]
@@ -46,7 +53,8 @@ def work(order):
     with Site(load_settings(pathlib.Path(order["dev"]))) as dev, Site(load_settings(pathlib.Path(order["gold"]))) as gold:
         threading.setprofile(hook)
         sys.setprofile(hook)
-        reports = promotion.promote_collections(promotion.SiteSource(site=dev), gold, order["names"])
+        with open_source(order, dev, gold) as source:
+            reports = promotion.promote_collections(source, gold, order["names"])
         sys.setprofile(None)
         threading.setprofile(None)
     return {"calls": count[0], "run": reports[0].run}
@@ -71,7 +79,7 @@ for line in sys.stdin:
 
 
 @contextmanager
-def run_children(pair: SitePair, names: tuple[str, ...]) -> Iterator[Any]:
+def run_children(pair: SitePair, names: tuple[str, ...], *, by_address: bool) -> Iterator[Any]:
     with subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(CHILDREN)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
@@ -79,7 +87,8 @@ def run_children(pair: SitePair, names: tuple[str, ...]) -> Iterator[Any]:
         assert process.stdout is not None
 
         def promote(kill: int = 0) -> dict[str, Any]:
-            order = {"dev": str(pair.dev), "gold": str(pair.gold), "kill": kill, "names": names}
+            places = {"dev": str(pair.dev), "gold": str(pair.gold), "by_address": by_address}
+            order = {**places, "kill": kill, "names": names}
             print(json.dumps(order), file=process.stdin, flush=True)
             answer: dict[str, Any] = json.loads(process.stdout.readline())  # type: ignore[union-attr]
             assert "error" not in answer, answer
@@ -160,7 +169,9 @@ def read_both_versions(site: Site) -> int:
     return version
 
 
-def promote_beside_readers(pair: SitePair, promotion_count: int, kill_count: int, *, has_planets: bool = False) -> None:
+def promote_beside_readers(
+    pair: SitePair, promotion_count: int, kill_count: int, *, has_planets: bool = False, by_address: bool = False
+) -> None:
     """Promote versions one after the other, kill some of the promotions, and check all answers of readers."""
     names = ("planets", "stars") if has_planets else ("stars",)
     read = read_both_versions if has_planets else read_version
@@ -169,7 +180,7 @@ def promote_beside_readers(pair: SitePair, promotion_count: int, kill_count: int
         write_planets(pair, 1)
         with pair.open_dev() as dev:
             ingest_collection(dev, "planets")
-    with pair.open_dev() as dev, run_children(pair, names) as promote:
+    with pair.open_dev() as dev, run_children(pair, names, by_address=by_address) as promote:
         calls = promote()["calls"]
         due_count = killed_count = 0
         with pair.open_gold(watch_for_changes=True) as gold, VersionReaders(gold, read) as readers:
@@ -199,7 +210,7 @@ def promote_beside_readers(pair: SitePair, promotion_count: int, kill_count: int
     with pair.open_gold() as gold:
         publication.delete_ingest_leftovers(gold)
         records = gold.store.list_snapshots("stars")
-        pinned = {Path(record.provenance["descriptor_directory"]).name for record in records}
+        pinned = {Path(record.provenance[PINNED_DIRECTORY_KEY]).name for record in records}
         assert {path.name for path in (pair.gold / "promoted/stars").iterdir()} == pinned
         return_collections(gold, names)
         assert read(gold) == promotion_count - 1
@@ -218,6 +229,12 @@ def test_killed_at_any_step_no_answer_is_mixed(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_several_collections_change_at_one_moment(tmp_path: Path) -> None:
     promote_beside_readers(create_sites(tmp_path), *((200, 20) if FULL else (6, 4)), has_planets=True)
+
+
+@pytest.mark.slow
+def test_killed_at_any_step_while_the_other_site_sends(tmp_path: Path) -> None:
+    with serve_pair(tmp_path) as sites:
+        promote_beside_readers(sites.pair, *((60, 20) if FULL else (6, 4)), by_address=True)
 
 
 @pytest.mark.slow

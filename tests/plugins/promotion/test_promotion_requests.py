@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from hven.model.settings import load_settings
 from hven.plugins.promotion import promotion_service, remote_sites
 from hven.plugins.promotion.pinned_directories import find_own_file, list_own_files
 from hven.plugins.promotion.promotion_service import _PromotionEndpoints
-from hven.plugins.promotion.row_copies import StoredRows
+from hven.plugins.promotion.row_copies import StoredRows, build_row_hashes, compare_rows
 from hven.plugins.promotion.settings import find_target_faults
 from hven.site import Site
 
@@ -221,3 +222,27 @@ def test_a_file_is_found_without_a_search(pair: SitePair, tmp_path: Path, monkey
         with pytest.raises(NotFoundError, match="has no file 'link'") as caught:
             anyio.run(endpoints.answer_file, build_request(name="stars", path="link"))
         assert caught.value.remedy
+
+
+def test_few_changes_need_the_hashes_of_few_rows() -> None:
+    random = np.random.default_rng(46)
+    keys, values = random.integers(0, 2**64, (2, 200_000), dtype=np.uint64)
+    changed_values = values.copy()
+    changed_values[:100] = random.integers(0, 2**64, 100, dtype=np.uint64)
+    origin, target = build_row_hashes(keys, values), build_row_hashes(keys, changed_values)
+    rows = origin.select_blocks(~origin.find_equal_blocks(target))
+    assert set(range(100)) <= set(rows.positions.tolist())
+    assert len(rows.keys) < 2_500  # 12 rows in each of 100 blocks, and by chance some more
+    difference = compare_rows(origin, target)
+    assert (difference.added, difference.changed, difference.removed_count) == (0, 100, 0)
+
+
+def test_the_digest_is_that_of_256_blocks() -> None:
+    """Publications of earlier versions of Hven have recorded it."""
+    random = np.random.default_rng(46)
+    keys, values = random.integers(0, 2**64, (2, 1_000), dtype=np.uint64)
+    blocks = (keys >> np.uint64(56)).astype(np.int64)
+    sums = np.zeros(256, np.uint64)
+    np.add.at(sums, blocks, values)
+    content = np.bincount(blocks, minlength=256).astype("<i8").tobytes() + sums.astype("<u8").tobytes()
+    assert build_row_hashes(keys, values).digest == hashlib.sha256(content).hexdigest()[:32]

@@ -6,69 +6,22 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from promotion_sites import SitePair, ask, count_rows_of_version, create_sites, read_version
+from promotion_sites import ask, count_rows_of_version, read_version
+from remote_pairs import RemotePair, serve_pair
 
-from faulty_proxy import Answer, FaultyProxy, run_proxy
+from faulty_proxy import Answer
 from hven.ingest.api.runs import ingest_collection
 from hven.model.errors import HvenError, UserError
 from hven.model.settings import load_settings
-from hven.plugins.promotion.promotion import PromotionOptions, plan_promotion, promote_collections
-from hven.plugins.promotion.promotion_reports import PromotionReport
+from hven.plugins.promotion.promotion import PromotionOptions, plan_promotion
 from hven.plugins.promotion.remote_sites import RemoteSite
 from hven.plugins.promotion.settings import find_target
-from process_runner import Server, run_hven, serve_site, wait_until
-
-ACCOUNT = "gold"
-
-
-@dataclass(frozen=True)
-class RemotePair:
-    """A served test site, and the public site, whose ``[targets.dev]`` has the address of a proxy before it."""
-
-    pair: SitePair
-    server: Server
-    proxy: FaultyProxy
-    token: str
-
-    def promote(self, *names: str, **options: bool) -> list[PromotionReport]:
-        """Promote collections, and forget earlier requests."""
-        self.proxy.requests.clear()
-        with self.pair.open_gold() as gold, RemoteSite(find_target(gold.settings, "dev"), gold.settings) as source:
-            return promote_collections(source, gold, names or ("stars",), PromotionOptions(**options))
-
-    def list_requests(self) -> list[str]:
-        """Return the last parts of the paths of all requests since the last promotion began."""
-        return [urlsplit(path).path.rpartition("/")[2] for _, path, _ in self.proxy.requests]
-
-    def is_nothing_published(self) -> bool:
-        """Whether the public site publishes nothing, and has neither rows nor files of a failed promotion."""
-        with self.pair.open_gold() as gold:
-            kept_rows = list(gold.settings.data_directory.glob("snapshots/stars.*/*"))
-            kept_files = [path for path in self.pair.gold.glob("promoted/*/*") if not path.name.startswith("before-")]
-            return not gold.store.read_published_records()[1] and not kept_rows and not kept_files
-
-
-@contextmanager
-def serve_pair(directory: Path) -> Iterator[RemotePair]:
-    pair = create_sites(directory)
-    (pair.dev / "hven.toml").write_text(f'[targets.gold]\naccount = "{ACCOUNT}"\n')
-    pair.publish_version(1)
-    with pair.open_dev() as dev:
-        token = dev.store.users.add_account(ACCOUNT)
-    with serve_site(pair.dev) as server, run_proxy(server.port) as proxy:
-        url = f"http://127.0.0.1:{proxy.port}"
-        (pair.gold / "hven.toml").write_text(
-            f'keep_snapshots = 4\nallow_private = true\n[targets.dev]\nurl = "{url}"\ntoken = "$DEV_TOKEN"\n'
-        )
-        (pair.gold / "secrets.toml").write_text(f"DEV_TOKEN = '{token}'\n")
-        (pair.gold / "secrets.toml").chmod(0o600)
-        yield RemotePair(pair=pair, server=server, proxy=proxy, token=token)
+from hven.plugins.promotion.transfers import BLOCKS_BYTES
+from process_runner import Server, run_hven, wait_until
 
 
 @pytest.fixture
@@ -138,6 +91,35 @@ def test_the_verb_promotes_and_returns(sites: RemotePair) -> None:
     run_hven("promote", "stars", "--from", "dev", "--back", "--site", sites.pair.gold)
     with sites.pair.open_gold() as gold:
         assert read_version(gold) == 1
+
+
+def test_links_within_the_collection_stay_in_it(sites: RemotePair) -> None:
+    directory = sites.pair.dev / "collections/stars"
+    (directory / "raw").mkdir()
+    (directory / "raw/f.txt").write_text("one")
+    (directory / "near.txt").symlink_to("raw/f.txt")
+    (directory / "raw/far.txt").symlink_to(directory / "note.txt")
+    (directory / "folder").symlink_to("raw")
+    assert sites.promote()[0].run is not None
+    with sites.pair.open_gold() as gold:
+        promoted_directory = gold.get_published_state().resources["stars"].path.parent
+    for name, text in (("near.txt", "one"), ("raw/far.txt", "1"), ("folder/f.txt", "one")):
+        assert (promoted_directory / name).resolve().is_relative_to(promoted_directory)
+        assert (promoted_directory / name).read_text() == text
+    (directory / "raw/f.txt").write_text("two")
+    assert (promoted_directory / "near.txt").read_text() == "one", "a promoted directory never changes"
+    (report,) = sites.promote()
+    assert report.metadata.files.changed == ["raw/f.txt"]
+    assert sites.promote()[0].run is None
+
+
+def test_a_file_of_the_public_site_cannot_be_named(sites: RemotePair) -> None:
+    text = "  notes:\n    columns: {line: {type: string}}\n    source: {kind: csv, files: ../../../secrets.toml}\n"
+    path = sites.pair.dev / "collections/stars/stars.yaml"
+    path.write_text(path.read_text() + text)
+    with pytest.raises(UserError, match=r"stars.yaml:18: `files` names '../../../secrets.toml'"):
+        sites.promote()
+    assert sites.is_nothing_published()
 
 
 def test_only_the_account_of_a_target_may_fetch(sites: RemotePair) -> None:
@@ -240,12 +222,18 @@ def _find_answers(sites: RemotePair, kind: str, change: object) -> None:
 @pytest.mark.parametrize(
     ("kind", "change", "message"),
     [
-        ("/hashes", lambda answer: Answer(answer.status, answer.headers, answer.body[:-8]), "instead of 4,096 bytes"),
-        ("/hashes", lambda answer: Answer(answer.status, answer.headers, bytes(4096)), "other numbers of rows"),
-        ("/hashes", lambda answer: Answer(answer.status, answer.headers, answer.body + b"x"), "more than 4,096 bytes"),
+        ("/hashes", lambda answer: Answer(answer.status, answer.headers, answer.body[:-8]), "instead of 262,144 bytes"),
+        ("/hashes", lambda answer: Answer(answer.status, answer.headers, bytes(BLOCKS_BYTES)), "other numbers of rows"),
         (
             "/hashes",
-            lambda answer: Answer(answer.status, answer.headers, answer.body[:2048] + bytes(2048)),
+            lambda answer: Answer(answer.status, answer.headers, answer.body + b"x"),
+            "more than 262,144 bytes",
+        ),
+        (
+            "/hashes",
+            lambda answer: Answer(
+                answer.status, answer.headers, answer.body[: BLOCKS_BYTES // 2] + bytes(BLOCKS_BYTES // 2)
+            ),
             "blocks of the copy differ",
         ),
         ("/rows", lambda answer: Answer(answer.status, answer.headers, b""), "is not a stream of rows"),

@@ -42,10 +42,8 @@ tables:
 
 def run(only: str = "", *, big: bool = False) -> Iterator[object]:
     """Ingest the stars with the diameters of example 26, then synchronise."""
-    from bench.measure import CACHE, HVEN, Journey
+    from bench.measure import CACHE, HVEN, ROOT, Journey
     from pyarrow import parquet
-
-    from shared import ROOT
 
     if not any(only in name for name in NAMES):
         return

@@ -12,12 +12,15 @@ import pytest
 import yaml
 
 from hven import descriptor
+from hven.descriptor.api.table_descriptions import TableDescriptionRequest
 from hven.ingest.api.runs import ingest_collection
 from hven.model.errors import SourceError, UsageError
 from hven.model.settings import Settings, create_site_directory, load_settings
+from hven.plugins.schema_documents import felis
 from hven.query import run_query
 from hven.site import Site
 from hven.site.auth import ANONYMOUS_PRINCIPAL
+from hven.sources import SourceContext
 from plugin_needs import create_descriptor, require_plugins
 
 FELIS = """\
@@ -171,6 +174,59 @@ def test_faults_of_felis_are_told(site, tmp_path, old, new, message):
     with pytest.raises(SourceError, match=message):
         create_descriptor(site, "x", str(tmp_path / "schema.yaml"))
     assert not (site.collections_directory / "x").exists()
+
+
+REFERENCES = """\
+name: products
+"@id": "#products"
+resources:
+  base: {uri: base.yaml}
+tables:
+- name: Found
+  "@id": "#Found"
+  primaryKey: "#Found.number"
+  columnRefs:
+    base:
+      Seen:
+        number: {ref_name: id, overrides: {description: Number of the detection, tap:principal: 0}}
+        psfFlux:
+"""
+
+
+def test_columns_of_other_felis_schemas_are_taken_over(site, tmp_path):
+    (tmp_path / "base.yaml").write_text(FELIS)
+    (tmp_path / "products.yaml").write_text(REFERENCES)
+    request = TableDescriptionRequest(name="x", path=tmp_path / "products.yaml", context=SourceContext())
+    (table,) = felis.read_table_set_description(request).tables
+    assert table.primary == ["number"]
+    number, flux = table.columns
+    assert (number.name, number.description, number.ucd) == (
+        "number",
+        "Number of the detection",
+        "meta.id;src;meta.main",
+    )
+    assert (str(number.type), number.required, number.rank) == ("int64", True, 15)
+    assert (flux.name, flux.unit) == ("psfFlux", "nJy")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("base.yaml", "../base.yaml", "is not a file beside this schema"),
+        ("base.yaml", "/etc/passwd", "is not a file beside this schema"),
+        ("base.yaml", "https://example.org/base.yaml", "is not a file beside this schema"),
+        ("base.yaml", "products.yaml", "refers back to this schema"),
+        ("base: {", "other: {", "'' is not a file beside this schema"),
+        ("ref_name: id", "ref_name: nothing", r"base has no column Seen\.nothing"),
+        ("      Seen:", "      Nothing:", r"base has no column Nothing\.id"),
+    ],
+)
+def test_felis_schemas_refer_only_to_files_beside_them(site, tmp_path, old, new, message):
+    (tmp_path / "base.yaml").write_text(FELIS)
+    assert old in REFERENCES
+    (tmp_path / "products.yaml").write_text(REFERENCES.replace(old, new))
+    with pytest.raises(SourceError, match=message):
+        create_descriptor(site, "x", str(tmp_path / "products.yaml"))
 
 
 def test_descriptions_of_tables_name_columns_by_the_same_rule(tmp_path):

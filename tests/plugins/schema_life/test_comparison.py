@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hven.model.errors import ParamError
 from hven.model.types import parse_type
+from hven.plugins.schema_life.comparison_documents import comparison_to_json
 from hven.plugins.schema_life.described_columns import ComparedSchema, DescribedColumn, name_type, write_type_name
 from hven.plugins.schema_life.schema_comparison import (
     KINDS_BY_GROUPING,
@@ -178,3 +180,27 @@ def test_each_grouping_compares_an_attribute() -> None:
     model = build_model("m", column("a", unit="m", ucd="meta.id", utype="x"))
     for grouping in KINDS_BY_GROUPING:
         assert len(compare_models([model], grouping).groups) == 1
+
+
+ODD_TEXTS = st.text(st.sampled_from('a"\\\n\u00e9\u2028{},:'), max_size=4)
+
+
+@given(st.lists(st.builds(column, ODD_TEXTS, ODD_TEXTS, unit=ODD_TEXTS, description=ODD_TEXTS), max_size=6))
+def test_json_says_what_the_groups_say(columns: list[DescribedColumn]) -> None:
+    columns = [each._replace(choices=((each.unit, each.name),) if each.unit else ()) for each in columns]
+    comparison = compare_models([build_model('m"', *columns), build_model("n", *columns[:2])])
+    expected = []
+    for group in comparison.groups:
+        conflicts = []
+        for conflict in group.conflicts:
+            values = [
+                {"value": value.text, "columns": [each.place for each in value.columns]} for value in conflict.values
+            ]
+            facts = {"id": conflict.id, "kind": conflict.kind, "values": values, "note": ""}
+            if conflict.is_convertible is not None:
+                facts["convertible"] = conflict.is_convertible
+            conflicts.append(facts)
+        group_facts = {"key": group.key, "models": group.models, "missing": group.missing_models}
+        group_columns = [each._asdict() | {"choices": dict(each.choices)} for each in group.columns]
+        expected.append(group_facts | {"columns": group_columns, "conflicts": conflicts})
+    assert orjson.loads(orjson.dumps(comparison_to_json(comparison)))["groups"] == expected

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from astropy import units
+from astropy.coordinates import Angle
 from astropy.io import ascii as astropy_ascii
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -24,6 +25,7 @@ from hven.plugins.schema_life.delivery.byte_descriptions import write_aas_table_
 from hven.plugins.schema_life.delivery.cds_units import write_cds_unit
 from hven.plugins.schema_life.delivery.delivered_tables import DeliveredColumn, DeliveredTable, choose_labels
 from hven.plugins.schema_life.delivery.fixed_width_columns import create_fixed_width_column
+from hven.plugins.schema_life.delivery.sexagesimal_columns import PARTS_BY_UCD, SexagesimalColumn
 from hven.sources import fixed
 from process_runner import run_hven
 from shared import EXAMPLES_FACTOR
@@ -228,6 +230,40 @@ def test_cds_delivery(directory: Path, tmp_path: Path) -> None:
     catalogue = fixed.read_catalogue_readme(target / "ReadMe")  # and so does the reader of this site
     assert list(catalogue.fields_by_table) == ["main.dat"]
     assert catalogue.bibcode == "2026A&A...700A...1M"
+
+
+def test_sexagesimal_positions(directory: Path, tmp_path: Path) -> None:
+    for target, file_format in (("cds", "cds"), ("mrt", "mrt")):
+        place = tmp_path / target
+        run_hven("--site", directory, "export", "stars", place, "--to", target, "--sexagesimal")
+        readme = {"readme": str(place / "ReadMe")} if target == "cds" else {}
+        path = next(place.glob("main.*"))
+        result = astropy_ascii.read(str(path), format=file_format, **readme)
+        assert result.colnames[:6] == ["name", "hip", "RAh", "RAm", "RAs", "pm"]
+        assert (list(result["RAh"]), list(result["RAm"])) == ([6, 18, 0], [45, 36, 0])
+        assert list(result["RAs"]) == [8.917279, 56.328, 24.0]
+        assert result["RAm"].description == "Minute of Right ascension (ICRS)"
+        assert [result[name].unit for name in ("RAh", "RAm", "RAs")] == [units.h, units.min, units.s]
+
+
+@settings(max_examples=60 * EXAMPLES_FACTOR, deadline=None)
+@given(st.lists(st.tuples(st.floats(-720, 720), st.floats(-90, 90)), min_size=1, max_size=8))
+@example([(359.9999999999, -0.0000000001), (0.0, -0.0), (15.0, 89.9999999999), (-0.0000000001, -59.9999999999 / 60)])
+def test_sexagesimal_angles_are_those_of_astropy(pairs: list[tuple[float, float]]) -> None:
+    texts = []
+    for values, ucd in zip(zip(*pairs, strict=True), PARTS_BY_UCD, strict=True):
+        array = pa.array([*values, None, math.nan])
+        cells = [SexagesimalColumn("a", part).write_cells(array) for part in PARTS_BY_UCD[ucd]]
+        lines = [" ".join(bytes(part[row]).decode() for part in cells) for row in range(len(array))]
+        assert lines[-1].isspace()
+        assert lines[-2].isspace()
+        texts.append(lines[:-2])
+    for (longitude, latitude), ra_text, dec_text in zip(pairs, *texts, strict=True):
+        assert ra_text.split() < ["24"]
+        assert all(float(number) < 60 for text in (ra_text, dec_text) for number in text.split()[-2:])
+        right_ascension, declination = Angle(ra_text, units.hourangle), Angle(dec_text.replace(" ", "", 1), units.deg)
+        assert abs(Angle(longitude - right_ascension.deg, units.deg).wrap_at("180d").arcsec) <= 0.9e-5
+        assert abs(declination.deg - latitude) * 3600 <= 0.6e-5
 
 
 def test_mrt_delivery_and_check(directory: Path, tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -92,3 +94,16 @@ def test_export_refuses(directory: Path, tmp_path: Path) -> None:
         output = run_hven("--site", directory, "export", *arguments, expected_code=code)
         assert words in output.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["full"]
+
+
+def test_documents_of_vosi_are_compared_without_a_site(tmp_path: Path) -> None:
+    """The modules of a site take a second to load, as long as the comparison of 100,000 columns."""
+    (tmp_path / "other.xml").write_bytes(VOSI)
+    code = (
+        "import pathlib, sys; import hven.plugins.schema_life.compare_verb; "
+        "from hven.plugins.schema_life.model_documents import read_model_file; "
+        "read_model_file(pathlib.Path('other.xml'), None); "
+        "print(sorted({'hven.site', 'hven.descriptor', 'hven.sources', 'hven.query'} & sys.modules.keys()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

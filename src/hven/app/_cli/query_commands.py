@@ -15,7 +15,7 @@ from hven import formats
 from hven import query as query_pipeline
 from hven.adql.adql_writer import write_adql
 from hven.app._cli.context import open_site
-from hven.app._cli.remote_query import RemoteQueryResult, run_remote_query
+from hven.app.remote_query import RemoteQueryResult, run_remote_query
 from hven.model import plugins
 from hven.model.deadlines import pause_deadline
 from hven.model.errors import NotFoundError, UsageError, UserError

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from hven.app.api import load_site_settings
-from hven.plugins.operations.disk_forecast import FULL_DISK_BYTES
+from hven.jobs.health import MIN_FREE_DISK_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -131,7 +131,7 @@ def list_alert_rules(settings: Settings, job: str) -> list[AlertRule]:
         AlertRule(
             "HvenDiskFull",
             "critical",
-            f"hven_disk_free_bytes{{{selector}}} < {FULL_DISK_BYTES}",
+            f"hven_disk_free_bytes{{{selector}}} < {MIN_FREE_DISK_BYTES}",
             "5m",
             "the disk of {{ $labels.directory }} is almost full, so nothing is published and no job starts",
             "free some space, or extend the disk",

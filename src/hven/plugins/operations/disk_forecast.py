@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from hven.jobs.health import MIN_FREE_DISK_BYTES
 from hven.plugins.operations.findings import Finding
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ MAX_SAMPLES = 24 * 14
 MIN_SAMPLES = 6
 MIN_SPAN_SECONDS = 86_400.0
 DAY_SECONDS = 86_400.0
-FULL_DISK_BYTES = 64 * 1024**2  # below it, Hven stores nothing more
 LOW_SHARE, LOW_BYTES = 0.05, 20 * 1024**3
 SCARCE_SHARE, SCARCE_BYTES = 0.01, 2 * 1024**3  # an ingest or a job may need more
 WARNING_DAYS, ERROR_DAYS = 30.0, 5.0
@@ -120,7 +120,7 @@ def estimate_full_seconds(samples: Sequence[DiskSample]) -> float | None:
     slope = float(np.median(slopes)) if len(slopes) else 0.0
     if slope >= 0:
         return None
-    return max(samples[-1].free_bytes - FULL_DISK_BYTES, 0) / -slope
+    return max(samples[-1].free_bytes - MIN_FREE_DISK_BYTES, 0) / -slope
 
 
 def find_disk_problems(settings: Settings) -> Iterator[Finding]:
@@ -147,7 +147,7 @@ def find_disk_problems(settings: Settings) -> Iterator[Finding]:
             )
             continue
         command = f"du -xh --max-depth=2 {shlex.quote(subject)} | sort -h | tail"
-        if usage.free < FULL_DISK_BYTES:
+        if usage.free < MIN_FREE_DISK_BYTES:
             message = f"the disk of {directory} is almost full: only {usage.free / 1e6:.0f} MB are free"
             yield Finding(harm="critical", subject=subject, message=message, remedy=_REMEDY, command=command)
             continue

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hven.ingest import sync
 from hven.model.errors import NotFoundError, StorageError, UserError
@@ -20,7 +20,15 @@ if TYPE_CHECKING:
     from hven.model.table import Table
     from hven.plugins.promotion.row_copies import SourceRows, StoredRows
     from hven.site import Site
-    from hven.site.store import SnapshotRecord
+    from hven.site.store import PublicationEvent, SnapshotRecord
+
+
+class ListedCollections(NamedTuple):
+    """Names of the collections with stored tables, which can be promoted, and of those that store no rows."""
+
+    names: list[str]
+    names_without_rows: list[str]
+
 
 PROMOTION_KEY = "promotion"  # in the provenance of snapshots that a promotion made
 
@@ -191,6 +199,17 @@ def read_own_state(site: Site, name: str) -> CollectionState:
         if damage.collection == name:
             raise StorageError(damage.owner_message)
     return state
+
+
+def list_events_newest_first(target: CollectionState) -> list[PublicationEvent]:
+    """List the publications of a collection that the site remembers.
+
+    Parameters
+    ----------
+    target
+        The collection.
+    """
+    return sorted(target.site.store.list_publication_events(target.name), key=lambda event: -event.number)
 
 
 def find_foreign_changes(target: CollectionState, own_site_id: str, equal_names: Collection[str]) -> list[str]:

@@ -83,7 +83,7 @@ def compare_files(origin: Mapping[str, Path], target: Mapping[str, Path]) -> Fil
     origin, target
         As `list_collection_files` returns them.
     """
-    changed = [name for name in origin if name in target and not is_same_file(origin[name], target[name])]
+    changed = [name for name in origin if name in target and not is_same_file(name, origin[name], target[name])]
     return FileDifference(
         added=[name for name in origin if name not in target],
         changed=changed,
@@ -91,16 +91,18 @@ def compare_files(origin: Mapping[str, Path], target: Mapping[str, Path]) -> Fil
     )
 
 
-def is_same_file(first: Path, second: Path) -> bool:
+def is_same_file(name: str, first: Path, second: Path) -> bool:
     """Compare two files. Files with the same size and time are not read, because copies keep the time.
 
     Parameters
     ----------
+    name
+        Path of both in the directories of the collection.
     first, second
         Files or symbolic links.
     """
     if first.is_symlink() or second.is_symlink():
-        return first.is_symlink() and second.is_symlink() and first.resolve() == second.resolve()
+        return first.is_symlink() and second.is_symlink() and locate_link(name, first) == locate_link(name, second)
     first_status = first.stat()
     second_status = second.stat()
     if first_status.st_size != second_status.st_size:
@@ -108,16 +110,57 @@ def is_same_file(first: Path, second: Path) -> bool:
     return first_status.st_mtime_ns == second_status.st_mtime_ns or filecmp.cmp(first, second, shallow=False)
 
 
-def mark_file(path: Path) -> FileMark:
+def locate_link(name: str, path: Path) -> str:
+    """Return where a symbolic link leads: a path in the directory of the collection, or else an absolute path.
+
+    Parameters
+    ----------
+    name
+        Path of the link in the directory of the collection.
+    path
+        The link.
+    """
+    directory = path.absolute().parents[len(PurePosixPath(name).parts) - 1].resolve()
+    place = path.resolve()
+    return str(place.relative_to(directory) if directory in place.parents else place)
+
+
+def write_link(name: str, place: str) -> str:
+    """Return the text of a symbolic link, which is relative if it leads to a file of the collection.
+
+    Parameters
+    ----------
+    name, place
+        As `locate_link` takes and returns them.
+    """
+    return place if place.startswith("/") else os.path.relpath(place, PurePosixPath(name).parent)
+
+
+def is_place_of_files(place: str, names: Iterable[str]) -> bool:
+    """Return whether a path is that of a file or of a directory with files.
+
+    Parameters
+    ----------
+    place
+        The path.
+    names
+        Paths of the files.
+    """
+    return any(name == place or name.startswith(f"{place}/") for name in names)
+
+
+def mark_file(name: str, path: Path) -> FileMark:
     """Return what shows later whether a file was changed.
 
     Parameters
     ----------
+    name
+        Path of the file in the directory of the collection.
     path
         A file or a symbolic link.
     """
     if path.is_symlink():
-        return ["link", str(path.resolve())]
+        return ["link", locate_link(name, path)]
     status = path.stat()
     return [status.st_size, status.st_mtime_ns]
 
@@ -134,7 +177,7 @@ def list_changed_files(directory: Path) -> list[str]:
     if not list_path.is_file():
         return []
     expected = {name: mark["target"] for name, mark in orjson.loads(list_path.read_bytes()).items()}
-    present = {name: mark_file(path) for name, path in list_collection_files(directory).items()}
+    present = {name: mark_file(name, path) for name, path in list_collection_files(directory).items()}
     descriptor_names = {path.name for path in (directory / BASE_FOLDER).glob("*.yaml")}
     changed_names = {name for name in expected | present if expected.get(name) != present.get(name)}
     return sorted(changed_names - descriptor_names)
@@ -237,8 +280,9 @@ def copy_files(
             new_path.parent.mkdir(parents=True, exist_ok=True)
             earlier_path = earlier_files.get(name)
             if path.is_symlink():
-                new_path.symlink_to(path.resolve())
-            elif earlier_path is not None and not earlier_path.is_symlink() and is_same_file(path, earlier_path):
+                place = locate_link(name, path)
+                new_path.symlink_to(write_link(name, place) if is_place_of_files(place, files) else path.resolve())
+            elif earlier_path is not None and not earlier_path.is_symlink() and is_same_file(name, path, earlier_path):
                 os.link(earlier_path, new_path)
             elif links_large_files and path.stat().st_size > MAX_COPIED_BYTES:
                 os.link(path, new_path)

@@ -18,8 +18,10 @@ from hven.plugins.promotion.collection_runs import PromotionRun, find_pinned_dir
 from hven.plugins.promotion.collection_states import (
     PROMOTION_KEY,
     CollectionState,
+    ListedCollections,
     SourceCollection,
     compute_description_digests,
+    list_events_newest_first,
     read_collection_state,
     read_own_state,
 )
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from hven.site import Site
-    from hven.site.store import PublicationEvent, SnapshotRecord
+    from hven.site.store import SnapshotRecord
 
 RUN_KIND = "promote"
 RETURN_RUN_KIND = "rollback"
@@ -61,8 +63,8 @@ class PromotionOptions:
 class PromotionSource(Protocol):
     """The site from which collections are promoted."""
 
-    def list_collections(self) -> list[str]:
-        """List the collections that can be promoted: those with stored tables."""
+    def list_collections(self) -> ListedCollections:
+        """List the collections that can be promoted, and the others."""
 
     def read_collection(
         self, name: str, target: CollectionState, work_directory: Path, *, is_dry_run: bool
@@ -88,11 +90,11 @@ class SiteSource:
 
     site: Site
 
-    def list_collections(self) -> list[str]:
-        """List the collections with stored tables."""
-        published_state = self.site.refresh_published_state()
-        names = {record.collection for record in self.site.published_records.values()}
-        return sorted(names & published_state.resources.keys())
+    def list_collections(self) -> ListedCollections:
+        """List the collections that can be promoted, and the others."""
+        described_names = self.site.refresh_published_state().resources.keys()
+        stored_names = {record.collection for record in self.site.published_records.values()}
+        return ListedCollections(sorted(described_names & stored_names), sorted(described_names - stored_names))
 
     def read_collection(
         self,
@@ -461,8 +463,7 @@ def _find_earlier_records(target: CollectionState) -> list[SnapshotRecord]:
     """Find the records that were published before the present ones, and are still kept."""
     current_state = {name: record.id for name, record in target.records.items()}
     stored_records = {record.id: record for record in target.site.store.list_snapshots(target.name)}
-    events = target.site.store.list_publication_events(target.name)
-    publications = [event for event in _sort_newest_first(events) if event.action == "publish"]
+    publications = [event for event in list_events_newest_first(target) if event.action == "publish"]
     states = [dict(event.state) for event in publications]
     if current_state in states:
         states = states[states.index(current_state) + 1 :]
@@ -473,10 +474,6 @@ def _find_earlier_records(target: CollectionState) -> list[SnapshotRecord]:
         f"{target.name}: no earlier state is kept",
         remedy="keep_snapshots in the hven.toml of the target sets how many are kept; see `hven history` there",
     )
-
-
-def _sort_newest_first(events: Sequence[PublicationEvent]) -> list[PublicationEvent]:
-    return sorted(events, key=lambda event: -event.number)
 
 
 def _verify_return(target_site: Site, name: str) -> ReturnReport:

@@ -80,6 +80,7 @@ class TablePromotion:
             counts = {"added": difference.added, "changed": difference.changed, "removed": difference.removed_count}
         return {
             "table": self.record.table.qualified_name,
+            "columns": len(self.record.table.columns),
             "rows": {"source": self.source_hashes.row_count, "target": target_hashes and target_hashes.row_count},
             "digests": {"source": self.source_hashes.digest, "target": target_hashes and target_hashes.digest},
             **counts,

@@ -94,10 +94,16 @@ class _PromotionEndpoints:
     async def answer_list(self, request: Request) -> Response:
         """List the collections that can be promoted."""
         allowed_names = self.check_access(request)
-        names = await self._call(SiteSource(site=self.site).list_collections)
-        if allowed_names is not None:
-            names = [name for name in names if name in allowed_names]
-        body = json.dumps({"site": self.site.store.get_site_id(), "collections": names}).encode()
+        names, names_without_rows = (
+            [name for name in listed_names if allowed_names is None or name in allowed_names]
+            for listed_names in await self._call(SiteSource(site=self.site).list_collections)
+        )
+        document = {
+            "site": self.site.store.get_site_id(),
+            "collections": names,
+            "without_rows": names_without_rows,
+        }
+        body = json.dumps(document).encode()
         return _answer_bytes(request, body, transfers.MANIFEST_MEDIA_TYPE)
 
     async def answer_manifest(self, request: Request) -> Response:

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import time
 from contextlib import contextmanager
@@ -18,10 +19,18 @@ import numpy as np
 import pyarrow as pa
 
 from hven import descriptor
+from hven.descriptor.written_yaml import (
+    LocatedYamlList,
+    LocatedYamlMap,
+    LocatedYamlScalar,
+    parse_yaml_file,
+    read_yaml_file,
+)
+from hven.jobs.health import MIN_FREE_DISK_BYTES
 from hven.model.errors import NotFoundError, SourceError, StorageError, TooLargeError, UserError
 from hven.model.settings import resolve_secret
 from hven.plugins.promotion import pinned_directories, transfers
-from hven.plugins.promotion.collection_states import CollectionState, SourceCollection
+from hven.plugins.promotion.collection_states import CollectionState, ListedCollections, SourceCollection
 from hven.plugins.promotion.package_selection import select_packages_of
 from hven.sources import http_client
 
@@ -29,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from hven.engines import Snapshot
+    from hven.model.resource import CollectionSpec
     from hven.model.settings import Settings
     from hven.model.table import Table
     from hven.plugins.promotion.row_copies import Flags, RowHashes
@@ -43,7 +53,17 @@ MIN_BYTES_A_SECOND = 1_000  # an answer that is slower for a minute is given up
 SLOWNESS_CHECK_SECONDS = 60.0
 MIN_SCANNED_BYTES_A_SECOND = 1_000_000  # the other site may read a whole snapshot before it sends a few rows
 MAX_SCAN_SECONDS = 6 * 3600.0
-MIN_FREE_DISK_BYTES = 64 * 1024**2
+PATH_KEYS = {
+    "ca",
+    "file",
+    "files",
+    "include",
+    "readme",
+    "root",
+}  # their texts are paths, whether or not there is a file
+MAX_PATH_CHARACTERS = 4096
+FILE_SCHEMES = {"duckdb", "file", "sqlite"}
+_WILDCARD_PATTERN = re.compile(r"[*?\[{]")
 
 
 class RemoteSite:
@@ -73,13 +93,16 @@ class RemoteSite:
         """Close the connections."""
         self._connections.close()
 
-    def list_collections(self) -> list[str]:
+    def list_collections(self) -> ListedCollections:
         """List the collections that the other site can send."""
         path = "/promotions"
         try:
-            names = json.loads(self.fetch_bytes(path, MAX_MANIFEST_BYTES))["collections"]
-            return sorted(str(name) for name in names)
-        except (ValueError, KeyError, TypeError) as error:
+            document = json.loads(self.fetch_bytes(path, MAX_MANIFEST_BYTES))
+            names, names_without_rows = (
+                sorted(str(name) for name in document.get(key, ())) for key in ("collections", "without_rows")
+            )
+            return ListedCollections(names, names_without_rows)
+        except (ValueError, AttributeError, TypeError) as error:
             raise SourceError(
                 f"{self.url}{path} is not a list of collections",
                 remedy="write the address of a Hven site that has the package promotion",
@@ -105,6 +128,9 @@ class RemoteSite:
         self._fetch_files(manifest, path, target, work_directory, is_dry_run=is_dry_run)
         with select_packages_of(target.site.settings):
             resource = descriptor.load_descriptor(work_directory / f"{name}.yaml", target.site.settings)
+        descriptor_url = f"{self.url}{path}/files/{quote(name)}.yaml"
+        check_confinement(resource, target.site.settings, descriptor_url)
+        _check_column_types(resource, manifest, descriptor_url)
         return RemoteCollection(
             name=name,
             resource=resource,
@@ -128,6 +154,8 @@ class RemoteSite:
         target_files = pinned_directories.list_collection_files(target.directory)
         link_targets = {
             name: _check_link(f"{self.url}{path}", name, facts["link"], target.site.settings)
+            if facts["link"].startswith("/")
+            else pinned_directories.write_link(name, facts["link"])
             for name, facts in manifest.files.items()
             if "link" in facts
         }
@@ -295,16 +323,101 @@ def _check_link(url: str, name: str, link_target: str, settings: Settings) -> Pa
         The place is not below one of the `roots` of this site, or shows files of this site, such as its secrets.
     """
     place = Path(link_target).resolve()
-    site_directory = settings.directory.resolve()
-    roots = [root.resolve() for root in settings.allowed_directories[1:]]
-    is_of_site = place.is_relative_to(site_directory) or site_directory.is_relative_to(place)
-    if is_of_site or not any(place.is_relative_to(root) for root in roots):
+    if not _is_below_roots(place, settings):
         raise UserError(
             f"{url}: the file {name!r:.80} is a symbolic link to {str(place)!r:.200}, which is not allowed here",
             remedy="replace the link with the file on the other site, or add the directory of the file to `roots` in "
             "hven.toml here if it is outside this site; nothing was published",
         )
     return place
+
+
+def _is_below_roots(place: Path, settings: Settings) -> bool:
+    """Return whether a place is below one of the `roots`, and shows no file of this site."""
+    site_directory = settings.directory.resolve()
+    roots = [root.resolve() for root in settings.allowed_directories[1:]]
+    is_of_site = place.is_relative_to(site_directory) or site_directory.is_relative_to(place)
+    return not is_of_site and any(place.is_relative_to(root) for root in roots)
+
+
+def check_confinement(resource: CollectionSpec, settings: Settings, url: str) -> None:
+    """Refuse a descriptor of another site that names files of this site or of this machine.
+
+    Files below its own directory and below `roots` are allowed.
+
+    Parameters
+    ----------
+    resource
+        The descriptor, as this site reads it.
+    settings
+        Settings of this site.
+    url
+        Address of the descriptor, for messages.
+
+    Raises
+    ------
+    UserError
+        A text of the descriptor, or of a file that it includes, names another file.
+    """
+    directory = resource.path.parent.resolve()
+    for name in resource.hashes:
+        page = read_yaml_file(directory / name, name, []) if name.endswith((".yaml", ".yml")) else None
+        for key, text in () if page is None else _iterate_texts(parse_yaml_file(page, []), ""):
+            if _names_other_file(key, text, directory, settings):
+                raise UserError(
+                    f"{url.rpartition('/')[0]}/{name}:{text.place.line}: `{key}` names {str(text)!r:.200}, which is "
+                    "neither in the directory of the collection nor in `roots` of this site",
+                    remedy="move the file into the directory of the collection on the other site, or add its directory "
+                    "to `roots` in hven.toml here if it is outside this site; nothing was published",
+                )
+
+
+def _iterate_texts(node: object, key: str) -> Iterator[tuple[str, LocatedYamlScalar]]:
+    """Yield all texts of a descriptor with their keys."""
+    if isinstance(node, LocatedYamlMap):
+        for name, value in node.items():
+            yield from _iterate_texts(value, str(name))
+    elif isinstance(node, LocatedYamlList):
+        for value in node:
+            yield from _iterate_texts(value, key)
+    elif isinstance(node, LocatedYamlScalar):
+        yield key, node
+
+
+def _names_other_file(key: str, text: str, directory: Path, settings: Settings) -> bool:
+    """Return whether a text is the path of a file that is neither in a directory nor in `roots`.
+
+    An absolute path can be something else, such as a part of an address, unless its key stands for a file.
+    """
+    scheme, separator, rest = text.partition(":")
+    if separator and scheme.lower().partition("+")[0] in FILE_SCHEMES:
+        text = rest.removeprefix("//")
+    leads_up = ".." in text.split("/")
+    if not (leads_up or text.startswith(("/", "~"))) or len(text) > MAX_PATH_CHARACTERS or any(map(str.isspace, text)):
+        return False
+    fixed_text = _WILDCARD_PATTERN.split(text, maxsplit=1)[0]
+    place = (directory / Path(fixed_text).expanduser()).resolve()
+    if ".." in text[len(fixed_text) :].split("/"):  # after a wildcard
+        return True
+    if place.is_relative_to(directory) or _is_below_roots(place, settings):
+        return False
+    is_of_site = place.is_relative_to(settings.directory.resolve())
+    return leads_up or is_of_site or key in PATH_KEYS or place.exists()
+
+
+def _check_column_types(resource: CollectionSpec, manifest: transfers.Manifest, url: str) -> None:
+    """Refuse rows whose columns have other types than the descriptor says, whatever digests the other site sends."""
+    for spec in resource.tables:
+        record = manifest.records.get(spec.table.qualified_name)
+        described_types = {column.name: column.type for column in spec.table.columns}
+        for column in () if record is None else record.table.columns:
+            described_type = described_types.get(column.name, column.type)
+            if column.type.arrow != described_type.arrow:
+                raise UserError(
+                    f"{url}: {spec.table.qualified_name}.{column.name} has the type {described_type.arrow} in the "
+                    f"descriptor, but its rows have the type {column.type.arrow}",
+                    remedy=f"run `hven ingest {resource.name}` on the other site; nothing was published",
+                )
 
 
 def _create_file(place: Path) -> BinaryIO:

@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     Words = npt.NDArray[np.uint64]
     Flags = npt.NDArray[np.bool_]
 
-BLOCK_COUNT = 256
+# with 1,000 changes among a million rows, the hashes of 6 % of the rows are fetched; all sums of blocks are 256 KiB
+BLOCK_COUNT = 16_384
+DIGEST_BLOCK_COUNT = 256
 _BLOCK_SHIFT = np.uint64(64 - BLOCK_COUNT.bit_length() + 1)  # the upper bits of a key's hash are the block
 MAX_SAMPLE_KEYS = 10
 DIGEST_CHARACTERS = 32
@@ -150,7 +152,8 @@ class RowHashes:
     @cached_property
     def digest(self) -> str:
         """Digest of the rows, which is equal for equal rows in any order."""
-        content = self.block_rows.astype("<i8").tobytes() + self.block_sums.astype("<u8").tobytes()
+        sums = (part.reshape(DIGEST_BLOCK_COUNT, -1).sum(axis=1) for part in (self.block_rows, self.block_sums))
+        content = b"".join(part.astype(part.dtype.newbyteorder("<")).tobytes() for part in sums)
         return hashlib.sha256(content).hexdigest()[:DIGEST_CHARACTERS]
 
     def find_equal_blocks(self, other: RowHashes) -> Flags:

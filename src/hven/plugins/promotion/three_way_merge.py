@@ -23,9 +23,10 @@ from hven.descriptor.written_yaml import (
     decode_yaml_file,
     parse_yaml_file,
 )
+from hven.ingest.api.publication import PINNED_DIRECTORY_KEY
 from hven.model.errors import DescriptorError
 from hven.plugins.promotion import pinned_directories
-from hven.plugins.promotion.collection_states import PROMOTION_KEY
+from hven.plugins.promotion.collection_states import PROMOTION_KEY, list_events_newest_first
 from hven.plugins.promotion.metadata_differences import MetadataDifference
 from hven.plugins.promotion.package_selection import select_packages_of
 from hven.plugins.promotion.pinned_directories import BASE_FOLDER, FILE_LIST_NAME, FileMark
@@ -80,10 +81,10 @@ def write_base(
     shutil.copyfile(source_files[name], base_directory / name)
     marks: dict[str, dict[str, FileMark | None]] = {}
     for file_name, path in source_files.items():
-        mark = pinned_directories.mark_file(path)
+        mark = pinned_directories.mark_file(file_name, path)
         marks[file_name] = {"source": mark, "target": None}
         if published_files.get(file_name) == path:
-            marks[file_name]["target"] = pinned_directories.mark_file(directory / file_name)
+            marks[file_name]["target"] = pinned_directories.mark_file(file_name, directory / file_name)
         elif file_name not in published_files:  # the target removed it, and differs from this mark
             marks[file_name]["target"] = mark
     (base_directory / FILE_LIST_NAME).write_bytes(orjson.dumps(marks))
@@ -132,9 +133,8 @@ def merge_collection(
 def _find_base_records(target: CollectionState, source_site_id: str) -> dict[str, SnapshotRecord]:
     """Find the last published snapshot of each table that a promotion from the source site made."""
     stored_records = {record.id: record for record in target.site.store.list_snapshots(target.name)}
-    events = sorted(target.site.store.list_publication_events(target.name), key=lambda event: -event.number)
     base_records: dict[str, SnapshotRecord] = {}
-    for event in events:
+    for event in list_events_newest_first(target):
         for table_name, snapshot_id in event.state.items():
             record = stored_records.get(snapshot_id)
             promotion = {} if record is None else record.provenance.get(PROMOTION_KEY, {})
@@ -147,7 +147,7 @@ def _read_base_hashes(target: CollectionState, record: SnapshotRecord) -> RowHas
     """Return the hashes of the rows that the source site had at the last promotion."""
     if not record.provenance[PROMOTION_KEY].get("merged"):
         return target.open_rows(record).compute_hashes()
-    directory = target.site.settings.directory / record.provenance["descriptor_directory"]
+    directory = target.site.settings.directory / record.provenance[PINNED_DIRECTORY_KEY]
     path = directory / BASE_FOLDER / f"{record.table.name}.npy"
     if not path.is_file():
         return None
@@ -298,10 +298,10 @@ def _merge_files(
     for name in sorted({*own_files, *target_files, *marks} - {descriptor_name}):
         mark = marks.get(name, {"source": None, "target": None})
         own_path, target_path = own_files.get(name), target_files.get(name)
-        own_mark = None if own_path is None else pinned_directories.mark_file(own_path)
-        target_mark = None if target_path is None else pinned_directories.mark_file(target_path)
+        own_mark = None if own_path is None else pinned_directories.mark_file(name, own_path)
+        target_mark = None if target_path is None else pinned_directories.mark_file(name, target_path)
         path = own_path
-        is_changed = target_mark != mark["target"] and not _is_same_file(own_path, target_path)
+        is_changed = target_mark != mark["target"] and not _is_same_file(name, own_path, target_path)
         if is_changed and name not in source_names:
             if own_mark == mark["source"]:
                 path = target_path
@@ -331,8 +331,8 @@ def _list_source_files(records: Sequence[SnapshotRecord]) -> set[str]:
     return {pin["name"] for record in records for pin in record.provenance.get("pins", ())}
 
 
-def _is_same_file(first: Path | None, second: Path | None) -> bool:
-    return first is not None and second is not None and pinned_directories.is_same_file(first, second)
+def _is_same_file(name: str, first: Path | None, second: Path | None) -> bool:
+    return first is not None and second is not None and pinned_directories.is_same_file(name, first, second)
 
 
 def _compare_again(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,11 +12,13 @@ import numpy as np
 from hven.engines import Snapshot
 from hven.model.errors import SourceError
 from hven.model.table import table_from_json, table_to_json
+from hven.plugins.promotion.pinned_directories import is_place_of_files, locate_link
 from hven.plugins.promotion.row_copies import BLOCK_COUNT, BlockRows, RowHashes
 from hven.site.store import SnapshotRecord
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from hven.model.table import Table
     from hven.plugins.promotion.collection_states import CollectionState
@@ -47,7 +49,7 @@ def write_manifest(collection: CollectionState) -> bytes:
         "format": MANIFEST_FORMAT,
         "site": collection.site_id,
         "collection": collection.name,
-        "files": {name: describe_file(path) for name, path in collection.files.items()},
+        "files": {name: describe_file(name, path) for name, path in collection.files.items()},
         "records": {name: _record_to_json(record) for name, record in collection.records.items()},
         "tables": {name: table_to_json(table) for name, table in collection.tables.items()},
         "descriptions": collection.compute_description_digests(),
@@ -62,16 +64,18 @@ def _to_json_value(value: object) -> object:
     return list(value) if isinstance(value, (set, frozenset, tuple)) else str(value)
 
 
-def describe_file(path: Path) -> dict[str, Any]:
+def describe_file(name: str, path: Path) -> dict[str, Any]:
     """Describe a file: where a link leads, or size, time and, of a small file, the checksum.
 
     Parameters
     ----------
+    name
+        Path of the file in the directory of the collection.
     path
         A file or a symbolic link.
     """
     if path.is_symlink():
-        return {"link": str(path.resolve())}
+        return {"link": locate_link(name, path)}
     status = path.stat()
     facts: dict[str, Any] = {"size": status.st_size, "modified": status.st_mtime_ns}
     if status.st_size <= MAX_CHECKSUM_BYTES:
@@ -122,6 +126,7 @@ class Manifest:
                 name: _check_file(name, facts) for name, facts in document["files"].items()
             }
             _check_parents(self.files)
+            _check_inner_links(self.files)
             self.records = {name: _record_from_json(facts, collection) for name, facts in document["records"].items()}
             self.tables: dict[str, Table] = {name: table_from_json(facts) for name, facts in document["tables"].items()}
             self.descriptions = {str(name): str(digest) for name, digest in document["descriptions"].items()}
@@ -163,18 +168,31 @@ def _record_from_json(facts: Mapping[str, Any], collection: str) -> SnapshotReco
 
 def _check_file(name: str, facts: Mapping[str, Any]) -> dict[str, Any]:
     """Refuse paths that lead out of the directory, hidden ones, and other spellings of a path."""
+    _check_path(name)
+    if "link" in facts:
+        if not str(facts["link"]).startswith("/"):
+            _check_path(str(facts["link"]))
+        return {"link": str(facts["link"])}
+    if int(facts["size"]) < 0:
+        raise ValueError(f"the size of {name!r:.80} is negative")
+    return {"size": int(facts["size"]), "modified": int(facts["modified"]), "checksum": facts.get("checksum")}
+
+
+def _check_path(name: str) -> None:
     path = PurePosixPath(name)
     parts = path.parts
     is_plain = str(path) == name and "\0" not in name
     if path.is_absolute() or not parts or not is_plain or any(part.startswith(".") for part in parts):
         raise ValueError(f"the path {name!r:.80} is not allowed")
-    if "link" in facts:
-        if not Path(facts["link"]).is_absolute():
-            raise ValueError(f"the link {name!r:.80} has no absolute path")
-        return {"link": str(facts["link"])}
-    if int(facts["size"]) < 0:
-        raise ValueError(f"the size of {name!r:.80} is negative")
-    return {"size": int(facts["size"]), "modified": int(facts["modified"]), "checksum": facts.get("checksum")}
+
+
+def _check_inner_links(files: Mapping[str, Mapping[str, Any]]) -> None:
+    """Refuse links within the directory that lead to no file or to another link, because links may lead in a circle."""
+    real_names = [name for name, facts in files.items() if "link" not in facts]
+    for name, facts in files.items():
+        place = facts.get("link", "/")
+        if not place.startswith("/") and not is_place_of_files(place, real_names):
+            raise ValueError(f"the link {name!r:.80} leads to {place!r:.80}, which is not a file")
 
 
 def _check_parents(files: Mapping[str, Any]) -> None:

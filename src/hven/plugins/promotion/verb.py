@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -85,7 +86,7 @@ def promote(
             returns = promotion.return_collections(target_site, names or [])
             _show_returns(returns, publisher_name, as_json=as_json)
             return
-        promoted_names = names or source.list_collections()
+        promoted_names = names or _list_promoted_names(source)
         reports, refusals = _promote(source, target_site, promoted_names, options, dry_run=dry_run)
     if as_json:
         documents = [
@@ -105,6 +106,16 @@ def promote(
         side = "--from" if target_name is None else "--to"
         command = format_command(context, "promote", *promoted_names, side, other_name, "--back")
         print(f"to return to the previous publication, run: {command}")
+
+
+def _list_promoted_names(source: PromotionSource) -> list[str]:
+    """List all collections that can be promoted, and tell which are left out."""
+    names, names_without_rows = source.list_collections()
+    if names_without_rows:
+        left_out = _format_names(names_without_rows)
+        remedy = "ingest them, or, if their tables are live, copy their directories to the other site"
+        print(f"left out, because they store no rows: {left_out}; {remedy}", file=sys.stderr)
+    return names
 
 
 def _check_options(
@@ -279,8 +290,8 @@ def _format_table(table: TablePromotion) -> str:
 def _format_equality(table: TablePromotion) -> str:
     hashes = table.target_hashes or table.source_hashes
     word = "merged" if table.is_merged else "equal"
+    counts = f"{table.source_hashes.row_count:,} rows in the source and {hashes.row_count:,} in the target"
     return (
-        f"{word}: {table.record.table.qualified_name}: {table.source_hashes.row_count:,} rows in the source and "
-        f"{hashes.row_count:,} in the target, digests {table.source_hashes.digest} and {hashes.digest}, "
-        f"{table.copied_rows:,} rows copied"
+        f"{word}: {table.record.table.qualified_name}: {counts}, {len(table.record.table.columns)} columns, digests "
+        f"{table.source_hashes.digest} and {hashes.digest}, {table.copied_rows:,} rows copied"
     )

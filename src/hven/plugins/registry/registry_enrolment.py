@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from hven.app.api import format_command, print_json, run_remote_query
+from hven.app.api import format_command, print_json
+from hven.app.remote_query import run_remote_query
 from hven.model import settings as site_settings
 from hven.model.errors import UsageError, UserError
 from hven.plugins.registry import registry_validation

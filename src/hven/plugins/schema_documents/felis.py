@@ -5,7 +5,8 @@ The rows of its tables are read from that database.
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -21,8 +22,11 @@ from hven.model.errors import SourceError, TextPlace
 from hven.model.table import Column
 from hven.model.types import parse_type
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 DESCRIPTION = TableDescriptionSignature(
-    signature_pattern=rb"(?ms)\A(?=.*^name:)(?=.*^tables:\s*(?:#[^\n]*\s*)*^[ \t]*-\s).*\bdatatype:"
+    signature_pattern=rb"(?ms)\A(?=.*^name:)(?=.*^tables:\s*(?:#[^\n]*\s*)*^[ \t]*-\s).*\b(?:datatype|columnRefs):"
 )
 FELIS_TYPES = {
     "boolean": "bool",
@@ -76,6 +80,13 @@ class FelisColumn(_FelisObject):
     std: int | None = Field(None, alias="tap:std")
 
 
+class FelisColumnReference(BaseModel):
+    """A column that is that of another schema, except for its name and some attributes."""
+
+    ref_name: str | None = None
+    overrides: dict[str, Any] = Field(default_factory=dict)
+
+
 class FelisConstraint(_FelisObject):
     """A condition on a table; only foreign keys are used."""
 
@@ -93,16 +104,26 @@ class FelisIndex(_FelisObject):
 class FelisTable(_FelisObject):
     """A table."""
 
-    columns: list[FelisColumn]
+    columns: list[FelisColumn] = Field(default_factory=list)
+    column_references: dict[str, dict[str, dict[str, FelisColumnReference | None]]] = Field(
+        default_factory=dict, alias="columnRefs"
+    )
     primary: Names = Field(default_factory=list, alias="primaryKey")
     constraints: list[FelisConstraint] = Field(default_factory=list)
     indexes: list[FelisIndex] = Field(default_factory=list)
     table_index: int | None = Field(None, alias="tap:table_index")
 
 
+class FelisResource(BaseModel):
+    """Another schema."""
+
+    uri: str
+
+
 class FelisSchema(_FelisObject):
     """A schema."""
 
+    resources: dict[str, FelisResource] = Field(default_factory=dict)
     tables: list[FelisTable]
 
 
@@ -142,7 +163,8 @@ def _build_sort_key(table: FelisTable) -> int:
     return table.table_index
 
 
-def _parse_felis_schema(request: TableDescriptionRequest) -> FelisSchema:
+def _parse_felis_schema(request: TableDescriptionRequest, chain: tuple[Path, ...] = ()) -> FelisSchema:
+    """Parse a schema, with the columns that it takes from others; `chain` are the schemas that refer to it."""
     text = request.read_document()
     file_name = request.path.name
     try:
@@ -164,7 +186,8 @@ def _parse_felis_schema(request: TableDescriptionRequest) -> FelisSchema:
     except yaml.YAMLError as error:
         raise SourceError(f"the file is not YAML: {error}", place=TextPlace(file=file_name)) from error
     try:
-        return FelisSchema.model_validate(document)
+        schema = FelisSchema.model_validate(document)
+        _ReferenceResolver(schema, request, chain).add_columns()
     except ValidationError as error:
         first_error = error.errors()[0]
         path = ".".join(_format_error_path(first_error["loc"], document))
@@ -172,6 +195,59 @@ def _parse_felis_schema(request: TableDescriptionRequest) -> FelisSchema:
         raise SourceError(
             message, place=TextPlace(file=file_name), remedy="run `felis validate` for details"
         ) from error
+    return schema
+
+
+class _ReferenceResolver:
+    """Adds the columns of other schemas that a schema refers to, after its own ones, as Felis does."""
+
+    def __init__(self, schema: FelisSchema, request: TableDescriptionRequest, chain: tuple[Path, ...]) -> None:
+        self._schema = schema
+        self._request = request
+        self._chain = (*chain, request.path.resolve())
+        self._resources: dict[str, FelisSchema] = {}
+
+    def add_columns(self) -> None:
+        """Add the columns to all tables."""
+        for table in self._schema.tables:
+            for resource_name, tables in table.column_references.items():
+                for table_name, references in tables.items():
+                    for name, reference in references.items():
+                        column = self._find_column(resource_name, table_name, name, reference or FelisColumnReference())
+                        table.columns.append(column.model_copy(update={"id": f"{table.id or f'#{table.name}'}.{name}"}))
+
+    def _find_column(
+        self, resource_name: str, table_name: str, name: str, reference: FelisColumnReference
+    ) -> FelisColumn:
+        wanted_name = reference.ref_name or name
+        if resource_name not in self._resources:
+            self._resources[resource_name] = self._read_resource(resource_name)
+        for table in self._resources[resource_name].tables:
+            for column in table.columns if table.name == table_name else ():
+                if column.name == wanted_name:
+                    attributes = column.model_dump(by_alias=True) | reference.overrides
+                    return FelisColumn.model_validate(attributes | {"name": name})
+        raise SourceError(
+            f"columnRefs: {resource_name} has no column {table_name}.{wanted_name}",
+            place=TextPlace(file=self._request.path.name),
+            remedy="run `felis validate` for details",
+        )
+
+    def _read_resource(self, name: str) -> FelisSchema:
+        """Read another schema, which must be a file beside this one: a schema from the web reads no file here."""
+        resource = self._schema.resources.get(name)
+        uri = "" if resource is None else resource.uri
+        path = self._request.path.parent / uri
+        is_beside = uri == path.name and path.is_file()
+        if not is_beside or path.resolve() in self._chain:
+            problem = "refers back to this schema" if is_beside else "is not a file beside this schema"
+            raise SourceError(
+                f"columns are those of the resource {name!r:.80}, but {uri!r:.200} {problem}",
+                place=TextPlace(file=self._request.path.name),
+                remedy="put the file there, or write the columns into the schema with `felis dump "
+                "--dereference-resources`",
+            )
+        return _parse_felis_schema(replace(self._request, path=path), self._chain)
 
 
 def _format_error_path(steps: Any, document: Any) -> list[str]:

@@ -16,10 +16,12 @@ from starlette.routing import Route
 from hven.formats import MEDIA_TYPE_OPTION, select_format
 from hven.model.deadlines import apply_deadline
 from hven.model.errors import DataError, ParamError, UnauthenticatedError
+from hven.plugins.schema_life.comparison_documents import comparison_to_json
 from hven.plugins.schema_life.comparison_tables import write_differences
 from hven.plugins.schema_life.conflict_notes import NOTES_FILE, read_conflict_notes
 from hven.plugins.schema_life.described_columns import ComparedSchema, describe_all_models, describe_own_model
-from hven.plugins.schema_life.model_addresses import ForeignSchemaCache, is_model_address
+from hven.plugins.schema_life.model_addresses import ForeignSchemaCache
+from hven.plugins.schema_life.model_documents import is_model_address
 from hven.plugins.schema_life.schema_comparison import KINDS_BY_GROUPING, compare_models
 from hven.portal.api.pages import (
     PageContent,
@@ -172,7 +174,7 @@ def _compare_chosen_models(page_context: PageContext, chosen_models: Sequence[st
 
 def _build_page_content(page_context: PageContext, comparison: SchemaComparison) -> PageContent:
     if is_json_requested(page_context.request):
-        return PageContent(json_content=comparison.to_json())
+        return PageContent(json_content=comparison_to_json(comparison))
     parameters = page_context.request.query_params
     chosen_models = _list_chosen_models(page_context)
     can_conflict = bool(KINDS_BY_GROUPING[comparison.grouping])

@@ -12,12 +12,12 @@ import typer
 
 from hven.app.api import load_site_settings, open_site, print_json, print_table
 from hven.formats import select_format
+from hven.model import plugins
 from hven.model.errors import NotFoundError, ParamError, UsageError
+from hven.plugins.schema_life.comparison_documents import comparison_to_json
 from hven.plugins.schema_life.comparison_tables import write_differences
 from hven.plugins.schema_life.conflict_notes import NOTES_FILE, add_note, read_conflict_notes
-from hven.plugins.schema_life.described_columns import ComparedSchema, describe_own_model
-from hven.plugins.schema_life.model_addresses import is_model_address, read_foreign_schema
-from hven.plugins.schema_life.model_documents import read_model_file
+from hven.plugins.schema_life.model_documents import is_model_address, read_model_file
 from hven.plugins.schema_life.schema_comparison import (
     CONFLICT_KINDS,
     KINDS_BY_GROUPING,
@@ -25,12 +25,14 @@ from hven.plugins.schema_life.schema_comparison import (
     check_grouping,
     compare_models,
 )
-from hven.site.auth import DEFAULT_POLICIES, OWNER_PRINCIPAL
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
     from hven.model.settings import Settings
+    from hven.plugins.schema_life.described_columns import ComparedSchema
     from hven.plugins.schema_life.schema_comparison import ColumnGroupConflict, SchemaComparison
-    from hven.site import Catalogue, Site
+    from hven.site import Site
 
 DEFAULT_FAILING_KINDS = ("unit", "type", "ucd")
 MAX_PRINTED_COLUMNS = 3  # of each value of a conflict
@@ -90,7 +92,7 @@ def compare(
     notes = {} if notes_file is None else read_conflict_notes(notes_file)
     comparison = compare_models(read_models, grouping, notes)
     if as_json:
-        print_json(comparison.to_json())
+        print_json(comparison_to_json(comparison))
     elif format_name is not None:
         _write_table(comparison, format_name, output)
     else:
@@ -139,21 +141,25 @@ class _ModelReader:
                 raise
 
     def read_model(self, name: str) -> ComparedSchema:
-        if is_model_address(name):
-            return read_foreign_schema(name, allow_private=True)  # the user typed it, so it may be in the institute
+        if is_model_address(name):  # the user typed it, so it may be in the institute
+            model: ComparedSchema = _load("model_addresses").read_foreign_schema(name, allow_private=True)
+            return model
         if Path(name).is_file():
             return read_model_file(Path(name), self.settings)
         try:
-            return describe_own_model(name, self._read_catalogue())
+            if self._site is None:
+                self._site = self._stack.enter_context(open_site(self._context))
+            model = _load("column_readers").describe_published_model(name, self._site)
         except NotFoundError:
             if self.settings is None or not self.settings.locate_descriptor(name).is_file():
                 raise
-        return read_model_file(self.settings.locate_descriptor(name), self.settings)
+            return read_model_file(self.settings.locate_descriptor(name), self.settings)
+        return model
 
-    def _read_catalogue(self) -> Catalogue:
-        if self._site is None:
-            self._site = self._stack.enter_context(open_site(self._context))
-        return self._site.get_published_state().get_catalogue(OWNER_PRINCIPAL, DEFAULT_POLICIES)
+
+def _load(name: str) -> ModuleType:
+    """Load a module of this package that only some models need, because the imports take a second."""
+    return plugins.import_hven_module(f"hven.plugins.schema_life.{name}", "hven compare")
 
 
 def _write_table(comparison: SchemaComparison, format_name: str, output: Path | None) -> None:

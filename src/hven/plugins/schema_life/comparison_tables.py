@@ -38,34 +38,33 @@ def build_difference_table(comparison: SchemaComparison) -> pa.Table:
     comparison
         The comparison.
     """
-    models: list[str] = []  # three lists of texts, because Python's garbage collector would visit 300,000 tuples
-    tables: list[str] = []
-    names: list[str] = []
+    labels = [model.label for model in comparison.models]
+    column_count = len(comparison.texts.arrays["name"])
+    label_places = {label: column_count + number for number, label in enumerate(labels)}  # after those of the columns
+    places: list[int] = []
     shared_texts: list[tuple[str, ...]] = []  # of each value: what all its rows have in common
     row_counts: list[int] = []
     for group in comparison.groups:
         if group.missing_models:
-            models += group.missing_models
-            tables += [""] * len(group.missing_models)
-            names += [""] * len(group.missing_models)
+            places += [label_places[label] for label in group.missing_models]
             shared_texts.append((group.key, MISSING_KIND, "", "", ""))
             row_counts.append(len(group.missing_models))
         for conflict in group.conflicts:
-            for value in conflict.values:
-                models += [column.model for column in value.columns]
-                tables += [column.table for column in value.columns]
-                names += [column.name for column in value.columns]
-                shared_texts.append((group.key, conflict.kind, value.text, conflict.id, conflict.note))
-                row_counts.append(len(value.columns))
+            places += conflict.columns.rows.tolist()
+            shared_texts += [(group.key, conflict.kind, text, conflict.id, conflict.note) for text in conflict.texts]
+            row_counts += conflict.counts
     arrow_schema = pa.schema([column.arrow_field for column in DIFFERENCE_COLUMNS])
-    if not models:
+    if not places:
         return arrow_schema.empty_table()
     numbers = pa.array(np.repeat(np.arange(len(shared_texts)), row_counts))
     keys, kinds, values, conflict_ids, notes = (
         pa.array(texts, pa.string()).take(numbers) for texts in zip(*shared_texts, strict=True)
     )
-    places = [pa.array(texts, pa.string()) for texts in (models, tables, names)]
-    return pa.table([keys, kinds, values, *places, conflict_ids, notes], schema=arrow_schema)
+    place_texts = []
+    for name, texts_of_missing in (("model", labels), ("table", [""] * len(labels)), ("name", [""] * len(labels))):
+        texts = pa.concat_arrays([comparison.texts.arrays[name], pa.array(texts_of_missing, pa.string())])
+        place_texts.append(texts.take(pa.array(places)))
+    return pa.table([keys, kinds, values, *place_texts, conflict_ids, notes], schema=arrow_schema)
 
 
 def write_differences(

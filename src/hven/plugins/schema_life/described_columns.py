@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, NamedTuple
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple, overload
 
+import orjson
+import pyarrow as pa
+
+from hven.model import cache_results
 from hven.model.errors import NotFoundError, suggest_spelling
 from hven.model.types import LEGACY_XTYPE_ALIASES, XTYPES_BY_NAME, ColumnType
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
+
+    import numpy as np
+    from numpy.typing import NDArray
 
     from hven.model.table import Column, Table
     from hven.site import Catalogue
@@ -83,6 +92,87 @@ class DescribedColumn(NamedTuple):
         return f"{self.model}: {self.table}.{self.name}"
 
 
+TEXT_NAMES = DescribedColumn._fields[:-1]
+
+
+class ColumnTexts:
+    """The texts of many columns, as an Arrow array for each field of `DescribedColumn`.
+
+    Parameters
+    ----------
+    arrays
+        Arrays of texts by the names of the fields. Choices are pairs in JSON, or empty.
+    """
+
+    def __init__(self, arrays: Mapping[str, pa.StringArray]) -> None:
+        self.arrays = arrays
+
+    @cached_property
+    def _lists(self) -> list[list[str]]:
+        return [self.arrays[name].to_pylist() for name in DescribedColumn._fields]
+
+    def get_column(self, row: int) -> DescribedColumn:
+        """Return one column.
+
+        Parameters
+        ----------
+        row
+            Its place in the arrays.
+        """
+        model, table, name, type_name, unit, ucd, utype, description, choices = [texts[row] for texts in self._lists]
+        pairs = tuple((code, label) for code, label in orjson.loads(choices or "[]"))
+        return DescribedColumn(model, table, name, type_name, unit, ucd, utype, description, pairs)
+
+
+class ColumnRows(Sequence[DescribedColumn]):
+    """Some of many columns; a `DescribedColumn` is built only when it is read, because schemas have 100,000 columns.
+
+    Parameters
+    ----------
+    texts
+        The texts of all columns.
+    rows
+        Places of these columns in the arrays.
+    """
+
+    __slots__ = ("rows", "texts")
+
+    def __init__(self, texts: ColumnTexts, rows: NDArray[np.int64]) -> None:
+        self.texts = texts
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @overload
+    def __getitem__(self, position: int) -> DescribedColumn: ...
+
+    @overload
+    def __getitem__(self, position: slice) -> ColumnRows: ...
+
+    def __getitem__(self, position: int | slice) -> DescribedColumn | ColumnRows:
+        if isinstance(position, slice):
+            return ColumnRows(self.texts, self.rows[position])
+        return self.texts.get_column(int(self.rows[position]))
+
+
+def collect_texts(columns: Sequence[DescribedColumn]) -> ColumnTexts:
+    """Return the texts of columns as arrays.
+
+    Parameters
+    ----------
+    columns
+        The columns.
+    """
+    if isinstance(columns, ColumnRows) and len(columns) == len(columns.texts.arrays["name"]):
+        return columns.texts
+    arrays = {
+        name: pa.array([column[place] for column in columns], pa.string()) for place, name in enumerate(TEXT_NAMES)
+    }
+    choices = [orjson.dumps(column.choices).decode() if column.choices else "" for column in columns]
+    return ColumnTexts({**arrays, "choices": pa.array(choices, pa.string())})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComparedSchema:
     """A schema that is compared.
@@ -133,6 +223,7 @@ def is_table_selected(table: str, pattern: str) -> bool:
     return fnmatchcase(name, lower_pattern) or fnmatchcase(name.rpartition(".")[2], lower_pattern)
 
 
+@cache_results(20_000)
 def name_type(column_type: ColumnType) -> str:
     """Return the name of a type for comparison: lengths of texts and arrays do not count.
 

@@ -21,11 +21,12 @@ from hven.plugins.schema_life.described_columns import (
     is_table_selected,
     write_type_name,
 )
-from hven.plugins.schema_life.model_documents import MAX_DOCUMENT_BYTES, read_model_document, read_vosi_columns
+from hven.plugins.schema_life.model_documents import MAX_DOCUMENT_BYTES, read_model_document
+from hven.plugins.schema_life.vosi_documents import read_vosi_columns
 from hven.sources.http_client import fetch_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 MAX_SERVICE_COLUMNS = 200_000
 REQUEST_TIMEOUT_SECONDS = 15.0
@@ -35,17 +36,6 @@ MAX_COPIED_COLUMNS = 1_000_000  # columns of all copies
 _RESOURCE_PATTERN = re.compile(r"/(?:sync|async|tables|capabilities|availability|examples)?/?$")
 _DOCUMENT_PATTERN = re.compile(r"\.(?:vot|votable|xml|ya?ml|vot\.gz)$", re.IGNORECASE)
 _OWN_SCHEMAS = ("tap_schema", "tap_upload")  # of the service itself
-
-
-def is_model_address(text: str) -> bool:
-    """Return whether a text is an address of the web.
-
-    Parameters
-    ----------
-    text
-        Name of a model, as the user wrote it.
-    """
-    return text.lower().startswith(("http://", "https://"))
 
 
 class ForeignSchemaCache:
@@ -105,6 +95,7 @@ def read_foreign_schema(address: str, *, allow_private: bool) -> ComparedSchema:
         data = _fetch_document(url, allow_private=allow_private)
         return read_model_document(data, address).select_tables(pattern)
     service_url = _RESOURCE_PATTERN.sub("", url)
+    columns: Sequence[DescribedColumn]
     try:
         columns = _read_tap_schema(service_url, pattern, address, allow_private=allow_private)
     except (ForbiddenError, TooLargeError):
@@ -120,7 +111,7 @@ def read_foreign_schema(address: str, *, allow_private: bool) -> ComparedSchema:
 
 def _read_columns_without_tap_schema(
     service_url: str, url: str, label: str, schema_error: UserError, *, allow_private: bool
-) -> list[DescribedColumn]:
+) -> Sequence[DescribedColumn]:
     """Read the tables document of a service without TAP_SCHEMA, or else the document at the address itself."""
     with suppress(UserError):  # the first error says more
         data = _fetch_document(f"{service_url}/tables", allow_private=allow_private)
@@ -128,7 +119,7 @@ def _read_columns_without_tap_schema(
         if columns:
             return columns
     try:
-        return list(read_model_document(_fetch_document(url, allow_private=allow_private), label).columns)
+        return read_model_document(_fetch_document(url, allow_private=allow_private), label).columns
     except UserError as error:
         raise SourceError(
             f"there is neither a TAP service nor another schema at {url}: {schema_error.message}",

@@ -30,7 +30,7 @@ PLUGIN = PluginPackage(
             examples=(
                 "hven export stars --to cds delivery/",
                 "hven export stars.main --to mrt tables/ --omit footprint --max-width 400 --public",
-                "hven export stars --to cds --check --json",
+                "hven export stars --to cds --sexagesimal --check --json",
             ),
         ),
     },

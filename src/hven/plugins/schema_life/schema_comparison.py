@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections import defaultdict
-from dataclasses import dataclass, field
-from itertools import combinations, pairwise
-from operator import attrgetter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections import Counter
+from dataclasses import dataclass
+from itertools import accumulate, combinations, pairwise
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import orjson
+import pyarrow as pa
 
 from hven.model import cache_results
 from hven.model.errors import ParamError
@@ -20,12 +23,15 @@ from hven.model.units import (
     normalize_unit,
     parse_unit,
 )
+from hven.plugins.schema_life.described_columns import ColumnRows, ColumnTexts, DescribedColumn, collect_texts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from fractions import Fraction
 
-    from hven.plugins.schema_life.described_columns import ComparedSchema, DescribedColumn
+    from numpy.typing import NDArray
+
+    from hven.plugins.schema_life.described_columns import ComparedSchema
 
 # what columns are grouped by -> what may differ then
 KINDS_BY_GROUPING = {
@@ -42,7 +48,8 @@ MIN_SHARED_WORDS = 0.1  # of the words of two descriptions that may mean the sam
 MIN_DESCRIPTION_WORDS = 3  # shorter descriptions say too little to be compared
 ID_CHARACTERS = 12
 _WORD_BEGINNING_PATTERN = re.compile(r"\b\w{3,5}")
-KINDS_WITHOUT_ABSENCE = ("ucd", "utype", "choices")  # kinds for which a missing value contradicts nothing
+# kinds for which a missing value contradicts nothing
+KINDS_WITHOUT_ABSENCE = {"ucd": {""}, "utype": {""}, "choices": {""}, "meaning": {""}}
 
 
 class ConflictingValue(NamedTuple):
@@ -61,8 +68,12 @@ class ColumnGroupConflict(NamedTuple):
         Identifier that stays the same as long as group, kind and values do.
     kind
         One of `CONFLICT_KINDS`.
-    values
+    texts
         The values, the most frequent first.
+    columns
+        The columns that have a value, in the order of the values.
+    counts
+        Number of columns of each value.
     is_convertible
         For units: whether all can be converted to each other. None for other kinds.
     note
@@ -71,9 +82,20 @@ class ColumnGroupConflict(NamedTuple):
 
     id: str
     kind: str
-    values: Sequence[ConflictingValue]
+    texts: Sequence[str]
+    columns: ColumnRows
+    counts: Sequence[int]
     is_convertible: bool | None = None
     note: str = ""
+
+    @property
+    def values(self) -> list[ConflictingValue]:
+        """The values with their columns."""
+        ends = list(accumulate(self.counts))
+        return [
+            ConflictingValue(text, self.columns[end - count : end])
+            for text, count, end in zip(self.texts, self.counts, ends, strict=True)
+        ]
 
 
 class ComparisonGroup(NamedTuple):
@@ -83,6 +105,8 @@ class ComparisonGroup(NamedTuple):
     ----------
     key
         What they share, normalised; empty: they have none.
+    texts, rows
+        The texts of all columns, and the places of these columns in them.
     models
         Labels of the models that have such a column.
     all_models
@@ -90,10 +114,16 @@ class ComparisonGroup(NamedTuple):
     """
 
     key: str
-    columns: Sequence[DescribedColumn]
+    texts: ColumnTexts
+    rows: NDArray[np.int64]
     models: Sequence[str]
     all_models: Sequence[str]
     conflicts: Sequence[ColumnGroupConflict] = ()
+
+    @property
+    def columns(self) -> ColumnRows:
+        """The columns."""
+        return ColumnRows(self.texts, self.rows)
 
     @property
     def missing_models(self) -> list[str]:
@@ -111,13 +141,16 @@ class SchemaComparison:
     ----------
     grouping
         What columns are grouped by, a key of `KINDS_BY_GROUPING`.
+    texts
+        The texts of the columns of all models.
     groups
         The groups by their keys.
     """
 
     models: Sequence[ComparedSchema]
     grouping: str
-    groups: Sequence[ComparisonGroup] = field(default_factory=tuple)
+    texts: ColumnTexts
+    groups: Sequence[ComparisonGroup]
 
     def count_open_differences(self, kinds: Sequence[str]) -> int:
         """Count the conflicts of some kinds that no note accepts.
@@ -133,51 +166,6 @@ class SchemaComparison:
             is_missing = bool(group.key) and len(group.models) < len(group.all_models)
             count += MISSING_KIND in kinds and is_missing
         return count
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the comparison for JSON."""
-        models = []
-        for model in self.models:
-            read_at = model.read_at.isoformat(timespec="seconds")
-            models.append({"label": model.label, "columns": len(model.columns), "read": read_at, "fault": model.fault})
-        groups = [group_to_json(group) for group in self.groups]
-        return {"group": self.grouping, "models": models, "groups": groups}
-
-
-def group_to_json(group: ComparisonGroup) -> dict[str, Any]:
-    """Return a group for JSON.
-
-    Parameters
-    ----------
-    group
-        The group.
-    """
-    conflicts = []
-    places = {id(column): column.place for column in group.columns} if group.conflicts else {}
-    for conflict in group.conflicts:
-        values = [
-            {"value": value.text, "columns": [places[id(column)] for column in value.columns]}
-            for value in conflict.values
-        ]
-        conflict_facts: dict[str, Any] = {
-            "id": conflict.id,
-            "kind": conflict.kind,
-            "values": values,
-            "note": conflict.note,
-        }
-        if conflict.is_convertible is not None:
-            conflict_facts["convertible"] = conflict.is_convertible
-        conflicts.append(conflict_facts)
-    return {
-        "key": group.key,
-        "models": list(group.models),
-        "missing": group.missing_models,
-        "columns": [
-            dict(zip(column._fields, column, strict=True)) | {"choices": dict(column.choices)}
-            for column in group.columns
-        ],
-        "conflicts": conflicts,
-    }
 
 
 def compare_models(
@@ -205,26 +193,34 @@ def compare_models(
         There is no such grouping.
     """
     check_grouping(grouping)
-    normalized_keys = _NormalizedTexts(NORMALIZERS[grouping])
-    read_text = attrgetter(grouping)
-    columns_by_key: defaultdict[str, list[DescribedColumn]] = defaultdict(list)
-    for model in models:
-        for column in model.columns:
-            columns_by_key[normalized_keys[read_text(column)]].append(column)
+    model_texts = [collect_texts(model.columns) for model in models]
+    no_texts = pa.array([], pa.string())
+    texts = ColumnTexts(
+        {
+            name: pa.concat_arrays([no_texts, *(item.arrays[name] for item in model_texts)])
+            for name in DescribedColumn._fields
+        }
+    )
+    search = _ConflictSearch(texts, grouping, notes or {})
     labels = [model.label for model in models]
-    search = _ConflictSearch(grouping, notes or {})
+    model_numbers = np.repeat(np.arange(len(models)), np.array([len(model.columns) for model in models], np.int64))
+    pairs = np.unique(search.keys.numbers * max(len(models), 1) + model_numbers)
+    ends = np.searchsorted(pairs, np.arange(1, len(search.keys.texts) + 1) * len(models)).tolist()
+    numbers = (pairs % max(len(models), 1)).tolist()
+    label_sets: dict[
+        tuple[int, ...], list[str]
+    ] = {}  # most groups share one of few, and the garbage collector visits each
+    conflicts = search.find_conflicts()
     groups = []
-    for key in sorted(columns_by_key):
-        columns = columns_by_key[key]
-        if len(columns) == 1:
-            groups.append(ComparisonGroup(key, columns, (columns[0].model,), labels))
-            continue
-        conflicts: Sequence[ColumnGroupConflict] = ()
-        if key:
-            conflicts = search.find_conflicts(key, columns)
-        group_labels = tuple(dict.fromkeys(column.model for column in columns))
-        groups.append(ComparisonGroup(key, columns, group_labels, labels, conflicts))
-    return SchemaComparison(models=models, grouping=grouping, groups=groups)
+    for group, key in enumerate(search.keys.texts):
+        numbers_of_group = tuple(numbers[ends[group - 1] if group else 0 : ends[group]])
+        if numbers_of_group not in label_sets:
+            label_sets[numbers_of_group] = [labels[number] for number in numbers_of_group]
+        group_labels = label_sets[numbers_of_group]
+        groups.append(
+            ComparisonGroup(key, texts, search.get_rows(group), group_labels, labels, conflicts.get(group, ()))
+        )
+    return SchemaComparison(models=models, grouping=grouping, texts=texts, groups=groups)
 
 
 def check_grouping(grouping: str) -> None:
@@ -245,82 +241,124 @@ def check_grouping(grouping: str) -> None:
         raise ParamError(f"columns cannot be grouped by {grouping!r:.80}", name="GROUP", remedy=remedy)
 
 
-class _NormalizedTexts(dict[Any, str]):
-    """Normalised texts of one comparison, by the texts of the schemas."""
+class _NumberedTexts(NamedTuple):
+    """Different texts, and for each column the number of its text."""
 
-    def __init__(self, normalize: Callable[[Any], str]) -> None:
-        super().__init__()
-        self._normalize = normalize
+    texts: list[str]
+    numbers: NDArray[np.int64]
 
-    def __missing__(self, text: Any) -> str:
-        normalized_text = self[text] = self._normalize(text)
-        return normalized_text
+
+def _number_texts(texts: ColumnTexts, name: str) -> _NumberedTexts:
+    """Give numbers to the normalised texts of a field."""
+    encoded = texts.arrays[name].dictionary_encode()
+    different_texts = encoded.dictionary.to_pylist()
+    numbers: NDArray[np.int64] = encoded.indices.to_numpy().astype(np.int64)
+    normalize = NORMALIZERS.get(name)
+    if normalize is not None:
+        normalized_texts = [normalize(text) for text in different_texts]
+        different_texts = sorted(set(normalized_texts))
+        numbers_by_text = {text: number for number, text in enumerate(different_texts)}
+        numbers = np.array([numbers_by_text[text] for text in normalized_texts], np.int64)[numbers]
+    return _NumberedTexts(different_texts, numbers)
 
 
 class _ConflictSearch:
-    """Finds the conflicts in the groups of one comparison."""
+    """Finds the conflicts in the groups of one comparison.
 
-    def __init__(self, grouping: str, notes: Mapping[str, str]) -> None:
+    Parameters
+    ----------
+    texts
+        The texts of all columns.
+    grouping, notes
+        As for `compare_models`.
+
+    Attributes
+    ----------
+    keys
+        The keys of the groups.
+    """
+
+    def __init__(self, texts: ColumnTexts, grouping: str, notes: Mapping[str, str]) -> None:
+        self._texts = texts
         self._grouping = grouping
         self._notes = notes
-        self._normalized_texts = {
-            kind: _NormalizedTexts(NORMALIZERS[kind]) for kind in KINDS_BY_GROUPING[grouping] if kind in NORMALIZERS
-        }
+        self.keys = _number_texts(texts, grouping)
+        self._order = np.argsort(self.keys.numbers, kind="stable")
+        self._ends = np.cumsum(np.bincount(self.keys.numbers, minlength=len(self.keys.texts)))
+        self._starts = np.concatenate([[0], self._ends[:-1]]) if len(self._ends) else self._ends
 
-    def find_conflicts(self, key: str, columns: Sequence[DescribedColumn]) -> list[ColumnGroupConflict]:
-        """Find the conflicts in a group."""
-        conflicts = []
-        for kind, texts in self._normalized_texts.items():
-            columns_by_value = _group_by_value(kind, columns, texts)
-            if len(columns_by_value) > 1:
-                conflicts.append(self._build_conflict(key, kind, columns_by_value))
-        if "meaning" in KINDS_BY_GROUPING[self._grouping]:
-            columns_by_text = _group_contradicting_descriptions(columns)
-            if columns_by_text:
-                conflicts.append(self._build_conflict(key, "meaning", columns_by_text))
+    def get_rows(self, group: int) -> NDArray[np.int64]:
+        """Return the places of the columns of a group."""
+        rows: NDArray[np.int64] = self._order[self._starts[group] : self._ends[group]]
+        return rows
+
+    def find_conflicts(self) -> dict[int, list[ColumnGroupConflict]]:
+        """Find the conflicts by the numbers of their groups."""
+        conflicts: dict[int, list[ColumnGroupConflict]] = {}
+        for kind in KINDS_BY_GROUPING[self._grouping]:
+            values = _number_texts(self._texts, "description" if kind == "meaning" else kind)
+            for group in self._find_unequal_groups(values, can_be_absent=kind in KINDS_WITHOUT_ABSENCE):
+                if not self.keys.texts[group]:
+                    continue
+                conflict = self._build_conflict(group, kind, values)
+                if conflict is not None:
+                    conflicts.setdefault(group, []).append(conflict)
         return conflicts
 
-    def _build_conflict(
-        self, key: str, kind: str, columns_by_value: Mapping[str, Sequence[DescribedColumn]]
-    ) -> ColumnGroupConflict:
-        value_texts = sorted(columns_by_value)
-        digest = hashlib.sha256("\n".join((self._grouping, key, kind, *value_texts)).encode())
+    def _find_unequal_groups(self, values: _NumberedTexts, *, can_be_absent: bool) -> list[int]:
+        """Find the groups with several values; columns without one count only if that is a conflict."""
+        if not len(self._order):
+            return []
+        low_numbers = high_numbers = values.numbers[self._order]
+        if can_be_absent and "" in values.texts:
+            is_absent = low_numbers == values.texts.index("")
+            low_numbers = np.where(is_absent, len(values.texts), low_numbers)
+            high_numbers = np.where(is_absent, -1, high_numbers)
+        is_unequal = np.minimum.reduceat(low_numbers, self._starts) < np.maximum.reduceat(high_numbers, self._starts)
+        unequal_groups: list[int] = np.flatnonzero(is_unequal).tolist()
+        return unequal_groups
+
+    def _build_conflict(self, group: int, kind: str, values: _NumberedTexts) -> ColumnGroupConflict | None:
+        """Build the conflict of a group whose columns have several values; None: they mean the same."""
+        rows = self.get_rows(group)
+        present_numbers, positions = np.unique(values.numbers[rows], return_inverse=True)
+        texts = [values.texts[number] for number in present_numbers.tolist()]
+        if kind == "unit":
+            texts = _merge_equal_units(texts)
+        different_texts = sorted(set(texts) - KINDS_WITHOUT_ABSENCE.get(kind, set()))
+        is_contradiction = kind != "meaning" or _do_texts_contradict(different_texts)
+        if len(different_texts) < 2 or not is_contradiction:
+            return None
+        counts: Counter[str] = Counter()
+        for text, count in zip(texts, np.bincount(positions).tolist(), strict=True):
+            counts[text] += count
+        sorted_texts = sorted(different_texts, key=lambda text: -counts[text])
+        ranks = {text: rank for rank, text in enumerate(sorted_texts)}
+        ranks_of_rows = np.array([ranks.get(text, -1) for text in texts])[positions]
+        order = np.argsort(ranks_of_rows, kind="stable")[np.count_nonzero(ranks_of_rows < 0) :]
+        digest = hashlib.sha256("\n".join((self._grouping, self.keys.texts[group], kind, *different_texts)).encode())
         conflict_id = digest.hexdigest()[:ID_CHARACTERS]
-        values = [ConflictingValue(text, columns) for text, columns in columns_by_value.items()]
-        values.sort(key=lambda value: (-len(value.columns), value.text))
         is_convertible = None
         if kind == "unit":
-            is_convertible = all(_are_convertible(*units) for units in pairwise(value_texts))
-        return ColumnGroupConflict(conflict_id, kind, values, is_convertible, self._notes.get(conflict_id, ""))
+            is_convertible = all(_are_convertible(*units) for units in pairwise(different_texts))
+        return ColumnGroupConflict(
+            id=conflict_id,
+            kind=kind,
+            texts=sorted_texts,
+            columns=ColumnRows(self._texts, rows[order]),
+            counts=[counts[text] for text in sorted_texts],
+            is_convertible=is_convertible,
+            note=self._notes.get(conflict_id, ""),
+        )
 
 
-def _group_by_value(
-    kind: str, columns: Sequence[DescribedColumn], normalized_texts: _NormalizedTexts
-) -> Mapping[str, list[DescribedColumn]]:
-    """Group columns by a normalised value if there are several; those without one count only if that is a conflict."""
-    # most groups have one value, and this is the fastest way to see it
-    values = [*map(normalized_texts.__getitem__, map(_TEXT_READERS[kind], columns))]
-    distinct_values = set(values)
-    if kind in KINDS_WITHOUT_ABSENCE:
-        distinct_values.discard("")
-    if len(distinct_values) < 2:
-        return {}
-    columns_by_value: dict[str, list[DescribedColumn]] = {}
-    for value, column in zip(values, columns, strict=True):
-        if value in distinct_values:
-            columns_by_value.setdefault(value, []).append(column)
-    if kind == "unit":
-        return _merge_equal_units(columns_by_value)
-    return columns_by_value
-
-
-def _merge_equal_units(columns_by_unit: Mapping[str, list[DescribedColumn]]) -> dict[str, list[DescribedColumn]]:
-    """Merge units that are products of other symbols, but the same: ``Angstrom`` and ``0.1nm``."""
-    merged_columns: dict[str, list[DescribedColumn]] = {}
-    for unit, columns in columns_by_unit.items():
-        equal_units = (other_unit for other_unit in merged_columns if _are_equal_units(unit, other_unit))
-        merged_columns.setdefault(next(equal_units, unit), []).extend(columns)
-    return merged_columns
+def _merge_equal_units(units: Sequence[str]) -> list[str]:
+    """Replace units that are products of other symbols, but the same as an earlier one: ``Angstrom`` and ``0.1nm``."""
+    merged_units: list[str] = []
+    for unit in units:
+        equal_units = (other_unit for other_unit in merged_units if _are_equal_units(unit, other_unit))
+        merged_units.append(next(equal_units, unit))
+    return merged_units
 
 
 @cache_results(20_000)
@@ -333,23 +371,14 @@ def _are_convertible(first: str, second: str) -> bool:
     return are_units_convertible(first, second)
 
 
-def _group_contradicting_descriptions(columns: Sequence[DescribedColumn]) -> dict[str, list[DescribedColumn]]:
-    """Group columns by their descriptions if two of these share nearly no words; otherwise there are no groups."""
-    columns_by_text: dict[str, list[DescribedColumn]] = {}
-    if len({column.description for column in columns}) == 1:
-        return columns_by_text
-    for column in columns:
-        if column.description:
-            columns_by_text.setdefault(column.description, []).append(column)
-    words_by_text = {}
-    for text in list(columns_by_text)[:MAX_COMPARED_DESCRIPTIONS]:
-        words = _extract_long_word_prefixes(text)
-        if len(words) >= MIN_DESCRIPTION_WORDS:
-            words_by_text[text] = words
-    for first_words, second_words in combinations(words_by_text.values(), 2):
-        if len(first_words & second_words) < MIN_SHARED_WORDS * len(first_words | second_words):
-            return columns_by_text
-    return {}
+def _do_texts_contradict(texts: Sequence[str]) -> bool:
+    """Return whether two of the first descriptions share nearly no words."""
+    words_of_texts = map(_extract_long_word_prefixes, texts[:MAX_COMPARED_DESCRIPTIONS])
+    compared_words = [words for words in words_of_texts if len(words) >= MIN_DESCRIPTION_WORDS]
+    return any(
+        len(first & second) < MIN_SHARED_WORDS * len(first | second)
+        for first, second in combinations(compared_words, 2)
+    )
 
 
 @cache_results(20_000)
@@ -401,25 +430,20 @@ def normalize_ucd_text(text: str) -> str:
     return (modernize_ucd(text) or canonicalize_ucd(text)).lower()
 
 
-def _format_sorted_choices(choices: Sequence[tuple[str, str]]) -> str:
+def _format_sorted_choices(text: str) -> str:
     """Write values with their labels in one line; their order does not matter."""
-    return ", ".join(f"{code}={label}" for code, label in sorted(choices))
+    return ", ".join(f"{code}={label}" for code, label in sorted(orjson.loads(text or "[]")))
 
 
 def _normalize_name(name: str) -> str:
     return name.strip('"').lower()
 
 
-def _keep_value(value: str) -> str:
-    return value
-
-
-NORMALIZERS: Mapping[str, Callable[[Any], str]] = {
+NORMALIZERS: Mapping[str, Callable[[str], str]] = {
     "name": _normalize_name,
     "unit": normalize_unit_text,
-    "type": _keep_value,
+    "type": str,
     "ucd": normalize_ucd_text,
     "utype": str.lower,
     "choices": _format_sorted_choices,
 }
-_TEXT_READERS: Mapping[str, Callable[[DescribedColumn], Any]] = {kind: attrgetter(kind) for kind in NORMALIZERS}

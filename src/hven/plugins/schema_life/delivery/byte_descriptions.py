@@ -95,9 +95,11 @@ def _write_explanation(column: DeliveredColumn, delivered_table: DeliveredTable,
     """Write limits, whether values are missing, the description, and references to notes."""
     description = " ".join(to_ascii(column.column.description or column.column.label).split()).lstrip(_LIMIT_SIGNS)
     words = [description or "No description"]
+    if column.part_title:
+        words.insert(0, f"{column.part_title} of")
     if column.unit is None:
         words.append(f"(unit {to_ascii(column.column.unit)})")
-    if column.label != column.column.name:
+    if column.label != column.column.name and not column.part_title:
         words.append(notes.add_note([f"{column.label} is the column {to_ascii(column.column.name)} of the service."]))
     labels_by_code = delivered_table.table.enums.get(column.column.enum or "", {})
     if labels_by_code:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +12,11 @@ from hven.adql import quote_adql_name
 from hven.model.errors import SourceError, TooLargeError, UsageError, suggest_spelling
 from hven.plugins.schema_life.delivery.cds_units import write_cds_unit
 from hven.plugins.schema_life.delivery.fixed_width_columns import create_fixed_width_column
+from hven.plugins.schema_life.delivery.sexagesimal_columns import (
+    PARTS_BY_UCD,
+    SexagesimalColumn,
+    find_sexagesimal_columns,
+)
 from hven.query import run_query
 
 if TYPE_CHECKING:
@@ -45,12 +50,15 @@ class DeliveredColumn:
         Writes its values.
     unit
         Its unit as CDS writes it; None if CDS has no such unit.
+    part_title
+        What it is of an angle that is divided into several columns, such as its minute; empty: a whole value.
     """
 
     column: Column
     label: str
     cells: FixedWidthColumn
     unit: str | None
+    part_title: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +116,9 @@ class TableExporter:
         self._published_state = published_state
         self._principal = principal
 
-    def measure_table(self, table: Table, omitted_names: Sequence[str], max_width: int) -> DeliveredTable:
+    def measure_table(
+        self, table: Table, omitted_names: Sequence[str], max_width: int, *, has_sexagesimal_positions: bool = False
+    ) -> DeliveredTable:
         """Read all values, and find how wide the columns of the file are.
 
         Parameters
@@ -119,6 +129,8 @@ class TableExporter:
             Names of columns that the file does not have.
         max_width
             Bytes of the widest column that is allowed.
+        has_sexagesimal_positions
+            Whether the position of the table is written in hours, degrees, minutes and seconds.
 
         Raises
         ------
@@ -130,22 +142,20 @@ class TableExporter:
         columns = [column for column in table.columns if not column.hidden and column.name not in omitted_names]
         if not columns:
             raise SourceError(f"no columns of {table.qualified_name} are left", remedy="omit fewer columns")
+        angles = find_sexagesimal_columns(columns) if has_sexagesimal_positions else {}
         delivered_columns = []
-        labels = choose_labels([column.name for column in columns])
-        for column, label in zip(columns, labels, strict=True):
-            try:
-                cells = create_fixed_width_column(column.name, column.type.arrow)
-            except SourceError as error:
-                raise SourceError(
-                    f"{table.qualified_name}: {error.message}", remedy=_write_omission_remedy(column.name)
-                ) from error
-            unit = write_cds_unit(column.unit)
-            delivered_columns.append(DeliveredColumn(column=column, label=label, cells=cells, unit=unit))
+        for column in columns:
+            delivered_columns += _create_delivered_columns(table, column, angles.get(column.name))
+        labels = choose_labels([delivered_column.label for delivered_column in delivered_columns])
+        delivered_columns = [
+            replace(delivered_column, label=label)
+            for delivered_column, label in zip(delivered_columns, labels, strict=True)
+        ]
         row_count = 0
         for batch in self._iterate_blocks(table, columns):
             row_count += batch.num_rows
-            for delivered_column, values in zip(delivered_columns, batch.columns, strict=True):
-                delivered_column.cells.measure(values)
+            for delivered_column in delivered_columns:
+                delivered_column.cells.measure(batch.column(delivered_column.column.name))
         for delivered_column in delivered_columns:
             cells = delivered_column.cells
             if cells.width > max_width:
@@ -184,13 +194,13 @@ class TableExporter:
         DataError
             Another program changed the values meanwhile.
         """
-        columns = [delivered_column.column for delivered_column in delivered_table.columns]
+        columns = list({column.column.name: column.column for column in delivered_table.columns}.values())
         ranges = delivered_table.list_byte_ranges()
         for batch in self._iterate_blocks(delivered_table.table, columns):
             lines = np.full((batch.num_rows, delivered_table.record_bytes + 1), ord(" "), np.uint8)
             lines[:, -1] = ord("\n")
-            for column, (start, end), values in zip(delivered_table.columns, ranges, batch.columns, strict=True):
-                lines[:, start - 1 : end] = column.cells.write_cells(values)
+            for column, (start, end) in zip(delivered_table.columns, ranges, strict=True):
+                lines[:, start - 1 : end] = column.cells.write_cells(batch.column(column.column.name))
             file.write(lines.data)
 
     def _iterate_blocks(self, table: Table, columns: Sequence[Column]) -> Iterator[pa.RecordBatch]:
@@ -214,6 +224,28 @@ class TableExporter:
                 f"{table.qualified_name} has more than {limits.maxrec_hard:,} rows",
                 remedy="raise limits.maxrec_hard in hven.toml",
             )
+
+
+def _create_delivered_columns(table: Table, column: Column, angle_ucd: str | None) -> list[DeliveredColumn]:
+    """Create the column of a file, or the columns of an angle; their labels are chosen later."""
+    if angle_ucd is not None:
+        return [
+            DeliveredColumn(
+                column=column,
+                label=part.label,
+                cells=SexagesimalColumn(column.name, part),
+                unit=part.unit,
+                part_title=part.title,
+            )
+            for part in PARTS_BY_UCD[angle_ucd]
+        ]
+    try:
+        cells = create_fixed_width_column(column.name, column.type.arrow)
+    except SourceError as error:
+        raise SourceError(
+            f"{table.qualified_name}: {error.message}", remedy=_write_omission_remedy(column.name)
+        ) from error
+    return [DeliveredColumn(column=column, label=column.name, cells=cells, unit=write_cds_unit(column.unit))]
 
 
 def _write_omission_remedy(name: str) -> str:

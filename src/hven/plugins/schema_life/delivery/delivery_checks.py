@@ -76,7 +76,7 @@ def _find_column_faults(delivered_table: DeliveredTable) -> Iterator[tuple[str, 
             yield f"the description of {name} is changed to ASCII", "write it in ASCII"
         if delivered_column.unit is None:
             yield f"CDS has no unit {column.unit!r}; the explanation of {name} names the unit", "convert the values"
-        if delivered_column.label != name:
+        if delivered_column.label != name and not delivered_column.part_title:
             yield f"{name} is called {delivered_column.label} in the file", "choose a name of at most 16 characters"
         if delivered_column.cells.changed_count:
             count = delivered_column.cells.changed_count

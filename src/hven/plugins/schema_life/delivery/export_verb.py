@@ -58,6 +58,9 @@ def export_collection(
     max_width: Annotated[
         int, typer.Option("--max-width", metavar="BYTES", min=1, help="Maximum width of a column.")
     ] = DEFAULT_MAX_WIDTH_BYTES,
+    has_sexagesimal_positions: Annotated[
+        bool, typer.Option("--sexagesimal", help="Write the position in hours, degrees, minutes and seconds.")
+    ] = False,
     is_public: Annotated[
         bool, typer.Option("--public", help="Write only what anonymous users see, not what the owner sees.")
     ] = False,
@@ -76,7 +79,12 @@ def export_collection(
             raise NotFoundError(f"{tables[0].schema} is not a collection", remedy="export a collection")
         _check_omitted_columns(omitted_columns or [], {column.name for table in tables for column in table.columns})
         exporter = TableExporter(site, state, principal)
-        delivered_tables = [exporter.measure_table(table, omitted_columns or [], max_width) for table in tables]
+        delivered_tables = [
+            exporter.measure_table(
+                table, omitted_columns or [], max_width, has_sexagesimal_positions=has_sexagesimal_positions
+            )
+            for table in tables
+        ]
         faults = list_delivery_faults(resource, delivered_tables, needs_readme=target is ExportDestination.CDS)
         if directory is not None:
             write_delivery(exporter, resource, delivered_tables, target, directory)

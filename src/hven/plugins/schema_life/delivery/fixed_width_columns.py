@@ -128,7 +128,7 @@ class IntegerColumn(FixedWidthColumn):
         """Write whole numbers."""
         numbers = pc.fill_null(_to_integers(values), 0).to_numpy(zero_copy_only=False)
         cells = _write_decimals(numbers, 0, self.width, self.name)
-        cells[_find_nulls(values)] = _BLANK
+        cells[find_nulls(values)] = _BLANK
         return cells
 
 
@@ -138,7 +138,14 @@ def _to_integers(values: pa.Array) -> pa.Array:
     return values.cast(pa.int64())
 
 
-def _find_nulls(values: pa.Array) -> NDArray[np.bool_]:
+def find_nulls(values: pa.Array) -> NDArray[np.bool_]:
+    """Return which values are missing; NaN is missing, too.
+
+    Parameters
+    ----------
+    values
+        Values of a column.
+    """
     nulls: NDArray[np.bool_] = values.is_null(nan_is_null=True).to_numpy(zero_copy_only=False)
     return nulls
 
@@ -184,7 +191,7 @@ class FloatColumn(FixedWidthColumn):
 
     def measure(self, values: pa.Array) -> None:
         """Find the limits, and the number of decimals."""
-        self.has_nulls |= bool(_find_nulls(values).any())
+        self.has_nulls |= bool(find_nulls(values).any())
         numbers = values.drop_null().to_numpy(zero_copy_only=False)
         numbers = numbers[~np.isnan(numbers)]
         if not len(numbers):
@@ -210,7 +217,7 @@ class FloatColumn(FixedWidthColumn):
         """Write floating-point numbers."""
         if self.has_exponents:
             return self._write_texts(self._write_shortest_digits(values), is_right_aligned=True)
-        nulls = _find_nulls(values)
+        nulls = find_nulls(values)
         numbers = pc.fill_null(values, 0).to_numpy(zero_copy_only=False)
         numbers = np.where(nulls, numbers.dtype.type(0), numbers)
         is_too_large = (np.abs(numbers) > self._max_magnitude).any()

@@ -1,0 +1,71 @@
+"""Write a comparison as JSON. Its texts are joined, because objects for 100,000 columns would take most of the time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from hven.plugins.schema_life.described_columns import TEXT_NAMES
+
+if TYPE_CHECKING:
+    from hven.plugins.schema_life.described_columns import ColumnTexts
+    from hven.plugins.schema_life.schema_comparison import ColumnGroupConflict, SchemaComparison
+
+
+def comparison_to_json(comparison: SchemaComparison) -> dict[str, Any]:
+    """Return a comparison for JSON; the groups are written already.
+
+    Parameters
+    ----------
+    comparison
+        The comparison.
+    """
+    models = []
+    for model in comparison.models:
+        read_at = model.read_at.isoformat(timespec="seconds")
+        models.append({"label": model.label, "columns": len(model.columns), "read": read_at, "fault": model.fault})
+    columns, places = _write_columns(comparison.texts)
+    groups = []
+    for group in comparison.groups:
+        conflicts = ",".join(_write_conflict(conflict, places) for conflict in group.conflicts)
+        groups.append(
+            f'{{"key":{_write(group.key)},"models":{_write(group.models)},"missing":{_write(group.missing_models)},'
+            f'"columns":[{",".join([columns[row] for row in group.rows.tolist()])}],"conflicts":[{conflicts}]}}'
+        )
+    return {"group": comparison.grouping, "models": models, "groups": orjson.Fragment(f"[{','.join(groups)}]")}
+
+
+def _write(value: object) -> str:
+    return orjson.dumps(value).decode()
+
+
+def _write_columns(texts: ColumnTexts) -> tuple[list[str], list[str]]:
+    """Write all columns as objects, and their places as texts."""
+    parts = {}
+    for name, array in texts.arrays.items():
+        encoded = array.dictionary_encode()
+        written_texts = [_write(text)[1:-1] for text in encoded.dictionary.to_pylist()]
+        if name == "choices":
+            written_texts = [_write(dict(orjson.loads(text or "[]"))) for text in encoded.dictionary.to_pylist()]
+        parts[name] = pa.array(written_texts, pa.string()).take(encoded.indices)
+    fields = [item for name in TEXT_NAMES for item in (f'"{name}":"', parts[name], '",')]
+    columns = pc.binary_join_element_wise("{", *fields, '"choices":', parts["choices"], "}", "")
+    places = pc.binary_join_element_wise('"', parts["model"], ": ", parts["table"], ".", parts["name"], '"', "")
+    return columns.to_pylist(), places.to_pylist()
+
+
+def _write_conflict(conflict: ColumnGroupConflict, places: list[str]) -> str:
+    places_of_columns = [places[row] for row in conflict.columns.rows.tolist()]
+    values = []
+    begin = 0
+    for text, count in zip(conflict.texts, conflict.counts, strict=True):
+        values.append(f'{{"value":{_write(text)},"columns":[{",".join(places_of_columns[begin : begin + count])}]}}')
+        begin += count
+    convertible = "" if conflict.is_convertible is None else f',"convertible":{_write(conflict.is_convertible)}'
+    return (
+        f'{{"id":"{conflict.id}","kind":"{conflict.kind}","values":[{",".join(values)}],'
+        f'"note":{_write(conflict.note)}{convertible}}}'
+    )
