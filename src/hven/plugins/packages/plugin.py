@@ -1,4 +1,4 @@
-"""What this package adds: packages of collections, and the verbs that write and publish them."""
+"""What this package adds: packages of collections, the page ``/handover`` and the verbs for operators who follow."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from hven.model.plugins import CommandLineVerb, PluginPackage
 
 PLUGIN = PluginPackage(
     name="packages",
-    title="Hand over collections as BagIt bags or RO-Crates",
-    uses=("promotion", "provenance", "registry"),
+    title="Hand over collections as BagIt bags or RO-Crates, and a site to its next operator",
+    uses=("backups", "operations", "promotion", "provenance", "registry"),
     protocols={"packages": "hven.plugins.packages.package_service"},
+    pages="hven.plugins.packages.handover_page:PAGES",
+    translations="hven.plugins.packages:texts",
     verbs={
         "package": CommandLineVerb(
             function="hven.plugins.packages.package_verbs:write_collection_package",
@@ -26,6 +28,19 @@ PLUGIN = PluginPackage(
                 "hven unpack /backups/stars.tar --check",
                 "hven --site other unpack /backups/stars.tar",
                 "hven --site other unpack /backups/stars.tar --overwrite --widen --json",
+            ),
+        ),
+        "handover": CommandLineVerb(
+            function="hven.plugins.packages.handover_verbs:write_handover",
+            after="unpack",
+            examples=("hven handover", "hven handover --output HANDOVER.md", "hven handover --seal --json"),
+        ),
+        "rebuild": CommandLineVerb(
+            function="hven.plugins.packages.handover_verbs:run_rebuild",
+            after="handover",
+            examples=(
+                "hven rebuild newsite --from https://git.example.org/mysite.git --backup /backups/mysite.tar",
+                "hven rebuild newsite --from /git/mysite --ingest --json",
             ),
         ),
     },
