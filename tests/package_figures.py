@@ -173,7 +173,7 @@ def list_floors() -> list[list[str]]:
 def write_import_picture() -> str:
     """Draw the floors of the core, and beside them the plug-in packages with the floors that each imports."""
     floors = list_floors()
-    lines = ["```mermaid", "flowchart LR", '  subgraph packages["plug-in packages"]', "    direction TB"]
+    lines = ["```mermaid", "flowchart LR", '  subgraph slices["plug-in packages"]', "    direction TB"]
     packages = plugins.list_installed_packages()
     own_packages = sorted(package.name for package in packages if (SOURCE / "plugins" / package.name).is_dir())
     lines += [f"    {name}" for name in own_packages]
@@ -184,7 +184,7 @@ def write_import_picture() -> str:
     lines += [
         f"    {' --> '.join(f'f{number}' for number in range(len(floors)))}",
         "  end",
-        "  packages --> core",
+        "  slices --> core",
         "```",
     ]
     lines += ["", "| plug-in package | packages of the core that it imports |", "|---|---|"]

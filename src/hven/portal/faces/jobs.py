@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
 from starlette.responses import JSONResponse
-from starlette.routing import BaseRoute, Match
+from starlette.routing import BaseRoute, Match, Mount
 
 from hven import services
 from hven.jobs import type_catalogue
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
     from hven.model.settings import Settings
 
 
-class DynamicJobTypeRoute(BaseRoute):
+class DynamicJobTypeRoute(Mount):
     """The addresses of job types that are declared after the start of the server."""
 
     def __init__(self, settings: Settings, build_type_routes: Callable[[str], Sequence[Route]]) -> None:
-        self.path = "/jobs/{name}"
+        super().__init__("/jobs", routes=())
         self._settings = settings
         self._build_type_routes = build_type_routes
         self._routes_by_type: dict[str, Sequence[Route]] = {}

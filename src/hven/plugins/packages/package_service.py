@@ -1,0 +1,179 @@
+"""``/packages/NAME``: a collection as a package that is written while it is sent, with the rights of the client.
+
+A download that was interrupted is continued: ``?START=`` is the number of bytes that the client has, and the header
+``If-Match`` is the ``ETag`` of the first answer.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from contextlib import closing, suppress
+from threading import BoundedSemaphore
+from typing import TYPE_CHECKING
+
+import anyio.to_thread
+from starlette.responses import Response
+
+from hven.model.errors import NotFoundError, OverloadedError, ParamError, PreconditionFailedError, format_message
+from hven.model.params import Param
+from hven.plugins.packages.package_contents import collect_contents
+from hven.plugins.packages.package_journal import PackageJournal
+from hven.plugins.packages.package_stream import BAGIT, FORMS, TAR_MEDIA_TYPE, PackageStream
+from hven.services.api.files import PieceStreamResponse, stream_file_pieces
+from hven.services.errors import PLAIN_TEXT_ERRORS
+from hven.services.face import ServiceContext, ServiceFace, create_query_route
+from hven.services.params import parse_value
+from hven.site import record_sent_data
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Sequence
+    from pathlib import Path
+
+    from starlette.requests import Request
+    from starlette.routing import Route
+
+    from hven import services
+
+
+MAX_CONCURRENT_DOWNLOADS = 2  # each reads whole tables and all products
+JOURNAL_FOLDER = "packages"
+JOURNAL_LIFETIME_SECONDS = 7 * 86_400.0
+MAX_JOURNALS = 1000
+JOURNAL_INTERVAL_BYTES = 16 * 1024**2
+MAX_START_DIGITS = 18
+_TAG_PATTERN = re.compile(r'"([0-9a-f]{64})-([0-9a-f]{32})"')
+FORM_PARAM = Param(
+    name="FORM", allowed=FORMS, default=BAGIT, description="bagit: a bag (RFC 8493); ro-crate: an RO-Crate without bag"
+)
+
+
+class DownloadSlots:
+    """The downloads of packages that run at once on one site, in one process."""
+
+    def __init__(self) -> None:
+        self._semaphore = BoundedSemaphore(MAX_CONCURRENT_DOWNLOADS)
+
+    def acquire_slot(self) -> None:
+        """Take one of the slots.
+
+        Raises
+        ------
+        OverloadedError
+            All are taken.
+        """
+        if not self._semaphore.acquire(blocking=False):
+            message = format_message("{count} packages are being downloaded already", MAX_CONCURRENT_DOWNLOADS)
+            raise OverloadedError(message, remedy=format_message("try again in some minutes"))
+
+    def release_slot(self) -> None:
+        """Give a slot back."""
+        self._semaphore.release()
+
+
+def build_package_routes(context: ServiceContext) -> Sequence[Route]:
+    """Build the route of ``/packages/NAME``."""
+
+    async def answer_request(request: Request, params: services.RequestParams) -> Response:
+        response: Response = await anyio.to_thread.run_sync(_build_response, context, request, params)
+        return response
+
+    return [create_query_route("/packages/{name}", answer_request, FACE.error_responder)]
+
+
+def _build_response(context: ServiceContext, request: Request, params: services.RequestParams) -> Response:
+    site = context.site
+    name = request.path_params["name"]
+    if context.collections and name not in context.collections:
+        message = format_message("there is no collection {name!r} here", name[:80])
+        raise NotFoundError(message, remedy=format_message("see the list of collections on the home page"))
+    form = str(parse_value(params, FORM_PARAM))
+    start = _parse_start(params.read_one("START"))
+    contents = collect_contents(site, name, context.identify_principal(request), context.policies)
+    identity = contents.compute_identity(form)
+    directory = site.settings.var_directory / JOURNAL_FOLDER
+    tag_match = _TAG_PATTERN.fullmatch(request.headers.get("if-match", ""))
+    if start and tag_match is None:
+        message = format_message("START needs the header If-Match with the ETag of the first answer")
+        raise ParamError(message, name="START", remedy=format_message("send If-Match, or leave out START"))
+    token = tag_match[2] if start and tag_match is not None else secrets.token_hex(16)
+    headers = {
+        "etag": f'"{identity}-{token}"',
+        "cache-control": "private, no-store",
+        "vary": "authorization, cookie",
+        "content-disposition": f'attachment; filename="{name}.tar"',
+        "content-type": TAR_MEDIA_TYPE,
+        "hven-lacking": str(len(contents.lacking)),
+    }
+    if request.method == "HEAD":
+        return Response(None, headers=headers)
+    _delete_old_journals(directory)
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    journal = PackageJournal(directory / f"{token}.jsonl", identity)
+    if start and not journal.is_continued:
+        raise PreconditionFailedError(
+            format_message("this download can't be continued: the collection has changed, or the download is too old"),
+            remedy=format_message("delete the first part, and download from the beginning"),
+        )
+    slots = site.get_or_create(DownloadSlots)
+    slots.acquire_slot()
+    pieces = _iterate_pieces(PackageStream(contents, form, journal), journal, start, slots)
+    next(pieces)  # a generator that was begun gives the slot back, even if the client is gone before the first byte
+    record_sent_data(file_collections=[name])
+    return PieceStreamResponse(request, 200, headers, stream_file_pieces(pieces))
+
+
+def _parse_start(text: str | None) -> int:
+    text = (text or "0").strip()
+    if not (text.isascii() and text.isdecimal() and len(text) <= MAX_START_DIGITS):
+        message = format_message("START={value} is not a number of bytes", text[:40])
+        raise ParamError(message, name="START", remedy=format_message("send the size of the file that you have"))
+    return int(text)
+
+
+def _iterate_pieces(
+    stream: PackageStream, journal: PackageJournal, start: int, slots: DownloadSlots
+) -> Generator[bytes | None]:
+    """Yield the package, with a None before each piece, which is read in a thread."""
+    try:
+        unwritten_bytes = 0
+        with closing(stream.iterate_chunks(start)) as chunks:
+            yield None
+            for chunk in chunks:
+                yield chunk
+                unwritten_bytes += len(chunk)
+                if unwritten_bytes >= JOURNAL_INTERVAL_BYTES:
+                    unwritten_bytes = 0
+                    journal.write_pending_lines()
+                yield None
+    finally:
+        with suppress(OSError):  # without the journal, a continued download is refused
+            journal.write_pending_lines()
+        slots.release_slot()
+
+
+def _delete_old_journals(directory: Path) -> None:
+    if not directory.is_dir():
+        return
+    journals = sorted(directory.glob("*.jsonl"), key=_get_modification_time, reverse=True)
+    oldest_time = time.time() - JOURNAL_LIFETIME_SECONDS
+    for number, path in enumerate(journals):
+        if number >= MAX_JOURNALS or _get_modification_time(path) < oldest_time:
+            path.unlink(missing_ok=True)
+
+
+def _get_modification_time(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+FACE = ServiceFace(
+    name="packages",
+    title="Packages",
+    description="A collection as one file for archives: a BagIt bag or an RO-Crate with rows, files and checksums.",
+    error_responder=PLAIN_TEXT_ERRORS,
+    build_routes=build_package_routes,
+)

@@ -1,0 +1,126 @@
+"""Packages by address: with the rights of the client, continued after an interruption, a few at once."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+from asgi_client import Answer, Client
+from package_sites import FRAMES, create_site
+
+from hven.app._server import create_application
+from hven.ingest.api.runs import ingest_collection
+from hven.model.settings import load_settings
+from hven.plugins.packages import package_service
+from hven.plugins.packages.package_reader import PackageReader
+from hven.plugins.packages.package_service import DownloadSlots
+from hven.site import Site
+
+
+class Server:
+    """A client of a site with the accounts anna and bert."""
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+        self.tokens = {name: site.store.users.add_account(name) for name in ("anna", "bert")}
+        self._client = Client(create_application(site))
+
+    def ask(self, query: str = "", *, account: str = "", method: str = "GET", **headers: str) -> Answer:
+        if account:
+            headers["authorization"] = f"Bearer {self.tokens[account]}"
+        given = {name.replace("_", "-"): text for name, text in headers.items()}
+        return self._client.ask(method, "/packages/night", query.encode(), headers=given)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with Site(load_settings(create_site(tmp_path_factory.mktemp("service") / "site"))) as site:
+        yield Server(site)
+
+
+def read_frames(body: bytes) -> set[str]:
+    with tarfile.open(fileobj=BytesIO(body)) as tar:
+        return {name.rpartition("/")[2] for name in tar.getnames() if "/data/files/" in name}
+
+
+def test_rights_decide_what_is_sent(server: Server, tmp_path: Path) -> None:
+    assert read_frames(server.ask().body) == set()
+    assert read_frames(server.ask(account="anna").body) == {"a.fits", "empty.dat"}
+    answer = server.ask(account="bert")
+    assert read_frames(answer.body) == {"b=2520 é.fits", "c=3D1.fits"}
+    assert answer.headers["content-type"] == "application/x-tar"
+    assert answer.headers["hven-lacking"] == "3"
+    (tmp_path / "night.tar").write_bytes(answer.body)
+    assert PackageReader(tmp_path / "night.tar").verify().is_valid
+    log = [(entry.by, entry.facts["file"]) for entry in server.site.store.grants.list_audit_entries()]
+    assert ("bert", "frames/c=1.fits") in log, "each locked file that is taken is on record"
+    assert ("bert", "frames/a.fits") not in log
+
+
+def test_a_download_is_continued(server: Server) -> None:
+    first = server.ask(account="bert")
+    tag = first.headers["etag"]
+    for start in (1, 600, 5_000, len(first.body) // 2, len(first.body) - 1):
+        rest = server.ask(f"START={start}", account="bert", if_match=tag)
+        assert rest.status == 200
+        assert rest.body == first.body[start:], start
+    assert server.ask("START=600", account="anna", if_match=tag).status == 412, "it is of no use to another account"
+    assert server.ask("START=600", if_match=tag).status == 412
+    assert server.ask("START=600", account="bert").status == 400
+    assert server.ask("START=600", account="bert", if_match='"../../x"').status == 400
+    assert server.ask("START=-1", account="bert", if_match=tag).status == 400
+    assert server.ask(f"START={'9' * 30}", account="bert", if_match=tag).status == 400
+    unknown = f'{tag[:66]}{"0" * 32}"'
+    assert server.ask("START=600", account="bert", if_match=unknown).status == 412
+
+
+def test_another_state_is_not_continued(tmp_path: Path) -> None:
+    directory = create_site(tmp_path / "site")
+    with Site(load_settings(directory)) as site:
+        server = Server(site)
+        first = server.ask(account="bert")
+        (directory / "collections/night/rows.csv").write_text("id,pi,flux,file_name\n1,bert,2,\n")
+        ingest_collection(site, "night")
+        answer = server.ask("START=600", account="bert", if_match=first.headers["etag"])
+        assert answer.status == 412
+        assert b"from the beginning" in answer.body
+
+
+def test_a_few_at_once(server: Server) -> None:
+    slots = server.site.get_or_create(DownloadSlots)
+    for _ in range(package_service.MAX_CONCURRENT_DOWNLOADS):
+        slots.acquire_slot()
+    assert server.ask().status == 503
+    assert server.ask(method="HEAD").status == 200, "a look costs nothing"
+    for _ in range(package_service.MAX_CONCURRENT_DOWNLOADS):
+        slots.release_slot()
+    for _ in range(5):
+        assert server.ask().status == 200, "each download gives its slot back"
+
+
+def test_journals_are_private_and_few(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory = server.site.settings.var_directory / package_service.JOURNAL_FOLDER
+    monkeypatch.setattr(package_service, "MAX_JOURNALS", 3)
+    for _ in range(6):
+        server.ask()
+    journals = list(directory.glob("*.jsonl"))
+    assert len(journals) == 4, "the new one, and those that were kept"
+    assert directory.stat().st_mode & 0o077 == 0
+    assert all(journal.stat().st_mode & 0o077 == 0 for journal in journals)
+
+
+def test_unknown_names_and_forms(server: Server) -> None:
+    assert server.ask("FORM=zip").status == 400
+    client = Client(create_application(server.site))
+    assert client.get("/packages/none").status == 404
+    crate = server.ask("FORM=ro-crate", account="bert").body
+    with tarfile.open(fileobj=BytesIO(crate)) as tar:
+        (name,) = [name for name in tar.getnames() if name.endswith("ro-crate-metadata.json")]
+        member = tar.extractfile(name)
+        assert member is not None
+        files = [entity for entity in json.load(member)["@graph"] if entity["@type"] == "File"]
+    assert any(entity["contentSize"] == str(len(FRAMES["c=1.fits"])) for entity in files)

@@ -1,0 +1,138 @@
+"""Another Hven publishes a package with the same rows, files and rights; the hash of all rows is the judge."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from package_sites import FRAMES, create_empty_site, create_site, pack, unpack_tar
+from typer.testing import CliRunner
+
+from hven.app._cli.verbs import build_typer_app
+from hven.ingest.api.runs import ingest_collection
+from hven.model.errors import ConflictError, SourceError, UsageError
+from hven.model.settings import load_settings
+from hven.plugins.packages.package_import import compute_snapshot_hash, import_package
+from hven.plugins.packages.package_reader import PackageReader
+from hven.plugins.promotion.promotion import PromotionOptions
+from hven.services import collection_files
+from hven.services.face import ServiceContext
+from hven.site import Site
+from hven.site.auth import ANONYMOUS_PRINCIPAL, OWNER_PRINCIPAL
+
+OPTIONS = PromotionOptions()
+
+
+def run(*arguments: str) -> str:
+    result = CliRunner().invoke(build_typer_app(), list(arguments))
+    assert result.exit_code == 0, result.output + str(result.exception)
+    return result.output
+
+
+@pytest.mark.parametrize("form", ["bagit", "ro-crate"])
+def test_the_hash_is_the_same_elsewhere(tmp_path: Path, form: str) -> None:
+    site = create_site(tmp_path / "site")
+    written = pack(site, tmp_path / "night.tar", form=form)
+    other = create_empty_site(tmp_path / "other")
+    with Site(load_settings(other)) as target:
+        report = import_package(target, PackageReader(tmp_path / "night.tar"), OPTIONS)
+        assert report.snapshot_hash == written.snapshot_hash
+        assert report.row_counts == written.row_counts
+        context = ServiceContext.create_for_principal(target, OWNER_PRINCIPAL)
+        listed = collection_files.list_files(context, OWNER_PRINCIPAL, "night")
+        assert len(listed) == len(FRAMES)
+        found = collection_files.find_files(context, OWNER_PRINCIPAL, "night", [row["path"] for row in listed])
+        for path, row in found.rows.items():
+            pieces = collection_files.create_file_reader(context, row)(0, row["bytes"])
+            assert b"".join(filter(None, pieces)) == FRAMES[path.removeprefix("frames/")]
+        public = ServiceContext.create_for_principal(target, ANONYMOUS_PRINCIPAL)
+        refused = collection_files.find_files(public, ANONYMOUS_PRINCIPAL, "night", [*found.rows]).refused
+        assert len(refused) == len(FRAMES), "locked files are locked there, too"
+        again = import_package(target, PackageReader(tmp_path / "night.tar"), OPTIONS)
+        assert again.run is None, "what is published already is not published again"
+    again_written = pack(other, tmp_path / "again.tar", form=form)
+    assert again_written.snapshot_hash == written.snapshot_hash
+    assert again_written.lacking == []
+
+
+def test_the_unpacked_folder_is_a_package(tmp_path: Path) -> None:
+    pack(create_site(tmp_path / "site"), tmp_path / "night.tar")
+    folder = unpack_tar(tmp_path / "night.tar", tmp_path / "unpacked")
+    with Site(load_settings(create_empty_site(tmp_path / "other"))) as target:
+        reader = PackageReader(folder)
+        assert reader.verify().is_valid
+        assert import_package(target, reader, OPTIONS).run
+
+
+def test_the_collection_can_be_ingested_there(tmp_path: Path) -> None:
+    pack(create_site(tmp_path / "site"), tmp_path / "night.tar")
+    other = create_empty_site(tmp_path / "other", 'public_url = "https://night.example.org"\n')  # files have addresses
+    with Site(load_settings(other)) as target:
+        report = import_package(target, PackageReader(tmp_path / "night.tar"), OPTIONS)
+        ingest_collection(target, "night")
+        assert compute_snapshot_hash(target, "night")[1] == report.snapshot_hash
+
+
+def test_own_changes_are_not_replaced(tmp_path: Path) -> None:
+    pack(create_site(tmp_path / "site"), tmp_path / "night.tar")
+    other = create_site(tmp_path / "other", row_count=7)
+    with Site(load_settings(other)) as target:
+        before = compute_snapshot_hash(target, "night")
+        with pytest.raises(ConflictError, match="target has changes"):
+            import_package(target, PackageReader(tmp_path / "night.tar"), OPTIONS)
+        assert compute_snapshot_hash(target, "night") == before
+        options = PromotionOptions(may_overwrite=True)
+        assert import_package(target, PackageReader(tmp_path / "night.tar"), options).row_counts["night.main"] == 200
+
+
+def test_a_package_of_a_reader_has_no_descriptor(tmp_path: Path) -> None:
+    pack(create_site(tmp_path / "site"), tmp_path / "night.tar", principal=ANONYMOUS_PRINCIPAL)
+    with (
+        Site(load_settings(create_empty_site(tmp_path / "other"))) as target,
+        pytest.raises(SourceError, match="no descriptor"),
+    ):
+        import_package(target, PackageReader(tmp_path / "night.tar"), OPTIONS)
+
+
+def test_products_outside_of_the_collection(tmp_path: Path) -> None:
+    """They are unpacked beside the collections of the other site, and never where an absolute path leads."""
+    archive = tmp_path / "archive"
+    (archive / "frames").mkdir(parents=True)
+    site = create_site(tmp_path / "site", ingest=False)
+    shutil.rmtree(site / "collections/night/frames")
+    for name, body in FRAMES.items():
+        (archive / "frames" / name).write_bytes(body)
+    (site / "hven.toml").write_text((site / "hven.toml").read_text() + f'roots = ["{archive}"]\n')
+    path = site / "collections/night/night.yaml"
+    path.write_text(path.read_text().replace('files: "frames/*"', f'files: {{root: "{archive}", files: "frames/*"}}'))
+    with Site(load_settings(site)) as source:
+        ingest_collection(source, "night")
+    written = pack(site, tmp_path / "night.tar")
+    assert written.lacking == []
+    before = {item: item.stat().st_mtime_ns for item in archive.rglob("*")}
+    other = create_empty_site(tmp_path / "other", f'roots = ["{archive}"]\n')
+    with Site(load_settings(other)) as target:
+        report = import_package(target, PackageReader(tmp_path / "night.tar"), OPTIONS)
+    assert report.snapshot_hash == written.snapshot_hash
+    assert (other / "package-files/night/frames/a.fits").read_bytes() == FRAMES["a.fits"]
+    assert any("package-files" in note for note in report.notes)
+    assert {item: item.stat().st_mtime_ns for item in archive.rglob("*")} == before
+
+
+def test_the_verbs(tmp_path: Path) -> None:
+    site = str(create_site(tmp_path / "site"))
+    other = str(create_empty_site(tmp_path / "other"))
+    package = str(tmp_path / "night.tar")
+    facts = json.loads(run("--site", site, "package", "night", "--output", package, "--json"))
+    assert run("--site", site, "package", "night", "--hash").strip() == facts["snapshot_hash"]
+    assert "is valid (bagit" in run("unpack", package, "--check")
+    unpacked = json.loads(run("--site", other, "unpack", package, "--json"))
+    assert unpacked["snapshot_hash"] == facts["snapshot_hash"]
+    result = CliRunner().invoke(build_typer_app(), ["--site", site, "package", "night", "--as", "zip"])
+    assert isinstance(result.exception, UsageError)
+    Path(package).write_bytes(Path(package).read_bytes()[:40_000])
+    result = CliRunner().invoke(build_typer_app(), ["unpack", package, "--check"])
+    assert result.exit_code == 1
+    assert "it lacks data/ro-crate-metadata.json" in result.output
