@@ -52,7 +52,7 @@ COMMAND_LINES: tuple[tuple[str, str], ...] = (  # verb, what stands behind it; {
     ("verify", ""), ("verify", "psz2 --json"),
     ("schedule list", ""), ("schedule list", "--json"), ("schedule pause", "psz2"), ("schedule resume", "psz2"), ("schedule run", "psz2"),
     ("tables show", "anna mine"), ("tables expire", "anna mine"), ("tables drop", "anna mine"),
-    ("move", "psz2 --to duckdb"), ("move", "psz2 --to nothing"), ("adopt", "nothing"), ("fdw", ""),
+    ("move", "psz2 --to duckdb"), ("move", "psz2 --to nothing"), ("reclaim", "nothing"), ("adopt", "nothing"), ("migrate", "ftp://nowhere"), ("fdw", ""),
     ("hips", ""), ("prepare", "psz2"), ("prepare", "psz2 --stop"),
     ("backup", "{archive}"), ("backup", "{archive} --json"), ("restore", "{archive} --check"), ("restore", "{archive} {other}/again --json"), ("restore", "nothing.tar {other}/never"),
     ("remove", "lowz"), ("remove", "lowz --purge --json"), ("user remove", "anna"),

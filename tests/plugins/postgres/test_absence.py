@@ -107,7 +107,7 @@ def test_check_and_verbs_name_the_package(directory: Path) -> None:
             f"{section}: the setting belongs to the plug-in package postgres, but `plugins` does not list this package"
             in told
         )
-    for words in (["fdw"], ["adopt", "3f2a9c1e"], ["move", "near", "--to", "postgres"]):
+    for words in (["fdw"], ["reclaim", "3f2a9c1e"], ["move", "near", "--to", "postgres"]):
         refusal = run_hven(*words, "--site", directory, expected_code=1, in_subprocess=True).stderr
         assert LEFT_OUT in refusal
     told = run_hven("verify", "--site", directory).stdout

@@ -618,11 +618,11 @@ def test_the_verb_adopts_a_schema_for_the_site_that_calls_it(database, tmp_path)
         sessions = "SELECT FROM pg_stat_activity WHERE application_name = $1"
         wait_until(lambda: connection.execute(sessions, [build_application_name("left", "gone")]).rowcount == 0)
     (tmp_path / "hven.toml").write_text(f'[postgres]\nurl = "{database}"\nnamespace = "left"\n')
-    assert "belongs to the site gone" in run_hven("adopt", "other", "--site", tmp_path, expected_code=1).stderr
-    told = json.loads(run_hven("adopt", "gone", "--json", "--site", tmp_path).stdout)
+    assert "belongs to the site gone" in run_hven("reclaim", "other", "--site", tmp_path, expected_code=1).stderr
+    told = json.loads(run_hven("reclaim", "gone", "--json", "--site", tmp_path).stdout)
     assert told == {"schema": "left", "adopted": "gone", "tables": [path]}
-    assert "nobody" not in (said := run_hven("adopt", "gone", "--site", tmp_path, expected_code=1).stderr)
-    assert "already belongs to this site; there is nothing to adopt" in said
+    assert "nobody" not in (said := run_hven("reclaim", "gone", "--site", tmp_path, expected_code=1).stderr)
+    assert "already belongs to this site; there is nothing to reclaim" in said
 
 
 # --- killed ---------------------------------------------------------------------------------------------------------------------

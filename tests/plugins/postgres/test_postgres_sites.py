@@ -158,7 +158,7 @@ def test_a_schema_whose_site_is_gone_is_adopted(tmp_path: Path) -> None:
                 gone = one.store.get_site_id()
                 with pytest.raises(StorageError, match=f"belongs to another site, {gone}") as caught:
                     ingest_collection(two, "things")
-                assert f"hven adopt {gone}" in str(caught.value.remedy)
+                assert f"hven reclaim {gone}" in str(caught.value.remedy)
                 with pytest.raises(
                     UserError, match=rf"the site {gone} still exists: it has \d+ sessions? in the schema 'hven'"
                 ):
@@ -172,7 +172,7 @@ def test_a_schema_whose_site_is_gone_is_adopted(tmp_path: Path) -> None:
             (tmp_path / "two" / "hven.toml").write_text(
                 f'name = "two"\nengine = "postgres"\n[postgres]\nurl = "{url}"\n'
             )
-            told = json.loads(run_hven("--site", str(tmp_path / "two"), "adopt", gone, "--json").stdout)
+            told = json.loads(run_hven("--site", str(tmp_path / "two"), "reclaim", gone, "--json").stdout)
             assert told["adopted"] == gone
             assert len(told["tables"]) == 2
             for _ in range(2):  # what is swept is looked for before an ingest, in the engines that are known then

@@ -231,6 +231,22 @@ def test_keys_that_occur_often_lose_nothing(server, page):
     assert [row[ROW_NUMBER_COLUMN] for row in found] == list(range(1, MANY + 1))
 
 
+def test_a_service_that_repeats_a_page_is_refused(proxy):
+    """A service that ignores the condition on the key would be read without end."""
+    pages = []
+
+    def repeat_first_page(answer):
+        if "ORDER BY" not in proxy.queries[-1]:
+            return answer
+        pages.append(answer)
+        return pages[0]
+
+    proxy.default_change = repeat_first_page
+    with pytest.raises(SourceError, match="sends the same rows again, although Hven asks for the rows behind them"):
+        ids(open_source(proxy.url, table="far.many", key=["id"], page=100))
+    assert len(pages) == 2
+
+
 def test_a_key_with_more_rows_than_the_limit_is_refused(server):
     with pytest.raises(
         SourceError,

@@ -140,13 +140,24 @@ class LogReplay:
         Beginning of the log's paths, which the addresses replace.
     requests_per_second
         Largest number of requests per second to each service.
+    new_targets
+        Target of a request -> what the new service gets instead, where its tables have other names.
     """
 
-    def __init__(self, new_url: str, old_url: str = "", *, prefix: str = "", requests_per_second: float = 2.0) -> None:
+    def __init__(
+        self,
+        new_url: str,
+        old_url: str = "",
+        *,
+        prefix: str = "",
+        requests_per_second: float = 2.0,
+        new_targets: Mapping[str, str] | None = None,
+    ) -> None:
         self._new_url, self._old_url = new_url.rstrip("/"), old_url.rstrip("/")
         self._prefix = prefix.rstrip("/")
         self._interval_seconds = 1.0 / requests_per_second
         self._next_time = 0.0
+        self._new_targets = new_targets or {}
 
     def repeat_requests(
         self,
@@ -173,7 +184,7 @@ class LogReplay:
         now = time.monotonic()
         time.sleep(max(self._next_time - now, 0.0))
         self._next_time = max(self._next_time, now) + self._interval_seconds
-        new_answer, new_seconds = self._send_request(self._new_url, target)
+        new_answer, new_seconds = self._send_request(self._new_url, self._new_targets.get(target, target))
         old_seconds: float | None = None
         if self._old_url:
             old_answer, old_seconds = self._send_request(self._old_url, target)

@@ -14,7 +14,8 @@ MAX_SHOWN_DIFFERENCES = 500
 STYLE = (
     "body{font:16px/1.5 sans-serif;max-width:60em;margin:2em auto;padding:0 1em}"
     "table{border-collapse:collapse;width:100%}th,td{border:1px solid #999;padding:.3em .5em;text-align:left;"
-    "vertical-align:top}td.n{text-align:right}code{overflow-wrap:anywhere}.sign{margin-top:4em}"
+    "vertical-align:top}td{overflow-wrap:break-word}td:first-child{overflow-wrap:anywhere;min-width:8em}"
+    ".sign{margin-top:4em}"
 )
 
 

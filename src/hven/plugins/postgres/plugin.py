@@ -19,10 +19,15 @@ PLUGIN = PluginPackage(
             after="restore",
             examples=("hven fdw operations > operations.sql", "hven fdw operations --check --json", "hven fdw --apply"),
         ),
-        "adopt": CommandLineVerb(
-            function="hven.plugins.postgres.verbs:adopt",
+        "reclaim": CommandLineVerb(
+            function="hven.plugins.postgres.verbs:take_schema",
             after="fdw",
-            examples=("hven adopt 3f2a9c1e", "hven adopt 3f2a9c1e --json"),
+            examples=("hven reclaim 3f2a9c1e", "hven reclaim 3f2a9c1e --json"),
+        ),
+        "adopt": CommandLineVerb(
+            function="hven.plugins.postgres.verbs:refuse_former_name",
+            after="reclaim",
+            examples=("hven adopt 3f2a9c1e",),
         ),
     },
 )

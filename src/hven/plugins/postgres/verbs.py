@@ -1,7 +1,7 @@
-"""The commands ``hven fdw`` and ``hven adopt``.
+"""The commands ``hven fdw`` and ``hven reclaim``.
 
-``hven fdw`` makes tables of other databases foreign tables of this one. ``hven adopt`` takes over the schema of a site
-that is gone for good.
+``hven fdw`` makes tables of other databases foreign tables of this one. ``hven reclaim`` takes over the schema of a
+site that is gone for good.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hven.app.api import load_site_settings, open_site, print_json
+from hven.app.api import format_command, load_site_settings, open_site, print_json
 from hven.model.errors import NotFoundError, UsageError
 from hven.plugins.postgres import foreign_table_checks, foreign_tables
 from hven.plugins.postgres.engine import error_translation, schema_installation
@@ -167,7 +167,19 @@ def _list_engine_roles(settings: Settings) -> list[str]:
     return roles
 
 
-def adopt(
+def refuse_former_name(
+    context: typer.Context,
+    *,
+    removed_site_id: Annotated[str, typer.Argument(metavar="ID", help="Identity of the removed site.")],
+) -> None:
+    """Former name of `hven reclaim`."""
+    raise UsageError(
+        "`hven adopt` is now called `hven reclaim`",
+        remedy=f"run {format_command(context, 'reclaim', removed_site_id)}",
+    )
+
+
+def take_schema(
     context: typer.Context,
     *,
     removed_site_id: Annotated[

@@ -349,7 +349,13 @@ class TapSource(WatermarkSource):
                 size *= 2
                 continue
             last_row = table.slice(complete_count - 1, 1)
-            last_key = tuple(last_row.column(name)[0].as_py() for name in key.names)
+            page_key = tuple(last_row.column(name)[0].as_py() for name in key.names)
+            if page_key == last_key:  # without this check, such pages have no end
+                raise SourceError(
+                    f"{self.source_name} sends the same rows again, although Hven asks for the rows behind them",
+                    remedy=f"the service ignores the condition on {', '.join(key.names)}; choose another `key`",
+                )
+            last_key = page_key
             yield table.slice(0, complete_count)
             if is_last:
                 return

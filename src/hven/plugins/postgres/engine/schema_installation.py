@@ -159,7 +159,7 @@ def claim_schema(connection: Any, schema: str, site_identity: str, *, is_writing
         raise StorageError(
             message,
             remedy="give this site its own schema (set namespace under [postgres] in hven.toml); if the other site "
-            f"no longer exists, run `hven adopt {owner_row[0]}`",
+            f"no longer exists, run `hven reclaim {owner_row[0]}`",
         )
     return is_writing or owner_row is not None
 
@@ -185,10 +185,10 @@ def adopt_schema(connection: Any, schema: str, site_identity: str, former_site: 
         if owner_row is None or owner_row[0] == site_identity:
             ownership = "belongs to no site" if owner_row is None else "already belongs to this site"
             message = f"the schema {schema!r} of the database {ownership}"
-            raise UserError(message, remedy="there is nothing to adopt")
+            raise UserError(message, remedy="there is nothing to reclaim")
         if owner_row[0] != former_site:
             message = f"the schema {schema!r} of the database belongs to the site {owner_row[0]}, not to {former_site}"
-            remedy = f"if the site {owner_row[0]} no longer exists, run `hven adopt {owner_row[0]}`"
+            remedy = f"if the site {owner_row[0]} no longer exists, run `hven reclaim {owner_row[0]}`"
             raise UserError(message, remedy=remedy)
         application_name = build_application_name(schema, former_site)
         session_row = connection.execute(

@@ -1,0 +1,232 @@
+"""Turn registry records into keys of collections, and into lines for hven.toml."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlunsplit
+
+from hven.model import split_address
+from hven.plugins.drafts.column_guesses import to_adql_identifier
+from hven.plugins.migration.metadata_conversion import LICENCES, MAX_SHORT_NAME_CHARACTERS, WAVEBANDS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from hven.plugins.migration.migration_report import MigrationReport
+    from hven.plugins.service_migration.service_survey import ServiceSurvey
+
+# standard (lower case, without version) -> name of the service in registry keys, and path of the service
+SERVICE_PATHS = {
+    "ivo://ivoa.net/std/conesearch": ("cone", "/cone/{table}"),
+    "ivo://ivoa.net/std/sia": ("sia", "/sia/{table}"),
+    "ivo://ivoa.net/std/ssa": ("ssa", "/ssa/{table}"),
+}
+TAP_STANDARD = "ivo://ivoa.net/std/tap"
+SIA2_STANDARD = "ivo://ivoa.net/std/sia#query-2.0"
+OWN_PATH = "/collections"  # the pages of Hven, which no alias may hide
+SITE_RECORD_NAMES = {"Registry": "registry", "Organisation": "organisation"}  # kind of record -> name in [registry.ids]
+CONTENT_KEYS = ("title", "description", "created", "bibcode", "reference_url", "publisher", "content_level")
+
+
+class RecordConverter:
+    """Assigns the registry records of a service to collections.
+
+    Parameters
+    ----------
+    survey
+        The service.
+    collections
+        Schema of the service -> name of the collection.
+    epn_tables
+        Names of EPN-TAP tables in the service, in lower case.
+    report
+        Where it notes what it did.
+    """
+
+    def __init__(
+        self,
+        survey: ServiceSurvey,
+        collections: Mapping[str, str],
+        epn_tables: Iterable[str],
+        report: MigrationReport,
+    ) -> None:
+        self._collections = {schema.lower(): name for schema, name in collections.items()}
+        self._epn_tables = set(epn_tables)
+        self._report = report
+        parts = split_address(survey.url)
+        self._root = urlunsplit((parts.scheme, parts.netloc, "", "", ""))
+        self.authority = _find_authority(survey.records)
+        self.keys: dict[str, dict[str, Any]] = {}
+        self.site_ids: dict[str, str] = {}
+        self.aliases: dict[str, str] = {}
+        self.titles: dict[str, str] = {}
+        for record in survey.records:
+            self._convert_record(record)
+        self._add_site_aliases(survey)
+
+    def _convert_record(self, record: Mapping[str, Any]) -> None:
+        ivoid = str(record["ivoid"])
+        kind = record["kind"]
+        standards = {standard.lower() for standard, _ in record["interfaces"]}
+        if kind == "Authority":
+            self._report.add_result(None, f"{ivoid}: the authority; Hven publishes its own record of it")
+        elif kind in SITE_RECORD_NAMES:
+            self.site_ids.setdefault(SITE_RECORD_NAMES[kind], ivoid)
+            self._report.add_result(None, f"{ivoid}: the record of the {SITE_RECORD_NAMES[kind]} keeps its identifier")
+        elif any(_strip_version(standard) == TAP_STANDARD and "#" not in standard for standard in standards):
+            self.site_ids.setdefault("tap", ivoid)
+            self._report.add_result(None, f"{ivoid}: the record of the TAP service keeps its identifier")
+        else:
+            self._convert_collection_record(record, ivoid)
+
+    def _convert_collection_record(self, record: Mapping[str, Any], ivoid: str) -> None:
+        tables = [table.replace('"', "") for table in record["tables"]]
+        schema = self._find_schema(ivoid, tables)
+        if schema is None:
+            self._report.add_decision(
+                None,
+                f"{ivoid} ({record['title']}) belongs to no table that Hven reads: give its identifier to a collection",
+            )
+            return
+        collection = self._collections[schema]
+        keys = self.keys.setdefault(collection, {})
+        metadata = _build_metadata_keys(record, self._report)
+        reference_url = str(metadata.get("reference_url", ""))
+        if reference_url.startswith(f"{self._root}/"):  # a page of the old program
+            del metadata["reference_url"]
+            self._add_alias(reference_url, f"/collections/{collection}")
+        for key, value in metadata.items():
+            keys.setdefault(key, value)
+        own_tables = [table for table in tables if table.lower().partition(".")[0] == schema]
+        service_names = self._add_services(record, collection, own_tables)
+        registry = keys.setdefault("registry", {})
+        identifier = self._shorten_identifier(ivoid)
+        epn_names = [table.partition(".")[2] for table in own_tables if table.lower() in self._epn_tables]
+        if service_names:
+            for name in service_names:
+                test = record["test_query"] if name.endswith(".cone") else ""
+                registry.setdefault("services", {})[name] = {"id": identifier, "test": test} if test else identifier
+        elif len(epn_names) == 1 and len(own_tables) == 1:
+            registry.setdefault("services", {})[epn_names[0]] = identifier
+        elif "id" not in registry:
+            registry["id"] = identifier
+        else:
+            registry.setdefault("also", []).append(ivoid)
+            self._report.add_decision(
+                None, f"{ivoid} became a further identifier of {collection}, which already has {registry['id']}"
+            )
+        self._report.add_result(None, f"{ivoid}: kept in the collection {collection}")
+
+    def _find_schema(self, ivoid: str, tables: Sequence[str]) -> str | None:
+        """Find the schema of a record: that of its tables, or the one in its identifier (``ivo://A/SCHEMA/rd/x``)."""
+        path = ivoid.lower().removeprefix("ivo://").partition("/")[2]
+        candidates = [table.lower().partition(".")[0] for table in tables] + path.split("/")[:1]
+        return next((schema for schema in candidates if schema in self._collections), None)
+
+    def _add_services(self, record: Mapping[str, Any], collection: str, tables: Sequence[str]) -> list[str]:
+        """Add the services of a record, and aliases for their addresses; return their names in registry keys."""
+        names = []
+        for standard, url in record["interfaces"]:
+            word = standard.lower()
+            service = SERVICE_PATHS.get(_strip_version(word))
+            if word == SIA2_STANDARD:
+                service = ("sia2", "/sia2/{table}")
+            if len(tables) == 1:
+                local_name = to_adql_identifier(tables[0].partition(".")[2], "table")
+                target = f"{collection}.{local_name}"
+                if service is not None:
+                    names.append(f"{local_name}.{service[0]}")
+                    self._add_alias(url, service[1].format(table=target))
+                elif not standard:  # a web page
+                    self._add_alias(url, f"/collections/{collection}/{local_name}")
+                continue
+            if service is not None or not standard:
+                self._report.add_decision(
+                    None, f"{url} of {record['ivoid']} belongs to {len(tables)} tables: write an [[alias]] for it"
+                )
+        return names
+
+    def _add_alias(self, url: str, target: str) -> None:
+        path = split_address(url).path
+        if path not in {"", "/"} and not path.startswith(OWN_PATH):
+            self.aliases.setdefault(path, target)
+
+    def _add_site_aliases(self, survey: ServiceSurvey) -> None:
+        tap_path = split_address(survey.url).path.rstrip("/")
+        if survey.program in {"TAP", "DaCHS"} and tap_path not in {"", "/tap"}:
+            self.aliases[f"{tap_path}/*"] = "/tap/*"
+        if survey.program == "DaCHS":  # the address that it writes into the addresses of jobs
+            self.aliases["/__system__/tap/run/*"] = "/tap/*"
+        registry_path = split_address(survey.registry_url).path
+        if registry_path not in {"", "/oai"}:
+            self.aliases[registry_path] = "/oai"
+
+    def _shorten_identifier(self, ivoid: str) -> str:
+        """Write an identifier as a descriptor does: without the authority, if it is the site's."""
+        authority, _, path = ivoid.removeprefix("ivo://").partition("/")
+        return path if authority.lower() == self.authority.lower() else ivoid
+
+    def write_settings_lines(self) -> list[str]:
+        """Write the lines that keep identifiers and addresses, for hven.toml."""
+        lines: list[str] = []
+        if self.authority:
+            lines += [f'authority = "{self.authority}"', ""]
+        if self.site_ids:
+            lines += ["[registry.ids]", *(f'{name} = "{ivoid}"' for name, ivoid in self.site_ids.items()), ""]
+        for path, target in self.aliases.items():
+            lines += ["[[alias]]", f'path = "{path}"', f'to = "{target}"', ""]
+        return lines
+
+
+def _find_authority(records: Sequence[Mapping[str, Any]]) -> str:
+    """Find the authority that most records have."""
+    names = [str(record["ivoid"]).removeprefix("ivo://").partition("/")[0] for record in records]
+    return max(dict.fromkeys(names), key=names.count, default="")
+
+
+def _strip_version(standard: str) -> str:
+    return standard.partition("#")[0]
+
+
+def _build_metadata_keys(record: Mapping[str, Any], report: MigrationReport) -> dict[str, Any]:
+    """Build the keys of a collection from its record."""
+    keys: dict[str, Any] = {name: record[name] for name in CONTENT_KEYS if record[name]}
+    if record["short_name"]:
+        keys["short_name"] = record["short_name"][:MAX_SHORT_NAME_CHARACTERS].strip()
+    if record["subjects"]:
+        keys["subjects"] = record["subjects"]
+    people = [name for text in record["creators"] for name in re.split(r"\s*;\s*", text) if name]
+    if people:
+        keys["creators"] = [{"name": name} for name in dict.fromkeys(people)]
+    if record["contributors"]:
+        keys["contributors"] = [{"name": name} for name in record["contributors"]]
+    contact = {name: value for name, value in record["contact"].items() if value}
+    if contact:
+        keys["contact"] = {"name": contact.get("email", ""), **contact}
+    wavebands = {name.lower(): name for name in WAVEBANDS}
+    known_wavebands = [wavebands[word.lower()] for word in record["wavebands"] if word.lower() in wavebands]
+    if known_wavebands:
+        keys["waveband"] = known_wavebands
+    if record["type"]:
+        keys["type"] = record["type"]
+    _add_licence(keys, record, report)
+    return keys
+
+
+def _add_licence(keys: dict[str, Any], record: Mapping[str, Any], report: MigrationReport) -> None:
+    texts = []
+    for text, address in record["rights"]:
+        place = f"{address} {text}".lower().rstrip("/")
+        licence = next((name for part, name in LICENCES.items() if part in place), None)
+        if licence:
+            keys["licence"] = licence
+            return
+        texts.append(text or address)
+    statement = next((text for text in texts if text.lower() != "public"), "")
+    if statement:
+        keys["acknowledgement"] = statement
+        report.add_decision(
+            None,
+            f"the rights text of {record['ivoid']} became `acknowledgement`: choose a licence, and write `licence`",
+        )

@@ -1,0 +1,109 @@
+"""Send the same queries to the old service and to Hven, and collect the differences."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+from urllib.parse import urlunsplit
+
+from hven.model import split_address
+from hven.model.errors import UsageError, UserError
+from hven.plugins.log_replay.replay import LogReplay, ReplayReport, collect_distinct_requests
+from hven.plugins.service_migration.collection_drafts import SurveyConverter
+from hven.plugins.service_migration.comparison_queries import QueryGenerator
+from hven.plugins.service_migration.service_drafts import create_source_context
+from hven.plugins.service_migration.service_survey import build_migration_directory, read_survey
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from hven.model.settings import Settings
+    from hven.plugins.service_migration.service_survey import ServiceSurvey
+
+DEFAULT_QUERY_COUNT = 500
+
+
+def load_survey(settings: Settings, url: str) -> ServiceSurvey:
+    """Load the survey of a migration.
+
+    Parameters
+    ----------
+    settings
+        Settings of the site.
+    url
+        Address of the old service, as it was given to ``hven migrate``.
+
+    Raises
+    ------
+    UsageError
+        There is none.
+    """
+    survey = read_survey(build_migration_directory(settings.directory, url))
+    if survey is None:
+        raise UsageError(f"nothing is known about {url} yet", remedy=f"run `hven migrate {url}` first")
+    return survey
+
+
+def compare_services(
+    settings: Settings,
+    url: str,
+    new_url: str,
+    *,
+    log: Path | None,
+    query_count: int,
+    requests_per_second: float,
+    seed: int,
+    report_progress: Callable[[int, int], None],
+) -> ReplayReport:
+    """Compare the answers of two services: first to the requests of a log, then to generated queries.
+
+    Parameters
+    ----------
+    settings
+        Settings of the site.
+    url, new_url
+        Addresses of the old service and of the new site.
+    log
+        Log of the old service; None: all queries are generated.
+    query_count
+        Number of different requests.
+    requests_per_second
+        Largest number of requests per second to each service.
+    seed
+        Seed of the generated queries.
+    report_progress
+        Called with the number of requests that were sent, and of all.
+
+    Raises
+    ------
+    UserError
+        There is nothing to compare.
+    """
+    survey = load_survey(settings, url)
+    report = ReplayReport(requests=[], unrepeatable=Counter())
+    new_url = new_url.rstrip("/")
+    if log is not None:
+        parts = split_address(survey.url)
+        root = urlunsplit((parts.scheme, parts.netloc, "", "", ""))
+        recorded, report.unrepeatable = collect_distinct_requests(log, prefix="", request_limit=query_count)
+        replay = LogReplay(new_url, root, requests_per_second=requests_per_second)
+        report.requests += replay.repeat_requests(recorded, report_progress)
+    remaining_count = query_count - len(report.requests)
+    if remaining_count > 0 and survey.program in {"TAP", "DaCHS"}:
+        collections = SurveyConverter(survey, settings).names_by_schema
+        generator = QueryGenerator(survey, collections, create_source_context(settings), seed=seed)
+        generated = generator.draw_requests(remaining_count)
+        replay = LogReplay(
+            f"{new_url}/tap",
+            survey.url,
+            requests_per_second=requests_per_second,
+            new_targets=generated.new_targets,
+        )
+        report.requests += replay.repeat_requests(generated.requests, report_progress)
+    if not report.requests:
+        raise UserError(
+            f"there is no query that both {survey.url} and {new_url} can answer",
+            remedy="write --log with the log of the old service",
+        )
+    return report

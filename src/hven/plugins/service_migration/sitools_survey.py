@@ -1,0 +1,211 @@
+"""Survey a SITools2 server by its REST interface: projects, data sets, columns and numbers of rows."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urljoin
+
+from hven.model import split_address
+from hven.model.errors import HvenError, SourceError
+from hven.plugins.drafts.column_guesses import to_adql_identifier
+from hven.plugins.service_migration.service_survey import SurveyedTable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from hven.plugins.service_migration.remote_documents import RemoteDocumentReader
+    from hven.plugins.service_migration.service_survey import ServiceSurvey
+
+PROJECTS_PATH = "sitools/portal/projects"
+PAGE_ROWS = 300  # SITools2's own limit of a page
+MAX_DATA_SETS = 500
+MAX_SAMPLE_BYTES = 4 << 20
+SQL_TYPES = {
+    "bool": "bool",
+    "boolean": "bool",
+    "int2": "int16",
+    "smallint": "int16",
+    "int4": "int32",
+    "integer": "int32",
+    "int": "int32",
+    "serial": "int32",
+    "int8": "int64",
+    "bigint": "int64",
+    "bigserial": "int64",
+    "float4": "float32",
+    "real": "float32",
+    "float8": "float64",
+    "double precision": "float64",
+    "numeric": "float64",
+    "timestamp": "timestamp",
+    "timestamptz": "timestamp",
+    "date": "timestamp",
+}
+HIDING_BEHAVIOURS = {"noClientAccess"}
+
+
+def find_sitools_projects(url: str, documents: RemoteDocumentReader) -> list[Mapping[str, Any]] | None:
+    """List the projects of a SITools2 server; None: it is none.
+
+    Parameters
+    ----------
+    url
+        Address of the server.
+    documents
+        Fetches documents.
+    """
+    base = re.sub(r"/sitools(/.*)?$", "", url.rstrip("/"))
+    document = documents.find(f"{base}/{PROJECTS_PATH}?media=json")
+    if document is None:
+        return None
+    try:
+        answer = document.parse_json()
+    except SourceError:
+        return None
+    projects = answer.get("data") if isinstance(answer, dict) else None
+    if not isinstance(projects, list):
+        return None
+    return [project for project in projects if isinstance(project, dict)]
+
+
+class SitoolsSurveyor:
+    """Asks a SITools2 server about its data sets.
+
+    Parameters
+    ----------
+    survey
+        Takes the results.
+    documents
+        Fetches documents.
+    """
+
+    def __init__(self, survey: ServiceSurvey, documents: RemoteDocumentReader) -> None:
+        self._survey = survey
+        self._documents = documents
+        self._base = re.sub(r"/sitools(/.*)?$", "", survey.url.rstrip("/"))
+
+    def inspect_projects(self, projects: list[Mapping[str, Any]], save: Callable[[], None]) -> None:
+        """Ask about all data sets of the projects. A project becomes a collection.
+
+        Parameters
+        ----------
+        projects
+            As `find_sitools_projects` lists them.
+        save
+            Called after each data set.
+        """
+        for project in projects:
+            name = str(project.get("name") or "project")
+            for path in self._list_data_sets(project):
+                if path in self._survey.tables:
+                    continue
+                if len(self._survey.tables) >= MAX_DATA_SETS:
+                    self._survey.problems.append(f"only the first {MAX_DATA_SETS} data sets were asked about")
+                    return
+                self._survey.tables[path] = self._inspect_data_set(name, path)
+                save()
+
+    def _list_data_sets(self, project: Mapping[str, Any]) -> Iterator[str]:
+        """Yield the paths of the data sets of a project."""
+        address = str(project.get("sitoolsAttachementForUsers") or "")
+        if not address.startswith("/"):
+            self._survey.problems.append(f"the project {project.get('name')} has no address")
+            return
+        url = f"{self._base}{address if address.startswith('/sitools') else '/sitools' + address}"
+        try:
+            answer = self._fetch_json(f"{url}/datasets?media=json")
+        except HvenError as error:
+            self._survey.problems.append(f"the project {project.get('name')} was not read: {error.message}")
+            return
+        for entry in answer.get("data") or []:
+            path = str(entry.get("url") or entry.get("sitoolsAttachementForUsers") or "")
+            if path.startswith("/"):
+                yield path
+
+    def _fetch_json(self, url: str) -> dict[str, Any]:
+        answer = self._documents.fetch(url).parse_json()
+        if not isinstance(answer, dict) or answer.get("success") is False:
+            raise SourceError(f"{url} did not return an object of SITools2")
+        return answer
+
+    def _inspect_data_set(self, project: str, path: str) -> SurveyedTable:
+        table = SurveyedTable(name=path, schema=to_adql_identifier(project, "project"), local_name=path.strip("/"))
+        url = f"{self._base}{path}"
+        try:
+            data_set = self._fetch_json(f"{url}?media=json").get("dataset")
+            if not isinstance(data_set, dict):
+                raise SourceError(f"{url} has no `dataset`")
+            table.title = str(data_set.get("name") or "")
+            table.description = re.sub(r"<[^<>]*>", " ", str(data_set.get("description") or "")).strip()
+            total = self._fetch_json(f"{url}/count?media=json").get("total")
+            table.row_count = total if isinstance(total, int) and total >= 0 else None
+            primary = self._add_columns(table, data_set)
+            self._compare_with_records(table, url)
+        except HvenError as error:
+            table.failure = error.message
+            return table
+        table.primary = primary if all(name in table.columns for name in primary) else []
+        table.source = {
+            "kind": "rest",
+            "url": f"{url}/records",
+            "params": {"media": "json"},
+            "records": "data",
+            "offset": "start",
+            "limit": "limit",
+            "page": PAGE_ROWS,
+            "count": "total",
+        }
+        table.endpoint = {"path": split_address(urljoin(f"{url}/", ".")).path.rstrip("/"), "like": "sitools2"}
+        if table.title:
+            table.endpoint["title"] = table.title
+        return table
+
+    def _add_columns(self, table: SurveyedTable, data_set: Mapping[str, Any]) -> list[str]:
+        """Add the columns; return the primary key."""
+        primary = []
+        for entry in data_set.get("columnModel") or []:
+            name = str(entry.get("columnAlias") or entry.get("dataIndex") or "")
+            if not name:
+                continue
+            behaviour = str((entry.get("columnRenderer") or {}).get("behavior") or "")
+            if behaviour in HIDING_BEHAVIOURS:
+                table.problems.append(f"the column {name} is hidden from clients, so its values cannot be copied")
+                continue
+            sql_type = str(entry.get("sqlColumnType") or "").lower().partition("(")[0].strip()
+            attributes: dict[str, Any] = {"type": SQL_TYPES.get(sql_type, "string")}
+            label, text = str(entry.get("header") or ""), str(entry.get("toolTip") or "")
+            if label and label != name:
+                attributes["label"] = label
+            if text:
+                attributes["description"] = text
+            unit = (entry.get("unit") or {}).get("unitName") if isinstance(entry.get("unit"), dict) else None
+            if unit:
+                attributes["unit"] = str(unit)
+            table.columns[name] = attributes
+            if entry.get("primaryKey"):
+                primary.append(name)
+        if not table.columns:
+            raise SourceError(f"the data set {table.name} lists no columns")
+        return primary
+
+    def _compare_with_records(self, table: SurveyedTable, url: str) -> None:
+        """Compare the columns and the number of rows with the first records."""
+        document = self._documents.fetch(f"{url}/records?media=json&start=0&limit={PAGE_ROWS}", MAX_SAMPLE_BYTES)
+        answer = document.parse_json()
+        records = answer.get("data") if isinstance(answer, dict) else None
+        if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
+            raise SourceError(f"{url}/records has no list `data`")
+        sent = set().union(*records) if records else set(table.columns)
+        missing = [name for name in table.columns if name not in sent]
+        if missing:
+            table.problems.append(f"the first records have no values in {', '.join(missing)}")
+        unknown = sorted(sent - table.columns.keys())
+        if unknown:
+            table.problems.append(f"records have the columns {', '.join(unknown)}, which the data set does not list")
+        expected = min(table.row_count or 0, PAGE_ROWS)
+        if table.row_count is not None and len(records) != expected:
+            table.problems.append(
+                f"/count states {table.row_count:,} rows, but the first page has {len(records):,} rows instead of "
+                f"{expected:,}"
+            )

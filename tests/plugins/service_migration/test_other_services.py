@@ -1,0 +1,87 @@
+"""SITools2 and ERDDAP are surveyed by their own interfaces, and their rows come whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from old_services import ErddapServer, SitoolsServer, build_new_site
+
+from hven.plugins.service_migration.service_survey import build_migration_directory
+from json_servers import Reply, Request, serve
+from plugin_needs import require_plugins
+from process_runner import run_hven
+
+
+def read_report(site: Path, url: str) -> str:
+    return " ".join((build_migration_directory(site, url) / "report.txt").read_text().split())
+
+
+def test_a_data_set_of_sitools2_moves_with_its_address(tmp_path: Path) -> None:
+    require_plugins("sources", "rest")
+    require_plugins("protocols", "endpoints")
+    site = build_new_site(tmp_path / "site")
+    with serve(SitoolsServer()) as url:
+        run_hven("--site", site, "migrate", url)
+        table = yaml.safe_load((site / "collections/sdo/sdo.yaml").read_text())["tables"]["webs_aia_dataset"]
+        assert table["endpoints"]["old"] == {"path": "/webs_aia_dataset", "like": "sitools2", "title": "AIA images"}
+        assert table["columns"]["wavelnth"] == {"type": "int32", "unit": "Angstrom"}
+        assert table["description"] == "Images of the Sun"
+        assert "the column secret is hidden from clients" in read_report(site, url)
+        run_hven("--site", site, "ingest", "sdo")
+    rows = run_hven(
+        "--site", site, "query", 'SELECT COUNT(*) AS n, MAX(recnum) AS m, COUNT("get") AS g FROM sdo.webs_aia_dataset', "--format", "csv"
+    )  # fmt: skip
+    assert "700,699,140" in rows.stdout
+
+
+@pytest.mark.parametrize(
+    ("server", "message"),
+    [
+        (
+            SitoolsServer(stated_count=2000, record_count=120),
+            "/count states 2,000 rows, but the first page has 120 rows",
+        ),
+        (
+            SitoolsServer(
+                alter_reply=lambda asked, reply: (
+                    setattr(reply, "body", reply.body.replace(b'"wavelnth": 171', b'"wave": 171'))
+                    if asked.path.endswith("/records")
+                    else None
+                )
+            ),
+            "records have the columns wave, which the data set does not list",
+        ),
+    ],
+)
+def test_a_data_set_that_contradicts_itself_is_reported(tmp_path: Path, server: SitoolsServer, message: str) -> None:
+    site = build_new_site(tmp_path / "site")
+    with serve(server) as url:
+        run_hven("--site", site, "migrate", url)
+        assert message in read_report(site, url)
+
+
+def test_a_data_set_without_columns_is_no_table(tmp_path: Path) -> None:
+    def drop_columns(asked: Request, reply: Reply) -> None:
+        if asked.path == "/webs_aia_dataset":
+            reply.body = b'{"success": true, "dataset": {"name": "x"}}'
+
+    site = build_new_site(tmp_path / "site")
+    with serve(SitoolsServer(alter_reply=drop_columns)) as url:
+        failed = run_hven("--site", site, "migrate", url, expected_code=1)
+    assert "lists no columns" in failed.stderr
+    assert not list((site / "collections").glob("*/*.yaml"))
+
+
+def test_a_table_of_erddap_moves_and_a_grid_is_left_out(tmp_path: Path) -> None:
+    site = build_new_site(tmp_path / "site")
+    with serve(ErddapServer()) as url:
+        run_hven("--site", site, "migrate", f"{url}/erddap")
+        assert "the table sst cannot be read: it is a grid" in read_report(site, f"{url}/erddap")
+    columns = yaml.safe_load((site / "collections/buoys/buoys.yaml").read_text())["tables"]["main"]["columns"]
+    assert columns["sea_temp"] == {"type": "float32", "description": "Temperature of the water [degC]"}
+    assert columns["time"]["type"] == "timestamp"
+    run_hven("--site", site, "ingest", "buoys")
+    rows = run_hven("--site", site, "query", "SELECT sea_temp FROM buoys.main ORDER BY sea_temp", "--format", "csv")
+    assert rows.stdout.split() == ["sea_temp", "11.5", "12.25"]
