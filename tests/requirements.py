@@ -109,6 +109,7 @@ DEBIAN_PACKAGES = {
     "chattr": "e2fsprogs",
     "crun": "crun",
     "curl": "curl",
+    "dachs": "gavodachs2-server",
     "ds9": "saods9",
     "fitsverify": "fitsverify",
     "gdalinfo": "gdal-bin",
@@ -192,13 +193,14 @@ GROUPS = {
     "HVEN_VERIFIER": _build_variable_requirement("HVEN_VERIFIER", "HAPI's verifier", "names its directory"),
 }  # fmt: skip
 
-# not even CI has these: rights are the machine's, proofs take hours
+# not even CI has these: rights are the machine's, proofs take hours, some programs change the machine
 OPTIONAL = {
     "proof",
     "mount",
     "root",
     "packages",
     "aspro",
+    "dachs",  # its installation creates users and a database
     "HVEN_DAS2C",
     "HVEN_DAS2PY",
     "HVEN_DATACITE_SCHEMA",
