@@ -103,23 +103,24 @@ def ingest_all(directory: Path) -> None:
 def start_data_sources(directory: Path) -> Iterator[dict[str, str]]:
     """Start the data sources that descriptors name, until the block ends.
 
-    A secret stands for an empty PostgreSQL server, a name that ends in _ODBC for SQLite by ODBC, and a file in
-    ``served/`` for a service. Secrets are in the environment, and addresses of services are written into the
+    A secret stands for an empty PostgreSQL server; if the example has a file of SQLite, for this file by ODBC. A file
+    in ``served/`` stands for a service. Secrets are in the environment, and addresses of services are written into the
     descriptors.
     """
     names = {
         name
         for path in directory.glob("collections/*/*.yaml")
-        for name in re.findall(r"url: \$(\w+)", path.read_text(encoding="utf-8"))
+        for name in re.findall(r"url: \"?\$(\w+)", path.read_text(encoding="utf-8"))
     }
     with contextlib.ExitStack() as stack:
         patch = stack.enter_context(pytest.MonkeyPatch.context())
         for path in sorted(directory.glob("served/*.json")):
             stack.enter_context(serve_documents(directory, path))
-        for name in {name for name in names if name.endswith("_ODBC")}:
-            require("odbc")
-            patch.setenv(name, f"DRIVER={{SQLite3}};Database={next(directory.glob('*.sqlite'))}")
-            names.remove(name)
+        for database in directory.glob("*.sqlite"):
+            for name in names:
+                require("odbc")
+                patch.setenv(name, f"DRIVER={{SQLite3}};Database={database}")
+            names.clear()
         secrets = dict.fromkeys(names, f"postgresql://{stack.enter_context(run_server())}") if names else {}
         for name, value in secrets.items():
             patch.setenv(name, value)

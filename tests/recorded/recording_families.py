@@ -23,6 +23,7 @@ EXCLUDED_EXAMPLES = {  # example -> what it needs
     "04-omega-cubes-and-maps": "a PostgreSQL server",
     "24-obsportal": "a fixed order: its rows are stored as their documents come",
     "20-from-servers": "a driver of ODBC, and servers whose ports stand in its rows",
+    "30-from-dachs": "a driver of ODBC, and servers whose ports stand in its rows",
 }
 
 

@@ -47,12 +47,18 @@ def create_site(directory: Path) -> Settings:
 
 def convert(settings: Settings, name: str, path: Path) -> ConvertedSite:
     """Convert a document as ``hven new`` does."""
+    return convert_document(settings, name, path)
+
+
+def convert_document(settings: Settings, name: str, path: Path, **options: Any) -> ConvertedSite:
+    """Convert a document; options are further fields of the request."""
     module = find_document_module(path)
     request = DocumentDraftRequest(
         settings=settings,
         name=name,
         path=path,
         store_connection=lambda collection, file: (f"${collection.upper()}_DB", [file.read_text("utf-8")]),
+        **options,
     )
     return ConvertedSite(settings=settings, drafts=[draft for _, draft in write_collection_drafts(request, module)])
 

@@ -72,7 +72,7 @@ def move_connection_line_to_secrets(directory: Path, name: str, source: str) -> 
         line = _extract_connection_line(text)
     if line is None:
         return source, []
-    secret = f"{name.upper()}_DB"
+    secret = name_database_secret(name)
     _store_secret(directory / SECRETS_FILE, secret, line)
     notes = [
         (
@@ -86,6 +86,24 @@ def move_connection_line_to_secrets(directory: Path, name: str, source: str) -> 
             f"{source}`, and change the password"
         )
     return f"${secret}", notes
+
+
+def name_database_secret(collection: str) -> str:
+    """Name the secret with the address of the database of a collection."""
+    return f"{collection.upper()}_DB"
+
+
+def store_address_secret(directory: Path, collection: str, address: str) -> str:
+    """Keep the address of a database as a secret of a site, and return ``$NAME``.
+
+    Raises
+    ------
+    SourceError
+        There is such a secret already, and it is another one.
+    """
+    secret = name_database_secret(collection)
+    _store_secret(directory / SECRETS_FILE, secret, address)
+    return f"${secret}"
 
 
 def _extract_connection_line(text: str) -> str | None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from hven.model import plugins
 from hven.model.errors import ConflictError, UsageError
+from hven.plugins.drafts.database_tables import name_database_secret
 from hven.plugins.drafts.drafting import check_collection_name
 
 if TYPE_CHECKING:
@@ -39,12 +40,16 @@ class DocumentDraftRequest:
         The document, or a folder of documents.
     store_connection
         Keeps the connection line of a file as a secret for a collection, and returns ``$NAME`` and notes.
+    store_address
+        Keeps the address of a database, which may have a password, as a secret for a collection, and returns
+        ``$NAME``. Default: only names the secret.
     """
 
     settings: Settings
     name: str
     path: Path
     store_connection: Callable[[str, Path], tuple[str, list[str]]]
+    store_address: Callable[[str, str], str] = lambda collection, _: f"${name_database_secret(collection)}"
 
     def check_new_collection(self, name: str, file_names: Sequence[str] = ()) -> None:
         """Check, before a collection is drafted, that its files do not exist.

@@ -15,7 +15,7 @@ from hven.model import plugins
 from hven.model.errors import UsageError
 from hven.model.settings import resolve_secret
 from hven.plugins.drafts import document_drafts, drafting
-from hven.plugins.drafts.database_tables import move_connection_line_to_secrets
+from hven.plugins.drafts.database_tables import move_connection_line_to_secrets, store_address_secret
 
 if TYPE_CHECKING:
     from hven.model.settings import Settings
@@ -120,6 +120,7 @@ def _write_document_drafts(context: typer.Context, site_settings: Settings, name
         store_connection=lambda collection, file: move_connection_line_to_secrets(
             site_settings.directory, collection, str(file)
         ),
+        store_address=partial(store_address_secret, site_settings.directory),
     )
     for descriptor_path, draft in document_drafts.write_collection_drafts(request, module):
         print(f"wrote {descriptor_path}")

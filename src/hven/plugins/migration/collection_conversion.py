@@ -10,20 +10,17 @@ from typing import TYPE_CHECKING, Any
 from hven.descriptor.api.descriptor_sections import list_standard_columns
 from hven.model.errors import SourceError
 from hven.plugins.drafts.column_guesses import to_adql_identifier
-from hven.plugins.drafts.document_drafts import CollectionDraft
-from hven.plugins.drafts.source_discovery import format_descriptor_path
 from hven.plugins.migration.column_conversion import (
     EPN_TAP_STANDARD,
     ColumnConverter,
     apply_epn_standard,
     is_epn_table,
 )
-from hven.plugins.migration.descriptor_text import write_descriptor_text
-from hven.plugins.migration.draft_pruning import DATABASE_SECRET, build_database_source, prune_draft
+from hven.plugins.migration.draft_building import CODE_FILE, REPORT_FILE, DraftBuilder, list_paths, order_keys
+from hven.plugins.migration.draft_pruning import DATABASE_SECRET, build_database_source
 from hven.plugins.migration.grammar_conversion import GRAMMAR_TAGS, ConvertedSource, GrammarConverter
 from hven.plugins.migration.metadata_conversion import MetadataConverter, clean_text, list_meta_items
-from hven.plugins.migration.migration_report import MigrationReport
-from hven.plugins.migration.moved_code import READING_ADVICE, MovedCodeFile
+from hven.plugins.migration.moved_code import MovedCodeFile
 from hven.plugins.migration.observation_conversion import build_obscore_keys
 from hven.plugins.migration.python_macros import PLACEHOLDER_END, PLACEHOLDER_START, MacroValues
 from hven.plugins.migration.row_mapping import RowMapper, RowMapping
@@ -34,9 +31,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from hven.model.settings import Settings
+    from hven.plugins.drafts.document_drafts import CollectionDraft
+    from hven.plugins.migration.migration_report import MigrationReport
     from hven.plugins.migration.resource_xml import Element
 
-MAX_NOTES = 12  # decisions that stand at the head of the descriptor
 TABLE_KEY_ORDER = (
     "title",
     "description",
@@ -60,8 +58,6 @@ TABLE_KEY_ORDER = (
     "obscore",
     "links",
 )
-REPORT_FILE = "migration-report.txt"
-CODE_FILE = "dachs_code.py"
 # elements that DaCHS needs and Hven does not, with the reason
 OMITTED_ELEMENTS = {
     "script": "scripts of SQL or Python run in DaCHS's database",
@@ -100,16 +96,11 @@ class CollectionConverter:
         self._root = root
         self._settings = settings
         self._store_connection = store_connection
-        self._directory = settings.collections_directory / name
-        self._report = MigrationReport()
+        self._builder = DraftBuilder(name, settings, "DaCHS")
+        self._report = self._builder.report
         self._code_file = MovedCodeFile(CODE_FILE, "a resource descriptor")
-        self._draft: dict[str, Any] = {"collection": name}
-        self._tables: dict[str, dict[str, Any]] = {}
-        self._table_notes: dict[str, list[str]] = {}
-        self._alias_lines: list[str] = []
-        self._notes: list[str] = []
+        self._draft = self._builder.draft
         self._descriptor_names: list[str] = []
-        self._mapping_lines: dict[tuple[str, str], Element] = {}
 
     def convert_descriptor(self, path: Path) -> None:
         """Convert one resource descriptor."""
@@ -145,10 +136,10 @@ class CollectionConverter:
         )
         converter.convert_tables()
         for table_name, table in converter.tables.items():
-            self._tables.setdefault(table_name, table)
+            self._builder.tables.setdefault(table_name, table)
         for table_name, notes in converter.notes.items():
-            self._table_notes.setdefault(table_name, []).extend(notes)
-        self._mapping_lines |= converter.mapping_lines
+            self._builder.table_notes.setdefault(table_name, []).extend(notes)
+        self._builder.mapping_lines |= converter.mapping_lines
         services = ServiceConverter(self._name, descriptor_id, self._report)
         services.convert_services(resource, list(converter.tables), converter.epn_tables)
         for key, value in services.registry.items():
@@ -157,20 +148,20 @@ class CollectionConverter:
                 registry.setdefault(key, {}).update(value)
             else:
                 registry.setdefault(key, value)
-        self._alias_lines += services.write_alias_lines()
+        self._builder.settings_lines += services.write_alias_lines()
         if services.aliases:
             self._report.add_decision(
                 None, f"add the old addresses to hven.toml: the lines are at the end of {REPORT_FILE}"
             )
 
     def _format_path(self, pattern: str, resource_directory: Path) -> str:
-        return format_descriptor_path(self._settings, self._directory, resource_directory / pattern)
+        return self._builder.format_path(resource_directory / pattern)
 
     def _keep_connection(self, path: Path) -> str:
         if path.is_file():
             secret, notes = self._store_connection(self._name, path)
             if secret.startswith("$"):
-                self._notes += notes
+                self._builder.notes += notes
                 return secret
         secret = f"{self._name.upper()}_DB"
         self._report.add_decision(None, f"put the address of the database into the secret {secret} (was {path.name})")
@@ -178,68 +169,11 @@ class CollectionConverter:
 
     def build_draft(self) -> CollectionDraft:
         """Build the draft from all descriptors that were converted."""
-        self._draft.setdefault("title", self._name.replace("_", " ").capitalize())
-        if self._code_file:
-            names = {name: {"type": value} for name, value in self._code_file.result_types.items()}
-            if names:
-                self._draft["functions"] = {"file": CODE_FILE}
-        if self._tables:
-            self._draft["tables"] = self._tables
-        else:
-            self._report.add_decision(
-                None, "the resource descriptor has no table on disk: nothing can be published yet"
-            )
-        if any(self._is_outside_site(table) for table in self._tables.values()):
-            self._report.add_decision(
-                None,
-                "the data are outside the site: copy them to the directory of the descriptor, or add their folder to "
-                "`roots` in hven.toml",
-            )
-        code_text = self._code_file.write_text() if self._code_file else ""
-        prune_draft(
-            self._draft,
-            settings=self._settings,
-            files={CODE_FILE: code_text} if code_text else {},
-            write_text=lambda draft: write_descriptor_text(draft, (), self._table_notes),
-            report=self._report,
-            lines=self._mapping_lines,
+        if self._code_file and self._code_file.result_types:
+            self._draft["functions"] = {"file": CODE_FILE}
+        return self._builder.build_draft(
+            self._descriptor_names, self._code_file.write_text() if self._code_file else ""
         )
-        origin = ", ".join(self._descriptor_names[:3])
-        heading = [
-            f"A first descriptor, converted from {origin} of DaCHS. Check it and correct what is wrong;",
-            f"`hven check {self._name}` reports every error. {REPORT_FILE} says what was understood and what not.",
-        ]
-        decisions = list(self._report.decisions.items())
-        heading += [
-            f"To decide ({', '.join(places[:3])}): {text}" if places else f"To decide: {text}"
-            for text, places in decisions[:MAX_NOTES]
-        ]
-        if len(decisions) > MAX_NOTES:
-            heading.append(f"and {len(decisions) - MAX_NOTES} more in {REPORT_FILE}")
-        report_text = self._report.write_text(f"{origin}: conversion to the collection {self._name}")
-        if self._alias_lines:
-            report_text += "\nLines for hven.toml\n-------------------\n" + "\n".join(self._alias_lines)
-        files = {REPORT_FILE: report_text}
-        if code_text:
-            files[CODE_FILE] = code_text
-            self._notes.append(f"{CODE_FILE} contains code from {origin}: {READING_ADVICE}")
-        counts = (len(self._report.decisions), len(self._report.omissions), len(self._report.results))
-        summary = f"{counts[2]} kinds of entries understood, {counts[1]} left out, {counts[0]} need your decision"
-        return CollectionDraft(
-            name=self._name,
-            text=write_descriptor_text(self._draft, heading, self._table_notes),
-            files=files,
-            notes=[*self._notes, f"{summary}: read {REPORT_FILE}"],
-        )
-
-    def _is_outside_site(self, table: Mapping[str, Any]) -> bool:
-        sources = table.get("source", [])
-        for source in [sources] if isinstance(sources, dict) else sources:
-            files = source.get("files", ())
-            for file in [files] if isinstance(files, str) else files:
-                if Path(file).is_absolute():
-                    return True
-        return False
 
 
 class _ResourceConverter:
@@ -379,7 +313,7 @@ class _ResourceConverter:
             )
         for column, element in mapping.lines.items():
             self.mapping_lines[name, column] = element
-        self.tables[name] = {key: keys[key] for key in TABLE_KEY_ORDER if key in keys}
+        self.tables[name] = order_keys(keys, TABLE_KEY_ORDER)
 
     def _convert_table_metadata(self, table: Element) -> dict[str, Any]:
         keys: dict[str, Any] = {}
@@ -426,7 +360,7 @@ class _ResourceConverter:
                 known = first[1].options
                 first[1].options = {
                     **known,
-                    "files": [*_to_list(known.get("files")), *_to_list(source.options.get("files"))],
+                    "files": [*list_paths(known.get("files")), *list_paths(source.options.get("files"))],
                 }
                 if not source.options.get("files"):
                     first[1].options = known
@@ -595,12 +529,6 @@ def _replace_placeholders(value: Any, settings: Settings) -> Any:
     if isinstance(value, dict):
         return {key: _replace_placeholders(member, settings) for key, member in value.items()}
     return value
-
-
-def _to_list(value: Any) -> list[str]:
-    if value is None:
-        return []
-    return value if isinstance(value, list) else [value]
 
 
 def _build_descriptor_id(path: Path, root: Path) -> str:

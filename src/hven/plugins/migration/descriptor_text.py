@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 BLOCK_KEYS = {
     "tables",
+    "layers",
     "columns",
     "map",
     "set",

@@ -154,16 +154,26 @@ def _remove_faulty_entry(
         else:
             break
     depth = len(parents) - 2
-    if depth < 0:
-        return False
     key = keys[depth]
-    if key in KEPT_KEYS or (depth == 1 and keys[0] == "tables"):
+    if _remove_inner_entry(parents[-1], reason, f"{'.'.join(keys[: depth + 1])}", report):
+        return True
+    if depth < 0 or key in KEPT_KEYS or (depth == 1 and keys[0] == "tables"):
         return False
     value = parents[depth].pop(key)
     element = lines.get((keys[1], keys[3])) if len(keys) > 3 else None
     report.add_decision(element, f"{'.'.join(keys[: depth + 1])} ({str(value)[:80]}) was taken out: {reason}")
     if not parents[depth] and depth > 0:
         parents[depth - 1].pop(keys[depth - 1], None)
+    return True
+
+
+def _remove_inner_entry(value: Any, reason: str, place: str, report: MigrationReport) -> bool:
+    """Remove only the unit of a column, or only one column of a mapping, if the fault is there."""
+    unknown_column = re.match(r"the table has no column '([^']*)'", reason)
+    inner_key = unknown_column[1] if unknown_column else "unit"
+    if not isinstance(value, dict) or inner_key not in value or not (unknown_column or "is not a unit" in reason):
+        return False
+    report.add_decision(None, f"{place}.{inner_key} ({str(value.pop(inner_key))[:80]}) was taken out: {reason}")
     return True
 
 

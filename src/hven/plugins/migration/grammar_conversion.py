@@ -6,8 +6,9 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from hven.plugins.migration.moved_code import MAX_CODE_BYTES, READING_ADVICE
-from hven.plugins.migration.resource_xml import Element
+from hven.plugins.migration.elastic_grammar import find_document_fields, find_query_text, read_elastic_query
+from hven.plugins.migration.moved_code import MAX_CODE_BYTES, READING_ADVICE, normalize_indentation
+from hven.plugins.migration.resource_xml import Element, get_raw_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -175,7 +176,7 @@ class GrammarConverter:
             return None
         if source is None:
             return None
-        if "files" not in source.options and source.options.get("kind") not in {"python", "sql"}:
+        if "files" not in source.options and source.options.get("kind") not in {"python", "sql", "elastic"}:
             files = [self._format_path(pattern) for pattern in patterns]
             if not files:
                 self._report.add_decision(data, "the data element names no files")
@@ -305,8 +306,13 @@ class GrammarConverter:
         options = {"kind": "sql", "url": secret, "query": query}
         make_query = grammar.find_child("makeQuery")
         if not query and make_query is not None:
-            self._report.add_decision(make_query, "makeQuery is Python, which is not run: write the query")
-            options["query"] = "SELECT 1 AS id"
+            code = make_query.find_child("code") or make_query
+            options["query"] = find_query_text(normalize_indentation(get_raw_text(code))) or "SELECT 1 AS id"
+            self._report.add_decision(
+                make_query,
+                "makeQuery is Python, which is not run: check the query; for new rows alone, write "
+                "`sync: {watermark: COLUMN}`",
+            )
         return ConvertedSource(options)
 
     def _convert_embeddedgrammar(self, grammar: Element, patterns: list[str]) -> ConvertedSource | None:
@@ -326,14 +332,46 @@ class GrammarConverter:
         path = self._directory / (module if module.endswith(".py") else f"{module}.py")
         if not path.resolve().is_relative_to(self._directory.resolve()):
             path = self._directory / "missing.py"  # a file elsewhere is not read
+        code = path.read_text("utf-8", errors="replace")[:MAX_CODE_BYTES] if path.is_file() else ""
+        for pattern in patterns:
+            address = read_elastic_query(self._directory / pattern)
+            if address is not None:
+                return self._build_elastic_source(grammar, code, pattern, address)
         name, facts = self._code_file.add_grammar_module("rows", path)
         self._note_code(grammar, name, facts.fault, facts.unknown_names)
         if grammar.is_true("isDispatching"):
             self._report.add_decision(
                 grammar, "the code yields rows of several tables (isDispatching): make one function for each table"
             )
-        code = path.read_text("utf-8", errors="replace")[:MAX_CODE_BYTES] if path.is_file() else ""
         return self._build_python_source(name, patterns, code)
+
+    def _build_elastic_source(
+        self, grammar: Element, code: str, query_file: str, address: tuple[str, str]
+    ) -> ConvertedSource:
+        url, index = address
+        fields, computed_names = find_document_fields(code)
+        for name in computed_names:
+            self._report.add_decision(
+                grammar, f"{name} is computed by {grammar.get_value('module')}: write it as `map`"
+            )
+        if re.search(r"verify\s*=\s*False|CERT_NONE|_create_unverified_context", code):
+            self._report.add_decision(
+                grammar, "the script did not check the server's certificate: Hven does; see SSL_CERT_FILE"
+            )
+        self._report.add_result(
+            grammar, f"{query_file} is a query of Elasticsearch: {len(fields)} fields of its documents"
+        )
+        options: dict[str, Any] = {
+            "kind": "elastic",
+            "url": url,
+            "index": index,
+            "query": self._format_path(query_file),
+        }
+        if fields and not computed_names:
+            options["source"] = sorted(
+                {path.removeprefix("_source.") for path in fields.values() if path.startswith("_source.")}
+            )
+        return ConvertedSource(options, renamed_columns=fields)
 
     def _note_code(self, element: Element, name: str, fault: str, unknown_names: list[str]) -> None:
         file = self._code_file.file_name

@@ -211,6 +211,10 @@ class ExpressionTranslator:
         if isinstance(node.op, ast.Pow):
             base, exponent = self.translate_node(node.left), self.translate_node(node.right)
             return TranslatedExpression(f"POWER({base.adql}, {exponent.adql})", "number")
+        if isinstance(node.op, ast.FloorDiv):
+            return TranslatedExpression(
+                f"FLOOR(1.0 * {self._translate_operand(node.left)} / {self._translate_operand(node.right)})", "number"
+            )
         sign = _OPERATORS.get(type(node.op))
         if sign is None:
             raise UnsupportedExpressionError(f"the operator {type(node.op).__name__} has no equivalent")

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from hven.model.errors import SourceError, UsageError
 from hven.plugins.drafts.document_drafts import ALL_COLLECTIONS, CollectionDraft
-from hven.plugins.migration.collection_conversion import CODE_FILE, REPORT_FILE, CollectionConverter
+from hven.plugins.migration.collection_conversion import CollectionConverter
+from hven.plugins.migration.draft_building import CODE_FILE, REPORT_FILE
 from hven.plugins.migration.resource_xml import read_resource_xml
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Read the XML of resource descriptors, with limits, into elements that can be copied and changed."""
+"""Read XML documents, such as resource descriptors, with limits, into elements that can be copied and changed."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from lxml import etree
 
-from hven.formats.api.xml_input import SAFE_PARSER_OPTIONS
+from hven.formats.api.xml_input import SAFE_PARSER_OPTIONS, find_local_name
 from hven.model.errors import SourceError, TextPlace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
     from pathlib import Path
 
 MAX_DESCRIPTOR_BYTES = 8 << 20  # bytes of one resource descriptor; the largest public ones have 200 KiB
@@ -94,13 +94,18 @@ def read_resource_xml(path: Path, name: str) -> Element:
     SourceError
         The file cannot be read, is too large, is not well-formed XML, declares entities, or is no resource descriptor.
     """
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_DESCRIPTOR_BYTES + 1)
-    except OSError as error:
-        raise SourceError(f"{name} cannot be read: {error.strerror}", remedy="check its permissions") from error
-    if len(data) > MAX_DESCRIPTOR_BYTES:
-        raise SourceError(f"{name} is larger than {MAX_DESCRIPTOR_BYTES >> 20} MiB", remedy="check the file")
+    return read_xml(path, name, ("resource",))
+
+
+def read_xml(path: Path, name: str, root_tags: Collection[str]) -> Element:
+    """Read a document whose outermost element has one of some tags; prefixes of namespaces are left out.
+
+    Raises
+    ------
+    SourceError
+        The file cannot be read, is too large, is not well-formed XML, declares entities, or is another document.
+    """
+    data = read_document(path, name)
     try:
         root = etree.fromstring(data, etree.XMLParser(**SAFE_PARSER_OPTIONS))
     except etree.XMLSyntaxError as error:
@@ -108,7 +113,7 @@ def read_resource_xml(path: Path, name: str) -> Element:
         raise SourceError(
             f"not well-formed XML: {str(error.msg).partition(', line ')[0]}",
             place=place,
-            remedy="correct this place in a copy of the file; DaCHS does not read the file either",
+            remedy="correct this place in a copy of the file",
         ) from error
     if root.getroottree().docinfo.internalDTD is not None:
         raise SourceError(
@@ -116,9 +121,30 @@ def read_resource_xml(path: Path, name: str) -> Element:
             place=TextPlace(file=name, line=1),
             remedy="remove the lines of <!DOCTYPE from a copy of the file",
         )
-    if root.tag != "resource":
-        raise SourceError(f"{name} begins with <{root.tag}>, not <resource>", remedy="check the file")
+    if find_local_name(root.tag) not in root_tags:
+        raise SourceError(
+            f"{name} begins with <{find_local_name(root.tag)}>, not <{'> or <'.join(root_tags)}>",
+            remedy="check the file",
+        )
     return _convert_element(root, name)
+
+
+def read_document(path: Path, name: str) -> bytes:
+    """Read the bytes of a document.
+
+    Raises
+    ------
+    SourceError
+        The file cannot be read, or is larger than `MAX_DESCRIPTOR_BYTES`.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_DESCRIPTOR_BYTES + 1)
+    except OSError as error:
+        raise SourceError(f"{name} cannot be read: {error.strerror}", remedy="check its permissions") from error
+    if len(data) > MAX_DESCRIPTOR_BYTES:
+        raise SourceError(f"{name} is larger than {MAX_DESCRIPTOR_BYTES >> 20} MiB", remedy="check the file")
+    return data
 
 
 def _convert_element(node: Any, file: str, depth: int = 0) -> Element:
@@ -128,7 +154,7 @@ def _convert_element(node: Any, file: str, depth: int = 0) -> Element:
             f"elements are nested more than {MAX_ELEMENT_DEPTH} levels deep", place=place, remedy="check the file"
         )
     attributes = {str(key): str(value) for key, value in node.attrib.items()}
-    element = Element(str(node.tag), attributes, node.sourceline or 0, file)
+    element = Element(find_local_name(node.tag), attributes, node.sourceline or 0, file)
     if node.text:
         element.children.append(node.text)
     for child in node:
@@ -142,3 +168,8 @@ def _convert_element(node: Any, file: str, depth: int = 0) -> Element:
 def copy_element(element: Element, attributes: Mapping[str, str], children: list[Element | str]) -> Element:
     """Copy an element with other attributes and content."""
     return Element(element.tag, dict(attributes), element.line, element.file, children)
+
+
+def get_raw_text(element: Element) -> str:
+    """Return the text between the tags of an element with its indentation, as code needs it."""
+    return "".join(child for child in element.children if isinstance(child, str)).strip("\n")

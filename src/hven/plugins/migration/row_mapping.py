@@ -16,7 +16,7 @@ from hven.plugins.migration.python_expressions import (
     quote_name,
     quote_text,
 )
-from hven.plugins.migration.resource_xml import Element
+from hven.plugins.migration.resource_xml import Element, get_raw_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -337,14 +337,14 @@ class RowMapper:
     def _convert_own_code(self, element: Element, reference: str, arguments: Mapping[str, Element]) -> None:
         definition = self._procedures.get(reference.rpartition("#")[2], element) if reference else element
         code = "\n".join(
-            normalize_indentation(self._macros.replace_text_macros(_get_raw_text(item), self._table_name))
+            normalize_indentation(self._macros.replace_text_macros(get_raw_text(item), self._table_name))
             for item in definition.list_children("code")
         )
         if not code.strip():
             self._report.add_decision(element, f"apply {reference or element.get_value('name')} has no code here")
             return
         setup = "\n".join(
-            normalize_indentation(_get_raw_text(item))
+            normalize_indentation(get_raw_text(item))
             for part in definition.list_children("setup")
             for item in part.list_children("code")
         )
@@ -481,10 +481,6 @@ class RowMapper:
         if self._columns[column] == "string" and expression.kind == "number":
             adql = f"CAST({adql} AS VARCHAR)"
         sections.setdefault("map", {})[column] = adql
-
-
-def _get_raw_text(element: Element) -> str:
-    return "".join(child for child in element.children if isinstance(child, str)).strip("\n")
 
 
 def _write_literal(value: Any) -> str:

@@ -1,0 +1,154 @@
+"""What converters of documents share: parts of a document by their names, types, places, and addresses of databases."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, quote
+
+from hven.model.errors import UsageError
+from hven.plugins.drafts.column_guesses import to_adql_identifier
+from hven.plugins.drafts.document_drafts import ALL_COLLECTIONS
+from hven.plugins.migration.draft_building import CODE_FILE, REPORT_FILE, DraftBuilder
+from hven.plugins.migration.resource_xml import Element
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from hven.plugins.drafts.document_drafts import DocumentDraftRequest
+
+SIGNATURE_BYTES = 64 << 10
+MAX_LISTED_PARTS = 12
+# types of SQL, VOTable, TAP, Java and Felis
+TYPE_WORDS = {
+    **dict.fromkeys(("boolean", "bool"), "bool"),
+    **dict.fromkeys(("unsignedbyte", "byte", "ubyte", "short", "smallint", "int2", "tinyint", "ushort"), "int16"),
+    **dict.fromkeys(("int", "integer", "int4", "mediumint", "serial", "uint"), "int32"),
+    **dict.fromkeys(("long", "bigint", "int8", "bigserial", "ulong"), "int64"),
+    **dict.fromkeys(("float", "real", "float4"), "float32"),
+    **dict.fromkeys(("double", "double precision", "float8", "numeric", "decimal"), "float64"),
+    **dict.fromkeys(("timestamp", "timestamptz", "datetime", "date"), "timestamp"),
+    "point": "point",
+    "circle": "circle",
+    "polygon": "polygon",
+}
+_JDBC_PATTERN = re.compile(r"jdbc:(postgresql|mysql|mariadb):(?://([^/?]*)/)?([^?]*)(?:\?(.*))?")
+
+
+def read_head(path: Path) -> bytes:
+    """Read the first bytes of a file, in which its kind shows; empty: it cannot be read."""
+    if not path.is_file():
+        return b""
+    try:
+        with path.open("rb") as file:
+            return file.read(SIGNATURE_BYTES)
+    except OSError:
+        return b""
+
+
+def find_type(word: str) -> str:
+    """Find the type of a column by a word of another program: of a text, or of any type that is not known, string."""
+    return TYPE_WORDS.get(re.sub(r"\(.*|\s+without.*|\s+with\s.*", "", word).strip().lower(), "string")
+
+
+def choose_name(name: str, default: str) -> str:
+    """Choose the name of a table or column: as it is, or as ADQL allows it."""
+    identifier = to_adql_identifier(name, default)
+    return name if identifier == name.lower() else identifier
+
+
+def count_columns(columns: Mapping[str, Any]) -> str:
+    """Write how many columns there are."""
+    return "1 column" if len(columns) == 1 else f"{len(columns)} columns"
+
+
+def build_place(line: int, file: str = "") -> Element:
+    """Build an element that stands for a line in the report of a document that is not XML."""
+    return Element("", {}, line, file)
+
+
+def create_builders(
+    request: DocumentDraftRequest, parts: Mapping[str, Any], program: str, noun: str
+) -> dict[str, tuple[DraftBuilder, list[str]]]:
+    """Choose the parts of a document that become collections.
+
+    Parameters
+    ----------
+    request
+        Name of the collection: that of a part, which alone becomes the collection; `ALL_COLLECTIONS`, so that each
+        part becomes one; or any other, so that all parts become tables of it.
+    parts
+        The parts by their names.
+    program
+        The program from which the document comes.
+    noun
+        What a part is called.
+
+    Returns
+    -------
+    builders
+        By the name of the collection, with the names of its parts.
+
+    Raises
+    ------
+    UsageError
+        There are no parts.
+    ConflictError
+        A file exists that would be written.
+    """
+    if not parts:
+        raise UsageError(f"{request.path.name} describes no {noun}", remedy="check the file")
+    names_by_collection: dict[str, list[str]] = {request.name: list(parts)}
+    lower_names = {to_adql_identifier(name, noun).lower(): name for name in parts}
+    if request.name == ALL_COLLECTIONS:
+        names_by_collection = {lower_name: [name] for lower_name, name in lower_names.items()}
+    elif request.name.lower() in lower_names:
+        names_by_collection = {request.name: [lower_names[request.name.lower()]]}
+    builders: dict[str, tuple[DraftBuilder, list[str]]] = {}
+    for collection, names in names_by_collection.items():
+        request.check_new_collection(collection, (REPORT_FILE, CODE_FILE))
+        builders[collection] = DraftBuilder(collection, request.settings, program), names
+    for builder, names in builders.values():
+        builder.report.main_file = request.path.name
+        if len(names) > 1:
+            listed = ", ".join(names[:MAX_LISTED_PARTS]) + (" ..." if len(names) > MAX_LISTED_PARTS else "")
+            builder.report.add_result(
+                None, f"{len(names)} times {noun} in one collection ({listed}); the name '*' makes one for each"
+            )
+    return builders
+
+
+def convert_jdbc_address(address: str, user: str = "", password: str = "") -> str:
+    """Convert an address of JDBC to one that Hven reads; empty: Hven has no such address."""
+    match = _JDBC_PATTERN.fullmatch(address.strip())
+    if match is None:
+        return ""
+    dialect, host, database, query = match.groups()
+    parameters = dict(parse_qsl(query or ""))
+    user, password = user or parameters.get("user", ""), password or parameters.get("password", "")
+    login = ":".join(quote(part, safe="") for part in (user, password) if part)
+    return f"{dialect}://{login}{'@' if user else ''}{host or 'localhost'}/{database}"
+
+
+def keep_jdbc_address(
+    builder: DraftBuilder, request: DocumentDraftRequest, values: Sequence[str], place: Element
+) -> str:
+    """Keep the address, user and password of JDBC as a secret, and return ``$NAME``."""
+    address = convert_jdbc_address(*values)
+    if address:
+        secret = request.store_address(builder.name, address)
+        builder.report.add_result(place, f"the address of the database, with its password, is the secret {secret[1:]}")
+        return secret
+    secret = f"{builder.name.upper()}_DB"
+    dialect = re.match(r"jdbc:\w+", values[0])  # the rest can have a password
+    builder.report.add_decision(
+        place, f"the database ({dialect[0] if dialect else 'not named'}): put its address into the secret {secret}"
+    )
+    return f"${secret}"
+
+
+def set_value(values: dict[str, Any], key: str, value: str) -> None:
+    """Set a key to a text in which runs of blanks are one, unless the text is empty."""
+    if value.strip():
+        values[key] = " ".join(value.split())

@@ -1,0 +1,276 @@
+"""Draft the layers of a MapServer mapfile: ``hven new NAME --from mars.map``."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hven.model.errors import SourceError, TextPlace
+from hven.plugins.migration.document_parts import build_place, choose_name, create_builders, read_head, set_value
+from hven.plugins.migration.resource_xml import Element, read_document
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from hven.plugins.drafts.document_drafts import CollectionDraft, DocumentDraftRequest
+    from hven.plugins.migration.draft_building import DraftBuilder
+
+MAX_INCLUDES = 100
+MAX_TOKENS = 500_000
+MAX_DEPTH = 50
+_SIGNATURE_PATTERN = re.compile(rb"(?im)^\s*MAP\s*(#.*)?$")
+_TOKEN_PATTERN = re.compile(r"\"((?:[^\"\\]|\\.)*)\"|'((?:[^'\\]|\\.)*)'|(#.*|/\*[\s\S]*?\*/)|(\(|\)|[^\s\"'#()]+)")
+_FRAME_PATTERN = re.compile(r"(?:init=)?(iau(?:_?\d{4})?:\d+)", re.IGNORECASE)
+# blocks that end with END
+BLOCKS = {
+    *("MAP", "LAYER", "PROJECTION", "METADATA", "WEB", "CLASS", "STYLE", "LABEL", "LEGEND", "SCALEBAR", "REFERENCE"),
+    *("OUTPUTFORMAT", "QUERYMAP", "SYMBOL", "POINTS", "FEATURE", "GRID", "JOIN", "VALIDATION", "COMPOSITE", "CLUSTER"),
+    *("LEADER", "SCALETOKEN", "VALUES", "CONNECTIONOPTIONS", "IDENTIFY", "LAYERSET"),
+}
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".gif")
+READ_KEYS = {"NAME", "TYPE", "DATA", "GROUP", "EXTENT", "PROCESSING", "OFFSITE", "STATUS", "CONNECTIONTYPE"}
+
+
+@dataclass(slots=True)
+class Block:
+    """A block of a mapfile: keywords with their words, pairs of texts, and blocks inside."""
+
+    name: str
+    place: Element
+    words: dict[str, list[tuple[list[str], Element]]] = field(default_factory=dict)
+    texts: list[str] = field(default_factory=list)
+    blocks: list[Block] = field(default_factory=list)
+
+    def get_word(self, name: str) -> str:
+        """Return the words behind the first keyword with a name."""
+        return " ".join(self.words[name][0][0]) if name in self.words else ""
+
+    def list_blocks(self, name: str) -> list[Block]:
+        """List the blocks inside with a name."""
+        return [block for block in self.blocks if block.name == name]
+
+    def get_metadata(self) -> dict[str, str]:
+        """Return the pairs of the blocks METADATA inside."""
+        texts = [block.texts for block in self.list_blocks("METADATA")]
+        return {key.lower(): value for items in texts for key, value in zip(items[::2], items[1::2], strict=False)}
+
+
+def is_collection_document(path: Path) -> bool:
+    """Return whether a file is a mapfile.
+
+    Parameters
+    ----------
+    path
+        Path of the file.
+    """
+    return path.suffix == ".map" and _SIGNATURE_PATTERN.search(read_head(path)) is not None
+
+
+def draft_collections(request: DocumentDraftRequest) -> list[CollectionDraft]:
+    """Draft the collection of the layers of a mapfile.
+
+    Parameters
+    ----------
+    request
+        The document, and the name of the collection.
+
+    Returns
+    -------
+    drafts
+        The collection.
+
+    Raises
+    ------
+    SourceError
+        A file cannot be read, or a block has no end.
+    ConflictError
+        A file exists that would be written.
+    """
+    root = read_mapfile(request.path)
+    name = root.get_word("NAME") or request.path.stem
+    drafts: list[CollectionDraft] = []
+    for builder, _ in create_builders(request, {name: root}, "MapServer", "map").values():
+        web = next(iter(root.list_blocks("WEB")), root)
+        metadata = web.get_metadata() | root.get_metadata()
+        set_value(builder.draft, "title", _find_metadata(metadata, "title"))
+        set_value(builder.draft, "description", _find_metadata(metadata, "abstract"))
+        folder = request.path.parent / root.get_word("SHAPEPATH")
+        layers: dict[str, dict[str, Any]] = {}
+        for block in root.list_blocks("LAYER"):
+            layer = _convert_layer(builder, block, folder, _find_frame(root))
+            if layer:
+                layers[choose_name(block.get_word("NAME"), "layer")] = layer
+        if layers:
+            builder.draft["files"] = sorted({layer["file"] for layer in layers.values()})
+            builder.draft["layers"] = layers
+            builder.settings_lines += ["[[alias]]", 'path = "/cgi-bin/mapserv"', f'to = "/wms/{builder.name}"']
+            builder.report.add_decision(
+                None, "add the old address to hven.toml: the lines are at the end of the report"
+            )
+        stated_frames = _find_metadata(metadata, "srs").split()
+        if stated_frames:
+            builder.report.add_decision(
+                web.place,
+                f"requests named the frames {', '.join(stated_frames)}: say what they mean in `frame_aliases`",
+            )
+        drafts.append(builder.build_draft([request.path.name]))
+    return drafts
+
+
+def _find_metadata(metadata: dict[str, str], word: str) -> str:
+    return next(
+        (metadata[f"{prefix}_{word}"] for prefix in ("ows", "wms", "wcs") if f"{prefix}_{word}" in metadata), ""
+    )
+
+
+def read_mapfile(path: Path) -> Block:
+    """Read a mapfile with the files that it includes, into blocks."""
+    root = Block("", build_place(1, path.name))
+    stack = [root]
+    words: list[str] | None = None
+    for quoted, word, place in _iterate_tokens(path, path.parent.resolve(), [path.resolve()], [0]):
+        block = stack[-1]
+        name = "" if quoted else word.upper()
+        if name == "END" and len(stack) > 1:
+            stack.pop()
+            words = None
+        elif name in BLOCKS and not (name == "SYMBOL" and block.name in {"STYLE", "LAYER"}):
+            if len(stack) > MAX_DEPTH:
+                raise SourceError("blocks are nested too deeply", place=_to_text_place(place), remedy="check the file")
+            inner = Block(name, place)
+            block.blocks.append(inner)
+            stack.append(inner)
+            words = None
+        elif block.name in {"METADATA", "PROJECTION", "VALIDATION"}:
+            block.texts.append(word)
+        elif not quoted and re.fullmatch(r"[A-Z_]{3,}", word, re.IGNORECASE) and (words is None or words):
+            words = []
+            block.words.setdefault(name, []).append((words, place))
+        elif words is not None:
+            words.append(word)
+    if len(stack) > 1:
+        raise SourceError(
+            f"{stack[-1].name} has no END", place=_to_text_place(stack[-1].place), remedy="correct a copy of the file"
+        )
+    return next(iter(root.list_blocks("MAP")), root)
+
+
+def _to_text_place(place: Element) -> TextPlace:
+    return TextPlace(file=place.file, line=place.line)
+
+
+def _iterate_tokens(
+    path: Path, root: Path, parents: list[Path], count: list[int]
+) -> Iterator[tuple[bool, str, Element]]:
+    """Yield words with whether they are quoted and their places; includes are read where they stand."""
+    text = read_document(path, path.name).decode("utf-8", errors="replace")
+    line, position, is_include = 1, 0, False
+    for match in _TOKEN_PATTERN.finditer(text):
+        line += text.count("\n", position, match.start())
+        position = match.start()
+        if match[3] is not None:
+            continue
+        count[0] += 1
+        place = build_place(line, path.name)
+        word = next(group for group in (match[1], match[2], match[4]) if group is not None)
+        is_quoted = match[4] is None
+        if is_include:
+            is_include = False
+            included = (path.parent / word).resolve()
+            fault = ""
+            if included in parents or len(parents) > MAX_INCLUDES or count[0] > MAX_TOKENS:
+                fault = "includes itself, or too much"
+            elif not included.is_relative_to(root) or not included.is_file():
+                fault = "is not there, or outside the folder of the mapfile"
+            if fault:
+                raise SourceError(
+                    f"INCLUDE {word} {fault}", place=_to_text_place(place), remedy="correct a copy of the file"
+                )
+            yield from _iterate_tokens(included, root, [*parents, included], count)
+        elif word.upper() == "INCLUDE" and not is_quoted:
+            is_include = True
+        else:
+            yield is_quoted, word, place
+
+
+def _find_frame(block: Block) -> str:
+    for projection in block.list_blocks("PROJECTION"):
+        match = _FRAME_PATTERN.search(" ".join(projection.texts))
+        if match:
+            return match[1].upper().replace("IAU2015:", "IAU_2015:")
+    return ""
+
+
+def _convert_layer(builder: DraftBuilder, block: Block, folder: Path, map_frame: str) -> dict[str, Any]:
+    name = block.get_word("NAME") or f"line {block.place.line}"
+    report = builder.report
+    if block.get_word("TYPE").upper() != "RASTER" or not block.get_word("DATA"):
+        kind = block.get_word("CONNECTIONTYPE") or block.get_word("TYPE") or "no TYPE"
+        report.add_decision(
+            block.place, f"the layer {name} ({kind}) is no raster file: publish vectors as a table of regions"
+        )
+        return {}
+    metadata = block.get_metadata()
+    path = folder / block.get_word("DATA")
+    layer: dict[str, Any] = {"file": f"maps/{path.name}"}
+    missing = "" if path.is_file() else " (it is not there)"
+    report.add_decision(
+        block.words["DATA"][0][1], f"copy {path.name} from {path.parent}{missing} to collections/{builder.name}/maps"
+    )
+    set_value(layer, "title", _find_metadata(metadata, "title"))
+    set_value(layer, "description", _find_metadata(metadata, "abstract"))
+    set_value(layer, "group", _find_metadata(metadata, "group_title") or block.get_word("GROUP"))
+    set_value(layer, "attribution", _find_metadata(metadata, "attribution_title"))
+    frame = _find_frame(block) or map_frame
+    if frame:
+        layer["frame"] = frame
+    elif block.list_blocks("PROJECTION"):
+        report.add_decision(block.place, f"the projection of {name} names no frame of the IAU: write `frame`")
+    extent = block.get_word("EXTENT").split()
+    if len(extent) == 4 and path.suffix.lower() in PICTURE_SUFFIXES:
+        layer["bounds"] = [float(number) for number in extent]
+    for words, place in block.words.get("PROCESSING", ()):
+        _convert_processing(builder, layer, " ".join(words), place)
+    if "denied" in metadata or _find_metadata(metadata, "enable_request").startswith("!"):
+        report.add_decision(
+            block.place, f"requests for {name} were refused: keep its raster out of `files`, or set `access`"
+        )
+    colours = [line for item in block.list_blocks("CLASS") for line in _convert_class(builder, item)]
+    if colours:
+        layer["colours"] = colours
+    for word in block.words.keys() - READ_KEYS:
+        report.add_omission(block.words[word][0][1], f"{word} has no counterpart")
+    report.add_result(block.place, f"the layer {name}")
+    return layer
+
+
+def _convert_processing(builder: DraftBuilder, layer: dict[str, Any], text: str, place: Element) -> None:
+    key, _, value = text.partition("=")
+    numbers = re.findall(r"-?\d+(?:\.\d+)?(?:[eE]-?\d+)?", value)
+    if key.upper() == "BANDS" and len(numbers) == 1:
+        layer["band"] = int(numbers[0])
+    elif key.upper() == "NODATA" and numbers:
+        layer["nodata"] = float(numbers[0])
+    elif re.fullmatch(r"SCALE(_1)?", key.upper()) and len(numbers) == 2:
+        layer["range"] = [float(number) for number in numbers]
+    elif key.upper() == "RESAMPLE":
+        layer["smooth"] = value.upper() != "NEAREST"
+    else:
+        builder.report.add_omission(place, f"PROCESSING {key} has no counterpart")
+
+
+def _convert_class(builder: DraftBuilder, block: Block) -> list[str]:
+    """Convert a class of pixel values to lines of colours: at its lower end, or at both ends of a range of colours."""
+    lines: list[str] = []
+    numbers = re.findall(r"-?\d+(?:\.\d+)?", block.get_word("EXPRESSION"))
+    for style in block.list_blocks("STYLE"):
+        colours, limits = style.get_word("COLORRANGE").split(), style.get_word("DATARANGE").split()
+        if len(colours) == 6 and len(limits) == 2:
+            lines += [f"{limits[0]} {' '.join(colours[:3])}", f"{limits[1]} {' '.join(colours[3:])}"]
+        elif len(style.get_word("COLOR").split()) == 3 and numbers:
+            lines.append(f"{numbers[0]} {style.get_word('COLOR')}")
+    if not lines:
+        builder.report.add_decision(block.place, "a class without values and colours: write `colours`")
+    return lines

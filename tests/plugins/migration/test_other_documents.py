@@ -1,0 +1,373 @@
+"""hven new from settings of vollt, schemas of Felis, data sets of ERDDAP and SITools2, and mapfiles of MapServer."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from pathlib import Path
+
+import pytest
+import yaml
+from migration_sites import INPUTS, ConvertedSite, convert, convert_document, create_site
+
+from hven.ingest.api.runs import ingest_collection
+from hven.model.errors import ConflictError, SourceError, UsageError
+from hven.model.settings import Settings
+from hven.plugins.drafts.document_drafts import find_document_module
+from hven.plugins.migration.document_parts import convert_jdbc_address, find_type
+from hven.plugins.migration.vollt_properties import read_properties
+from hven.query import run_query
+from hven.site import Site
+from hven.site.auth import ANONYMOUS_PRINCIPAL
+from process_runner import run_hven
+
+DOCUMENTS = INPUTS.parent / "documents"
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    created = create_site(tmp_path)
+    shutil.copytree(DOCUMENTS, created.directory / "documents")
+    return created
+
+
+def convert_text_file(settings: Settings, name: str, file_name: str, text: str) -> ConvertedSite:
+    """Convert a document given as text."""
+    path = settings.directory / "documents" / file_name
+    path.write_text(text, encoding="utf-8")
+    return convert(settings, name, path)
+
+
+# --- addresses and types ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("address", "user", "password", "expected"),
+    [
+        ("jdbc:postgresql://db:5433/survey", "reader", "s3:/@", "postgresql://reader:s3%3A%2F%40@db:5433/survey"),
+        ("jdbc:postgresql:gmantele", "foo", "", "postgresql://foo@localhost/gmantele"),
+        ("jdbc:mysql://db/hfc?user=a&password=b&useSSL=false", "", "", "mysql://a:b@db/hfc"),
+        ("jdbc:mariadb://db/hfc", "", "", "mariadb://db/hfc"),
+        ("jdbc:oracle:thin:@db:1521:x", "a", "b", ""),
+        ("", "a", "b", ""),
+    ],
+)
+def test_addresses_of_jdbc(address: str, user: str, password: str, expected: str) -> None:
+    assert convert_jdbc_address(address, user, password) == expected
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [
+        ("varchar(64)", "string"),
+        ("BIGINT", "int64"),
+        ("double precision", "float64"),
+        ("timestamp without time zone", "timestamp"),
+        ("numeric(8,2)", "float64"),
+        ("int2", "int16"),
+        ("", "string"),
+    ],
+)
+def test_types_of_other_programs(word: str, expected: str) -> None:
+    assert find_type(word) == expected
+
+
+def test_properties_of_java(tmp_path: Path) -> None:
+    path = tmp_path / "a.properties"
+    path.write_text("# no = 1\n! nor = 2\na = 1\\\n   2\nb: c\\:d = e\n\nc x y\n")
+    values = read_properties(path)
+    assert {name: (value, place.line) for name, (value, place) in values.items()} == {
+        "a": ("12", 3),
+        "b": ("c:d = e", 5),
+        "c": ("x y", 7),
+    }
+
+
+# --- vollt -----------------------------------------------------------------------------------------------------------
+
+
+def test_tables_of_vollt_stay_in_their_database(settings: Settings) -> None:
+    addresses: dict[str, str] = {}
+
+    def keep_address(collection: str, address: str) -> str:
+        addresses[collection] = address
+        return "$KEPT"
+
+    site_files = convert_document(
+        settings, "survey", settings.directory / "documents/vollt/tap.properties", store_address=keep_address
+    )
+    assert addresses == {"survey": "postgresql://reader:s3%3Asame@db.example.org:5433/survey"}
+    assert site_files.list_errors("survey") == []
+    descriptor = site_files.load_descriptor("survey")
+    assert list(descriptor["tables"]) == ["stars", "plates"]
+    stars = descriptor["tables"]["stars"]
+    assert stars["source"] == {"kind": "live", "url": "$KEPT", "table": "survey.stars"}
+    assert stars["description"] == "Stars of the survey"
+    assert stars["columns"]["flux"] == {"type": "float32[5]"}
+    assert stars["columns"]["ra"]["ucd"] == "pos.eq.ra;meta.main"
+    assert stars["keys"]["key_1"]["target"] == "survey.plates"
+    report = site_files.read_report("survey")
+    assert "s3" not in report.replace("is3", "")
+    assert "line 17: user-defined functions (brightness, degrees_of)" in report
+    assert "line 20: colour is not known" in report
+    assert "line 19: tap_factory: Java, which Hven does not run" in report
+    assert report.endswith("[limits]\nmaxrec_default = 2000\nmaxrec_hard = 500000\nseconds = 60\nupload = 20000000\n")
+
+
+def test_each_schema_of_vollt_can_become_a_collection(settings: Settings) -> None:
+    path = settings.directory / "documents/vollt/tables.xml"
+    schema = "<schema><name>more</name><table><name>t</name><column><name>a</name></column></table></schema>"
+    path.write_text(path.read_text().replace("</vosi:tableset>", f"{schema}</vosi:tableset>"))
+    site_files = convert(settings, "*", path.with_name("tap.properties"))
+    assert [draft.name for draft in site_files.drafts] == ["survey", "more"]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("metadata = db", "line 1: the tables are described in TAP_SCHEMA of the database only"),
+        ("metadata_file = none.xml", "metadata_file none.xml: none.xml cannot be read: No such file"),
+        ("metadata_file = ../../../secrets.xml", "line 2: metadata_file ../../../secrets.xml is outside the folder"),
+    ],
+)
+def test_vollt_without_its_tables(settings: Settings, line: str, message: str) -> None:
+    text = f"jdbc_url = jdbc:oracle:thin:scott/tiger@db\n{line}\n".replace("metadata = db\n", "")
+    site_files = convert_text_file(settings, "lost", "lost.properties", text)
+    report = site_files.read_report("lost")
+    assert message in report
+    assert "put its address into the secret LOST_DB" in report
+    assert "tiger" not in report
+    assert "nothing can be published yet" in report
+
+
+# --- Felis -----------------------------------------------------------------------------------------------------------
+
+
+def test_schemas_of_felis(settings: Settings) -> None:
+    site_files = convert(settings, "survey", settings.directory / "documents/felis/survey.yaml")
+    assert site_files.list_errors("survey") == []
+    star = site_files.load_descriptor("survey")["tables"]["Star"]
+    assert star["primary"] == "starId"
+    assert star["index"] == 3
+    assert star["columns"]["starId"] == {
+        "type": "int64",
+        "ucd": "meta.id;meta.main",
+        "rank": 5,
+        "required": True,
+    }
+    assert star["columns"]["ra"]["indexed"] is True
+    assert star["columns"]["colours"]["type"] == "float32[5]"
+    assert star["keys"] == {"star_visit": {"columns": ["visit"], "target": "Visit", "target_columns": ["visitId"]}}
+    report = site_files.read_report("survey")
+    assert "line 43: a constraint Check (visit > 0): write it as `rules`" in report
+    assert "line 35: the type 'binary' has no counterpart: string" in report
+    assert "line 30: oracle:storage of columns has no counterpart" in report
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("tables:\n- columns:\n  - datatype: int\n  - {", "not plain YAML"),
+        ("tables: &a\n- datatype: int\nmore: *a\n", "aliases"),
+        ("tables:\n  datatype: !!python/object/apply:os.system ['touch /tmp/ran']\n", "not plain YAML"),
+        (f"tables:\n- datatype: {'[' * 3000}\n", "not plain YAML"),
+        ("- name: a\n  datatype: int\n\ntables:\n", "not plain YAML"),
+    ],
+)
+def test_bad_yaml(settings: Settings, text: str, message: str) -> None:
+    with pytest.raises(SourceError, match=message):
+        convert_text_file(settings, "bad", "bad.yaml", text)
+
+
+def test_descriptors_of_hven_are_no_schemas_of_felis(settings: Settings) -> None:
+    path = settings.directory / "documents/own.yaml"
+    path.write_text("collection: a\ntables:\n  main:\n    columns: {a: {datatype: int}}\n")
+    assert find_document_module(path) is None
+
+
+# --- ERDDAP ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_data_set_of_erddap_from_end_to_end(settings: Settings) -> None:
+    site_files = convert(settings, "buoy", settings.directory / "documents/erddap/datasets.xml")
+    assert site_files.list_errors("buoy") == []
+    descriptor = site_files.load_descriptor("buoy")
+    assert list(descriptor["tables"]) == ["buoy"]
+    assert descriptor["subjects"] == ["sea", "temperature"]
+    assert descriptor["reference_url"] == "https://buoy.example.org"
+    assert "For teaching only" in descriptor["acknowledgement"]
+    with Site(settings) as site:
+        ingest_collection(site, "buoy")
+        result = run_query("SELECT * FROM buoy.buoy ORDER BY time_column", site=site, principal=ANONYMOUS_PRINCIPAL)
+        rows = [row for batch in result.iterate_batches() for row in batch.to_pylist()]
+        result.close()
+    assert [str(row["time_column"])[:19] for row in rows] == ["2004-01-01 00:00:00", "2004-01-01 01:00:00"]
+    assert rows[0]["temperature"] == pytest.approx(280.65)
+    assert rows[1]["temperature"] is None
+    assert {row["latitude"] for row in rows} == {54.5}
+
+
+def test_all_data_sets_of_erddap_in_one_collection(settings: Settings) -> None:
+    site_files = convert(settings, "sea", settings.directory / "documents/erddap/datasets.xml")
+    tables = site_files.load_descriptor("sea")["tables"]
+    assert list(tables) == ["buoy", "ships"]
+    assert tables["ships"]["access"] == "private"
+    assert tables["ships"]["source"] == {"kind": "sql", "url": "$SEA_DB", "table": "public.ships"}
+    report = site_files.read_report("sea")
+    assert "sesame" not in report
+    assert "line 31: ships is accessible to crew: it is private; grant access" in report
+    assert "line 40: waves (EDDGridFromNcFiles): a grid is no table" in report
+    assert "hven new NAME --from https://sos.example.org" in report
+    assert "requestBlacklist: a setting of the whole server" in report
+
+
+# --- SITools2 --------------------------------------------------------------------------------------------------------
+
+
+def test_a_data_set_of_sitools2_from_end_to_end(settings: Settings) -> None:
+    addresses: list[str] = []
+
+    def keep_address(_collection: str, address: str) -> str:
+        addresses.append(address)
+        return "$KEPT"
+
+    site_files = convert_document(
+        settings, "spectra", settings.directory / "documents/sitools", store_address=keep_address
+    )
+    assert addresses == ["postgresql://root:se%2Fsame@db.example.org:5432/obs"]
+    descriptor = site_files.load_descriptor("spectra")
+    table = descriptor["tables"]["Spectra"]
+    assert table["endpoints"] == {"sitools": {"path": "/spectra", "like": "sitools2", "title": "Spectra"}}
+    assert "secret" not in table["source"]["query"]  # no client ever got this column
+    assert table["columns"]["file"]["ucd"] == "meta.ref.url"
+    report = site_files.read_report("spectra")
+    assert "line 22: secret was never sent to clients (noClientAccess): left out" in report
+    assert "line 24: made is computed by a converter in Java" in report
+    with sqlite3.connect(settings.directory / "collections/spectra/obs.sqlite") as database:
+        database.execute("CREATE TABLE spectra (number INTEGER, ra REAL, class INTEGER, file TEXT, secret TEXT)")
+        database.execute("CREATE TABLE classes (number INTEGER, name TEXT)")
+        database.executemany("INSERT INTO classes VALUES (?, ?)", [(1, "A0"), (2, "G2")])
+        database.executemany(
+            "INSERT INTO spectra VALUES (?, ?, ?, ?, 'x')", [(7, 30.0, 1, "https://a"), (8, 45.0, 2, "https://b")]
+        )
+    table["source"] = {**table["source"], "file": "obs.sqlite", "query": table["source"]["query"].replace("obs.", "")}
+    del table["source"]["url"]
+    settings.locate_descriptor("spectra").write_text(yaml.safe_dump(descriptor, sort_keys=False))
+    assert site_files.list_errors("spectra") == []
+    with Site(settings) as site:
+        ingest_collection(site, "spectra")
+        result = run_query("SELECT * FROM spectra.Spectra", site=site, principal=ANONYMOUS_PRINCIPAL)
+        rows = [row for batch in result.iterate_batches() for row in batch.to_pylist()]
+        result.close()
+    assert rows == [{"number": 7, "hours": 2.0, "class_name": "A0", "file": "https://a"}]
+
+
+def test_hidden_data_sets_of_sitools2_are_private(settings: Settings) -> None:
+    path = settings.directory / "documents/sitools/datasets/int@0.xml"
+    path.write_text(path.read_text().replace("<visible>true", "<visible>false"))
+    site_files = convert(settings, "spectra", path)
+    assert site_files.load_descriptor("spectra")["tables"]["Spectra"]["access"] == "private"
+    assert "it is private" in site_files.read_report("spectra")
+
+
+def test_conditions_of_sitools2_that_are_no_comparisons_are_left_out(settings: Settings) -> None:
+    path = settings.directory / "documents/sitools/datasets/int@0.xml"
+    path.write_text(path.read_text().replace("> like <", ">; DROP TABLE x; --<"))
+    site_files = convert(settings, "spectra", path)
+    assert "DROP" not in site_files.load_descriptor("spectra")["tables"]["Spectra"]["source"]["query"]
+    assert "was left out: write it in the query" in site_files.read_report("spectra")
+
+
+# --- MapServer -------------------------------------------------------------------------------------------------------
+
+
+def test_layers_of_a_mapfile(settings: Settings) -> None:
+    site_files = convert(settings, "mars", settings.directory / "documents/mapserver/mars.map")
+    descriptor = site_files.load_descriptor("mars")
+    assert descriptor["title"] == "Maps of Mars"
+    assert descriptor["layers"] == {
+        "albedo": {
+            "file": "maps/albedo.tif",
+            "title": "Albedo",
+            "group": "Surface",
+            "frame": "IAU2000:49900",
+            "band": 1,
+            "nodata": -1.0,
+            "range": [0.0, 0.5],
+            "colours": ["0 0 0 255", "0.2 0 0 0", "0.5 255 255 255"],
+        }
+    }
+    report = site_files.read_report("mars")
+    assert "sesame" not in report
+    assert "line 13: the layer places (POSTGIS) is no raster file" in report
+    assert "line albedo.layer:10: PROCESSING DITHER has no counterpart" in report
+    assert 'path = "/cgi-bin/mapserv"\nto = "/wms/mars"' in report
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('MAP\n INCLUDE "bad.map"\nEND', "INCLUDE bad.map includes itself"),
+        ('MAP\n INCLUDE "none.map"\nEND', "INCLUDE none.map is not there"),
+        ('MAP\n INCLUDE "/etc/passwd"\nEND', "outside the folder"),
+        ("MAP\n LAYER\n NAME a\nEND\n", "MAP has no END"),
+        ("MAP\n" + "STYLE\n" * 60, "nested too deeply"),
+    ],
+)
+def test_bad_mapfiles(settings: Settings, text: str, message: str) -> None:
+    with pytest.raises(SourceError, match=message):
+        convert_text_file(settings, "bad", "bad.map", text)
+
+
+# --- all of them -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("file_name", "text"),
+    [
+        ("datasets.xml", "<erddapDatasets><dataset type='EDD'></erddapDatasets>"),
+        ("int@0.xml", "<dataset><columnModel></dataset>"),
+        ("datasets.xml", "<!DOCTYPE erddapDatasets [<!ENTITY a 'b'>]><erddapDatasets>&a;</erddapDatasets>"),
+    ],
+)
+def test_documents_that_are_not_well_formed(settings: Settings, file_name: str, text: str) -> None:
+    with pytest.raises(SourceError, match=r"not well-formed|document type") as caught:
+        convert_text_file(settings, "bad", file_name, text)
+    assert caught.value.remedy
+
+
+def test_empty_documents_are_refused(settings: Settings) -> None:
+    with pytest.raises(UsageError, match="describes no dataset"):
+        convert_text_file(settings, "none", "datasets.xml", "<erddapDatasets/>")
+
+
+def test_existing_files_are_kept(settings: Settings) -> None:
+    folder = settings.collections_directory / "survey"
+    folder.mkdir()
+    (folder / "migration-report.txt").write_text("mine")
+    for path in ("vollt/tap.properties", "felis/survey.yaml"):
+        with pytest.raises(ConflictError):
+            convert(settings, "survey", settings.directory / "documents" / path)
+    assert (folder / "migration-report.txt").read_text() == "mine"
+
+
+def test_the_command_keeps_passwords_in_the_secrets(settings: Settings) -> None:
+    directory = settings.directory
+    path = directory / "documents/vollt/tap.properties"
+    printed = run_hven("new", "survey", "--from", path, "--site", directory).stdout
+    assert "need your decision: read migration-report.txt" in printed
+    secrets = directory / "secrets.toml"
+    assert secrets.read_text() == 'SURVEY_DB = "postgresql://reader:s3%3Asame@db.example.org:5433/survey"\n'
+    assert secrets.stat().st_mode & 0o077 == 0
+    texts = [file.read_text() for file in (directory / "collections/survey").iterdir()]
+    assert not [text for text in texts if "same" in text]
+
+
+def test_units_are_taken_out_alone(settings: Settings) -> None:
+    path = settings.directory / "documents/felis/survey.yaml"
+    path.write_text(path.read_text().replace("ivoa:unit: deg", "ivoa:unit: bananas"))
+    site_files = convert(settings, "survey", path)
+    column = site_files.load_descriptor("survey")["tables"]["Star"]["columns"]["ra"]
+    assert column["description"] == "Right ascension"
+    assert "unit" not in column
+    assert "tables.Star.columns.ra.unit (bananas) was taken out" in site_files.read_report("survey")
