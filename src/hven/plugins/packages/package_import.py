@@ -22,7 +22,12 @@ from hven.plugins.packages.package_members import CHANGED, decode_path
 from hven.plugins.packages.package_reader import PackageReader, find_path_fault
 from hven.plugins.packages.package_stream import COMPLETENESS_MEMBER
 from hven.plugins.packages.snapshot_digests import combine_table_digests, compute_row_digest
-from hven.plugins.promotion.collection_states import CollectionState, SourceCollection, read_collection_state
+from hven.plugins.promotion.collection_states import (
+    CollectionState,
+    ListedCollections,
+    SourceCollection,
+    read_collection_state,
+)
 from hven.plugins.promotion.package_selection import select_packages_of
 from hven.plugins.promotion.promotion import PromotionOptions, promote_collections
 from hven.plugins.promotion.row_copies import RowHashes, StoredRows
@@ -263,9 +268,9 @@ class PackageSource:
             provenance=dict(facts["provenance"]),
         )
 
-    def list_collections(self) -> list[str]:
+    def list_collections(self) -> ListedCollections:
         """List the collection of the package."""
-        return [self.name]
+        return ListedCollections([self.name], [])
 
     def read_collection(
         self,
