@@ -31,7 +31,19 @@ METHOD_KEEPING_STATUSES = {307, 308}  # redirects that keep POST and its form; t
 
 @dataclass(slots=True, kw_only=True)
 class RemoteQueryResult:
-    """The result of a remote query. Like a `QueryResult`, it is iterated once before `build_status` is called."""
+    """The result of a remote query. Like a `QueryResult`, it is iterated once before `build_status` is called.
+
+    Attributes
+    ----------
+    table_stream
+        The table that the service sends.
+    row_count
+        Number of rows that were read.
+    columns
+        Columns of the table.
+    deadline
+        Always None: the time of the request is limited.
+    """
 
     table_stream: TableStream
     row_count: int = 0
@@ -51,7 +63,13 @@ class RemoteQueryResult:
         return any(info.name == "QUERY_STATUS" and info.value.upper() == "OVERFLOW" for info in infos)
 
     def build_metadata(self, infos: tuple[InfoElement, ...]) -> TableMetadata:
-        """Return the metadata of the service, for a format that writes the status itself."""
+        """Return the metadata of the service, for a format that writes the status itself.
+
+        Parameters
+        ----------
+        infos
+            INFO elements that replace the status of the service.
+        """
         remote_metadata = self.table_stream.metadata
         replaced_names = {"QUERY_STATUS", "QUERY"}
         remote_infos = tuple(info for info in remote_metadata.infos if info.name.upper() not in replaced_names)

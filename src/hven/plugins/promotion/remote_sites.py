@@ -363,7 +363,7 @@ def check_confinement(resource: CollectionSpec, settings: Settings, url: str) ->
     for name in resource.hashes:
         page = read_yaml_file(directory / name, name, []) if name.endswith((".yaml", ".yml")) else None
         for key, text in () if page is None else _iterate_texts(parse_yaml_file(page, []), ""):
-            if _names_other_file(key, text, directory, settings):
+            if _is_path_of_other_file(key, text, directory, settings):
                 raise UserError(
                     f"{url.rpartition('/')[0]}/{name}:{text.place.line}: `{key}` names {str(text)!r:.200}, which is "
                     "neither in the directory of the collection nor in `roots` of this site",
@@ -384,7 +384,7 @@ def _iterate_texts(node: object, key: str) -> Iterator[tuple[str, LocatedYamlSca
         yield key, node
 
 
-def _names_other_file(key: str, text: str, directory: Path, settings: Settings) -> bool:
+def _is_path_of_other_file(key: str, text: str, directory: Path, settings: Settings) -> bool:
     """Return whether a text is the path of a file that is neither in a directory nor in `roots`.
 
     An absolute path can be something else, such as a part of an address, unless its key stands for a file.

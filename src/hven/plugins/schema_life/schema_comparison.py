@@ -248,8 +248,8 @@ class _NumberedTexts(NamedTuple):
     numbers: NDArray[np.int64]
 
 
-def _number_texts(texts: ColumnTexts, name: str) -> _NumberedTexts:
-    """Give numbers to the normalised texts of a field."""
+def _encode_texts(texts: ColumnTexts, name: str) -> _NumberedTexts:
+    """Encode the normalised texts of a field as numbers."""
     encoded = texts.arrays[name].dictionary_encode()
     different_texts = encoded.dictionary.to_pylist()
     numbers: NDArray[np.int64] = encoded.indices.to_numpy().astype(np.int64)
@@ -282,7 +282,7 @@ class _ConflictSearch:
         self._texts = texts
         self._grouping = grouping
         self._notes = notes
-        self.keys = _number_texts(texts, grouping)
+        self.keys = _encode_texts(texts, grouping)
         self._order = np.argsort(self.keys.numbers, kind="stable")
         self._ends = np.cumsum(np.bincount(self.keys.numbers, minlength=len(self.keys.texts)))
         self._starts = np.concatenate([[0], self._ends[:-1]]) if len(self._ends) else self._ends
@@ -296,7 +296,7 @@ class _ConflictSearch:
         """Find the conflicts by the numbers of their groups."""
         conflicts: dict[int, list[ColumnGroupConflict]] = {}
         for kind in KINDS_BY_GROUPING[self._grouping]:
-            values = _number_texts(self._texts, "description" if kind == "meaning" else kind)
+            values = _encode_texts(self._texts, "description" if kind == "meaning" else kind)
             for group in self._find_unequal_groups(values, can_be_absent=kind in KINDS_WITHOUT_ABSENCE):
                 if not self.keys.texts[group]:
                     continue
@@ -326,7 +326,7 @@ class _ConflictSearch:
         if kind == "unit":
             texts = _merge_equal_units(texts)
         different_texts = sorted(set(texts) - KINDS_WITHOUT_ABSENCE.get(kind, set()))
-        is_contradiction = kind != "meaning" or _do_texts_contradict(different_texts)
+        is_contradiction = kind != "meaning" or _has_contradiction(different_texts)
         if len(different_texts) < 2 or not is_contradiction:
             return None
         counts: Counter[str] = Counter()
@@ -371,7 +371,7 @@ def _are_convertible(first: str, second: str) -> bool:
     return are_units_convertible(first, second)
 
 
-def _do_texts_contradict(texts: Sequence[str]) -> bool:
+def _has_contradiction(texts: Sequence[str]) -> bool:
     """Return whether two of the first descriptions share nearly no words."""
     words_of_texts = map(_extract_long_word_prefixes, texts[:MAX_COMPARED_DESCRIPTIONS])
     compared_words = [words for words in words_of_texts if len(words) >= MIN_DESCRIPTION_WORDS]
