@@ -177,6 +177,16 @@ def replace_nan_with_null(values: pa.Array | pa.ChunkedArray) -> pa.Array | pa.C
     """Replace NaN by null in a column of any type.
 
     They are the same in VOTable and FITS (VOTable 1.4 section 6), and engines order NaN differently, so none is kept.
+
+    Parameters
+    ----------
+    values
+        A column (n,).
+
+    Returns
+    -------
+    values : Array
+        A column (n,), with the same type.
     """
     if not pa.types.is_floating(values.type):
         return values

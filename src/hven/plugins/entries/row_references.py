@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import reduce
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -199,7 +198,8 @@ def _build_key_query(
         Conditions; None: all rows. The first column of the answer has the number of the condition. For each condition,
         the answer has at most one key more than a field offers.
     """
-    key_column, label_column = build_column_ref(names[0]), syntax_tree.Literal("")
+    key_column = build_column_ref(names[0])
+    label_column: syntax_tree.Expr = syntax_tree.Literal("")
     if names[1]:
         label_column = build_column_ref(names[1])
     is_key = syntax_tree.NullPredicate(key_column, negated=True)
@@ -219,7 +219,9 @@ def _build_key_query(
         parts.append(syntax_tree.Query(select, order_by=(syntax_tree.OrderItem(syntax_tree.Literal(2)),)))
     if len(parts) == 1:
         return parts[0]
-    union = reduce(lambda left, right: syntax_tree.SetOperation("UNION", left, right, all=True), parts[1:], parts[0])
+    union: syntax_tree.Query | syntax_tree.SetOperation = parts[0]
+    for part in parts[1:]:
+        union = syntax_tree.SetOperation("UNION", union, part, all=True)
     order = tuple(syntax_tree.OrderItem(syntax_tree.Literal(number)) for number in (1, 2))
     return syntax_tree.Query(union, order_by=order)
 

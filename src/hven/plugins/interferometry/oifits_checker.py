@@ -269,7 +269,7 @@ class _FileCheck:
         if self._is_version_2 and "OI_ARRAY" not in kinds:
             self.add_finding("OIFITS_OI_ARRAY_EXIST_V2", None, message="the file has no OI_ARRAY")
         if kinds.isdisjoint(DATA_TABLES):
-            message = "the file has no data: no OI_VIS, OI_VIS2, OI_T3 or OI_FLUX"
+            message = format_message("the file has no data: no OI_VIS, OI_VIS2, OI_T3 or OI_FLUX")
             self.add_finding("OIFITS_OIDATA", None, message=message)
 
     def _check_main_header(self, primary: OifitsHdu, tables: Sequence[OifitsHdu], standard: StandardTable) -> None:
@@ -599,7 +599,7 @@ class _FileCheck:
         if stations is not None and stations.shape[1] > 1:
             ordered = np.sort(stations, axis=1)
             mask = (ordered[:, 1:] == ordered[:, :-1]).any(axis=1)
-            message = "rows have the same station twice"
+            message = format_message("rows have the same station twice")
             self._add_row_finding("GENERIC_STA_INDEX_UNIQ", hdu, "STA_INDEX", mask, message)
         for name in hdu.columns:
             errors = hdu.find_column_values(name) if name.endswith("ERR") else None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hven.model.errors import SourceError, TextPlace
+from hven.model.errors import SourceError, TextPlace, format_message
 from hven.sources.fits_headers import read_next_hdu_header
 
 if TYPE_CHECKING:
@@ -136,7 +136,8 @@ def read_oifits_tables(path: Path) -> list[OifitsHdu]:
             with gzip.open(plain_file) as file:
                 return list(_iterate_hdus(file, path.name))
         except (EOFError, OSError) as error:
-            raise SourceError(f"the compressed file is damaged: {error}", place=TextPlace(file=path.name)) from error
+            message = format_message("the compressed file is damaged: {reason}", str(error))
+            raise SourceError(message, place=TextPlace(file=path.name)) from error
 
 
 def _iterate_hdus(file: BinaryIO | gzip.GzipFile, file_name: str) -> Iterator[OifitsHdu]:
@@ -150,7 +151,7 @@ def _iterate_hdus(file: BinaryIO | gzip.GzipFile, file_name: str) -> Iterator[Oi
         remaining_bytes -= header.data_bytes
         if remaining_bytes < 0:
             raise SourceError(
-                f"the file has more than {MAX_FILE_BYTES >> 20:,} MB of data",
+                format_message("the file has more than {most:,} MB of data", MAX_FILE_BYTES >> 20),
                 place=TextPlace(file=file_name),
                 remedy="split it",
             )
@@ -170,7 +171,7 @@ def _check_complete(read_bytes: int, needed_bytes: int, header: HduHeader, file_
     """Refuse a file that ends within its data; only the padding of the last block may be missing."""
     if read_bytes < needed_bytes:
         raise SourceError(
-            f"the file ends within {header.name or f'HDU {header.index}'}",
+            format_message("the file ends within {table}", header.name or f"HDU {header.index}"),
             place=TextPlace(file=file_name),
             remedy="send the whole file",
         )
