@@ -134,7 +134,7 @@ def _resolve_name(context: ToolContext, arguments: Mapping[str, Any]) -> ToolAns
     return ToolAnswer(headline=f"{resolved.name}, from {resolved.source}.", content=facts)
 
 
-def _cite_collection(context: ToolContext, arguments: Mapping[str, Any]) -> ToolAnswer:
+def _write_citation(context: ToolContext, arguments: Mapping[str, Any]) -> ToolAnswer:
     catalogue = context.published_state.get_catalogue(context.principal, context.context.policies)
     metadata = collect_citation_metadata(
         context.context,
@@ -191,6 +191,6 @@ CATALOGUE_TOOLS = (
             ToolArgument(name="collection", description="name of a collection", is_required=True),
             ToolArgument(name="release", description="label of a release; empty: the collection", default=""),
         ),
-        run=_cite_collection,
+        run=_write_citation,
     ),
 )

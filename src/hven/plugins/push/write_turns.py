@@ -61,7 +61,7 @@ class WriteTurns:
         deadline = time.monotonic() + wait_seconds
         lease_name = build_lease_name(collection)
         with self._take_turn(collection, description, wait_seconds), ExitStack() as stack:
-            self._let_others_go_first(lease_name, min(deadline, time.monotonic() + MAX_PRECEDENCE_SECONDS))
+            self._wait_for_earlier_processes(lease_name, min(deadline, time.monotonic() + MAX_PRECEDENCE_SECONDS))
             try:
                 lease = stack.enter_context(self._site.store.leases.hold_lease(lease_name, description=description))
             except ConflictError:
@@ -88,7 +88,7 @@ class WriteTurns:
                     self._queues.pop(collection, None)
                 self._changed.notify_all()
 
-    def _let_others_go_first(self, lease_name: str, deadline: float) -> None:
+    def _wait_for_earlier_processes(self, lease_name: str, deadline: float) -> None:
         """Wait until the processes have had the lease that waited for it when this one came."""
         waiting_leases = self._list_waiting_leases(lease_name)
         while waiting_leases and time.monotonic() < deadline:
