@@ -135,12 +135,12 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         value = yaml.load(text, _LineLoader)  # noqa: S506  (a safe loader)
     except (yaml.YAMLError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
+        mark = error.problem_mark if isinstance(error, yaml.MarkedYAMLError) else None
+        problem = error.problem if isinstance(error, yaml.MarkedYAMLError) else "too many levels"
         place = TextPlace(file=path.name, line=mark.line + 1 if mark else 1, column=mark.column + 1 if mark else 1)
-        problem = getattr(error, "problem", None) or "too many levels"
         raise SourceError(f"not plain YAML: {problem}", place=place, remedy="correct the file") from error
     if not isinstance(value, dict):
-        raise SourceError(f"{path.name} is no schema: it is a list or a text", remedy="check the file")
+        raise SourceError(f"{path.name} is not a schema: it is a list or a text", remedy="check the file")
     return value
 
 
