@@ -216,7 +216,7 @@ def test_all_data_sets_of_erddap_in_one_collection(settings: Settings) -> None:
     report = site_files.read_report("sea")
     assert "sesame" not in report
     assert "line 31: ships is accessible to crew: it is private; grant access" in report
-    assert "line 40: waves (EDDGridFromNcFiles): a grid is no table" in report
+    assert "line 40: waves (EDDGridFromNcFiles): a grid is not a table" in report
     assert "hven new NAME --from https://sos.example.org" in report
     assert "requestBlacklist: a setting of the whole server" in report
 

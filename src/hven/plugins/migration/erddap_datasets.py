@@ -175,7 +175,7 @@ class _DatasetConverter:
         if self._type in PARQUET_TYPES:
             return {"kind": "parquet", "files": self._find_files()}
         if self._type.startswith("EDDGrid"):
-            reason = "a grid is no table: publish its files with `files`, and rasters of bodies with `layers`"
+            reason = "a grid is not a table: publish its files with `files`, and rasters of bodies with `layers`"
         else:
             remote_address = dataset.get_value("sourceUrl")
             reason = f"Hven has no source for it: draft one with `hven new NAME --from {remote_address or 'ADDRESS'}`"

@@ -186,7 +186,11 @@ def _write_tables(builder: DraftBuilder, dataset: Element) -> str:
     conditions = [] if outer is None else outer.list_children("predicat")
     for number, condition in enumerate(conditions):
         word = condition.get_value("logicOperator").strip().upper()
-        text += f" {word if number and word in {'AND', 'OR'} else 'AND' if number else 'WHERE'} "
+        if number == 0:
+            word = "WHERE"
+        elif word not in {"AND", "OR"}:
+            word = "AND"
+        text += f" {word} "
         text += condition.get_value("openParenthesis") + _write_condition(builder, condition)
         text += condition.get_value("closedParenthesis")
     return text
