@@ -55,6 +55,8 @@ COMMAND_LINES: tuple[tuple[str, str], ...] = (  # verb, what stands behind it; {
     ("move", "psz2 --to duckdb"), ("move", "psz2 --to nothing"), ("reclaim", "nothing"), ("adopt", "nothing"), ("migrate", "ftp://nowhere"), ("fdw", ""),
     ("hips", ""), ("prepare", "psz2"), ("prepare", "psz2 --stop"),
     ("backup", "{archive}"), ("backup", "{archive} --json"), ("restore", "{archive} --check"), ("restore", "{archive} {other}/again --json"), ("restore", "nothing.tar {other}/never"),
+    ("package", "psz2 --hash"), ("package", "psz2 --output {other}/psz2.tar"), ("unpack", "{other}/psz2.tar --check"), ("unpack", "nothing.tar"),
+    ("handover", "--seal"), ("rebuild", "{other}/rebuilt --from {other}/nothing"),
     ("remove", "lowz"), ("remove", "lowz --purge --json"), ("user remove", "anna"),
     ("schema", ""), ("serve", "--port 80000"), ("work", "--workers 0"), ("stac export", "{other}/stac"),
     ("compare", "psz2.main followup.main"), ("compare", "psz2.main followup.main --group ucd --json"), ("compare", "psz2 nothing.vot"),
