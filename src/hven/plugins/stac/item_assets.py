@@ -200,7 +200,7 @@ def write_assets(links: pa.Table, row_count: int) -> tuple[pa.Array, pa.Array]:
         pa.array([literals.get(word, word) for word in distinct_words], pa.string()).take(words.indices)
         for literals in (ASSET_KEYS, ASSET_ROLES)
     )
-    numbers = _number_repetitions(rows, np.asarray(words.indices), len(distinct_words))
+    numbers = _count_repetitions(rows, np.asarray(words.indices), len(distinct_words))
     number_texts = literal.concat_text_columns("-", numbers.cast(pa.string()))
     suffixes = pc.if_else(pc.equal(numbers, _FIRST), _EMPTY_TEXT, number_texts)
     addresses, titles, media_types, sizes = (literal.combine_chunks(links[name]) for name in _LINK_SCHEMA.names[2:])
@@ -226,8 +226,8 @@ def write_assets(links: pa.Table, row_count: int) -> tuple[pa.Array, pa.Array]:
     return texts_by_row, pa.array(size_counts > 0)
 
 
-def _number_repetitions(rows: Integers, words: Integers, word_count: int) -> pa.Array:
-    """Give the links of a row that have the same word numbers from 1."""
+def _count_repetitions(rows: Integers, words: Integers, word_count: int) -> pa.Array:
+    """Count, for each link, the links of its row that have the same word, from the first one to it."""
     codes = rows.astype(np.int64) * word_count + words
     order = np.argsort(codes, kind="stable")
     sorted_codes = codes[order]
