@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from hven.model.errors import ParamError, format_message, suggest_spelling
 
@@ -111,7 +111,7 @@ def _check_value(argument: ToolArgument, value: Any) -> Any:
         return value
     minimum = -math.inf if argument.minimum is None else argument.minimum
     maximum = math.inf if argument.maximum is None else argument.maximum
-    if not minimum <= float(value) <= maximum:
+    if not minimum <= cast("float", value) <= maximum:
         raise ParamError(
             format_message("{name!r} is {value}, which is out of range", name, value),
             remedy=f"send a number from {minimum:g} to {maximum:g}",

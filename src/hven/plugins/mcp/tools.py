@@ -66,8 +66,8 @@ class ToolContext:
             names = ", ".join(table.qualified_name for table in found[:10])
             message = format_message("{count} tables have the name {name!r:.80}: {names}", len(found), name, names)
             raise NotFoundError(message, remedy="choose one of them, with its schema")
-        names = [table.qualified_name for table in tables]
-        remedy = suggest_spelling(name, names) or "search for it with search_collections"
+        known_names = [table.qualified_name for table in tables]
+        remedy = suggest_spelling(name, known_names) or "search for it with search_collections"
         raise NotFoundError(format_message("there is no table {name!r:.80}", name), remedy=remedy)
 
 

@@ -143,7 +143,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
                 place = TextPlace(file=path.name, line=mark.line + 1, column=mark.column + 1)
         raise SourceError(f"not plain YAML: {problem}", place=place, remedy="correct the file") from error
     if not isinstance(value, dict):
-        raise SourceError(f"{path.name} is no schema: it is a list or a text", remedy="check the file")
+        raise SourceError(f"{path.name} is not a schema: it is a list or a text", remedy="check the file")
     return value
 
 
