@@ -173,29 +173,6 @@ def combine_chunks(array: pa.Array | pa.ChunkedArray) -> pa.Array:
     return pa.array([], array.type)
 
 
-def replace_nan_with_null(values: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
-    """Replace NaN by null in a column of any type.
-
-    They are the same in VOTable and FITS (VOTable 1.4 section 6), and engines order NaN differently, so none is kept.
-
-    Parameters
-    ----------
-    values
-        A column (n,).
-
-    Returns
-    -------
-    values : Array
-        A column (n,), with the same type.
-    """
-    if not pa.types.is_floating(values.type):
-        return values
-    is_nan = pc.is_nan(values)
-    if pc.any(is_nan).as_py():
-        return pc.if_else(is_nan, pa.scalar(None, values.type), values)
-    return values
-
-
 def _cast_timestamps(array: pa.Array, target_type: pa.DataType) -> pa.Array:
     """Cast timestamps: those with a zone to UTC, nanoseconds rounded down to microseconds."""
     source_type = array.type

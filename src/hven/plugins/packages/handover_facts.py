@@ -420,8 +420,9 @@ def run_git(directory: Path, *arguments: str) -> str | None:
         return None
     environment = {name: os.environ[name] for name in _GIT_ENVIRONMENT if name in os.environ}
     try:
+        options = ("-c", "core.fsmonitor=false", "-c", "core.quotepath=false")
         completed = subprocess.run(  # noqa: S603  (fixed words)
-            ["git", "-C", str(directory), "-c", "core.fsmonitor=false", "-c", "core.quotepath=false", *arguments],  # noqa: S607
+            ["git", "-C", str(directory), *options, *arguments],  # noqa: S607
             env={**environment, "GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0"},
             stdin=subprocess.DEVNULL,
             capture_output=True,

@@ -187,7 +187,7 @@ def check_target(directory: Path, target: str) -> None:
         The service does not answer, or the proxy does not run.
     """
     if target not in BACKENDS:
-        raise UsageError(f"{target!r} is no service to switch to", remedy="write --switch new, or --switch old")
+        raise UsageError(f"{target!r} is not a service to switch to", remedy="write --switch new, or --switch old")
     rows = [line.split(",") for line in _send_command(directory, "show stat").lstrip("# ").splitlines() if line]
     status_column = rows[0].index("status") if rows and "status" in rows[0] else 0
     states = [row[status_column] for row in rows if row[:2] == [target, target] and len(row) > status_column]

@@ -166,10 +166,19 @@ def find_data_files(
 
     Parameters
     ----------
+    options
+        The patterns.
+    directory
+        The directory of the collection.
     allowed_roots
         Directories that links may lead into, besides `directory` and those that the patterns name.
     run_name
         Calls in the same run get the files that the first one found; empty: this call belongs to no run.
+
+    Returns
+    -------
+    listing
+        The files.
 
     Raises
     ------
