@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from hven.model.errors import DataError, StorageError
-from hven.model.missing_numbers import replace_nan_with_null
+from hven.model.literal import replace_nan_with_null
 from hven.model.sky import healpix
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from hven.adql.syntax_tree import (
     join_conditions_with_and,
 )
 from hven.engines import ExecutionLimits, MemoryRelation
-from hven.model import missing_numbers
+from hven.model import literal
 from hven.model.table import Table
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def to_nullable_schema(schema: pa.Schema) -> pa.Schema:
 
 def replace_nan_with_null(rows: pa.Table) -> pa.Table:
     """Replace NaN by null, as engines store it."""
-    return pa.Table.from_arrays(list(map(missing_numbers.replace_nan_with_null, rows.columns)), schema=rows.schema)
+    return pa.Table.from_arrays(list(map(literal.replace_nan_with_null, rows.columns)), schema=rows.schema)
 
 
 def find_rows_by_key(

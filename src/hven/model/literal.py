@@ -35,6 +35,7 @@ from hven.model._exact_numbers import can_lose_digits as can_lose_digits  # noqa
 from hven.model._exact_numbers import find_overflowed_numbers as find_overflowed_numbers  # noqa: PLC0414
 from hven.model._exact_numbers import find_rounded_integers as find_rounded_integers  # noqa: PLC0414
 from hven.model._exact_numbers import refuse_overflow
+from hven.model._missing_numbers import replace_nan_with_null as replace_nan_with_null  # noqa: PLC0414
 from hven.model._time_parsing import TIME_SYNTAX_HELP as TIME_SYNTAX_HELP  # noqa: PLC0414
 from hven.model._time_parsing import find_times_outside_year_range as find_times_outside_year_range  # noqa: PLC0414
 from hven.model._time_parsing import is_portable_time_text as is_portable_time_text  # noqa: PLC0414

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from hven.model import DeviationKind, ReadDeviation, literal, missing_numbers, plugins
+from hven.model import DeviationKind, ReadDeviation, literal, plugins
 from hven.model.errors import HvenError, SourceError, TextPlace
 from hven.model.table import Column
 from hven.model.types import FLOAT64, INT64, ColumnType, build_type_from_arrow, list_leaf_columns, select_leaf_column
@@ -121,9 +121,7 @@ class ParquetSource(FileByFileSource):
                     if wrong is not None:
                         self._reject_oversized_integers(values_by_name[name], wrong & ~bad, name, first, file)
                         bad |= wrong
-                    arrays[name] = missing_numbers.replace_nan_with_null(
-                        _cast_to_storage(values, kinds[name], file, name)
-                    )
+                    arrays[name] = literal.replace_nan_with_null(_cast_to_storage(values, kinds[name], file, name))
                 if bad.any():
                     is_good = pa.array(~bad)
                     numbers = pa.array(np.flatnonzero(~bad) + first, pa.int64())

@@ -11,7 +11,7 @@ from pydantic import AliasChoices, Field, model_validator
 
 from hven.formats import votable
 from hven.model.errors import SourceError, TextPlace, UserError
-from hven.model.missing_numbers import replace_nan_with_null
+from hven.model.literal import replace_nan_with_null
 from hven.sources import AvailableTable, FileKindSignature, Source, SourceContext, SourceKindTraits
 from hven.sources._reading.data_files import DataFile, DecompressedStream, FileOptions, Texts, build_source_batch
 from hven.sources._reading.fetched_files import FetchedFile

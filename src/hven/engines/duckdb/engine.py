@@ -44,7 +44,7 @@ from hven.engines.duckdb.staging import DuckSnapshotStaging
 from hven.engines.duckdb.udf_registry import has_parallel_functions
 from hven.model import LruCache, deadlines
 from hven.model.errors import BindError, StorageError, StorageUnavailableError, format_message
-from hven.model.missing_numbers import replace_nan_with_null
+from hven.model.literal import replace_nan_with_null
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence

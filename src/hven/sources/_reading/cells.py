@@ -16,8 +16,8 @@ from hven.model.literal import (
     find_overflowed_numbers,
     parse_number,
     parse_times,
+    replace_nan_with_null,
 )
-from hven.model.missing_numbers import replace_nan_with_null
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

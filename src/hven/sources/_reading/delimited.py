@@ -24,8 +24,8 @@ from hven.model.literal import (
     can_lose_digits,
     combine_chunks,
     find_rounded_integers,
+    replace_nan_with_null,
 )
-from hven.model.missing_numbers import replace_nan_with_null
 from hven.model.types import build_type_from_arrow
 from hven.sources import RejectedRow
 from hven.sources._reading.array_cells import is_list_type, parse_json_arrays

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hven.model.missing_numbers import replace_nan_with_null
+from hven.model.literal import replace_nan_with_null
 from hven.sources._reading.cells import (
     NULL_WORDS,
     is_parsable_cell_type,
