@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -220,6 +221,44 @@ def test_markdown_describes_what_a_reader_sees(site: Site, client: Client) -> No
     owner = create_application(site, identify_principal=lambda _: Principal(name="o", groups=frozenset({"owner"})))
     assert "## stars.hidden" in Client(owner).ask("GET", "/llms/stars.md").text
     assert client.ask("GET", "/llms/moons.md").status == 404
+
+
+def test_blind_referees_see_no_author(site: Site) -> None:
+    referee = Principal(name=None, groups=frozenset({"referee:stars", "blind:stars"}))
+    blind = Client(create_application(site, identify_principal=lambda _: referee))
+    answers = [
+        call(blind, "cite", collection="stars"),
+        call(blind, "describe_table", table="stars.main"),
+        call(blind, "query", adql="SELECT TOP 1 id FROM stars.main"),
+        call(blind, "search_collections", text="star"),
+    ]
+    assert not any(answer["isError"] for answer in answers), answers
+    assert "Brahe" not in json.dumps(answers)
+    assert "Brahe" not in blind.ask("GET", "/llms/stars.md").text
+    assert "Brahe" in Client(create_application(site)).ask("GET", "/llms/stars.md").text
+
+
+def test_pages_at_a_name_pointed_at_this_machine_are_refused(client: Client) -> None:
+    rebound = {"host": "evil.example", "origin": "http://evil.example"}
+    assert send(client, "tools/list", **rebound).status == 403
+    assert send(client, "tools/list", host="localhost:8080", origin="http://localhost:8080").status == 200
+
+
+def test_past_rows_come_from_past_snapshots(tmp_path: Path) -> None:
+    from hven.ingest.api.runs import ingest_collection
+
+    with open_site_with_descriptor(tmp_path, DESCRIPTOR, FILES) as opened:
+        ingest_collection(opened, "stars")
+        client = Client(create_application(opened))
+        (first,) = call(client, "query", adql="SELECT TOP 1 id FROM stars.main")["structuredContent"]["sources"]
+        (tmp_path / "collections/stars/stars.csv").write_text("id,ra,dec\n7,1.0,2.0\n", encoding="utf-8")
+        ingest_collection(opened, "stars")
+        opened.refresh_published_state()
+        query = {"adql": "SELECT TOP 1 id FROM stars.main"}
+        (present,) = call(client, "query", **query)["structuredContent"]["sources"]
+        assert present["snapshot"] != first["snapshot"]
+        (past,) = call(client, "query", **query, as_of=first["snapshot"])["structuredContent"]["sources"]
+        assert (past["snapshot"], past["updated"]) == (first["snapshot"], first["updated"])
 
 
 def test_a_name_of_several_tables_or_objects_lists_them(

@@ -58,7 +58,7 @@ def _answer_query(context: ToolContext, adql: str, row_limit: int, as_of: str | 
             "rows": rows,
             "adql": adql,
             "download": _build_download_url(context, adql, as_of),
-            "sources": _list_sources(context, result),
+            "sources": _list_sources(context, result, as_of),
         }
     headline = f"Complete: {len(rows)} rows."
     if not is_complete:
@@ -100,11 +100,14 @@ def _build_download_url(context: ToolContext, adql: str, as_of: str | None) -> s
     return f"{context.base_url}/tap/sync?{urlencode(params)}"
 
 
-def _list_sources(context: ToolContext, result: QueryResult) -> list[dict[str, Any]]:
+def _list_sources(context: ToolContext, result: QueryResult, as_of: str | None) -> list[dict[str, Any]]:
     """List the tables that a query read, with their states, licences and citations."""
+    state = context.published_state
+    if as_of is not None:
+        state = context.site.find_past_state(as_of, context.principal, context.context.policies).published_state
     sources = []
     for table in result.tables:
-        published = context.published_state.tables_by_name.get(table.qualified_name)
+        published = state.tables_by_name.get(table.qualified_name)
         resource = context.published_state.resources.get(table.schema)
         source: dict[str, Any] = {"table": table.qualified_name}
         if published is not None:

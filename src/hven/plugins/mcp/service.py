@@ -40,11 +40,13 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
+    from hven.model.settings import Settings
     from hven.services.face import ServiceContext
 
 PATH = "/mcp"
 MAX_BODY_BYTES = 1024**2
 MAX_CANDIDATES = 20
+LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 LIST_LIFETIME_MILLISECONDS = 3_600_000
 HEADERS = {"content-type": "application/json", "cache-control": "private, no-store", "vary": "accept-encoding"}
 TOOLS = {tool.name: tool for tool in (*CATALOGUE_TOOLS, *ROW_TOOLS)}
@@ -70,10 +72,16 @@ def _respond_to_error(request: Request, error: Exception) -> Response:
     return Response(body, status, {**HEADERS, **services.build_error_headers(error)})
 
 
-def _check_origin(request: Request, base_url: str) -> None:
-    """Refuse pages of other sites in browsers: the name of their server may have been pointed at this one."""
+def _check_origin(request: Request, base_url: str, settings: Settings) -> None:
+    """Refuse pages of other sites in browsers: the name of their server may have been pointed at this one.
+
+    Without a public address, the base address has the name that the client sent: only names of this machine are known.
+    """
     origin = request.headers.get("origin")
-    if origin is not None and urlsplit(origin)[:2] != urlsplit(base_url)[:2]:
+    if origin is None:
+        return
+    is_known = bool(settings.public_url) or urlsplit(origin).hostname in {*LOCAL_HOSTS, settings.host}
+    if not is_known or urlsplit(origin)[:2] != urlsplit(base_url)[:2]:
         raise ProtocolError(-32600, "pages of other sites may not call this server", status=403)
 
 
@@ -85,7 +93,7 @@ def build_mcp_routes(context: ServiceContext) -> Sequence[Route]:
         body = await services.read_body(request, MAX_BODY_BYTES)
         message: ProtocolRequest | None = None
         try:
-            _check_origin(request, base_url)
+            _check_origin(request, base_url, context.site.settings)
             message = parse_request(body, request.headers)
             if message.id is None:
                 return Response(None, 202, {"cache-control": "no-store"})

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 from hven.adql import quote_adql_name
 from hven.model.errors import NotFoundError, format_message, suggest_spelling
 from hven.plugins.mcp.tool_arguments import ToolArgument, build_input_schema
+from hven.site import anonymize_for_referee
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from hven.model.table import Table
     from hven.services.face import ServiceContext
-    from hven.site import PublishedState
     from hven.site.auth import Principal
 
 
@@ -36,7 +36,7 @@ class ToolContext:
         self.site = context.site
         self.principal = principal
         self.base_url = base_url
-        self.published_state: PublishedState = context.site.get_published_state()
+        self.published_state = anonymize_for_referee(context.site.get_published_state(), principal)
 
     def list_tables(self) -> list[Table]:
         """List the tables of collections that the user may see."""
