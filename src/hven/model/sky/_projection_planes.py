@@ -79,7 +79,7 @@ class ProjectionPlanes(Generic[R]):
         self.is_stereographic = chord > max_chord
         for item in np.flatnonzero(self.is_stereographic):
             row_columns = [column.take([item]) for column in columns]
-            self._move_center_away_from_edges(int(item), row_columns)
+            self._move_antipode_away_from_edges(int(item), row_columns)
         self.east, self.north = compute_tangent_axes(self.centre)
         self.columns: list[tuple[R, Flags | None]] = [(column, None) for column in columns]
         if self.is_stereographic.any():
@@ -95,7 +95,7 @@ class ProjectionPlanes(Generic[R]):
             self.projected.append(positions)
         self.frame_half_width = np.ceil(self.frame_half_width) + 1.0
 
-    def _move_center_away_from_edges(self, row: int, columns: list[R]) -> None:
+    def _move_antipode_away_from_edges(self, row: int, columns: list[R]) -> None:
         """Move the plane's point at infinity of a row to a place without edges."""
         index = np.arange(200) + 0.5
         lat = np.degrees(np.arcsin(1.0 - index / 100.0))

@@ -96,12 +96,12 @@ def find_requested_basket(page_context: PageContext) -> RequestedBasket:
             return RequestedBasket(
                 basket=basket_store.read_shared_basket(token), address=f"{basket_address}/{token}", token=token
             )
-        return _build_empty_basket(basket_address)
+        return _build_unknown_basket(basket_address)
     except NotFoundError:
-        return _build_empty_basket(basket_address)
+        return _build_unknown_basket(basket_address)
 
 
-def _build_empty_basket(basket_address: str) -> RequestedBasket:
+def _build_unknown_basket(basket_address: str) -> RequestedBasket:
     return RequestedBasket(basket=Basket(), address=basket_address, is_known=False)
 
 

@@ -98,7 +98,7 @@ def _find_entry_faults(resource: CollectionSpec, _: QueryColumnFinder) -> Iterat
             yield Fault(message=message, place=spec.place, remedy=remedy)
 
 
-def _check_primary_key(key_path: str, table: Table, faults: FaultCollector) -> None:
+def _check_key_of_commented_table(key_path: str, table: Table, faults: FaultCollector) -> None:
     if not table.primary:
         message = f"{key_path}: the table has no primary key, so users cannot comment on its rows"
         faults.add_error(message, table.extensions[COMMENTS_KEY].place, "add `primary` to the table")
@@ -120,7 +120,7 @@ COMMENTS = TableDescriptorKey(
     doc="comments on rows, and reports of errors. Both appear when a moderator accepts them",
     convert_value=_read_comment_rules,
     previous_key="entries",
-    check_table=_check_primary_key,
+    check_table=_check_key_of_commented_table,
     reference_sections=(
         KeyReferenceSection("table comments", "table", keys="comments", shown_in="comments"),
         KeyReferenceSection("comments", "comments", example="comments: {authors: [observers], moderators: [anna]}\n"),

@@ -56,7 +56,7 @@ def compute_solar_ephemeris(utc: npt.ArrayLike) -> SolarEphemeris:
     earth
         Arrays of the same shape; angles are exact to 0.01 degrees from 1850 to 2100.
     """
-    day = _to_julian_dates(utc)
+    day = _to_tt_julian_dates(utc)
     t = (day - 2_451_545.0) / 36_525.0
     anomaly = np.radians(357.52911 + 35_999.05029 * t - 0.0001537 * t * t)
     first_term = (1.914602 - 0.004817 * t - 0.000014 * t * t) * np.sin(anomaly)
@@ -82,7 +82,7 @@ def compute_solar_ephemeris(utc: npt.ArrayLike) -> SolarEphemeris:
     return SolarEphemeris((eta - turned) % 360.0, b0, np.degrees(p), distance)
 
 
-def _to_julian_dates(utc: npt.ArrayLike) -> Numbers:
+def _to_tt_julian_dates(utc: npt.ArrayLike) -> Numbers:
     times = np.asarray(utc)
     if times.dtype.kind in "MU":
         times = times.astype("datetime64[us]")
@@ -105,7 +105,7 @@ def compute_carrington_rotation_number(utc: npt.ArrayLike) -> Numbers:
     rotation
         Rotation numbers with the elapsed share of the rotation, of the same shape.
     """
-    mean = (_to_julian_dates(utc) - 2_398_140.227) / SYNODIC_ROTATION_DAYS
+    mean = (_to_tt_julian_dates(utc) - 2_398_140.227) / SYNODIC_ROTATION_DAYS
     part = 1.0 - compute_solar_ephemeris(utc).l0 / 360.0
     return np.round(mean - part) + part
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 MAX_READ_RESULTS = 10_000  # the newest
 
 
-class CitedAddress(NamedTuple):
+class CitableResult(NamedTuple):
     """A result with an address: its identifier, when it got it (ISO, UTC), and the collections whose rows it has."""
 
     id: str
@@ -37,7 +37,7 @@ class CitedAddressReader:
     def __init__(self, database: StateDatabase) -> None:
         self._database = database
 
-    def list_cited_results(self, since: str) -> list[CitedAddress]:
+    def list_cited_results(self, since: str) -> list[CitableResult]:
         """List the results that got an address since a time, the newest first.
 
         Parameters
@@ -50,4 +50,4 @@ class CitedAddressReader:
         query = query.order_by(results.c.made.desc()).limit(MAX_READ_RESULTS)
         with self._database.begin_read() as connection:
             rows = connection.execute(query).all()
-        return [CitedAddress(row.id, row.made, tuple(json.loads(row.body).get("collections", ()))) for row in rows]
+        return [CitableResult(row.id, row.made, tuple(json.loads(row.body).get("collections", ()))) for row in rows]

@@ -17,7 +17,7 @@ from hven.plugins.operations.query_log import SlowQueryLog, group_queries
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
-    from hven.plugins.operations.cited_counts import CitedAddress
+    from hven.plugins.operations.cited_counts import CitableResult
     from hven.plugins.operations.link_checks import LinkCheck
     from hven.site import Site
     from hven.site.store.ingest_runs import IngestRun
@@ -121,7 +121,7 @@ def list_collection_days(site: Site, names: Collection[str], day_count: int) -> 
                 [entry for entry in slow_queries if entry["time"].startswith(f"{day}")], name
             )
             day_results = [result for result in own_results if result.time.startswith(f"{day}")]
-            lines += _describe_cited_results(day_results, site.settings.site_url)
+            lines += _describe_citable_results(day_results, site.settings.site_url)
             times = [run.ended or "" for run in day_runs]
             if link_check is not None and link_check.time.startswith(f"{day}"):
                 lines += _describe_dead_links(link_check, name)
@@ -175,7 +175,7 @@ def _describe_dead_links(link_check: LinkCheck, name: str) -> Iterator[MorningLi
         yield MorningLine(kind="dead links", text=text, command=command)
 
 
-def _describe_cited_results(results: Sequence[CitedAddress], site_url: str) -> Iterator[MorningLine]:
+def _describe_citable_results(results: Sequence[CitableResult], site_url: str) -> Iterator[MorningLine]:
     if results:
         addresses = [f"{site_url}/results/{result.id}" for result in results[:MAX_ADDRESSES]]
         suffix = ", .." if len(results) > MAX_ADDRESSES else ""

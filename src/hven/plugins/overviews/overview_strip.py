@@ -77,7 +77,7 @@ _BYTE_UNITS = frozenset({"byte", "kbyte", "Mbyte", "Gbyte", "kB", "MB", "B", "Ki
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OverviewMap:
+class CountMap:
     """A small map of counts: a grid of cells over `box` (west, south, east, north).
 
     The grid has `MAP_COLUMNS` by `MAP_ROWS` cells; on a disc it has `MAP_ROWS` cells in both directions.
@@ -159,7 +159,7 @@ class OverviewStripLayout:
     """
 
     time: ColumnBins | None = None
-    overview_map: OverviewMap | None = None
+    overview_map: CountMap | None = None
     histograms: tuple[ColumnBins, ...] = ()
     ranked_names: tuple[str, ...] = ()
 
@@ -410,13 +410,13 @@ def _is_correlated(first_ranks: npt.NDArray[np.float64], second_ranks: npt.NDArr
     return bool(abs(correlation) > MIN_DUPLICATE_CORRELATION)
 
 
-def _build_overview_map(table: Table) -> OverviewMap | None:
+def _build_overview_map(table: Table) -> CountMap | None:
     map_frame = find_map_frame(table)
     by_name = {column.name: column for column in table.columns}
     if map_frame is not None:
         west, south, east, north = (by_name[name] for name in map_frame.bounds)
         kind = "disc" if map_frame.radius else "body"
-        return OverviewMap(
+        return CountMap(
             kind=kind,
             bounds=(west, south, east, north),
             fields=map_frame.fields,
@@ -430,7 +430,7 @@ def _build_overview_map(table: Table) -> OverviewMap | None:
     if lon.hidden or lat.hidden:
         return None
     full_box = (0.0, -90.0, 360.0, 90.0)
-    return OverviewMap(
+    return CountMap(
         kind="sky",
         bounds=(lon, lat, lon, lat),
         fields=(lon.name, lat.name),
@@ -440,7 +440,7 @@ def _build_overview_map(table: Table) -> OverviewMap | None:
     )
 
 
-def _zoom_to_rows(overview_map: OverviewMap, values: _Values) -> OverviewMap | None:
+def _zoom_to_rows(overview_map: CountMap, values: _Values) -> CountMap | None:
     """Zoom a map to its rows if they fill a small part of it. Return None if no row has a position."""
     lon, lat = overview_map.compute_row_centres(values)
     is_finite = np.isfinite(lon) & np.isfinite(lat)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from hven.model.table import Column
-    from hven.plugins.overviews.overview_strip import OverviewMap, OverviewStripCounts, OverviewStripLayout
+    from hven.plugins.overviews.overview_strip import CountMap, OverviewStripCounts, OverviewStripLayout
     from hven.plugins.overviews.strip_bins import ColumnBins
     from hven.portal.api.pages import PageContext
     from hven.portal.api.plots import UnitScale
@@ -328,7 +328,7 @@ def _format_axis_ends(column_bins: ColumnBins, end_texts: Sequence[tuple[str, st
 
 
 def _draw_overview_map(
-    overview_map: OverviewMap,
+    overview_map: CountMap,
     matching_counts: OverviewStripCounts,
     total_counts: OverviewStripCounts | None,
     table_view: TableView,
@@ -397,7 +397,7 @@ def _format_range(low: float, high: float) -> str:
     return f"{format_bin_edge(round(low, 6))}..{format_bin_edge(round(high, 6))}"
 
 
-def _compute_density(counts: npt.NDArray[np.int64], overview_map: OverviewMap) -> npt.NDArray[Any]:
+def _compute_density(counts: npt.NDArray[np.int64], overview_map: CountMap) -> npt.NDArray[Any]:
     """Return the rows for each area of a cell at the equator: cells near the poles are smaller."""
     if not overview_map.is_periodic:
         return counts

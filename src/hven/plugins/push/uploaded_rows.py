@@ -94,7 +94,7 @@ def read_uploaded_rows(
     format_kind = KINDS_BY_MEDIA_TYPE.get(media_type) or _detect_upload_format(path)
     has_types = format_kind != "xml"
     if format_kind in {"json", "xml"}:
-        path = _write_records_as_json(path, format_kind, columns, same_columns=requires_same_columns)
+        path = _convert_records_to_json(path, format_kind, columns, same_columns=requires_same_columns)
         format_kind = "json"
     module = plugins.load_plugin("sources", format_kind)
     rejects: list[RejectedRow] = []
@@ -173,7 +173,7 @@ def _parse_json_or_json_lines(data: bytes) -> Any:
             ) from error
 
 
-def _write_records_as_json(path: Path, format_kind: str, columns: Mapping[str, Any], *, same_columns: bool) -> Path:
+def _convert_records_to_json(path: Path, format_kind: str, columns: Mapping[str, Any], *, same_columns: bool) -> Path:
     """Write the records of JSON or XML as a list of JSON; refuse what the reader would drop without a report."""
     if path.stat().st_size > MAX_JSON_BYTES:
         raise TooLargeError(

@@ -39,7 +39,7 @@ ROWS_PER_PAGE = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class QuantitiesPage(TemplateContext):
+class RowQuantitiesPage(TemplateContext):
     """The page of the quantities of a row.
 
     Attributes
@@ -152,7 +152,7 @@ def _build_quantities_page(page_context: PageContext) -> PageContent:
         raise NotFoundError(message, remedy="choose a row on the table's page")
     values = describe_rows(table_view, page)[0]
     table_address = build_table_address(page_context.base, table)
-    content = QuantitiesPage(
+    content = RowQuantitiesPage(
         name=table.qualified_name,
         table_address=table_address,
         row_address=f"{table_address}?{urlencode({'_row': page.keys[0]})}",

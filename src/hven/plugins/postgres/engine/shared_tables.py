@@ -146,7 +146,7 @@ def drop_snapshot_relations(connection: Any, schema: str, snapshot_name: str) ->
     if relation_kinds.get(snapshot_name) == "v":
         shared_state = _read_shared_states(connection, schema).get(snapshot_name)
         if shared_state is not None:
-            _drop_state_view(connection, schema, snapshot_name, shared_state)
+            _drop_state_view_and_rows(connection, schema, snapshot_name, shared_state)
             relation_kinds.pop(shared_state.base_table, None)
     elif snapshot_name in relation_kinds:
         connection.execute(f"DROP TABLE IF EXISTS {quote_identifier(schema)}.{quote_identifier(snapshot_name)}")
@@ -162,7 +162,7 @@ def _read_shared_states(connection: Any, schema: str) -> dict[str, SharedTableSt
     return parse_shared_states(connection.execute(write_shared_views_query(schema)).fetchall())
 
 
-def _drop_state_view(connection: Any, schema: str, view_name: str, shared_state: SharedTableState) -> None:
+def _drop_state_view_and_rows(connection: Any, schema: str, view_name: str, shared_state: SharedTableState) -> None:
     """Drop the view of a state, and remove the rows that no other view shows."""
     connection.execute(write_lock_statement(schema, shared_state.base_table))
     connection.execute(f"DROP VIEW IF EXISTS {quote_identifier(schema)}.{quote_identifier(view_name)}")
