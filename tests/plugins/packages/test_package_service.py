@@ -94,12 +94,47 @@ def test_a_few_at_once(server: Server) -> None:
     slots = server.site.get_or_create(DownloadSlots)
     for _ in range(package_service.MAX_CONCURRENT_DOWNLOADS):
         slots.acquire_slot()
-    assert server.ask().status == 503
-    assert server.ask(method="HEAD").status == 200, "a look costs nothing"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(package_service, "collect_contents", None)
+        assert server.ask().status == 503, "nothing is read without a slot"
+        assert server.ask(method="HEAD").status == 503, "a look reads the list of files, too"
     for _ in range(package_service.MAX_CONCURRENT_DOWNLOADS):
         slots.release_slot()
     for _ in range(5):
         assert server.ask().status == 200, "each download gives its slot back"
+        assert server.ask(method="HEAD").status == 200
+    unknown = f'"{"0" * 64}-{"0" * 32}"'
+    for _ in range(5):
+        assert server.ask("START=600", if_match=unknown).status == 412, "each refusal gives its slot back"
+
+
+class SlowClient:
+    """A clock by which each piece takes a client 100 seconds."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def tell_time(self) -> float:
+        self.seconds += 100
+        return self.seconds
+
+
+@pytest.mark.parametrize(("bytes_per_second", "is_ended"), [(64 * 1024, True), (1, False)])
+def test_a_slow_client_loses_its_slot(
+    server: Server, monkeypatch: pytest.MonkeyPatch, bytes_per_second: int, is_ended: bool
+) -> None:
+    monkeypatch.setattr(package_service, "monotonic", SlowClient().tell_time)
+    monkeypatch.setattr(package_service, "MIN_BYTES_PER_SECOND", bytes_per_second)
+    if is_ended:
+        with pytest.raises(TimeoutError, match="the client took only"):
+            server.ask(account="bert")
+    else:
+        assert server.ask(account="bert").status == 200
+    slots = server.site.get_or_create(DownloadSlots)
+    for _ in range(package_service.MAX_CONCURRENT_DOWNLOADS):
+        slots.acquire_slot()
+    for _ in range(package_service.MAX_CONCURRENT_DOWNLOADS):
+        slots.release_slot()
 
 
 def test_journals_are_private_and_few(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 import secrets
 import time
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from threading import BoundedSemaphore
+from time import monotonic
 from typing import TYPE_CHECKING
 
 import anyio.to_thread
@@ -35,9 +36,13 @@ if TYPE_CHECKING:
     from starlette.routing import Route
 
     from hven import services
+    from hven.plugins.packages.package_contents import PackageContents
+    from hven.site import Site
 
 
 MAX_CONCURRENT_DOWNLOADS = 2  # each reads whole tables and all products
+MIN_BYTES_PER_SECOND = 64 * 1024  # that a client takes on the whole, after the first seconds
+MAX_FIRST_SECONDS = 300.0
 JOURNAL_FOLDER = "packages"
 JOURNAL_LIFETIME_SECONDS = 7 * 86_400.0
 MAX_JOURNALS = 1000
@@ -90,38 +95,51 @@ def _build_response(context: ServiceContext, request: Request, params: services.
         raise NotFoundError(message, remedy=format_message("see the list of collections on the home page"))
     form = str(parse_value(params, FORM_PARAM))
     start = _parse_start(params.read_one("START"))
-    contents = collect_contents(site, name, context.identify_principal(request), context.policies)
-    identity = contents.compute_identity(form)
-    directory = site.settings.var_directory / JOURNAL_FOLDER
     tag_match = _TAG_PATTERN.fullmatch(request.headers.get("if-match", ""))
     if start and tag_match is None:
         message = format_message("START needs the header If-Match with the ETag of the first answer")
         raise ParamError(message, name="START", remedy=format_message("send If-Match, or leave out START"))
     token = tag_match[2] if start and tag_match is not None else secrets.token_hex(16)
-    headers = {
-        "etag": f'"{identity}-{token}"',
+    principal = context.identify_principal(request)
+    slots = site.get_or_create(DownloadSlots)
+    with ExitStack() as stack:
+        slots.acquire_slot()  # even a list of the contents reads all rows of files
+        stack.callback(slots.release_slot)
+        contents = collect_contents(site, name, principal, context.policies)
+        identity = contents.compute_identity(form)
+        headers = _build_headers(name, contents, f'"{identity}-{token}"')
+        if request.method == "HEAD":
+            return Response(None, headers=headers)
+        journal = _open_journal(site, token, identity, must_exist=bool(start))
+        record_sent_data(file_collections=[name])
+        pieces = _iterate_pieces(PackageStream(contents, form, journal), journal, start, slots)
+        next(pieces)  # a generator that was begun gives the slot back, even if the client is gone before the first byte
+        stack.pop_all()
+    return PieceStreamResponse(request, 200, headers, stream_file_pieces(pieces))
+
+
+def _build_headers(name: str, contents: PackageContents, tag: str) -> dict[str, str]:
+    return {
+        "etag": tag,
         "cache-control": "private, no-store",
         "vary": "authorization, cookie",
         "content-disposition": f'attachment; filename="{name}.tar"',
         "content-type": TAR_MEDIA_TYPE,
         "hven-lacking": str(len(contents.lacking)),
     }
-    if request.method == "HEAD":
-        return Response(None, headers=headers)
+
+
+def _open_journal(site: Site, token: str, identity: str, *, must_exist: bool) -> PackageJournal:
+    directory = site.settings.var_directory / JOURNAL_FOLDER
     _delete_old_journals(directory)
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     journal = PackageJournal(directory / f"{token}.jsonl", identity)
-    if start and not journal.is_continued:
+    if must_exist and not journal.is_continued:
         raise PreconditionFailedError(
             format_message("this download can't be continued: the collection has changed, or the download is too old"),
             remedy=format_message("delete the first part, and download from the beginning"),
         )
-    slots = site.get_or_create(DownloadSlots)
-    slots.acquire_slot()
-    pieces = _iterate_pieces(PackageStream(contents, form, journal), journal, start, slots)
-    next(pieces)  # a generator that was begun gives the slot back, even if the client is gone before the first byte
-    record_sent_data(file_collections=[name])
-    return PieceStreamResponse(request, 200, headers, stream_file_pieces(pieces))
+    return journal
 
 
 def _parse_start(text: str | None) -> int:
@@ -135,13 +153,26 @@ def _parse_start(text: str | None) -> int:
 def _iterate_pieces(
     stream: PackageStream, journal: PackageJournal, start: int, slots: DownloadSlots
 ) -> Generator[bytes | None]:
-    """Yield the package, with a None before each piece, which is read in a thread."""
+    """Yield the package, with a None before each piece, which is read in a thread.
+
+    Raises
+    ------
+    TimeoutError
+        The client is too slow: others wait for its slot.
+    """
+    sent_bytes = 0
+    client_seconds = 0.0
     try:
         unwritten_bytes = 0
         with closing(stream.iterate_chunks(start)) as chunks:
             yield None
             for chunk in chunks:
+                begin = monotonic()
                 yield chunk
+                client_seconds += monotonic() - begin
+                sent_bytes += len(chunk)
+                if client_seconds > MAX_FIRST_SECONDS + sent_bytes / MIN_BYTES_PER_SECOND:
+                    raise TimeoutError(f"the client took only {sent_bytes:,} bytes in {client_seconds:,.0f} s")
                 unwritten_bytes += len(chunk)
                 if unwritten_bytes >= JOURNAL_INTERVAL_BYTES:
                     unwritten_bytes = 0
