@@ -148,6 +148,23 @@ def test_journals_are_private_and_few(server: Server, monkeypatch: pytest.Monkey
     assert all(journal.stat().st_mode & 0o077 == 0 for journal in journals)
 
 
+def test_rows_that_are_sent_count_towards_limits(tmp_path: Path) -> None:
+    directory = create_site(tmp_path / "site")
+    with (directory / "hven.toml").open("a") as settings:
+        settings.write("[request_limits.rows]\nrows_per_day = 250\n")
+    with Site(load_settings(directory)) as site:
+        server = Server(site)
+        first = server.ask(account="bert")  # 200 rows
+        assert server.ask(account="bert", method="HEAD").status == 200
+        end = f"START={len(first.body) - 1}"
+        assert server.ask(end, account="bert", if_match=first.headers["etag"]).status == 200, "it sends no rows"
+        assert server.ask(account="bert").status == 200
+        refused = server.ask(account="bert")
+        assert refused.status == 429
+        assert "400 rows today" in refused.text
+        assert server.ask(account="anna").status == 200
+
+
 def test_unknown_names_and_forms(server: Server) -> None:
     assert server.ask("FORM=zip").status == 400
     client = Client(create_application(server.site))
