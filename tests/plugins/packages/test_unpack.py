@@ -189,6 +189,27 @@ def test_a_refused_package_leaves_published_products(tmp_path: Path, monkeypatch
     )
 
 
+def test_products_that_no_package_can_contain_are_left_out(tmp_path: Path) -> None:
+    """The writer has the limits of the reader, so that a package is not refused because of one product."""
+    site = create_site(tmp_path / "site", ingest=False)
+    frames = site / "collections/night/frames"
+    names = {".hidden.fits": "is hidden", "e\u0301.fits": "same name", "\u00e9.fits": "same name"}
+    for name in names:
+        (frames / name).write_bytes(b"x")
+    with Site(load_settings(site)) as source:
+        ingest_collection(source, "night")
+    written = pack(site, tmp_path / "night.tar")
+    reasons = {item.path.removeprefix("files/frames/"): (item.status, item.reason) for item in written.lacking}
+    assert len(reasons) == 2, "one of the two equal names is there"
+    for name, (status, reason) in reasons.items():
+        assert status == "left out"
+        assert names[name] in reason
+    with Site(load_settings(create_empty_site(tmp_path / "other"))) as target:
+        reader = PackageReader(tmp_path / "night.tar")
+        assert reader.verify().is_valid
+        assert import_package(target, reader, OPTIONS).run
+
+
 def test_the_verbs(tmp_path: Path) -> None:
     site = str(create_site(tmp_path / "site"))
     other = str(create_empty_site(tmp_path / "other"))
