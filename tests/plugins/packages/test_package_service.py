@@ -143,9 +143,26 @@ def test_journals_are_private_and_few(server: Server, monkeypatch: pytest.Monkey
     for _ in range(6):
         server.ask()
     journals = list(directory.glob("*.jsonl"))
-    assert len(journals) == 4, "the new one, and those that were kept"
+    newest = max(journals, key=lambda path: path.stat().st_mtime_ns)
+    own_journals = [path for path in journals if path.name.partition("-")[0] == newest.name.partition("-")[0]]
+    assert len(own_journals) == 4, "the new one, and those of the same account that were kept"
     assert directory.stat().st_mode & 0o077 == 0
     assert all(journal.stat().st_mode & 0o077 == 0 for journal in journals)
+
+
+@pytest.mark.parametrize(("limit", "value"), [("MAX_JOURNALS", 2), ("MAX_JOURNAL_BYTES", 1)])
+def test_journals_of_others_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, value: int) -> None:
+    """Neither the number of journals of one account nor their size deletes those of another account."""
+    with Site(load_settings(create_site(tmp_path / "site"))) as site:
+        server = Server(site)
+        first = server.ask(account="bert")
+        own = server.ask(account="anna")
+        monkeypatch.setattr(package_service, limit, value)
+        for _ in range(4):
+            latest = server.ask(account="anna")
+        for account, answer, status in (("bert", first, 200), ("anna", latest, 200), ("anna", own, 412)):
+            tag = answer.headers["etag"]
+            assert server.ask("START=600", account=account, if_match=tag).status == status, account
 
 
 def test_rows_that_are_sent_count_towards_limits(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ A download that was interrupted is continued: ``?START=`` is the number of bytes
 
 from __future__ import annotations
 
+import hashlib
 import re
 import secrets
 import time
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from hven import services
     from hven.plugins.packages.package_contents import PackageContents
     from hven.site import Site
+    from hven.site.auth import Principal
 
 
 MAX_CONCURRENT_DOWNLOADS = 2  # each reads whole tables and all products
@@ -45,7 +47,8 @@ MIN_BYTES_PER_SECOND = 64 * 1024  # that a client takes on the whole, after the 
 MAX_FIRST_SECONDS = 300.0
 JOURNAL_FOLDER = "packages"
 JOURNAL_LIFETIME_SECONDS = 7 * 86_400.0
-MAX_JOURNALS = 1000
+MAX_JOURNALS = 1000  # of one account; those without an account share theirs
+MAX_JOURNAL_BYTES = 256 * 1024**2  # of all journals of one account
 JOURNAL_INTERVAL_BYTES = 16 * 1024**2
 MAX_START_DIGITS = 18
 _TAG_PATTERN = re.compile(r'"([0-9a-f]{64})-([0-9a-f]{32})"')
@@ -110,7 +113,7 @@ def _build_response(context: ServiceContext, request: Request, params: services.
         headers = _build_headers(name, contents, f'"{identity}-{token}"')
         if request.method == "HEAD":
             return Response(None, headers=headers)
-        journal = _open_journal(site, token, identity, must_exist=bool(start))
+        journal = _open_journal(site, f"{_build_prefix(principal)}{token}.jsonl", identity, must_exist=bool(start))
         record_sent_data(file_collections=[name])
         pieces = _iterate_pieces(PackageStream(contents, form, journal), journal, start, slots)
         next(pieces)  # a generator that was begun gives the slot back, even if the client is gone before the first byte
@@ -129,11 +132,17 @@ def _build_headers(name: str, contents: PackageContents, tag: str) -> dict[str, 
     }
 
 
-def _open_journal(site: Site, token: str, identity: str, *, must_exist: bool) -> PackageJournal:
+def _build_prefix(principal: Principal) -> str:
+    """Return how the names of the journals of an account begin."""
+    name = principal.name or ""
+    return f"{hashlib.sha256(name.encode()).hexdigest()[:32]}-"
+
+
+def _open_journal(site: Site, name: str, identity: str, *, must_exist: bool) -> PackageJournal:
     directory = site.settings.var_directory / JOURNAL_FOLDER
-    _delete_old_journals(directory)
+    _delete_old_journals(directory, name)
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    journal = PackageJournal(directory / f"{token}.jsonl", identity)
+    journal = PackageJournal(directory / name, identity)
     if must_exist and not journal.is_continued:
         raise PreconditionFailedError(
             format_message("this download can't be continued: the collection has changed, or the download is too old"),
@@ -184,21 +193,32 @@ def _iterate_pieces(
         slots.release_slot()
 
 
-def _delete_old_journals(directory: Path) -> None:
+def _delete_old_journals(directory: Path, kept_name: str) -> None:
+    """Delete journals that are too old, or too many or too large for the account of the journal that is kept."""
     if not directory.is_dir():
         return
-    journals = sorted(directory.glob("*.jsonl"), key=_get_modification_time, reverse=True)
+    journals = sorted(directory.glob("*.jsonl"), key=_get_time_and_size, reverse=True)
     oldest_time = time.time() - JOURNAL_LIFETIME_SECONDS
-    for number, path in enumerate(journals):
-        if number >= MAX_JOURNALS or _get_modification_time(path) < oldest_time:
+    prefix = kept_name.partition("-")[0]
+    count = byte_count = 0
+    for path in journals:
+        if path.name == kept_name:
+            continue
+        modified, size = _get_time_and_size(path)
+        if path.name.startswith(prefix):
+            count += 1
+            byte_count += size
+        is_too_much = path.name.startswith(prefix) and (count > MAX_JOURNALS or byte_count > MAX_JOURNAL_BYTES)
+        if is_too_much or modified < oldest_time:
             path.unlink(missing_ok=True)
 
 
-def _get_modification_time(path: Path) -> float:
+def _get_time_and_size(path: Path) -> tuple[float, int]:
     try:
-        return path.stat().st_mtime
-    except OSError:
-        return 0.0
+        status = path.stat()
+    except OSError:  # another request has deleted it
+        return 0.0, 0
+    return status.st_mtime, status.st_size
 
 
 FACE = ServiceFace(
