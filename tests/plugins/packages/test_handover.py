@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,7 @@ from hven.ingest.api.runs import ingest_collection
 from hven.model.errors import ConflictError, HvenError, SourceError
 from hven.model.settings import load_settings
 from hven.plugins.backups.archive import write_backup
+from hven.plugins.packages import site_rebuild
 from hven.plugins.packages.handover_facts import collect_handover, write_markdown
 from hven.plugins.packages.package_import import compute_snapshot_hash
 from hven.plugins.packages.seal_answers import REQUIREMENTS, collect_seal_answers
@@ -165,6 +169,45 @@ def test_a_site_is_made_again_from_git_and_a_backup(old_site: Path, tmp_path: Pa
             assert compute_snapshot_hash(site, "night")[1] == expected[1]
         assert site.get_published_state().resources["night"].title == "Observations of one night"
         assert [name for name, _ in site.store.users.list_accounts()] == ["tycho"]
+
+
+def test_a_site_is_made_again_on_a_mount(old_site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a backup, nothing is written beside the directory; with one, files are copied to its file system."""
+    with Site(load_settings(old_site)) as site:
+        write_backup(site, tmp_path / "state.tar", include_rows=False)
+    (tmp_path / "mount").mkdir()
+    parents = []
+    original_move, original_rename = site_rebuild._move_repository, os.rename
+
+    def note_clone(clone: Path, *arguments: Any) -> None:
+        parents.append(clone.parent)
+        original_move(clone, *arguments)
+
+    def rename(source: Path, place: Path, **options: Any) -> None:
+        is_same = ("mount" in Path(source).parts) == ("mount" in Path(place).parts)
+        if not is_same:
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        original_rename(source, place, **options)
+
+    monkeypatch.setattr(site_rebuild, "_move_repository", note_clone)
+    monkeypatch.setattr(os, "rename", rename)
+    restore_site_from_git(tmp_path / "mount", str(old_site))
+    assert parents.pop() == tmp_path / "mount"
+    assert (tmp_path / "mount/collections/night/night.yaml").is_file()
+    shutil.rmtree(tmp_path / "mount")
+    (tmp_path / "mount").mkdir()
+    restore_site_from_git(tmp_path / "mount", str(old_site), tmp_path / "state.tar")
+    assert parents.pop() == tmp_path
+    assert (tmp_path / "mount/collections/night/night.yaml").is_file()
+    assert (tmp_path / "mount/.git").is_dir()
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["mount", "state.tar"]
+
+
+def test_git_that_lists_nothing_is_an_error(old_site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(site_rebuild, "run_git", lambda *arguments: None)
+    with pytest.raises(SourceError, match="can't list the files"):
+        restore_site_from_git(tmp_path / "new", str(old_site))
+    assert not list(tmp_path.iterdir()), "nothing is left"
 
 
 def test_bad_repositories(old_site: Path, tmp_path: Path) -> None:

@@ -94,12 +94,47 @@ def test_a_few_at_once(server: Server) -> None:
     slots = server.site.get_or_create(DownloadSlots)
     for _ in range(package_service.MAX_CONCURRENT_DOWNLOADS):
         slots.acquire_slot()
-    assert server.ask().status == 503
-    assert server.ask(method="HEAD").status == 200, "a look costs nothing"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(package_service, "collect_contents", None)
+        assert server.ask().status == 503, "nothing is read without a slot"
+        assert server.ask(method="HEAD").status == 503, "a look reads the list of files, too"
     for _ in range(package_service.MAX_CONCURRENT_DOWNLOADS):
         slots.release_slot()
     for _ in range(5):
         assert server.ask().status == 200, "each download gives its slot back"
+        assert server.ask(method="HEAD").status == 200
+    unknown = f'"{"0" * 64}-{"0" * 32}"'
+    for _ in range(5):
+        assert server.ask("START=600", if_match=unknown).status == 412, "each refusal gives its slot back"
+
+
+class SlowClient:
+    """A clock by which each piece takes a client 100 seconds."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def tell_time(self) -> float:
+        self.seconds += 100
+        return self.seconds
+
+
+@pytest.mark.parametrize(("bytes_per_second", "is_ended"), [(64 * 1024, True), (1, False)])
+def test_a_slow_client_loses_its_slot(
+    server: Server, monkeypatch: pytest.MonkeyPatch, bytes_per_second: int, is_ended: bool
+) -> None:
+    monkeypatch.setattr(package_service, "monotonic", SlowClient().tell_time)
+    monkeypatch.setattr(package_service, "MIN_BYTES_PER_SECOND", bytes_per_second)
+    if is_ended:
+        with pytest.raises(TimeoutError, match="the client took only"):
+            server.ask(account="bert")
+    else:
+        assert server.ask(account="bert").status == 200
+    slots = server.site.get_or_create(DownloadSlots)
+    for _ in range(package_service.MAX_CONCURRENT_DOWNLOADS):
+        slots.acquire_slot()
+    for _ in range(package_service.MAX_CONCURRENT_DOWNLOADS):
+        slots.release_slot()
 
 
 def test_journals_are_private_and_few(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,9 +143,43 @@ def test_journals_are_private_and_few(server: Server, monkeypatch: pytest.Monkey
     for _ in range(6):
         server.ask()
     journals = list(directory.glob("*.jsonl"))
-    assert len(journals) == 4, "the new one, and those that were kept"
+    newest = max(journals, key=lambda path: path.stat().st_mtime_ns)
+    own_journals = [path for path in journals if path.name.partition("-")[0] == newest.name.partition("-")[0]]
+    assert len(own_journals) == 4, "the new one, and those of the same account that were kept"
     assert directory.stat().st_mode & 0o077 == 0
     assert all(journal.stat().st_mode & 0o077 == 0 for journal in journals)
+
+
+@pytest.mark.parametrize(("limit", "value"), [("MAX_JOURNALS", 2), ("MAX_JOURNAL_BYTES", 1)])
+def test_journals_of_others_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, value: int) -> None:
+    """Neither the number of journals of one account nor their size deletes those of another account."""
+    with Site(load_settings(create_site(tmp_path / "site"))) as site:
+        server = Server(site)
+        first = server.ask(account="bert")
+        own = server.ask(account="anna")
+        monkeypatch.setattr(package_service, limit, value)
+        for _ in range(4):
+            latest = server.ask(account="anna")
+        for account, answer, status in (("bert", first, 200), ("anna", latest, 200), ("anna", own, 412)):
+            tag = answer.headers["etag"]
+            assert server.ask("START=600", account=account, if_match=tag).status == status, account
+
+
+def test_rows_that_are_sent_count_towards_limits(tmp_path: Path) -> None:
+    directory = create_site(tmp_path / "site")
+    with (directory / "hven.toml").open("a") as settings:
+        settings.write("[request_limits.rows]\nrows_per_day = 250\n")
+    with Site(load_settings(directory)) as site:
+        server = Server(site)
+        first = server.ask(account="bert")  # 200 rows
+        assert server.ask(account="bert", method="HEAD").status == 200
+        end = f"START={len(first.body) - 1}"
+        assert server.ask(end, account="bert", if_match=first.headers["etag"]).status == 200, "it sends no rows"
+        assert server.ask(account="bert").status == 200
+        refused = server.ask(account="bert")
+        assert refused.status == 429
+        assert "400 rows today" in refused.text
+        assert server.ask(account="anna").status == 200
 
 
 def test_unknown_names_and_forms(server: Server) -> None:

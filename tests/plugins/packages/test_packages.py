@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -253,6 +254,29 @@ def test_existing_files_are_kept(tmp_path: Path) -> None:
     with pytest.raises(ConflictError), Site(load_settings(directory)) as site:
         write_package(collect_contents(site, "night", OWNER_PRINCIPAL), "bagit", tmp_path / "night.tar")
     assert (tmp_path / "night.tar").read_text() == "mine"
+
+
+def test_packages_of_the_owner_are_private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory = create_site(tmp_path / "site")
+    (tmp_path / "night.tar.part").touch(0o644)
+    (tmp_path / "night.tar.part").chmod(0o644)
+    umask = os.umask(0o022)
+    try:
+        pack(directory, tmp_path / "night.tar")
+        pack(directory, tmp_path / "public.tar", principal=ANONYMOUS_PRINCIPAL)
+        monkeypatch.setattr(package_output, "_write_chunks", stop)
+        with pytest.raises(KeyboardInterrupt):
+            pack(directory, tmp_path / "stopped.tar")
+    finally:
+        os.umask(umask)
+    modes = {item.name: item.stat().st_mode & 0o777 for item in tmp_path.glob("*.tar*")}
+    assert modes.pop("public.tar") == 0o644
+    assert modes.keys() >= {"night.tar", "stopped.tar.part"}
+    assert set(modes.values()) == {0o600}
+
+
+def stop(*arguments: Any) -> None:
+    raise KeyboardInterrupt
 
 
 def test_the_digest_of_rows_depends_on_values_only() -> None:

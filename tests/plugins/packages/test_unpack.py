@@ -16,6 +16,7 @@ from hven.model.errors import ConflictError, SourceError, UsageError
 from hven.model.settings import load_settings
 from hven.plugins.packages.package_import import compute_snapshot_hash, import_package
 from hven.plugins.packages.package_reader import PackageReader
+from hven.plugins.promotion import promotion
 from hven.plugins.promotion.promotion import PromotionOptions
 from hven.services import collection_files
 from hven.services.face import ServiceContext
@@ -96,8 +97,8 @@ def test_a_package_of_a_reader_has_no_descriptor(tmp_path: Path) -> None:
         import_package(target, PackageReader(tmp_path / "night.tar"), OPTIONS)
 
 
-def test_products_outside_of_the_collection(tmp_path: Path) -> None:
-    """They are unpacked beside the collections of the other site, and never where an absolute path leads."""
+def create_outside_site(tmp_path: Path) -> tuple[Path, Path]:
+    """Create a site whose products are outside of the collection; return its directory and that of the products."""
     archive = tmp_path / "archive"
     (archive / "frames").mkdir(parents=True)
     site = create_site(tmp_path / "site", ingest=False)
@@ -109,6 +110,27 @@ def test_products_outside_of_the_collection(tmp_path: Path) -> None:
     path.write_text(path.read_text().replace('files: "frames/*"', f'files: {{root: "{archive}", files: "frames/*"}}'))
     with Site(load_settings(site)) as source:
         ingest_collection(source, "night")
+    return site, archive
+
+
+def add_standard(site: Path) -> None:
+    """Let the table ``facts`` have a standard of the site."""
+    (site / "standards").mkdir()
+    (site / "standards/words.yaml").write_text(
+        "collection: words\ntables:\n  facts:\n    columns: {word: string, number: float64}\n"
+    )
+    path = site / "collections/night/night.yaml"
+    path.write_text(path.read_text().replace("  facts:\n", "  facts:\n    standard: words\n"))
+
+
+def list_contents(directory: Path) -> dict[str, bytes]:
+    """Return all files below a directory with their contents."""
+    return {str(item.relative_to(directory)): item.read_bytes() for item in directory.rglob("*") if item.is_file()}
+
+
+def test_products_outside_of_the_collection(tmp_path: Path) -> None:
+    """They are unpacked beside the collections of the other site, and never where an absolute path leads."""
+    site, archive = create_outside_site(tmp_path)
     written = pack(site, tmp_path / "night.tar")
     assert written.lacking == []
     before = {item: item.stat().st_mtime_ns for item in archive.rglob("*")}
@@ -116,9 +138,76 @@ def test_products_outside_of_the_collection(tmp_path: Path) -> None:
     with Site(load_settings(other)) as target:
         report = import_package(target, PackageReader(tmp_path / "night.tar"), OPTIONS)
     assert report.snapshot_hash == written.snapshot_hash
-    assert (other / "package-files/night/frames/a.fits").read_bytes() == FRAMES["a.fits"]
-    assert any("package-files" in note for note in report.notes)
+    (folder,) = (other / "package-files/night").iterdir()
+    assert list_contents(folder) == {f"frames/{name}": body for name, body in FRAMES.items()}
+    assert any(str(folder) in note for note in report.notes)
+    with Site(load_settings(other)) as target:
+        again = import_package(target, PackageReader(tmp_path / "night.tar"), OPTIONS)
+    assert (again.run, again.notes) == (None, [])
+    assert list((other / "package-files/night").iterdir()) == [folder], "the same package is not unpacked twice"
     assert {item: item.stat().st_mtime_ns for item in archive.rglob("*")} == before
+
+
+def test_a_refused_package_leaves_published_products(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a refusal nor a stop changes a product or a standard that the site has, nor leaves new ones."""
+    site, archive = create_outside_site(tmp_path)
+    pack(site, tmp_path / "night.tar")
+    (archive / "frames/a.fits").write_bytes(b"new" * 1000)
+    add_standard(site)
+    with Site(load_settings(site)) as source:
+        ingest_collection(source, "night")
+    pack(site, tmp_path / "newer.tar")
+    newer = unpack_tar(tmp_path / "newer.tar", tmp_path / "newer")
+    shutil.copytree(site / "standards", newer / "data/standards", dirs_exist_ok=True)
+    other = create_empty_site(tmp_path / "other", f'roots = ["{archive}"]\n')
+    with Site(load_settings(other)) as target:
+        import_package(target, PackageReader(tmp_path / "night.tar"), OPTIONS)
+        before = list_contents(other / "package-files")
+
+        def refuse(*arguments: object) -> list[ConflictError]:
+            written.append(list_contents(other / "package-files") != before)
+            return [ConflictError("refused", remedy="none")]
+
+        def stop(*arguments: object) -> list[ConflictError]:
+            raise KeyboardInterrupt
+
+        written: list[bool] = []
+        for replacement, expected in ((refuse, ConflictError), (stop, KeyboardInterrupt)):
+            monkeypatch.setattr(promotion, "list_refusals", replacement)
+            with pytest.raises(expected):
+                import_package(target, PackageReader(newer), OPTIONS)
+            assert list_contents(other / "package-files") == before
+            assert list_contents(other / "standards") == {}
+        assert written == [True], "the new products were unpacked beside the others"
+        monkeypatch.undo()
+        import_package(target, PackageReader(newer), OPTIONS)
+    assert list_contents(other / "standards").keys() == {"words.yaml"}
+    after = list_contents(other / "package-files")
+    assert {name: after[name] for name in before} == before
+    assert sorted(after[name] for name in after.keys() - before.keys()) == sorted(
+        [b"new" * 1000, *(body for name, body in FRAMES.items() if name != "a.fits")]
+    )
+
+
+def test_products_that_no_package_can_contain_are_left_out(tmp_path: Path) -> None:
+    """The writer has the limits of the reader, so that a package is not refused because of one product."""
+    site = create_site(tmp_path / "site", ingest=False)
+    frames = site / "collections/night/frames"
+    names = {".hidden.fits": "is hidden", "e\u0301.fits": "same name", "\u00e9.fits": "same name"}
+    for name in names:
+        (frames / name).write_bytes(b"x")
+    with Site(load_settings(site)) as source:
+        ingest_collection(source, "night")
+    written = pack(site, tmp_path / "night.tar")
+    reasons = {item.path.removeprefix("files/frames/"): (item.status, item.reason) for item in written.lacking}
+    assert len(reasons) == 2, "one of the two equal names is there"
+    for name, (status, reason) in reasons.items():
+        assert status == "left out"
+        assert names[name] in reason
+    with Site(load_settings(create_empty_site(tmp_path / "other"))) as target:
+        reader = PackageReader(tmp_path / "night.tar")
+        assert reader.verify().is_valid
+        assert import_package(target, reader, OPTIONS).run
 
 
 def test_the_verbs(tmp_path: Path) -> None:

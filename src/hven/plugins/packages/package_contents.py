@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import unicodedata
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -28,6 +29,7 @@ from hven.plugins.packages.package_members import (
     RowTable,
     encode_path,
 )
+from hven.plugins.packages.package_reader import find_path_fault
 from hven.plugins.promotion.pinned_directories import list_own_files
 from hven.plugins.promotion.row_copies import open_rows
 from hven.portal.api.pages import build_page_context
@@ -56,6 +58,7 @@ MAX_ROWS = 2**62
 MAX_READ_SECONDS = 7 * 86_400.0  # of one table: a package may be sent for days
 REFEREE_PREFIX = "referee:"
 OWNER_GROUP = "owner"
+LONGEST_PREFIX = "_2000-01-01/data/"  # between the name of the collection and a path in the package
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -260,6 +263,7 @@ class _Products:
 
     rows: dict[str, dict[str, Any]] = field(default_factory=dict)
     local_paths: set[str] = field(default_factory=set)
+    normal_paths: set[str] = field(default_factory=set)
 
 
 class _ContentCollector:
@@ -334,7 +338,15 @@ class _ContentCollector:
                     reason = f"it is on another server: {urls[path]}"
                     item = LackingItem(path=_name_product(path), status=ELSEWHERE, reason=reason)
                     self.lacking.append(item)
-                elif remote_files.find_remote_root(row) is None:
+                    continue
+                is_local = remote_files.find_remote_root(row) is None
+                if is_local:
+                    self._note_local_path(row)
+                fault = self._find_name_fault(path)
+                if fault:
+                    reason = f"no package can contain it, because it {fault}"
+                    self.lacking.append(LackingItem(path=_name_product(path), status=LEFT_OUT, reason=reason))
+                elif is_local:
                     local_rows.append(row)
                 else:
                     remote_rows.append(row)
@@ -345,8 +357,19 @@ class _ContentCollector:
                 else:
                     self._add_product(found_files, state)
             for row in local_rows:
-                self._note_local_path(row)
                 self._add_product(found_files, row)
+
+    def _find_name_fault(self, path: str) -> str:
+        """Return why `hven unpack` would refuse the whole package because of this path; empty if it would not."""
+        if any(part.startswith(".") for part in path.split("/")):
+            return "is hidden: its path has a name that begins with a dot"
+        package_path = _name_product(path)
+        fault = find_path_fault(f"{self._name}{LONGEST_PREFIX}{package_path}")
+        normal_path = unicodedata.normalize("NFC", package_path)
+        if not fault and normal_path in self._products.normal_paths:
+            return "has the same name as another product, written with other Unicode characters"
+        self._products.normal_paths.add(normal_path)
+        return fault
 
     def _add_lacking(self, path: str, status: str, error: HvenError) -> None:
         reason = str(error).replace("\n", " ")

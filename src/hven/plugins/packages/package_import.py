@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import secrets
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -15,6 +17,7 @@ import pyarrow.parquet as pq
 
 from hven import descriptor
 from hven.engines import Snapshot
+from hven.ingest.api.changes import create_run_id
 from hven.model.errors import ConflictError, NotFoundError, SourceError, StorageError, TooLargeError
 from hven.model.table import FILES_UTYPE, table_from_json
 from hven.plugins.packages.package_contents import locate_in_collection
@@ -216,6 +219,9 @@ class PackageSource:
     def __init__(self, reader: PackageReader) -> None:
         self.reader = reader
         self.notes: list[str] = []
+        self.outside_note = ""
+        self._added_standards: list[Path] = []
+        self._outside_directory: Path | None = None
         self.snapshot = reader.read_snapshot()
         self._changed_paths = self._find_changed_paths()
         descriptor_path = f"{reader.payload_prefix}collection/{self.snapshot.get('collection')}.yaml"
@@ -291,7 +297,9 @@ class PackageSource:
                 resource = descriptor.load_descriptor(work_directory / f"{name}.yaml", settings)
             tables = [spec.table for spec in resource.tables if spec.table.utype == FILES_UTYPE]
             roots = tables[0].roots if tables else ()
-            self._unpack_products(roots, work_directory, settings.directory / OUTSIDE_FOLDER / name)
+            # a new directory for each run: the files of an earlier one may be published
+            self._outside_directory = settings.directory / OUTSIDE_FOLDER / name / create_run_id()
+            self._unpack_products(roots, work_directory, self._outside_directory)
         except OSError as error:
             raise StorageError(
                 f"{error.filename or work_directory} cannot be written: {(error.strerror or str(error)).lower()}",
@@ -354,13 +362,23 @@ class PackageSource:
         for path, place in self._list_folder("standards/"):
             own_file = directory / place
             if not own_file.exists():
-                self._unpack_file(path, own_file)
+                self._add_standard(path, own_file)
                 self.notes.append(f"added {own_file}, which the descriptor needs")
             elif hashlib.sha256(own_file.read_bytes()).digest() != self._hash_member(path):
                 raise ConflictError(
                     f"{own_file} is not the standard {place} that the package has",
                     remedy="rename one of them, and the word in the descriptor; nothing was published",
                 )
+
+    def _add_standard(self, path: str, own_file: Path) -> None:
+        """Write a standard that appears when it is complete."""
+        part_file = own_file.with_name(f".{own_file.name}.{secrets.token_hex(3)}.part")
+        try:
+            self._unpack_file(path, part_file)
+            os.link(part_file, own_file)
+            self._added_standards.append(own_file)
+        finally:
+            part_file.unlink(missing_ok=True)
 
     def _hash_member(self, path: str) -> bytes:
         hasher = hashlib.sha256()
@@ -376,15 +394,28 @@ class PackageSource:
             if place is not None:
                 self._unpack_file(path, directory / place)
                 continue
-            outside_file = outside_directory / product_path
-            outside_file.unlink(missing_ok=True)
-            self._unpack_file(path, outside_file)
+            self._unpack_file(path, outside_directory / product_path)
             outside_roots |= {root.address for root in roots}
         if outside_roots:
-            self.notes.append(
+            self.outside_note = (
                 f"the descriptor has its files in {', '.join(sorted(outside_roots))}; they are in {outside_directory} "
                 "now: move them there, or change `files` in the descriptor"
             )
+
+    def delete_outside_products(self) -> None:
+        """Delete the products that were unpacked outside of the collection."""
+        self.outside_note = ""
+        if self._outside_directory is not None:
+            shutil.rmtree(self._outside_directory, ignore_errors=True)
+            for folder in (self._outside_directory.parent, self._outside_directory.parent.parent):
+                with suppress(OSError):  # it has files of other packages
+                    folder.rmdir()
+
+    def delete_unpublished(self) -> None:
+        """Delete what was unpacked outside of the work directory, because it is not published."""
+        self.delete_outside_products()
+        for path in self._added_standards:
+            path.unlink(missing_ok=True)
 
 
 def import_package(site: Site, reader: PackageReader, options: PromotionOptions) -> ImportReport:
@@ -409,9 +440,17 @@ def import_package(site: Site, reader: PackageReader, options: PromotionOptions)
         The rows that are published differ from those of the package.
     """
     source = PackageSource(reader)
-    promotion_report = promote_collections(source, site, [source.name], options)[0]
+    published_ids = _list_published_ids(site, source.name)
+    try:
+        promotion_report = promote_collections(source, site, [source.name], options)[0]
+    except BaseException:
+        if _list_published_ids(site, source.name) == published_ids:
+            source.delete_unpublished()
+        raise
+    if promotion_report.run is None:  # the products of the run that published the same are still there
+        source.delete_outside_products()
     report = ImportReport(collection=source.name, run=promotion_report.run, expected_hash=source.expected_hash)
-    report.notes = [*source.notes, *promotion_report.warnings]
+    report.notes = [note for note in (*source.notes, source.outside_note, *promotion_report.warnings) if note]
     report.row_counts, report.snapshot_hash = compute_snapshot_hash(site, source.name)
     if report.snapshot_hash != report.expected_hash:
         raise StorageError(
@@ -420,6 +459,10 @@ def import_package(site: Site, reader: PackageReader, options: PromotionOptions)
             remedy=f"run `hven promote {source.name} --back` or `hven rollback {source.name}`, and report the problem",
         )
     return report
+
+
+def _list_published_ids(site: Site, name: str) -> dict[str, str]:
+    return {table_name: record.id for table_name, record in read_collection_state(site, name).records.items()}
 
 
 def compute_snapshot_hash(site: Site, name: str) -> tuple[dict[str, int], str]:

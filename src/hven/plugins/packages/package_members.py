@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 import re
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hven.plugins.packages.snapshot_digests import TableDigest
+from hven.site import record_sent_data
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -201,6 +203,9 @@ class RowTable:
             modified=self.modified,
             read=lambda: iter((_write_parquet(self.schema, batches),)),
             row_checksum=checksum,
+            note_download=partial(
+                record_sent_data, rows_by_table={self.name: sum(batch.num_rows for batch in batches)}
+            ),
         )
 
 

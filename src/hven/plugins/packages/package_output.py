@@ -77,7 +77,7 @@ def write_package(contents: PackageContents, form: str, path: Path) -> WrittenPa
     stream = PackageStream(contents, form, journal)
     try:
         start = stream.find_complete_bytes() if journal.is_continued else 0
-        with part_path.open("r+b" if start and part_path.exists() else "wb") as file:
+        with _open_part(part_path, is_private=contents.is_whole) as file:
             start = _drop_incomplete_end(file.fileno(), start)
             file.seek(start)
             try:
@@ -101,6 +101,16 @@ def write_package(contents: PackageContents, form: str, path: Path) -> WrittenPa
         row_counts={table.name: table.digest.row_count for table in contents.row_tables},
         lacking=stream.lacking,
     )
+
+
+def _open_part(path: Path, *, is_private: bool) -> BinaryIO:
+    """Open the file that is written; what only the owner may read is for this account alone."""
+    file_number = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600 if is_private else 0o666)
+    file = os.fdopen(file_number, "wb")
+    if is_private:
+        with suppress(PermissionError):  # some file systems have no permissions
+            os.fchmod(file_number, 0o600)  # an earlier run may have created it for everybody
+    return file
 
 
 def _write_chunks(file: BinaryIO, stream: PackageStream, start: int, journal: PackageJournal) -> None:

@@ -6,11 +6,13 @@ A download that was interrupted is continued: ``?START=`` is the number of bytes
 
 from __future__ import annotations
 
+import hashlib
 import re
 import secrets
 import time
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from threading import BoundedSemaphore
+from time import monotonic
 from typing import TYPE_CHECKING
 
 import anyio.to_thread
@@ -35,12 +37,18 @@ if TYPE_CHECKING:
     from starlette.routing import Route
 
     from hven import services
+    from hven.plugins.packages.package_contents import PackageContents
+    from hven.site import Site
+    from hven.site.auth import Principal
 
 
 MAX_CONCURRENT_DOWNLOADS = 2  # each reads whole tables and all products
+MIN_BYTES_PER_SECOND = 64 * 1024  # that a client takes on the whole, after the first seconds
+MAX_FIRST_SECONDS = 300.0
 JOURNAL_FOLDER = "packages"
 JOURNAL_LIFETIME_SECONDS = 7 * 86_400.0
-MAX_JOURNALS = 1000
+MAX_JOURNALS = 1000  # of one account; those without an account share theirs
+MAX_JOURNAL_BYTES = 256 * 1024**2  # of all journals of one account
 JOURNAL_INTERVAL_BYTES = 16 * 1024**2
 MAX_START_DIGITS = 18
 _TAG_PATTERN = re.compile(r'"([0-9a-f]{64})-([0-9a-f]{32})"')
@@ -90,38 +98,57 @@ def _build_response(context: ServiceContext, request: Request, params: services.
         raise NotFoundError(message, remedy=format_message("see the list of collections on the home page"))
     form = str(parse_value(params, FORM_PARAM))
     start = _parse_start(params.read_one("START"))
-    contents = collect_contents(site, name, context.identify_principal(request), context.policies)
-    identity = contents.compute_identity(form)
-    directory = site.settings.var_directory / JOURNAL_FOLDER
     tag_match = _TAG_PATTERN.fullmatch(request.headers.get("if-match", ""))
     if start and tag_match is None:
         message = format_message("START needs the header If-Match with the ETag of the first answer")
         raise ParamError(message, name="START", remedy=format_message("send If-Match, or leave out START"))
     token = tag_match[2] if start and tag_match is not None else secrets.token_hex(16)
-    headers = {
-        "etag": f'"{identity}-{token}"',
+    principal = context.identify_principal(request)
+    slots = site.get_or_create(DownloadSlots)
+    with ExitStack() as stack:
+        slots.acquire_slot()  # even a list of the contents reads all rows of files
+        stack.callback(slots.release_slot)
+        contents = collect_contents(site, name, principal, context.policies)
+        identity = contents.compute_identity(form)
+        headers = _build_headers(name, contents, f'"{identity}-{token}"')
+        if request.method == "HEAD":
+            return Response(None, headers=headers)
+        journal = _open_journal(site, f"{_build_prefix(principal)}{token}.jsonl", identity, must_exist=bool(start))
+        record_sent_data(file_collections=[name])
+        pieces = _iterate_pieces(PackageStream(contents, form, journal), journal, start, slots)
+        next(pieces)  # a generator that was begun gives the slot back, even if the client is gone before the first byte
+        stack.pop_all()
+    return PieceStreamResponse(request, 200, headers, stream_file_pieces(pieces))
+
+
+def _build_headers(name: str, contents: PackageContents, tag: str) -> dict[str, str]:
+    return {
+        "etag": tag,
         "cache-control": "private, no-store",
         "vary": "authorization, cookie",
         "content-disposition": f'attachment; filename="{name}.tar"',
         "content-type": TAR_MEDIA_TYPE,
         "hven-lacking": str(len(contents.lacking)),
     }
-    if request.method == "HEAD":
-        return Response(None, headers=headers)
-    _delete_old_journals(directory)
+
+
+def _build_prefix(principal: Principal) -> str:
+    """Return how the names of the journals of an account begin."""
+    name = principal.name or ""
+    return f"{hashlib.sha256(name.encode()).hexdigest()[:32]}-"
+
+
+def _open_journal(site: Site, name: str, identity: str, *, must_exist: bool) -> PackageJournal:
+    directory = site.settings.var_directory / JOURNAL_FOLDER
+    _delete_old_journals(directory, name)
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    journal = PackageJournal(directory / f"{token}.jsonl", identity)
-    if start and not journal.is_continued:
+    journal = PackageJournal(directory / name, identity)
+    if must_exist and not journal.is_continued:
         raise PreconditionFailedError(
             format_message("this download can't be continued: the collection has changed, or the download is too old"),
             remedy=format_message("delete the first part, and download from the beginning"),
         )
-    slots = site.get_or_create(DownloadSlots)
-    slots.acquire_slot()
-    pieces = _iterate_pieces(PackageStream(contents, form, journal), journal, start, slots)
-    next(pieces)  # a generator that was begun gives the slot back, even if the client is gone before the first byte
-    record_sent_data(file_collections=[name])
-    return PieceStreamResponse(request, 200, headers, stream_file_pieces(pieces))
+    return journal
 
 
 def _parse_start(text: str | None) -> int:
@@ -135,13 +162,26 @@ def _parse_start(text: str | None) -> int:
 def _iterate_pieces(
     stream: PackageStream, journal: PackageJournal, start: int, slots: DownloadSlots
 ) -> Generator[bytes | None]:
-    """Yield the package, with a None before each piece, which is read in a thread."""
+    """Yield the package, with a None before each piece, which is read in a thread.
+
+    Raises
+    ------
+    TimeoutError
+        The client is too slow: others wait for its slot.
+    """
+    sent_bytes = 0
+    client_seconds = 0.0
     try:
         unwritten_bytes = 0
         with closing(stream.iterate_chunks(start)) as chunks:
             yield None
             for chunk in chunks:
+                begin = monotonic()
                 yield chunk
+                client_seconds += monotonic() - begin
+                sent_bytes += len(chunk)
+                if client_seconds > MAX_FIRST_SECONDS + sent_bytes / MIN_BYTES_PER_SECOND:
+                    raise TimeoutError(f"the client took only {sent_bytes:,} bytes in {client_seconds:,.0f} s")
                 unwritten_bytes += len(chunk)
                 if unwritten_bytes >= JOURNAL_INTERVAL_BYTES:
                     unwritten_bytes = 0
@@ -153,21 +193,32 @@ def _iterate_pieces(
         slots.release_slot()
 
 
-def _delete_old_journals(directory: Path) -> None:
+def _delete_old_journals(directory: Path, kept_name: str) -> None:
+    """Delete journals that are too old, or too many or too large for the account of the journal that is kept."""
     if not directory.is_dir():
         return
-    journals = sorted(directory.glob("*.jsonl"), key=_get_modification_time, reverse=True)
+    journals = sorted(directory.glob("*.jsonl"), key=_get_time_and_size, reverse=True)
     oldest_time = time.time() - JOURNAL_LIFETIME_SECONDS
-    for number, path in enumerate(journals):
-        if number >= MAX_JOURNALS or _get_modification_time(path) < oldest_time:
+    prefix = kept_name.partition("-")[0]
+    count = byte_count = 0
+    for path in journals:
+        if path.name == kept_name:
+            continue
+        modified, size = _get_time_and_size(path)
+        if path.name.startswith(prefix):
+            count += 1
+            byte_count += size
+        is_too_much = path.name.startswith(prefix) and (count > MAX_JOURNALS or byte_count > MAX_JOURNAL_BYTES)
+        if is_too_much or modified < oldest_time:
             path.unlink(missing_ok=True)
 
 
-def _get_modification_time(path: Path) -> float:
+def _get_time_and_size(path: Path) -> tuple[float, int]:
     try:
-        return path.stat().st_mtime
-    except OSError:
-        return 0.0
+        status = path.stat()
+    except OSError:  # another request has deleted it
+        return 0.0, 0
+    return status.st_mtime, status.st_size
 
 
 FACE = ServiceFace(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import filecmp
 import os
 import secrets
 import shutil
 import subprocess
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +21,7 @@ from hven.plugins.packages.handover_facts import PUSH_KIND, is_secret_set, list_
 from hven.site import Site
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from hven.model.resource import CollectionSpec
 
@@ -97,16 +99,24 @@ def restore_site_from_git(
             remedy=f"write a directory that does not exist, or has nothing but {SECRETS_FILE}",
         )
     report = RebuildReport()
-    clone = directory.absolute().with_name(f".{directory.name}.{secrets.token_hex(3)}.clone")
+    is_new_directory = not directory.exists()
+    # inside the directory: the user may have no right to write above it; but a backup needs an empty directory
+    parent = directory.absolute() if backup is None else directory.absolute().parent
+    clone = parent / f".{directory.absolute().name}.{secrets.token_hex(3)}.clone"
     try:
-        _fetch_repository(repository, clone)
+        tracked_names = _fetch_repository(repository, clone)
         if backup is not None:
             restored_facts = restore_archive(backup, directory)
             report.notes += restored_facts["yours"]
         directory.mkdir(parents=True, exist_ok=True)
-        report.lost += _move_repository(clone, directory, report, has_backup=backup is not None)
+        _move_repository(clone, tracked_names, directory, report)
+        if backup is not None:
+            report.lost += _list_uncommitted_files(directory, report)
     finally:
         shutil.rmtree(clone, ignore_errors=True)
+        if is_new_directory:
+            with suppress(OSError):  # it has the files of the site
+                directory.rmdir()
     with Site(load_settings(directory)) as site:
         if must_ingest:
             _ingest_missing_rows(site, report)
@@ -117,7 +127,8 @@ def restore_site_from_git(
     return report
 
 
-def _fetch_repository(repository: str, clone: Path) -> None:
+def _fetch_repository(repository: str, clone: Path) -> list[str]:
+    """Clone a repository; return the names of its files."""
     environment = {name: os.environ[name] for name in PASSED_VARIABLES if name in os.environ}
     arguments = ["git", "-c", "protocol.ext.allow=never", "clone", "--quiet", "--", repository, str(clone)]
     try:
@@ -142,14 +153,17 @@ def _fetch_repository(repository: str, clone: Path) -> None:
             f"{repository} has no {SETTINGS_FILE}, so it is not the repository of a site",
             remedy="write the repository whose top folder is the site's directory",
         )
+    names = run_git(clone, "ls-files", "-z")
+    if names is None:
+        raise SourceError(
+            f"git can't list the files of {repository}",
+            remedy="clone it yourself, look at what `git ls-files` prints, and write your copy after --from",
+        )
+    return [name for name in names.split("\0") if name]
 
 
-def _move_repository(
-    clone: Path, directory: Path, report: RebuildReport, *, has_backup: bool
-) -> Iterator[LostItem] | list[LostItem]:
-    """Move the files of the repository to the site; return what only the backup had."""
-    names = (run_git(clone, "ls-files", "-z") or "").split("\0")
-    tracked_names = [name for name in names if name]
+def _move_repository(clone: Path, tracked_names: Sequence[str], directory: Path, report: RebuildReport) -> None:
+    """Move the files of the repository to the site."""
     for name in tracked_names:
         if name == SECRETS_FILE:
             report.notes.append(f"{SECRETS_FILE} is in the repository: remove it there, and change all secrets")
@@ -161,14 +175,30 @@ def _move_repository(
                 report.replaced_files.append(name)
             place.unlink()
         place.parent.mkdir(parents=True, exist_ok=True)
-        os.rename(clone / name, place)  # noqa: PTH104  (a link is moved as it is)
+        _move_file(clone / name, place)
     shutil.move(clone / ".git", directory / ".git")
-    if not has_backup:
+
+
+def _move_file(source: Path, place: Path) -> None:
+    """Move a file, or a link as it is, also to another file system."""
+    try:
+        os.rename(source, place)  # noqa: PTH104  (a link is moved as it is)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        place.unlink(missing_ok=True)  # a copy would write through a link
+        shutil.copy2(source, place, follow_symlinks=False)
+
+
+def _list_uncommitted_files(directory: Path, report: RebuildReport) -> list[LostItem]:
+    """List what only the backup had."""
+    names = run_git(directory, "ls-files", "-z", "--others", "--", "collections")
+    if names is None:
+        report.notes.append("git can't list what only the backup had: run `git status` in the directory of the site")
         return []
-    untracked_names = (run_git(directory, "ls-files", "-z", "--others", "--", "collections") or "").split("\0")
     return [
         LostItem(kind="not committed", name=name, remedy="it comes from the backup; commit it to the repository")
-        for name in untracked_names
+        for name in names.split("\0")
         if name.endswith((".yaml", ".py"))
     ]
 
