@@ -133,6 +133,12 @@ def test_rights_are_those_of_the_descriptor(pair: SitePair, is_left_out: bool) -
         "source: {kind: fixed, files: main.csv, readme: /etc/hostname}",
         "source: {kind: csv, files: FILES/inwards/secrets.toml}",
         "source: {kind: csv, files: FILES/outwards/f}",
+        "source: {kind: csv, files: 'GOLD/secrets.tom[l ]'}",
+        "source: {kind: csv, files: '/etc/my site/[a-z ]*'}",
+        "source: {kind: csv, files: '../../../a b/*.csv'}",
+        "source: {kind: csv, files: '~ nobody/*.csv'}",
+        "source: {kind: csv, files: 'FILES*/f'}",
+        "source: '/etc/passw[d ]'",
     ],
 )
 def test_sources_name_only_files_of_the_collection_and_of_roots(pair: SitePair, tmp_path: Path, text: str) -> None:
@@ -149,19 +155,33 @@ def test_sources_name_only_files_of_the_collection_and_of_roots(pair: SitePair, 
         "layers: {dem: {raster: ../../../collections/private/dem.tif}}",
         "layers: {dem: {raster: GOLD/collections/private/dem.tif}}",
         "image: /etc/hostname",
+        "layers: {dem: {raster: '../../../collections/private/dem 1.tif'}}",
+        "layers: {dem: {raster: 'GOLD/a site/dem.tif'}}",
+        "image: 'ROOT/a disk/f'",
     ],
 )
-def test_no_key_names_other_files(pair: SitePair, text: str) -> None:
-    directory = write_false_descriptor(pair, f"{text.replace('GOLD', str(pair.gold))}\n")
+def test_no_key_names_other_files(pair: SitePair, tmp_path: Path, text: str) -> None:
+    (tmp_path / "a disk").mkdir()
+    (tmp_path / "a disk/f").write_bytes(b"good")
+    text = text.replace("GOLD", str(pair.gold)).replace("ROOT", str(tmp_path))
+    directory = write_false_descriptor(pair, f"{text}\n")
     with pair.open_gold() as gold, pytest.raises(UserError, match=r"stars.yaml:3: `\w+` names"):
         check_confinement(create_false_resource(directory), gold.settings, "URL/stars.yaml")
 
 
 @pytest.mark.parametrize(
-    "text", ["reference_url: /collections/stars", "description: See /etc/passwd and ../x.", "records: /catalogue/star"]
+    "text",
+    [
+        "reference_url: /collections/stars",
+        "description: See /etc/passwd and ../x.",
+        "records: /catalogue/star",
+        "description: ~ 5 arcsec, or more? See a/../b",
+        "description: /hour and other units",
+        "description: /NAME",
+    ],
 )
 def test_texts_that_are_no_paths_are_accepted(pair: SitePair, text: str) -> None:
-    directory = write_false_descriptor(pair, f"{text}\n")
+    directory = write_false_descriptor(pair, f"{text.replace('NAME', 300 * 'n')}\n")
     with pair.open_gold() as gold:
         check_confinement(create_false_resource(directory), gold.settings, "URL/stars.yaml")
 

@@ -60,6 +60,7 @@ PATH_KEYS = {
     "include",
     "readme",
     "root",
+    "source",
 }  # their texts are paths, whether or not there is a file
 MAX_PATH_CHARACTERS = 4096
 FILE_SCHEMES = {"duckdb", "file", "sqlite"}
@@ -393,16 +394,26 @@ def _is_path_of_other_file(key: str, text: str, directory: Path, settings: Setti
     if separator and scheme.lower().partition("+")[0] in FILE_SCHEMES:
         text = rest.removeprefix("//")
     leads_up = ".." in text.split("/")
-    if not (leads_up or text.startswith(("/", "~"))) or len(text) > MAX_PATH_CHARACTERS or any(map(str.isspace, text)):
+    if not (leads_up or text.startswith(("/", "~"))) or len(text) > MAX_PATH_CHARACTERS:
         return False
-    fixed_text = _WILDCARD_PATTERN.split(text, maxsplit=1)[0]
-    place = (directory / Path(fixed_text).expanduser()).resolve()
-    if ".." in text[len(fixed_text) :].split("/"):  # after a wildcard
+    is_path = key in PATH_KEYS
+    fixed_text = searched_text = _WILDCARD_PATTERN.split(text, maxsplit=1)[0]
+    if fixed_text != text:  # other files may begin with the same characters
+        searched_text = fixed_text[: fixed_text.rfind("/") + 1] or fixed_text
+    is_prose = not is_path and any(map(str.isspace, fixed_text))
+    if ".." in text[len(fixed_text) :].split("/") and not is_prose:  # after a wildcard
         return True
-    if place.is_relative_to(directory) or _is_below_roots(place, settings):
+    try:
+        place, searched_place = (
+            (directory / Path(part).expanduser()).resolve() for part in (fixed_text, searched_text)
+        )
+    except (RuntimeError, ValueError):  # no such user, a circle of links, or a character that no path has
+        return is_path
+    if searched_place.is_relative_to(directory) or _is_below_roots(searched_place, settings):
         return False
     is_of_site = place.is_relative_to(settings.directory.resolve())
-    return leads_up or is_of_site or key in PATH_KEYS or place.exists()
+    # a name of a file may be too long for `Path.exists`
+    return (leads_up and not is_prose) or is_of_site or is_path or os.path.exists(place)  # noqa: PTH110
 
 
 def _check_column_types(resource: CollectionSpec, manifest: transfers.Manifest, url: str) -> None:
