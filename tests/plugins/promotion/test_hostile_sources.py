@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from promotion_sites import DESCRIPTOR, SitePair, create_sites
 
@@ -18,7 +20,7 @@ from hven.plugins.promotion import transfers
 from hven.plugins.promotion.collection_states import read_collection_state, read_own_state
 from hven.plugins.promotion.promotion import SiteSource, promote_collections
 from hven.plugins.promotion.promotion_reports import compare_sites
-from hven.plugins.promotion.remote_sites import RemoteSite, _check_column_types, check_confinement
+from hven.plugins.promotion.remote_sites import RemoteCollection, RemoteSite, _check_column_types, check_confinement
 from hven.plugins.promotion.settings import find_target
 
 CONTENT = b"evil"
@@ -242,3 +244,40 @@ def test_rows_of_other_types_than_the_descriptor_says_are_refused(pair: SitePair
     manifest = transfers.Manifest(json.dumps(document).encode(), "stars", "URL")
     with pytest.raises(UserError, match=r"stars.main.version has the type int32 .* rows have the type double"):
         _check_column_types(resource, manifest, "URL")
+
+
+FILES_DESCRIPTOR = "collection: stars\ntitle: Stars\nfiles: '*.txt'\n"
+
+
+@pytest.mark.parametrize(
+    "path", ["../../../collections/other/locked.fits", "/etc/passwd", "a/..", "a//etc/passwd", "a/../b", "a..b/...c"]
+)
+@pytest.mark.parametrize("is_told", [True, False])
+def test_lists_of_files_have_no_paths_of_other_collections(pair: SitePair, path: str, *, is_told: bool) -> None:
+    """A site sends a path that it never listed, and may say that the table is no list of files."""
+    pair.publish_version(1, FILES_DESCRIPTOR)
+    with pair.open_dev() as dev:
+        state = read_own_state(dev, "stars")
+        record = state.records["stars.files"]
+        (batch,) = state.open_rows(record).read_batches()
+        if not is_told:
+            record = replace(record, table=record.table.copy_with(utype=None))
+        rows = [row | {"path": path} for row in batch.to_pylist()]
+        sink = io.BytesIO()
+        with pa.ipc.new_stream(sink, batch.schema) as writer:
+            writer.write_batch(pa.RecordBatch.from_pylist(rows, batch.schema))
+        site: Any = SimpleNamespace(
+            url="URL", open_answer=lambda *_: nullcontext(SimpleNamespace(parts=iter([sink.getvalue()])))
+        )
+        collection = RemoteCollection(
+            name="stars",
+            resource=state.resource,
+            remote_site=site,
+            remote_site_id="1",
+        )
+        if path == "a..b/...c":
+            assert [row for part in collection.open_rows(record).read_batches() for row in part.to_pylist()] == rows
+            return
+        with pytest.raises(UserError, match=r"^URL.*: a row of stars.files has the path .* is not below") as raised:
+            list(collection.open_rows(record).read_batches())
+    assert "run `hven ingest stars` there" in raised.value.remedy

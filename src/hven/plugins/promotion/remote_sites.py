@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from hven import descriptor
 from hven.descriptor.written_yaml import (
@@ -29,6 +30,7 @@ from hven.descriptor.written_yaml import (
 from hven.jobs.health import MIN_FREE_DISK_BYTES
 from hven.model.errors import NotFoundError, SourceError, StorageError, TooLargeError, UserError
 from hven.model.settings import resolve_secret
+from hven.model.table import FILES_UTYPE
 from hven.plugins.promotion import pinned_directories, transfers
 from hven.plugins.promotion.collection_states import CollectionState, ListedCollections, SourceCollection
 from hven.plugins.promotion.package_selection import select_packages_of
@@ -65,6 +67,7 @@ PATH_KEYS = {
 MAX_PATH_CHARACTERS = 4096
 FILE_SCHEMES = {"duckdb", "file", "sqlite"}
 _WILDCARD_PATTERN = re.compile(r"[*?\[{]")
+_ESCAPING_PATH_PATTERN = r"(^|/)(\.\.)?(/|$)"  # an empty part, or ..
 
 
 class RemoteSite:
@@ -478,7 +481,14 @@ class RemoteCollection(SourceCollection):
 
     def open_rows(self, record: Any) -> RemoteRows:
         """Return the rows of a record, which are fetched when they are needed."""
-        return RemoteRows(remote_site=self.remote_site, table=record.table, snapshot=record.snapshot)
+        described_tables = [spec.table for spec in self.described_resource.tables]
+        lists_files = any(
+            table.utype == FILES_UTYPE and table.qualified_name == record.table.qualified_name
+            for table in (record.table, *described_tables)
+        )
+        return RemoteRows(
+            remote_site=self.remote_site, table=record.table, snapshot=record.snapshot, lists_files=lists_files
+        )
 
     def compute_description_digests(self) -> dict[str, str]:
         """Return the digests that the other site computed with its own settings."""
@@ -487,11 +497,18 @@ class RemoteCollection(SourceCollection):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoteRows:
-    """Rows of a snapshot of another site; see `SourceRows`."""
+    """Rows of a snapshot of another site; see `SourceRows`.
+
+    Attributes
+    ----------
+    lists_files
+        Whether each row has the path of a file, which must be in the directory of the collection or below its roots.
+    """
 
     remote_site: RemoteSite
     table: Table
     snapshot: Snapshot
+    lists_files: bool
 
     def _build_path(self, kind: str, **parameters: str) -> str:
         schema, _, name = self.table.qualified_name.partition(".")
@@ -533,6 +550,8 @@ class RemoteRows:
         ------
         SourceError
             The rows are others.
+        UserError
+            A row names a file outside of the collection.
         """
         path = self._build_path("rows")
         url = f"{self.remote_site.url}{path}"
@@ -548,6 +567,8 @@ class RemoteRows:
                             break
                         checked_batch = batch.select(wanted_schema.names).cast(wanted_schema)
                         checked_batch.validate(full=True)
+                        if self.lists_files:
+                            self._check_paths(checked_batch, url)
                         yield checked_batch
             except (pa.ArrowException, KeyError) as error:
                 raise SourceError(
@@ -558,6 +579,20 @@ class RemoteRows:
             raise SourceError(
                 f"{url} sent {received_rows:,} instead of {row_count:,} rows",
                 remedy="run the command again; nothing was published",
+            )
+
+    def _check_paths(self, batch: pa.RecordBatch, url: str) -> None:
+        """Refuse paths with which readers of this site would get files of other collections."""
+        if "path" not in batch.schema.names:
+            return
+        paths = batch.column("path").cast(pa.string())
+        escaping_paths = paths.filter(pc.match_substring_regex(paths, _ESCAPING_PATH_PATTERN))
+        if len(escaping_paths):
+            raise UserError(
+                f"{url}: a row of {self.table.qualified_name} has the path {escaping_paths[0].as_py()!r:.200}, which "
+                "is not below the directory of the collection",
+                remedy=f"correct this path on the other site, and run `hven ingest {self.table.schema}` there: a path "
+                "must not have empty parts, or .. as a part; nothing was published",
             )
 
 
