@@ -13,7 +13,9 @@ from hven import query
 from hven.app._server import create_application
 from hven.descriptor import check_descriptor
 from hven.ingest.api.runs import ingest_collection
-from hven.model.errors import DataError, DescriptorError, SourceError
+from hven.model.errors import DataError, DescriptorError, SourceError, StorageUnavailableError
+from hven.model.table import FileRoot
+from hven.services.collection_files import find_file_path
 from hven.site import Site
 from hven.site.auth._access_control import OWNER_PRINCIPAL
 from hven.testing.site import open_site_with_descriptor
@@ -111,6 +113,26 @@ def test_the_list_and_the_page(client):
 )
 def test_no_other_file_is_served(client, path):
     assert client.get(f"/collections/paper/files/{path}").status == 404
+
+
+@pytest.mark.parametrize("roots", [(), (FileRoot(address="."),), (FileRoot(address=".", path_prefix="raw"),)])
+@pytest.mark.parametrize(
+    "path", ["../other/locked.fits", "raw/../../other/locked.fits", "data/../README.md", "ABSOLUTE", "raw/ABSOLUTE"]
+)
+def test_a_row_leads_to_no_file_of_another_collection(site, path, roots):
+    """Rows that another site sent may have any path."""
+    home = site.settings.collections_directory / "paper"
+    (home / "raw").mkdir()
+    locked_file = home.parent / "other" / "locked.fits"
+    locked_file.parent.mkdir()
+    locked_file.write_bytes(BODY)
+    file = home / "README.md" if path.endswith("README.md") else locked_file
+    status = file.stat()
+    row = {"path": path.replace("ABSOLUTE", str(file)), "home": str(home), "roots": roots, "release": None}
+    row |= {"collection": "paper", "bytes": status.st_size, "modified": status.st_mtime}
+    with pytest.raises(StorageUnavailableError, match="is missing at the moment") as raised:
+        find_file_path(site.settings, row)
+    assert "must not have empty parts" in raised.value.remedy
 
 
 def test_a_changed_file_is_not_served(site, client):

@@ -826,6 +826,11 @@ def _describe_file_location(context: ServiceContext, files: PublishedTable) -> d
 def _locate_file(
     settings: Settings, row: dict[str, Any], folder_cache: dict[str, bool] | None = None
 ) -> tuple[str, os.stat_result]:
+    if {"", ".."} & {*row["path"].split("/")}:  # no ingest lists such a path; behind a root, // begins an absolute one
+        raise StorageUnavailableError(
+            f"the file {row['path']} is missing at the moment",
+            remedy="correct its path in the list of files: a path must not have empty parts, or .. as a part",
+        )
     place = f"{row['home']}/{row['path']}"  # texts, because Path objects of thousands of files take long
     if row["roots"]:
         root, path_below = find_file_root(row["path"], row["roots"])

@@ -14,6 +14,7 @@ from hven import query
 from hven.adql.adql_writer import write_adql
 from hven.app._server import create_application
 from hven.ingest.api.runs import ingest_collection
+from hven.model.settings import QueryLimits
 from hven.plugins.entries import row_references
 from hven.testing.site import open_site_with_descriptor
 
@@ -171,3 +172,23 @@ def test_quantities_have_fields_with_units_and_codes(tmp_path: Path) -> None:
             anna.send("/entries/dia.stars", {"values": {"e_V": 0.02}, "row": [1], "action": "submit"}), 201
         )
         assert changed["base"]["e_V"] == 0.01
+
+
+@pytest.mark.parametrize("is_stored", [True, False])
+def test_rows_that_contain_the_text_do_not_shorten_the_list(tmp_path: Path, *, is_stored: bool) -> None:
+    """A query without a limit returns fewer rows here than a text and the whole table have together."""
+    descriptor = DESCRIPTOR
+    if not is_stored:
+        descriptor = descriptor.replace(
+            "    source: stars.csv\n", "    view: SELECT number, name FROM plan.catalogue\n"
+        )
+        descriptor += (
+            "  catalogue:\n    source: stars.csv\n    primary: number\n    columns: {number: int64, name: string}\n"
+        )
+    with open_site_with_descriptor(tmp_path, descriptor, FILES, limits=QueryLimits(maxrec_default=300)) as site:
+        assert ingest_collection(site, "plan").published
+        site.store.users.add_account("anna")
+        anna = Person(Client(create_application(site)), site, "anna")
+        page = anna.post_form("/entries/plan.targets", {"value.star": "star", "action": "find"}).text
+    assert len(read_offers(page, "star")) == row_references.MAX_OFFERED_KEYS
+    assert 'aria-label="List rows of plan.stars' in page, "the list is not complete"

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from promotion_sites import DESCRIPTOR, SitePair, create_sites
 
@@ -18,7 +20,7 @@ from hven.plugins.promotion import transfers
 from hven.plugins.promotion.collection_states import read_collection_state, read_own_state
 from hven.plugins.promotion.promotion import SiteSource, promote_collections
 from hven.plugins.promotion.promotion_reports import compare_sites
-from hven.plugins.promotion.remote_sites import RemoteSite, _check_column_types, check_confinement
+from hven.plugins.promotion.remote_sites import RemoteCollection, RemoteSite, _check_column_types, check_confinement
 from hven.plugins.promotion.settings import find_target
 
 CONTENT = b"evil"
@@ -133,6 +135,12 @@ def test_rights_are_those_of_the_descriptor(pair: SitePair, is_left_out: bool) -
         "source: {kind: fixed, files: main.csv, readme: /etc/hostname}",
         "source: {kind: csv, files: FILES/inwards/secrets.toml}",
         "source: {kind: csv, files: FILES/outwards/f}",
+        "source: {kind: csv, files: 'GOLD/secrets.tom[l ]'}",
+        "source: {kind: csv, files: '/etc/my site/[a-z ]*'}",
+        "source: {kind: csv, files: '../../../a b/*.csv'}",
+        "source: {kind: csv, files: '~ nobody/*.csv'}",
+        "source: {kind: csv, files: 'FILES*/f'}",
+        "source: '/etc/passw[d ]'",
     ],
 )
 def test_sources_name_only_files_of_the_collection_and_of_roots(pair: SitePair, tmp_path: Path, text: str) -> None:
@@ -149,19 +157,33 @@ def test_sources_name_only_files_of_the_collection_and_of_roots(pair: SitePair, 
         "layers: {dem: {raster: ../../../collections/private/dem.tif}}",
         "layers: {dem: {raster: GOLD/collections/private/dem.tif}}",
         "image: /etc/hostname",
+        "layers: {dem: {raster: '../../../collections/private/dem 1.tif'}}",
+        "layers: {dem: {raster: 'GOLD/a site/dem.tif'}}",
+        "image: 'ROOT/a disk/f'",
     ],
 )
-def test_no_key_names_other_files(pair: SitePair, text: str) -> None:
-    directory = write_false_descriptor(pair, f"{text.replace('GOLD', str(pair.gold))}\n")
+def test_no_key_names_other_files(pair: SitePair, tmp_path: Path, text: str) -> None:
+    (tmp_path / "a disk").mkdir()
+    (tmp_path / "a disk/f").write_bytes(b"good")
+    text = text.replace("GOLD", str(pair.gold)).replace("ROOT", str(tmp_path))
+    directory = write_false_descriptor(pair, f"{text}\n")
     with pair.open_gold() as gold, pytest.raises(UserError, match=r"stars.yaml:3: `\w+` names"):
         check_confinement(create_false_resource(directory), gold.settings, "URL/stars.yaml")
 
 
 @pytest.mark.parametrize(
-    "text", ["reference_url: /collections/stars", "description: See /etc/passwd and ../x.", "records: /catalogue/star"]
+    "text",
+    [
+        "reference_url: /collections/stars",
+        "description: See /etc/passwd and ../x.",
+        "records: /catalogue/star",
+        "description: ~ 5 arcsec, or more? See a/../b",
+        "description: /hour and other units",
+        "description: /NAME",
+    ],
 )
 def test_texts_that_are_no_paths_are_accepted(pair: SitePair, text: str) -> None:
-    directory = write_false_descriptor(pair, f"{text}\n")
+    directory = write_false_descriptor(pair, f"{text.replace('NAME', 300 * 'n')}\n")
     with pair.open_gold() as gold:
         check_confinement(create_false_resource(directory), gold.settings, "URL/stars.yaml")
 
@@ -222,3 +244,40 @@ def test_rows_of_other_types_than_the_descriptor_says_are_refused(pair: SitePair
     manifest = transfers.Manifest(json.dumps(document).encode(), "stars", "URL")
     with pytest.raises(UserError, match=r"stars.main.version has the type int32 .* rows have the type double"):
         _check_column_types(resource, manifest, "URL")
+
+
+FILES_DESCRIPTOR = "collection: stars\ntitle: Stars\nfiles: '*.txt'\n"
+
+
+@pytest.mark.parametrize(
+    "path", ["../../../collections/other/locked.fits", "/etc/passwd", "a/..", "a//etc/passwd", "a/../b", "a..b/...c"]
+)
+@pytest.mark.parametrize("is_told", [True, False])
+def test_lists_of_files_have_no_paths_of_other_collections(pair: SitePair, path: str, *, is_told: bool) -> None:
+    """A site sends a path that it never listed, and may say that the table is no list of files."""
+    pair.publish_version(1, FILES_DESCRIPTOR)
+    with pair.open_dev() as dev:
+        state = read_own_state(dev, "stars")
+        record = state.records["stars.files"]
+        (batch,) = state.open_rows(record).read_batches()
+        if not is_told:
+            record = replace(record, table=record.table.copy_with(utype=None))
+        rows = [row | {"path": path} for row in batch.to_pylist()]
+        sink = io.BytesIO()
+        with pa.ipc.new_stream(sink, batch.schema) as writer:
+            writer.write_batch(pa.RecordBatch.from_pylist(rows, batch.schema))
+        site: Any = SimpleNamespace(
+            url="URL", open_answer=lambda *_: nullcontext(SimpleNamespace(parts=iter([sink.getvalue()])))
+        )
+        collection = RemoteCollection(
+            name="stars",
+            resource=state.resource,
+            remote_site=site,
+            remote_site_id="1",
+        )
+        if path == "a..b/...c":
+            assert [row for part in collection.open_rows(record).read_batches() for row in part.to_pylist()] == rows
+            return
+        with pytest.raises(UserError, match=r"^URL.*: a row of stars.files has the path .* is not below") as raised:
+            list(collection.open_rows(record).read_batches())
+    assert "run `hven ingest stars` there" in raised.value.remedy

@@ -181,7 +181,10 @@ FILE = {"size": 3, "modified": 1, "checksum": None}
 WRONG_MANIFESTS = [
     (_replace_body(b"<html>"), "is not the manifest"),
     (_replace_body(b"[]"), "is not the manifest"),
-    (_change_manifest(format=2), "has the format 2"),
+    (
+        _change_manifest(format=1),
+        "has the format 1; this Hven reads the format 2.*use the same version of Hven on both",
+    ),
     (_change_manifest(collection="planets"), "is not the manifest of stars"),
     (_change_manifest(records={}), "is not the manifest of stars|no stored table"),
     (_change_manifest(files={"stars.yaml": FILE, "../evil.txt": FILE}), "not allowed"),

@@ -115,8 +115,9 @@ class RowReferences:
             conditions += _build_search_conditions(target, column_name, label_name, text)
         conditions.append(None)
         statement = _build_key_query(target, (column_name, label_name), conditions)
+        rows = self._fetch_rows(statement, target, len(conditions) * (MAX_OFFERED_KEYS + 1))
         found_keys: list[list[tuple[str, str]]] = [[] for _ in conditions]
-        for number, key, label in zip(*self._fetch_rows(statement, target).to_pydict().values(), strict=True):
+        for number, key, label in zip(*rows.to_pydict().values(), strict=True):
             found_keys[number].append((str(key), "" if label is None else str(label)))
         keys = found_keys[-1]
         is_complete = len(keys) <= MAX_OFFERED_KEYS
@@ -128,14 +129,16 @@ class RowReferences:
             is_complete=is_complete,
         )
 
-    def _fetch_rows(self, statement: syntax_tree.Query, target: Table) -> pa.Table:
+    def _fetch_rows(self, statement: syntax_tree.Query, target: Table, row_limit: int) -> pa.Table:
         """Fetch rows of another table; if it is stored, once for each of its versions."""
         if isinstance(self.runner.published_state.tables_by_name[target.qualified_name].relation, Snapshot):
-            rows = self.runner.fetch_cached_until_change(statement, target, timeout_seconds=LIST_TIMEOUT_SECONDS)
+            rows = self.runner.fetch_cached_until_change(
+                statement, target, row_limit=row_limit, timeout_seconds=LIST_TIMEOUT_SECONDS
+            )
             if rows is None:
                 raise TimeLimitError(f"listing the keys of {target.qualified_name} takes too long")
             return rows
-        return self.runner.fetch_table(statement, timeout_seconds=LIST_TIMEOUT_SECONDS)
+        return self.runner.fetch_table(statement, row_limit=row_limit, timeout_seconds=LIST_TIMEOUT_SECONDS)
 
     def _has_row(self, key: ForeignKey, target: Table, key_values: list[Any]) -> bool:
         conditions = [

@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from hven import descriptor
 from hven.descriptor.written_yaml import (
@@ -29,6 +30,7 @@ from hven.descriptor.written_yaml import (
 from hven.jobs.health import MIN_FREE_DISK_BYTES
 from hven.model.errors import NotFoundError, SourceError, StorageError, TooLargeError, UserError
 from hven.model.settings import resolve_secret
+from hven.model.table import FILES_UTYPE
 from hven.plugins.promotion import pinned_directories, transfers
 from hven.plugins.promotion.collection_states import CollectionState, ListedCollections, SourceCollection
 from hven.plugins.promotion.package_selection import select_packages_of
@@ -60,10 +62,12 @@ PATH_KEYS = {
     "include",
     "readme",
     "root",
+    "source",
 }  # their texts are paths, whether or not there is a file
 MAX_PATH_CHARACTERS = 4096
 FILE_SCHEMES = {"duckdb", "file", "sqlite"}
 _WILDCARD_PATTERN = re.compile(r"[*?\[{]")
+_ESCAPING_PATH_PATTERN = r"(^|/)(\.\.)?(/|$)"  # an empty part, or ..
 
 
 class RemoteSite:
@@ -393,16 +397,26 @@ def _is_path_of_other_file(key: str, text: str, directory: Path, settings: Setti
     if separator and scheme.lower().partition("+")[0] in FILE_SCHEMES:
         text = rest.removeprefix("//")
     leads_up = ".." in text.split("/")
-    if not (leads_up or text.startswith(("/", "~"))) or len(text) > MAX_PATH_CHARACTERS or any(map(str.isspace, text)):
+    if not (leads_up or text.startswith(("/", "~"))) or len(text) > MAX_PATH_CHARACTERS:
         return False
-    fixed_text = _WILDCARD_PATTERN.split(text, maxsplit=1)[0]
-    place = (directory / Path(fixed_text).expanduser()).resolve()
-    if ".." in text[len(fixed_text) :].split("/"):  # after a wildcard
+    is_path = key in PATH_KEYS
+    fixed_text = searched_text = _WILDCARD_PATTERN.split(text, maxsplit=1)[0]
+    if fixed_text != text:  # other files may begin with the same characters
+        searched_text = fixed_text[: fixed_text.rfind("/") + 1] or fixed_text
+    is_prose = not is_path and any(map(str.isspace, fixed_text))
+    if ".." in text[len(fixed_text) :].split("/") and not is_prose:  # after a wildcard
         return True
-    if place.is_relative_to(directory) or _is_below_roots(place, settings):
+    try:
+        place, searched_place = (
+            (directory / Path(part).expanduser()).resolve() for part in (fixed_text, searched_text)
+        )
+    except (RuntimeError, ValueError):  # no such user, a circle of links, or a character that no path has
+        return is_path
+    if searched_place.is_relative_to(directory) or _is_below_roots(searched_place, settings):
         return False
     is_of_site = place.is_relative_to(settings.directory.resolve())
-    return leads_up or is_of_site or key in PATH_KEYS or place.exists()
+    # a name of a file may be too long for `Path.exists`
+    return (leads_up and not is_prose) or is_of_site or is_path or os.path.exists(place)  # noqa: PTH110
 
 
 def _check_column_types(resource: CollectionSpec, manifest: transfers.Manifest, url: str) -> None:
@@ -467,7 +481,14 @@ class RemoteCollection(SourceCollection):
 
     def open_rows(self, record: Any) -> RemoteRows:
         """Return the rows of a record, which are fetched when they are needed."""
-        return RemoteRows(remote_site=self.remote_site, table=record.table, snapshot=record.snapshot)
+        described_tables = [spec.table for spec in self.described_resource.tables]
+        lists_files = any(
+            table.utype == FILES_UTYPE and table.qualified_name == record.table.qualified_name
+            for table in (record.table, *described_tables)
+        )
+        return RemoteRows(
+            remote_site=self.remote_site, table=record.table, snapshot=record.snapshot, lists_files=lists_files
+        )
 
     def compute_description_digests(self) -> dict[str, str]:
         """Return the digests that the other site computed with its own settings."""
@@ -476,11 +497,18 @@ class RemoteCollection(SourceCollection):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoteRows:
-    """Rows of a snapshot of another site; see `SourceRows`."""
+    """Rows of a snapshot of another site; see `SourceRows`.
+
+    Attributes
+    ----------
+    lists_files
+        Whether each row has the path of a file, which must be in the directory of the collection or below its roots.
+    """
 
     remote_site: RemoteSite
     table: Table
     snapshot: Snapshot
+    lists_files: bool
 
     def _build_path(self, kind: str, **parameters: str) -> str:
         schema, _, name = self.table.qualified_name.partition(".")
@@ -522,6 +550,8 @@ class RemoteRows:
         ------
         SourceError
             The rows are others.
+        UserError
+            A row names a file outside of the collection.
         """
         path = self._build_path("rows")
         url = f"{self.remote_site.url}{path}"
@@ -537,6 +567,8 @@ class RemoteRows:
                             break
                         checked_batch = batch.select(wanted_schema.names).cast(wanted_schema)
                         checked_batch.validate(full=True)
+                        if self.lists_files:
+                            self._check_paths(checked_batch, url)
                         yield checked_batch
             except (pa.ArrowException, KeyError) as error:
                 raise SourceError(
@@ -547,6 +579,20 @@ class RemoteRows:
             raise SourceError(
                 f"{url} sent {received_rows:,} instead of {row_count:,} rows",
                 remedy="run the command again; nothing was published",
+            )
+
+    def _check_paths(self, batch: pa.RecordBatch, url: str) -> None:
+        """Refuse paths with which readers of this site would get files of other collections."""
+        if "path" not in batch.schema.names:
+            return
+        paths = batch.column("path").cast(pa.string())
+        escaping_paths = paths.filter(pc.match_substring_regex(paths, _ESCAPING_PATH_PATTERN))
+        if len(escaping_paths):
+            raise UserError(
+                f"{url}: a row of {self.table.qualified_name} has the path {escaping_paths[0].as_py()!r:.200}, which "
+                "is not below the directory of the collection",
+                remedy=f"correct this path on the other site, and run `hven ingest {self.table.schema}` there: a path "
+                "must not have empty parts, or .. as a part; nothing was published",
             )
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from hven.plugins.promotion.collection_states import CollectionState
     from hven.plugins.promotion.row_copies import Flags
 
-MANIFEST_FORMAT = 1
+MANIFEST_FORMAT = 2  # increased when the manifest, the blocks or the hashes of rows change
 MANIFEST_MEDIA_TYPE = "application/json"
 BINARY_MEDIA_TYPE = "application/octet-stream"
 ROWS_MEDIA_TYPE = "application/vnd.apache.arrow.stream"

@@ -15,7 +15,7 @@ from hven.model.errors import HvenError, NotFoundError, suggest_spelling
 from hven.plugins.stac.item_tables import ItemTable, find_item_table
 from hven.plugins.stac.temporal_conditions import UNIX_EPOCH_JD, TimeSpan
 from hven.services.addresses import get_base_url
-from hven.site import record_sent_data
+from hven.site import anonymize_for_referee, record_sent_data
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -115,7 +115,7 @@ class ReaderCatalogue:
         self.context = context
         self.site = context.site
         self.principal = principal
-        self.published_state = context.site.get_published_state()
+        self.published_state = anonymize_for_referee(context.site.get_published_state(), principal)
         self.base_url = base_url
 
     @classmethod

@@ -192,7 +192,7 @@ class QueryRunner:
             return answers.get_or_compute(key, lambda: (result.read_table(), result.sampled_fraction))
 
     def fetch_cached_until_change(
-        self, statement: syntax_tree.Query, table: Table, *, timeout_seconds: float
+        self, statement: syntax_tree.Query, table: Table, *, row_limit: int | None = None, timeout_seconds: float
     ) -> pa.Table | None:
         """Return the answer of a query of one table, cached until that table changes; None if it takes too long.
 
@@ -204,6 +204,8 @@ class QueryRunner:
             The query.
         table
             The table that it reads.
+        row_limit
+            Maximum number of rows; None: that of the site.
         timeout_seconds
             Seconds that the query may take.
 
@@ -220,13 +222,13 @@ class QueryRunner:
             access_key = self.published_state.find_access_key(self.principal, self.policies)
         else:
             access_key = ""
-        key = (table.qualified_name, item.run_id, item.updated, access_key, write_adql(statement))
+        key = (table.qualified_name, item.run_id, item.updated, access_key, row_limit, write_adql(statement))
         failures = self.site.get_or_create(RetryBackoffLog)
         if failures.is_retry_paused(key):
             return None
 
         def compute_answer() -> SampledAnswer:
-            with self.run_query(statement, timeout_seconds=timeout_seconds) as result:
+            with self.run_query(statement, row_limit=row_limit, timeout_seconds=timeout_seconds) as result:
                 return result.read_table(), 1.0
 
         try:
