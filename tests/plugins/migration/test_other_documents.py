@@ -221,6 +221,31 @@ def test_all_data_sets_of_erddap_in_one_collection(settings: Settings) -> None:
     assert "requestBlacklist: a setting of the whole server" in report
 
 
+def test_packed_values_of_erddap_are_unpacked(settings: Settings) -> None:
+    path = settings.directory / "documents/erddap/datasets.xml"
+    packing = '<att name="scale_factor" type="float">0.01</att><att name="add_offset">-5</att>'
+    text = path.read_text().replace("<dataType>float", "<dataType>short")
+    path.write_text(text.replace('<att name="long_name">', f'{packing}<att name="long_name">'))
+    (path.parent / "buoy/buoy_2004.csv").write_text("t,temp\n1072915200,1234\n1072918800,-99\n")
+    site_files = convert(settings, "buoy", path)
+    assert site_files.list_errors("buoy") == []
+    assert "temp is multiplied by 0.01, and -5 is added" in site_files.read_report("buoy")
+    with Site(settings) as site:
+        ingest_collection(site, "buoy")
+        result = run_query("SELECT temperature FROM buoy.buoy", site=site, principal=ANONYMOUS_PRINCIPAL)
+        values = [row["temperature"] for batch in result.iterate_batches() for row in batch.to_pylist()]
+        result.close()
+    assert sorted(values, key=lambda value: value is None) == [pytest.approx(12.34 - 5 + 273.15), None]
+
+
+def test_packing_of_erddap_that_is_no_number_is_a_decision(settings: Settings) -> None:
+    path = settings.directory / "documents/erddap/datasets.xml"
+    packing = '<att name="scale_factor">x</att><att name="long_name">'
+    path.write_text(path.read_text().replace('<att name="long_name">', packing))
+    site_files = convert(settings, "buoy", path)
+    assert "temp has scale_factor x and add_offset 0: write them as `map`" in site_files.read_report("buoy")
+
+
 # --- SITools2 --------------------------------------------------------------------------------------------------------
 
 
