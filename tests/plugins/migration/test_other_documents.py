@@ -299,8 +299,11 @@ def test_conditions_of_sitools2_that_are_no_comparisons_are_left_out(settings: S
     path = settings.directory / "documents/sitools/datasets/int@0.xml"
     path.write_text(path.read_text().replace("> like <", ">; DROP TABLE x; --<"))
     site_files = convert(settings, "spectra", path)
-    assert "DROP" not in site_files.load_descriptor("spectra")["tables"]["Spectra"]["source"]["query"]
-    assert "was left out: write it in the query" in site_files.read_report("spectra")
+    query = site_files.load_descriptor("spectra")["tables"]["Spectra"]["source"]["query"]
+    assert "DROP" not in query
+    assert "1 = 0" in query
+    assert "1 = 1" not in query
+    assert "was left out: no rows meet it until you write it in the query" in site_files.read_report("spectra")
 
 
 # --- MapServer -------------------------------------------------------------------------------------------------------
