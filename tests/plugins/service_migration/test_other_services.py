@@ -9,7 +9,7 @@ import yaml
 from old_services import ErddapServer, SitoolsServer, build_new_site
 
 from hven.plugins.service_migration.service_survey import build_migration_directory
-from json_servers import Reply, Request, serve
+from json_servers import JsonServer, Reply, Request, serve
 from plugin_needs import require_plugins
 from process_runner import run_hven
 
@@ -72,6 +72,30 @@ def test_a_data_set_without_columns_is_no_table(tmp_path: Path) -> None:
         failed = run_hven("--site", site, "migrate", url, expected_code=1)
     assert "lists no columns" in failed.stderr
     assert not list((site / "collections").glob("*/*.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("server", "address_path", "failing_path", "descriptor"),
+    [
+        (SitoolsServer(), "", "/webs_aia_dataset/count", "sdo/sdo.yaml"),
+        (ErddapServer(), "/erddap", "/erddap/info/buoys/index.json", "buoys/buoys.yaml"),
+    ],
+)
+def test_a_table_that_could_not_be_read_is_asked_about_again(
+    tmp_path: Path, server: JsonServer, address_path: str, failing_path: str, descriptor: str
+) -> None:
+    def fail(asked: Request, reply: Reply) -> None:
+        if asked.path == failing_path:
+            reply.status = 403
+
+    site = build_new_site(tmp_path / "site")
+    server.alter_reply = fail
+    with serve(server) as url:
+        failed = run_hven("--site", site, "migrate", f"{url}{address_path}", expected_code=1)
+        assert "returned status 403" in failed.stderr
+        server.alter_reply = lambda _asked, _reply: None
+        run_hven("--site", site, "migrate", f"{url}{address_path}")
+    assert (site / "collections" / descriptor).is_file()
 
 
 def test_a_table_of_erddap_moves_and_a_grid_is_left_out(tmp_path: Path) -> None:

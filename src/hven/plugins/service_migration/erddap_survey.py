@@ -99,9 +99,9 @@ class ErddapSurveyor:
         """
         for entry in data_sets:
             name = entry.get("Dataset ID", "")
-            if name in {"", SERVICE_DATA_SET} or name in self._survey.tables:
+            if name in {"", SERVICE_DATA_SET} or self._survey.has_read(name):
                 continue
-            if len(self._survey.tables) >= MAX_DATA_SETS:
+            if name not in self._survey.tables and len(self._survey.tables) >= MAX_DATA_SETS:
                 self._survey.problems.append(f"only the first {MAX_DATA_SETS} data sets were asked about")
                 return
             self._survey.tables[name] = self._inspect_data_set(name, entry)

@@ -98,9 +98,9 @@ class SitoolsSurveyor:
         for project in projects:
             name = str(project.get("name") or "project")
             for path in self._list_data_sets(project):
-                if path in self._survey.tables:
+                if self._survey.has_read(path):
                     continue
-                if len(self._survey.tables) >= MAX_DATA_SETS:
+                if path not in self._survey.tables and len(self._survey.tables) >= MAX_DATA_SETS:
                     self._survey.problems.append(f"only the first {MAX_DATA_SETS} data sets were asked about")
                     return
                 self._survey.tables[path] = self._inspect_data_set(name, path)
