@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -109,3 +110,51 @@ def test_a_table_of_erddap_moves_and_a_grid_is_left_out(tmp_path: Path) -> None:
     run_hven("--site", site, "ingest", "buoys")
     rows = run_hven("--site", site, "query", "SELECT sea_temp FROM buoys.main ORDER BY sea_temp", "--format", "csv")
     assert rows.stdout.split() == ["sea_temp", "11.5", "12.25"]
+
+
+def add_tides(asked: Request, reply: Reply) -> None:
+    """Add a data set before the others, whose rows cannot be downloaded."""
+    if asked.path == "/erddap/info/index.json":
+        reply.body = reply.body.replace(b'"rows": [', b'"rows": [["", "x", "Tides", "tides"], ')
+    elif asked.path == "/erddap/info/tides/index.json":
+        reply.status, reply.body = 200, ErddapServer().reply(replace(asked, path="/erddap/info/buoys/index.json")).body
+
+
+def test_a_data_set_of_erddap_without_rows_does_not_stop_the_others(tmp_path: Path) -> None:
+    site = build_new_site(tmp_path / "site")
+    server = ErddapServer(alter_reply=add_tides)
+    with serve(server) as url:
+        run_hven("--site", site, "migrate", f"{url}/erddap")
+        assert "the table tides cannot be read" in read_report(site, f"{url}/erddap")
+        assert [path.name for path in (site / "collections").glob("*/*.yaml")] == ["buoys.yaml"]
+
+        def repair(asked: Request, reply: Reply) -> None:
+            add_tides(asked, reply)
+            if asked.path == "/erddap/tabledap/tides.csv":
+                reply.status, reply.body = 200, b"time,sea_temp\nUTC,degC\n2020-01-01T00:00:00Z,11.5\n"
+
+        server.alter_reply = repair
+        run_hven("--site", site, "migrate", f"{url}/erddap")
+    assert (site / "collections/tides/tides.yaml").is_file()
+
+
+@pytest.mark.parametrize(
+    ("server", "address_path", "pattern", "count"),
+    [
+        (ErddapServer(alter_reply=add_tides), "/erddap", "BUOY*", 1),
+        (ErddapServer(), "/erddap", "none", 0),
+        (SitoolsServer(), "", "*aia_dataset", 1),
+        (SitoolsServer(), "", "none", 0),
+    ],
+)
+def test_only_the_chosen_data_sets_move(
+    tmp_path: Path, server: JsonServer, address_path: str, pattern: str, count: int
+) -> None:
+    site = build_new_site(tmp_path / "site")
+    with serve(server) as url:
+        done = run_hven(
+            "--site", site, "migrate", f"{url}{address_path}", "--table", pattern, expected_code=int(not count)
+        )
+    assert count or "it lists none named none" in done.stderr
+    assert len(list((site / "collections").glob("*/*.yaml"))) == count
+    assert not any("tides" in asked.path for asked in server.asked)

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin
 
+from hven.descriptor.api.table_descriptions import name_matches_pattern
 from hven.model import split_address
 from hven.model.errors import HvenError, SourceError
 from hven.plugins.drafts.column_guesses import to_adql_identifier
@@ -85,20 +86,22 @@ class SitoolsSurveyor:
         self._documents = documents
         self._base = re.sub(r"/sitools(/.*)?$", "", survey.url.rstrip("/"))
 
-    def inspect_projects(self, projects: list[Mapping[str, Any]], save: Callable[[], None]) -> None:
-        """Ask about all data sets of the projects. A project becomes a collection.
+    def inspect_projects(self, projects: list[Mapping[str, Any]], pattern: str, save: Callable[[], None]) -> None:
+        """Ask about the data sets of the projects. A project becomes a collection.
 
         Parameters
         ----------
         projects
             As `find_sitools_projects` lists them.
+        pattern
+            Path of the data sets without its first slash, perhaps with ``*``.
         save
             Called after each data set.
         """
         for project in projects:
             name = str(project.get("name") or "project")
             for path in self._list_data_sets(project):
-                if self._survey.has_read(path):
+                if self._survey.has_read(path) or not name_matches_pattern(pattern, path.strip("/")):
                     continue
                 if path not in self._survey.tables and len(self._survey.tables) >= MAX_DATA_SETS:
                     self._survey.problems.append(f"only the first {MAX_DATA_SETS} data sets were asked about")
