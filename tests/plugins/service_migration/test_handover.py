@@ -8,6 +8,7 @@ import subprocess
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -24,14 +25,17 @@ from old_services import (
 from file_servers import ServedFiles, serve_http
 from hven.model.errors import StorageError, UserError
 from hven.model.settings import load_settings
-from hven.plugins.service_migration import file_copies
+from hven.plugins.service_migration import file_copies, harvested_records, registry_handover
 from hven.plugins.service_migration.file_copies import FileCopier, FileCopyReport, build_safe_path
 from hven.plugins.service_migration.proxy_switch import ProxyAddresses, change_target, write_proxy_files
+from hven.plugins.service_migration.registry_handover import check_registry_handover
 from hven.plugins.service_migration.service_survey import (
     ServiceSurvey,
     SurveyedTable,
     build_migration_directory,
+    read_survey,
 )
+from json_servers import JsonServer, Reply, Request, serve
 from plugin_needs import require_verb
 from process_runner import Server, reserve_port, run_hven, serve_site, wait_until
 from requirements import require_program
@@ -130,6 +134,35 @@ def test_an_old_registry_that_does_not_answer_is_silent(old_server: Server, new_
         assert told["not_later"] == [survey["records"][0]["ivoid"]]
     finally:
         survey_path.write_text(text)
+
+
+@dataclass
+class BrokenRegistry(JsonServer):
+    """A registry that answers everything with one status and text."""
+
+    status: int = 200
+
+    def reply(self, asked: Request) -> Reply:
+        return Reply(status=self.status, body=b"<html>later</html>", kind="text/html")
+
+
+@pytest.mark.parametrize(
+    ("status", "is_silent"), [(503, False), (500, False), (403, False), (200, False), (404, True), (410, True)]
+)
+def test_an_old_registry_in_disorder_is_not_silent(
+    old_server: Server, new_server: Server, monkeypatch: pytest.MonkeyPatch, status: int, *, is_silent: bool
+) -> None:
+    require_verb("register")
+    monkeypatch.setattr(harvested_records, "ATTEMPT_COUNT", 1)
+    survey = read_survey(build_migration_directory(new_server.site, old_server.url))
+    assert survey is not None
+    with serve(BrokenRegistry(status=status)) as url:
+        survey.registry_url = f"{url}/oai"
+        monkeypatch.setattr(registry_handover, "load_survey", lambda _settings, _url: survey)
+        handover = check_registry_handover(load_settings(new_server.site), old_server.url, new_server.url)
+    assert bool(handover.old_registry_note) == is_silent
+    assert bool(handover.old_registry_failure) != is_silent
+    assert handover.is_complete == is_silent
 
 
 class SwitchedClient(threading.Thread):
