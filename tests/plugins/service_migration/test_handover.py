@@ -196,8 +196,7 @@ def test_a_switch_and_the_way_back_lose_no_request(old_server: Server, new_serve
     assert "the proxy does not answer" in stopped.stderr
     run_hven(*words, "--proxy", new_server.url, "--listen", f"127.0.0.1:{port}")
     directory = build_migration_directory(site, old_server.url)
-    with (directory / "haproxy.log").open("wb") as log:
-        process = subprocess.Popen([program, "-W", "-f", directory / "haproxy.cfg"], stdout=log, stderr=log)
+    process = start_proxy(program, directory)
     stop_event = threading.Event()
     clients = [SwitchedClient(port, stop_event) for _ in range(CLIENT_COUNT)]
     try:
@@ -220,6 +219,14 @@ def test_a_switch_and_the_way_back_lose_no_request(old_server: Server, new_serve
         wait_until(lambda: sum(c.statuses.total() for c in clients) > count + ANSWERS_BETWEEN_SWITCHES)
         assert proxy.get(f"{job_path}/phase")[0] == 200, "the job stays where it is"
         assert new_server.get(f"{job_path}/phase")[0] == 404
+        stop_event.set()
+        for client in clients:
+            client.join(120)
+        process.terminate()
+        process.wait(60)
+        process = start_proxy(program, directory)
+        wait_until(lambda: is_listening(proxy))
+        assert proxy.get(f"{job_path}/phase")[0] == 200, "it stays there when the proxy starts again"
     finally:
         stop_event.set()
         for client in clients:
@@ -229,6 +236,11 @@ def test_a_switch_and_the_way_back_lose_no_request(old_server: Server, new_serve
         process.wait(60)
     statuses: Counter[object] = sum((client.statuses for client in clients), Counter())
     assert set(statuses) == {(200, b"1200")}, statuses
+
+
+def start_proxy(program: str, directory: Path) -> subprocess.Popen[bytes]:
+    with (directory / "haproxy.log").open("ab") as log:
+        return subprocess.Popen([program, "-W", "-f", directory / "haproxy.cfg"], stdout=log, stderr=log)
 
 
 def is_listening(server: Server) -> bool:
