@@ -122,6 +122,20 @@ def test_each_schema_of_vollt_can_become_a_collection(settings: Settings) -> Non
     assert [draft.name for draft in site_files.drafts] == ["survey", "more"]
 
 
+def test_tables_of_two_schemas_of_vollt_can_have_one_name(settings: Settings) -> None:
+    path = settings.directory / "documents/vollt/tables.xml"
+    schema = "<schema><name>more</name><table><name>STARS</name><column><name>a</name></column></table></schema>"
+    path.write_text(path.read_text().replace("</vosi:tableset>", f"{schema}</vosi:tableset>"))
+    site_files = convert(settings, "archive", path.with_name("tap.properties"))
+    tables = site_files.load_descriptor("archive")["tables"]
+    assert {name: table["source"]["table"] for name, table in tables.items()} == {
+        "stars": "survey.stars",
+        "plates": "survey.plates",
+        "STARS_2": "more.STARS",
+    }
+    assert "more.STARS is the table STARS_2, because STARS is there already" in site_files.read_report("archive")
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
