@@ -346,6 +346,12 @@ def test_layers_of_a_mapfile(settings: Settings) -> None:
     assert 'path = "/cgi-bin/mapserv"\nto = "/wms/mars"' in report
 
 
+def test_an_extent_without_numbers_is_a_decision(settings: Settings) -> None:
+    text = 'MAP\n LAYER\n NAME a\n TYPE RASTER\n DATA "a.png"\n EXTENT %minx% 0 1 1\n END\nEND\n'
+    site_files = convert_text_file(settings, "mars", "runtime.map", text)
+    assert "EXTENT has no four numbers: write `bounds`" in site_files.read_report("mars")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

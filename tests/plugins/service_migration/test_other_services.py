@@ -9,7 +9,10 @@ import pytest
 import yaml
 from old_services import ErddapServer, SitoolsServer, build_new_site
 
-from hven.plugins.service_migration.service_survey import build_migration_directory
+from hven.model.settings import load_settings
+from hven.plugins.service_migration import comparison_queries, service_drafts
+from hven.plugins.service_migration.comparison_queries import QueryGenerator
+from hven.plugins.service_migration.service_survey import ServiceSurvey, SurveyedTable, build_migration_directory
 from json_servers import JsonServer, Reply, Request, serve
 from plugin_needs import require_plugins
 from process_runner import run_hven
@@ -61,6 +64,53 @@ def test_a_data_set_that_contradicts_itself_is_reported(tmp_path: Path, server: 
     with serve(server) as url:
         run_hven("--site", site, "migrate", url)
         assert message in read_report(site, url)
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "message"),
+    [
+        ("/sitools/sdo/datasets", b'{"data": ["x"]}', "the project SDO was not read: `data` is no list of objects"),
+        ("/webs_aia_dataset", b'{"dataset": {"columnModel": ["x"]}}', "`columnModel` is no list of objects"),
+        ("/webs_aia_dataset", b'{"dataset": {"columnModel": 7}}', "`columnModel` is no list of objects"),
+    ],
+)
+def test_texts_instead_of_objects_are_refused_in_words(tmp_path: Path, path: str, body: bytes, message: str) -> None:
+    def change(asked: Request, reply: Reply) -> None:
+        if asked.path == path:
+            reply.body = body
+
+    site = build_new_site(tmp_path / "site")
+    with serve(SitoolsServer(alter_reply=change)) as url:
+        settings = load_settings(site)
+        survey = service_drafts.inspect_service(settings, url)
+    texts = [*survey.problems, *(table.failure for table in survey.tables.values())]
+    assert message in texts
+
+
+def test_a_column_whose_renderer_is_a_text_stays_hidden(tmp_path: Path) -> None:
+    def change(asked: Request, reply: Reply) -> None:
+        reply.body = reply.body.replace(b'{"behavior": "noClientAccess"}', b'"noClientAccess"')
+
+    site = build_new_site(tmp_path / "site")
+    with serve(SitoolsServer(alter_reply=change)) as url:
+        survey = service_drafts.inspect_service(load_settings(site), url)
+    table = survey.tables["/webs_aia_dataset"]
+    assert not table.failure
+    assert "secret" not in table.columns
+
+
+def test_a_table_whose_columns_have_no_names_of_adql_is_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(QueryGenerator, "_read_samples", lambda _self, _table: {})
+    monkeypatch.setattr(comparison_queries, "MAX_ROUNDS", 50)
+    table = SurveyedTable(
+        name="a.b", schema="a", local_name="b", columns={"": {"type": "string"}}, source={"kind": "tap"}
+    )
+    survey = ServiceSurvey(url="http://127.0.0.1:9/tap", tables={"a.b": table})
+    context = service_drafts.create_source_context(load_settings(build_new_site(tmp_path / "site")))
+    drawn = QueryGenerator(survey, {"a": "a"}, context).draw_requests(10)
+    assert len(drawn.requests) == 1
 
 
 def test_a_data_set_without_columns_is_no_table(tmp_path: Path) -> None:
