@@ -304,7 +304,8 @@ def test_files_are_copied_once_and_keep_their_addresses(copier_site: Path, monke
             "http://other.example.org/x.fits",
         ]
         first = copy_files(copier_site, server.address, urls, monkeypatch)
-        assert dict(first.counts) == {"copied": 2, "failed": 2, "elsewhere": 2}
+        assert dict(first.counts) == {"copied": 2, "failed": 2, "computed": 1, "elsewhere": 1}
+        assert any("?cut=1: its parameters cannot be part of the path" in text for text in first.failures)
         assert any("lost.fits" in text and "404" in text for text in first.failures)
         folder = copier_site / "collections/iks/files/get/iks"
         assert (folder / "a.fits").read_bytes() == b"A" * 5000
@@ -316,6 +317,18 @@ def test_files_are_copied_once_and_keep_their_addresses(copier_site: Path, monke
         assert second.counts["present"] == 2
         assert not any("a.fits" in line for line in server.asked)
         assert not list((copier_site / "collections/iks").glob(".download-*"))
+
+
+def test_a_file_that_cannot_be_written_does_not_stop_the_others(
+    copier_site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two addresses need the same name for a file and for a directory, both ways."""
+    paths = ["/get/a", "/get/a/x.fits", "/get/b/x.fits", "/get/b", "/get/c"]
+    with serve_http(ServedFiles(files=dict.fromkeys(paths, b"A"))) as server:
+        report = copy_files(copier_site, server.address, [f"{server.address}{path}" for path in paths], monkeypatch)
+    assert dict(report.counts) == {"copied": 3, "failed": 2}
+    assert [text.partition(": ")[0].removeprefix(server.address) for text in report.failures] == [paths[1], paths[3]]
+    assert all("it cannot be written to" in text for text in report.failures)
 
 
 def test_locked_and_broken_files_are_told_and_leave_nothing(copier_site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
