@@ -122,6 +122,20 @@ def test_each_schema_of_vollt_can_become_a_collection(settings: Settings) -> Non
     assert [draft.name for draft in site_files.drafts] == ["survey", "more"]
 
 
+def test_tables_of_two_schemas_of_vollt_can_have_one_name(settings: Settings) -> None:
+    path = settings.directory / "documents/vollt/tables.xml"
+    schema = "<schema><name>more</name><table><name>STARS</name><column><name>a</name></column></table></schema>"
+    path.write_text(path.read_text().replace("</vosi:tableset>", f"{schema}</vosi:tableset>"))
+    site_files = convert(settings, "archive", path.with_name("tap.properties"))
+    tables = site_files.load_descriptor("archive")["tables"]
+    assert {name: table["source"]["table"] for name, table in tables.items()} == {
+        "stars": "survey.stars",
+        "plates": "survey.plates",
+        "STARS_2": "more.STARS",
+    }
+    assert "more.STARS is the table STARS_2, because STARS is there already" in site_files.read_report("archive")
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
@@ -221,6 +235,31 @@ def test_all_data_sets_of_erddap_in_one_collection(settings: Settings) -> None:
     assert "requestBlacklist: a setting of the whole server" in report
 
 
+def test_packed_values_of_erddap_are_unpacked(settings: Settings) -> None:
+    path = settings.directory / "documents/erddap/datasets.xml"
+    packing = '<att name="scale_factor" type="float">0.01</att><att name="add_offset">-5</att>'
+    text = path.read_text().replace("<dataType>float", "<dataType>short")
+    path.write_text(text.replace('<att name="long_name">', f'{packing}<att name="long_name">'))
+    (path.parent / "buoy/buoy_2004.csv").write_text("t,temp\n1072915200,1234\n1072918800,-99\n")
+    site_files = convert(settings, "buoy", path)
+    assert site_files.list_errors("buoy") == []
+    assert "temp is multiplied by 0.01, and -5 is added" in site_files.read_report("buoy")
+    with Site(settings) as site:
+        ingest_collection(site, "buoy")
+        result = run_query("SELECT temperature FROM buoy.buoy", site=site, principal=ANONYMOUS_PRINCIPAL)
+        values = [row["temperature"] for batch in result.iterate_batches() for row in batch.to_pylist()]
+        result.close()
+    assert sorted(values, key=lambda value: value is None) == [pytest.approx(12.34 - 5 + 273.15), None]
+
+
+def test_packing_of_erddap_that_is_no_number_is_a_decision(settings: Settings) -> None:
+    path = settings.directory / "documents/erddap/datasets.xml"
+    packing = '<att name="scale_factor">x</att><att name="long_name">'
+    path.write_text(path.read_text().replace('<att name="long_name">', packing))
+    site_files = convert(settings, "buoy", path)
+    assert "temp has scale_factor x and add_offset 0: write them as `map`" in site_files.read_report("buoy")
+
+
 # --- SITools2 --------------------------------------------------------------------------------------------------------
 
 
@@ -274,8 +313,11 @@ def test_conditions_of_sitools2_that_are_no_comparisons_are_left_out(settings: S
     path = settings.directory / "documents/sitools/datasets/int@0.xml"
     path.write_text(path.read_text().replace("> like <", ">; DROP TABLE x; --<"))
     site_files = convert(settings, "spectra", path)
-    assert "DROP" not in site_files.load_descriptor("spectra")["tables"]["Spectra"]["source"]["query"]
-    assert "was left out: write it in the query" in site_files.read_report("spectra")
+    query = site_files.load_descriptor("spectra")["tables"]["Spectra"]["source"]["query"]
+    assert "DROP" not in query
+    assert "1 = 0" in query
+    assert "1 = 1" not in query
+    assert "was left out: no rows meet it until you write it in the query" in site_files.read_report("spectra")
 
 
 # --- MapServer -------------------------------------------------------------------------------------------------------
@@ -302,6 +344,12 @@ def test_layers_of_a_mapfile(settings: Settings) -> None:
     assert "line 13: the layer places (POSTGIS) is no raster file" in report
     assert "line albedo.layer:10: PROCESSING DITHER has no counterpart" in report
     assert 'path = "/cgi-bin/mapserv"\nto = "/wms/mars"' in report
+
+
+def test_an_extent_without_numbers_is_a_decision(settings: Settings) -> None:
+    text = 'MAP\n LAYER\n NAME a\n TYPE RASTER\n DATA "a.png"\n EXTENT %minx% 0 1 1\n END\nEND\n'
+    site_files = convert_text_file(settings, "mars", "runtime.map", text)
+    assert "EXTENT has no four numbers: write `bounds`" in site_files.read_report("mars")
 
 
 @pytest.mark.parametrize(

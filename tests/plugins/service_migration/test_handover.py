@@ -8,6 +8,7 @@ import subprocess
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -24,14 +25,17 @@ from old_services import (
 from file_servers import ServedFiles, serve_http
 from hven.model.errors import StorageError, UserError
 from hven.model.settings import load_settings
-from hven.plugins.service_migration import file_copies
+from hven.plugins.service_migration import file_copies, harvested_records, registry_handover
 from hven.plugins.service_migration.file_copies import FileCopier, FileCopyReport, build_safe_path
 from hven.plugins.service_migration.proxy_switch import ProxyAddresses, change_target, write_proxy_files
+from hven.plugins.service_migration.registry_handover import check_registry_handover
 from hven.plugins.service_migration.service_survey import (
     ServiceSurvey,
     SurveyedTable,
     build_migration_directory,
+    read_survey,
 )
+from json_servers import JsonServer, Reply, Request, serve
 from plugin_needs import require_verb
 from process_runner import Server, reserve_port, run_hven, serve_site, wait_until
 from requirements import require_program
@@ -132,6 +136,35 @@ def test_an_old_registry_that_does_not_answer_is_silent(old_server: Server, new_
         survey_path.write_text(text)
 
 
+@dataclass
+class BrokenRegistry(JsonServer):
+    """A registry that answers everything with one status and text."""
+
+    status: int = 200
+
+    def reply(self, asked: Request) -> Reply:
+        return Reply(status=self.status, body=b"<html>later</html>", kind="text/html")
+
+
+@pytest.mark.parametrize(
+    ("status", "is_silent"), [(503, False), (500, False), (403, False), (200, False), (404, True), (410, True)]
+)
+def test_an_old_registry_in_disorder_is_not_silent(
+    old_server: Server, new_server: Server, monkeypatch: pytest.MonkeyPatch, status: int, *, is_silent: bool
+) -> None:
+    require_verb("register")
+    monkeypatch.setattr(harvested_records, "ATTEMPT_COUNT", 1)
+    survey = read_survey(build_migration_directory(new_server.site, old_server.url))
+    assert survey is not None
+    with serve(BrokenRegistry(status=status)) as url:
+        survey.registry_url = f"{url}/oai"
+        monkeypatch.setattr(registry_handover, "load_survey", lambda _settings, _url: survey)
+        handover = check_registry_handover(load_settings(new_server.site), old_server.url, new_server.url)
+    assert bool(handover.old_registry_note) == is_silent
+    assert bool(handover.old_registry_failure) != is_silent
+    assert handover.is_complete == is_silent
+
+
 class SwitchedClient(threading.Thread):
     """A client that sends queries through the proxy on connections that stay open, and never repeats one."""
 
@@ -163,8 +196,7 @@ def test_a_switch_and_the_way_back_lose_no_request(old_server: Server, new_serve
     assert "the proxy does not answer" in stopped.stderr
     run_hven(*words, "--proxy", new_server.url, "--listen", f"127.0.0.1:{port}")
     directory = build_migration_directory(site, old_server.url)
-    with (directory / "haproxy.log").open("wb") as log:
-        process = subprocess.Popen([program, "-W", "-f", directory / "haproxy.cfg"], stdout=log, stderr=log)
+    process = start_proxy(program, directory)
     stop_event = threading.Event()
     clients = [SwitchedClient(port, stop_event) for _ in range(CLIENT_COUNT)]
     try:
@@ -187,6 +219,14 @@ def test_a_switch_and_the_way_back_lose_no_request(old_server: Server, new_serve
         wait_until(lambda: sum(c.statuses.total() for c in clients) > count + ANSWERS_BETWEEN_SWITCHES)
         assert proxy.get(f"{job_path}/phase")[0] == 200, "the job stays where it is"
         assert new_server.get(f"{job_path}/phase")[0] == 404
+        stop_event.set()
+        for client in clients:
+            client.join(120)
+        process.terminate()
+        process.wait(60)
+        process = start_proxy(program, directory)
+        wait_until(lambda: is_listening(proxy))
+        assert proxy.get(f"{job_path}/phase")[0] == 200, "it stays there when the proxy starts again"
     finally:
         stop_event.set()
         for client in clients:
@@ -196,6 +236,11 @@ def test_a_switch_and_the_way_back_lose_no_request(old_server: Server, new_serve
         process.wait(60)
     statuses: Counter[object] = sum((client.statuses for client in clients), Counter())
     assert set(statuses) == {(200, b"1200")}, statuses
+
+
+def start_proxy(program: str, directory: Path) -> subprocess.Popen[bytes]:
+    with (directory / "haproxy.log").open("ab") as log:
+        return subprocess.Popen([program, "-W", "-f", directory / "haproxy.cfg"], stdout=log, stderr=log)
 
 
 def is_listening(server: Server) -> bool:
@@ -259,7 +304,8 @@ def test_files_are_copied_once_and_keep_their_addresses(copier_site: Path, monke
             "http://other.example.org/x.fits",
         ]
         first = copy_files(copier_site, server.address, urls, monkeypatch)
-        assert dict(first.counts) == {"copied": 2, "failed": 2, "elsewhere": 2}
+        assert dict(first.counts) == {"copied": 2, "failed": 2, "computed": 1, "elsewhere": 1}
+        assert any("?cut=1: its parameters cannot be part of the path" in text for text in first.failures)
         assert any("lost.fits" in text and "404" in text for text in first.failures)
         folder = copier_site / "collections/iks/files/get/iks"
         assert (folder / "a.fits").read_bytes() == b"A" * 5000
@@ -271,6 +317,18 @@ def test_files_are_copied_once_and_keep_their_addresses(copier_site: Path, monke
         assert second.counts["present"] == 2
         assert not any("a.fits" in line for line in server.asked)
         assert not list((copier_site / "collections/iks").glob(".download-*"))
+
+
+def test_a_file_that_cannot_be_written_does_not_stop_the_others(
+    copier_site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two addresses need the same name for a file and for a directory, both ways."""
+    paths = ["/get/a", "/get/a/x.fits", "/get/b/x.fits", "/get/b", "/get/c"]
+    with serve_http(ServedFiles(files=dict.fromkeys(paths, b"A"))) as server:
+        report = copy_files(copier_site, server.address, [f"{server.address}{path}" for path in paths], monkeypatch)
+    assert dict(report.counts) == {"copied": 3, "failed": 2}
+    assert [text.partition(": ")[0].removeprefix(server.address) for text in report.failures] == [paths[1], paths[3]]
+    assert all("it cannot be written to" in text for text in report.failures)
 
 
 def test_locked_and_broken_files_are_told_and_leave_nothing(copier_site: Path, monkeypatch: pytest.MonkeyPatch) -> None:

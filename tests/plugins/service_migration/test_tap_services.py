@@ -125,6 +125,19 @@ def test_a_second_run_continues_and_changes_no_descriptor(proxy: FaultyProxy, si
     assert not any("COUNT" in query for query in proxy.queries), "tables that are known are not asked again"
 
 
+def test_a_table_that_could_not_be_read_is_asked_about_again(proxy: FaultyProxy, site: Path) -> None:
+    def fail(answer: Answer) -> Answer:
+        is_of_rows = bool(proxy.queries) and "FROM survey.stars" in proxy.queries[-1]
+        return replace_answer("oops", status=403)(answer) if is_of_rows else answer
+
+    proxy.default_change = fail
+    failed = run_hven("--site", site, "migrate", proxy.url, expected_code=1)
+    assert "no table of" in failed.stderr
+    proxy.default_change = None
+    run_hven("--site", site, "migrate", proxy.url)
+    assert (site / "collections/survey/survey.yaml").is_file()
+
+
 def test_an_interrupted_survey_keeps_the_tables_so_far(
     proxy: FaultyProxy, site: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _SIGNATURE_PATTERN = re.compile(rb"<erddapDatasets\b|<dataset\s[^>]*\btype\s*=\s*[\"']EDD")
 _TIME_PATTERN = re.compile(r"(seconds|minutes|hours|days)\s+since\s+1970-0?1-0?1", re.IGNORECASE)
+_NUMBER_PATTERN = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 SECONDS_OF_UNIT = {"seconds": 1, "minutes": 60, "hours": 3600, "days": 86400}
 DATABASE_TYPES = ("EDDTableFromDatabase",)
 TEXT_TYPES = ("EDDTableFromAsciiFiles", "EDDTableFromColumnarAsciiFiles", "EDDTableFromAsciiServiceNOS")
@@ -232,6 +233,7 @@ class _DatasetConverter:
                 quoted = f"NULLIF({quoted}, {missing})"
             elif missing != "NaN":
                 source.setdefault("null", {})[source_name] = [missing]
+            quoted = self._unpack_value(variable, attributes, quoted, columns[name])
             if name.lower() != variable.get_value("destinationName").lower() and variable.get_value("destinationName"):
                 self._report.add_decision(
                     variable, f"{variable.get_value('destinationName')} is no name in ADQL: the column is {name}"
@@ -253,6 +255,26 @@ class _DatasetConverter:
         if text_names:
             source["types"] = dict.fromkeys(text_names, "string")
         return {"columns": columns, **{key: value for key, value in sections.items() if value}}
+
+    def _unpack_value(self, variable: Element, attributes: dict[str, str], value: str, column: dict[str, Any]) -> str:
+        """Write how the value of a packed variable is computed."""
+        if not attributes.keys() & {"scale_factor", "add_offset"}:
+            return value
+        scale, offset = attributes.get("scale_factor", "1"), attributes.get("add_offset", "0")
+        source_name = variable.get_value("sourceName")
+        numbers = [float(text) for text in (scale, offset) if _NUMBER_PATTERN.fullmatch(text)]
+        if len(numbers) < 2 or source_name.startswith("="):
+            self._report.add_decision(
+                variable, f"{source_name} has scale_factor {scale} and add_offset {offset}: write them as `map`"
+            )
+            return value
+        if column["type"] != "timestamp":
+            column["type"] = "float64"
+        self._report.add_decision(
+            variable,
+            f"{source_name} is multiplied by {scale}, and {offset} is added: check that the files do not say so too",
+        )
+        return f"({value} * {numbers[0]!r} + {numbers[1]!r})"
 
     def _convert_constant(self, variable: Element, name: str, value: str, sections: dict[str, dict[str, Any]]) -> None:
         try:

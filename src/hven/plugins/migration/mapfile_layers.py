@@ -230,7 +230,10 @@ def _convert_layer(builder: DraftBuilder, block: Block, folder: Path, map_frame:
         report.add_decision(block.place, f"the projection of {name} names no frame of the IAU: write `frame`")
     extent = block.get_word("EXTENT").split()
     if len(extent) == 4 and path.suffix.lower() in PICTURE_SUFFIXES:
-        layer["bounds"] = [float(number) for number in extent]
+        try:
+            layer["bounds"] = [float(number) for number in extent]
+        except ValueError:
+            report.add_decision(block.words["EXTENT"][0][1], "EXTENT has no four numbers: write `bounds`")
     for words, place in block.words.get("PROCESSING", ()):
         _convert_processing(builder, layer, " ".join(words), place)
     if "denied" in metadata or _find_metadata(metadata, "enable_request").startswith("!"):

@@ -206,8 +206,10 @@ def _write_condition(builder: DraftBuilder, condition: Element) -> str:
     left, right = condition.find_child("leftAttribute"), condition.find_child("rightAttribute")
     comparison = condition.get_value("compareOperator").strip()
     if left is None or not _COMPARISONS.fullmatch(comparison):
-        builder.report.add_decision(condition, f"a condition with {comparison!r} was left out: write it in the query")
-        return "1 = 1"
+        builder.report.add_decision(
+            condition, f"a condition with {comparison!r} was left out: no rows meet it until you write it in the query"
+        )
+        return "1 = 0"  # fewer rows than before are better than rows that were not public
     if right is not None:
         return f"{_write_reference(left)} {comparison} {_write_reference(right)}"
     value = condition.get_value("rightValue")

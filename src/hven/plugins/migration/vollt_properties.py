@@ -212,7 +212,14 @@ def _convert_table(builder: DraftBuilder, table: Element, schema: str, secret: s
             "target": key.get_value("targetTable"),
             "target_columns": [pair.get_value("targetColumn") for pair in pairs],
         }
-    name = choose_name(full_name.rpartition(".")[2], "main")
+    base = name = choose_name(full_name.rpartition(".")[2], "main")
+    used_names = {used_name.lower() for used_name in builder.tables}
+    number = 2
+    while name.lower() in used_names:
+        name = f"{base}_{number}"
+        number += 1
+    if name != base:
+        builder.report.add_decision(table, f"{database_name} is the table {name}, because {base} is there already")
     builder.tables[name] = keys
     builder.report.add_result(table, f"the table {database_name} with {count_columns(columns)} stays in its database")
 

@@ -166,6 +166,8 @@ class _QueryWriter:
         return f"SELECT {self._draw_columns(name)} FROM {{table}} WHERE {quote_adql_name(name)} = {literal}"
 
     def _draw_null(self) -> str:
+        if not self._columns:  # each has a name that ADQL does not allow
+            return "SELECT COUNT(*) AS n FROM {table}"
         name = quote_adql_name(self._random.choice(list(self._columns)))
         return f"SELECT COUNT(*) AS n FROM {{table}} WHERE {name} IS NULL"
 

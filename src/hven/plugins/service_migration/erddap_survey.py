@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from hven.descriptor.api.table_descriptions import name_matches_pattern
 from hven.model.errors import HvenError, SourceError
 from hven.plugins.drafts.column_guesses import to_adql_identifier
 from hven.plugins.service_migration.service_survey import SurveyedTable
@@ -87,21 +88,24 @@ class ErddapSurveyor:
         self._survey = survey
         self._documents = documents
 
-    def inspect_data_sets(self, data_sets: list[dict[str, str]], save: Callable[[], None]) -> None:
+    def inspect_data_sets(self, data_sets: list[dict[str, str]], pattern: str, save: Callable[[], None]) -> None:
         """Ask about the tabular data sets; each becomes a collection with one table.
 
         Parameters
         ----------
         data_sets
             As `find_erddap_data_sets` lists them.
+        pattern
+            Identifier of the data sets, perhaps with ``*``.
         save
             Called after each data set.
         """
         for entry in data_sets:
             name = entry.get("Dataset ID", "")
-            if name in {"", SERVICE_DATA_SET} or name in self._survey.tables:
+            is_chosen = name not in {"", SERVICE_DATA_SET} and name_matches_pattern(pattern, name)
+            if not is_chosen or self._survey.has_read(name):
                 continue
-            if len(self._survey.tables) >= MAX_DATA_SETS:
+            if name not in self._survey.tables and len(self._survey.tables) >= MAX_DATA_SETS:
                 self._survey.problems.append(f"only the first {MAX_DATA_SETS} data sets were asked about")
                 return
             self._survey.tables[name] = self._inspect_data_set(name, entry)

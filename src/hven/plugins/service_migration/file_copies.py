@@ -39,7 +39,8 @@ class FileCopyReport:
     Attributes
     ----------
     counts
-        Number of files by what happened: ``copied``, ``present``, ``elsewhere``, ``locked``, ``failed``.
+        Number of files by what happened: ``copied``, ``present``, ``elsewhere``, ``computed``, ``locked``,
+        ``failed``; an address with parameters is that of a program, whose answer is no file.
     failures
         The first addresses that could not be copied, with the reason.
     alias_lines
@@ -117,8 +118,11 @@ class FileCopier:
 
     def _copy_file(self, url: str, directory: Path) -> str | None:
         """Copy a file unless it is there; return the path in its address, or None."""
-        if not url.startswith(f"{self._root}/") or "?" in url:
+        if not url.startswith(f"{self._root}/"):
             self.report.counts["elsewhere"] += 1
+            return None
+        if "?" in url:
+            self._note_failure("computed", f"{url}: its parameters cannot be part of the path of a file")
             return None
         address_path = split_address(url).path
         relative_path = build_safe_path(address_path)
@@ -129,31 +133,35 @@ class FileCopier:
         if target.is_file():
             self.report.counts["present"] += 1
             return address_path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if shutil.disk_usage(target.parent).free < MIN_FREE_BYTES:
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            has_space = shutil.disk_usage(target.parent).free >= MIN_FREE_BYTES
+            is_copied = has_space and self._download_file(url, directory, target)
+        except (HvenError, OSError) as error:
+            reason = error.message if isinstance(error, HvenError) else f"it cannot be written to {target} ({error})"
+            self._note_failure("failed", f"{url}: {reason}")
+            return None
+        if not has_space:
             raise StorageError(
                 f"less than {MIN_FREE_BYTES >> 30} GiB are free in {directory}",
                 remedy="free some space, and run the command again; it continues with the next file",
             )
-        try:
-            answer = http_client.send_request_once("HEAD", url, allow_private=self._settings.allow_private)
-            if answer.status in LOCKED_STATUSES:
-                self._note_failure("locked", f"{url}: access is denied ({answer.status})")
-                return None
-            # the server chooses the name of the download, which must not replace another copy
-            with tempfile.TemporaryDirectory(dir=directory, prefix=".download-") as download_directory:
-                path = http_client.download_file(
-                    url,
-                    Path(download_directory),
-                    byte_limit=MAX_FILE_BYTES,
-                    allow_private=self._settings.allow_private,
-                )
-                path.replace(target)
-        except HvenError as error:
-            self._note_failure("failed", f"{url}: {error.message}")
-            return None
+        return address_path if is_copied else None
+
+    def _download_file(self, url: str, directory: Path, target: Path) -> bool:
+        """Download a file; False: access is denied."""
+        answer = http_client.send_request_once("HEAD", url, allow_private=self._settings.allow_private)
+        if answer.status in LOCKED_STATUSES:
+            self._note_failure("locked", f"{url}: access is denied ({answer.status})")
+            return False
+        # the server chooses the name of the download, which must not replace another copy
+        with tempfile.TemporaryDirectory(dir=directory, prefix=".download-") as download_directory:
+            path = http_client.download_file(
+                url, Path(download_directory), byte_limit=MAX_FILE_BYTES, allow_private=self._settings.allow_private
+            )
+            path.replace(target)
         self.report.counts["copied"] += 1
-        return address_path
+        return True
 
     def _note_failure(self, kind: str, text: str) -> None:
         self.report.counts[kind] += 1

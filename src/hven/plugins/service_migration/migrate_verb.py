@@ -217,8 +217,8 @@ def _check_registry(settings: Settings, url: str, new_url: str, *, as_json: bool
         for finding, ivoids in findings.items():
             for ivoid in ivoids:
                 print(f"{finding}: {ivoid}")
-        if handover.old_registry_note:
-            print(f"old registry: {handover.old_registry_note}")
+        for text in filter(None, (handover.old_registry_note, handover.old_registry_failure)):
+            print(f"old registry: {text}")
         open_ivoids = {*handover.missing, *handover.not_later, *handover.active, *handover.deleted_later}
         moved_count = handover.record_count - len(open_ivoids)
         print(f"{moved_count} of {handover.record_count} records have moved")

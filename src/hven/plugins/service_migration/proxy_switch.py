@@ -21,6 +21,7 @@ BACKENDS = ("old", "new")
 MAX_SOCKET_PATH_BYTES = 100  # Linux allows 107 bytes, and HAProxy adds some while it starts
 COMMAND_TIMEOUT_SECONDS = 10.0
 MAX_REPLY_BYTES = 1 << 16
+MAX_JOBS_BYTES = 256 << 20  # some millions of jobs
 TEMPLATE = """\
 # HAProxy before {old_url} (old) and {new_url} (new).
 # `hven migrate {url} --switch new` changes the target; `--switch old` is the way back.
@@ -138,6 +139,8 @@ def _write_server(url: str) -> str:
 def change_target(directory: Path, target: str) -> str:
     """Send all new requests to a service; requests under way end where they began.
 
+    The proxy keeps its maps in memory. They are written to their files for its next start.
+
     Parameters
     ----------
     directory
@@ -163,10 +166,23 @@ def change_target(directory: Path, target: str) -> str:
             f"the proxy still sends requests to {previous}: {reply or 'it did not take the change'}",
             remedy=f"start HAProxy with {directory / CONFIGURATION_FILE}",
         )
-    part = map_path.with_suffix(".part")
-    part.write_text(f"{SERVICE_KEY} {target}\n", encoding="utf-8")  # for the next start of the proxy
-    part.replace(map_path)
+    _write_map(map_path, f"{SERVICE_KEY} {target}\n")
+    jobs_path = directory / JOBS_MAP_FILE
+    entries = _list_map_entries(_send_command(directory, f"show map {jobs_path}", MAX_JOBS_BYTES))
+    _write_map(jobs_path, "".join(f"{job} {service}\n" for job, service in entries))
     return previous
+
+
+def _write_map(path: Path, text: str) -> None:
+    part = path.with_suffix(".part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)
+
+
+def _list_map_entries(reply: str) -> list[tuple[str, str]]:
+    """List keys and values in the reply to ``show map``, whose lines begin with an address in memory."""
+    lines = [line.split() for line in reply.splitlines() if line.startswith("0x")]
+    return [(line[1], line[2]) for line in lines if len(line) == 3]
 
 
 def check_target(directory: Path, target: str) -> None:
@@ -200,20 +216,19 @@ def check_target(directory: Path, target: str) -> None:
 
 def _read_target(directory: Path) -> str:
     """Ask the proxy for its target."""
-    lines = _send_command(directory, f"show map {directory / TARGET_MAP_FILE}").splitlines()
-    entries = [line.split() for line in lines]
-    return next((entry[2] for entry in entries if len(entry) == 3 and entry[1] == SERVICE_KEY), "nowhere")
+    reply = _send_command(directory, f"show map {directory / TARGET_MAP_FILE}")
+    return dict(_list_map_entries(reply)).get(SERVICE_KEY, "nowhere")
 
 
-def _send_command(directory: Path, command: str) -> str:
+def _send_command(directory: Path, command: str, byte_limit: int = MAX_REPLY_BYTES) -> str:
     """Send a command to the socket of the proxy, and return its reply."""
     try:
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(COMMAND_TIMEOUT_SECONDS)
             connection.connect(str(directory / SOCKET_FILE))
             connection.sendall(f"{command}\n".encode())
-            reply = b""
-            while len(reply) < MAX_REPLY_BYTES and (part := connection.recv(4096)):
+            reply = bytearray()
+            while len(reply) < byte_limit and (part := connection.recv(1 << 16)):
                 reply += part
     except OSError as error:
         raise UserError(

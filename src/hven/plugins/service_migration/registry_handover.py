@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
@@ -12,11 +13,13 @@ from hven.plugins.service_migration.remote_documents import RemoteDocumentReader
 from hven.plugins.service_migration.service_comparison import load_survey
 from hven.plugins.service_migration.service_drafts import HARVEST_DIRECTORY, create_source_context
 from hven.plugins.service_migration.service_survey import build_migration_directory
+from hven.sources import http_client
 
 if TYPE_CHECKING:
     from hven.model.settings import Settings
 
 MAX_LIST_PAGES = 1000
+GONE_STATUSES = {404, 410}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +41,8 @@ class RegistryHandover:
         delete the new record.
     old_registry_note
         Why the old registry counts as silent; empty: it answers.
+    old_registry_failure
+        Why nobody can tell what the old registry still lists; empty: it is silent, or its records were read.
     """
 
     record_count: int
@@ -46,11 +51,13 @@ class RegistryHandover:
     active: list[str] = field(default_factory=list)
     deleted_later: list[str] = field(default_factory=list)
     old_registry_note: str = ""
+    old_registry_failure: str = ""
 
     @property
     def is_complete(self) -> bool:
         """Whether a registry that harvests both now has the new records."""
-        return not (self.missing or self.not_later or self.active or self.deleted_later)
+        open_ivoids = self.missing or self.not_later or self.active or self.deleted_later
+        return not (open_ivoids or self.old_registry_failure)
 
     def to_json(self) -> dict[str, Any]:
         """Return the attributes as JSON."""
@@ -61,6 +68,7 @@ class RegistryHandover:
             "still_active": self.active,
             "deleted_later": self.deleted_later,
             "old_registry": self.old_registry_note,
+            "old_registry_failure": self.old_registry_failure,
             "complete": self.is_complete,
         }
 
@@ -92,12 +100,15 @@ def check_registry_handover(settings: Settings, url: str, new_url: str) -> Regis
     new_dates = _harvest_dates(harvest_records(f"{new_url.rstrip('/')}/oai", context, directory / "new-registry"))
     old_dates: dict[str, str] = {}
     deletion_dates: dict[str, str] = {}
-    note = ""
+    note = failure = ""
     try:
         old_dates = _harvest_dates(harvest_records(survey.registry_url, context, directory / HARVEST_DIRECTORY))
         deletion_dates = _list_deletion_dates(survey.registry_url, RemoteDocumentReader(survey.registry_url, context))
     except HvenError as error:
-        note = f"it does not answer ({error.message})"
+        if _is_silent(survey.registry_url, settings):
+            note = f"it does not answer ({error.message})"
+        else:
+            failure = f"its records cannot be read, so it may still list them ({error.message})"
     if old_dates and old_dates == new_dates:
         old_dates, deletion_dates, note = {}, {}, "its address leads to the new registry"
     surveyed = {str(record["ivoid"]): str(record["datestamp"]) for record in survey.records}
@@ -114,7 +125,22 @@ def check_registry_handover(settings: Settings, url: str, new_url: str) -> Regis
             if ivoid.lower() in new_dates and new_dates[ivoid.lower()] <= deletion_dates.get(ivoid.lower(), "")
         ],
         old_registry_note=note,
+        old_registry_failure=failure,
     )
+
+
+def _is_silent(url: str, settings: Settings) -> bool:
+    """Return whether nothing is at an address any more; a registry that is overloaded or broken is not silent."""
+    try:
+        answer = http_client.send_request_once("GET", f"{url}?verb=Identify", allow_private=settings.allow_private)
+    except http_client.NoAnswerError:
+        return False
+    except http_client.UnreachableError:
+        return True
+    except HvenError as error:
+        cause = error.__cause__  # the host has no address any more, unless the look-up itself failed
+        return isinstance(cause, socket.gaierror) and cause.errno != socket.EAI_AGAIN
+    return answer.status in GONE_STATUSES
 
 
 def _harvest_dates(records: list[dict[str, Any]]) -> dict[str, str]:

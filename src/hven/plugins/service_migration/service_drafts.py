@@ -107,11 +107,11 @@ def inspect_service(settings: Settings, url: str, *, table: str = "*", registry_
         surveyor.inspect_tables(table, save)
     elif (projects := find_sitools_projects(url, documents)) is not None:
         survey.program = "SITools2"
-        SitoolsSurveyor(survey, documents).inspect_projects(projects, save)
+        SitoolsSurveyor(survey, documents).inspect_projects(projects, table, save)
     elif (erddap := find_erddap_data_sets(url, documents)) is not None:
         survey.program = "ERDDAP"
         survey.url, data_sets = erddap
-        ErddapSurveyor(survey, documents).inspect_data_sets(data_sets, save)
+        ErddapSurveyor(survey, documents).inspect_data_sets(data_sets, table, save)
     else:
         reasons = f" ({'; '.join(documents.problems)})" if documents.problems else ""
         raise SourceError(
@@ -172,17 +172,17 @@ def draft_service(
             remedy="put the address in an environment variable, and write --database '$NAME'",
         )
     survey = inspect_service(settings, url, table=table, registry_url=registry_url)
+    if survey.program == "ERDDAP":
+        _download_erddap_rows(survey, settings)
+        write_survey(build_migration_directory(settings.directory, url), survey)
     if not survey.readable_tables:
         reasons = {surveyed.failure for surveyed in survey.tables.values()}
         raise SourceError(
-            f"no table of {survey.url} can be read: {'; '.join(sorted(reasons)[:3]) or 'it lists none'}",
+            f"no table of {survey.url} can be read: {'; '.join(sorted(reasons)[:3]) or f'it lists none named {table}'}",
             remedy="ask the operators of the service",
         )
     converter = SurveyConverter(survey, settings, database)
-    collections = settings.collections_directory
-    existing_names = {name for name in converter.collection_names if (collections / name / f"{name}.yaml").exists()}
-    if survey.program == "ERDDAP":
-        _download_erddap_rows(survey, converter, settings, existing_names)
+    existing_names = {name for name in converter.collection_names if _has_descriptor(settings, name)}
     drafts = converter.draft_collections(existing_names)
     request = DocumentDraftRequest(
         settings=settings,
@@ -204,10 +204,18 @@ def draft_service(
     )
 
 
-def _download_erddap_rows(
-    survey: ServiceSurvey, converter: SurveyConverter, settings: Settings, existing_names: set[str]
-) -> None:
-    for schema, name in converter.names_by_schema.items():
-        for table in survey.readable_tables:
-            if table.schema == schema and name not in existing_names:
-                download_rows(survey, table, settings.collections_directory / name, settings)
+def _has_descriptor(settings: Settings, name: str) -> bool:
+    return (settings.collections_directory / name / f"{name}.yaml").exists()
+
+
+def _download_erddap_rows(survey: ServiceSurvey, settings: Settings) -> None:
+    """Download the rows of new collections; a data set whose rows do not come counts as one that cannot be read."""
+    names = SurveyConverter(survey, settings).names_by_schema
+    for table in survey.readable_tables:
+        name = names.get(table.schema)
+        if name is None or _has_descriptor(settings, name):
+            continue
+        try:
+            download_rows(survey, table, settings.collections_directory / name, settings)
+        except HvenError as error:
+            table.failure = error.message

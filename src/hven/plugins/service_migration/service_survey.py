@@ -107,6 +107,16 @@ class ServiceSurvey:
         """The tables whose rows can be read."""
         return [table for table in self.tables.values() if not table.failure]
 
+    def has_read(self, name: str) -> bool:
+        """Return whether a table was read, so that nothing is asked about it again.
+
+        Parameters
+        ----------
+        name
+            Its name in `tables`.
+        """
+        return name in self.tables and not self.tables[name].failure
+
 
 def build_migration_directory(site_directory: Path, url: str) -> Path:
     """Build the path of the directory for the files of a migration.

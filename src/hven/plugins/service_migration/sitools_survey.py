@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin
 
+from hven.descriptor.api.table_descriptions import name_matches_pattern
 from hven.model import split_address
 from hven.model.errors import HvenError, SourceError
 from hven.plugins.drafts.column_guesses import to_adql_identifier
@@ -85,22 +86,24 @@ class SitoolsSurveyor:
         self._documents = documents
         self._base = re.sub(r"/sitools(/.*)?$", "", survey.url.rstrip("/"))
 
-    def inspect_projects(self, projects: list[Mapping[str, Any]], save: Callable[[], None]) -> None:
-        """Ask about all data sets of the projects. A project becomes a collection.
+    def inspect_projects(self, projects: list[Mapping[str, Any]], pattern: str, save: Callable[[], None]) -> None:
+        """Ask about the data sets of the projects. A project becomes a collection.
 
         Parameters
         ----------
         projects
             As `find_sitools_projects` lists them.
+        pattern
+            Path of the data sets without its first slash, perhaps with ``*``.
         save
             Called after each data set.
         """
         for project in projects:
             name = str(project.get("name") or "project")
             for path in self._list_data_sets(project):
-                if path in self._survey.tables:
+                if self._survey.has_read(path) or not name_matches_pattern(pattern, path.strip("/")):
                     continue
-                if len(self._survey.tables) >= MAX_DATA_SETS:
+                if path not in self._survey.tables and len(self._survey.tables) >= MAX_DATA_SETS:
                     self._survey.problems.append(f"only the first {MAX_DATA_SETS} data sets were asked about")
                     return
                 self._survey.tables[path] = self._inspect_data_set(name, path)
@@ -114,11 +117,11 @@ class SitoolsSurveyor:
             return
         url = f"{self._base}{address if address.startswith('/sitools') else '/sitools' + address}"
         try:
-            answer = self._fetch_json(f"{url}/datasets?media=json")
+            entries = _list_objects(self._fetch_json(f"{url}/datasets?media=json"), "data")
         except HvenError as error:
             self._survey.problems.append(f"the project {project.get('name')} was not read: {error.message}")
             return
-        for entry in answer.get("data") or []:
+        for entry in entries:
             path = str(entry.get("url") or entry.get("sitoolsAttachementForUsers") or "")
             if path.startswith("/"):
                 yield path
@@ -164,11 +167,12 @@ class SitoolsSurveyor:
     def _add_columns(self, table: SurveyedTable, data_set: Mapping[str, Any]) -> list[str]:
         """Add the columns; return the primary key."""
         primary = []
-        for entry in data_set.get("columnModel") or []:
+        for entry in _list_objects(data_set, "columnModel"):
             name = str(entry.get("columnAlias") or entry.get("dataIndex") or "")
             if not name:
                 continue
-            behaviour = str((entry.get("columnRenderer") or {}).get("behavior") or "")
+            renderer = entry.get("columnRenderer")
+            behaviour = str(renderer.get("behavior") or "") if isinstance(renderer, dict) else str(renderer or "")
             if behaviour in HIDING_BEHAVIOURS:
                 table.problems.append(f"the column {name} is hidden from clients, so its values cannot be copied")
                 continue
@@ -209,3 +213,11 @@ class SitoolsSurveyor:
                 f"/count states {table.row_count:,} rows, but the first page has {len(records):,} rows instead of "
                 f"{expected:,}"
             )
+
+
+def _list_objects(answer: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
+    """List the objects in a member of an answer, which may be missing."""
+    entries = answer.get(name) or []
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise SourceError(f"`{name}` is no list of objects")
+    return entries

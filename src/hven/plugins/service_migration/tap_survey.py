@@ -100,7 +100,7 @@ class TapSurveyor:
                 self._survey.problems.append(f"the examples were not read: {error.message}")
 
     def inspect_tables(self, pattern: str, save: Callable[[], None]) -> None:
-        """Ask about each table that an earlier survey has not asked about.
+        """Ask about each table that an earlier survey has not read.
 
         Parameters
         ----------
@@ -125,7 +125,7 @@ class TapSurveyor:
                 self._survey.problems.append(f"VOSI lists the table {name}, but TAP_SCHEMA does not")
         for described in described_tables:
             name = unquote_table_name(str(described.source["table"]))
-            if name in self._survey.tables:
+            if self._survey.has_read(name):
                 continue
             self._survey.tables[name] = self._inspect_table(name, described, vosi_tables.get(name, VosiTable()))
             save()
