@@ -127,7 +127,7 @@ def _package(tmp_path: Path) -> Iterator[None]:
     (about / "entry_points.txt").write_text("[hven.plugins]\nnight_sky = hven_night_sky\n", encoding="utf-8")
     (place / "hven_night_sky.py").write_text(PACKAGE, encoding="utf-8")
     with pytest.MonkeyPatch.context() as context:
-        context.setenv(plugins.SELECTION_VARIABLE, "night_sky")
+        context.setenv(plugins.SELECTION_VARIABLE, "night_sky,product_sources")  # with the source of FITS
         context.syspath_prepend(str(place))
         plugins.select_plugin_packages(None)
         clear_caches()
@@ -186,7 +186,7 @@ def test_a_call_that_cannot_be_completed_has_a_place(site: Site) -> None:
 
 
 def test_a_function_of_a_package_that_is_left_out_is_unknown(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(plugins.SELECTION_VARIABLE, "")
+    monkeypatch.setenv(plugins.SELECTION_VARIABLE, "product_sources")
     plugins.select_plugin_packages(None)
     with pytest.raises(DescriptorError, match="there is no function folder"):
         ingest_collection(site, "stars")

@@ -6,6 +6,7 @@ import http.client
 import json
 import subprocess
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -64,6 +65,8 @@ def new_site(old_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Pa
     run_hven("--site", site, "migrate", old_server.url)
     lines = read_settings_lines(build_migration_directory(site, old_server.url) / "report.txt")
     add_settings(site, f"{lines}\n[registry]\norganisation = 'Observatory'\n" if "[registry" not in lines else lines)
+    begin = int(time.time())
+    wait_until(lambda: int(time.time()) > begin)  # the old records have the date of this second; the new ones are later
     run_hven("--site", site, "ingest", "survey")
     return site
 
@@ -100,7 +103,10 @@ def test_records_move_with_their_identifiers(old_directory: Path, old_server: Se
     text = new_descriptor.read_text()
     new_descriptor.write_text(text.replace("title: Stars of the survey", "title: All stars of the survey", 1))
     run_hven("--site", site, "ingest", "survey")
-    wait_until(lambda: full_registry.harvest(f"{new_server.url}/oai") or cone_id in full_registry.updates)
+    deletion_date = f"{deletion_time:%Y-%m-%dT%H:%M:%SZ}"
+    wait_until(
+        lambda: full_registry.harvest(f"{new_server.url}/oai") or full_registry.updates.get(cone_id, "") > deletion_date
+    )
     full_registry.harvest(f"{old_server.url}/oai")
     assert json.loads(run_hven(*words, expected_code=1).stdout)["deleted_later"] == []
     with full_registry.serve() as registry_url:

@@ -92,9 +92,10 @@ class SiteSource:
 
     def list_collections(self) -> ListedCollections:
         """List the collections that can be promoted, and the others."""
-        described_names = self.site.refresh_published_state().resources.keys()
+        published_names = self.site.refresh_published_state().resources.keys()
         stored_names = {record.collection for record in self.site.published_records.values()}
-        return ListedCollections(sorted(described_names & stored_names), sorted(described_names - stored_names))
+        names_without_rows = set(self.site.settings.list_collections()) - stored_names
+        return ListedCollections(sorted(published_names & stored_names), sorted(names_without_rows))
 
     def read_collection(
         self,
