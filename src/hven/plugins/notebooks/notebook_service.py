@@ -11,14 +11,19 @@ from starlette.routing import Route
 
 from hven import query, services
 from hven.jobs.tap import read_adql_query
-from hven.model.errors import ParamError, format_message
 from hven.plugins.notebooks.notebook_cells import AxisColumn, NotebookContent, write_cells
 from hven.plugins.notebooks.notebook_document import MEDIA_TYPE, write_notebook
 from hven.plugins.series.table_series import list_table_series
 from hven.portal.api.page_rows import build_table_address
 from hven.portal.api.pages import PortalPages, build_error_responder, build_page_context
 from hven.portal.api.plots import is_plottable
-from hven.portal.api.table_downloads import CitationText, build_file_stem
+from hven.portal.api.table_downloads import (
+    DOWNLOAD_PARAMETERS,
+    CitationText,
+    build_file_stem,
+    choose_search_columns,
+    require_faultless_search,
+)
 from hven.portal.api.table_places import classify_table_map, find_position_columns
 from hven.portal.api.table_rows import read_table_view
 from hven.services.citations import write_bibtex, write_citation_sentence
@@ -38,7 +43,6 @@ if TYPE_CHECKING:
 
 MAX_DATA_SETS = 3  # time series of a table with cells of their own
 MAX_FORM_BYTES = 2 * 1024**2  # of a form with a query
-ALL_COLUMNS_PARAMETER = "_all"  # of the menu of downloads
 TABLE_PATH = "/collections/{name}/{table}/notebook"
 QUERY_PATH = "/notebook"
 _HEADERS = {"x-content-type-options": "nosniff"}
@@ -49,7 +53,7 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
 
     def write_search_notebook(request: Request) -> Response:
         page_context = build_page_context(request, context)
-        table_view = read_table_view(page_context, ignored_parameters=(ALL_COLUMNS_PARAMETER, "_link"))
+        table_view = read_table_view(page_context, ignored_parameters=DOWNLOAD_PARAMETERS)
         content = _describe_search(table_view, page_context)
         return _answer_with_notebook(page_context, content, build_file_stem(table_view))
 
@@ -89,12 +93,8 @@ def _describe_search(table_view: TableView, page_context: PageContext) -> Notebo
     ParamError
         The search has a fault: its notebook would show other rows than those that the reader wants.
     """
-    for fault in table_view.search.faults:
-        message = format_message("{name}: {message}", fault.field, format_message(fault.message))
-        raise ParamError(message, name=fault.field, remedy=fault.remedy)
-    table = table_view.table
-    has_all_columns = ALL_COLUMNS_PARAMETER in page_context.request.query_params
-    search = _choose_columns(table_view.search, has_all_columns=has_all_columns)
+    table = require_faultless_search(table_view).table
+    search = _add_positions(choose_search_columns(table_view, page_context))
     parameters = table_view.search.list_parameters()
     address = build_table_address(page_context.base, table) + (f"?{urlencode(parameters)}" if parameters else "")
     columns = search.list_shown_columns()
@@ -147,10 +147,8 @@ def _describe_query(text: str, page_context: PageContext) -> NotebookContent:
     )
 
 
-def _choose_columns(search: TableSearch, *, has_all_columns: bool) -> TableSearch:
-    """Choose all columns; or those that are shown, and the positions of the rows if the reader has chosen none."""
-    if has_all_columns:
-        return search.copy_with(columns=tuple(column.name for column in search.table.columns if not column.hidden))
+def _add_positions(search: TableSearch) -> TableSearch:
+    """Add the positions of the rows to the columns that are shown, if the reader has chosen none."""
     names = [column.name for column in search.list_shown_columns()]
     missing_names = [name for name in find_position_columns(search.table) or () if name not in names]
     if search.columns or not missing_names:

@@ -276,8 +276,18 @@ def _build_marked_rows_view(page_context: PageContext, keys: Sequence[str]) -> T
     return table_view
 
 
-def _require_faultless_search(table_view: TableView) -> TableView:
+def require_faultless_search(table_view: TableView) -> TableView:
     """Refuse a search with faults: a program would take the rows for the answer to its whole question.
+
+    Parameters
+    ----------
+    table_view
+        The search of the reader.
+
+    Returns
+    -------
+    table_view
+        The same.
 
     Raises
     ------
@@ -292,7 +302,7 @@ def _require_faultless_search(table_view: TableView) -> TableView:
 
 def _describe_downloads(table_view: TableView, page_context: PageContext, keys: Sequence[str]) -> dict[str, Any]:
     """Return what can be downloaded: rows, files and their size, the query and its lines."""
-    search = _choose_search_columns(table_view, page_context)
+    search = choose_search_columns(table_view, page_context)
     total = row_pages.count_rows(table_view.search, table_view.runner)
     link_columns = list_link_columns(table_view.table)
     link_column = _choose_link_column(link_columns, page_context)
@@ -385,7 +395,21 @@ def _describe_result_table(
     return table_facts
 
 
-def _choose_search_columns(table_view: TableView, page_context: PageContext) -> TableSearch:
+def choose_search_columns(table_view: TableView, page_context: PageContext) -> TableSearch:
+    """Return the search with all columns that are not hidden, if the address says so.
+
+    Parameters
+    ----------
+    table_view
+        The search of the reader.
+    page_context
+        The request of the page.
+
+    Returns
+    -------
+    search
+        The search.
+    """
     if not page_context.request.query_params.get(ALL_COLUMNS_PARAMETER):
         return table_view.search
     visible_columns = tuple(column.name for column in table_view.table.columns if not column.hidden)
@@ -484,7 +508,7 @@ def _build_files_endpoint(context: ServiceContext) -> Callable[[Request], Awaita
     stream_list = build_streaming_endpoint(_start_script_query, context)
 
     def answer_archive(page_context: PageContext, keys: Sequence[str], kind: str) -> Response:
-        table_view = _require_faultless_search(_build_marked_rows_view(page_context, keys))
+        table_view = require_faultless_search(_build_marked_rows_view(page_context, keys))
         archive, column = _plan_archive(load_file_archivers()[kind], table_view, page_context)
         table_address = build_table_address(page_context.base, table_view.table)
         search_address = f"{table_address}?{urlencode(table_view.search.list_parameters())}"
@@ -571,7 +595,7 @@ def _build_moc_endpoint(context: ServiceContext) -> Callable[[Request], Awaitabl
     """
 
     def write_moc(page_context: PageContext) -> tuple[bytes, str]:
-        table_view = _require_faultless_search(read_table_view(page_context, ignored_parameters=DOWNLOAD_PARAMETERS))
+        table_view = require_faultless_search(read_table_view(page_context, ignored_parameters=DOWNLOAD_PARAMETERS))
         moc_format = page_context.request.query_params.get(FORMAT_PARAMETER) or "fits"
         if moc_format not in MOC_FORMATS:
             raise _build_unknown_value_error(FORMAT_PARAMETER, moc_format, MOC_FORMATS)
@@ -617,10 +641,10 @@ def _build_unknown_value_error(parameter: str, value: str, known_values: Iterabl
 def _start_download_query(
     page_context: PageContext, keys: Sequence[str]
 ) -> tuple[QueryResult, TableFormat, dict[str, str], list[InfoElement], str]:
-    table_view = _require_faultless_search(_build_marked_rows_view(page_context, keys))
+    table_view = require_faultless_search(_build_marked_rows_view(page_context, keys))
     format_name = page_context.request.query_params.get(FORMAT_PARAMETER) or "votable"
     file_format, options = formats.select_format(format_name)
-    query = _choose_search_columns(table_view, page_context).build_query()
+    query = choose_search_columns(table_view, page_context).build_query()
     row_limit = page_context.context.site.settings.limits.maxrec_hard
     result = table_view.runner.run_query(query, row_limit=row_limit, timeout_seconds=QUERY_TIMEOUT_SECONDS)
     infos = [InfoElement(name="QUERY", value=write_adql(query))]
@@ -631,7 +655,7 @@ def _start_download_query(
 def _start_script_query(
     page_context: PageContext, keys: Sequence[str]
 ) -> tuple[QueryResult, TableFormat, dict[str, str], list[InfoElement], str]:
-    table_view = _require_faultless_search(_build_marked_rows_view(page_context, keys))
+    table_view = require_faultless_search(_build_marked_rows_view(page_context, keys))
     script_kind = page_context.request.query_params.get(FORMAT_PARAMETER) or "wget"
     if script_kind not in scripts.SCRIPT_FORMATS:
         raise _build_unknown_value_error(FORMAT_PARAMETER, script_kind, scripts.SCRIPT_FORMATS)
