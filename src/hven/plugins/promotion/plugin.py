@@ -7,7 +7,7 @@ from hven.model.plugins import CommandLineVerb, PluginPackage
 PLUGIN = PluginPackage(
     name="promotion",
     title="Promote collections from a test site to a public site in one publication",
-    uses=("schema_life",),
+    uses=("lint", "schema_life"),
     protocols={"promotions": "hven.plugins.promotion.promotion_service"},
     settings={"targets": "hven.plugins.promotion.settings:TARGETS_SECTION"},
     checks=("hven.plugins.promotion.settings:find_target_faults",),
@@ -18,6 +18,7 @@ PLUGIN = PluginPackage(
             examples=(
                 "hven promote stars --to gold --dry-run",
                 "hven promote stars --to gold",
+                "hven promote stars --to gold --lint",
                 "hven promote stars --to gold --widen --overwrite --json",
                 "hven promote stars --to gold --back",
                 "hven promote stars planets --from dev --merge",

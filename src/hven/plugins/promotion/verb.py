@@ -14,6 +14,7 @@ from hven.plugins.promotion import promotion
 from hven.plugins.promotion.package_selection import load_target_settings
 from hven.plugins.promotion.promotion import PromotionOptions, SiteSource
 from hven.plugins.promotion.remote_sites import RemoteSite
+from hven.plugins.promotion.service_validation import find_service_address, validate_promoted_tables
 from hven.plugins.promotion.settings import find_target
 from hven.site import Site
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from hven.model.settings import Settings
     from hven.plugins.promotion.promotion import PromotionSource, ReturnReport
     from hven.plugins.promotion.promotion_reports import PromotionReport, TablePromotion
+    from hven.plugins.promotion.service_validation import PromotionValidation
 
 MAX_PRINTED_NAMES = 10
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
@@ -57,6 +59,10 @@ def promote(
     may_overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace changes that were made on the publishing site itself.")
     ] = False,
+    must_validate: Annotated[
+        bool,
+        typer.Option("--lint", help="Afterwards, validate the promoted tables at public_url of the publishing site."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Publish collections on another site, in one step.
@@ -70,6 +76,7 @@ def promote(
         must_return=must_return,
         others={
             "--dry-run": dry_run,
+            "--lint": must_validate,
             "--widen": may_widen,
             "--merge": may_merge,
             "--overwrite": may_overwrite,
@@ -86,11 +93,17 @@ def promote(
             returns = promotion.return_collections(target_site, names or [])
             _show_returns(returns, publisher_name, as_json=as_json)
             return
+        service_url = find_service_address(target_site.settings) if must_validate else ""
         promoted_names = names or _list_promoted_names(source)
         reports, refusals = _promote(source, target_site, promoted_names, options, dry_run=dry_run)
+    validation = None
+    if must_validate:
+        tables = [table.record.table.qualified_name for report in reports for table in report.tables]
+        validation = validate_promoted_tables(service_url, tables)
     if as_json:
         documents = [
-            _report_to_json(report) | {"refusals": [str(error) for error in refusals.get(report.collection, ())]}
+            _report_to_json(report, validation)
+            | {"refusals": [str(error) for error in refusals.get(report.collection, ())]}
             for report in reports
         ]
         print_json(documents[0] if names and len(names) == 1 else documents)
@@ -99,6 +112,8 @@ def promote(
             _print_report(report, publisher_name)
             for error in refusals.get(report.collection, ()):
                 print(f"refused: {error}")
+        if validation is not None:
+            _print_validation(validation)
     if any(refusals.values()):
         raise typer.Exit(1)
     promoted_names = [report.collection for report in reports if report.run is not None]
@@ -106,6 +121,8 @@ def promote(
         side = "--from" if target_name is None else "--to"
         command = format_command(context, "promote", *promoted_names, side, other_name, "--back")
         print(f"to return to the previous publication, run: {command}")
+    if validation is not None and (validation.reason or validation.error_count):
+        raise typer.Exit(1)
 
 
 def _list_promoted_names(source: PromotionSource) -> list[str]:
@@ -136,6 +153,11 @@ def _check_options(
         raise UsageError(
             f"--back can't be combined with {', '.join(used_options)}",
             remedy="use --back with the names of the collections",
+        )
+    if others["--lint"] and others["--dry-run"]:
+        raise UsageError(
+            "--lint and --dry-run exclude each other: nothing new is published that could be validated",
+            remedy="use one of them",
         )
     if others["--merge"] and others["--overwrite"]:
         raise UsageError("--merge and --overwrite exclude each other", remedy="use one of them")
@@ -197,7 +219,7 @@ def _show_returns(returns: Mapping[str, ReturnReport], publisher_name: str, *, a
             print(f"  {table}: {row_count:,} rows, snapshot {report.state[table]}, digest {words[is_same]}")
 
 
-def _report_to_json(report: PromotionReport) -> dict[str, Any]:
+def _report_to_json(report: PromotionReport, validation: PromotionValidation | None) -> dict[str, Any]:
     metadata = report.metadata
     return {
         "collection": report.collection,
@@ -224,6 +246,7 @@ def _report_to_json(report: PromotionReport) -> dict[str, Any]:
             "copied": report.copied_files,
         },
         "warnings": report.warnings,
+        "lint": validation and validation.to_json(),
     }
 
 
@@ -263,6 +286,17 @@ def _print_report(report: PromotionReport, publisher_name: str) -> None:
     print(f"files: {report.copied_files:,} copied; the others are shared with the previous publication")
     for warning in report.warnings:
         print(f"warning: {warning}")
+
+
+def _print_validation(validation: PromotionValidation) -> None:
+    if validation.reason:
+        print(f"{validation.url} could not be validated: {validation.reason}")
+        return
+    for finding in validation.findings:
+        place = f"{finding.table}: " if finding.table else ""
+        print(f"{finding.severity}: {place}{finding.message} [{finding.code}]; {finding.remedy}")
+    counts = ", ".join(f"{count} {severity}" for severity, count in validation.counts_by_severity.items())
+    print(f"hven lint {validation.url}: {counts}")
 
 
 def _format_names(names: Sequence[str]) -> str:
