@@ -7,6 +7,7 @@ written anew; times of the run, identifiers, digests and directories of this run
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import io
 import json
@@ -108,7 +109,13 @@ def shorten_lines(lines: list[str]) -> list[str]:
 
 
 def compute_digest(data: bytes) -> str:
-    """Name bytes by the beginning of their SHA-256."""
+    """Name bytes by the beginning of their SHA-256; the numbers of a text have fewer digits than shown ones.
+
+    Among thousands of numbers, one is so near the middle between two roundings to ten digits that the processor decides.
+    The separation of near stars is the difference of nearly equal numbers, so it has fewer digits that are sure.
+    """
+    with contextlib.suppress(UnicodeDecodeError):
+        data = NUMBER.sub(round_number_coarsely, data.decode()).encode()
     return hashlib.sha256(data).hexdigest()[:12].upper()  # in capitals: no mask takes it for a digest of the run
 
 
@@ -132,8 +139,19 @@ def mask_text(text: str, replaced: Mapping[str, str] = {}) -> str:
 
 
 def round_number(found: re.Match[str]) -> str:
-    """Write a number of many digits with ten of them."""
-    return f"{float(found[0]):.10g}" if sum(map(str.isdigit, found[0])) > MAX_DIGITS else found[0]
+    """Write a number of many digits with ten of them, and a small one, such as a separation, with five."""
+    if sum(map(str.isdigit, found[0])) <= MAX_DIGITS:
+        return found[0]
+    number = float(found[0])
+    return f"{number:.{10 if abs(number) >= 1 else 5}g}"
+
+
+def round_number_coarsely(found: re.Match[str]) -> str:
+    """Write a number with seven digits; a large one, such as a Julian date, with ten, and a small one with three."""
+    number = abs(float(found[0]))
+    if number >= 1000:
+        return f"{float(found[0]):.10g}"
+    return f"{float(found[0]):.{7 if number >= 1 else 3}g}"
 
 
 def is_prose(text: str) -> bool:

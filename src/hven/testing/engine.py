@@ -491,7 +491,7 @@ class EngineContract:
         assert "cancelled" in message
         execution.close()
         execution.close()
-        assert time.monotonic() - start_time < 30
+        assert time.monotonic() - start_time < 300  # they would take days; a busy machine has its time
         all_rows = self._run_query(engine, "SELECT id FROM sky.stars", snapshot)
         assert len(all_rows) == STAR_COUNT  # other queries still work
         engine.close()

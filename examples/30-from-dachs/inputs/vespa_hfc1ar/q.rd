@@ -46,7 +46,7 @@
           <bind key="granule_gid">"active region"</bind>
           <bind key="obs_id">"ar_" + str(@ID_AR)</bind>
           <bind key="dataproduct_type">"ev"</bind>
-          <bind key="processing_level">4</bind>
+          <bind key="processing_level">5</bind>
           <bind key="measurement_type">"phys.magField"</bind>
           <bind key="instrument_host_name">@OBSERVAT</bind>
           <bind key="instrument_name">@INSTRUME</bind>

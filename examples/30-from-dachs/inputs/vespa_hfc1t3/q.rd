@@ -54,7 +54,7 @@
           <bind key="granule_gid">"type III burst"</bind>
           <bind key="obs_id">"t3_" + str(@ID_TYPE_III)</bind>
           <bind key="dataproduct_type">"ev"</bind>
-          <bind key="processing_level">4</bind>
+          <bind key="processing_level">5</bind>
           <bind key="measurement_type">"phot.flux.density;em.radio"</bind>
           <bind key="instrument_host_name">@OBSERVAT</bind>
           <bind key="instrument_name">@INSTRUME</bind>

@@ -21,9 +21,8 @@ from hven.ingest.api.changes import create_run_id
 from hven.model.errors import ConflictError, NotFoundError, SourceError, StorageError, TooLargeError
 from hven.model.table import FILES_UTYPE, table_from_json
 from hven.plugins.packages.package_contents import locate_in_collection
-from hven.plugins.packages.package_members import CHANGED, decode_path
+from hven.plugins.packages.package_members import CHANGED, COMPLETENESS_MEMBER, decode_path
 from hven.plugins.packages.package_reader import PackageReader, find_path_fault
-from hven.plugins.packages.package_stream import COMPLETENESS_MEMBER
 from hven.plugins.packages.snapshot_digests import combine_table_digests, compute_row_digest
 from hven.plugins.promotion.collection_states import (
     CollectionState,

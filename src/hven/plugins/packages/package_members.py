@@ -17,6 +17,11 @@ from hven.site import record_sent_data
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+BAGIT, RO_CRATE = "bagit", "ro-crate"
+FORMS = (BAGIT, RO_CRATE)
+PLAN_MEMBER = "package-plan.json"
+SNAPSHOT_MEMBER = "snapshot.json"
+COMPLETENESS_MEMBER = "completeness.json"
 MISSING, LOCKED, CHANGED, ELSEWHERE, LEFT_OUT = "missing", "locked", "changed", "elsewhere", "left out"
 PART_BYTES = 32 * 1024**2  # bytes of rows in memory, from which a part is written
 PART_ROWS = 500_000

@@ -58,7 +58,7 @@ def write_package(contents: PackageContents, form: str, path: Path) -> WrittenPa
     contents
         What the package contains.
     form
-        One of `hven.plugins.packages.package_stream.FORMS`.
+        One of `hven.plugins.packages.package_members.FORMS`.
     path
         A file that does not exist yet. Until it is complete, it has the suffix ``.part``.
 

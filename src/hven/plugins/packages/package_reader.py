@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from hven.model.errors import SourceError, TooLargeError
-from hven.plugins.packages.package_stream import (
+from hven.plugins.packages.package_members import (
     BAGIT,
     COMPLETENESS_MEMBER,
     PLAN_MEMBER,

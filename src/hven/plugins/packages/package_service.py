@@ -22,7 +22,8 @@ from hven.model.errors import NotFoundError, OverloadedError, ParamError, Precon
 from hven.model.params import Param
 from hven.plugins.packages.package_contents import collect_contents
 from hven.plugins.packages.package_journal import PackageJournal
-from hven.plugins.packages.package_stream import BAGIT, FORMS, TAR_MEDIA_TYPE, PackageStream
+from hven.plugins.packages.package_members import BAGIT, FORMS
+from hven.plugins.packages.package_stream import TAR_MEDIA_TYPE, PackageStream
 from hven.services.api.files import PieceStreamResponse, stream_file_pieces
 from hven.services.errors import PLAIN_TEXT_ERRORS
 from hven.services.face import ServiceContext, ServiceFace, create_query_route

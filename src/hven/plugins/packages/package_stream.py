@@ -18,8 +18,12 @@ import numpy as np
 from hven.model.errors import ConflictError, HvenError, StorageUnavailableError
 from hven.plugins.packages import package_documents
 from hven.plugins.packages.package_members import (
+    BAGIT,
     CHANGED,
+    COMPLETENESS_MEMBER,
     MISSING,
+    PLAN_MEMBER,
+    SNAPSHOT_MEMBER,
     LackingItem,
     MemberRecord,
     PackageMember,
@@ -33,12 +37,7 @@ if TYPE_CHECKING:
     from hven.plugins.packages.package_contents import PackageContents
     from hven.plugins.packages.package_journal import PackageJournal
 
-BAGIT, RO_CRATE = "bagit", "ro-crate"
-FORMS = (BAGIT, RO_CRATE)
 TAR_MEDIA_TYPE = "application/x-tar"
-PLAN_MEMBER = "package-plan.json"
-SNAPSHOT_MEMBER = "snapshot.json"
-COMPLETENESS_MEMBER = "completeness.json"
 CRATE_MEMBER = "ro-crate-metadata.json"
 CHECKSUM_METHODS = ("sha256", "sha512")
 BLOCK_BYTES, RECORD_BYTES = tarfile.BLOCKSIZE, tarfile.RECORDSIZE

@@ -11,9 +11,9 @@ from hven.app.api import format_command, format_size, open_site, print_json
 from hven.model.errors import SourceError, UsageError
 from hven.plugins.packages.package_contents import collect_contents
 from hven.plugins.packages.package_import import compute_snapshot_hash, import_package
+from hven.plugins.packages.package_members import BAGIT, FORMS
 from hven.plugins.packages.package_output import write_package
 from hven.plugins.packages.package_reader import CUT_REMEDY, PackageReader
-from hven.plugins.packages.package_stream import BAGIT, FORMS
 from hven.plugins.promotion.promotion import PromotionOptions
 from hven.site.auth import ANONYMOUS_PRINCIPAL, OWNER_PRINCIPAL
 
