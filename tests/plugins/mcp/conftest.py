@@ -1,6 +1,8 @@
-"""The client of these tests is that of the protocols, and their servers are those of the tests of servers."""
+"""The client of these tests is that of the protocols, their servers those of the tests of servers, and their demo the
+recorded one."""
 
 import sys
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parents[2] / name) for name in ("protocols", "server")]
+TESTS = Path(__file__).parents[2]
+sys.path[:0] = [str(TESTS / name) for name in ("protocols", "server", "recorded", "plugins/mcp")]

@@ -12,8 +12,14 @@ POST_BODIES = {
     "/mcp": [
         write_call("search_collections"),
         write_call("describe_table", table="obs.main"),
+        write_call("sample", table="obs.main", limit=50),
         write_call("query", adql="SELECT * FROM obs.main", limit=1000),
         write_call("cone", table="obs.main", ra=60, dec=-40, radius=90, limit=1000),
+        *(
+            write_call("links", table="obs.main", id=f"id{word}")
+            for word in ("zqcalib", "zqembargo", "zqcarl", "zqgroup", "nothing")
+        ),
+        write_call("cite", collection="obs"),
     ]
 }
 QUERY_STRINGS = {"/llms.txt": [""], "/llms/{name}.md": [""]}

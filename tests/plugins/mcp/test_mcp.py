@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
 from asgi_client import Answer, Client
+from mcp_requests import call, send
 
 from hven.app._server import create_application
 from hven.plugins.mcp.json_rpc import MODERN_VERSION
@@ -45,7 +46,6 @@ FILES = {
     "stars.csv": "id,ra,dec\n" + "".join(f"{number},{number / 10},0.0\n" for number in range(200)),
     "hidden.csv": "secret\nzq\n",
 }
-Caller = Callable[..., Any]
 
 
 @pytest.fixture(scope="module")
@@ -62,27 +62,6 @@ def client(site: Site) -> Client:
     return Client(create_application(site))
 
 
-def send(client: Client, method: str, params: dict[str, Any] | None = None, **headers: str) -> Answer:
-    """Send a request as clients of the modern era do."""
-    meta = {
-        "io.modelcontextprotocol/protocolVersion": MODERN_VERSION,
-        "io.modelcontextprotocol/clientCapabilities": {},
-    }
-    params = {**(params or {}), "_meta": meta}
-    body = json.dumps({"jsonrpc": "2.0", "id": 7, "method": method, "params": params})
-    all_headers = {"mcp-protocol-version": MODERN_VERSION, "mcp-method": method, "content-type": "application/json"}
-    if "name" in params:
-        all_headers["mcp-name"] = params["name"]
-    return client.ask("POST", "/mcp", body=body.encode(), headers={**all_headers, **headers})
-
-
-def call(client: Client, tool: str, **arguments: Any) -> dict[str, Any]:
-    answer = send(client, "tools/call", {"name": tool, "arguments": arguments})
-    assert answer.status == 200, answer.text
-    result: dict[str, Any] = json.loads(answer.body)["result"]
-    return result
-
-
 def test_a_modern_client_discovers_and_lists(client: Client) -> None:
     discovered = json.loads(send(client, "server/discover").body)["result"]
     assert discovered["supportedVersions"][0] == MODERN_VERSION
@@ -91,7 +70,9 @@ def test_a_modern_client_discovers_and_lists(client: Client) -> None:
     assert listed["resultType"] == "complete"
     assert [tool["name"] for tool in listed["tools"]] == list(TOOLS)
     for tool in listed["tools"]:
-        jsonschema.Draft202012Validator.check_schema(tool["inputSchema"])
+        for key in ("inputSchema", "outputSchema"):
+            jsonschema.Draft202012Validator.check_schema(tool[key])
+            assert tool[key]["type"] == "object"
         assert tool["annotations"]["readOnlyHint"] is True
 
 
@@ -118,9 +99,8 @@ def test_rows_say_whether_they_are_complete(client: Client) -> None:
     result = call(client, "query", adql="SELECT id FROM stars.main ORDER BY id", limit=3)
     content = result["structuredContent"]
     assert (content["rows"], content["complete"], content["limit"]) == ([[0], [1], [2]], False, 3)
-    text = result["content"][0]["text"]
-    assert text.startswith("INCOMPLETE: only the first 3 rows")
-    assert json.loads(text.partition("\n")[2]) == content
+    assert content["available"] == "more"
+    assert result["content"][0]["text"].startswith("INCOMPLETE: only the first 3 rows; there are more")
     (source,) = content["sources"]
     assert (source["table"], source["licence"]) == ("stars.main", "CC-BY-4.0")
     assert source["citation"].startswith("Brahe")
@@ -137,10 +117,13 @@ def test_tables_are_found_described_and_searched(client: Client) -> None:
     assert [table["table"] for table in collection["tables"]] == ["stars.main"]
     assert call(client, "search_collections", text="moon")["structuredContent"]["collections"] == []
     described = call(client, "describe_table", table="main")["structuredContent"]
-    assert described["columns"][1] == {"name": "ra", "type": "float64", "unit": "deg", "ucd": "pos.eq.ra;meta.main"}
+    assert described["columns"][1] == {
+        "name": "ra", "type": "float64", "unit": "deg", "ucd": "pos.eq.ra;meta.main", "minimum": 0.0, "maximum": 19.9, "nulls": 0,
+    }  # fmt: skip
+    assert described["rows"] == 200
     assert (described["position"], described["identifier"]) == (["ra", "dec"], "id")
     for example in described["examples"]:
-        assert call(client, "query", adql=example)["isError"] is False
+        assert call(client, "query", adql=example["adql"])["isError"] is False
     assert call(client, "cone", table="stars.main", ra=5, dec=0, radius=0.15)["structuredContent"]["rows_returned"] == 3
     assert call(client, "sample", table="stars.main")["structuredContent"]["rows_returned"] == 5
     assert "Brahe" in call(client, "cite", collection="stars")["structuredContent"]["bibtex"]
@@ -170,7 +153,7 @@ def test_faults_of_a_call_say_how_to_mend_it(client: Client, tool: str, argument
 def test_only_readers_with_rights_see_private_tables(site: Site) -> None:
     def count(principal: Principal) -> int:
         client = Client(create_application(site, identify_principal=lambda _: principal))
-        found = call(client, "search_collections", text="hidden")["structuredContent"]["tables_found"]
+        found = call(client, "search_collections", text="hidden")["structuredContent"]["available"]
         refused = call(client, "query", adql="SELECT secret FROM stars.hidden")["isError"]
         assert refused is (found == 0)
         return int(found)
@@ -215,7 +198,7 @@ def test_markdown_describes_what_a_reader_sees(site: Site, client: Client) -> No
     text = client.ask("GET", "/llms.txt").text
     assert "/llms/stars.md): Stars that an eye can see" in text
     page = client.ask("GET", "/llms/stars.md").text
-    assert "* `ra` (float64, deg): " in page
+    assert "* `ra` (float64, deg, pos.eq.ra;meta.main): " in page
     assert "* Licence: CC-BY-4.0" in page
     assert "hidden" not in page
     owner = create_application(site, identify_principal=lambda _: Principal(name="o", groups=frozenset({"owner"})))
@@ -272,7 +255,10 @@ def test_a_name_of_several_tables_or_objects_lists_them(
     monkeypatch.setattr("hven.query.resolver.resolve_object_name", refuse)
     result = call(client, "resolve", name="A")
     assert result["isError"] is True
-    assert '{"candidates":["A0 at (1.0, 2.0)","A1 at (1.0, 2.0)"]}' in result["content"][0]["text"]
+    assert (
+        '{"candidates":["A0 at (1.0, 2.0)","A1 at (1.0, 2.0)"],"candidates_available":2}'
+        in result["content"][0]["text"]
+    )
     tables = ToolContext.list_tables
     monkeypatch.setattr(
         ToolContext, "list_tables", lambda self: [*tables(self), *(t.copy_with(schema="b") for t in tables(self))]

@@ -7,25 +7,37 @@ from urllib.parse import urlencode
 
 import orjson
 
-from hven import query
+from hven import adql, query
 from hven.formats import select_format
 from hven.model.errors import ParamError, ServiceError
-from hven.plugins.mcp.catalogue_tools import TABLE_ARGUMENT, describe_rights
+from hven.plugins.mcp.answer_schemas import (
+    COMPLETENESS,
+    COUNT,
+    RIGHTS,
+    STATE,
+    TEXT,
+    build_list_schema,
+    build_object_schema,
+)
+from hven.plugins.mcp.catalogue_tools import TABLE_ARGUMENT
 from hven.plugins.mcp.tool_arguments import ToolArgument
-from hven.plugins.mcp.tools import Tool, ToolAnswer, format_position, format_table_name
+from hven.plugins.mcp.tools import Tool, ToolAnswer, format_position
 from hven.query import resolver
 from hven.site import record_sent_data
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from hven.model.table import Table
     from hven.plugins.mcp.tools import ToolContext
     from hven.query import QueryResult
 
 MAX_ROWS = 1000
 DEFAULT_ROWS = 100
 MAX_ANSWER_BYTES = 1 << 20
+MAX_QUERY_SECONDS = 60.0
 SAMPLE_ROWS = 5
+MAX_SAMPLE_ROWS = 50
 
 LIMIT_ARGUMENT = ToolArgument(
     name="limit",
@@ -37,36 +49,32 @@ LIMIT_ARGUMENT = ToolArgument(
 )
 
 
-def _answer_query(context: ToolContext, adql: str, row_limit: int, as_of: str | None = None) -> ToolAnswer:
+def _run_limited_query(
+    context: ToolContext, query_text: str, row_limit: int, as_of: str | None = None
+) -> dict[str, Any]:
     """Run a query, and describe its rows and where they come from."""
     with query.run_query(
-        adql,
+        query_text,
         context.principal,
         site=context.site,
         maxrec=row_limit,
+        timeout_seconds=min(context.site.settings.limits.seconds, MAX_QUERY_SECONDS),
         policies=context.context.policies,
         as_of=as_of,
     ) as result:
         rows = _read_rows(result)
         record_sent_data(answer=result)
-        is_complete = not result.overflow
-        content = {
-            "complete": is_complete,
-            "rows_returned": len(rows),
+        return {
+            "complete": not result.overflow,
+            "available": "more" if result.overflow else len(rows),
             "limit": result.row_limit,
+            "rows_returned": len(rows),
             "columns": [_describe_result_column(column) for column in result.columns],
             "rows": rows,
-            "adql": adql,
-            "download": _build_download_url(context, adql, as_of),
+            "adql": query_text,
+            "download": _build_download_url(context, query_text, as_of),
             "sources": _list_sources(context, result, as_of),
         }
-    headline = f"Complete: {len(rows)} rows."
-    if not is_complete:
-        headline = (
-            f"INCOMPLETE: only the first {len(rows)} rows; there are more. Raise limit (at most {MAX_ROWS}), count or "
-            "group the rows in the query, or download all rows from the address in `download`."
-        )
-    return ToolAnswer(headline=headline, content=content)
 
 
 def _read_rows(result: QueryResult) -> list[Any]:
@@ -79,8 +87,8 @@ def _read_rows(result: QueryResult) -> list[Any]:
         content += chunk
         if len(content) > MAX_ANSWER_BYTES:
             raise ParamError(
-                f"the rows are larger than {MAX_ANSWER_BYTES >> 20} MiB",
-                remedy="select fewer columns, or a lower limit",
+                f"the rows are larger than {MAX_ANSWER_BYTES >> 20} MiB, so none are sent",
+                remedy="select fewer columns, or send a lower limit",
             )
     if result.failure is not None:
         raise result.failure
@@ -95,8 +103,8 @@ def _describe_result_column(column: Any) -> dict[str, Any]:
     return {key: value for key, value in facts.items() if value}
 
 
-def _build_download_url(context: ToolContext, adql: str, as_of: str | None) -> str:
-    params = {"LANG": "ADQL", "RESPONSEFORMAT": "csv", "QUERY": adql} | ({"ASOF": as_of} if as_of else {})
+def _build_download_url(context: ToolContext, query_text: str, as_of: str | None) -> str:
+    params = {"LANG": "ADQL", "RESPONSEFORMAT": "csv", "QUERY": query_text} | ({"ASOF": as_of} if as_of else {})
     return f"{context.base_url}/tap/sync?{urlencode(params)}"
 
 
@@ -105,51 +113,84 @@ def _list_sources(context: ToolContext, result: QueryResult, as_of: str | None) 
     state = context.published_state
     if as_of is not None:
         state = context.site.find_past_state(as_of, context.principal, context.context.policies).published_state
-    sources = []
-    for table in result.tables:
-        published = state.tables_by_name.get(table.qualified_name)
-        resource = context.published_state.resources.get(table.schema)
-        source: dict[str, Any] = {"table": table.qualified_name}
-        if published is not None:
-            source |= {"snapshot": published.run_id, "updated": published.updated}
-        if resource is not None:
-            source |= describe_rights(resource)
-        sources.append(source)
-    return sources
+    return [
+        {"table": table.qualified_name, **context.describe_state(table, state), **context.describe_rights(table)}
+        for table in result.tables
+    ]
+
+
+def _answer_with_rows(content: Mapping[str, Any], advice: str) -> ToolAnswer:
+    """Say first whether the rows are complete."""
+    row_count = content["rows_returned"]
+    if content["complete"]:
+        return ToolAnswer(headline=f"Complete: {row_count} rows.", content=content)
+    total = f" of {content['available']}" if content["available"] != "more" else ""
+    rest = "" if total else "; there are more"
+    return ToolAnswer(
+        headline=f"INCOMPLETE: only the first {row_count}{total} rows{rest}. {advice}, or download all rows from the "
+        "address in `download`.",
+        content=content,
+    )
 
 
 def _run_query(context: ToolContext, arguments: Mapping[str, Any]) -> ToolAnswer:
-    return _answer_query(context, arguments["adql"], arguments["limit"], arguments["as_of"] or None)
+    content = _run_limited_query(context, arguments["adql"], arguments["limit"], arguments["as_of"] or None)
+    return _answer_with_rows(content, f"Raise limit (at most {MAX_ROWS}), count or group the rows in the query")
 
 
 def _sample_table(context: ToolContext, arguments: Mapping[str, Any]) -> ToolAnswer:
     table = context.find_table(arguments["table"])
-    answer = _answer_query(context, f"SELECT * FROM {format_table_name(table)}", arguments["limit"])
-    return ToolAnswer(
-        headline=f"{answer.content['rows_returned']} rows of {table.qualified_name}, as examples.",
-        content=answer.content,
-    )
+    content = _run_limited_query(context, f"SELECT * FROM {adql.quote_table_name(table)}", arguments["limit"])
+    statistics = context.find_statistics(table)
+    if not content["complete"] and statistics is not None and statistics.rows is not None:
+        content["available"] = statistics.rows
+    return _answer_with_rows(content, "They are examples: select rows with the tool query")
 
 
 def _search_cone(context: ToolContext, arguments: Mapping[str, Any]) -> ToolAnswer:
     table = context.find_table(arguments["table"])
     if table.position is None:
-        raise ParamError(f"{table.qualified_name} has no positions", remedy="use the tool query")
-    ra, dec = arguments["ra"], arguments["dec"]
-    if arguments["name"]:
-        resolved = resolver.resolve_object_name(arguments["name"], site=context.site, policies=context.context.policies)
-        if resolved.position is None:
-            raise ParamError(f"{resolved.name} has no fixed position", remedy="send ra and dec")
-        ra, dec = resolved.position
+        raise ParamError(
+            f"{table.qualified_name} has no positions on the sky",
+            remedy="use the tool query with conditions on its columns, which describe_table lists",
+        )
+    ra, dec = _find_center(context, arguments)
+    query_text = _write_cone_query(table, ra, dec, arguments["radius"])
+    content = _run_limited_query(context, query_text, arguments["limit"])
+    return _answer_with_rows(content, f"Raise limit (at most {MAX_ROWS}), search a smaller radius")
+
+
+def _find_center(context: ToolContext, arguments: Mapping[str, Any]) -> tuple[float, float]:
+    ra, dec, name = arguments["ra"], arguments["dec"], arguments["name"]
+    if name and (ra is not None or dec is not None):
+        raise ParamError("the centre is both a name and a position", remedy="send either name, or ra and dec")
+    if name:
+        return resolver.resolve_object_position(name, site=context.site, policies=context.context.policies)
     if ra is None or dec is None:
         raise ParamError("the centre is missing", remedy="send ra and dec in degrees, or the name of an object")
-    radius = arguments["radius"]
-    adql = (
-        f"SELECT * FROM {format_table_name(table)} "
-        f"WHERE DISTANCE({format_position(table)}, {ra!r}, {dec!r}) <= {radius!r}"
-    )
-    return _answer_query(context, adql, arguments["limit"])
+    return ra, dec
 
+
+def _write_cone_query(table: Table, ra: float, dec: float, radius_degrees: float) -> str:
+    return (
+        f"SELECT * FROM {adql.quote_table_name(table)} "
+        f"WHERE DISTANCE({format_position(table)}, {ra!r}, {dec!r}) <= {radius_degrees!r}"
+    )
+
+
+ROWS_SCHEMA = build_object_schema(
+    {
+        **COMPLETENESS,
+        "rows_returned": COUNT,
+        "columns": build_list_schema(
+            build_object_schema({"name": TEXT, "unit": TEXT, "ucd": TEXT}, optional=("unit", "ucd"))
+        ),
+        "rows": {**build_list_schema({"type": "array"}), "description": "a list for each row, in the order of columns"},
+        "adql": {"type": "string", "description": "the query that returned the rows"},
+        "download": {"type": "string", "description": "address of all rows, as CSV"},
+        "sources": build_list_schema(build_object_schema({"table": TEXT, **STATE, **RIGHTS})),
+    }
+)
 
 ROW_TOOLS = (
     Tool(
@@ -164,10 +205,12 @@ ROW_TOOLS = (
                 json_type="integer",
                 default=SAMPLE_ROWS,
                 minimum=1,
-                maximum=50,
+                maximum=MAX_SAMPLE_ROWS,
             ),
         ),
+        answer_schema=ROWS_SCHEMA,
         run=_sample_table,
+        next_step="search_collections lists the tables",
     ),
     Tool(
         name="cone",
@@ -190,7 +233,9 @@ ROW_TOOLS = (
             ),
             LIMIT_ARGUMENT,
         ),
+        answer_schema=ROWS_SCHEMA,
         run=_search_cone,
+        next_step="describe_table says whether a table has positions",
     ),
     Tool(
         name="query",
@@ -204,6 +249,8 @@ ROW_TOOLS = (
                 name="as_of", description="a time, a release or a snapshot: query what was published then", default=""
             ),
         ),
+        answer_schema=ROWS_SCHEMA,
         run=_run_query,
+        next_step="describe_table lists the columns of a table, and search_collections lists the tables",
     ),
 )

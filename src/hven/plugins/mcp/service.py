@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -11,11 +11,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from hven import __version__, services
-from hven.model.errors import HvenError, ParamError, TooManyRequestsError
+from hven.model.errors import HvenError, ParamError, TimeLimitError, TooManyRequestsError, UserError, suggest_spelling
 from hven.plugins.mcp.catalogue_tools import CATALOGUE_TOOLS
 from hven.plugins.mcp.json_rpc import (
     INTERNAL_ERROR,
     INVALID_PARAMS,
+    INVALID_REQUEST,
     LEGACY_VERSIONS,
     META_PREFIX,
     METHOD_NOT_FOUND,
@@ -24,12 +25,14 @@ from hven.plugins.mcp.json_rpc import (
     ProtocolRequest,
     parse_request,
     write_error,
+    write_event,
     write_result,
 )
+from hven.plugins.mcp.link_tools import LINK_TOOLS
 from hven.plugins.mcp.markdown_pages import build_markdown_routes
 from hven.plugins.mcp.row_tools import ROW_TOOLS
 from hven.plugins.mcp.tool_arguments import check_arguments
-from hven.plugins.mcp.tools import ToolContext
+from hven.plugins.mcp.tools import MAX_CANDIDATES, create_tool_context
 from hven.query.resolver import AmbiguousObjectNameError
 from hven.services.addresses import get_base_url
 from hven.services.api.threads import call_in_thread
@@ -41,24 +44,44 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from hven.model.settings import Settings
+    from hven.plugins.mcp.tools import Tool, ToolContext
     from hven.services.face import ServiceContext
 
 PATH = "/mcp"
 MAX_BODY_BYTES = 1024**2
-MAX_CANDIDATES = 20
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 LIST_LIFETIME_MILLISECONDS = 3_600_000
-HEADERS = {"content-type": "application/json", "cache-control": "private, no-store", "vary": "accept-encoding"}
-TOOLS = {tool.name: tool for tool in (*CATALOGUE_TOOLS, *ROW_TOOLS)}
+JSON_MEDIA_TYPE, EVENT_MEDIA_TYPE = "application/json", "text/event-stream"
+HEADERS = {"content-type": JSON_MEDIA_TYPE, "cache-control": "private, no-store", "vary": "accept, accept-encoding"}
+OTHER_METHODS = ("GET", "PUT", "PATCH", "DELETE")
+CALL_PARAMETERS = {"name", "arguments", "_meta"}
+TOOLS = {tool.name: tool for tool in (*CATALOGUE_TOOLS, *ROW_TOOLS, *LINK_TOOLS)}
 INSTRUCTIONS = (
     "This server searches and queries an archive of astronomical and planetary data. Search for tables, describe a "
-    "table before you query it, and read the first line of each answer: it says whether the rows are complete. Cite "
-    "what you use."
+    "table before you query it, and read the first line of each answer: it says whether the rows are complete. After "
+    "a faulty call, do what its answer says. Cite what you use: answers have the citation and the licence of the data."
 )
 
 
-def _answer_error(request_id: str | int | None, error: ProtocolError) -> Response:
-    return Response(write_error(request_id, error), error.status, HEADERS)
+def _answer_error(request: Request, request_id: str | int | None, error: ProtocolError) -> Response:
+    return _answer_message(request, write_error(request_id, error), error.status)
+
+
+def _answer_message(request: Request, message: bytes, status: int = 200) -> Response:
+    """Send an answer as JSON; to a client that reads only event streams, as an event."""
+    headers = HEADERS
+    if _choose_media_type(request) == EVENT_MEDIA_TYPE:
+        message = write_event(message)
+        headers = {**HEADERS, "content-type": EVENT_MEDIA_TYPE}
+    return services.answer_with_body(request, message, headers, status)
+
+
+def _choose_media_type(request: Request) -> str:
+    """Choose the media type of the answer; empty: the client takes neither of the two."""
+    accepted = {item.partition(";")[0].strip().lower() for item in request.headers.get("accept", "*/*").split(",")}
+    if accepted & {JSON_MEDIA_TYPE, "application/*", "*/*", ""}:
+        return JSON_MEDIA_TYPE
+    return EVENT_MEDIA_TYPE if accepted & {EVENT_MEDIA_TYPE, "text/*"} else ""
 
 
 def _respond_to_error(request: Request, error: Exception) -> Response:
@@ -68,7 +91,8 @@ def _respond_to_error(request: Request, error: Exception) -> Response:
     code = INTERNAL_ERROR if status >= 500 else INVALID_PARAMS
     if isinstance(error, TooManyRequestsError):
         code = -32000
-    body = write_error(None, ProtocolError(code, message))
+    request_id = getattr(request.state, "message_id", None)
+    body = write_error(request_id, ProtocolError(code, message))
     return Response(body, status, {**HEADERS, **services.build_error_headers(error)})
 
 
@@ -82,38 +106,58 @@ def _check_origin(request: Request, base_url: str, settings: Settings) -> None:
         return
     is_known = bool(settings.public_url) or urlsplit(origin).hostname in {*LOCAL_HOSTS, settings.host}
     if not is_known or urlsplit(origin)[:2] != urlsplit(base_url)[:2]:
-        raise ProtocolError(-32600, "pages of other sites may not call this server", status=403)
+        raise ProtocolError(INVALID_REQUEST, "pages of other sites may not call this server", status=403)
+
+
+def _check_media_type(request: Request) -> None:
+    if not _choose_media_type(request):
+        text = f"this address answers with {JSON_MEDIA_TYPE} or {EVENT_MEDIA_TYPE}: name them in the header Accept"
+        raise ProtocolError(INVALID_REQUEST, text, status=406)
 
 
 def build_mcp_routes(context: ServiceContext) -> Sequence[Route]:
-    """Build the route of the protocol."""
+    """Build the routes of the protocol and of the descriptions of the site."""
 
-    async def answer_message(request: Request) -> Response:
+    async def answer_request(request: Request) -> Response:
         base_url = get_base_url(request, context.site.settings)
         body = await services.read_body(request, MAX_BODY_BYTES)
         message: ProtocolRequest | None = None
         try:
             _check_origin(request, base_url, context.site.settings)
+            _check_media_type(request)
             message = parse_request(body, request.headers)
+            request.state.message_id = message.id
             if message.id is None:
                 return Response(None, 202, {"cache-control": "no-store"})
-            tool_context = ToolContext(context, context.identify_principal(request), base_url)
-            result = await call_in_thread(partial(_answer_request, request), tool_context, message)
+            tool_context = create_tool_context(context, request)
+            result = await call_in_thread(partial(_compute_result, request), tool_context, message)
         except ProtocolError as error:
-            return _answer_error(message.id if message is not None else None, error)
-        return services.answer_with_body(request, write_result(message, result), HEADERS)
+            return _answer_error(request, message.id if message is not None else None, error)
+        return _answer_message(request, write_result(message, result))
 
-    route = Route(PATH, wrap_endpoint_with_error_responses(answer_message, _respond_to_error), methods=["POST"])
-    return [route, *build_markdown_routes(context)]
+    async def refuse_method(request: Request) -> Response:
+        text = (
+            f"this address takes requests of the Model Context Protocol by POST, not by {request.method}: it has no "
+            f"sessions and no streams of its own. {get_base_url(request, context.site.settings)}/llms.txt describes "
+            "the site"
+        )
+        response = _answer_error(request, None, ProtocolError(INVALID_REQUEST, text, status=405))
+        response.headers["allow"] = "POST"
+        return response
+
+    return [
+        Route(PATH, wrap_endpoint_with_error_responses(answer_request, _respond_to_error), methods=["POST"]),
+        Route(PATH, wrap_endpoint_with_error_responses(refuse_method, _respond_to_error), methods=OTHER_METHODS),
+        *build_markdown_routes(context),
+    ]
 
 
-def _answer_request(request: Request, context: ToolContext, message: ProtocolRequest) -> Mapping[str, Any]:
+def _compute_result(request: Request, context: ToolContext, message: ProtocolRequest) -> Mapping[str, Any]:
     method = message.method
     if method == "tools/call":
         return _call_tool(request, context, message.params)
     if method == "tools/list":
-        tools = [tool.to_json() for tool in TOOLS.values()]
-        return {"tools": tools, **(_describe_cache() if message.is_modern else {})}
+        return {"tools": list_tools(), **(_describe_cache() if message.is_modern else {})}
     if method == "server/discover":
         return {
             "supportedVersions": list(SUPPORTED_VERSIONS),
@@ -128,9 +172,14 @@ def _answer_request(request: Request, context: ToolContext, message: ProtocolReq
         }
     if method == "ping" and not message.is_modern:
         return {}
-    raise ProtocolError(
-        METHOD_NOT_FOUND, "this server does not know this method", status=404 if message.is_modern else 200
-    )
+    text = "this server does not know this method; it knows server/discover, tools/list and tools/call"
+    raise ProtocolError(METHOD_NOT_FOUND, text, status=404 if message.is_modern else 200)
+
+
+@cache
+def list_tools() -> list[dict[str, Any]]:
+    """List the tools as clients see them."""
+    return [tool.to_json() for tool in TOOLS.values()]
 
 
 def _describe_cache() -> dict[str, Any]:
@@ -138,32 +187,56 @@ def _describe_cache() -> dict[str, Any]:
 
 
 def _describe_server(context: ToolContext, *, is_modern: bool) -> dict[str, Any]:
-    settings = context.site.settings
-    info = {"name": "hven", "title": settings.title or settings.name, "version": __version__}
+    info = {"name": "hven", "title": context.title, "version": __version__}
     facts: dict[str, Any] = {"capabilities": {"tools": {}}, "instructions": INSTRUCTIONS}
     if is_modern:
         return {**facts, "_meta": {f"{META_PREFIX}serverInfo": info}}
     return {**facts, "serverInfo": info}
 
 
+def _find_tool(params: Mapping[str, Any]) -> Tool:
+    name = params.get("name")
+    tool = TOOLS.get(name) if isinstance(name, str) else None
+    if tool is None:
+        suggestion = suggest_spelling(str(name)[:80], TOOLS)
+        hint = f"{suggestion} " if suggestion else ""
+        text = f"there is no such tool; {hint}the tools are {', '.join(TOOLS)}"
+        raise ProtocolError(INVALID_PARAMS, text)
+    foreign_names = sorted(set(params) - CALL_PARAMETERS)
+    if foreign_names:
+        text = (
+            f"a call has a name and arguments, and nothing like {foreign_names[0][:80]!r}: the schema of the tool is "
+            "that of tools/list"
+        )
+        raise ProtocolError(INVALID_PARAMS, text)
+    return tool
+
+
 def _call_tool(request: Request, context: ToolContext, params: Mapping[str, Any]) -> Mapping[str, Any]:
     """Call a tool. Faults of the call are answers, so that the model can mend them."""
-    tool = TOOLS.get(str(params.get("name")))
-    if tool is None:
-        raise ProtocolError(INVALID_PARAMS, f"there is no such tool; the tools are {', '.join(TOOLS)}")
+    tool = _find_tool(params)
     try:
-        values = params.get("arguments") or {}
-        if not isinstance(values, dict):
+        values = params.get("arguments")
+        if values is not None and not isinstance(values, dict):
             raise ParamError("arguments is not an object", remedy="send an object with a value for each argument")
-        answer = tool.run(context, check_arguments(tool.arguments, values))
+        answer = tool.run(context, check_arguments(tool.arguments, values or {}))
     except HvenError as error:
-        message = services.write_error_message(error, services.get_request_id(request))
-        if isinstance(error, AmbiguousObjectNameError):
-            names = [f"{candidate.name} at {candidate.position}" for candidate in error.candidates[:MAX_CANDIDATES]]
-            message = f"{message}\n{orjson.dumps({'candidates': names}).decode()}"
-        return {"content": [{"type": "text", "text": message}], "isError": True}
+        text = _write_tool_error(tool, error, services.get_request_id(request))
+        return {"content": [{"type": "text", "text": text}], "isError": True}
     text = f"{answer.headline}\n{orjson.dumps(answer.content).decode()}"
     return {"content": [{"type": "text", "text": text}], "structuredContent": answer.content, "isError": False}
+
+
+def _write_tool_error(tool: Tool, error: HvenError, request_id: str) -> str:
+    """Write what is wrong with a call, how to mend it, and what to call next."""
+    lines = [services.write_error_message(error, request_id)]
+    if isinstance(error, AmbiguousObjectNameError):
+        shown = [f"{candidate.name} at {candidate.position}" for candidate in error.candidates[:MAX_CANDIDATES]]
+        candidates = {"candidates": shown, "candidates_available": len(error.candidates)}
+        lines.append(orjson.dumps(candidates).decode())
+    if isinstance(error, (UserError, TimeLimitError)):
+        lines.append(f"Next: {tool.next_step}.")
+    return "\n".join(lines)
 
 
 FACE = ServiceFace(

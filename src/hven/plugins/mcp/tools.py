@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from hven.adql import quote_adql_name
 from hven.model.errors import NotFoundError, format_message, suggest_spelling
 from hven.plugins.mcp.tool_arguments import ToolArgument, build_input_schema
+from hven.services.addresses import PORTAL_SCOPE_KEY, get_base_url
+from hven.services.citations import find_licence_url, write_citation_sentence
 from hven.site import anonymize_for_referee
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from starlette.requests import Request
+
+    from hven.model.resource import CollectionSpec
+    from hven.model.settings import PortalSettings
     from hven.model.table import Table
+    from hven.plugins.mcp.answer_schemas import JsonSchema
     from hven.services.face import ServiceContext
+    from hven.site import Catalogue, PublishedState, PublishedTable
     from hven.site.auth import Principal
+
+MAX_CANDIDATES = 20
+VIEW_CITATION = "cite the collections that the rows come from; the column obs_collection names them"
 
 
 class ToolContext:
@@ -29,25 +41,47 @@ class ToolContext:
         The user.
     base_url
         Address of the site or the portal.
+    portal
+        The portal; None: the site.
     """
 
-    def __init__(self, context: ServiceContext, principal: Principal, base_url: str) -> None:
+    def __init__(
+        self, context: ServiceContext, principal: Principal, base_url: str, portal: PortalSettings | None = None
+    ) -> None:
         self.context = context
         self.site = context.site
         self.principal = principal
         self.base_url = base_url
+        settings = context.site.settings
+        self.title = settings.title or settings.name
+        self.description = settings.description
+        if portal is not None:
+            self.title = portal.title or self.title
+            self.description = portal.description
         self.published_state = anonymize_for_referee(context.site.get_published_state(), principal)
 
+    @cached_property
+    def catalogue(self) -> Catalogue:
+        """The tables that the user may know of."""
+        return self.published_state.get_catalogue(self.principal, self.context.policies)
+
+    @cached_property
+    def _statistics_lookup(self) -> Callable[[Table], PublishedTable | None]:
+        return self.published_state.create_visible_statistics_lookup(self.principal, self.context.policies)
+
+    def find_statistics(self, table: Table) -> PublishedTable | None:
+        """Find the statistics of the rows of a table; None: the user sees only some of its rows."""
+        return self._statistics_lookup(table)
+
     def list_tables(self) -> list[Table]:
-        """List the tables of collections that the user may see."""
-        resources = self.published_state.resources
+        """List the tables of collections that the user may see, and the view of observations."""
+        return [table for table in self.catalogue.iterate_tables() if table.release is None and self._is_offered(table)]
+
+    def _is_offered(self, table: Table) -> bool:
         collections = self.context.collections
-        catalogue = self.published_state.get_catalogue(self.principal, self.context.policies)
-        return [
-            table
-            for table in catalogue.iterate_tables()
-            if table.schema in resources and table.release is None and (not collections or table.schema in collections)
-        ]
+        if table.schema in self.published_state.resources:
+            return not collections or table.schema in collections
+        return table.is_observation_view
 
     def find_table(self, name: str) -> Table:
         """Find a table by its name, with or without its schema.
@@ -63,17 +97,50 @@ class ToolContext:
         if len(found) == 1:
             return found[0]
         if found:
-            names = ", ".join(table.qualified_name for table in found[:10])
+            names = join_candidates([table.qualified_name for table in found])
             message = format_message("{count} tables have the name {name!r:.80}: {names}", len(found), name, names)
             raise NotFoundError(message, remedy="choose one of them, with its schema")
         known_names = [table.qualified_name for table in tables]
         remedy = suggest_spelling(name, known_names) or "search for it with search_collections"
         raise NotFoundError(format_message("there is no table {name!r:.80}", name), remedy=remedy)
 
+    def describe_state(self, table: Table, published_state: PublishedState | None = None) -> dict[str, Any]:
+        """Describe the state of a table's rows: its snapshot, and when it was made."""
+        state = published_state or self.published_state
+        published_table = state.tables_by_name.get(table.qualified_name)
+        if published_table is None:
+            return {"snapshot": None, "updated": None}
+        return {"snapshot": published_table.run_id, "updated": published_table.updated or None}
 
-def format_table_name(table: Table) -> str:
-    """Write the name of a table as queries have it."""
-    return f"{quote_adql_name(table.schema)}.{quote_adql_name(table.name)}"
+    def describe_rights(self, table: Table) -> dict[str, Any]:
+        """Describe the licence of a table and how to cite it."""
+        resource = self.published_state.resources.get(table.schema)
+        if resource is not None:
+            return describe_collection_rights(resource)
+        citation = VIEW_CITATION if table.is_observation_view else ""
+        return {"licence": None, "licence_url": None, "citation": citation}
+
+
+def create_tool_context(context: ServiceContext, request: Request) -> ToolContext:
+    """Create what a call sees: with the rights of the user, at the site or the portal of the request."""
+    base_url = get_base_url(request, context.site.settings)
+    return ToolContext(context, context.identify_principal(request), base_url, request.scope.get(PORTAL_SCOPE_KEY))
+
+
+def describe_collection_rights(resource: CollectionSpec) -> dict[str, Any]:
+    """Describe the licence of a collection and how to cite it."""
+    return {
+        "licence": resource.licence,
+        "licence_url": find_licence_url(resource),
+        "citation": write_citation_sentence(resource),
+    }
+
+
+def join_candidates(names: Sequence[str]) -> str:
+    """Join names into a text; of many, it says how many are left out."""
+    text = ", ".join(names[:MAX_CANDIDATES])
+    hidden_count = len(names) - MAX_CANDIDATES
+    return f"{text} and {hidden_count} more" if hidden_count > 0 else text
 
 
 def format_position(table: Table) -> str:
@@ -107,15 +174,21 @@ class Tool:
         Its name; and what it does, for people and for models.
     arguments
         Its arguments.
+    answer_schema
+        JSON Schema of its answers.
     run
         Answers a call, from the context and the checked arguments.
+    next_step
+        What to do after a faulty call, besides what the error says.
     """
 
     name: str
     title: str
     description: str
     arguments: Sequence[ToolArgument]
+    answer_schema: JsonSchema
     run: Callable[[ToolContext, Mapping[str, Any]], ToolAnswer]
+    next_step: str
 
     def to_json(self) -> dict[str, Any]:
         """Describe the tool for clients."""
@@ -124,6 +197,7 @@ class Tool:
             "title": self.title,
             "description": self.description,
             "inputSchema": build_input_schema(self.arguments),
+            "outputSchema": self.answer_schema,
             "annotations": {
                 "readOnlyHint": True,
                 "destructiveHint": False,
