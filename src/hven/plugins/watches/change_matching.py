@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,6 +27,11 @@ from hven.model.types import INT64
 from hven.plugins.changes.change_feeds import find_changes_between
 from hven.plugins.notifications.recipients import RecipientRights
 from hven.plugins.watches.near_targets import find_rows_near_targets
+from hven.plugins.watches.numeric_bounds import (
+    NumericBounds,
+    collect_numeric_columns,
+    find_rows_within_bounds,
+)
 from hven.plugins.watches.store_tables import watches
 from hven.plugins.watches.watch_definitions import build_key_rows
 from hven.plugins.watches.watch_store import (
@@ -51,7 +57,7 @@ from hven.site.auth import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from hven.plugins.watches.watch_store import Watch
     from hven.site import PublishedState, Site
@@ -213,7 +219,7 @@ class ScopeMatcher:
         self._watches = scope_watches
         self._row_count = changes.keys.num_rows
         self._definitions = [watch.definition for watch in scope_watches]
-        self._positions = changes.table.position if has_icrs_position(changes.table) else None
+        self._positions = _find_visible_position(changes.table)
 
     def match_watches(self) -> Iterator[WatchMatch]:
         """Yield what each watch finds."""
@@ -275,10 +281,11 @@ class ScopeMatcher:
         """Fetch the changed rows that the accounts see in a state: numbers, positions and columns of conditions."""
         table = state.tables_by_name[self._changes.table.qualified_name].table
         names = dict.fromkeys(self._positions or ())
-        for condition in self._parse_conditions().values():
-            for node in syntax_tree.walk_tree(condition):
-                if isinstance(node, syntax_tree.ColumnRef):
-                    names |= dict.fromkeys(column.name for column in table.columns if _is_named(column, node.name))
+        read_names = {name for bounds in self._bounds_by_condition.values() for name in bounds}
+        for condition in self._parsed_conditions.values():
+            nodes = syntax_tree.walk_tree(condition)
+            read_names |= {node.name.name.lower() for node in nodes if isinstance(node, syntax_tree.ColumnRef)}
+        names |= dict.fromkeys(column.name for column in table.columns if not column.hidden and column.name.lower() in read_names)
         key_names = [adql.quote_adql_name(name) for name in table.primary]
         items = [f"c.{NUMBER_COLUMN}", *(f"t.{adql.quote_adql_name(name)}" for name in names)]
         join = " AND ".join(f"c.{name} = t.{name}" for name in key_names)
@@ -357,42 +364,48 @@ class ScopeMatcher:
 
     # --- conditions -------------------------------------------------------------------------------------------
 
-    def _parse_conditions(self) -> Mapping[str, syntax_tree.Expr]:
-        """Return the conditions of the watches by their queries."""
-        texts = {definition.condition for definition in self._definitions if definition.condition}
-        conditions = {}
-        for text in sorted(texts):
-            condition = adql.parse_query(text).body.where  # type: ignore[union-attr]
-            if condition is not None:
-                conditions[text] = condition
-        return conditions
+    @cached_property
+    def _bounds_by_condition(self) -> Mapping[str, NumericBounds]:
+        """The conditions that only bound numbers, by their queries."""
+        return {item.condition: item.bounds for item in self._definitions if item.bounds}
+
+    @cached_property
+    def _parsed_conditions(self) -> Mapping[str, syntax_tree.Expr]:
+        """The other conditions by their queries."""
+        texts = {item.condition for item in self._definitions if item.condition and not item.bounds}
+        return {text: _parse_condition(text) for text in sorted(texts)}
 
     def _apply_conditions(self, pairs: np.ndarray, rows: pa.Table, numbers: np.ndarray) -> np.ndarray:
         """Apply the conditions of the watches; a watch with nothing but a condition begins with all rows."""
-        is_free = np.array([not (item.targets or item.keys) for item in self._definitions], bool)
+        is_free = [not (item.targets or item.keys) for item in self._definitions]
+        starts = np.searchsorted(pairs, np.arange(len(self._definitions) + 1) * self._row_count)
         watches_by_condition: defaultdict[str, list[int]] = defaultdict(list)
         for index, definition in enumerate(self._definitions):
-            watches_by_condition[definition.condition].append(index)
-        pair_watches = pairs // self._row_count
-        unconditional = np.array(watches_by_condition.pop("", []), np.int64)
-        parts = [pairs[np.isin(pair_watches, unconditional)]]
-        parts += [index * self._row_count + numbers for index in unconditional[is_free[unconditional]].tolist()]
-        used_watches = set(np.unique(pair_watches).tolist())
-        wanted_conditions = {
-            text
-            for text, indexes in watches_by_condition.items()
-            if any(is_free[index] or index in used_watches for index in indexes)
-        }
-        for text, found_numbers in self._evaluate_conditions(rows, wanted_conditions):
-            indexes = np.array(watches_by_condition[text], np.int64)
-            own_pairs = pairs[np.isin(pair_watches, indexes)]
-            parts.append(own_pairs[np.isin(own_pairs % self._row_count, found_numbers)])
-            parts += [index * self._row_count + found_numbers for index in indexes[is_free[indexes]].tolist()]
+            if is_free[index] or starts[index] < starts[index + 1]:
+                watches_by_condition[definition.condition].append(index)
+        sorted_numbers = np.sort(numbers)
+        unconditional = watches_by_condition.pop("", [])
+        parts = [np.empty(0, np.int64)]
+        for index in unconditional:
+            parts.append(index * self._row_count + sorted_numbers if is_free[index] else pairs[starts[index] : starts[index + 1]])
+        for text, found_numbers in self._evaluate_conditions(rows, watches_by_condition):
+            for index in watches_by_condition[text]:
+                found_pairs = index * self._row_count + found_numbers
+                own_pairs = pairs[starts[index] : starts[index + 1]]
+                parts.append(found_pairs if is_free[index] else np.intersect1d(own_pairs, found_pairs))
         return np.unique(np.concatenate(parts))
 
-    def _evaluate_conditions(self, rows: pa.Table, texts: set[str]) -> Iterator[tuple[str, np.ndarray]]:
+    def _evaluate_conditions(self, rows: pa.Table, texts: Collection[str]) -> Iterator[tuple[str, np.ndarray]]:
         """Yield the numbers of the rows that meet each condition."""
-        conditions = [(text, tree) for text, tree in self._parse_conditions().items() if text in texts]
+        columns = collect_numeric_columns(rows)
+        bounds = {
+            text: bounds
+            for text, bounds in self._bounds_by_condition.items()
+            if text in texts and bounds.keys() <= columns.keys()
+        }
+        yield from self._evaluate_bounds(rows, columns, list(bounds.items()))
+        other_texts = sorted(set(texts) - bounds.keys())
+        conditions = [(text, self._parsed_conditions.get(text) or _parse_condition(text)) for text in other_texts]
         for start in range(0, len(conditions), MAX_CONDITIONS_PER_QUERY):
             part = conditions[start : start + MAX_CONDITIONS_PER_QUERY]
             try:
@@ -401,6 +414,20 @@ class ScopeMatcher:
                 yield from self._evaluate_each_condition(rows, part)
                 continue
             yield from ((text, numbers) for (text, _), numbers in zip(part, found, strict=True))
+
+    def _evaluate_bounds(
+        self, rows: pa.Table, columns: Mapping[str, np.ndarray], bounded: Sequence[tuple[str, NumericBounds]]
+    ) -> Iterator[tuple[str, np.ndarray]]:
+        """Yield the numbers of the rows within the bounds of each condition, without the engine."""
+        numbers = np.asarray(rows.column(NUMBER_COLUMN))
+        parts = list(find_rows_within_bounds(columns, [bounds for _, bounds in bounded]))
+        indexes = np.concatenate([np.empty(0, np.int64), *(part for part, _ in parts)])
+        row_indexes = np.concatenate([np.empty(0, np.int64), *(part for _, part in parts)])
+        order = np.argsort(indexes, kind="stable")
+        bounds_of_runs = np.searchsorted(indexes[order], np.arange(len(bounded) + 1))
+        for index, (text, _) in enumerate(bounded):
+            run = order[bounds_of_runs[index] : bounds_of_runs[index + 1]]
+            yield text, numbers[row_indexes[run]]
 
     def _evaluate_each_condition(
         self, rows: pa.Table, conditions: Sequence[tuple[str, syntax_tree.Expr]]
@@ -451,10 +478,20 @@ def _build_match(
     )
 
 
-def _is_named(column: Column, identifier: syntax_tree.Ident) -> bool:
-    if identifier.quoted:
-        return column.name == identifier.name
-    return column.name.lower() == identifier.name.lower()
+def _parse_condition(text: str) -> syntax_tree.Expr:
+    """Return the condition of a query."""
+    body = adql.parse_query(text).body
+    assert isinstance(body, syntax_tree.Select)  # noqa: S101  (as `parse_watched_query` wrote it)
+    assert body.where is not None  # noqa: S101  (likewise)
+    return body.where
+
+
+def _find_visible_position(table: Table) -> tuple[str, str] | None:
+    """Return the columns of right ascension and declination; None: the table has none, or hides them."""
+    if not has_icrs_position(table) or table.position is None:
+        return None
+    is_hidden = any(table.find_column(name).hidden for name in table.position)
+    return None if is_hidden else table.position
 
 
 def _round_position(longitude: float, latitude: float) -> tuple[float | None, float | None]:

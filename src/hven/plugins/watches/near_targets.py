@@ -84,7 +84,7 @@ def _iterate_candidates(
             chosen = np.flatnonzero(lows <= highs)
             begins = np.searchsorted(sort_keys, zone_keys[chosen] + lows[chosen], "left")
             ends = np.searchsorted(sort_keys, zone_keys[chosen] + highs[chosen], "right")
-            yield from _expand_ranges(chosen, begins, ends)
+            yield from expand_ranges(chosen, begins, ends)
 
 
 def _compute_half_widths(latitudes: np.ndarray, radius: float) -> np.ndarray:
@@ -97,10 +97,23 @@ def _compute_half_widths(latitudes: np.ndarray, radius: float) -> np.ndarray:
     return np.minimum(widths + LONGITUDE_SLACK_DEGREES, 180.0)
 
 
-def _expand_ranges(
+def expand_ranges(
     row_indexes: np.ndarray, begins: np.ndarray, ends: np.ndarray
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield each row with each place in its range, in parts that fit into memory."""
+    """Yield each index with each place in its range, in parts that fit into memory.
+
+    Parameters
+    ----------
+    row_indexes
+        An index for each range.
+    begins, ends
+        The ranges; an end is behind the last place.
+
+    Yields
+    ------
+    indexes, places
+        Pairs.
+    """
     counts = ends - begins
     is_used = counts > 0
     row_indexes, begins, counts = row_indexes[is_used], begins[is_used], counts[is_used]

@@ -6,7 +6,7 @@ import base64
 import json
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,7 @@ from hven.adql.functions import STANDARD_FUNCTIONS
 from hven.engines import Snapshot
 from hven.model.errors import NotFoundError, ParamError, format_message
 from hven.plugins.changes.change_service import has_change_feed
+from hven.plugins.watches.numeric_bounds import NumericBounds, read_number, read_numeric_bounds
 from hven.services.api.positions import has_icrs_position
 
 if TYPE_CHECKING:
@@ -51,12 +52,15 @@ class WatchDefinition:
         Radius around the targets, in degrees.
     keys
         Keys of rows, as in addresses of pages; empty: any row.
+    bounds
+        What the condition is, if it only bounds numbers: column in lower case -> smallest and largest value.
     """
 
     condition: str = ""
     targets: str = ""
     radius: float = 0.0
     keys: tuple[str, ...] = ()
+    bounds: NumericBounds = field(default_factory=dict)
 
     @cached_property
     def positions(self) -> np.ndarray:
@@ -65,7 +69,7 @@ class WatchDefinition:
 
     def to_json(self) -> str:
         """Return the definition as it is stored."""
-        values = {"condition": self.condition, "targets": self.targets, "radius": self.radius, "keys": self.keys}
+        values = {field_name: getattr(self, field_name) for field_name in self.__dataclass_fields__}
         return json.dumps({name: value for name, value in values.items() if value})
 
     def describe(self) -> dict[str, Any]:
@@ -88,7 +92,8 @@ def definition_from_json(text: str) -> WatchDefinition:
         A result of `WatchDefinition.to_json`.
     """
     values: Mapping[str, Any] = json.loads(text)
-    return WatchDefinition(**{**values, "keys": tuple(values.get("keys", ()))})
+    bounds = {name: (low, high) for name, (low, high) in values.get("bounds", {}).items()}
+    return WatchDefinition(**{**values, "keys": tuple(values.get("keys", ())), "bounds": bounds})
 
 
 def check_table_watchable(table: Table, published_state: PublishedState) -> None:
@@ -162,9 +167,9 @@ def parse_watched_query(text: str, catalogue: Catalogue) -> tuple[Table, WatchDe
         plain_query = syntax_tree.Query(
             syntax_tree.Select((syntax_tree.SelectStar(),), syntax_tree.build_table_ref(table), where=condition)
         )
-        definition = WatchDefinition(
-            targets=definition.targets, radius=definition.radius, condition=write_adql(plain_query)
-        )
+        names = {column.name.lower() for column in table.columns if column.type.is_numeric}
+        bounds = read_numeric_bounds(condition, names) or {}
+        definition = replace(definition, condition=write_adql(plain_query), bounds=bounds)
     return table, definition
 
 
@@ -230,22 +235,12 @@ def _read_circle(condition: syntax_tree.Expr, table: Table) -> tuple[float, floa
     arguments = [
         inner for arg in circle.args for inner in (arg.args if isinstance(arg, syntax_tree.FunctionCall) else (arg,))
     ]
-    numbers = [_read_number(argument) for argument in arguments]
+    numbers = [read_number(argument) for argument in arguments]
     if not is_position or circle.name != "CIRCLE" or len(numbers) != 3 or None in numbers:
         return None
     lon, lat, radius = (float(number or 0.0) for number in numbers)
     if abs(lat) <= 90 and 0 < radius <= MAX_RADIUS_DEGREES:
         return lon, lat, radius
-    return None
-
-
-def _read_number(node: syntax_tree.Expr) -> float | None:
-    sign = 1.0
-    if isinstance(node, syntax_tree.UnaryOperation) and node.op in {"-", "+"}:
-        sign = -1.0 if node.op == "-" else 1.0
-        node = node.operand
-    if isinstance(node, syntax_tree.Literal) and isinstance(node.value, int | float):
-        return sign * node.value
     return None
 
 
