@@ -86,67 +86,98 @@ def read_number(node: syntax_tree.Expr) -> float | None:
     return sign * node.value  # type: ignore[attr-defined, no-any-return]
 
 
-def collect_numeric_columns(rows: pa.Table) -> dict[str, np.ndarray]:
-    """Collect the columns of rows whose numbers are exact as doubles, by their names in lower case; nan is null."""
-    columns = {}
-    for name in rows.column_names:
-        column = rows.column(name)
-        if pa.types.is_integer(column.type):
-            values = np.asarray(pc.fill_null(column.cast(pa.float64()), float("nan")))
-            is_exact = not bool(np.any(np.abs(values) >= MAX_EXACT_INTEGER))
-        elif pa.types.is_float64(column.type):
-            values = np.asarray(pc.fill_null(column, float("nan")))
-            is_exact = not pc.any(pc.is_nan(column)).as_py()  # engines do not agree on how nan compares
-        else:
-            continue
-        if is_exact:
-            columns[name.lower()] = values
-    return columns
-
-
-def find_rows_within_bounds(
-    columns: Mapping[str, np.ndarray], conditions: Sequence[NumericBounds]
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Find all pairs of a condition and a row that meets it.
-
-    Each condition first uses the column that leaves the fewest rows, by binary searches.
+class NumericColumns:
+    """The columns of rows whose numbers are exact as doubles, sorted when they are first bounded.
 
     Parameters
     ----------
-    columns
-        Values of the rows.
-    conditions
-        Bounds of columns; each has at least one.
-
-    Yields
-    ------
-    condition_indexes, row_indexes
-        Pairs, each once.
+    rows
+        The rows.
     """
-    names = sorted({name for bounds in conditions for name in bounds})
-    limits = {name: np.array([bounds.get(name, (np.nan, np.nan)) for bounds in conditions]) for name in names}
-    best_counts = np.full(len(conditions), np.iinfo(np.int64).max)
-    best_columns = np.full(len(conditions), -1)
-    ranges = {}
-    orders = {}
-    for index, name in enumerate(names):
-        order = np.argsort(columns[name])
-        sorted_values = columns[name][order]
-        sorted_values = sorted_values[: np.searchsorted(sorted_values, np.nan)]
-        begins = np.searchsorted(sorted_values, limits[name][:, 0], "left")
-        ends = np.maximum(np.searchsorted(sorted_values, limits[name][:, 1], "right"), begins)
-        counts = np.where(np.isnan(limits[name][:, 0]), np.iinfo(np.int64).max, ends - begins)
-        is_better = counts < best_counts
-        best_counts[is_better], best_columns[is_better] = counts[is_better], index
-        orders[name], ranges[name] = order, (begins, ends)
-    for index, name in enumerate(names):
-        chosen = np.flatnonzero(best_columns == index)
-        begins, ends = ranges[name]
-        for condition_indexes, places in expand_ranges(chosen, begins[chosen], ends[chosen]):
-            row_indexes = orders[name][places]
-            is_met = np.ones(len(row_indexes), bool)
-            for other_name in names:
-                low, high = limits[other_name][condition_indexes].T
-                values = columns[other_name][row_indexes]
-                is_met &= np.isnan(low) | ((values >= low) & (values <= high))
-            yield condition_indexes[is_met], row_indexes[is_met]
+
+    def __init__(self, rows: pa.Table) -> None:
+        self._values = {name.lower(): _read_exact_values(rows.column(name)) for name in rows.column_names}
+        self._sorted_columns: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+
+    def has_columns(self, bounds: NumericBounds) -> bool:
+        """Return whether all columns of some bounds are there."""
+        return all(self._values.get(name) is not None for name in bounds)
+
+    def count_candidates(self, conditions: Sequence[NumericBounds]) -> np.ndarray:
+        """Count for each condition the rows that meet its most selective bound."""
+        return self._choose_ranges(conditions)[1]
+
+    def find_rows(self, conditions: Sequence[NumericBounds]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Find all pairs of a condition and a row that meets it.
+
+        Each condition first uses the column that leaves the fewest rows, by binary searches.
+
+        Parameters
+        ----------
+        conditions
+            Bounds of columns that are there; each has at least one.
+
+        Yields
+        ------
+        condition_indexes, row_indexes
+            Pairs, each once.
+        """
+        names = sorted({name for bounds in conditions for name in bounds})
+        best_columns, _, limits, ranges = self._choose_ranges(conditions)
+        for index, name in enumerate(names):
+            chosen = np.flatnonzero(best_columns == index)
+            begins, ends = ranges[name]
+            for condition_indexes, places in expand_ranges(chosen, begins[chosen], ends[chosen]):
+                row_indexes = self._sort_column(name)[0][places]
+                is_met = np.ones(len(row_indexes), bool)
+                for other_name in names:
+                    low, high = limits[other_name][condition_indexes].T
+                    values = self._values[other_name][row_indexes]  # type: ignore[index]
+                    is_met &= np.isnan(low) | ((values >= low) & (values <= high))
+                yield condition_indexes[is_met], row_indexes[is_met]
+
+    def _choose_ranges(
+        self, conditions: Sequence[NumericBounds]
+    ) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray], dict[str, tuple[np.ndarray, np.ndarray]]]:
+        """Choose the most selective column of each condition.
+
+        Returns
+        -------
+        best_columns, best_counts, limits, ranges
+            Its place among the sorted names, the rows that it leaves, the limits of each column (nan: none), and the
+            ranges of each column in its order.
+        """
+        names = sorted({name for bounds in conditions for name in bounds})
+        limits = {name: np.array([bounds.get(name, (np.nan, np.nan)) for bounds in conditions]) for name in names}
+        best_counts = np.full(len(conditions), np.iinfo(np.int64).max)
+        best_columns = np.full(len(conditions), -1)
+        ranges = {}
+        for index, name in enumerate(names):
+            sorted_values = self._sort_column(name)[1]
+            begins = np.searchsorted(sorted_values, limits[name][:, 0], "left")
+            ends = np.maximum(np.searchsorted(sorted_values, limits[name][:, 1], "right"), begins)
+            is_better = ~np.isnan(limits[name][:, 0]) & (ends - begins < best_counts)
+            best_counts[is_better], best_columns[is_better] = (ends - begins)[is_better], index
+            ranges[name] = begins, ends
+        return best_columns, best_counts, limits, ranges
+
+    def _sort_column(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return the order of a column, and its values in this order, without nan."""
+        if name not in self._sorted_columns:
+            values = self._values[name]
+            assert values is not None  # noqa: S101  (`has_columns`)
+            order = np.argsort(values)
+            known_count = len(values) - int(np.isnan(values).sum())
+            self._sorted_columns[name] = order[:known_count], values[order[:known_count]]
+        return self._sorted_columns[name]
+
+
+def _read_exact_values(column: pa.ChunkedArray) -> np.ndarray | None:
+    """Read a column as doubles, with nan for null; None: they would not be exact."""
+    if pa.types.is_integer(column.type):
+        values = np.asarray(pc.fill_null(column.cast(pa.float64(), safe=False), float("nan")))
+        return None if np.any(np.abs(values) >= MAX_EXACT_INTEGER) else values
+    # engines do not agree on how nan compares
+    if pa.types.is_float64(column.type) and not pc.any(pc.is_nan(column)).as_py():
+        return np.asarray(pc.fill_null(column, float("nan")))
+    return None

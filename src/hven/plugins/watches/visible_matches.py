@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from hven.plugins.watches.change_matching import NUMBER_COLUMN, ScopeMatcher, TableChanges
+from hven.plugins.watches.scope_matching import NUMBER_COLUMN, ScopeMatcher, TableChanges
 from hven.plugins.watches.watch_definitions import build_key_rows
 from hven.site.auth import collect_row_filters, is_table_visible
 
@@ -58,7 +58,7 @@ def select_visible_rows(
         counts: dict[str, int] = {}
         for row in rows:
             counts[str(row[1])] = counts.get(str(row[1]), 0) + 1
-        if rows:
+        if rows or not match.counts:
             visible_matches.append(replace(match, rows=rows, counts=counts))
     return visible_matches
 

@@ -162,7 +162,7 @@ def parse_watched_query(text: str, catalogue: Catalogue) -> tuple[Table, WatchDe
     definition = WatchDefinition()
     if circle is not None:
         lon, lat, radius = circle
-        definition = WatchDefinition(targets=_encode_positions(np.array([[lon, lat]])), radius=radius)
+        definition = WatchDefinition(targets=encode_positions(np.array([[lon, lat]])), radius=radius)
     if condition is not None:
         plain_query = syntax_tree.Query(
             syntax_tree.Select((syntax_tree.SelectStar(),), syntax_tree.build_table_ref(table), where=condition)
@@ -275,7 +275,7 @@ def parse_targets(text: str, radius: float | None, table: Table, max_count: int)
     lines = [line for line in text.splitlines() if line.strip()]
     _check_count(len(lines), max_count, "TARGETS")
     positions = np.array([_parse_target(number, line) for number, line in enumerate(lines, 1)], np.float64)
-    return WatchDefinition(targets=_encode_positions(positions), radius=radius)
+    return WatchDefinition(targets=encode_positions(positions), radius=radius)
 
 
 def _parse_target(number: int, line: str) -> tuple[float, float]:
@@ -357,5 +357,5 @@ def _check_count(count: int, max_count: int, name: str) -> None:
         raise ParamError(message, name=name, remedy="divide the list, or watch a search")
 
 
-def _encode_positions(positions: np.ndarray) -> str:
+def encode_positions(positions: np.ndarray) -> str:
     return base64.b64encode(positions.astype("<f8").tobytes()).decode()
