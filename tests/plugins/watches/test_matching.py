@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 from watch_site import STARS, Star
 
+from hven.plugins.watches import scope_matching, watch_definitions, watch_store
 from hven.plugins.watches.near_targets import find_rows_near_targets
+from hven.plugins.watches.store_tables import watches as watch_table
 from hven.plugins.watches.watch_service import WATCH_SERVICE
 
 if TYPE_CHECKING:
@@ -184,3 +189,67 @@ def test_near_targets_agree_with_all_distances(seed: int) -> None:
     expected = set(zip(*(part.tolist() for part in np.nonzero(distances <= radii[None])), strict=True))
     assert pairs == expected
     assert len(pairs) > 100
+
+
+def test_bounds_agree_with_the_engine(site: WatchSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    conditions = [
+        *(f"mag {operator} {value}" for operator in ("<", "<=", ">", ">=", "=") for value in ("8", "8.0", "7.5", "-3")),
+        *(f"{value} {operator} id" for operator in ("<", "<=", ">", ">=", "=") for value in ("5", "5.5")),
+        "mag BETWEEN 3 AND 8 AND ra < 100",
+        "id BETWEEN -5 AND 5 AND mag > 2 AND mag < 9 AND dec >= 0",
+        "mag > 5 AND mag < 5",
+        "MAG < 8 AND \"dec\" > -1e1",
+    ]
+    bounded = [site.watch(query=f"SELECT * FROM stars.main WHERE {text}") for text in conditions]
+    assert all(watch.definition.bounds for watch in bounded)
+    monkeypatch.setattr(watch_definitions, "read_numeric_bounds", lambda *_: None)
+    plain = [site.watch("mia", query=f"SELECT * FROM stars.main WHERE {text}") for text in conditions]
+    assert not any(watch.definition.bounds for watch in plain)
+    site.publish([*STARS, *NEW_STARS, (7, 1.0, -5.0, -3.0, "eta")])
+    site.match()
+    found = {text: site.find_rows(watch) for text, watch in zip(conditions, bounded, strict=True)}
+    assert found == {text: site.find_rows(watch) for text, watch in zip(conditions, plain, strict=True)}
+    assert sum(map(len, found.values())) > 20
+
+
+def test_definitions_are_matched_in_parts(site: WatchSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scope_matching, "MAX_PAIRS", 3)
+    watches = [
+        site.watch(query="SELECT * FROM stars.main WHERE mag < 9"),
+        site.watch(query="SELECT * FROM stars.main WHERE name LIKE '%lta'"),
+        site.watch(targets="10 20", radius=1),
+        site.watch(row=["[5]"]),
+        site.watch(),
+    ]
+    site.publish([*STARS, *NEW_STARS])
+    site.match()
+    found = [[key for key, _ in site.find_rows(watch)] for watch in watches]
+    assert found == [["[4]", "[5]"], ["[4]"], ["[4]"], ["[5]"], ["[4]", "[5]", "[6]"]]
+
+
+def test_ten_thousand_watches_on_one_row(site: WatchSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    watch = site.watch(row=["[4]"])
+    copies = [replace(watch, number=0, name=f"copy{number}", account=f"a{number}") for number in range(9_999)]
+
+    def insert(connection: sa.Connection) -> None:
+        rows = [watch_store._watch_to_row(replace(item, number=watch.number + 1 + n)) for n, item in enumerate(copies)]
+        connection.execute(sa.insert(watch_table), rows)
+
+    with site.store._database.begin_write() as connection:
+        insert(connection)
+    monkeypatch.setattr(scope_matching, "MAX_ALL_LISTED_ROWS", 5_000)
+    site.publish([*STARS, *NEW_STARS])
+    site.match()
+    matches = site.store.list_matches([item.name for item in copies[::100]])
+    assert len(matches) == 100
+    assert {json.dumps(match.rows) for match in matches} == {'[["[4]", "new", 10.2, 20.1]]'}
+
+
+def test_many_wide_watches_list_fewer_rows_each(site: WatchSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scope_matching, "MAX_ALL_LISTED_ROWS", 5_000)
+    watches = [site.watch("mia", changes=("new", "all")[number % 2]) for number in range(20)]
+    site.publish([*STARS, *((number, 1.0, 1.0, 1.0, "x") for number in range(10, 1_510))])
+    site.match()
+    matches = [site.find_matches(watch)[0] for watch in watches]
+    assert {json.dumps(match.counts) for match in matches} == {'{"new": 1500}'}
+    assert all(10 <= len(match.rows) <= 50 for match in matches)
