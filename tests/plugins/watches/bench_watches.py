@@ -114,9 +114,17 @@ def store_changes(site, rows: pa.Table, changed_rows: pa.Table) -> None:
     kinds = pa.array(["changed"] * half + ["added"] * half)
     names = pa.array([["mag"]] * half + [None] * half, pa.list_(pa.string()))
     columns = {"id": pa.array(ids), change_sets.CHANGE_COLUMN: kinds, change_sets.CHANGED_COLUMNS_COLUMN: names}
-    before, after = (record.id for record in sorted(site.store.list_snapshots("stars"), key=lambda one: one.created)[-2:])
+    before, after = (
+        record.id for record in sorted(site.store.list_snapshots("stars"), key=lambda one: one.created)[-2:]
+    )
     change_sets.store_change_set(
-        site, "stars.main", pa.table(columns), snapshot_before=before, snapshot_after=after, run="x", publication_time="x"
+        site,
+        "stars.main",
+        pa.table(columns),
+        snapshot_before=before,
+        snapshot_after=after,
+        run="x",
+        publication_time="x",
     )
 
 
@@ -134,11 +142,16 @@ def add_watches(site, generator: np.random.Generator, share_of_lists: float, *, 
     for number in range(WATCH_COUNT):
         kind = generator.uniform()
         count = TARGET_COUNT if kind < share_of_lists else 1
-        positions = np.stack([generator.uniform(0, 360, count), np.degrees(np.arcsin(generator.uniform(-1, 1, count)))], axis=1)
+        positions = np.stack(
+            [generator.uniform(0, 360, count), np.degrees(np.arcsin(generator.uniform(-1, 1, count)))], axis=1
+        )
         definition = WatchDefinition(targets=encode_positions(positions), radius=1.0 if count == 1 else 0.1)
         if is_mixed and kind > 0.9:
             limit = round(generator.uniform(2.5, 2.6), 2)
-            definition = WatchDefinition(condition=f"SELECT * FROM stars.main WHERE mag < {limit} AND dec > {number / 200}", bounds={"mag": (float("-inf"), limit), "dec": (number / 200, float("inf"))})
+            definition = WatchDefinition(
+                condition=f"SELECT * FROM stars.main WHERE mag < {limit} AND dec > {number / 200}",
+                bounds={"mag": (float("-inf"), limit), "dec": (number / 200, float("inf"))},
+            )
         elif is_mixed and kind > 0.6:
             definition = WatchDefinition(keys=(f"[{generator.integers(ROW_COUNT)}]",))
         made.append(
@@ -151,7 +164,9 @@ def add_watches(site, generator: np.random.Generator, share_of_lists: float, *, 
                 snapshot=snapshot,
             )
         )
-    site.store.get_or_create(Announcer).execute(sa.insert(watch_table).values([_watch_to_row(watch) for watch in made[:1]]))
+    site.store.get_or_create(Announcer).execute(
+        sa.insert(watch_table).values([_watch_to_row(watch) for watch in made[:1]])
+    )
     for start in range(1, len(made), 500):
         rows = [_watch_to_row(watch) for watch in made[start : start + 500]]
         site.store.get_or_create(Announcer).execute(sa.insert(watch_table).values(rows))

@@ -9,7 +9,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-for directory in (Path(__file__).parents[2] / "protocols", Path(__file__).parents[1] / "notifications", Path(__file__).parent):
+for directory in (
+    Path(__file__).parents[2] / "protocols",
+    Path(__file__).parents[1] / "notifications",
+    Path(__file__).parent,
+):
     sys.path.insert(0, str(directory))
 
 if TYPE_CHECKING:

@@ -45,7 +45,9 @@ def test_a_mail_with_one_click_unsubscription(site: WatchSite, mail_server: Mail
     assert mail["To"] == "anna@example.org"
     assert mail["Subject"] == "[Uraniborg] Near Aldebaran: 1 new"
     link = re.search(
-        rb"^List-Unsubscribe: <(https://vo\.example/hven(/watches/\S+/unsubscribe\?key=\w+))>\r$", raw_mail, re.MULTILINE
+        rb"^List-Unsubscribe: <(https://vo\.example/hven(/watches/\S+/unsubscribe\?key=\w+))>\r$",
+        raw_mail,
+        re.MULTILINE,
     )
     assert link is not None
     assert b"List-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n" in raw_mail
@@ -190,9 +192,7 @@ def test_webhooks_that_lead_inwards(site: WatchSite, tmp_path: Path) -> None:
         assert answer.status in {400, 403}, (url, answer.text)
 
 
-def test_a_name_that_leads_inwards_later(
-    site: WatchSite, webhook_server: WebhookServer, tmp_path: Path
-) -> None:
+def test_a_name_that_leads_inwards_later(site: WatchSite, webhook_server: WebhookServer, tmp_path: Path) -> None:
     """The address is looked up again at each call: the name of a host may get another one."""
     watch = site.watch(channel="webhook", webhook=webhook_server.url)
     settings_file = tmp_path / "hven.toml"

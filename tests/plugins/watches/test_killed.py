@@ -21,7 +21,14 @@ if TYPE_CHECKING:
     from watch_site import WatchSite
 
 KILLS = 60 if os.environ.get("HVEN_PROOF") == "full" else 5
-STEPS = ("match_all_changes", "record_matches", "delete_old_matches", "claim_due_matches", "_call_webhook", "update_matches")
+STEPS = (
+    "match_all_changes",
+    "record_matches",
+    "delete_old_matches",
+    "claim_due_matches",
+    "_call_webhook",
+    "update_matches",
+)
 # each child runs a round, and kills itself before or after a step, or at a call of any function
 CHILDREN = """
 import json, os, pathlib, signal, sys, threading
@@ -72,7 +79,9 @@ for line in sys.stdin:
 def test_killed_anywhere_nothing_is_missed_or_told_twice(site: WatchSite, webhook_server: WebhookServer) -> None:
     watches = [
         site.watch(channel="webhook", webhook=webhook_server.url),
-        site.watch("mia", channel="webhook", webhook=webhook_server.url, query="SELECT * FROM stars.main WHERE mag < 4"),
+        site.watch(
+            "mia", channel="webhook", webhook=webhook_server.url, query="SELECT * FROM stars.main WHERE mag < 4"
+        ),
         site.watch("mia", channel="webhook", webhook=webhook_server.url, targets="10 20", radius=1),
     ]
     stars = list(STARS)
@@ -82,7 +91,9 @@ def test_killed_anywhere_nothing_is_missed_or_told_twice(site: WatchSite, webhoo
         stars.append((number, 10.0 + number / 1e4, 20.0, 3.0, f"star {number}"))
         site.publish(stars)
 
-    with subprocess.Popen([sys.executable, "-c", CHILDREN], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+    with subprocess.Popen(
+        [sys.executable, "-c", CHILDREN], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as child:
         assert child.stdin is not None
         assert child.stdout is not None
         stdin, stdout = child.stdin, child.stdout

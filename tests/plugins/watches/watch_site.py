@@ -47,7 +47,7 @@ def build_rows(stars: Sequence[Star]) -> pa.Table:
 def describe_table(rows: pa.Table, name: str = "stars.main", **values: Any) -> Table:
     table = build_table_from_arrow(name, rows)
     columns = tuple(replace(column, ucd=UCDS.get(column.name)) for column in table.columns)
-    return replace(table, primary=("id",), columns=columns, **values)
+    return replace(table, **{"primary": ("id",), "columns": columns, **values})
 
 
 @dataclass

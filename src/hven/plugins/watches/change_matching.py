@@ -88,6 +88,7 @@ class ChangeMatcher:
         change_set = find_changes_between(self._site, table_name, since, version)
         if not table.primary or not set(table.primary) <= set(change_set.column_names):
             raise NotFoundError(f"the primary key of {table_name} has changed")
+        change_set = change_set.sort_by([(name, "ascending") for name in table.primary])
         kinds = change_set.column(change_sets.CHANGE_COLUMN).cast(pa.string())
         key_schema = pa.schema([pa.field(name, table.find_column(name).type.arrow) for name in table.primary])
         numbers = pa.array(np.arange(change_set.num_rows, dtype=np.int64))
@@ -119,7 +120,7 @@ class ChangeMatcher:
     def _group_by_scope(
         self, table: Table, table_watches: Sequence[Watch]
     ) -> Iterator[tuple[Principal, Sequence[Watch]]]:
-        """Yield groups of watches whose accounts see the same rows of a table; accounts that do not see it have none."""
+        """Yield groups of watches whose accounts see the same rows of a table; others are left out."""
         if (
             is_table_visible(table, ANONYMOUS_PRINCIPAL)
             and not collect_row_filters([table], ANONYMOUS_PRINCIPAL)
@@ -143,4 +144,3 @@ class ChangeMatcher:
             groups[key] += account_watches
         for key, scope_watches in groups.items():
             yield principals[key], scope_watches
-

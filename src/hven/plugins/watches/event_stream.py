@@ -15,6 +15,7 @@ import anyio.to_thread
 from starlette.responses import StreamingResponse
 
 from hven.model.errors import ParamError, TooManyRequestsError, format_message
+from hven.plugins.notifications.recipients import RecipientRights
 from hven.plugins.watches.store_tables import watch_matches, watches
 from hven.plugins.watches.visible_matches import select_visible_rows
 
@@ -45,17 +46,13 @@ class EventStreams:
         self._create_writer = create_writer
         self._counts: Counter[str] = Counter()
 
-    def open_stream(
-        self, account: str, identify_principal: Callable[[], Principal], watch_name: str, last_id: str
-    ) -> StreamingResponse:
+    def open_stream(self, principal: Principal, watch_name: str, last_id: str) -> StreamingResponse:
         """Open a stream of events.
 
         Parameters
         ----------
-        account
-            The account.
-        identify_principal
-            Identifies the user of the request: their rights and their log-in may end while the stream is open.
+        principal
+            The user of the request, an account. The rights of the account may end while the stream is open.
         watch_name
             Name of a watch; empty: all of the account.
         last_id
@@ -71,14 +68,13 @@ class EventStreams:
         if last_id and not (last_id.isdecimal() and len(last_id) < 19):
             message = format_message("{id!r} is not an id of an event", last_id[:40])
             raise ParamError(message, name="Last-Event-ID", remedy="send the last `id` that the stream contained")
-        if self._counts.total() >= MAX_STREAMS or self._counts[account] >= MAX_ACCOUNT_STREAMS:
+        if self._counts.total() >= MAX_STREAMS or self._counts[principal.name or ""] >= MAX_ACCOUNT_STREAMS:
             raise TooManyRequestsError("too many streams are open", remedy="close one, or read the feed of the watch")
-        events = self._iterate_events(account, identify_principal, watch_name, last_id)
+        events = self._iterate_events(principal, watch_name, last_id)
         return StreamingResponse(events, media_type=EVENT_STREAM_MEDIA_TYPE, headers=STREAM_HEADERS)
 
-    async def _iterate_events(
-        self, account: str, identify_principal: Callable[[], Principal], watch_name: str, last_id: str
-    ) -> AsyncIterator[str]:
+    async def _iterate_events(self, principal: Principal, watch_name: str, last_id: str) -> AsyncIterator[str]:
+        account = principal.name or ""
         self._counts[account] += 1
         try:
             last_number = int(last_id) if last_id else time.time_ns() // 1000
@@ -86,11 +82,10 @@ class EventStreams:
             end = last_sent = time.monotonic()
             end += MAX_STREAM_SECONDS
             while time.monotonic() < end:
-                principal = await anyio.to_thread.run_sync(identify_principal)
-                if principal.name != account:
-                    return
                 read_events = self._read_events
                 last_number, events = await anyio.to_thread.run_sync(read_events, principal, watch_name, last_number)
+                if last_number < 0:
+                    return
                 if not events and time.monotonic() - last_sent > HEARTBEAT_SECONDS:
                     events = [": nothing new\n\n"]
                 for event in events:
@@ -101,7 +96,13 @@ class EventStreams:
             self._counts[account] -= 1
 
     def _read_events(self, principal: Principal, watch_name: str, last_number: int) -> tuple[int, Sequence[str]]:
-        """Return the number of the last match that was read, and the events that the user may see."""
+        """Return the number of the last match that was read, and the events that the user may see.
+
+        The number is negative if the account is gone.
+        """
+        own_rights = RecipientRights(self._site).find_principal(principal.name or "")
+        if own_rights is None:
+            return -1, []
         conditions = [watches.c.account == principal.name]
         if watch_name:
             conditions.append(watches.c.name == watch_name)
@@ -112,7 +113,9 @@ class EventStreams:
         for match in matches:
             last_number = match.number
             watch = watches_by_name[match.watch]
-            for visible_match in select_visible_rows(self._site, principal, watch.table_name, [match]):
+            visible_matches = select_visible_rows(self._site, own_rights, watch.table_name, [match])
+            # a token may have fewer rights than its account
+            for visible_match in select_visible_rows(self._site, principal, watch.table_name, visible_matches):
                 data = json.dumps(self._create_writer(watch).build_json(visible_match), ensure_ascii=False)
                 events.append(f"id: {match.number}\nevent: match\ndata: {data}\n\n")
         return last_number, events

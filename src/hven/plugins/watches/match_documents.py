@@ -71,7 +71,11 @@ class MatchWriter:
         translate = get_message_translator(language)
         if not match.counts:
             return translate(format_message("the table changed, but Hven no longer knows which rows"))
-        parts = [format_message(template, match.counts[name]) for name, template in COUNT_TEMPLATES.items() if name in match.counts]
+        parts = [
+            format_message(template, match.counts[name])
+            for name, template in COUNT_TEMPLATES.items()
+            if name in match.counts
+        ]
         return ", ".join(translate(part) for part in parts)
 
     def build_json(self, match: WatchMatch) -> dict[str, Any]:
@@ -203,12 +207,10 @@ class MatchWriter:
                 ("dec", "float", ' ucd="pos.eq.dec" unit="deg"'),
             )
         ]
-        rows = [
-            f"<TR>{''.join(f'<TD>{escape_xml(_to_text(value))}</TD>' for value in row)}</TR>" for row in match.rows
-        ]
-        table = f"<Table name=\"rows\">{''.join(fields)}<Data>{''.join(rows)}</Data></Table>" if rows else ""
+        rows = [f"<TR>{''.join(f'<TD>{escape_xml(_to_text(value))}</TD>' for value in row)}</TR>" for row in match.rows]
+        table = f'<Table name="rows">{"".join(fields)}<Data>{"".join(rows)}</Data></Table>' if rows else ""
         counts = "".join(
-            f"<Param name={quote_attribute(name)} value=\"{count}\" dataType=\"int\" ucd=\"meta.number\"/>"
+            f'<Param name={quote_attribute(name)} value="{count}" dataType="int" ucd="meta.number"/>'
             for name, count in match.counts.items()
         )
         date = format_timestamp(match.at).rstrip("Z")  # VOEvent's dates are UTC without a zone
@@ -218,7 +220,7 @@ class MatchWriter:
             f" ivorn={quote_attribute(f'{self.ivorn}#{match.id}')}>"
             f"<Who><AuthorIVORN>{escape_xml(self.ivorn.partition('/watches/')[0])}</AuthorIVORN><Date>{date}</Date>"
             f"<Author><title>{escape_xml(settings.title or settings.name)}</title></Author></Who>"
-            f"<What><Param name=\"table\" value={quote_attribute(self.watch.table_name)} ucd=\"meta.table\"/>"
+            f'<What><Param name="table" value={quote_attribute(self.watch.table_name)} ucd="meta.table"/>'
             f"{counts}{table}</What>{_write_place(match)}"
             f"<Description>{escape_xml(self.watch.title)}: {escape_xml(self.describe_match(match, 'en'))}</Description>"
             f"<Reference uri={quote_attribute(self.page_url)}/></voe:VOEvent>\n"

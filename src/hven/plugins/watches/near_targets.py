@@ -129,7 +129,6 @@ def expand_ranges(
         start = stop
 
 
-
 def _to_unit_vectors(positions: np.ndarray) -> np.ndarray:
     longitudes, latitudes = np.radians(positions).T
     cosines = np.cos(latitudes)

@@ -16,7 +16,7 @@ from hven.adql import syntax_tree
 from hven.plugins.watches.near_targets import expand_ranges
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
 MAX_EXACT_INTEGER = 2**53  # of a double
 MIRRORED_OPERATORS = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "=": "="}

@@ -124,9 +124,7 @@ class ScopeMatcher:
         The watches of the accounts; equal definitions are matched once.
     """
 
-    def __init__(
-        self, site: Site, changes: TableChanges, principal: Principal, scope_watches: Sequence[Watch]
-    ) -> None:
+    def __init__(self, site: Site, changes: TableChanges, principal: Principal, scope_watches: Sequence[Watch]) -> None:
         self._site = site
         self._changes = changes
         self._principal = principal
@@ -171,7 +169,10 @@ class ScopeMatcher:
         bounded = [
             index
             for index, item in enumerate(self._definitions)
-            if item.bounds and not item.targets and not item.keys and state_rows.numeric_columns.has_columns(item.bounds)
+            if item.bounds
+            and not item.targets
+            and not item.keys
+            and state_rows.numeric_columns.has_columns(item.bounds)
         ]
         if bounded:
             bounds = [self._definitions[index].bounds for index in bounded]

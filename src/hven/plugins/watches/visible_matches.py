@@ -83,4 +83,3 @@ def _find_visible_keys(
     )
     matcher = ScopeMatcher(site, changes, principal, [])
     return {keys[number] for number in matcher.list_visible_numbers()}
-

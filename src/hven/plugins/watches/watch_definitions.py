@@ -178,23 +178,20 @@ def _find_unwatchable_part(query: syntax_tree.Query) -> str:
     body = query.body
     if not isinstance(body, syntax_tree.Select) or query.ctes:
         return "it joins several queries"
-    if not isinstance(body.source, syntax_tree.TableRef):
-        return "it does not read one table"
-    if body.group_by or body.having is not None or body.distinct:
-        return "it groups rows"
-    if body.top is not None or query.offset is not None:
-        return "it returns only some of the rows (TOP, OFFSET)"
-    for node in syntax_tree.walk_tree(query):
-        if isinstance(node, syntax_tree.Subquery | syntax_tree.ExistsPredicate):
-            return "it has a subquery"
-        if isinstance(node, syntax_tree.WindowExpression):
-            return "it has a function of several rows"
-        if isinstance(node, syntax_tree.FunctionCall):
-            if node.name in AGGREGATE_NAMES or node.star:
-                return "it has an aggregate, such as COUNT or MAX"
-            if node.name in VOLATILE_FUNCTIONS:
-                return "it has a random number"
-    return ""
+    nodes = list(syntax_tree.walk_tree(query))
+    names = {node.name for node in nodes if isinstance(node, syntax_tree.FunctionCall)}
+    is_counting = any(isinstance(node, syntax_tree.FunctionCall) and node.star for node in nodes)
+    subqueries = (syntax_tree.Subquery, syntax_tree.ExistsPredicate)
+    reasons = {
+        "it does not read one table": not isinstance(body.source, syntax_tree.TableRef),
+        "it groups rows": bool(body.group_by) or body.having is not None or body.distinct,
+        "it returns only some of the rows (TOP, OFFSET)": body.top is not None or query.offset is not None,
+        "it has a subquery": any(isinstance(node, subqueries) for node in nodes),
+        "it has a function of several rows": any(isinstance(node, syntax_tree.WindowExpression) for node in nodes),
+        "it has an aggregate, such as COUNT or MAX": is_counting or not names.isdisjoint(AGGREGATE_NAMES),
+        "it has a random number": not names.isdisjoint(VOLATILE_FUNCTIONS),
+    }
+    return next((reason for reason, is_found in reasons.items() if is_found), "")
 
 
 def _strip_qualifier(node: Any) -> Any:
@@ -358,4 +355,5 @@ def _check_count(count: int, max_count: int, name: str) -> None:
 
 
 def encode_positions(positions: np.ndarray) -> str:
+    """Encode right ascension and declination of targets (degrees; two columns) as `WatchDefinition.targets`."""
     return base64.b64encode(positions.astype("<f8").tobytes()).decode()

@@ -153,7 +153,9 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         async def answer(page_context: PageContext) -> PageContent:
             pages.find_account(page_context)
             if is_cross_site(page_context.request, context.site.settings):
-                raise ForbiddenError("the request comes from a page on another site", remedy="use the form of this site")
+                raise ForbiddenError(
+                    "the request comes from a page on another site", remedy="use the form of this site"
+                )
             params = await services.read_params(page_context.request, MAX_FORM_BYTES)
             return await anyio.to_thread.run_sync(act, page_context, params)
 
@@ -240,7 +242,8 @@ class _WatchPages:
             has_positions=has_icrs_position(table) and not search.row and search.near is None and not search.inside,
             channels=get_notification_settings(self._site.settings).channels,
             has_address=choices is not None and choices.confirmed,
-            page_url=build_table_address(page_context.base, table) + (f"?{urlencode(parameters)}" if parameters else ""),
+            page_url=build_table_address(page_context.base, table)
+            + (f"?{urlencode(parameters)}" if parameters else ""),
         )
         json_content = {
             "table": table.qualified_name,
@@ -338,7 +341,9 @@ class _WatchPages:
             raise NotFoundError("this link is not valid, or the watch is removed already", remedy="see /watches")
         if should_act:
             self._store.remove_watches(watches.c.name == watch.name)
-        form_url = "" if should_act else f"{page_context.base}{PAGES_PATH}/{watch.name}/{UNSUBSCRIBE}?{request.url.query}"
+        form_url = (
+            "" if should_act else f"{page_context.base}{PAGES_PATH}/{watch.name}/{UNSUBSCRIBE}?{request.url.query}"
+        )
         page = UnsubscribePage(watch_title=watch.title, form_url=form_url)
         json_content = {"watch": watch.name, "title": watch.title, "removed": should_act}
         return PageContent(page=page, json_content=json_content, headers=PRIVATE_HEADERS)
@@ -378,11 +383,10 @@ class _WatchPages:
         raise NotFoundError("this watch has not found that, or it is too long ago", remedy="see the page of the watch")
 
     def open_stream(self, page_context: PageContext) -> Response:
-        account = self.find_account(page_context)
+        self.find_account(page_context)
         request = page_context.request
-        identify_principal = partial(page_context.context.identify_principal, request)
         last_id = request.headers.get("last-event-id", "") or request.query_params.get("last", "")
-        return self._streams.open_stream(account, identify_principal, request.query_params.get("watch", ""), last_id)
+        return self._streams.open_stream(page_context.principal, request.query_params.get("watch", ""), last_id)
 
 
 def _has_account(request: Request, context: ServiceContext) -> bool:

@@ -96,9 +96,7 @@ class WatchRequest:
         """Plan the query with the rights of the account: names, types and rights are checked."""
         page_context = self.page_context
         context = page_context.context
-        with query.run_query(
-            text, page_context.principal, site=context.site, policies=context.policies, maxrec=0
-        ):
+        with query.run_query(text, page_context.principal, site=context.site, policies=context.policies, maxrec=0):
             return
 
     def _read_choice(self, name: str, choices: tuple[str, ...]) -> str:

@@ -130,7 +130,8 @@ class WatchMatch:
     counts
         Numbers of all rows by what happened; empty: the changes between the states were not kept.
     state
-        ``waiting``, ``sent``, ``failed`` (given up), ``dropped`` (no longer wanted or allowed), or ``kept`` (for feeds).
+        ``waiting``, ``sent``, ``failed`` (given up), ``dropped`` (no longer wanted or allowed) or ``kept``
+        (for feeds).
     attempts, due, ended, error
         Number of attempts, when it is due, when it ended (0: not yet), and what went wrong last.
     """
@@ -152,7 +153,7 @@ class WatchMatch:
 
 def compute_match_id(watch_name: str, since: str, version: str) -> str:
     """Compute the id of what a watch found between two states of its table."""
-    return hashlib.sha256("\n".join((watch_name, since, version)).encode()).hexdigest()[:32]
+    return hashlib.sha256(f"{watch_name}\n{since}\n{version}".encode()).hexdigest()[:32]
 
 
 class WatchStore:
@@ -348,7 +349,8 @@ class WatchStore:
         is_sent = (watch_matches.c.state == SENT) & (watch_matches.c.ended > since) & (watches.c.channel == "mail")
         query = sa.select(watches.c.account, sa.func.count()).select_from(joined_tables).where(is_sent)
         with self._database.begin_read() as connection:
-            return dict(connection.execute(query.group_by(watches.c.account)).tuples().all())
+            rows = connection.execute(query.group_by(watches.c.account))
+            return {account: count for account, count in rows}
 
     def delete_old_matches(self) -> None:
         """Delete what was found long ago, or by watches that are removed."""
@@ -361,7 +363,9 @@ class WatchStore:
         """Deliver nothing of a watch any more, and tell its account why."""
         columns = watch_matches.c
         is_waiting = (columns.watch == watch.name) & (columns.state == WAITING)
-        message = format_message("Hven no longer delivers what the watch {title!r} finds: {reason}", watch.title, reason)
+        message = format_message(
+            "Hven no longer delivers what the watch {title!r} finds: {reason}", watch.title, reason
+        )
         event = SiteEvent(kind=STOPPED_KIND, accounts=(watch.account,), message=message, path=f"/watches/{watch.name}")
         with self._database.begin_write() as connection:
             connection.execute(sa.update(watches).where(watches.c.name == watch.name).values(problem=reason))
