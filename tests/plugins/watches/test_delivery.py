@@ -114,7 +114,7 @@ def test_a_webhook_that_fails_for_a_week(
         site.make_due()
         site.deliver()
         pauses.append(site.find_matches(watch)[0].due - time.time())
-    assert pauses == sorted(pauses)
+    assert [round(pause, -1) for pause in pauses] == sorted(round(pause, -1) for pause in pauses)
     assert pauses[-1] < 4 * 3600 + 1
     week_later = time.time() + watch_delivery.MAX_FAILING_SECONDS + 60
     monkeypatch.setattr(time, "time", lambda: week_later)

@@ -41,6 +41,7 @@ from hven.services.api.positions import has_icrs_position
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
+    from hven.plugins.watches.numeric_bounds import NumericBounds
     from hven.plugins.watches.watch_definitions import WatchDefinition
     from hven.plugins.watches.watch_store import Watch
     from hven.site import PublishedState, Site
@@ -186,7 +187,7 @@ class ScopeMatcher:
             return len(definition.keys)
         if definition.targets:
             share = (1 - np.cos(np.radians(definition.radius))) / 2 * len(definition.positions)
-            return int(min(share, 1.0) * self._row_count) + 1
+            return int(float(min(share, 1.0)) * self._row_count) + 1
         return self._row_count
 
     def _build_matches(
@@ -350,7 +351,7 @@ class ScopeMatcher:
         return np.unique(np.concatenate(parts))
 
     def _evaluate_conditions(
-        self, texts: Collection[str], all_bounds: Mapping[str, Mapping[str, tuple[float, float]]], state_rows: StateRows
+        self, texts: Collection[str], all_bounds: Mapping[str, NumericBounds], state_rows: StateRows
     ) -> Iterator[tuple[str, np.ndarray]]:
         """Yield the numbers of the rows that meet each condition."""
         numeric_columns = state_rows.numeric_columns
@@ -400,12 +401,12 @@ class ScopeMatcher:
 
 
 def _evaluate_bounds(
-    state_rows: StateRows, texts: Sequence[str], all_bounds: Mapping[str, Mapping[str, tuple[float, float]]]
+    state_rows: StateRows, texts: Sequence[str], all_bounds: Mapping[str, NumericBounds]
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Yield the numbers of the rows within the bounds of each condition."""
     if not texts:
         return
-    parts = list(state_rows.numeric_columns.find_rows([dict(all_bounds[text]) for text in texts]))
+    parts = list(state_rows.numeric_columns.find_rows([all_bounds[text] for text in texts]))
     indexes = np.concatenate([NO_PAIRS, *(part for part, _ in parts)])
     row_indexes = np.concatenate([NO_PAIRS, *(part for _, part in parts)])
     order = np.argsort(indexes, kind="stable")

@@ -332,7 +332,7 @@ def build_key_rows(keys: Sequence[str], table: Table) -> pa.Table:
     ValueError
         A text is not a list of as many values as the key has columns; pyarrow has further errors of values.
     """
-    rows = [json.loads(key) if len(key) <= MAX_KEY_CHARACTERS else None for key in keys]
+    rows: list[Any] = [json.loads(key) if len(key) <= MAX_KEY_CHARACTERS else None for key in keys]
     if not all(isinstance(row, list) and len(row) == len(table.primary) for row in rows):
         raise ValueError("not a key")
     columns = {}

@@ -350,7 +350,7 @@ class WatchStore:
         query = sa.select(watches.c.account, sa.func.count()).select_from(joined_tables).where(is_sent)
         with self._database.begin_read() as connection:
             rows = connection.execute(query.group_by(watches.c.account))
-            return {account: count for account, count in rows}
+            return {str(row[0]): int(row[1]) for row in rows}
 
     def delete_old_matches(self) -> None:
         """Delete what was found long ago, or by watches that are removed."""
