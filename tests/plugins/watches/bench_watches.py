@@ -97,7 +97,7 @@ def draw_rows(generator: np.random.Generator, count: int) -> pa.Table:
 def change_rows(generator: np.random.Generator, rows: pa.Table) -> pa.Table:
     """Change the magnitudes of half of the rows that differ, and add the other half."""
     half = CHANGED_COUNT // 2
-    magnitudes = np.array(rows.column("mag"))
+    magnitudes = rows.column("mag").to_numpy().copy()
     magnitudes[:half] += 1
     changed_rows = rows.set_column(3, "mag", pa.array(magnitudes))
     added_rows = draw_rows(generator, half)

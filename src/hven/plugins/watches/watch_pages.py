@@ -278,6 +278,7 @@ class _WatchPages:
     def build_watch_page(self, page_context: PageContext) -> PageContent:
         watch = self._find_watch(page_context)
         document = self._describe_watch(watch, page_context)
+        document["webhook_secret"] = ""
         if TOKEN_SCOPE_GROUPS["read"] not in page_context.principal.groups and watch.webhook:
             document["webhook_secret"] = watch.build_webhook_secret(self._site.store)
         matches = [

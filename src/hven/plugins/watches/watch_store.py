@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import orjson
 import sqlalchemy as sa
 
 from hven.model.errors import ConflictError, format_message
@@ -260,7 +261,7 @@ class WatchStore:
             first_number = _get_later_number(connection, watch_matches)
             new_matches = [match for match in matches if match.watch in names and match.id not in known_ids]
             rows = [
-                _match_to_row(replace(match, number=number)) for number, match in enumerate(new_matches, first_number)
+                {**_match_to_row(match), "number": number} for number, match in enumerate(new_matches, first_number)
             ]
             if rows:
                 connection.execute(sa.insert(watch_matches), rows)
@@ -392,7 +393,7 @@ def _watch_from_row(row: Any) -> Watch:
 
 def _match_to_row(match: WatchMatch) -> dict[str, Any]:
     values = {name: getattr(match, name) for name in WatchMatch.__dataclass_fields__}
-    return {**values, "rows": json.dumps(match.rows), "counts": json.dumps(match.counts)}
+    return {**values, "rows": orjson.dumps(match.rows).decode(), "counts": json.dumps(match.counts)}
 
 
 def _match_from_row(row: Any) -> WatchMatch:
