@@ -58,9 +58,9 @@ class WatchDelivery:
             claimed_matches = self._store.claim_due_matches(MATCHES_AT_ONCE)
             if not claimed_matches:
                 return
-            self._deliver_matches(claimed_matches)
+            self._send_matches(claimed_matches)
 
-    def _deliver_matches(self, claimed_matches: list[tuple[WatchMatch, Watch]]) -> None:
+    def _send_matches(self, claimed_matches: list[tuple[WatchMatch, Watch]]) -> None:
         """Deliver matches, webhooks at the same time; one watch gets its next match after the former was taken."""
         mail_counts = self._store.count_sent_mails(time.time() - HOUR_SECONDS)
         values_by_number: dict[int, dict[str, Any]] = {}
@@ -80,10 +80,10 @@ class WatchDelivery:
                 values_by_number[match.number] = {"due": due, "attempts": match.attempts - 1}
             else:
                 mail_counts[watch.account] = mail_counts.get(watch.account, 0) + 1
-                values_by_number[match.number] = self._try_delivery(visible_match, watch)
+                values_by_number[match.number] = self._send_match(visible_match, watch)
                 self._is_mail_down = "due" in values_by_number[match.number]
         with ThreadPoolExecutor(CONCURRENT_WEBHOOKS) as executor:
-            outcomes = executor.map(lambda call: self._try_delivery(*call), calls)
+            outcomes = executor.map(lambda call: self._send_match(*call), calls)
             values_by_number |= {match.number: values for (match, _), values in zip(calls, outcomes, strict=True)}
         self._store.update_matches(values_by_number)
         for match, watch in claimed_matches:
@@ -104,7 +104,7 @@ class WatchDelivery:
             return None
         return next(iter(select_visible_rows(self._site, principal, watch.table_name, [match])), None)
 
-    def _try_delivery(self, match: WatchMatch, watch: Watch) -> dict[str, Any]:
+    def _send_match(self, match: WatchMatch, watch: Watch) -> dict[str, Any]:
         """Deliver a match, and return the new values of its columns."""
         try:
             if watch.channel == MAIL:
