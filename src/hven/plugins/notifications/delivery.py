@@ -170,17 +170,34 @@ class NotificationDelivery:
             "webhook-timestamp": timestamp,
             "webhook-signature": sign_webhook(secret, message.message_id, timestamp, body),
         }
-        answer = _send_post_within_time(choices.webhook, body, headers, allow_private=self._settings.private_webhooks)
+        answer = send_post_within_time(choices.webhook, body, headers, allow_private=self._settings.private_webhooks)
         if answer.status == 410:  # the receiver no longer exists, as standard-webhooks defines
             raise PermanentDeliveryError("the webhook returned status 410")
         if not 200 <= answer.status < 300:
             raise UserError(f"the webhook returned status {answer.status}")
 
 
-def _send_post_within_time(
+def send_post_within_time(
     url: str, body: bytes, headers: Mapping[str, str], *, allow_private: bool
 ) -> http_client.HttpAnswer:
-    """POST a document in a thread: a receiver may send one byte of its answer now and then, for ever."""
+    """POST a document in a thread: a receiver may send one byte of its answer now and then, for ever.
+
+    Parameters
+    ----------
+    url
+        Address of the webhook.
+    body
+        The document.
+    headers
+        Headers of the request.
+    allow_private
+        True allows addresses that are not on the public internet.
+
+    Raises
+    ------
+    HvenError
+        The receiver does not answer in time, or its address leads inwards (`PrivateAddressError`).
+    """
     answers: queue.Queue[http_client.HttpAnswer | Exception] = queue.Queue()
 
     def send() -> None:

@@ -1,0 +1,1 @@
+"""Watches: tell accounts which rows are new in what they watch."""

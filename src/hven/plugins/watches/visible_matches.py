@@ -1,0 +1,85 @@
+"""Leave out of matches what a user may not see now: rights count at the time of delivery."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from hven.plugins.watches.scope_matching import NUMBER_COLUMN, ScopeMatcher, TableChanges
+from hven.plugins.watches.watch_definitions import build_key_rows
+from hven.site.auth import collect_row_filters, is_table_visible
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hven.model.table import Table
+    from hven.plugins.watches.watch_store import WatchMatch
+    from hven.site import PublishedState, Site
+    from hven.site.auth import Principal
+
+
+def select_visible_rows(
+    site: Site, principal: Principal, table_name: str, matches: Sequence[WatchMatch]
+) -> list[WatchMatch]:
+    """Leave out of matches what a user may not see now.
+
+    Parameters
+    ----------
+    site
+        The site.
+    principal
+        The user, with present rights.
+    table_name
+        The table that the matches are about.
+    matches
+        What watches of the user found in it, earlier.
+
+    Returns
+    -------
+    matches
+        Without rows that the user does not see now, and without matches that have no others. If the user sees only some
+        of the table's rows, rows that no longer exist and numbers of rows that are not listed are left out, too.
+    """
+    state = site.get_published_state()
+    published_table = state.tables_by_name.get(table_name)
+    if published_table is None or not is_table_visible(published_table.table, principal):
+        return []
+    table = published_table.table
+    if not collect_row_filters([table], principal):
+        return list(matches)
+    keys = sorted({str(row[0]) for match in matches for row in match.rows})
+    visible_keys = _find_visible_keys(site, principal, state, table, keys)
+    visible_matches = []
+    for match in matches:
+        rows = [row for row in match.rows if row[0] in visible_keys]
+        counts: dict[str, int] = {}
+        for row in rows:
+            counts[str(row[1])] = counts.get(str(row[1]), 0) + 1
+        if rows or not match.counts:
+            visible_matches.append(replace(match, rows=rows, counts=counts))
+    return visible_matches
+
+
+def _find_visible_keys(
+    site: Site, principal: Principal, state: PublishedState, table: Table, keys: Sequence[str]
+) -> set[str]:
+    try:
+        key_rows = build_key_rows(keys, table)
+    except (ValueError, pa.ArrowInvalid, pa.ArrowTypeError):  # the key has changed
+        return set()
+    numbers = pa.array(np.arange(len(keys), dtype=np.int64))
+    changes = TableChanges(
+        table=table,
+        since="",
+        version="",
+        keys=key_rows.append_column(NUMBER_COLUMN, numbers),
+        existed_before=np.zeros(len(keys), bool),
+        exists_after=np.ones(len(keys), bool),
+        state_before=None,
+        state_after=state,
+    )
+    matcher = ScopeMatcher(site, changes, principal, [])
+    return {keys[number] for number in matcher.list_visible_numbers()}

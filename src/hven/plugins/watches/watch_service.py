@@ -1,0 +1,72 @@
+"""The service that the scheduler calls: match what has changed, then deliver what was found."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hven.model import plugins
+from hven.plugins.watches.store_tables import watches
+from hven.plugins.watches.watch_store import WatchStore
+from hven.site.api.events import EventKind
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import sqlalchemy as sa
+
+    from hven.model.settings import Settings
+    from hven.site import Site
+    from hven.site.api.events import SiteEvent
+    from hven.site.store import StateStore
+
+ROUND_PLACE = "hven.plugins.watches.watch_round:match_and_deliver"  # only its process needs the module
+MAX_PROBLEMS_SHOWN = 5
+WATCH_STOPPED = EventKind(title="Hven no longer delivers what one of my watches finds")
+
+
+class WatchService:
+    """Matches changes with watches, and delivers what they find: see `hven.site.api.events.EventService`."""
+
+    def record_event(self, connection: sa.Connection, event: SiteEvent) -> None:
+        """Do nothing: other packages record events."""
+
+    def is_enabled(self, settings: Settings) -> bool:  # noqa: ARG002  (the contract's signature)
+        """Return False: this service delivers no events of other packages."""
+        return False
+
+    def is_delivery_due(self, settings: Settings, store: StateStore) -> bool:  # noqa: ARG002  (the contract's signature)
+        """Return whether a watched table has changed, or a match is due."""
+        watch_store = store.get_or_create(WatchStore)
+        published_ids = store.read_published_snapshot_ids()[1]
+        if any(published_ids.get(name, since) != since for name, since in watch_store.list_watched_states()):
+            return True
+        return watch_store.has_due_match()
+
+    def send_due_events(self, settings: Settings) -> None:
+        """Match what has changed, and deliver what is due."""
+        match_and_deliver = plugins.load_named_object(ROUND_PLACE, "the plug-in package watches")
+        match_and_deliver(settings)
+
+    def find_problems(self, settings: Settings, store: StateStore) -> Sequence[str]:  # noqa: ARG002  (the contract's signature)
+        """Describe watches that deliver nothing any more."""
+        stopped_watches = store.get_or_create(WatchStore).list_watches(watches.c.problem != "")
+        return [
+            f"what a watch of {watch.account} finds is no longer delivered: {watch.problem}"
+            for watch in stopped_watches[:MAX_PROBLEMS_SHOWN]
+        ]
+
+
+def remove_account_watches(site: Site, account: str) -> None:
+    """Delete the watches of an account that is removed.
+
+    Parameters
+    ----------
+    site
+        The site.
+    account
+        Name of the account.
+    """
+    site.store.get_or_create(WatchStore).remove_watches(watches.c.account == account)
+
+
+WATCH_SERVICE = WatchService()
