@@ -42,7 +42,7 @@ from hven.services import build_cache_headers, compute_etag
 from hven.services.addresses import get_base_url
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from starlette.requests import Request
 
@@ -121,6 +121,9 @@ class SampleDataSet:
         0 and empty: it is not derived.
     remote
         Server from which its samples are requested; None if this site has them.
+    read_computed
+        Function that reads the samples of a data set that another package computes: of the reader, the data set, names of
+        parameters, and a span as in `read_samples`. None: they are read here.
     """
 
     series: TimeSeriesSpec
@@ -138,6 +141,7 @@ class SampleDataSet:
     bin_microseconds: int = 0
     derivation: str = ""
     remote: RemoteDataSet | None = None
+    read_computed: Callable[[ReaderView, SampleDataSet, Sequence[str], int, int], Iterator[pa.RecordBatch]] | None = None
 
     @property
     def has_nanoseconds(self) -> bool:
