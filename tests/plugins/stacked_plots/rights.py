@@ -11,4 +11,4 @@ QUERY_STRINGS = {
     "/plots": ["", "q=zq", *STATES, *(urlencode({"panel": panel}) for panel in PANELS)],
     "/plots/{file}": [*STATES, *(urlencode({"panel": panel}) for panel in PANELS)],
 }
-ROUTE_CHOICES = {"/plots/{file}": ("file", ("plot.svg", "plot.png", "plot.csv", "plot.cdf"))}
+ROUTE_CHOICES = {"/plots/{file}": ("file", ("plot.svg", "plot.png", "plot.csv", "plot.cdf", "plot.ipynb"))}

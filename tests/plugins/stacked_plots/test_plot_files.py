@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import csv
 import io
+import json
 import re
 import warnings
 from pathlib import Path
@@ -166,3 +168,14 @@ def test_wrong_computed_parameters_are_errors_of_hapi(client: Client, data_set: 
     answer = client.get(f"/hapi/info?{urlencode({'dataset': data_set})}")
     assert answer.status in {400, 404}
     assert '"HAPI"' in answer.text
+
+
+def test_a_plot_is_a_notebook_whose_cells_run(client: Client) -> None:
+    cells = json.loads(get_file(client, "ipynb").body)["cells"]
+    series, rows = ("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    assert "'field;bx;b;total=VECTOR_LENGTH(b)'" in series
+    compile(series, "series", "exec")
+    query = re.search(r"search\((.*)\)\.to_table", rows)
+    assert query is not None
+    answer = client.get("/tap/sync", LANG="ADQL", QUERY=ast.literal_eval(query[1]), RESPONSEFORMAT="csv")
+    assert [line.split(",")[0] for line in answer.text.split()[1:]] == ["t3_1", "t3_2"]

@@ -16,6 +16,7 @@ from starlette.routing import Route
 from hven import services
 from hven.model.errors import NotFoundError, format_message
 from hven.model.table import find_begin_and_end_time_columns
+from hven.plugins.notebooks.notebook_document import MEDIA_TYPE
 from hven.plugins.series.sample_parameters import is_spectrum
 from hven.plugins.series.table_series import list_table_series
 from hven.plugins.series.time_texts import format_instant
@@ -39,6 +40,7 @@ from hven.plugins.stacked_plots.plot_files import (
     write_plot_cdf,
     write_plot_csv,
 )
+from hven.plugins.stacked_plots.plot_notebooks import write_plot_notebook
 from hven.plugins.stacked_plots.plot_pictures import (
     list_drawn_panels,
     list_overlaid_events,
@@ -82,7 +84,7 @@ SERIES_FACE = "timelines"
 SUN_WORDS = ("sun", "solar", "helio")
 HELIOVIEWER_ADDRESS = "https://helioviewer.org/"
 SDO_START = 1_275_436_800_000_000  # 2010-06-02: images of SOHO before, of SDO after
-FILE_TYPES = {"svg": "image/svg+xml", "png": "image/png", "csv": "text/csv", "cdf": "application/x-cdf"}
+FILE_TYPES = {"svg": "image/svg+xml", "png": "image/png", "csv": "text/csv", "cdf": "application/x-cdf", "ipynb": MEDIA_TYPE}
 FILE_HEADERS = {"x-content-type-options": "nosniff", "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox"}  # fmt: skip
 
 
@@ -263,7 +265,7 @@ def _build_plot_page(page_context: PageContext) -> PageContent:
         day=day,
         links={**address.write_time_links(), "all": replace(address, start=None, stop=None).write_query()},
         state=[("panel", panel.to_text()) for panel in address.panels],
-        files=[(name.upper(), f"{page_context.base}/plots/plot.{name}?{query_string}") for name in FILE_TYPES if span],
+        files=[("Notebook (Jupyter)" if name == "ipynb" else name.upper(), f"{page_context.base}/plots/plot.{name}?{query_string}") for name in FILE_TYPES if span],
         words=words,
         suggestions=suggestions[:MAX_SUGGESTIONS],
         suggestion_count=len(suggestions),
@@ -455,6 +457,7 @@ def _answer_with_file(page_context: PageContext) -> Response:
         "png": lambda: write_png(_read_plot(reader, address)[1], start, stop, {"Source": page_address}),
         "csv": lambda: write_plot_csv(_read_file_samples(reader, address, span)),
         "cdf": lambda: write_plot_cdf(_read_file_samples(reader, address, span), page_address, page_address, file_stem),
+        "ipynb": lambda: write_plot_notebook(reader, address.with_span(start, stop), page_address),
     }
     body = writers[extension]()
     headers = services.build_cache_headers(services.compute_etag(body), is_public=page_context.access_key == "public")

@@ -7,7 +7,7 @@ from hven.model.plugins import PluginPackage
 PLUGIN = PluginPackage(
     name="stacked_plots",
     title="Plot several data sets above one time axis",
-    uses=("series", "previews", "tfcat"),
+    uses=("series", "notebooks", "previews", "tfcat"),
     pages="hven.plugins.stacked_plots.plot_pages:PAGES",
     table_links=("hven.plugins.stacked_plots.plot_pages:PLOT_LINKS",),
     scripts="hven.plugins.stacked_plots:scripts",

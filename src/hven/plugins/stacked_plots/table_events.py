@@ -123,6 +123,14 @@ def find_table_span(reader: PlotReader, table: Table) -> tuple[int, int] | None:
     return first - margin, last + margin
 
 
+def write_events_query(table: Table, start: int, stop: int) -> str:
+    """Write the ADQL query of all columns of the rows that overlap a time span, in microseconds since 1970."""
+    begin, end = _require_time_columns(table)
+    condition = _write_overlap_condition(begin, end, start, stop)
+    order = quote_adql_name(begin.name)
+    return f"SELECT TOP {MAX_EVENTS} * FROM {_write_table_name(table)} WHERE {condition} ORDER BY {order}"
+
+
 def read_table_events(reader: PlotReader, table: Table, start: int, stop: int, table_address: str) -> TableEvents:
     """Read the rows that overlap a time span.
 
