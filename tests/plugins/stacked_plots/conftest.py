@@ -102,7 +102,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     waves = {"moment": spectrum_times, "intensity": build_lists(spectra)}
     burst_lines = ["name,time_min,time_max,spectral_range_min,spectral_range_max,geometry"]
     for burst in BURSTS:
-        geometry = json.dumps({"type": "Polygon", "coordinates": [burst.build_ring()]}).replace('"', '""')
+        ring = {"type": "Polygon", "coordinates": [burst.build_ring()]} if burst.has_outline else None
+        geometry = json.dumps(ring).replace('"', '""')
         first, last = (np.datetime_as_string(np.datetime64(time, "us")) for time in (burst.begin, burst.end))
         burst_lines.append(f'{burst.name},{first},{last},{burst.low * 1e6},{burst.high * 1e6},"{geometry}"')
     image_lines = [f"image{hour}.png,2003-10-28T{hour:02}:00:00,https://images.example/{hour}.png" for hour in range(24)]

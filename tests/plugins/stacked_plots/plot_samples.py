@@ -25,6 +25,7 @@ class Burst:
     end: int
     low: float
     high: float
+    has_outline: bool
 
     def build_ring(self) -> list[list[float]]:
         times = self.begin / 1e6, self.end / 1e6
@@ -33,8 +34,8 @@ class Burst:
 
 
 BURSTS = (
-    Burst("t3_1", START + 3600 * SECOND, START + 5400 * SECOND, 0.1, 10.0),
-    Burst("t3_2", START + 40_000 * SECOND, START + 41_000 * SECOND, 1.0, 13.0),
+    Burst("t3_1", START + 3600 * SECOND, START + 5400 * SECOND, 0.1, 10.0, has_outline=True),
+    Burst("t3_2", START + 40_000 * SECOND, START + 41_000 * SECOND, 1.0, 13.0, has_outline=False),
 )
 
 

@@ -180,6 +180,8 @@ def reduce_line(trace: LineTrace, start: int, stop: int) -> tuple[Numbers, Numbe
 
 def split_line(x: Numbers, y: Numbers, max_gap: float) -> Iterator[slice]:
     """Split a line at missing values, and where points are further apart than `max_gap` (0: nowhere)."""
+    if not len(y):
+        return
     is_finite = np.isfinite(y)
     is_break = np.r_[True, ~is_finite[1:] | ~is_finite[:-1] | ((np.diff(x) > max_gap) if max_gap else False)]
     starts = np.flatnonzero(is_break)

@@ -314,7 +314,7 @@ def _build_panel_view(
         is_hidden=panel.is_hidden,
         is_list=panel.is_table,
         notes=[translate(note) for note in content.notes],
-        fault="" if content.fault is None else translate(str(content.fault)),
+        fault="" if content.fault is None else translate.translate_error(content.fault),
     )
     has_nothing = content.spectrum is None and content.events is None and not content.lines
     if panel.is_hidden or content.fault is not None or has_nothing or address.start is None or address.stop is None:
@@ -350,7 +350,7 @@ def _build_panel_view(
         description=describe_panel(content),
         colours=colours,
         pictures=pictures,
-        hapi="" if panel.is_table else _write_hapi_query(panel, address.start, address.stop),
+        hapi=_write_hapi_query(panel, address.start, address.stop) if content.is_in_hapi else "",
     )
 
 

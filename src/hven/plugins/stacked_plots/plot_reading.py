@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from time import monotonic
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import numpy as np
 
@@ -128,6 +129,8 @@ class PanelContent:
         What the reader should know about the picture.
     fault
         Why the panel shows nothing.
+    is_in_hapi
+        Whether HAPI serves what the panel shows.
     """
 
     address: PanelAddress
@@ -138,6 +141,7 @@ class PanelContent:
     events: TableEvents | None = None
     notes: Sequence[str] = ()
     fault: HvenError | None = None
+    is_in_hapi: bool = False
 
 
 class PlotReader(sample_sets.SeriesRequest):
@@ -237,7 +241,7 @@ class PlotReader(sample_sets.SeriesRequest):
                 events = read_table_events(self, table, start, stop, url)
                 return PanelContent(address=panel, title=title, url=url, events=events, notes=events.notes)
             data_set = self.require_portal_data_set(panel.name)
-            url = f"{base}/series/{panel.name}"
+            url = f"{base}/series/{quote(panel.name, safe='')}"
             if panel.is_hidden:
                 return PanelContent(address=panel, title=data_set.title, url=url)
             self.check_deadline()
@@ -262,6 +266,7 @@ class PlotReader(sample_sets.SeriesRequest):
         data_set = selection.data_set
         if not selection.parameters:
             raise NotFoundError(format_message("the data set has no parameters that can be drawn"))
+        is_in_hapi = data_set.table.is_served_by("hapi") and data_set.remote is None
         notes: list[str] = []
         spectra = [parameter for parameter in selection.parameters if is_spectrum(parameter)]
         if spectra and len(selection.parameters) > 1:
@@ -274,9 +279,18 @@ class PlotReader(sample_sets.SeriesRequest):
         first, last = (max(start, extent.start), min(stop, extent.stop)) if has_overlap and extent else (start, start)
         if spectra:
             spectrum = self._read_spectrum(selection, start, stop, (first, last), notes)
-            return PanelContent(address=panel, title=data_set.title, url=url, spectrum=spectrum, notes=notes)
+            return PanelContent(
+                address=panel,
+                title=data_set.title,
+                url=url,
+                spectrum=spectrum,
+                notes=notes,
+                is_in_hapi=is_in_hapi,
+            )
         lines = self._read_lines(selection, stop - start, (first, last), notes)
-        return PanelContent(address=panel, title=data_set.title, url=url, lines=lines, notes=notes)
+        return PanelContent(
+            address=panel, title=data_set.title, url=url, lines=lines, notes=notes, is_in_hapi=is_in_hapi
+        )
 
     def _read_bins(
         self, selection: SampleSelection, limits: tuple[int, int], width: int, notes: list[str]

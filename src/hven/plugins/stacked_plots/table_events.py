@@ -61,11 +61,14 @@ class TimeFrequencyShape:
         Frequencies.
     is_closed
         Whether the last point is connected to the first one.
+    row
+        Number of the row.
     """
 
     instants: Numbers
     hertz: Numbers
     is_closed: bool
+    row: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +84,7 @@ class TableEvents:
     pictures
         Addresses of pictures, empty for rows without one; no items: the table has none.
     boxes
-        Lowest and highest frequency of each row in Hz, NaN where it is not known; None: the table has none.
+        Lowest and highest frequency of each row without a shape in Hz, NaN where it is not known; None: the table has none.
     shapes
         Shapes in time and frequency.
     notes
@@ -175,14 +178,18 @@ def read_table_events(reader: PlotReader, table: Table, start: int, stop: int, t
     ends = np.maximum(np.where(_read_instants(rows, end) == _MISSING, begins, _read_instants(rows, end)), begins)
     keys = format_keys(rows, table.primary)
     texts = rows.column(label.name).to_pylist() if label is not None else [""] * rows.num_rows
+    shapes = list(_read_shapes(rows, geometry, table)) if geometry else []
+    boxes = _read_frequency_ranges(rows, range_names, columns) if range_names else None
+    if boxes is not None:  # a shape is exact, and its box would hide it
+        boxes[0][[shape.row for shape in shapes]] = np.nan
     return TableEvents(
         begins=begins,
         ends=ends,
         labels=["" if text is None else str(text) for text in texts],
         urls=[f"{table_address}?_row={quote(key, safe='')}" if key else table_address for key in keys],
         pictures=[str(address or "") for address in rows.column(picture).to_pylist()] if picture else (),
-        boxes=_read_frequency_ranges(rows, range_names, columns) if range_names else None,
-        shapes=list(_read_shapes(rows, geometry, table)) if geometry else (),
+        boxes=boxes,
+        shapes=shapes,
         notes=notes,
     )
 
@@ -274,7 +281,7 @@ def _read_shapes(rows: pa.Table, name: str, table: Table) -> Iterator[TimeFreque
     except (ValueError, KeyError, TypeError):
         return
     character_count = 0
-    for geometry_text in rows.column(name).to_pylist():  # at most MAX_EVENTS
+    for row, geometry_text in enumerate(rows.column(name).to_pylist()):  # at most MAX_EVENTS
         character_count += len(geometry_text or "")
         if character_count > MAX_GEOMETRY_CHARACTERS:
             return
@@ -285,7 +292,7 @@ def _read_shapes(rows: pa.Table, name: str, table: Table) -> Iterator[TimeFreque
         for points, is_closed in _list_traces(geometry):
             pairs = np.asarray(points, np.float64)
             if pairs.ndim == 2 and pairs.shape[1] == 2 and np.isfinite(pairs).all():
-                yield TimeFrequencyShape(pairs[:, 0] * unit + origin, pairs[:, 1] * scale, is_closed)
+                yield TimeFrequencyShape(pairs[:, 0] * unit + origin, pairs[:, 1] * scale, is_closed, row)
 
 
 def _list_traces(geometry: Any, depth: int = 0) -> Iterator[tuple[Any, bool]]:
