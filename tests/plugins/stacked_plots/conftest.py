@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2] / "protocols")]
+sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[2] / "protocols"))
 
 from asgi_client import Client
 from plot_samples import BURSTS, CHANNELS, CRS, FIELD_COUNT, FIELD_SECONDS, START, build_field, build_spectra
@@ -106,7 +107,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         geometry = json.dumps(ring).replace('"', '""')
         first, last = (np.datetime_as_string(np.datetime64(time, "us")) for time in (burst.begin, burst.end))
         burst_lines.append(f'{burst.name},{first},{last},{burst.low * 1e6},{burst.high * 1e6},"{geometry}"')
-    image_lines = [f"image{hour}.png,2003-10-28T{hour:02}:00:00,https://images.example/{hour}.png" for hour in range(24)]
+    image_lines = [
+        f"image{hour}.png,2003-10-28T{hour:02}:00:00,https://images.example/{hour}.png" for hour in range(24)
+    ]
     files: dict[str, str | bytes] = {
         "../../hven.toml": 'name = "plots"\n',
         "field.parquet": write_parquet(field),

@@ -89,7 +89,7 @@ def test_boxes_of_bursts_lie_on_the_spectrogram_of_their_instrument(client: Clie
         left, right = ((time - START) / (DAY_SECONDS * SECOND) * 1000 for time in (burst.begin, burst.end))
         top, bottom = ((1 - (np.log(frequency) - low) / (high - low)) * 220 for frequency in (burst.high, burst.low))
         assert [x, x + width, y, y + height] == pytest.approx([left, right, top, bottom], abs=0.5)
-    from PIL import Image  # noqa: PLC0415
+    from PIL import Image
 
     match = re.search(r'<image x="([\d.-]+)" width="([\d.]+)" height="220"[^>]*base64,([^"]*)"', page)
     assert match is not None

@@ -52,6 +52,8 @@ if TYPE_CHECKING:
     from hven.services.face import ServiceContext
     from hven.site import PublishedTable
 
+    ComputedSampleReader = Callable[[ReaderView, "SampleDataSet", Sequence[str], int, int], Iterator[pa.RecordBatch]]
+
 MAX_WINDOW_CELLS = 1_000_000  # values of a time window, about: with an index on times, its rows stay in the cache
 RETRY_DELAY_SECONDS = 10.0  # seconds after which files that could not be read are tried again
 REMOTE_RETRY_DELAY_SECONDS = 60.0  # seconds after which another server is asked again
@@ -122,8 +124,8 @@ class SampleDataSet:
     remote
         Server from which its samples are requested; None if this site has them.
     read_computed
-        Function that reads the samples of a data set that another package computes: of the reader, the data set, names of
-        parameters, and a span as in `read_samples`. None: they are read here.
+        Function that reads the samples of a data set that another package computes, from the reader, the data set,
+        names of parameters, and a span as in `read_samples`. None: they are read here.
     """
 
     series: TimeSeriesSpec
@@ -141,7 +143,9 @@ class SampleDataSet:
     bin_microseconds: int = 0
     derivation: str = ""
     remote: RemoteDataSet | None = None
-    read_computed: Callable[[ReaderView, SampleDataSet, Sequence[str], int, int], Iterator[pa.RecordBatch]] | None = None
+    read_computed: Callable[[ReaderView, SampleDataSet, Sequence[str], int, int], Iterator[pa.RecordBatch]] | None = (
+        None
+    )
 
     @property
     def has_nanoseconds(self) -> bool:

@@ -44,7 +44,7 @@ class CdfVariable:
     varies
         Whether the records differ; False: `values` has one record for all.
     attributes
-        Its attributes: texts, or numbers of the type of the variable; floats of a variable of times are texts.
+        Its attributes: texts, or numbers of the type of the variable.
     """
 
     name: str
@@ -82,8 +82,8 @@ class _CdfFile:
         attribute_head, attribute_count = self._append_attributes(global_attributes)
         self._fill(cdr_offset, _pack_cdr(gdr_offset))
         gdr = struct.pack(
-            ">qiqqqqiiiiiqiii", GDR_BYTES, 2, 0, variable_head, attribute_head, self._position, 0, attribute_count, -1, 0,
-            len(variables), 0, 0, LEAP_SECOND_TABLE_DATE, -1,
+            ">qiqqqqiiiiiqiii", GDR_BYTES, 2, 0, variable_head, attribute_head, self._position, 0, attribute_count, -1,
+            0, len(variables), 0, 0, LEAP_SECOND_TABLE_DATE, -1,
         )  # fmt: skip
         self._fill(gdr_offset, gdr)
 
@@ -131,8 +131,8 @@ class _CdfFile:
             name = variable.name.encode().ljust(NAME_BYTES, b"\0")
             byte_count = 8 + 4 + 8 + 4 + 4 + 8 + 8 + 7 * 4 + 8 + 4 + NAME_BYTES + 4 + len(dimensions) + len(pad)
             head = struct.pack(
-                ">qiqiiqqiiiiiiiqi", byte_count, 8, following, data_type, last_record, index_offset, index_offset, flags, 0,
-                0, -1, -1, element_count, number, -1, 0,
+                ">qiqiiqqiiiiiiiqi", byte_count, 8, following, data_type, last_record, index_offset, index_offset,
+                flags, 0, 0, -1, -1, element_count, number, -1, 0,
             )  # fmt: skip
             following = self._append(head + name + struct.pack(">i", len(sizes)) + dimensions + pad)
         return following

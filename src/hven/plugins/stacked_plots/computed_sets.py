@@ -1,7 +1,7 @@
 """Select and compute parameters of a data set, for plots and for HAPI.
 
-The text ``goes_xrs;xrsa;ratio=xrsa/xrsb`` selects the parameter ``xrsa`` and computes ``ratio``. HAPI clients use it as the
-id of a data set (extension point ``series.computed_sets``). Rights are those of the data set from which it is computed.
+The text ``goes_xrs;xrsa;ratio=xrsa/xrsb`` selects the parameter ``xrsa`` and computes ``ratio``. HAPI clients use it as
+the id of a data set (extension point ``series.computed_sets``), with the rights of the data set that it is made from.
 
 Common
 ------
@@ -89,7 +89,9 @@ class SampleSelection:
 
     def compute_columns(self, block: SampleBlock) -> dict[str, Matrix]:
         """Compute the values of all parameters, by name."""
-        return {name: self.lines[name].evaluate(block) if name in self.lines else block.values[name] for name in self.names}
+        return {
+            name: self.lines[name].evaluate(block) if name in self.lines else block.values[name] for name in self.names
+        }
 
 
 def select_samples(view: ReaderView, data_set: SampleDataSet, parameter_texts: Sequence[str]) -> SampleSelection:
@@ -157,7 +159,9 @@ def _build_computed_parameter(line: ComputedLine, parameters: Mapping[str, Sampl
     return SampleParameter(column=column, value_kind="double", dimensions=source.dimensions, bins=source.bins)
 
 
-def read_selected_samples(view: ReaderView, selection: SampleSelection, start: int, stop: int) -> Iterator[pa.RecordBatch]:
+def read_selected_samples(
+    view: ReaderView, selection: SampleSelection, start: int, stop: int
+) -> Iterator[pa.RecordBatch]:
     """Read the samples of a selection, in the order of time, as `sample_sets.read_samples` does.
 
     Raises
@@ -190,7 +194,9 @@ def read_selected_samples(view: ReaderView, selection: SampleSelection, start: i
             continue
         instants, values = _append_samples(batch, instants, values, selection.source_names)
         if sum(matrix.size for matrix in values.values()) > MAX_BLOCK_VALUES:
-            message = format_message("the windows of the expression contain more than {limit:,} values", MAX_BLOCK_VALUES)
+            message = format_message(
+                "the windows of the expression contain more than {limit:,} values", MAX_BLOCK_VALUES
+            )
             raise TimeLimitError(message, remedy="use shorter windows, or a shorter time span")
         until = min(int(instants[-1]) - margin, stop)
         if until > emitted_until and np.count_nonzero(instants >= emitted_until) >= MIN_BLOCK_SAMPLES:
@@ -248,9 +254,7 @@ def find_computed_set(view: ReaderView, data_sets: Mapping[str, SampleDataSet], 
     parameters = []
     for parameter in selection.parameters:
         is_fixed = not any(isinstance(axis.centers, str) for axis in parameter.bins)
-        parameters.append(
-            replace(parameter, bins=parameter.bins if is_fixed else (), value_kind="double", fill="NaN")
-        )
+        parameters.append(replace(parameter, bins=parameter.bins if is_fixed else (), value_kind="double", fill="NaN"))
     return replace(
         base_set,
         series=series,

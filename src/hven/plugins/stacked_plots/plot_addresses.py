@@ -131,6 +131,8 @@ class PlotAddress:
         links = {
             "toggle": self._write_query_of_panels([*panels[:index], toggled, *panels[index + 1 :]]),
             "remove": self._write_query_of_panels([*panels[:index], *panels[index + 1 :]]),
+            "higher": "",
+            "lower": "",
         }
         if index > 0:
             order = [*panels[: index - 1], panel, panels[index - 1], *panels[index + 1 :]]

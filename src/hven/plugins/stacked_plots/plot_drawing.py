@@ -152,13 +152,13 @@ def draw_panel(content: PanelContent, events: Sequence[TableEvents], start: int,
         parts += _draw_spectrum(content.spectrum, start, stop, height)
         scale = HERTZ_PER_UNIT.get(content.spectrum.axis_unit)
         if scale is not None:
-            parts += [part for item in events for part in _draw_shapes(item, axis, scale, start, stop, height)]
+            parts += [part for item in events for part in _draw_shapes(item, axis, scale, (start, stop), height)]
     elif axis is not None:
         for number, trace in enumerate(content.lines):
-            parts += _draw_line(trace, axis, number, start, stop, height)
+            parts += _draw_line(trace, axis, number, (start, stop), height)
     if content.events is not None:
         parts += _draw_events(content.events, start, stop)
-    return Markup("".join(parts))
+    return Markup("".join(parts))  # noqa: S704  (each part is escaped)
 
 
 def reduce_line(trace: LineTrace, start: int, stop: int) -> tuple[Numbers, Numbers, Numbers, Numbers]:
@@ -190,9 +190,10 @@ def split_line(x: Numbers, y: Numbers, max_gap: float) -> Iterator[slice]:
             yield slice(int(first), int(last))
 
 
-def _draw_line(trace: LineTrace, axis: PanelAxis, number: int, start: int, stop: int, height: int) -> Iterator[str]:
+def _draw_line(trace: LineTrace, axis: PanelAxis, number: int, span: tuple[int, int], height: int) -> Iterator[str]:
     if not len(trace.instants):
         return
+    start, stop = span
     x, means, lows, highs = reduce_line(trace, start, stop)
     max_gap = trace.max_gap_microseconds / (stop - start) * INSIDE_WIDTH
     if max_gap and len(x) < len(trace.instants):
@@ -253,7 +254,11 @@ def build_palette() -> npt.NDArray[np.uint8]:
     stops = np.array([[int(stop[at : at + 2], 16) for at in (0, 2, 4)] for stop in COLOUR_MAPS["viridis"]], np.float64)
     positions = np.linspace(0, 1, len(stops))
     steps = np.linspace(0, 1, 256)
-    return np.stack([np.interp(steps, positions, stops[:, channel]) for channel in range(3)], axis=1).round().astype(np.uint8)
+    return (
+        np.stack([np.interp(steps, positions, stops[:, channel]) for channel in range(3)], axis=1)
+        .round()
+        .astype(np.uint8)
+    )
 
 
 def _draw_spectrum(spectrum: SpectrumTrace, start: int, stop: int, height: int) -> Iterator[str]:
@@ -271,17 +276,17 @@ def _draw_spectrum(spectrum: SpectrumTrace, start: int, stop: int, height: int) 
 
 
 def _draw_shapes(
-    events: TableEvents, axis: PanelAxis, hertz: float, start: int, stop: int, height: int
+    events: TableEvents, axis: PanelAxis, hertz: float, span: tuple[int, int], height: int
 ) -> Iterator[str]:
     """Draw the boxes and the shapes of rows over a spectrogram whose axis has frequencies in units of `hertz`."""
-    for left, right, top, bottom in locate_boxes(events, axis, hertz, start, stop, height):
+    for left, right, top, bottom in locate_boxes(events, axis, hertz, span, height):
         yield (
             f'<rect class="box" x="{left:.2f}" y="{top:.2f}" width="{max(right - left, 0.5):.2f}" '
             f'height="{max(bottom - top, 0.5):.2f}"/>'
         )
     paths = []
     for shape in events.shapes:
-        x = locate_instants(shape.instants, start, stop)
+        x = locate_instants(shape.instants, *span)
         path = _write_path(x, axis.locate(shape.hertz / hertz, height))
         paths.append(f"{path}z" if shape.is_closed else path)
     if paths:
@@ -289,14 +294,14 @@ def _draw_shapes(
 
 
 def locate_boxes(
-    events: TableEvents, axis: PanelAxis, hertz: float, start: int, stop: int, height: float
+    events: TableEvents, axis: PanelAxis, hertz: float, span: tuple[int, int], height: float
 ) -> list[tuple[float, float, float, float]]:
     """Return the boxes of rows in time and frequency: left, right, top, bottom."""
     if events.boxes is None:
         return []
     low, high = events.boxes
     is_known = np.isfinite(low) & np.isfinite(high)
-    left, right = (locate_instants(times[is_known], start, stop) for times in (events.begins, events.ends))
+    left, right = (locate_instants(times[is_known], *span) for times in (events.begins, events.ends))
     top, bottom = (axis.locate(frequencies[is_known] / hertz, height) for frequencies in (high, low))
     return list(zip(left.tolist(), right.tolist(), top.tolist(), bottom.tolist(), strict=True))
 
@@ -307,7 +312,9 @@ def _choose_lanes(events: TableEvents, gap: int) -> list[int]:
 
 def locate_events(events: TableEvents, start: int, stop: int, width: float) -> list[tuple[float, float, float]]:
     """Return the marks of rows: left, right, and the middle of the lane."""
-    left, right = (np.clip(locate_instants(times, start, stop, width), -9, width + 9) for times in (events.begins, events.ends))
+    left, right = (
+        np.clip(locate_instants(times, start, stop, width), -9, width + 9) for times in (events.begins, events.ends)
+    )
     rows = [3 + LANE_HEIGHT_PIXELS * (lane + 0.5) for lane in _choose_lanes(events, 0)]
     return list(zip(left.tolist(), right.tolist(), rows, strict=True))
 
@@ -336,13 +343,16 @@ def describe_panel(content: PanelContent) -> str:
     if content.spectrum is not None:
         low, high, _ = find_colour_limits(content.spectrum)
         unit = content.spectrum.axis_unit
-        axis = f"{format_number(content.spectrum.low)} – {format_number(content.spectrum.high)} {unit}".strip()
-        return f"{content.spectrum.name}: {axis}; {format_number(low)} – {format_number(high)} {content.spectrum.unit}".strip()
+        axis = (
+            f"{format_number(content.spectrum.low)} \N{EN DASH} {format_number(content.spectrum.high)} {unit}".strip()
+        )
+        colours = f"{format_number(low)} \N{EN DASH} {format_number(high)} {content.spectrum.unit}".strip()
+        return f"{content.spectrum.name}: {axis}; {colours}"
     texts = []
     for trace in content.lines:
         values = np.concatenate([trace.lows, trace.highs])
         values = values[np.isfinite(values)]
         if values.size:
-            extremes = f"{format_number(float(values.min()))} – {format_number(float(values.max()))}"
+            extremes = f"{format_number(float(values.min()))} \N{EN DASH} {format_number(float(values.max()))}"
             texts.append(f"{trace.name}: {extremes} {trace.unit}".strip())
     return "; ".join(texts)

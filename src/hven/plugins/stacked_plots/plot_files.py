@@ -21,7 +21,7 @@ from hven.plugins.series import reductions
 from hven.plugins.series.sample_parameters import list_bin_centers
 from hven.plugins.series.time_texts import format_instant
 from hven.plugins.stacked_plots.cdf_writer import CdfVariable, write_cdf
-from hven.plugins.stacked_plots.computed_sets import read_selected_samples, select_samples
+from hven.plugins.stacked_plots.computed_sets import MAX_SELECTED_PARAMETERS, read_selected_samples, select_samples
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -84,18 +84,20 @@ def read_plot_samples(reader: PlotReader, address: PlotAddress, start: int, stop
     for panel in address.panels:
         if not panel.is_table and not panel.is_hidden:
             selection = select_samples(reader, reader.require_portal_data_set(panel.name), panel.parameters)
-            texts = panel.parameters or tuple(selection.names)
-            parameters_by_set.setdefault(panel.name, {}).update(dict.fromkeys(texts))
+            names = panel.parameters or tuple(selection.names)
+            parameters_by_set.setdefault(panel.name, {}).update(dict.fromkeys(names))
     if not parameters_by_set:
         message = format_message("this plot has no panel with samples")
-        raise NotFoundError(message, remedy="add a time series; rows of tables are downloaded on the pages of the tables")
+        raise NotFoundError(
+            message, remedy="add a time series; rows of tables are downloaded on the pages of the tables"
+        )
     sample_list = []
     remaining = MAX_FILE_VALUES
-    for name, texts in parameters_by_set.items():
+    for name, parameter_texts in parameters_by_set.items():
         selections = []
-        for offset in range(0, len(texts), 8):
-            part = select_samples(reader, reader.require_portal_data_set(name), list(texts)[offset : offset + 8])
-            selections.append(part)
+        for offset in range(0, len(parameter_texts), MAX_SELECTED_PARAMETERS):
+            texts = list(parameter_texts)[offset : offset + MAX_SELECTED_PARAMETERS]
+            selections.append(select_samples(reader, reader.require_portal_data_set(name), texts))
         for selection in selections:
             samples = _read_samples(reader, selection, start, stop, remaining)
             remaining -= sum(matrix.size for matrix in samples.values.values())
@@ -103,9 +105,7 @@ def read_plot_samples(reader: PlotReader, address: PlotAddress, start: int, stop
     return sample_list
 
 
-def _read_samples(
-    reader: PlotReader, selection: SampleSelection, start: int, stop: int, limit: int
-) -> SelectedSamples:
+def _read_samples(reader: PlotReader, selection: SampleSelection, start: int, stop: int, limit: int) -> SelectedSamples:
     instants: list[npt.NDArray[np.int64]] = [np.empty(0, np.int64)]
     matrices: dict[str, list[Matrix]] = {name: [] for name in selection.names}
     count = 0
@@ -223,7 +223,10 @@ def convert_to_tt2000(instants: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """
     table = erfa.leap_seconds.get()
     table = table[table["year"] >= 1972]
-    months = [f"{year:04d}-{month:02d}-01" for year, month in zip(table["year"].tolist(), table["month"].tolist(), strict=True)]
+    months = [
+        f"{year:04d}-{month:02d}-01"
+        for year, month in zip(table["year"].tolist(), table["month"].tolist(), strict=True)
+    ]
     begins = np.array(months, "M8[us]").astype(np.int64)
     leap_seconds = np.asarray(table["tai_utc"], np.float64).round().astype(np.int64)
     rows = np.clip(np.searchsorted(begins, instants, "right") - 1, 0, None)

@@ -84,8 +84,15 @@ SERIES_FACE = "timelines"
 SUN_WORDS = ("sun", "solar", "helio")
 HELIOVIEWER_ADDRESS = "https://helioviewer.org/"
 SDO_START = 1_275_436_800_000_000  # 2010-06-02: images of SOHO before, of SDO after
-FILE_TYPES = {"svg": "image/svg+xml", "png": "image/png", "csv": "text/csv", "cdf": "application/x-cdf", "ipynb": MEDIA_TYPE}
-FILE_HEADERS = {"x-content-type-options": "nosniff", "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox"}  # fmt: skip
+FILE_TYPES = {
+    "svg": "image/svg+xml",
+    "png": "image/png",
+    "csv": "text/csv",
+    "cdf": "application/x-cdf",
+    "ipynb": MEDIA_TYPE,
+}
+FILE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox"
+FILE_HEADERS = {"x-content-type-options": "nosniff", "content-security-policy": FILE_POLICY}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -245,7 +252,9 @@ def _build_plot_page(page_context: PageContext) -> PageContent:
     reader = PlotReader(page_context)
     address, contents = _read_plot(reader, _parse_address(page_context))
     span = (address.start, address.stop) if address.start is not None and address.stop is not None else None
-    panels = [_build_panel_view(content, address, number, contents, page_context) for number, content in enumerate(contents)]
+    panels = [
+        _build_panel_view(content, address, number, contents, page_context) for number, content in enumerate(contents)
+    ]
     words = page_context.request.query_params.get("q", "")[:MAX_SEARCH_CHARACTERS].strip()
     suggestions = list(_suggest_panels(reader, address, words))
     query_string = address.write_query()
@@ -265,7 +274,14 @@ def _build_plot_page(page_context: PageContext) -> PageContent:
         day=day,
         links={**address.write_time_links(), "all": replace(address, start=None, stop=None).write_query()},
         state=[("panel", panel.to_text()) for panel in address.panels],
-        files=[("Notebook (Jupyter)" if name == "ipynb" else name.upper(), f"{page_context.base}/plots/plot.{name}?{query_string}") for name in FILE_TYPES if span],
+        files=[
+            (
+                "Notebook (Jupyter)" if name == "ipynb" else name.upper(),
+                f"{page_context.base}/plots/plot.{name}?{query_string}",
+            )
+            for name in FILE_TYPES
+            if span
+        ],
         words=words,
         suggestions=suggestions[:MAX_SUGGESTIONS],
         suggestion_count=len(suggestions),
@@ -302,7 +318,11 @@ def _format_page_time(instant: int | str) -> str:
 
 
 def _build_panel_view(
-    content: PanelContent, address: PlotAddress, number: int, contents: Sequence[PanelContent], page_context: PageContext
+    content: PanelContent,
+    address: PlotAddress,
+    number: int,
+    contents: Sequence[PanelContent],
+    page_context: PageContext,
 ) -> PanelView:
     translate = page_context.translator
     panel = content.address
@@ -410,7 +430,7 @@ def _list_additions(data_set: SampleDataSet, address: PlotAddress) -> Iterator[t
 def _build_helioviewer_address(
     reader: PlotReader, contents: Sequence[PanelContent], span: tuple[int, int] | None
 ) -> str:
-    """Build the address of images of the Sun at the middle of the span, if a collection of the plot is about the Sun."""
+    """Build the address of images of the Sun at the middle of the span; empty if no collection is about the Sun."""
     schemas = set()
     data_sets = reader.list_portal_data_sets()
     for content in contents:
@@ -499,7 +519,7 @@ def list_plot_links(table: Table, page_context: PageContext) -> list[TableLink]:
 
 
 def build_row_time_query(row: RowPage, table: Table) -> str:
-    """Return the time span of a row, with as much time before and after it, as parameters of a plot; empty if it has none."""
+    """Return the time around a row as parameters of a plot; empty if the row has no time."""
     if not row.keys:
         return ""
     values_by_name = {column.name: row.rows.column(at)[0].as_py() for at, column in enumerate(row.columns)}

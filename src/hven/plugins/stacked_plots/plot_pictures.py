@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from markupsafe import Markup, escape
+from markupsafe import escape
 
-from hven.plugins.previews.pictures.canvas import LINE_COLOURS, PictureCanvas, PlotFrame
+from hven.plugins.previews.pictures.canvas import LINE_COLOURS, AxisTicks, PictureCanvas, PlotFrame
 from hven.plugins.stacked_plots import plot_drawing
 from hven.plugins.stacked_plots.plot_drawing import (
     build_axis,
@@ -104,7 +104,7 @@ def write_svg_document(panels: Sequence[PanelContent], start: int, stop: int) ->
         f'viewBox="0 0 {PAGE_PIXELS} {height}"><style>{_STYLE}{_write_line_styles()}</style>'
         f'<rect width="{PAGE_PIXELS}" height="{height}" fill="#fff"/>'
     )
-    return Markup(head + "".join(parts) + "</svg>\n").encode()
+    return f"{head}{''.join(parts)}</svg>\n".encode()
 
 
 def _write_line_styles() -> str:
@@ -136,7 +136,8 @@ def _draw_time_axis(start: int, stop: int, top: int) -> Iterator[str]:
         yield f'<path class="tick" d="M{across:.1f} {top - GAP_PIXELS}v5"/>'
         yield f'<text x="{across:.1f}" y="{top + 10}" text-anchor="middle">{escape(label)}</text>'
     note = f"{ticks.axis_note} UTC".strip()
-    yield f'<text x="{LEFT_PIXELS + plot_drawing.INSIDE_WIDTH / 2}" y="{top + 32}" text-anchor="middle">{escape(note)}</text>'
+    middle = LEFT_PIXELS + plot_drawing.INSIDE_WIDTH / 2
+    yield f'<text x="{middle}" y="{top + 32}" text-anchor="middle">{escape(note)}</text>'
 
 
 def write_png(panels: Sequence[PanelContent], start: int, stop: int, metadata_texts: dict[str, str]) -> bytes:
@@ -157,7 +158,6 @@ def write_png(panels: Sequence[PanelContent], start: int, stop: int, metadata_te
     height = sum(heights) + len(drawn) * (TITLE_PIXELS + GAP_PIXELS) + FOOT_PIXELS
     canvas = PictureCanvas(PAGE_PIXELS, height)
     canvas.letter_pixels = 12
-    span = (float(to_mjd(start)), float(to_mjd(stop)))
     top = 0
     for number, content in enumerate(drawn):
         top += TITLE_PIXELS
@@ -165,7 +165,7 @@ def write_png(panels: Sequence[PanelContent], start: int, stop: int, metadata_te
         canvas.draw_text((LEFT_PIXELS, top - 20), canvas.shorten_text(title, plot_drawing.INSIDE_WIDTH))
         box = (LEFT_PIXELS, top, LEFT_PIXELS + plot_drawing.INSIDE_WIDTH, top + heights[number])
         is_last = number == len(drawn) - 1
-        _draw_panel_on_canvas(canvas, box, content, events, span, (start, stop), has_time_labels=is_last)
+        _draw_panel_on_canvas(canvas, box, content, events, (start, stop), has_time_labels=is_last)
         top += heights[number] + GAP_PIXELS
     return canvas.to_png(metadata_texts)
 
@@ -175,12 +175,12 @@ def _draw_panel_on_canvas(
     box: tuple[int, int, int, int],
     content: PanelContent,
     events: Sequence[TableEvents],
-    span: tuple[float, float],
     instants: tuple[int, int],
     *,
     has_time_labels: bool,
 ) -> None:
     start, stop = instants
+    span = (float(to_mjd(start)), float(to_mjd(stop)))
     axis = build_axis(content)
     low, high = (axis.low, axis.high) if axis is not None else (0.0, 1.0)
     kinds = ("time", "log" if axis is not None and axis.is_logarithmic else "")
@@ -191,7 +191,7 @@ def _draw_panel_on_canvas(
         _paste_spectrum(canvas, box, content, start, stop)
         scale = HERTZ_PER_UNIT.get(content.spectrum.axis_unit)
         for item in events if scale is not None else ():
-            for left, right, upper, lower in locate_boxes(item, axis, scale or 1.0, start, stop, height):
+            for left, right, upper, lower in locate_boxes(item, axis, scale or 1.0, instants, height):
                 corners = [(left, upper), (right, upper), (right, lower), (left, lower), (left, upper)]
                 _draw_clipped_line(canvas, box, corners, BOX_COLOUR)
             for shape in item.shapes:
@@ -215,8 +215,8 @@ def _draw_panel_on_canvas(
     if has_time_labels:
         names = ("UTC", names[1])
     else:
-        x_ticks = plot_drawing.AxisTicks(ticks.positions, ("",) * len(ticks.positions))
-    y_ticks = axis.choose_ticks(height) if axis is not None else plot_drawing.AxisTicks((), ())
+        x_ticks = AxisTicks(ticks.positions, ("",) * len(ticks.positions))
+    y_ticks = axis.choose_ticks(height) if axis is not None else AxisTicks((), ())
     frame.draw_axes(names, x_ticks, y_ticks)
 
 
@@ -243,7 +243,10 @@ def _paste_spectrum(
 
 
 def _draw_clipped_line(
-    canvas: PictureCanvas, box: tuple[int, int, int, int], points: Sequence[tuple[float, float]], colour: tuple[int, int, int]
+    canvas: PictureCanvas,
+    box: tuple[int, int, int, int],
+    points: Sequence[tuple[float, float]],
+    colour: tuple[int, int, int],
 ) -> None:
     """Draw a line inside a panel; what is outside is drawn along its edge."""
     width, height = box[2] - box[0], box[3] - box[1]

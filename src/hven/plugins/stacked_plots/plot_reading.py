@@ -245,7 +245,9 @@ class PlotReader(sample_sets.SeriesRequest):
             if panel.is_hidden:
                 return PanelContent(address=panel, title=data_set.title, url=url)
             self.check_deadline()
-            return self._read_samples_of_panel(panel, select_samples(self, data_set, panel.parameters), url, start, stop)
+            return self._read_samples_of_panel(
+                panel, select_samples(self, data_set, panel.parameters), url, start, stop
+            )
         except HvenError as error:
             return PanelContent(address=panel, title=panel.name, fault=error)
 
@@ -311,7 +313,9 @@ class PlotReader(sample_sets.SeriesRequest):
             yield from reductions.reduce_samples(self._watch_time(samples), width, selection.names)
             return
         seconds = f"{width / 1e6:,.6g}"
-        notes.append(format_message("This span has many samples: lines are computed from means over {seconds} s.", seconds))
+        notes.append(
+            format_message("This span has many samples: lines are computed from means over {seconds} s.", seconds)
+        )
         yield self._compute_from_bin_means(selection, limits, width)
 
     def _count_source_values(self, selection: SampleSelection, first: int, last: int) -> int:
@@ -341,7 +345,9 @@ class PlotReader(sample_sets.SeriesRequest):
         block = SampleBlock(
             instants=numbers * width + width // 2, values=values, max_gap_microseconds=compute_max_gap(width)
         )
-        columns = selection.compute_columns(block) if len(numbers) else {name: np.empty((0, 1)) for name in selection.names}
+        columns = (
+            selection.compute_columns(block) if len(numbers) else {name: np.empty((0, 1)) for name in selection.names}
+        )
         fields: list[Any] = [("number", np.int64)]
         for name, matrix in columns.items():
             fields += [(f"{letter} {name}", np.float64, (matrix.shape[1],)) for letter in "mhl"]
@@ -379,7 +385,9 @@ class PlotReader(sample_sets.SeriesRequest):
                 if parameter.element_count > 1:
                     name = f"{name}[{element + 1}]"
                 letters = "lh" if has_extremes and width > 1 else "mm"
-                lows, highs = (np.asarray(bins[f"{letter} {parameter.name}"][:, element], np.float64) for letter in letters)
+                lows, highs = (
+                    np.asarray(bins[f"{letter} {parameter.name}"][:, element], np.float64) for letter in letters
+                )
                 trace = LineTrace(
                     name=name,
                     unit=parameter.column.unit or "",
@@ -421,7 +429,7 @@ class PlotReader(sample_sets.SeriesRequest):
             width = max(round(cadence), 1)
             origin = int(exact_bins["number"][0])
             chunks = (exact_bins,)
-        bin_count = min(max((stop - origin) // width + 1, 1), MAX_SPECTRUM_BINS)
+        bin_count = min(max(-(-(stop - origin) // width), 1), MAX_SPECTRUM_BINS)
         unit = width if exact_bins is None else 1
         spectra = build_spectrum_picture(
             _locate_bins(chunks, unit, origin, width, bin_count),
@@ -491,4 +499,3 @@ def _group_centers(parameter: SampleParameter, group_size: int) -> Numbers:
         values = np.arange(1, parameter.element_count + 1, dtype=np.float64)
     starts = np.arange(0, len(values), group_size)
     return np.add.reduceat(values, starts) / np.diff(starts, append=len(values))
-

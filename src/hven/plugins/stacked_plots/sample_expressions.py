@@ -1,23 +1,24 @@
 """Compute lines from the parameters of a data set: expressions in ADQL, evaluated over arrays of samples.
 
-Besides operators and ADQL's functions of numbers, expressions can use functions over time: ``RUNNING_MEAN(x, seconds)``,
-``DIFFERENCE(x)``, ``BACKGROUND_REMOVED(x, seconds)``, and ``VECTOR_LENGTH(b)`` or ``VECTOR_LENGTH(bx, by, bz)``. Their
-values do not depend on the time span of a request.
+Besides operators and ADQL's functions of numbers, expressions can use functions over time:
+``RUNNING_MEAN(x, seconds)``, ``DIFFERENCE(x)``, ``BACKGROUND_REMOVED(x, seconds)``, and ``VECTOR_LENGTH(b)`` or
+``VECTOR_LENGTH(bx, by, bz)``. Their values do not depend on the time span of a request.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hven.adql import parse_expression, syntax_tree
+from hven.adql import parse_expression, quote_adql_name, syntax_tree
 from hven.model.errors import ParamError, format_message, suggest_spelling
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     import numpy.typing as npt
 
@@ -142,7 +143,7 @@ def parse_computed_line(
         raise _build_expression_error(
             format_message("the expression has more than {limit} characters", MAX_EXPRESSION_CHARACTERS)
         )
-    tree = parse_expression(expression)
+    tree = parse_expression(_quote_reserved_names(expression, parameters))
     nodes = list(_iterate_nodes(tree))
     if len(nodes) > MAX_EXPRESSION_NODES:
         raise _build_expression_error(
@@ -174,6 +175,16 @@ def compute_max_gap(cadence_microseconds: float) -> int:
 def _build_expression_error(message: Any) -> ParamError:
     remedy = "write an expression such as SQRT(bx*bx+by*by) or RUNNING_MEAN(flux, 60)"
     return ParamError(message, name="panel", remedy=remedy)
+
+
+def _quote_reserved_names(expression: str, parameters: Iterable[str]) -> str:
+    """Quote the names of parameters that are reserved words of ADQL, such as ``by``."""
+    for name in parameters:
+        quoted_name = quote_adql_name(name)
+        if quoted_name != name and name.isidentifier():
+            pattern = rf"(?<![\w\".]){re.escape(name)}(?![\w\"]|\s*\()"
+            expression = re.sub(pattern, quoted_name.replace("\\", r"\\"), expression, flags=re.IGNORECASE)
+    return expression
 
 
 def _find_parameter_name(name: str, parameters: Mapping[str, SampleParameter]) -> str:
@@ -318,9 +329,7 @@ def _evaluate_node(node: syntax_tree.Expr, block: SampleBlock) -> Matrix:
             matrix = _evaluate_node(operand, block)
             return -matrix if operator == "-" else matrix
         case syntax_tree.BinaryOperation(op=operator, left=left, right=right):
-            return np.asarray(
-                OPERATORS[operator](_evaluate_node(left, block), _evaluate_node(right, block))
-            )
+            return np.asarray(OPERATORS[operator](_evaluate_node(left, block), _evaluate_node(right, block)))
         case syntax_tree.FunctionCall(name=name, args=arguments):
             matrices = [_evaluate_node(argument, block) for argument in arguments]
             return _call_function(name, matrices, block)

@@ -84,7 +84,8 @@ class TableEvents:
     pictures
         Addresses of pictures, empty for rows without one; no items: the table has none.
     boxes
-        Lowest and highest frequency of each row without a shape in Hz, NaN where it is not known; None: the table has none.
+        Lowest and highest frequency of each row without a shape, in Hz; NaN where it is not known. None: the table has
+        no frequencies.
     shapes
         Shapes in time and frequency.
     notes
@@ -118,7 +119,9 @@ def find_table_span(reader: PlotReader, table: Table) -> tuple[int, int] | None:
     low = f"MIN({quote_adql_name(begin.name)}) AS low"
     high = f"MAX({quote_adql_name(end.name)}) AS high, MAX({quote_adql_name(begin.name)}) AS latest"
     (row,) = _query_rows(reader, f"SELECT {low}, {high} FROM {_write_table_name(table)}", 1).to_pylist()
-    lasts = [to_instant(row[name], column) for name, column in (("high", end), ("latest", begin)) if row[name] is not None]
+    lasts = [
+        to_instant(row[name], column) for name, column in (("high", end), ("latest", begin)) if row[name] is not None
+    ]
     if row["low"] is None or not lasts:
         return None
     first, last = to_instant(row["low"], begin), max(lasts)
@@ -248,7 +251,9 @@ def _find_picture_column(table: Table) -> str | None:
     """Find the column of the addresses of small pictures."""
     for column in table.columns:
         ucd = (column.ucd or "").lower()
-        if not column.hidden and (column.name == "thumbnail_url" or (ucd.startswith("meta.ref.url") and "preview" in ucd)):
+        if not column.hidden and (
+            column.name == "thumbnail_url" or (ucd.startswith("meta.ref.url") and "preview" in ucd)
+        ):
             return column.name
     return None
 
@@ -331,9 +336,11 @@ def compute_lanes(begins: npt.NDArray[np.int64], ends: npt.NDArray[np.int64], ga
         Maximum number of lanes.
     """
     lane_ends = [-math.inf] * limit
-    lanes = []
+    lanes: list[int] = []
     for begin, end in zip(begins.tolist(), ends.tolist(), strict=True):  # at most MAX_EVENTS
-        lane = next((number for number, lane_end in enumerate(lane_ends) if lane_end + gap <= begin), len(lanes) % limit)
+        lane = next(
+            (number for number, lane_end in enumerate(lane_ends) if lane_end + gap <= begin), len(lanes) % limit
+        )
         lane_ends[lane] = max(end, lane_ends[lane])
         lanes.append(lane)
     return lanes

@@ -1,7 +1,7 @@
 """Data sets that are derived from others: means in wider bins, times with samples, and lists of files.
 
 Clients find them as `x_relations` and `x_availability` in the info of the base data set, and request them as any other.
-The extension point ``series.computed_sets`` is for packages that compute data sets. A module of the point has a function
+The extension point ``series.computed_sets`` is for packages that compute data sets. A module of it has a function
 ``find_computed_set(view, data_sets, name)``, which returns the data set of an id, or None.
 
 Lists of files follow the draft of HAPI 3.4 (`infoFileListing` in its schema): `Time`, `fileURI`, `fileSize`.
