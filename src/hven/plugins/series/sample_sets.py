@@ -143,9 +143,7 @@ class SampleDataSet:
     bin_microseconds: int = 0
     derivation: str = ""
     remote: RemoteDataSet | None = None
-    read_computed: Callable[[ReaderView, SampleDataSet, Sequence[str], int, int], Iterator[pa.RecordBatch]] | None = (
-        None
-    )
+    read_computed: ComputedSampleReader | None = None
 
     @property
     def has_nanoseconds(self) -> bool:

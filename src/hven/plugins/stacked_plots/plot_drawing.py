@@ -147,6 +147,7 @@ def draw_panel(content: PanelContent, events: Sequence[TableEvents], start: int,
         tick_positions = axis.choose_ticks(height).positions
         rows = [(1 - (position - axis.low) / ((axis.high - axis.low) or 1.0)) * height for position in tick_positions]
         if content.spectrum is None:
+            parts.append(_draw_time_grid(start, stop, height))
             parts.append(f'<path class="grid" d="{"".join(f"M0 {row:.1f}H{INSIDE_WIDTH}" for row in rows)}"/>')
     if content.spectrum is not None and axis is not None:
         parts += _draw_spectrum(content.spectrum, start, stop, height)
@@ -159,6 +160,12 @@ def draw_panel(content: PanelContent, events: Sequence[TableEvents], start: int,
     if content.events is not None:
         parts += _draw_events(content.events, start, stop)
     return Markup("".join(parts))  # noqa: S704  (each part is escaped)
+
+
+def _draw_time_grid(start: int, stop: int, height: int) -> str:
+    shares = choose_time_ticks(start, stop)[1]
+    path = "".join(f"M{share * INSIDE_WIDTH:.1f} 0V{height}" for share in shares)
+    return f'<path class="grid" d="{path}"/>'
 
 
 def reduce_line(trace: LineTrace, start: int, stop: int) -> tuple[Numbers, Numbers, Numbers, Numbers]:

@@ -20,6 +20,7 @@ from hven.plugins.notebooks.notebook_document import MEDIA_TYPE
 from hven.plugins.series.sample_parameters import is_spectrum
 from hven.plugins.series.table_series import list_table_series
 from hven.plugins.series.time_texts import format_instant
+from hven.plugins.series.timelines.spectrum_pictures import find_channel_parameter_name
 from hven.plugins.stacked_plots.plot_addresses import (
     MAX_PANELS,
     PanelAddress,
@@ -412,7 +413,10 @@ def _list_additions(data_set: SampleDataSet, address: PlotAddress) -> Iterator[t
     """List what a data set offers: each spectrum, and the lines of each unit together."""
     lines_by_unit: dict[str, list[str]] = {}
     count = 0
+    channel_names = {find_channel_parameter_name(parameter) for parameter in data_set.numeric_parameters}
     for parameter in data_set.numeric_parameters:
+        if parameter.name in channel_names:
+            continue
         if is_spectrum(parameter):
             names = [parameter.name]
         else:

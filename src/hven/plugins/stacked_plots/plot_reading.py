@@ -46,6 +46,7 @@ MAX_SPECTRUM_BINS = 2 * SPECTRUM_BINS + 2
 MAX_LINES = 8
 MAX_READ_BINS = 40_000  # exact samples of a line that are drawn without reduction
 MAX_COMPUTED_VALUES = 2_000_000  # values from which a line is computed exactly; more are reduced to means first
+EMPTY_SPAN_NOTE = format_message("There are no samples in this time span.")
 MAX_PLOT_SECONDS = 20.0  # for all panels of a plot
 
 
@@ -277,7 +278,7 @@ class PlotReader(sample_sets.SeriesRequest):
         extent = sample_sets.find_time_extent(self, data_set)
         has_overlap = extent is not None and start < extent.stop and stop > extent.start
         if not has_overlap or extent is None:
-            notes.append(format_message("There are no samples in this time span."))
+            notes.append(EMPTY_SPAN_NOTE)
         first, last = (max(start, extent.start), min(stop, extent.stop)) if has_overlap and extent else (start, start)
         if spectra:
             spectrum = self._read_spectrum(selection, start, stop, (first, last), notes)
@@ -290,6 +291,8 @@ class PlotReader(sample_sets.SeriesRequest):
                 is_in_hapi=is_in_hapi,
             )
         lines = self._read_lines(selection, stop - start, (first, last), notes)
+        if not lines and not notes:
+            notes.append(EMPTY_SPAN_NOTE)
         return PanelContent(
             address=panel, title=data_set.title, url=url, lines=lines, notes=notes, is_in_hapi=is_in_hapi
         )
