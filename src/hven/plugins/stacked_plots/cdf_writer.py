@@ -82,9 +82,23 @@ class _CdfFile:
         attribute_head, attribute_count = self._append_attributes(global_attributes)
         self._fill(cdr_offset, _pack_cdr(gdr_offset))
         gdr = struct.pack(
-            ">qiqqqqiiiiiqiii", GDR_BYTES, 2, 0, variable_head, attribute_head, self._position, 0, attribute_count, -1,
-            0, len(variables), 0, 0, LEAP_SECOND_TABLE_DATE, -1,
-        )  # fmt: skip
+            ">qiqqqqiiiiiqiii",
+            GDR_BYTES,
+            2,
+            0,
+            variable_head,
+            attribute_head,
+            self._position,
+            0,
+            attribute_count,
+            -1,
+            0,
+            len(variables),
+            0,
+            0,
+            LEAP_SECOND_TABLE_DATE,
+            -1,
+        )
         self._fill(gdr_offset, gdr)
 
     def to_bytes(self) -> bytes:
@@ -131,9 +145,24 @@ class _CdfFile:
             name = variable.name.encode().ljust(NAME_BYTES, b"\0")
             byte_count = 8 + 4 + 8 + 4 + 4 + 8 + 8 + 7 * 4 + 8 + 4 + NAME_BYTES + 4 + len(dimensions) + len(pad)
             head = struct.pack(
-                ">qiqiiqqiiiiiiiqi", byte_count, 8, following, data_type, last_record, index_offset, index_offset,
-                flags, 0, 0, -1, -1, element_count, number, -1, 0,
-            )  # fmt: skip
+                ">qiqiiqqiiiiiiiqi",
+                byte_count,
+                8,
+                following,
+                data_type,
+                last_record,
+                index_offset,
+                index_offset,
+                flags,
+                0,
+                0,
+                -1,
+                -1,
+                element_count,
+                number,
+                -1,
+                0,
+            )
             following = self._append(head + name + struct.pack(">i", len(sizes)) + dimensions + pad)
         return following
 
@@ -168,9 +197,20 @@ class _CdfFile:
         for index, data_type, element_count, body in reversed(entries):
             string_count = 1 if data_type == CHARACTER_TYPE else 0
             head = struct.pack(
-                ">qiqiiiiiiiii", 56 + len(body), record_type, following, attribute, data_type, index, element_count,
-                string_count, 0, 0, -1, -1,
-            )  # fmt: skip
+                ">qiqiiiiiiiii",
+                56 + len(body),
+                record_type,
+                following,
+                attribute,
+                data_type,
+                index,
+                element_count,
+                string_count,
+                0,
+                0,
+                -1,
+                -1,
+            )
             following = self._append(head + body)
         return following
 

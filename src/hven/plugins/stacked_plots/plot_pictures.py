@@ -188,7 +188,7 @@ def _draw_panel_on_canvas(
     ticks, _ = choose_time_ticks(start, stop)
     height = box[3] - box[1]
     if content.spectrum is not None and axis is not None and content.spectrum.has_samples.any():
-        _paste_spectrum(canvas, box, content, start, stop)
+        _draw_spectrogram(canvas, box, content, start, stop)
         scale = HERTZ_PER_UNIT.get(content.spectrum.axis_unit)
         for item in events if scale is not None else ():
             for left, right, upper, lower in locate_boxes(item, axis, scale or 1.0, instants, height):
@@ -220,7 +220,7 @@ def _draw_panel_on_canvas(
     frame.draw_axes(names, x_ticks, y_ticks)
 
 
-def _paste_spectrum(
+def _draw_spectrogram(
     canvas: PictureCanvas, box: tuple[int, int, int, int], content: PanelContent, start: int, stop: int
 ) -> None:
     from PIL import Image  # noqa: PLC0415  (only pictures need it)
