@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from hven.model.types import ColumnType
 
 MAX_EXACT_INTEGER = 2**53  # larger integers are not exact in a double
+MAX_LINE_ELEMENTS = 8  # elements of an array that are drawn as lines; more are a spectrum
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +68,11 @@ class SampleParameter:
             return False
         ucd = (self.column.ucd or "").lower()
         return self.column.link is not None or ucd.startswith("meta.ref.url")
+
+
+def is_spectrum(parameter: SampleParameter) -> bool:
+    """Return whether plots draw a parameter as a spectrum: it has many elements, or these stand for something."""
+    return parameter.element_count > MAX_LINE_ELEMENTS or bool(parameter.bins)
 
 
 def list_bin_centers(bins: ParameterBins | None) -> tuple[float, ...]:

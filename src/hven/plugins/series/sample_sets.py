@@ -42,7 +42,7 @@ from hven.services import build_cache_headers, compute_etag
 from hven.services.addresses import get_base_url
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from starlette.requests import Request
 
@@ -51,6 +51,8 @@ if TYPE_CHECKING:
     from hven.plugins.series.sample_files import DataSetLayout
     from hven.services.face import ServiceContext
     from hven.site import PublishedTable
+
+    ComputedSampleReader = Callable[[ReaderView, "SampleDataSet", Sequence[str], int, int], Iterator[pa.RecordBatch]]
 
 MAX_WINDOW_CELLS = 1_000_000  # values of a time window, about: with an index on times, its rows stay in the cache
 RETRY_DELAY_SECONDS = 10.0  # seconds after which files that could not be read are tried again
@@ -121,6 +123,9 @@ class SampleDataSet:
         0 and empty: it is not derived.
     remote
         Server from which its samples are requested; None if this site has them.
+    read_computed
+        Function that reads the samples of a data set that another package computes, from the reader, the data set,
+        names of parameters, and a span as in `read_samples`. None: they are read here.
     """
 
     series: TimeSeriesSpec
@@ -138,6 +143,7 @@ class SampleDataSet:
     bin_microseconds: int = 0
     derivation: str = ""
     remote: RemoteDataSet | None = None
+    read_computed: ComputedSampleReader | None = None
 
     @property
     def has_nanoseconds(self) -> bool:

@@ -1,6 +1,9 @@
 """Data sets that are derived from others: means in wider bins, times with samples, and lists of files.
 
 Clients find them as `x_relations` and `x_availability` in the info of the base data set, and request them as any other.
+The extension point ``series.computed_sets`` is for packages that compute data sets. A module of it has a function
+``find_computed_set(view, data_sets, name)``, which returns the data set of an id, or None.
+
 Lists of files follow the draft of HAPI 3.4 (`infoFileListing` in its schema): `Time`, `fileURI`, `fileSize`.
 
 Common
@@ -21,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from hven.model import plugins
 from hven.model.table import Column
 from hven.model.types import FLOAT64, parse_type
 from hven.plugins.series import pyramids, sample_sets
@@ -39,6 +43,7 @@ if TYPE_CHECKING:
 
     Whole = npt.NDArray[np.int64]
 
+COMPUTED_SETS_POINT = "series.computed_sets"
 AVAILABILITY_KIND = "available"
 FILE_LISTING_KIND = "listed"
 MAX_AVAILABILITY_BINS = 200_000  # bins into which the whole time is divided to look for samples, at most
@@ -67,6 +72,15 @@ def with_derived_sets(view: ReaderView, data_sets: Mapping[str, SampleDataSet]) 
         for derived_set in derived_sets:
             all_sets.setdefault(derived_set.id, derived_set)
     return all_sets
+
+
+def find_computed_set(view: ReaderView, data_sets: Mapping[str, SampleDataSet], name: str) -> SampleDataSet | None:
+    """Find the data set of an id that another package computes; None if none does."""
+    for module in plugins.load_extensions(COMPUTED_SETS_POINT):
+        data_set: SampleDataSet | None = module.find_computed_set(view, data_sets, name)
+        if data_set is not None:
+            return data_set
+    return None
 
 
 def _derive_set(
@@ -237,6 +251,9 @@ def read_derived_set(
     batches
         As in `sample_sets.read_samples`.
     """
+    if data_set.read_computed is not None:
+        yield from data_set.read_computed(view, data_set, parameter_names, start, stop)
+        return
     base_set = data_set.base_set or data_set
     width = data_set.bin_microseconds
     if data_set.derivation == AVAILABILITY_KIND:

@@ -339,7 +339,8 @@ class _HapiRequest(sample_sets.SeriesRequest):
     def require_data_set(self) -> SampleDataSet:
         if "dataset" not in self.params:
             raise HapiError(1400, "'dataset' is missing; see the list of data sets in the catalog")
-        data_set = self.find_data_set(self.params["dataset"])
+        name = self.params["dataset"]
+        data_set = self.find_data_set(name) or derived.find_computed_set(self, self.data_sets, name)
         if data_set is None:
             raise HapiError(1406, "see the list of data sets in the catalog")
         return data_set

@@ -26,12 +26,13 @@ from hven.model.errors import HvenError, NotFoundError, ParamError, format_messa
 from hven.model.params import Param
 from hven.model.types import INT32, INT64
 from hven.plugins.series import pyramids, sample_sets
-from hven.plugins.series.sample_parameters import list_bin_centers
+from hven.plugins.series.sample_parameters import is_spectrum, list_bin_centers
 from hven.plugins.series.table_series import list_table_series
 from hven.plugins.series.time_texts import DAY_MICROSECONDS
 from hven.plugins.series.timelines import spectrum_channels as channels
 from hven.plugins.series.timelines.latest_sample_span import find_span_after_last_gap
 from hven.plugins.series.timelines.series_pages import render_series_list_page, render_timeline_page
+from hven.plugins.series.timelines.spectrum_pictures import build_spectrum_picture, find_channel_parameter_name
 from hven.services.api.responses import choose_encoding
 from hven.services.errors import ErrorResponder
 from hven.services.face import ServiceContext, ServiceFace, create_query_route
@@ -55,7 +56,6 @@ if TYPE_CHECKING:
 BINS_PER_TILE = 512
 MAX_PANELS = 3  # panels that are shown first
 LINES_PER_PANEL = 3  # lines of a panel that is shown first
-MAX_LINE_ELEMENTS = 8  # elements of an array that are drawn as lines; more are a spectrum
 MAX_TILE_ROWS = 1024
 MAX_SAMPLED_VALUES = 20_000  # values of a tile from which its median is computed
 MAX_CHANNEL_CHANGES = 200  # changes of channels that the headers of a tile list
@@ -189,11 +189,11 @@ def _choose_initial_parameters(parameters: Sequence[SampleParameter]) -> list[st
 
     Lines of one unit share a panel.
     """
-    spectra = [parameter.name for parameter in parameters if _is_spectrum(parameter)]
+    spectra = [parameter.name for parameter in parameters if is_spectrum(parameter)]
     initial_names = set(spectra[:1])
     lines_by_panel: dict[str, list[str]] = {}
     for parameter in parameters:
-        if _is_spectrum(parameter):
+        if is_spectrum(parameter):
             continue
         panel = f"{parameter.column.unit} {parameter.scale_type}"
         if parameter.element_count > 1 or not parameter.column.unit:
@@ -216,7 +216,7 @@ def _describe_parameter(parameter: SampleParameter) -> dict[str, Any]:
         "unit": column.unit or "",
         "description": column.description or "",
         "elements": parameter.element_count,
-        "spectrum": _is_spectrum(parameter),
+        "spectrum": is_spectrum(parameter),
         "scale": parameter.scale_type,
         "bins": None,
     }
@@ -232,10 +232,6 @@ def _describe_channels(bins: ParameterBins, count: int) -> dict[str, Any] | None
         return description | {"along": bins.centers}
     centers = list_bin_centers(bins)
     return description | {"centers": centers} if len(centers) == count else None
-
-
-def _is_spectrum(parameter: SampleParameter) -> bool:
-    return parameter.element_count > MAX_LINE_ELEMENTS or bool(parameter.bins)
 
 
 def _build_tile(
@@ -255,10 +251,10 @@ def _build_tile(
         )
     use_peaks = parse_value(params, SHOW_PARAM) == "peak"
     max_rows = parse_value(params, ROWS_PARAM)
-    if _is_spectrum(parameter):
+    if is_spectrum(parameter):
         channel_parameter = None
         if parameter.element_count <= channels.MAX_CHANNELS:
-            channel_parameter = parameters_by_name.get(_find_channel_parameter_name(parameter) or "")
+            channel_parameter = parameters_by_name.get(find_channel_parameter_name(parameter) or "")
         names = [parameter.name]
         if channel_parameter is not None:
             names.append(channel_parameter.name)
@@ -320,30 +316,14 @@ def _write_spectrum_tile(
     use_peaks: bool,
 ) -> tuple[bytes, dict[str, str]]:
     """Write a tile of a spectrum, and the headers that describe its codes and channels."""
-    channel_count = parameter.element_count
-    group_size = 1
-    if channel_parameter is None:
-        group_size = -(-channel_count // max_rows)
-    # channels are grouped while bins are read, so that memory does not grow with their number
-    dtype = np.float32 if parameter.column.type.datatype == "float" else np.float64
-    group_count = -(-channel_count // group_size)
-    picture = np.full((BINS_PER_TILE, group_count), np.nan, dtype)
-    center_count = 0
-    if channel_parameter is not None:
-        center_count = group_count
-    centers = np.full((BINS_PER_TILE, center_count), np.nan)
-    has_samples = np.zeros(BINS_PER_TILE, bool)
-    statistic = "h" if use_peaks else "m"
-    for indexes, bins in bin_chunks:
-        has_samples[indexes] = True
-        spectra = np.asarray(bins[f"{statistic} {parameter.name}"], dtype)
-        picture[indexes] = _combine_channels(spectra, group_size, use_peaks=use_peaks)
-        if channel_parameter is not None:
-            centers[indexes] = _find_channel_centers_per_bin(bins, channel_parameter.name)
-    headers = {"x-together": str(group_size)}
+    spectra = build_spectrum_picture(
+        bin_chunks, BINS_PER_TILE, parameter, channel_parameter, max_rows=max_rows, use_peaks=use_peaks
+    )
+    picture = spectra.values
+    headers = {"x-together": str(spectra.group_size)}
     if channel_parameter is not None:
         resampled, axis, changes = channels.resample_spectra(
-            picture, centers, max_rows, use_peaks=use_peaks, scale_type=parameter.bins[-1].scale_type
+            picture, spectra.centers, max_rows, use_peaks=use_peaks, scale_type=parameter.bins[-1].scale_type
         )
         picture = resampled.T
         if axis is not None:
@@ -351,7 +331,7 @@ def _write_spectrum_tile(
             headers |= {"x-low": repr(low), "x-high": repr(high), "x-log": repr(int(is_logarithmic))}
             headers["x-changes"] = ",".join(map(str, changes[:MAX_CHANNEL_CHANGES]))
     codes, code_headers = encode_values_as_bytes(picture, is_logarithmic=parameter.scale_type == "log")
-    codes[has_samples] = np.maximum(codes[has_samples], 1)
+    codes[spectra.has_samples] = np.maximum(codes[spectra.has_samples], 1)
     return _write_npy(np.ascontiguousarray(codes.T)), headers | code_headers
 
 
@@ -359,25 +339,6 @@ def _write_npy(array: npt.NDArray[Any]) -> bytes:
     npy_file = io.BytesIO()
     np.save(npy_file, array)
     return npy_file.getvalue()
-
-
-def _find_channel_centers_per_bin(bins: BinRecords, parameter_name: str) -> Numbers:
-    """Return the centers of channels of each bin; NaN for bins with several lists of channels, whose mean is none."""
-    mean = np.asarray(bins[f"m {parameter_name}"], np.float64)
-    maximum = np.asarray(bins[f"h {parameter_name}"], np.float64)
-    is_different = np.abs(maximum - mean) > 1e-6 * np.abs(maximum)
-    is_mixed = np.any(is_different, axis=1, keepdims=True)
-    return np.where(is_mixed, np.nan, mean)
-
-
-def _find_channel_parameter_name(parameter: SampleParameter) -> str | None:
-    """Return the name of the parameter that has the channels of each sample."""
-    if not parameter.bins or len(parameter.dimensions) != 1:
-        return None
-    centers = parameter.bins[-1].centers
-    if isinstance(centers, str) and centers:
-        return centers
-    return None
 
 
 def _combine_bin_statistics(bins: BinRecords, parameter_name: str) -> Numbers:
@@ -391,28 +352,6 @@ def _combine_bin_statistics(bins: BinRecords, parameter_name: str) -> Numbers:
     else:
         statistics = (bins[f"l {parameter_name}"], mean, bins[f"h {parameter_name}"])
     return np.stack(statistics, axis=2).reshape(len(bins), -1)
-
-
-def _combine_channels(picture: Numbers, group_size: int, *, use_peaks: bool) -> Numbers:
-    """Combine each `group_size` channels; the last group may have fewer."""
-    if group_size == 1:
-        return picture
-    parts = [picture[:, offset::group_size] for offset in range(group_size)]
-    initial_value = np.nan if use_peaks else 0
-    grouped = np.full(parts[0].shape, initial_value, picture.dtype)
-    count = np.zeros(grouped.shape, np.int32)
-    for part in parts:
-        columns = np.s_[:, : part.shape[1]]
-        if use_peaks:
-            np.fmax(grouped[columns], part, out=grouped[columns])
-        else:
-            is_finite = np.isfinite(part)
-            np.add(grouped[columns], part, out=grouped[columns], where=is_finite)
-            count[columns] += is_finite
-    if use_peaks:
-        return grouped
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return grouped / count
 
 
 def encode_values_as_bytes(

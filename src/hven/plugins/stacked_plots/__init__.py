@@ -1,0 +1,1 @@
+"""Plot several data sets above one time axis: lines, spectrograms, events and images."""
