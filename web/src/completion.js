@@ -4,7 +4,7 @@ import { createElement } from "./dom.js";
 /** @import {Workspace} from "./workspace.js" */
 
 const KEY_DELAY_MILLISECONDS = 200;
-const SEARCH_ONLY = { _row: null, _sort: null, _cols: null };
+const SEARCH_ONLY = { _row: null, _panes: null, _sort: null, _cols: null };
 
 /** @typedef {{value: string, label: string}} Suggestion */
 

@@ -7,7 +7,7 @@ const KEY_DELAY_MILLISECONDS = 250;
 // before facets that could not be counted are requested again; each further pause is twice as long
 const FIRST_PAUSE_MILLISECONDS = 2000;
 const MAX_PAUSE_MILLISECONDS = 60_000;
-const SEARCH_ONLY = { _row: null, _sort: null, _cols: null };
+const SEARCH_ONLY = { _row: null, _panes: null, _sort: null, _cols: null };
 
 /**
  * Format a value for a condition, in quotes if it would be parsed otherwise.

@@ -26,7 +26,7 @@ const MAX_LEGEND_KINDS = 12;
 const [X_TICK_PIXELS, Y_TICK_PIXELS] = [88, 52];
 const MAX_DISTANCE_SQUARED_PIXELS = 100; // squared distance within which the pointer finds a point
 const MAX_REDRAWN_POINTS = 20_000; // larger plots are not redrawn for the selection
-const DISPLAY_PARAMETERS = { _row: null, _sort: null, _cols: null, _view: null, _map: null };
+const DISPLAY_PARAMETERS = { _row: null, _panes: null, _sort: null, _cols: null, _view: null, _map: null };
 
 /** The pane of a plot. */
 class PlotPane {

@@ -6,7 +6,7 @@ import { PHONE_MEDIA_QUERY } from "./phone_cards.js";
 /** @import {RowGrid} from "./row_grid.js" */
 /** @import {State} from "./workspace.js" */
 
-const DISPLAY_PARAMETERS = { _row: null, _look: null, _view: null, _map: null, _plot: null, _compare: null };
+const DISPLAY_PARAMETERS = { _row: null, _panes: null, _look: null, _view: null, _map: null, _plot: null, _compare: null };
 
 /**
  * Format the parameters of a search without those of its display.

@@ -6,7 +6,7 @@ import { addPairs } from "./grid_rows.js";
 
 export const PAGE_ROWS = 100;
 const MAX_PAGES = 40;
-const DISPLAY_PARAMETERS = { _row: null, _look: null, _compare: null };
+const DISPLAY_PARAMETERS = { _row: null, _panes: null, _look: null, _compare: null };
 
 /** The cached pages of one search. */
 export class RowPages {

@@ -7,7 +7,7 @@ import { buildPositionMessage, buildRegionMessages, chooseFileMessages, findLink
 /** @import {StateChanges, Workspace} from "./workspace.js" */
 
 const MAX_ADDRESS_CHARACTERS = 8000; // longest address that programs and servers accept
-const DISPLAY_PARAMETERS = { _row: null, _look: null, _view: null, _map: null, _plot: null, _compare: null };
+const DISPLAY_PARAMETERS = { _row: null, _panes: null, _look: null, _view: null, _map: null, _plot: null, _compare: null };
 
 /** Sends the data of one table to the programs at the hub. */
 export class SampSender {

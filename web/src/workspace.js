@@ -21,6 +21,7 @@
 /** Parameters of the display; they are not part of a search. */
 const DISPLAY_PARAMETERS = {
   _row: null,
+  _panes: null,
   _look: null,
   _sort: null,
   _cols: null,

@@ -73,3 +73,25 @@ def test_the_owner_finds_private_tables(portal: Site) -> None:
 def test_a_portal_finds_its_own_collections(reader: Client) -> None:
     assert data(reader, "/sunny/search?q=fixes")["hits"] == []
     assert data(reader, "/search?q=fixes")["hits"] != []
+
+
+def test_misspelt_words_find_the_nearest_ones(reader: Client) -> None:
+    for words, corrected, title in [
+        ("declinatoin fixes", "declination fixes", "dec"),
+        ("etoilles", "etoiles", "Étoiles fixes"),
+    ]:
+        found = json.loads(reader.ask("GET", "/search.json", f"q={words.replace(' ', '+')}".encode()).body)
+        assert (found["corrected"], found["hits"][0]["title"]) == (corrected, title)
+        assert f"<b>{corrected}</b>" in reader.get("/search", q=words).text
+    assert data(reader, "/search?q=etoiles")["corrected"] == ""
+    assert data(reader, "/search?q=lettres")["hits"] == []
+    assert data(reader, "/search/suggest?q=etoilles")["corrected"] == "etoiles"
+
+
+def test_a_doi_is_found_however_it_is_written(reader: Client) -> None:
+    for words in ("10.1234/uraniborg", "doi:10.1234/uraniborg", "https://doi.org/10.1234/uraniborg"):
+        assert json.loads(reader.get("/search.json", q=words).body)["hits"][0]["title"] == "Images of the Sun"
+
+
+def test_words_of_private_tables_correct_nothing(reader: Client) -> None:
+    assert json.loads(reader.get("/search.json", q="zweihaneder").body)["corrected"] == ""

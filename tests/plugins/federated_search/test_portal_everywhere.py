@@ -183,6 +183,7 @@ def test_the_page_without_scripts(reader: Client) -> None:
         "two-1",
         "https://x.example/0",
         "UNION ALL",
+        'data-query-of="good/far.epn_core"',
     ):
         assert word in text, word
     assert "<script>alert" not in text
@@ -209,6 +210,18 @@ def test_one_line_alone(reader: Client, services: tuple[tuple[RemoteTapService, 
     assert reader.ask("GET", "/search/epn/ask?_of=good/far.epn_core").status == 400
     assert reader.ask("GET", "/search/epn/ask?target_name=Moon&_of=hidden.epn_core").status == 400
     assert reader.ask("GET", "/search/ssa").status == 404
+
+
+def test_the_rows_of_each_table_come_as_a_votable(
+    reader: Client, services: tuple[tuple[RemoteTapService, ...], list[str]]
+) -> None:
+    line = lines(reader, "/search/epn?target_name=Moon")["one.epn_core"]
+    path = str(line["votable_url"]).partition("://")[2].partition("/")[2]
+    answer = reader.ask("GET", f"/{path}")
+    assert (answer.status, answer.text.count("<TR>") or line["rows"]) == (200, line["rows"])
+    remote = json.loads(reader.ask("GET", "/search/epn/ask?target_name=Moon&_of=good/far.epn_core").body)
+    assert remote["votable_url"].startswith(f"{services[0][0].url.rstrip('/')}/sync?")
+    assert parse_qs(remote["votable_url"].partition("?")[2])["QUERY"] == [remote["adql"]]
 
 
 def test_faults_stay_in_their_fields(reader: Client) -> None:

@@ -129,7 +129,7 @@ def search_data(
     place_matches = _list_tables_near(named_places, tables, table_values, detached_runner)
     matches = [*value_matches, *(match for _, match in place_matches)]
     uncounted = [match for match in matches if match.row_count is None and not match.is_live]
-    counted = _count_rows_of_matches(uncounted, tables, detached_runner, until)
+    counted = count_rows_of_matches(uncounted, tables, detached_runner, until)
     new_counts = {id(match): counted.get(id(match), -1) for match in uncounted}
 
     def with_count(match: ValueMatch) -> ValueMatch | None:
@@ -288,7 +288,7 @@ def _is_place_covered(table: Table, place: NamedPlace, runner: QueryRunner) -> b
     return bool(cells.contains(lon, lat).any())
 
 
-def _count_rows_of_matches(
+def count_rows_of_matches(
     matches: Sequence[ValueMatch], tables: Sequence[Table], runner: QueryRunner, give_up_time: float
 ) -> dict[int, int]:
     """Count the rows of matches in parallel; those that take too long are left out."""

@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
@@ -15,7 +17,11 @@ import anyio.to_thread
 from starlette.routing import Route
 
 from hven.adql.adql_writer import quote_adql_name
+from hven.model import LruCache
 from hven.plugins.discovery import data_search, word_search
+from hven.plugins.discovery.period_search import find_rows_in_period
+from hven.plugins.discovery.searched_periods import find_searched_period
+from hven.plugins.discovery.spelling import KnownWords, collect_known_words, correct_words
 from hven.plugins.discovery.value_index import ValueIndex
 from hven.portal.api.page_rows import build_json_endpoint, build_query_runner, build_table_address
 from hven.portal.api.pages import (
@@ -33,9 +39,10 @@ from hven.portal.api.table_rows import QueryRunner, find_row_noun
 from hven.site.auth import ANONYMOUS_PRINCIPAL
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from hven.model.table import Table
+    from hven.plugins.discovery.searched_periods import SearchedPeriod
     from hven.plugins.discovery.value_index import ValueMatch
     from hven.plugins.discovery.word_search import MetadataHit
     from hven.services.face import ServiceContext
@@ -47,6 +54,8 @@ MAX_SUGGESTIONS = 8
 COUNT_WAIT_SECONDS = 0.3  # how long a page waits for counts that are not cached
 MAX_COLUMN_HITS = 40  # of all columns
 MIN_EXACT_SCORE = 100.0  # values that match exactly come before collections
+MAX_KNOWN_WORDS_BYTES = 64 * 1024**2  # of all readers together
+_DOI_PREFIX_PATTERN = re.compile(r"^(?:https?://(?:dx\.)?doi\.org/|doi:\s*)(?=10\.)", re.IGNORECASE)
 log = logging.getLogger("hven.portal")
 
 
@@ -62,11 +71,14 @@ class SearchHits:
         Places with the name.
     late
         Whether some tables are not counted yet.
+    corrected
+        The words with corrected spelling, if only these find something.
     """
 
     hits: Sequence[Mapping[str, object]]
     places: Sequence[Mapping[str, object]]
     late: bool
+    corrected: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +110,11 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
     async def suggest_hits(page_context: PageContext) -> PageContent:
         words = _read_search_words(page_context)
         search_result = await anyio.to_thread.run_sync(_find_hits, words, page_context, data_search.COUNT_WAIT_SECONDS)
-        suggestions = {"hits": search_result.hits[:MAX_SUGGESTIONS], "late": search_result.late}
+        suggestions = {
+            "hits": search_result.hits[:MAX_SUGGESTIONS],
+            "late": search_result.late,
+            "corrected": search_result.corrected,
+        }
         return PageContent(json_content=suggestions)
 
     def count_public_values(published_state: PublishedState) -> None:
@@ -141,15 +157,62 @@ def _select_searchable_tables(tables: Iterable[Table], published_state: Publishe
 
 
 def _find_hits(words: str, page_context: PageContext, wait_seconds: float) -> SearchHits:
-    """Find data, collections, tables and columns, the best first."""
+    """Find data, collections, tables and columns, the best first; without any, look for words that are spelt alike."""
+    search_words = _DOI_PREFIX_PATTERN.sub("", words)
+    search_hits = _find_hits_of_words(search_words, page_context, wait_seconds)
+    if search_hits.hits or search_hits.late or not words:
+        return search_hits
+    corrected_words = correct_words(search_words, _load_known_words(page_context))
+    if corrected_words is None:
+        return search_hits
+    corrected_hits = _find_hits_of_words(corrected_words, page_context, wait_seconds)
+    return replace(corrected_hits, corrected=corrected_words) if corrected_hits.hits else search_hits
+
+
+def _load_known_words(page_context: PageContext) -> KnownWords:
+    """Collect the words that the reader can find, once for each published state and access."""
+    site = page_context.context.site
+    known_words_cache = site.get_or_create(_create_known_words_cache)
+    key = (page_context.published_state.version, page_context.catalogue.access_key, page_context.access_key)
+    known_words = known_words_cache.find(key)
+    if known_words is None:
+        tables = _select_searchable_tables(page_context.catalogue.iterate_tables(), page_context.published_state)
+        table_values, is_incomplete = site.get_or_create(ValueIndex).find_values(
+            tables, build_query_runner(page_context), 0.0, key
+        )
+        texts = word_search.list_visible_texts(page_context.catalogue.schemas, page_context.published_state.resources)
+        known_words = collect_known_words(table_values, texts)
+        if not is_incomplete:
+            known_words_cache.store(key, known_words, known_words.memory_bytes)
+    return known_words
+
+
+def _create_known_words_cache() -> LruCache[KnownWords]:
+    return LruCache(MAX_KNOWN_WORDS_BYTES)
+
+
+def _find_hits_of_words(words: str, page_context: PageContext, wait_seconds: float) -> SearchHits:
+    """Find data, collections, tables and columns with all words, the best first."""
     published_state = page_context.published_state
     tables = _select_searchable_tables(page_context.catalogue.iterate_tables(), page_context.published_state)
     table_texts = word_search.collect_table_texts(page_context.catalogue.schemas, published_state.resources)
     key = (published_state.version, page_context.catalogue.access_key, page_context.access_key)
-    data = data_search.search_data(
-        words, tables, build_query_runner(page_context), table_texts, cache_key=key, wait_seconds=wait_seconds
+    search_words = partial(
+        data_search.search_data,
+        tables=tables,
+        runner=build_query_runner(page_context),
+        table_texts=table_texts,
+        cache_key=key,
+        wait_seconds=wait_seconds,
     )
+    data = search_words(words)
     values = [_describe_value_match(value_hit, page_context) for value_hit in data.values]
+    period = find_searched_period(words, page_context.language)
+    periods = []
+    if period is not None:
+        periods = _describe_rows_in_period(
+            period, tables, page_context, wait_seconds=wait_seconds, search_words=search_words
+        )
     exact_hits = []
     other_hits = []
     for value_hit, match in zip(values, data.values, strict=True):
@@ -168,10 +231,25 @@ def _find_hits(words: str, page_context: PageContext, wait_seconds: float) -> Se
         for place in data.places
     ]
     return SearchHits(
-        hits=[*exact_hits, *place_hits, *metadata_hits, *other_hits, *columns],
+        hits=[*exact_hits, *periods, *place_hits, *metadata_hits, *other_hits, *columns],
         places=places,
         late=data.is_incomplete,
     )
+
+
+def _describe_rows_in_period(
+    period: SearchedPeriod,
+    tables: Sequence[Table],
+    page_context: PageContext,
+    *,
+    wait_seconds: float,
+    search_words: Callable[[str], data_search.DataSearchResult],
+) -> list[dict[str, Any]]:
+    """Describe rows of a period; `search_words` searches the other words."""
+    runner = build_query_runner(page_context)
+    data = search_words(period.other_words)
+    matches = find_rows_in_period(period, data, tables, runner, wait_seconds=wait_seconds)
+    return [_describe_value_match(match, page_context) for match in matches]
 
 
 def _describe_table(table: Table, page_context: PageContext) -> dict[str, Any]:
@@ -188,9 +266,12 @@ def _describe_table(table: Table, page_context: PageContext) -> dict[str, Any]:
 def _describe_value_match(match: ValueMatch, page_context: PageContext) -> dict[str, Any]:
     """Describe rows that have a value."""
     labels = page_context.build_column_labels(match.table)
-    columns = [match.table.find_column(name) for name, _ in match.conditions]
+    stored_conditions = match.conditions[: len(match.values)]
+    columns = [match.table.find_column(name) for name, _ in stored_conditions]
     column_values = zip(columns, match.values, strict=True)
-    text = ", ".join(labels.translate_code(column, value, is_plural=True) for column, value in column_values)
+    text = match.text
+    if match.values:
+        text = ", ".join(labels.translate_code(column, value, is_plural=True) for column, value in column_values)
     address = f"{build_table_address(page_context.base, match.table)}?{urlencode(match.conditions)}"
     if match.row_count == 1:
         address += "#row"  # opens the panel of the row
@@ -198,7 +279,7 @@ def _describe_value_match(match: ValueMatch, page_context: PageContext) -> dict[
         "kind": "value",
         "title": text,
         "rows": match.row_count,
-        "columns": [labels.label_column(column) for column in columns],
+        "columns": [labels.label_field(name) for name, _ in match.conditions if not name.startswith("_")],
         "url": address,
         "text": "",
         **_describe_table(match.table, page_context),

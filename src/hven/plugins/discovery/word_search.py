@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from hven.model import LruCache
+from hven.model.table import LocalizedText
 from hven.plugins.discovery.value_index import normalize_search_text
 
 if TYPE_CHECKING:
@@ -60,7 +61,11 @@ def find_metadata(
         if score:
             hits.append(MetadataHit(schema=schema, score=score * 3))
         for table in schema.tables:
-            table_texts = [("name", table.name), ("title", table.title or ""), ("description", table.description or "")]
+            table_texts = [
+                ("name", table.name),
+                ("title", _join_languages(table.title)),
+                ("description", _join_languages(table.description)),
+            ]
             score = _score_texts(search_words, table_texts, collection_texts)
             if score:
                 hits.append(MetadataHit(schema=schema, table=table, score=score * 2))
@@ -97,6 +102,17 @@ def _normalize_search_text_cached(text: str) -> str:
     return normalize_search_text(text)
 
 
+def list_visible_texts(schemas: Sequence[Schema], resources: Mapping[str, CollectionSpec]) -> list[str]:
+    """List the texts of collections with those of their tables and columns, in all languages, one text for each.
+
+    Parameters
+    ----------
+    schemas
+        The collections that the reader may see.
+    """
+    return [_join_collection_texts(schema, resources[schema.name]) for schema in schemas if schema.name in resources]
+
+
 def _join_collection_texts(schema: Schema, resource: CollectionSpec) -> str:
     """Return all texts of a collection as one, so that a search can skip most collections at once."""
     key = (id(schema), id(resource))
@@ -104,13 +120,20 @@ def _join_collection_texts(schema: Schema, resource: CollectionSpec) -> str:
     if cached_texts is None or cached_texts[0] is not schema or cached_texts[1] is not resource:
         texts = [text for _, text in _list_collection_texts(schema, resource)]
         for table in schema.tables:
-            texts += [table.name, table.title or "", table.description or ""]
+            texts += [table.name, _join_languages(table.title), _join_languages(table.description)]
             for column in table.columns:
                 if not column.hidden:
                     texts += [text for _, text in _list_column_texts(column)]
         cached_texts = (schema, resource, _simplify_text(" ".join(texts)))
         _COLLECTION_TEXTS.store(key, cached_texts, len(cached_texts[2]) + 500)
     return cached_texts[2]
+
+
+def _join_languages(text: str | None) -> str:
+    """Return a text in all its languages, so that readers find it in each of them."""
+    if isinstance(text, LocalizedText):
+        return " ".join(text.texts.values())
+    return text or ""
 
 
 def _list_collection_texts(schema: Schema, resource: CollectionSpec) -> list[tuple[str, str]]:
@@ -120,8 +143,8 @@ def _list_collection_texts(schema: Schema, resource: CollectionSpec) -> list[tup
     )
     return [
         ("name", schema.name),
-        ("title", resource.title or ""),
-        ("description", resource.description or ""),
+        ("title", _join_languages(resource.title)),
+        ("description", _join_languages(resource.description)),
         ("people", " ".join(filter(None, (resource.bibcode, resource.doi)))),
         *((kind, value) for kind, values in list_fields for value in values),
     ]
@@ -130,10 +153,10 @@ def _list_collection_texts(schema: Schema, resource: CollectionSpec) -> list[tup
 def _list_column_texts(column: Column) -> list[tuple[str, str]]:
     return [
         ("name", column.name),
-        ("title", column.label or ""),
+        ("title", _join_languages(column.label)),
         ("ucd", column.ucd or ""),
         ("unit", column.unit or ""),
-        ("description", column.description or ""),
+        ("description", _join_languages(column.description)),
     ]
 
 

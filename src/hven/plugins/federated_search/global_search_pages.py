@@ -87,6 +87,8 @@ class TableResultLine:
         Whether it has answered, and why not.
     rows, rows_url
         Number of rows that were found, and the address that shows them.
+    votable_url
+        Address of these rows at the service that has them, as a VOTable; empty without rows.
     adql, seconds
         Query of the table, and how long it took.
     """
@@ -101,6 +103,7 @@ class TableResultLine:
     adql: str
     seconds: float
     rows_url: str
+    votable_url: str
 
     @property
     def is_collapsed(self) -> bool:
@@ -536,7 +539,20 @@ def _describe_table_outcome(
         adql=target_result.adql,
         seconds=target_result.elapsed_seconds,
         rows_url=rows_url if target_result.row_count else "",
+        votable_url=_build_votable_address(target_result, page_context) if target_result.row_count else "",
     )
+
+
+def _build_votable_address(target_result: TableQueryOutcome, page_context: PageContext) -> str:
+    """Build the address at which the TAP service of a table sends the rows that were found."""
+    service = target_result.target.service
+    if service is None and "tap" not in page_context.context.faces:
+        return ""
+    tap_address = f"{page_context.base}/tap" if service is None else service.url.rstrip("/")
+    if not tap_address.startswith(("http://", "https://")):  # a registry may contain anything
+        return ""
+    parameters = {"REQUEST": "doQuery", "LANG": "ADQL", "FORMAT": "votable", "QUERY": target_result.adql}
+    return f"{tap_address}/sync?{urlencode(parameters)}"
 
 
 PAGES = PortalPages(

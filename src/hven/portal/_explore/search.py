@@ -67,6 +67,7 @@ PORTAL_PARAMETERS = frozenset(
         LABELS_PARAMETER,
         FILES_PARAMETER,
         "_look",
+        "_panes",
         "_view",
         "_map",
         "_plot",

@@ -65,6 +65,29 @@ class MultiTableSearch {
   }
 
   /**
+   * Show the query of a table, and how to take its rows away.
+   * @param {{key: string, title: string, adql: string, votable_url: string}} response
+   */
+  addQuery({ key, title, adql, votable_url: votableUrl }) {
+    const queries = findElement(document, "[data-queries]");
+    if (!queries || queries.querySelector(`[data-query-of="${CSS.escape(key)}"]`)) return;
+    const code = createElement("pre", { tabIndex: 0 }, createElement("code", { textContent: adql }));
+    const copyable = createElement("div", { className: "copyable" }, code);
+    copyable.dataset.pane = "copy";
+    const sampMenu = createElement("details", { className: "menu", hidden: true });
+    Object.assign(sampMenu.dataset, { pane: "samp", table: votableUrl, name: title });
+    const sampList = createElement("div");
+    sampList.dataset.samp = "";
+    sampMenu.append(createElement("summary", { textContent: "SAMP" }), sampList);
+    const link = createElement("a", { href: votableUrl, rel: "noopener", textContent: "VOTable" });
+    const ways = createElement("div", { className: "take" }, link, " ", sampMenu);
+    const section = createElement("section", {}, createElement("h2", { textContent: title }), copyable, ways);
+    section.dataset.queryOf = key;
+    queries.append(section);
+    this.workspace.mountPanes(section);
+  }
+
+  /**
    * Search one table and fill its line.
    * @param {HTMLTableRowElement} line
    */
@@ -103,6 +126,7 @@ class MultiTableSearch {
         );
       }
       if (response.answer) this.resultTable?.addResult(response.answer);
+      if (response.votable_url) this.addQuery(response);
       finish(response.status, response.message);
     } catch (/** @type {any} */ error) {
       finish("failed", error.message);

@@ -19,7 +19,7 @@ const CLICK_RADIUS_PIXELS = 6; // also the size of points
 const MANY_BOXES = 300; // more boxes are drawn fainter
 const MOVE_DELAY_MILLISECONDS = 350; // after a move of the map
 const MAX_OUTLINED_ROWS = 1000; // the server sends outlines for this many rows
-const DISPLAY_PARAMETERS = { _row: null, _sort: null, _cols: null, _plot: null, _map: null };
+const DISPLAY_PARAMETERS = { _row: null, _panes: null, _sort: null, _cols: null, _plot: null, _map: null };
 
 /** The pane with the map of a body. */
 export class BodyMap {

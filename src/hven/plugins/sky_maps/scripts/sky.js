@@ -28,7 +28,7 @@ const [POINT_COLOUR, , , COVERAGE_COLOUR] = LAYER_COLOURS;
 const MAX_FITTED_ROWS = 500; // more rows are not fitted
 // changes of these parameters do not change the map
 const UNRELATED_PARAMETERS = ["_map", "_row", "_plot", "_sort", "_cols", "_view"];
-const DISPLAY_PARAMETERS = { _row: null, _sort: null, _cols: null, _plot: null, _map: null };
+const DISPLAY_PARAMETERS = { _row: null, _panes: null, _sort: null, _cols: null, _plot: null, _map: null };
 
 /**
  * The pane with the sky map.

@@ -3,7 +3,7 @@
 import { findElements, createElement } from "hven/dom.js";
 /** @import {Workspace} from "hven/workspace.js" */
 
-const DISPLAY_PARAMETERS = { _row: null, _map: null, _plot: null, _sort: null, _cols: null };
+const DISPLAY_PARAMETERS = { _row: null, _panes: null, _map: null, _plot: null, _sort: null, _cols: null };
 const SURVEY_TIMEOUT_MILLISECONDS = 8000; // for a survey's properties
 
 /**

@@ -1,0 +1,1 @@
+"""Search several tables with one form: observation logs and files, for example."""
