@@ -540,6 +540,8 @@ class Site(SingletonRegistry):
         announced_state: PublishedState | None = None
         while not self._closing.wait(REFRESH_INTERVAL_SECONDS):
             try:
+                if self._status_file is not None:
+                    self._status_file.renew_file()
                 published_state = self.refresh_published_state()
                 if published_state is not announced_state and self._change_listeners:
                     announced_state = published_state

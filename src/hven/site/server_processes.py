@@ -6,6 +6,7 @@ It says which settings wait for a restart, where a process reads, and which engi
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import time
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from hven.model.errors import ConflictError
 from hven.site._engine_registry import EMBEDDED_ENGINE
-from hven.site.store._leases import format_holder, is_holder_dead
+from hven.site.store._leases import format_holder, get_process_holder, is_holder_dead, is_holder_visible
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 SERVER_WAIT_SECONDS = 8.0  # time for a running server to notice a change
 POLL_INTERVAL_SECONDS = 0.2
+RENEWAL_INTERVAL_SECONDS = 10.0
+MAX_STATUS_AGE_SECONDS = 60.0  # the process in another container that wrote an older file was killed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,10 +65,15 @@ class ServerProcess:
 
 
 class ServerStatusFile:
-    """The file with the status of this process; it is removed when the process ends."""
+    """The file with the status of this process; it is removed when the process ends.
+
+    Processes in other containers may have the same number, so the name of the file does not consist of this number.
+    """
 
     def __init__(self, settings: Settings) -> None:
-        self._path = _get_run_directory(settings) / f"serving.{os.getpid()}.json"
+        digest = hashlib.sha256(get_process_holder().encode()).hexdigest()[:16]
+        self._path = _get_run_directory(settings) / f"serving.{digest}.json"
+        self._renewal_time = 0.0
         self._last_written: ServerProcess | None = None
 
     def write_status(self, server_process: ServerProcess) -> None:
@@ -84,6 +92,19 @@ class ServerStatusFile:
             new_path.write_text(json.dumps(asdict(server_process)), encoding="utf-8")
             new_path.replace(self._path)
             self._last_written = server_process
+            self._renewal_time = time.monotonic()
+
+    def renew_file(self) -> None:
+        """Renew the time of the file, so that processes in other containers see that this process lives."""
+        if self._last_written is None or time.monotonic() - self._renewal_time < RENEWAL_INTERVAL_SECONDS:
+            return
+        try:
+            os.utime(self._path)
+            self._renewal_time = time.monotonic()
+        except FileNotFoundError:
+            self._last_written = None  # the status is written again
+        except OSError:  # the site is served even from a disk that is read-only
+            pass
 
     def remove_file(self) -> None:
         """Remove the file."""
@@ -92,7 +113,9 @@ class ServerStatusFile:
 
 
 def list_server_processes(settings: Settings) -> list[ServerProcess]:
-    """List the processes that answer clients on this machine; files of dead processes are removed.
+    """List the processes that answer clients, also in other containers that use the directory of the site.
+
+    Files of dead processes are removed.
 
     Parameters
     ----------
@@ -110,9 +133,11 @@ def list_server_processes(settings: Settings) -> list[ServerProcess]:
             stored_values = json.loads(path.read_text(encoding="utf-8"))
             stored_values["waiting"] = tuple(stored_values["waiting"])
             server_process = ServerProcess(**stored_values)
+            age_seconds = time.time() - path.stat().st_mtime
         except (OSError, ValueError, TypeError, KeyError):  # the process ends right now, or another version wrote it
             continue
-        if is_holder_dead(server_process.holder):
+        is_old = age_seconds > MAX_STATUS_AGE_SECONDS and not is_holder_visible(server_process.holder)
+        if is_old or is_holder_dead(server_process.holder):
             path.unlink(missing_ok=True)
         else:
             processes.append(server_process)

@@ -223,6 +223,20 @@ def test_queries_that_run_are_told_until_they_end(site: Site) -> None:
     assert not path.exists()
 
 
+def test_containers_keep_their_lists_although_process_numbers_are_equal(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "getpid", lambda: 7)
+    for host in ("blue", "green"):
+        monkeypatch.setattr(query_log, "get_process_holder", lambda host=host: f"{host} 7 100 x-1", raising=False)
+        write_running_slow_queries(site.settings, [{"time": "2026", "text": host}])
+    assert {entry["text"] for entry in read_running_slow_queries(site.settings)} == {"blue", "green"}
+    write_running_slow_queries(site.settings, [])
+    assert [entry["text"] for entry in read_running_slow_queries(site.settings)] == ["blue"]
+    monkeypatch.setattr(query_log, "get_process_holder", lambda: "blue 7 100 x-1", raising=False)
+    write_running_slow_queries(site.settings, [])
+
+
 def test_servers_take_samples_of_the_disk(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     watch = site.get_or_create(QueryWatch, site)
     path = site.settings.var_directory / "operations/disk.jsonl"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
 import re
@@ -24,6 +25,7 @@ from hven.plugins.operations.disk_forecast import get_operations_directory
 from hven.plugins.operations.index_advice import list_index_advice
 from hven.plugins.operations.settings import get_operations_settings
 from hven.site import CURRENT_USAGE
+from hven.site.store import get_process_holder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -236,7 +238,9 @@ def write_running_slow_queries(settings: Settings, entries: Sequence[Mapping[str
         Of `describe_running_query`; without any, there is no file.
     """
     directory = get_operations_directory(settings)
-    path = directory / f"running-{os.getpid()}.json"
+    # processes in other containers may have the same number
+    digest = hashlib.sha256(get_process_holder().encode()).hexdigest()[:16]
+    path = directory / RUNNING_PATTERN.replace("*", digest)
     with contextlib.suppress(OSError):
         if not entries:
             path.unlink(missing_ok=True)
@@ -253,7 +257,7 @@ def write_running_slow_queries(settings: Settings, entries: Sequence[Mapping[str
 
 
 def read_running_slow_queries(settings: Settings) -> list[dict[str, Any]]:
-    """Read the slow queries that run in any process of this machine, those that began first before the others."""
+    """Read the slow queries that run in any process of the site, those that began first before the others."""
     entries: list[dict[str, Any]] = []
     for path in get_operations_directory(settings).glob(RUNNING_PATTERN):
         with contextlib.suppress(OSError, ValueError):
