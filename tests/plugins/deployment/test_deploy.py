@@ -69,7 +69,7 @@ def test_the_files_contain_the_settings(tmp_path: Path) -> None:
     service = units["hven.service"]
     assert f'serve --site "{tmp_path}/a site %%h" --workers 7 ' in service
     assert f'ReadWritePaths="{tmp_path}/a site %%h"\n' in service
-    assert "ExecStartPost=/opt/hven/bin/hven ready http://127.0.0.1:8123/x --wait" in service
+    assert "ExecStartPost=-/opt/hven/bin/hven ready http://127.0.0.1:8123/x --wait" in service
     compose = yaml.safe_load(render(site, "compose")["compose.yaml"])
     assert compose["services"]["proxy"]["ports"] == ["127.0.0.1:8123:8080"]
     assert set(compose["services"]) == {"proxy", "blue", "green"}, "the site has a database"
@@ -77,7 +77,22 @@ def test_the_files_contain_the_settings(tmp_path: Path) -> None:
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
     assert deployment["spec"]["replicas"] == 2
     assert container["args"][-6:-4] == ["--workers", "7"]
-    assert container["readinessProbe"]["httpGet"]["path"] == "/x/health/ready"
+    assert container["readinessProbe"]["httpGet"]["path"] == "/x/health/ready?exclude=engines"
+
+
+def test_a_database_that_is_away_stops_no_server(tmp_path: Path) -> None:
+    """A server whose database is away is not ready; systemd, Kubernetes and HAProxy must leave it running and in use."""
+    site = create_site(tmp_path / "site")
+    (post_command,) = [
+        line for line in render(site, "systemd")["hven.service"].splitlines() if line.startswith("ExecStartPost=")
+    ]
+    assert post_command.startswith("ExecStartPost=-"), "otherwise systemd stops the server when the command fails"
+    deployment = list(yaml.safe_load_all(render(site, "kubernetes")["hven.yaml"]))[-1]
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    for probe in ("startupProbe", "livenessProbe"):  # Kubernetes restarts the container if one of them fails
+        assert container[probe]["httpGet"]["path"] == "/health/live"
+    assert container["readinessProbe"]["httpGet"]["path"] == "/health/ready?exclude=engines"
+    assert "option httpchk GET /health/ready?exclude=engines\n" in render(site, "compose")["haproxy.cfg"]
 
 
 def test_a_site_without_a_state_gets_a_database_and_another_keeps_its_own(tmp_path: Path) -> None:
