@@ -108,11 +108,23 @@ STARS = pa.table({"ID": ["a", "b"], "mag": pa.array([1.5, 2.25], pa.float32()), 
         (STARS.set_column(1, "mag", pa.array([2.25, 1.5], pa.float32())), "the same values in other rows"),
         (STARS.slice(1), "1 rows instead of 2"),
         (STARS.drop_columns(["n"]), "without the columns n"),
+        (STARS.set_column(2, "n", pa.array([1.0, 2.0])), ""),
+        (STARS.set_column(2, "n", pa.array([1, 2], pa.uint8())), ""),
+        (STARS.set_column(2, "n", pa.array([1, 3])), "other values in the columns n"),
         (STARS.append_column("z", pa.array([1, 2])), "additional columns z"),
     ],
 )
 def test_tables_are_compared_by_their_values(new: pa.Table, difference: str) -> None:
     assert compare_tables(STARS, new) == difference
+
+
+@pytest.mark.parametrize("other_type", [pa.int64(), pa.uint64(), pa.float64()])
+def test_all_digits_of_identifiers_are_compared(other_type: pa.DataType) -> None:
+    old = pa.table({"source_id": pa.array([5853498713190524928, None], pa.int64())})
+    same = pa.table({"source_id": old["source_id"].cast(other_type, safe=False)})
+    other = pa.table({"source_id": pa.array([5853498713190524929, None], pa.int64())})
+    assert compare_tables(old, same) == ""
+    assert compare_tables(other, same) == "other values in the columns source_id"
 
 
 def make_answer(body: bytes, status: int = 200, media_type: str = "text/csv") -> HttpAnswer:
