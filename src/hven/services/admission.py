@@ -56,7 +56,7 @@ class RequestGate(ABC):
         """Admit a request, or raise an error, which the service writes as its protocol requires.
 
         It is called on the event loop, so that it may take some microseconds at most. Requests of services whose
-        `hven.services.face.ServiceFace.is_usage_counted` is False need not pass.
+        `hven.services.face.ServiceFace.is_limited` is False need not pass.
 
         Parameters
         ----------
@@ -83,7 +83,7 @@ def check_request_gates(request: Request) -> None:
         A request that a route has taken.
     """
     usage = CURRENT_USAGE.get()
-    if usage is not None and usage.face:
+    if usage is not None and usage.is_limited:
         principal = request.scope.get(PRINCIPAL_SCOPE_KEY, ANONYMOUS_PRINCIPAL)
         for gate in request.scope.get(GATES_SCOPE_KEY, ()):
             gate.check_request(request, principal, usage)

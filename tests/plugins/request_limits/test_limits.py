@@ -42,6 +42,7 @@ from hven.query.query_queue import QueryQueue, QueryTurn
 from hven.site import Site
 from hven.site.auth import Principal
 from hven.testing.site import open_tiny_site
+from plugin_needs import require_plugins
 
 CONE = "/cone/stars.main"
 NEAR = "RA=10&DEC=10&SR=5"
@@ -105,6 +106,32 @@ def test_a_limit_holds_for_its_services(limited: Limiter) -> None:
     client = limited(RequestLimit(name="cone", services=("cone",), requests_per_minute=1))
     assert list_statuses(client, CONE, NEAR, 2, ANNA) == [200, 429]
     assert list_statuses(client, "/tap/sync", TAP, 2, ANNA) == [200, 200]
+
+
+@pytest.mark.parametrize(
+    ("service", "method", "path"),
+    [
+        ("push", "GET", "/push/stars.main"),
+        ("push", "POST", "/push/stars.main"),
+        ("user_tables", "POST", "/tap/load/mine"),
+        ("user_tables", "PUT", "/tap/user_tables/mine"),
+        ("provenance", "GET", "/prov"),
+        ("jobs", "GET", "/jobs"),
+    ],
+)
+def test_services_that_no_report_counts_are_limited(limited: Limiter, service: str, method: str, path: str) -> None:
+    require_plugins("protocols", service)
+    client = limited(RequestLimit(name="all", networks=("192.0.2.1",), requests_per_minute=0))
+    refused = client.ask(method, path, headers=ANNA)
+    assert (refused.status, int(refused.headers["retry-after"])) == (429, 60)
+    assert client.ask(method, path, headers=BERT).status != 429
+    client = limited(RequestLimit(name="one", networks=("192.0.2.1",), services=(service,), requests_per_minute=0))
+    assert client.ask(method, path, headers=ANNA).status == 429
+
+
+def test_whoever_is_limited_can_log_in(limited: Limiter) -> None:
+    client = limited(RequestLimit(name="all", requests_per_minute=0))
+    assert client.ask("GET", "/login", headers=ANNA).status == 200
 
 
 def test_rows_of_a_day_end_the_day(limited: Limiter) -> None:
@@ -509,6 +536,10 @@ def test_settings_come_from_the_file_in_its_order(tmp_path: Path) -> None:
     empty = replace(settings, brought={LIMITS_SECTION.key: (RequestLimit(name="a"),)})
     assert "neither names users nor limits" in next(iter(find_limit_faults(empty)))
     assert "did you mean 'tap'" in next(iter(find_limit_faults(faulty)))
+    never = replace(
+        settings, brought={LIMITS_SECTION.key: (RequestLimit(name="a", services=("health",), concurrent=1),)}
+    )
+    assert "the service 'health' is never limited" in next(iter(find_limit_faults(never)))
 
 
 def test_users_of_a_section_that_counts_together_take_turns_as_one(

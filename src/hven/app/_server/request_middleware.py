@@ -237,7 +237,7 @@ class RequestMiddleware:
         seconds = time.perf_counter() - exchange.start_time
         logged_status = exchange.status or CLIENT_CLOSED_STATUS
         self._counters.count_request_end(scope["path"], logged_status, seconds, exchange.sent_bytes)
-        if exchange.usage.face and not exchange.is_broken:
+        if exchange.usage.is_counted and not exchange.is_broken:
             self._notify_request_observers(scope, exchange, headers_by_name)
         if access.isEnabledFor(logging.INFO):
             _log_request(scope, exchange, seconds)

@@ -339,4 +339,4 @@ def _health_checks_to_json(checks: Sequence[HealthCheckResult], *, has_messages:
     ]
 
 
-FACE = ServiceFace(name="health", title="Health", build_routes=build_routes, is_usage_counted=False)
+FACE = ServiceFace(name="health", title="Health", build_routes=build_routes, is_usage_counted=False, is_limited=False)
