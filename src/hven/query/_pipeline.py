@@ -349,4 +349,4 @@ def _build_query_queue(site: Site) -> QueryQueue:
     concurrent_queries = limits.concurrent or max(os.cpu_count() or 1, MIN_CONCURRENT_QUERIES)
     places = max(concurrent_queries, MIN_QUEUE_PLACES)
     memory_watchdog = MemoryWatchdog(limits.memory, site.engines.embedded_engine.list_helper_processes)
-    return QueryQueue(concurrent_queries, place_count=places, memory_watchdog=memory_watchdog)
+    return QueryQueue(concurrent_queries, place_count=places, memory_watchdog=memory_watchdog, reserves_slot=True)
