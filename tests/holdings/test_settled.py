@@ -199,9 +199,7 @@ def test_containers_keep_their_files_although_process_numbers_are_equal(
         green.remove_file()
 
 
-def test_the_file_of_a_killed_container_is_ignored_after_a_minute(
-    place: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_file_of_a_killed_container_is_ignored_after_a_minute(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = load_settings(place, {})
     with monkeypatch.context() as patches:
         file = write_container_status(place, "killed", patches)

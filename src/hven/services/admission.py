@@ -48,8 +48,14 @@ class RequestGate(ABC):
         return True
 
     @staticmethod  # noqa: B027  (most gates prepare nothing)
-    def reserve_shared_memory() -> None:
-        """Prepare what the processes of a server share; called once, before they are forked."""
+    def reserve_shared_memory(worker_count: int) -> None:
+        """Prepare what the processes of a server share; called once, before they are forked.
+
+        Parameters
+        ----------
+        worker_count
+            Number of processes that answer requests. While one is replaced, there are more.
+        """
 
     @abstractmethod
     def check_request(self, request: Request, principal: Principal, usage: RequestUsage) -> None:

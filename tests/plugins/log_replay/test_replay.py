@@ -413,9 +413,7 @@ def test_a_server_error_is_a_difference_even_if_the_log_has_no_lasting_status(tm
     assert differences == ["status 500, and the log does not say what the old service answers", ""]
 
 
-def test_answers_that_are_too_large_are_told(
-    tmp_path: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_answers_that_are_too_large_are_told(tmp_path: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(replay, "MAX_ANSWER_BYTES", 10)
     url, _ = serve({"/a": (200, b"x" * 20)})
     log_replay = replay.LogReplay(url, url, requests_per_second=50)
