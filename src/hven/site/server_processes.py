@@ -10,8 +10,8 @@ import hashlib
 import json
 import os
 import time
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass, field, fields
+from typing import TYPE_CHECKING, Any
 
 from hven.model.errors import ConflictError
 from hven.site._engine_registry import EMBEDDED_ENGINE
@@ -48,6 +48,8 @@ class ServerProcess:
         What is wrong with the process; None: nothing.
     engines
         Engine -> why its rows cannot be read there; None: they can. The process does not know engines without an entry.
+    failures
+        Counts for pages that the process tries again and again, and why they fail.
     """
 
     holder: str
@@ -57,6 +59,7 @@ class ServerProcess:
     waiting: tuple[str, ...] = ()
     problem: str | None = None
     engines: Mapping[str, str | None] = field(default_factory=dict)
+    failures: tuple[str, ...] = ()
 
     @property
     def display_name(self) -> str:
@@ -90,6 +93,7 @@ class ServerStatusFile:
             self._path.parent.mkdir(exist_ok=True)  # a missing var/ is not created again
             new_path = self._path.with_suffix(".new")
             new_path.write_text(json.dumps(asdict(server_process)), encoding="utf-8")
+            new_path.chmod(0o640)  # reasons of failures may name what is private
             new_path.replace(self._path)
             self._last_written = server_process
             self._renewal_time = time.monotonic()
@@ -131,10 +135,14 @@ def list_server_processes(settings: Settings) -> list[ServerProcess]:
     for path in sorted(_get_run_directory(settings).glob("serving.*.json")):
         try:
             stored_values = json.loads(path.read_text(encoding="utf-8"))
-            stored_values["waiting"] = tuple(stored_values["waiting"])
-            server_process = ServerProcess(**stored_values)
+            server_process = _build_server_process(stored_values)
             age_seconds = time.time() - path.stat().st_mtime
-        except (OSError, ValueError, TypeError, KeyError):  # the process ends right now, or another version wrote it
+        except (
+            OSError,
+            ValueError,
+            TypeError,
+            AttributeError,
+        ):  # the process ends right now, or another version wrote it
             continue
         is_old = age_seconds > MAX_STATUS_AGE_SECONDS and not is_holder_visible(server_process.holder)
         if is_old or is_holder_dead(server_process.holder):
@@ -142,6 +150,13 @@ def list_server_processes(settings: Settings) -> list[ServerProcess]:
         else:
             processes.append(server_process)
     return processes
+
+
+def _build_server_process(stored_values: Mapping[str, Any]) -> ServerProcess:
+    """Build the status from what a process of this version, or of another one, has written."""
+    known_names = {known_field.name for known_field in fields(ServerProcess)}
+    values = {name: value for name, value in stored_values.items() if name in known_names}
+    return ServerProcess(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
 
 
 def check_servers_can_read(settings: Settings, store: StateStore, engine: str) -> None:

@@ -419,4 +419,4 @@ def test_answers_that_are_too_large_are_told(tmp_path: Path, serve: Serve, monke
     log_replay = replay.LogReplay(url, url, requests_per_second=50)
     (replayed,) = log_replay.repeat_requests([(LoggedRequest(target="/a"), 1)])
     assert replayed.difference.startswith("no answer of either service can be compared: ")
-    assert "the limit is 10" in replayed.difference
+    assert "returned more than 10 bytes" in replayed.difference

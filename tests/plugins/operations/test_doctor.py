@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 
 from hven.ingest.api.runs import ingest_collection
 from hven.jobs.health import MIN_FREE_DISK_BYTES, HealthCheckResult, SiteHealthMonitor
-from hven.model import plugins
+from hven.model import RetryBackoffLog, plugins
 from hven.model.settings import Settings, load_settings, resolve_secret
 from hven.plugins.operations import disk_forecast, examination, published_checks
 from hven.plugins.operations.disk_forecast import (
@@ -218,7 +218,7 @@ def test_the_state_of_a_collection(
     assert words in finding.message
 
 
-@pytest.mark.parametrize(("name", "harm"), [("store", "error"), ("clock", "error"), ("counts", "warning")])
+@pytest.mark.parametrize(("name", "harm"), [("store", "error"), ("clock", "error")])
 def test_health_checks_that_failed(directory: Path, monkeypatch: pytest.MonkeyPatch, name: str, harm: str) -> None:
     checks = [HealthCheckResult(name=name, state="warning", message="that is bad", reason="ask somebody")]
     monkeypatch.setattr(SiteHealthMonitor, "run_health_checks", lambda *_: checks)
@@ -250,6 +250,20 @@ def test_a_server_that_needs_a_restart(directory: Path, monkeypatch: pytest.Monk
     (finding,) = examine(directory)
     assert finding.message == "port changed in hven.toml since the server started"
     assert finding.command == "sudo systemctl restart hven"
+
+
+def test_counts_that_fail_in_a_server_are_found_by_the_command(directory: Path) -> None:
+    """A command has no failures of its own: those of the servers stand in their status files."""
+    with Site(load_settings(directory), watch_for_changes=True) as server:
+        log = server.get_or_create(RetryBackoffLog)
+        log.record_failure("key", "the values of stars.main", "the disk is slow")
+        server._write_status()  # as every three seconds
+        counts = [finding for finding in examine(directory) if finding.subject == "counts"]
+        assert [finding.harm for finding in counts] == ["warning"]
+        assert "the values of stars.main: failed 1 times" in counts[0].message
+        log.record_success("key")
+        server._write_status()
+        assert not any(finding.subject == "counts" for finding in examine(directory))
 
 
 def test_secrets_of_the_settings_that_are_not_set(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:

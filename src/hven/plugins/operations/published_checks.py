@@ -31,7 +31,7 @@ YOUNG_SERVER_SECONDS = 60.0
 LEFTOVER_AGE_SECONDS = 86_400.0  # a younger directory may belong to an ingest that runs
 DAY_SECONDS = 86_400.0
 # harms of the health checks that are not "ok", and where their details are; others have checks of their own here
-_HEALTH_HARMS = {"store": "error", "clock": "error", "settings": "error", "counts": "warning"}
+_HEALTH_HARMS = {"store": "error", "clock": "error", "settings": "error"}
 _HEALTH_COMMANDS = {"settings": "hven check"}
 
 
@@ -190,6 +190,14 @@ def _find_server_problems(site: Site) -> Iterator[Finding]:
                 remedy="restart the server; under systemd, run this command",
                 command="sudo systemctl restart hven",
             )
+    for failure in sorted({failure for server in list_server_processes(site.settings) for failure in server.failures}):
+        yield Finding(
+            harm="warning",
+            subject="counts",
+            message=f"a count that pages show can't be computed: {failure}",
+            remedy="a server tries it again and again; its log says more",
+            command="journalctl -u hven --since -1h",
+        )
     for fault in find_state_faults(site.settings):
         yield convert_fault(fault)
 
