@@ -266,6 +266,18 @@ def test_counts_that_fail_in_a_server_are_found_by_the_command(directory: Path) 
         assert not any(finding.subject == "counts" for finding in examine(directory))
 
 
+def test_many_collections_share_threads_and_probes() -> None:
+    resources = {f"c{number}": SimpleNamespace(name=f"c{number}") for number in range(1000)}
+    checks = published_checks.list_source_checks(
+        SimpleNamespace(get_published_state=lambda: SimpleNamespace(resources=resources))
+    )
+    assert len(checks) == published_checks.MAX_SOURCE_CHECKS
+    assert checks[0].title == "the connection to the sources of c0, c32, c64 and 29 more"
+    arguments = [check.find.args for check in checks]
+    assert sorted(resource.name for group, _ in arguments for resource in group) == sorted(resources)
+    assert len({id(probes) for _, probes in arguments}) == 1
+
+
 def test_secrets_of_the_settings_that_are_not_set(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with (directory / "hven.toml").open("a") as file:
         file.write('# "$NO_SECRET"\n[alerts]\nwebhook = "$DOCTOR_WEBHOOK"\n')

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
-from hven.ingest.source_checks import find_source_faults
+from hven.ingest.source_checks import ServerProbes, find_source_faults
 from hven.jobs.health import FAILING_STATE, HELD_STATE, PAUSED_STATE, STALE_STATE, SiteHealthMonitor
 from hven.plugins.operations.findings import Finding, SiteCheck, convert_fault
 from hven.plugins.operations.settings_checks import find_secret_command
@@ -17,7 +17,7 @@ from hven.site.server_processes import list_server_processes
 from hven.site.state_faults import find_state_faults
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from hven.jobs.health import CollectionStatus, SiteStatus
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 MAX_CLOCK_DIFFERENCE_SECONDS = 5.0
 ENGINE_PROBLEM_PREFIX = "engine "  # of problems that the check of the engines reports
+MAX_SOURCE_CHECKS = 32  # threads at the same time; each may wait for a server
+MAX_SHOWN_NAMES = 3  # of collections, in a message
 MANY_FAILURES = 3  # in a row: a failure that does not pass by itself
 YOUNG_SERVER_SECONDS = 60.0
 LEFTOVER_AGE_SECONDS = 86_400.0  # a younger directory may belong to an ingest that runs
@@ -254,25 +256,40 @@ PUBLISHED_CHECKS: tuple[SiteCheck[Site], ...] = (
 
 
 def list_source_checks(site: Site) -> list[SiteCheck[Site]]:
-    """List a check for each collection of the secrets and servers that its sources need.
+    """List checks of the secrets and servers that the sources of collections need.
+
+    Each check is of one collection, or of several if there are many: a check is a thread. They share the probes of
+    servers, because many collections may read one database.
 
     Parameters
     ----------
     site
         The site.
     """
+    resources = list(site.get_published_state().resources.values())
+    server_probes = ServerProbes()
+    groups = [resources[number::MAX_SOURCE_CHECKS] for number in range(min(len(resources), MAX_SOURCE_CHECKS))]
     return [
         SiteCheck(
             name="sources",
-            title=f"the connection to the sources of {resource.name}",
-            find=partial(_find_source_problems, resource),
+            title=f"the connection to the sources of {_format_names([resource.name for resource in group])}",
+            find=partial(_find_source_problems, group, server_probes),
         )
-        for resource in site.get_published_state().resources.values()
+        for group in groups
     ]
 
 
-def _find_source_problems(resource: CollectionSpec, site: Site) -> Iterator[Finding]:
-    directory = site.settings.locate_descriptor(resource.name).parent
-    for fault in find_source_faults(resource, directory, site.settings):
-        finding = convert_fault(fault, resource.name)
-        yield replace(finding, command=finding.command or find_secret_command(site.settings, fault.message))
+def _format_names(names: list[str]) -> str:
+    further_count = len(names) - MAX_SHOWN_NAMES
+    shown_names = ", ".join(names[:MAX_SHOWN_NAMES])
+    return f"{shown_names} and {further_count} more" if further_count > 0 else shown_names
+
+
+def _find_source_problems(
+    resources: Iterable[CollectionSpec], server_probes: ServerProbes, site: Site
+) -> Iterator[Finding]:
+    for resource in resources:
+        directory = site.settings.locate_descriptor(resource.name).parent
+        for fault in find_source_faults(resource, directory, site.settings, server_probes):
+            finding = convert_fault(fault, resource.name)
+            yield replace(finding, command=finding.command or find_secret_command(site.settings, fault.message))
