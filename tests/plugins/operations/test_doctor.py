@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 import shutil
 import socket
 import sqlite3
@@ -154,6 +155,29 @@ def test_damaged_rows_and_leftovers(directory: Path) -> None:
     assert (damage["harm"], damage["command"]) == ("critical", "hven ingest stars")
     run_hven("ingest", "stars", "--site", directory)
     assert examine(directory) == []
+
+
+def test_leftovers_are_deleted_by_the_shortest_ingest(directory: Path) -> None:
+    large = directory / "collections/andromeda"
+    large.mkdir()
+    (large / "rows.csv").write_text("n\n1\n2\n3\n4\n")
+    (large / "andromeda.yaml").write_text(
+        "collection: andromeda\ntitle: Large\ntables: {main: {source: rows.csv, columns: {n: int32}}}\n"
+    )
+    run_hven("ingest", "andromeda", "--site", directory)
+    stray = directory / "var/snapshots/stars.main/20200101T000000-dead"
+    stray.mkdir(parents=True)
+    os.utime(stray, (0, 0))
+    (leftover,) = examine(directory)
+    assert leftover.command == "hven ingest stars", "it has two rows, andromeda four"
+
+
+def test_commands_can_be_pasted(template: Path, tmp_path: Path) -> None:
+    directory = shutil.copytree(template, tmp_path / "a site; of Tycho", copy_function=shutil.copy2)
+    (directory / "secrets.toml").write_text("PASSWORD = 'x'\n")
+    (directory / "secrets.toml").chmod(0o644)
+    secret = examine(directory)[0]
+    assert shlex.split(secret.command) == ["chmod", "o-rwx", f"{directory}/secrets.toml"]
 
 
 def test_a_failed_run_is_told_with_its_message(directory: Path) -> None:
@@ -389,7 +413,7 @@ def test_what_hangs_or_fails_does_not_hold_up_the_rest(
     ended.set()
     assert findings[f"it is full above {site.settings.name}"].check == "moon"
     assert findings["the moon had no result within 2 s"].command == "hven doctor --seconds 20"
-    assert any(message.startswith("the check failed in ") for message in findings)
+    assert any(message.startswith("the check failed in ") for message in findings), list(findings)
     assert "the check sun failed" in caplog.text
 
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
+from hven.engines import Snapshot
 from hven.ingest.source_checks import ServerProbes, find_source_faults
 from hven.jobs.health import FAILING_STATE, HELD_STATE, PAUSED_STATE, STALE_STATE, SiteHealthMonitor
 from hven.plugins.operations.findings import Finding, SiteCheck, convert_fault
@@ -227,7 +228,7 @@ def _find_leftover_snapshots(site: Site) -> Iterator[Finding]:
         if str(path.relative_to(directory)) not in kept_paths and _is_older(path, youngest)
     ]
     if leftovers:
-        collection = next(iter(sorted(site.get_published_state().resources)), "NAME")
+        collection = _find_smallest_collection(site)
         count_text = f"{len(leftovers)} snapshots" if len(leftovers) > 1 else "a snapshot"
         verb = "take" if len(leftovers) > 1 else "takes"
         yield Finding(
@@ -237,6 +238,18 @@ def _find_leftover_snapshots(site: Site) -> Iterator[Finding]:
             remedy="the next ingest of any collection deletes them",
             command=f"hven ingest {collection}",
         )
+
+
+def _find_smallest_collection(site: Site) -> str:
+    """Return the collection with the fewest rows in snapshots, which is ingested in the shortest time."""
+    published_state = site.get_published_state()
+    row_counts = dict.fromkeys(sorted(published_state.resources), 0)
+    for published_table in published_state.tables_by_name.values():
+        resource, relation = published_table.resource, published_table.relation
+        if resource is not None and resource.name in row_counts and isinstance(relation, Snapshot):
+            row_counts[resource.name] += relation.rows
+    published_counts = {name: row_count for name, row_count in row_counts.items() if row_count} or row_counts
+    return min(published_counts, key=published_counts.__getitem__, default="NAME")
 
 
 def _is_older(path: Path, unix_time: float) -> bool:
