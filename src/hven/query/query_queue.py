@@ -575,7 +575,11 @@ class QueuedExecution(DelegatingExecution):
             for batch in execution:
                 self._query_queue.release_dependent_turns(self._turn)
                 self._query_queue.suspend_turn(self._turn)
-                yield batch
+                idle_since = time.monotonic()
+                try:
+                    yield batch
+                finally:  # the client may leave
+                    self.client_seconds += time.monotonic() - idle_since
                 self._query_queue.resume_turn(self._turn, self._is_stopped)
         except OperationCancelledError:
             if self._exceeded_memory:
