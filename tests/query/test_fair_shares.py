@@ -183,3 +183,14 @@ def test_users_of_a_class_take_turns_as_one() -> None:
         machine.begin_turns()
         machine.end_first_turn()
     assert 19 <= machine.order.count("account bert") <= 21
+
+
+def test_by_default_a_user_who_is_alone_loses_no_slot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is one slot more than Hven computes at once for one user."""
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    with open_tiny_site(tmp_path, {}) as site:
+        queue = _build_query_queue(site)
+    turns = [QueryTurn("account anna") for _ in range(5)]
+    for turn in turns:
+        queue.request_turn(turn, lambda: None)
+    assert [queue.take_turn_if_ready(turn) for turn in turns] == [True] * 4 + [False]

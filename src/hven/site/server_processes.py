@@ -155,8 +155,11 @@ def list_server_processes(settings: Settings) -> list[ServerProcess]:
 def _build_server_process(stored_values: Mapping[str, Any]) -> ServerProcess:
     """Build the status from what a process of this version, or of another one, has written."""
     known_names = {known_field.name for known_field in fields(ServerProcess)}
-    values = {name: value for name, value in stored_values.items() if name in known_names}
-    return ServerProcess(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+    values: dict[str, Any] = {}
+    for name in known_names & stored_values.keys():
+        value = stored_values[name]
+        values[name] = tuple(value) if isinstance(value, list) else value
+    return ServerProcess(**values)
 
 
 def check_servers_can_read(settings: Settings, store: StateStore, engine: str) -> None:
