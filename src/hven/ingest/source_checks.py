@@ -57,6 +57,11 @@ class ServerProbes:
             Label and address.
         probe
             Returns why the server does not respond, or None. A resolver or a driver may take minutes.
+
+        Returns
+        -------
+        future
+            Has what `probe` returns.
         """
         with self._lock:
             future = self._futures.get(server)
