@@ -8,7 +8,7 @@ import pytest
 from starlette.requests import Request
 
 from hven.model.settings import Settings
-from hven.services.addresses import get_base_url
+from hven.services.addresses import _find_forwarded_address, get_base_url
 
 
 def build_request(host: str) -> Request:
@@ -66,3 +66,21 @@ def test_the_settings_come_first() -> None:
         get_base_url(build_request("evil.example"), Settings(directory=Path(), public_url="https://vo.example/hven/"))
         == "https://vo.example/hven"
     )
+
+
+@pytest.mark.parametrize(
+    ("forwarded", "address"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("192.0.2.1:5123", "192.0.2.1"),  # as Azure and IIS write it
+        ("[2001:db8::1]:5123", "2001:db8::1"),
+        ("[2001:db8::1]", "2001:db8::1"),
+        ("2001:db8::1", "2001:db8::1"),
+        ("203.0.113.9, 192.0.2.1:1", "192.0.2.1"),
+        ("unknown", "127.0.0.1"),
+        (":5123", "127.0.0.1"),
+        ("[", "127.0.0.1"),
+    ],
+)
+def test_forwarded_addresses_may_have_ports(forwarded: str, address: str) -> None:
+    assert _find_forwarded_address("127.0.0.1", forwarded.encode(), ("127.0.0.0/8",)) == address

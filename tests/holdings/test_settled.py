@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,7 +21,12 @@ from hven.model.settings import ReloadableSettings, create_site_directory, load_
 from hven.site import Site
 from hven.site import server_processes as room
 from hven.site._engine_registry import EngineRegistry
-from hven.site.server_processes import check_servers_can_read, list_server_processes
+from hven.site.server_processes import (
+    ServerProcess,
+    ServerStatusFile,
+    check_servers_can_read,
+    list_server_processes,
+)
 from hven.sources import http_client
 from hven.sources._rate_limiting import ServiceBusyError
 from plugin_needs import require_core_fixtures, require_plugins, require_setting
@@ -164,11 +170,59 @@ def test_rows_go_nowhere_where_a_server_does_not_look(
 def test_what_a_dead_server_left_counts_for_nothing(place: Path, server: Site) -> None:
     wait_until(lambda: bool(list_server_processes(server.settings)))
     (left,) = (place / "var" / "run").glob("serving.*.json")
-    pid = left.name.split(".")[1]
     other = left.with_name("serving.1.json")
-    other.write_text(left.read_text().replace(f" {pid} ", " 999999999 "))
+    other.write_text(left.read_text().replace(f" {os.getpid()} ", " 999999999 "))
     assert len(list_server_processes(server.settings)) == 1
     assert not other.exists()
+
+
+def write_container_status(place: Path, host: str, patches: pytest.MonkeyPatch) -> ServerStatusFile:
+    """Write the status of a process as a container does: the process has the same number in all containers."""
+    holder = f"{host} 7 100 {host}-1"
+    patches.setattr(room, "get_process_holder", lambda: holder, raising=False)
+    patches.setattr(os, "getpid", lambda: 7)
+    file = ServerStatusFile(load_settings(place, {}))
+    file.write_status(ServerProcess(holder=holder, since="2026-11-29T00:00:00Z", data="var", store="var"))
+    return file
+
+
+def test_containers_keep_their_files_although_process_numbers_are_equal(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = load_settings(place, {})
+    with monkeypatch.context() as patches:
+        blue = write_container_status(place, "blue", patches)
+        green = write_container_status(place, "green", patches)
+        assert sorted(process.holder.split()[0] for process in list_server_processes(settings)) == ["blue", "green"]
+        blue.remove_file()
+        assert [process.holder.split()[0] for process in list_server_processes(settings)] == ["green"]
+        green.remove_file()
+
+
+def test_the_file_of_a_killed_container_is_ignored_after_a_minute(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load_settings(place, {})
+    with monkeypatch.context() as patches:
+        file = write_container_status(place, "killed", patches)
+    (path,) = (place / "var" / "run").glob("serving.*.json")
+    old_time = time.time() - room.MAX_STATUS_AGE_SECONDS - 1
+    os.utime(path, (old_time, old_time))
+    monkeypatch.setattr(room, "RENEWAL_INTERVAL_SECONDS", 0.0)
+    file.renew_file()  # it lives after all
+    assert len(list_server_processes(settings)) == 1
+    os.utime(path, (old_time, old_time))
+    assert list_server_processes(settings) == []
+    assert not path.exists()
+    file.renew_file()
+    assert file._last_written is None, "the next look at the engines writes the file again"
+
+
+def test_a_server_renews_its_file(server: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    wait_until(lambda: bool(list_server_processes(server.settings)))
+    (path,) = (server.settings.var_directory / "run").glob("serving.*.json")
+    os.utime(path, (0, 0))
+    assert len(list_server_processes(server.settings)) == 1, "here its process can be seen"
+    monkeypatch.setattr(room, "RENEWAL_INTERVAL_SECONDS", 0.0)
+    wait_until(lambda: path.stat().st_mtime > 1e9)
 
 
 def test_a_published_table_that_cannot_be_read_is_not_ready(place: Path, server: Site) -> None:

@@ -16,7 +16,7 @@ from hven import descriptor
 from hven.ingest import source_checks
 from hven.testing.site import open_site_with_descriptor
 from plugin_needs import require_plugins
-from process_runner import run_hven
+from process_runner import run_hven, wait_until
 
 TEXT = """\
 collection: stars
@@ -133,3 +133,25 @@ def test_a_service_that_answers_otherwise_is_reported_once_for_all_its_tables(tm
     assert len(faults) == 1
     assert faults[0]["message"] == f"there is no TAP service at http://127.0.0.1:{server.server_port}/tap (404)"
     assert (faults[0]["severity"], faults[0]["line"]) == ("warning", 6)
+
+
+def test_a_server_of_many_collections_is_asked_once_and_some_at_a_time() -> None:
+    """Each probe is a connection, and a database accepts only some."""
+    lock = threading.Lock()
+    running = [0, 0, 0]  # now, at most, in all
+
+    def probe() -> None:
+        with lock:
+            running[0] += 1
+            running[1:] = max(running[1], running[0]), running[2] + 1
+        go_on.wait(60)
+        with lock:
+            running[0] -= 1
+
+    go_on = threading.Event()
+    probes = source_checks.ServerProbes()
+    futures = [probes.start_probe(("the database", f"address {number % 50}"), probe) for number in range(1000)]
+    wait_until(lambda: running[0] >= source_checks.MAX_CONCURRENT_PROBES)
+    go_on.set()
+    assert [future.result(60) for future in futures] == [None] * 1000
+    assert running[1:] == [source_checks.MAX_CONCURRENT_PROBES, 50]

@@ -6,6 +6,7 @@ import asyncio
 import csv
 import io
 import json
+import logging
 import os
 import re
 import subprocess
@@ -21,6 +22,7 @@ from lxml import etree
 from star_tables import PRIVATE_STARS, STARS, build_rows
 
 from hven.app._server import create_application
+from hven.app._server.logging_setup import MessageFormatter
 from hven.jobs._worker import run_next_job
 from hven.services.uws import PhaseChangeWaiter
 from hven.site import Site
@@ -577,6 +579,18 @@ def test_the_anonymous_of_another_address_list_their_own(client: Client) -> None
     client.ask("POST", "/tap/async", b"QUERY=x", headers=elsewhere)
     assert len(etree.fromstring(client.ask("GET", "/tap/async", headers={"x-forwarded-for": "192.0.2.7"}).body)) == 1
     assert len(etree.fromstring(client.get("/tap/async").body)) == 1
+
+
+def test_the_log_joins_a_job_with_the_request_that_created_it(
+    client: Client, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HVEN_LOG_FORMAT", "json")
+    monkeypatch.setattr(caplog.handler, "formatter", MessageFormatter())
+    with caplog.at_level(logging.INFO, "hven"):
+        answer = client.ask("POST", "/tap/async", b"QUERY=x", headers={"x-request-id": "abc-123"})
+    job_id = answer.headers["location"].rpartition("/")[2]
+    lines = [json.loads(line) for line in caplog.text.splitlines() if line.startswith("{") and "has created" in line]
+    assert [line["id"] for line in lines if job_id in line["message"]] == ["abc-123"]
 
 
 def test_limits_are_those_of_the_capabilities(client: Client, site: Site) -> None:

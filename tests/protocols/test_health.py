@@ -308,6 +308,8 @@ def test_an_engine_that_is_away(
     ready = reader.get("/health/ready")
     assert ready.status == status
     assert {check["name"]: check["state"] for check in parse_json(ready)["checks"]}["engines"] == state
+    assert reader.get("/health/ready", exclude="engines").status == 200
+    assert reader.get("/health/ready", exclude="holdings").status == status
     assert parse_json(reader.get("/health"))["problems"] == 1
     assert "no connection" not in reader.get("/health").text
 
@@ -322,6 +324,7 @@ def test_a_site_that_cannot_be_read_is_alive_and_not_ready(site: Site, monkeypat
     reader = Client(app)
     assert reader.get("/health/live").status == 200
     assert reader.get("/health/ready").status == 503
+    assert reader.get("/health/ready", exclude="engines").status == 503
     for form in ("json", "html"):
         assert reader.get("/health", format=form).status == 503
 

@@ -6,13 +6,17 @@ import contextlib
 import itertools
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hven.model.errors import OverloadedError
+from hven.model.settings import QueryLimits
+from hven.query._pipeline import _build_query_queue
 from hven.query.query_queue import QueryQueue, QueryTurn, current_requester, current_user_class, get_turn_taker
+from hven.testing.site import open_tiny_site
 
 MANY = 1_000
 
@@ -28,9 +32,9 @@ class Clock:
 class Machine:
     """A queue with its turns, in the order in which they are held. Turns take no time and need no threads."""
 
-    def __init__(self, slot_count: int, place_count: int = 2 * MANY) -> None:
+    def __init__(self, slot_count: int, place_count: int = 2 * MANY, *, reserves_slot: bool = False) -> None:
         self.clock = Clock()
-        self.queue = QueryQueue(slot_count, self.clock, place_count=place_count)
+        self.queue = QueryQueue(slot_count, self.clock, place_count=place_count, reserves_slot=reserves_slot)
         self.queue._mean_turn_seconds = 1e-6  # turns are short, so that nobody is refused because of time
         self.slot_count = slot_count
         self.notified: list[QueryTurn] = []
@@ -115,6 +119,32 @@ def test_each_query_of_a_user_waits_for_one_turn_of_the_other_at_most() -> None:
     assert all(later - earlier <= 2 for earlier, later in itertools.pairwise(of_bert))
 
 
+@pytest.mark.parametrize("slot_count", [2, 3, 8])
+def test_long_queries_of_a_user_who_is_alone_leave_a_slot(slot_count: int) -> None:
+    """Turns take 60 s, and nobody can take them back: the first query of another user must not wait for one."""
+    machine = Machine(slot_count, reserves_slot=True)
+    for _ in range(20):
+        machine.request("account anna")
+        machine.begin_turns()
+        machine.clock.now += 2
+    assert len(machine.running) == slot_count - 1
+    assert machine.request("account bert") == 0
+    machine.begin_turns()
+    assert machine.running[-1].requester == "account bert"
+
+
+def test_the_queue_of_a_site_leaves_a_slot_to_others(tmp_path: Path) -> None:
+    with open_tiny_site(tmp_path, {}, limits=QueryLimits(concurrent=4)) as site:
+        queue = _build_query_queue(site)
+    turns = [QueryTurn("account anna") for _ in range(4)]
+    for turn in turns:
+        queue.request_turn(turn, lambda: None)
+    assert [queue.take_turn_if_ready(turn) for turn in turns] == [True, True, True, False]
+    first_of_bert = QueryTurn("account bert")
+    queue.request_turn(first_of_bert, lambda: None)
+    assert queue.take_turn_if_ready(first_of_bert)
+
+
 @given(st.lists(st.integers(1, 40), min_size=2, max_size=6), st.integers(1, 4))
 def test_nobody_who_comes_first_waits_behind_a_second_query(counts: list[int], slot_count: int) -> None:
     """Whatever others have queued: before a user's first turn, nobody gets more than one turn from then on."""
@@ -153,3 +183,14 @@ def test_users_of_a_class_take_turns_as_one() -> None:
         machine.begin_turns()
         machine.end_first_turn()
     assert 19 <= machine.order.count("account bert") <= 21
+
+
+def test_by_default_a_user_who_is_alone_loses_no_slot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is one slot more than Hven computes at once for one user."""
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    with open_tiny_site(tmp_path, {}) as site:
+        queue = _build_query_queue(site)
+    turns = [QueryTurn("account anna") for _ in range(5)]
+    for turn in turns:
+        queue.request_turn(turn, lambda: None)
+    assert [queue.take_turn_if_ready(turn) for turn in turns] == [True] * 4 + [False]

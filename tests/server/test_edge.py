@@ -106,6 +106,16 @@ def test_every_answer_has_an_id_and_the_log_has_it_too(caplog: pytest.LogCapture
     assert line["id"] == headers["x-request-id"]
     assert (line["path"], line["query"], line["status"]) == ("/tap/sync", "QUERY=x", 200)
     assert headers["server"].startswith("Hven/")
+    assert "query_cut" not in line
+
+
+def test_the_log_says_if_it_has_only_the_beginning_of_a_query(caplog: pytest.LogCaptureFixture) -> None:
+    for size in (2000, 2001):
+        with caplog.at_level(logging.INFO, "hven.access"):
+            ask(application(), "/tap/sync", b"x" * size)
+    lines = [json.loads(record.getMessage()) for record in caplog.records if record.name == "hven.access"]
+    assert [len(line["query"]) for line in lines] == [2000, 2000]
+    assert [line.get("query_cut") for line in lines] == [None, True]
 
 
 def test_a_proxys_id_is_kept_and_a_hostile_one_is_not() -> None:

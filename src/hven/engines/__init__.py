@@ -242,10 +242,13 @@ class QueryExecution(Protocol):
         True if the answer is ready, or nearly: it may be read on the event loop.
     wait_seconds
         Seconds for which it has waited for its turn.
+    client_seconds
+        Seconds for which it waited until its client took more rows.
     """
 
     schema: pa.Schema
     wait_seconds: float = 0.0
+    client_seconds: float = 0.0
 
     small: bool = False
     """True if the answer is ready, or nearly: it may be read on the event loop. Never true if `Plan.small` is false."""

@@ -10,7 +10,7 @@ import re
 import socket
 from concurrent.futures import Future
 from functools import partial
-from threading import Thread
+from threading import Lock, Semaphore, Thread
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -21,7 +21,7 @@ from hven.model.settings import resolve_secret
 from hven.sources import SourceContext, file_kinds, http_client
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from hven.model.errors import TextPlace
@@ -31,12 +31,58 @@ if TYPE_CHECKING:
 
 CONNECT_TIMEOUT_SECONDS = 3.0
 PROBE_TIMEOUT_SECONDS = 8.0  # of all probes of a collection together; they run at the same time
+MAX_CONCURRENT_PROBES = 16  # several, because some may wait for servers that are away
 _SECRET_PATTERN = re.compile(r"\$[A-Za-z_][A-Za-z0-9_]*")
 _DOLLAR_OPTIONS = {"fields", "each", "query", "null"}  # in these options a dollar sign has another meaning
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
-def find_source_faults(resource: CollectionSpec, directory: Path, settings: Settings) -> Iterator[Fault]:
+class ServerProbes:
+    """Probes of servers: each address is asked once, and a few of them at a time.
+
+    All collections of an archive may name one database, which accepts only some connections.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._free_slots = Semaphore(MAX_CONCURRENT_PROBES)
+        self._futures: dict[tuple[str, str], Future[str | None]] = {}
+
+    def start_probe(self, server: tuple[str, str], probe: Callable[[], str | None]) -> Future[str | None]:
+        """Start the probe of a server in a daemon thread, unless there is one.
+
+        Parameters
+        ----------
+        server
+            Label and address.
+        probe
+            Returns why the server does not respond, or None. A resolver or a driver may take minutes.
+
+        Returns
+        -------
+        future
+            Has what `probe` returns.
+        """
+        with self._lock:
+            future = self._futures.get(server)
+            if future is None:
+                future = self._futures[server] = Future()
+                Thread(target=self._run_probe, args=(future, probe), daemon=True, name="check").start()
+        return future
+
+    def _run_probe(self, future: Future[str | None], probe: Callable[[], str | None]) -> None:
+        with self._free_slots:
+            try:
+                result = probe()
+            except BaseException as error:  # noqa: BLE001  (the caller gets it)
+                future.set_exception(error)
+            else:
+                future.set_result(result)
+
+
+def find_source_faults(
+    resource: CollectionSpec, directory: Path, settings: Settings, server_probes: ServerProbes | None = None
+) -> Iterator[Fault]:
     """Yield the faults of the sources of a collection.
 
     It is an error if a secret that a source names is not set, or if the source of a service cannot parse an option. It
@@ -50,7 +96,10 @@ def find_source_faults(resource: CollectionSpec, directory: Path, settings: Sett
         The directory of its descriptor.
     settings
         The settings of the site.
+    server_probes
+        Probes that collections share; None: those of this collection.
     """
+    server_probes = server_probes or ServerProbes()
     probes: dict[tuple[str, str], tuple[SourceSpec, Future[str | None]]] = {}
     for spec in resource.tables:
         for source in spec.sources:
@@ -62,7 +111,7 @@ def find_source_faults(resource: CollectionSpec, directory: Path, settings: Sett
             for server_label, address in _list_server_addresses(source):
                 if (server_label, address) not in probes:
                     probe = partial(_probe_server, source, address, directory, settings)
-                    probes[server_label, address] = source, _start_probe_thread(probe)
+                    probes[server_label, address] = source, server_probes.start_probe((server_label, address), probe)
     deadline = monotonic() + PROBE_TIMEOUT_SECONDS
     for (server_label, _), (source, future) in probes.items():
         try:
@@ -204,19 +253,3 @@ def _check_service_connection(address: str, settings: Settings) -> None:
     port = parts.port or _DEFAULT_PORTS[parts.scheme]
     connection = socket.create_connection((ip_address, port), timeout=CONNECT_TIMEOUT_SECONDS)
     connection.close()
-
-
-def _start_probe_thread(probe: partial[str | None]) -> Future[str | None]:
-    """Run a probe in a daemon thread, because a resolver or a driver may take minutes."""
-    future: Future[str | None] = Future()
-
-    def run() -> None:
-        try:
-            result = probe()
-        except BaseException as error:  # noqa: BLE001  (the caller gets it)
-            future.set_exception(error)
-        else:
-            future.set_result(result)
-
-    Thread(target=run, daemon=True, name="check").start()
-    return future

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import secrets
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from hven.site.auth import Principal
     from hven.site.store import JobRef
 
+log = logging.getLogger("hven")
 JOB_PHASES = (
     "PENDING",
     "QUEUED",
@@ -198,6 +200,8 @@ class JobService:
             raise ForbiddenError(
                 message, remedy="wait until some jobs have ended, or delete jobs that are PENDING or HELD"
             )
+        # in JSON, this line has the id of the request; messages about the job have the id of the job
+        log.info("a request has created the job %s of type %s", job.id, job.type)
         if should_run:
             self._enqueue_job(job, allowed_phases=("PENDING",))
         return job

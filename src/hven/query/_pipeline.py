@@ -346,7 +346,9 @@ def _sample_relation(
 
 def _build_query_queue(site: Site) -> QueryQueue:
     limits = site.settings.limits
-    concurrent_queries = limits.concurrent or max(os.cpu_count() or 1, MIN_CONCURRENT_QUERIES)
+    concurrent_queries = limits.concurrent
+    if concurrent_queries is None:  # and a slot for another user, so that a user who is alone loses none
+        concurrent_queries = max(os.cpu_count() or 1, MIN_CONCURRENT_QUERIES) + 1
     places = max(concurrent_queries, MIN_QUEUE_PLACES)
     memory_watchdog = MemoryWatchdog(limits.memory, site.engines.embedded_engine.list_helper_processes)
-    return QueryQueue(concurrent_queries, place_count=places, memory_watchdog=memory_watchdog)
+    return QueryQueue(concurrent_queries, place_count=places, memory_watchdog=memory_watchdog, reserves_slot=True)

@@ -88,6 +88,8 @@ class QueryResult:
         The origins of the rows, and the services that take their values, for the head of the answer.
     wait_seconds
         Seconds for which the query waited for its turn; known at the end.
+    client_seconds
+        Seconds for which it waited for its client after its first rows; known at the end.
     """
 
     columns: tuple[Column, ...]
@@ -109,6 +111,7 @@ class QueryResult:
     renamed_columns: tuple[tuple[str, str], ...] = ()
     descriptors: tuple[str, ...] = ()
     wait_seconds: float = 0.0
+    client_seconds: float = 0.0
     _report_start: Callable[[QueryResult], None] | None = field(default=None, repr=False)
     _report_end: Callable[[QueryResult, float], None] | None = field(default=None, repr=False)
     _start_execution: Callable[[], QueryExecution] | None = field(default=None, repr=False)
@@ -163,6 +166,7 @@ class QueryResult:
         finally:
             if self._execution is not None:
                 self.wait_seconds = self._execution.wait_seconds
+                self.client_seconds = self._execution.client_seconds
             self.close()
             duration_seconds = time.perf_counter() - started
             if self._counters is not None:

@@ -108,6 +108,9 @@ class QueryQueue:
         Watchdog of the memory that queries use; None: there is none.
     frees_memory
         Whether freed memory is returned to the system when the last turn ends.
+    reserves_slot
+        Whether a user who is alone leaves a slot free. Nobody can take back the turns of long queries, so otherwise the
+        first query of another user would wait for the end of one.
     """
 
     def __init__(
@@ -118,12 +121,14 @@ class QueryQueue:
         place_count: int | None = None,
         memory_watchdog: MemoryWatchdog | None = None,
         frees_memory: bool = True,
+        reserves_slot: bool = False,
     ) -> None:
         self._slot_count = slot_count
         self._place_count = slot_count if place_count is None else place_count
         self._clock = clock
         self.memory_watchdog = memory_watchdog or MemoryWatchdog(sys.maxsize)
         self._frees_memory = frees_memory
+        self._reserves_slot = reserves_slot
         self._lock = threading.RLock()
         self._turn_freed = threading.Condition(self._lock)  # for queries that resume
         self._held_turns: dict[QueryTurn, None] = {}
@@ -346,10 +351,12 @@ class QueryQueue:
         if self._returning_count:
             return None
         held_counts = Counter(turn.requester for turn in self._held_turns if turn not in self._idle_turns)
-        candidates = self._waiting_turns
+        max_turns = self._slot_count
         if len(self._requesters) != 1:
-            max_turns = max(int(self._slot_count * MAX_REQUESTER_SHARE), 1)
-            candidates = [turn for turn in self._waiting_turns if held_counts[turn.requester] < max_turns]
+            max_turns = int(self._slot_count * MAX_REQUESTER_SHARE)
+        elif self._reserves_slot:
+            max_turns = self._slot_count - 1
+        candidates = [turn for turn in self._waiting_turns if held_counts[turn.requester] < max(max_turns, 1)]
 
         def get_rank(turn: QueryTurn) -> tuple[int, float]:
             return held_counts[turn.requester], self._last_turn_times.get(turn.requester, 0.0)
@@ -568,7 +575,11 @@ class QueuedExecution(DelegatingExecution):
             for batch in execution:
                 self._query_queue.release_dependent_turns(self._turn)
                 self._query_queue.suspend_turn(self._turn)
-                yield batch
+                idle_since = time.monotonic()
+                try:
+                    yield batch
+                finally:  # the client may leave
+                    self.client_seconds += time.monotonic() - idle_since
                 self._query_queue.resume_turn(self._turn, self._is_stopped)
         except OperationCancelledError:
             if self._exceeded_memory:

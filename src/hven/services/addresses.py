@@ -198,11 +198,19 @@ def _find_forwarded_address(peer_address: str, header: bytes, proxies: tuple[str
     forwarded_addresses = header[-1000:].decode("latin-1").split(",")
     address = peer_address
     while forwarded_addresses and is_in_networks(address, proxies):
-        previous_address = forwarded_addresses.pop().strip()
+        previous_address = _remove_port(forwarded_addresses.pop().strip())
         if _parse_ip_address(previous_address) is None:
             break
         address = previous_address
     return address
+
+
+def _remove_port(text: str) -> str:
+    """Remove the port behind an address; some proxies write it (Azure, IIS)."""
+    if text.startswith("["):
+        return text[1:].partition("]")[0]
+    host, _, port = text.rpartition(":")
+    return host if port.isdigit() and ":" not in host and host else text
 
 
 def is_in_networks(address: str, networks: Sequence[str]) -> bool:

@@ -48,15 +48,21 @@ class RequestGate(ABC):
         return True
 
     @staticmethod  # noqa: B027  (most gates prepare nothing)
-    def reserve_shared_memory() -> None:
-        """Prepare what the processes of a server share; called once, before they are forked."""
+    def reserve_shared_memory(worker_count: int) -> None:
+        """Prepare what the processes of a server share; called once, before they are forked.
+
+        Parameters
+        ----------
+        worker_count
+            Number of processes that answer requests. While one is replaced, there are more.
+        """
 
     @abstractmethod
     def check_request(self, request: Request, principal: Principal, usage: RequestUsage) -> None:
         """Admit a request, or raise an error, which the service writes as its protocol requires.
 
         It is called on the event loop, so that it may take some microseconds at most. Requests of services whose
-        `hven.services.face.ServiceFace.is_usage_counted` is False need not pass.
+        `hven.services.face.ServiceFace.is_limited` is False need not pass.
 
         Parameters
         ----------
@@ -83,7 +89,7 @@ def check_request_gates(request: Request) -> None:
         A request that a route has taken.
     """
     usage = CURRENT_USAGE.get()
-    if usage is not None and usage.face:
+    if usage is not None and usage.is_limited:
         principal = request.scope.get(PRINCIPAL_SCOPE_KEY, ANONYMOUS_PRINCIPAL)
         for gate in request.scope.get(GATES_SCOPE_KEY, ()):
             gate.check_request(request, principal, usage)

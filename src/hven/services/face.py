@@ -418,6 +418,8 @@ class ServiceFace:
         Further services over tables, each with its own name.
     is_usage_counted
         Whether its answers count as uses of what is published.
+    is_limited
+        Whether limits of requests apply to it. Users whom a limit refuses must be able to log in.
     is_site_wide
         True if it is the same for all portals: services of users and accounts. The others serve, at the addresses of a
         portal, only the collections of this portal.
@@ -457,6 +459,7 @@ class ServiceFace:
     pictures: PictureService | None = None
     additional_faces: Sequence[ServiceFace] = ()
     is_usage_counted: bool = True
+    is_limited: bool = True
     is_site_wide: bool = False
     test_query: tuple[str, str] = ("", "")
 

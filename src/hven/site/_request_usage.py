@@ -36,7 +36,11 @@ class RequestUsage:
     request_id
         Id of the request.
     face
-        Name of the service; empty if its use is not counted.
+        Name of the service; empty if no service has the route.
+    is_counted
+        Whether observers get the request.
+    is_limited
+        Whether gates may refuse the request.
     path
         Path of its route, with names of parameters.
     params
@@ -53,6 +57,8 @@ class RequestUsage:
 
     request_id: str = ""
     face: str = ""
+    is_counted: bool = False
+    is_limited: bool = False
     path: str = ""
     params: Mapping[str, Any] | None = None  # most requests record little: each object costs time
     answers: Sequence[CountedAnswer] = ()

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
 from hven.engines import MemoryRelation
-from hven.model import SingletonRegistry, plugins
+from hven.model import RetryBackoffLog, SingletonRegistry, plugins
 from hven.model.errors import HvenError
 from hven.model.settings import ReloadableSettings
 from hven.site._bound_policies import AccessPolicyBinder
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 REFRESH_INTERVAL_SECONDS = 0.25  # seconds between two checks of the store and the descriptors
 MAX_CACHED_PAST_STATES = 16
 ENGINE_CHECK_INTERVAL_SECONDS = 3.0  # seconds between two checks of external engines
+MAX_WRITTEN_FAILURES, MAX_FAILURE_CHARACTERS = 5, 500  # of the counts that failed, for other processes
 
 
 class Site(SingletonRegistry):
@@ -524,6 +525,10 @@ class Site(SingletonRegistry):
         if self._status_file is None or self._closing.is_set():
             return
         engine_problems = {name: self.engines.find_engine_problem(name) for name in plugins.list_plugins("engines")}
+        failures = [
+            f"{failure.subject}: failed {failure.attempts} times: {failure.reason}"[:MAX_FAILURE_CHARACTERS]
+            for failure in self.get_or_create(RetryBackoffLog).list_failures()[:MAX_WRITTEN_FAILURES]
+        ]
         data, store = get_storage_labels(self.settings, self.store)
         status = ServerProcess(
             holder=get_process_holder(),
@@ -533,6 +538,7 @@ class Site(SingletonRegistry):
             waiting=self.reloadable_settings.pending_restart,
             problem=self.reloadable_settings.problem,
             engines=engine_problems,
+            failures=tuple(failures),
         )
         self._status_file.write_status(status)
 
@@ -540,6 +546,8 @@ class Site(SingletonRegistry):
         announced_state: PublishedState | None = None
         while not self._closing.wait(REFRESH_INTERVAL_SECONDS):
             try:
+                if self._status_file is not None:
+                    self._status_file.renew_file()
                 published_state = self.refresh_published_state()
                 if published_state is not announced_state and self._change_listeners:
                     announced_state = published_state

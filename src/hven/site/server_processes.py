@@ -6,15 +6,16 @@ It says which settings wait for a restart, where a process reads, and which engi
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import time
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass, field, fields
+from typing import TYPE_CHECKING, Any
 
 from hven.model.errors import ConflictError
 from hven.site._engine_registry import EMBEDDED_ENGINE
-from hven.site.store._leases import format_holder, is_holder_dead
+from hven.site.store._leases import format_holder, get_process_holder, is_holder_dead, is_holder_visible
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 SERVER_WAIT_SECONDS = 8.0  # time for a running server to notice a change
 POLL_INTERVAL_SECONDS = 0.2
+RENEWAL_INTERVAL_SECONDS = 10.0
+MAX_STATUS_AGE_SECONDS = 60.0  # the process in another container that wrote an older file was killed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +48,8 @@ class ServerProcess:
         What is wrong with the process; None: nothing.
     engines
         Engine -> why its rows cannot be read there; None: they can. The process does not know engines without an entry.
+    failures
+        Counts for pages that the process tries again and again, and why they fail.
     """
 
     holder: str
@@ -54,6 +59,7 @@ class ServerProcess:
     waiting: tuple[str, ...] = ()
     problem: str | None = None
     engines: Mapping[str, str | None] = field(default_factory=dict)
+    failures: tuple[str, ...] = ()
 
     @property
     def display_name(self) -> str:
@@ -62,10 +68,15 @@ class ServerProcess:
 
 
 class ServerStatusFile:
-    """The file with the status of this process; it is removed when the process ends."""
+    """The file with the status of this process; it is removed when the process ends.
+
+    Processes in other containers may have the same number, so the name of the file does not consist of this number.
+    """
 
     def __init__(self, settings: Settings) -> None:
-        self._path = _get_run_directory(settings) / f"serving.{os.getpid()}.json"
+        digest = hashlib.sha256(get_process_holder().encode()).hexdigest()[:16]
+        self._path = _get_run_directory(settings) / f"serving.{digest}.json"
+        self._renewal_time = 0.0
         self._last_written: ServerProcess | None = None
 
     def write_status(self, server_process: ServerProcess) -> None:
@@ -82,8 +93,22 @@ class ServerStatusFile:
             self._path.parent.mkdir(exist_ok=True)  # a missing var/ is not created again
             new_path = self._path.with_suffix(".new")
             new_path.write_text(json.dumps(asdict(server_process)), encoding="utf-8")
+            new_path.chmod(0o640)  # reasons of failures may name what is private
             new_path.replace(self._path)
             self._last_written = server_process
+            self._renewal_time = time.monotonic()
+
+    def renew_file(self) -> None:
+        """Renew the time of the file, so that processes in other containers see that this process lives."""
+        if self._last_written is None or time.monotonic() - self._renewal_time < RENEWAL_INTERVAL_SECONDS:
+            return
+        try:
+            os.utime(self._path)
+            self._renewal_time = time.monotonic()
+        except FileNotFoundError:
+            self._last_written = None  # the status is written again
+        except OSError:  # the site is served even from a disk that is read-only
+            pass
 
     def remove_file(self) -> None:
         """Remove the file."""
@@ -92,7 +117,9 @@ class ServerStatusFile:
 
 
 def list_server_processes(settings: Settings) -> list[ServerProcess]:
-    """List the processes that answer clients on this machine; files of dead processes are removed.
+    """List the processes that answer clients, also in other containers that use the directory of the site.
+
+    Files of dead processes are removed.
 
     Parameters
     ----------
@@ -108,15 +135,31 @@ def list_server_processes(settings: Settings) -> list[ServerProcess]:
     for path in sorted(_get_run_directory(settings).glob("serving.*.json")):
         try:
             stored_values = json.loads(path.read_text(encoding="utf-8"))
-            stored_values["waiting"] = tuple(stored_values["waiting"])
-            server_process = ServerProcess(**stored_values)
-        except (OSError, ValueError, TypeError, KeyError):  # the process ends right now, or another version wrote it
+            server_process = _build_server_process(stored_values)
+            age_seconds = time.time() - path.stat().st_mtime
+        except (
+            OSError,
+            ValueError,
+            TypeError,
+            AttributeError,
+        ):  # the process ends right now, or another version wrote it
             continue
-        if is_holder_dead(server_process.holder):
+        is_old = age_seconds > MAX_STATUS_AGE_SECONDS and not is_holder_visible(server_process.holder)
+        if is_old or is_holder_dead(server_process.holder):
             path.unlink(missing_ok=True)
         else:
             processes.append(server_process)
     return processes
+
+
+def _build_server_process(stored_values: Mapping[str, Any]) -> ServerProcess:
+    """Build the status from what a process of this version, or of another one, has written."""
+    known_names = {known_field.name for known_field in fields(ServerProcess)}
+    values: dict[str, Any] = {}
+    for name in known_names & stored_values.keys():
+        value = stored_values[name]
+        values[name] = tuple(value) if isinstance(value, list) else value
+    return ServerProcess(**values)
 
 
 def check_servers_can_read(settings: Settings, store: StateStore, engine: str) -> None:

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -16,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hven.model.errors import ConflictError, UserError
-from hven.model.settings import load_settings
+from hven.model.settings import Settings, load_settings
 from hven.plugins.deployment.deployment_files import (
     TEMPLATE_FOLDERS,
     DeploymentFile,
@@ -25,6 +26,7 @@ from hven.plugins.deployment.deployment_files import (
     render_deployment_files,
     write_files,
 )
+from hven.plugins.deployment.proxy_check import CHECK, KUBERNETES_VARIABLE
 from process_runner import run_hven
 from requirements import require_program
 
@@ -69,7 +71,7 @@ def test_the_files_contain_the_settings(tmp_path: Path) -> None:
     service = units["hven.service"]
     assert f'serve --site "{tmp_path}/a site %%h" --workers 7 ' in service
     assert f'ReadWritePaths="{tmp_path}/a site %%h"\n' in service
-    assert "ExecStartPost=/opt/hven/bin/hven ready http://127.0.0.1:8123/x --wait" in service
+    assert "ExecStartPost=-/opt/hven/bin/hven ready http://127.0.0.1:8123/x --wait" in service
     compose = yaml.safe_load(render(site, "compose")["compose.yaml"])
     assert compose["services"]["proxy"]["ports"] == ["127.0.0.1:8123:8080"]
     assert set(compose["services"]) == {"proxy", "blue", "green"}, "the site has a database"
@@ -77,7 +79,23 @@ def test_the_files_contain_the_settings(tmp_path: Path) -> None:
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
     assert deployment["spec"]["replicas"] == 2
     assert container["args"][-6:-4] == ["--workers", "7"]
-    assert container["readinessProbe"]["httpGet"]["path"] == "/x/health/ready"
+    assert container["readinessProbe"]["httpGet"]["path"] == "/x/health/ready?exclude=engines"
+    assert {"name": "HVEN_TRUSTED_PROXIES", "value": "10.0.0.0/8"} in container["env"]
+
+
+def test_a_database_that_is_away_stops_no_server(tmp_path: Path) -> None:
+    """A server whose database is away is not ready; systemd, Kubernetes and HAProxy must leave it running and in use."""
+    site = create_site(tmp_path / "site")
+    (post_command,) = [
+        line for line in render(site, "systemd")["hven.service"].splitlines() if line.startswith("ExecStartPost=")
+    ]
+    assert post_command.startswith("ExecStartPost=-"), "otherwise systemd stops the server when the command fails"
+    deployment = list(yaml.safe_load_all(render(site, "kubernetes")["hven.yaml"]))[-1]
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    for probe in ("startupProbe", "livenessProbe"):  # Kubernetes restarts the container if one of them fails
+        assert container[probe]["httpGet"]["path"] == "/health/live"
+    assert container["readinessProbe"]["httpGet"]["path"] == "/health/ready?exclude=engines"
+    assert "option httpchk GET /health/ready?exclude=engines\n" in render(site, "compose")["haproxy.cfg"]
 
 
 def test_a_site_without_a_state_gets_a_database_and_another_keeps_its_own(tmp_path: Path) -> None:
@@ -96,6 +114,34 @@ def test_the_environment_of_containers_is_valid(tmp_path: Path) -> None:
     compose = yaml.safe_load(render(create_site(tmp_path / "site"), "compose")["compose.yaml"])
     settings = load_settings(tmp_path / "site", compose["services"]["green"]["environment"])
     assert (settings.variant, settings.trusted_proxies) == ("green", ("10.89.77.0/24",))
+
+
+def test_the_files_for_kubernetes_keep_the_proxies_of_the_site(tmp_path: Path) -> None:
+    site = create_site(tmp_path / "site", 'trusted_proxies = ["127.0.0.1", "192.0.2.0/24", "198.51.100.7"]\n')
+    deployment = list(yaml.safe_load_all(render(site, "kubernetes")["hven.yaml"]))[-1]
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    environment = {variable["name"]: variable["value"] for variable in container["env"]}
+    settings = load_settings(site, {"HVEN_TRUSTED_PROXIES": environment["HVEN_TRUSTED_PROXIES"]})
+    assert settings.trusted_proxies == ("192.0.2.0/24", "198.51.100.7/32")
+
+
+def test_messages_of_all_servers_are_json(tmp_path: Path) -> None:
+    """Log collectors follow a request by its id, which messages in text do not have."""
+    site = create_site(tmp_path / "site")
+    assert "Environment=HVEN_LOG_FORMAT=json\n" in render(site, "systemd")["hven.service"]
+    compose = yaml.safe_load(render(site, "compose")["compose.yaml"])
+    assert compose["services"]["blue"]["environment"]["HVEN_LOG_FORMAT"] == "json"
+    assert "{name: HVEN_LOG_FORMAT, value: json}" in render(site, "kubernetes")["hven.yaml"]
+
+
+@pytest.mark.parametrize(("proxies", "count"), [(("127.0.0.1/32", "::1/128"), 1), (("10.0.0.0/8",), 0)])
+def test_the_doctor_finds_a_cluster_without_proxies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, proxies: tuple[str, ...], count: int
+) -> None:
+    site = SimpleNamespace(settings=Settings(directory=tmp_path, trusted_proxies=proxies))
+    assert list(CHECK.find(site)) == [], "on other machines, the proxy is usually on the machine itself"
+    monkeypatch.setenv(KUBERNETES_VARIABLE, "10.0.0.1")
+    assert len(list(CHECK.find(site))) == count
 
 
 def test_files_that_somebody_changed_are_kept(tmp_path: Path) -> None:

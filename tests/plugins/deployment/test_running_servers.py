@@ -104,7 +104,7 @@ def test_entries_of_dead_processes_are_not_shown(site_directory: Path) -> None:
 
 
 def test_a_process_registers_and_leaves(site_directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = replace(load_settings(site_directory), variant="blue")
+    settings = replace(load_settings(site_directory), variant="blue", data=site_directory / "rows")
     counts = {"size": 4, "used": 1, "kept": 2}
     engines = {
         "duckdb": SimpleNamespace(count_connections=dict),
@@ -120,7 +120,8 @@ def test_a_process_registers_and_leaves(site_directory: Path, monkeypatch: pytes
         assert (variant["name"], variant["version"], variant["processes"]) == ("blue", __version__, 1)
         assert facts["connections"] == variant["connections"] == {"postgres": counts}
         assert facts["store"] == {"kind": "sqlite", "format": STATE_FORMAT, "oldest": STATE_FORMAT}
-        assert facts["directories"] == {"site": str(site_directory), "data": str(site_directory / "var")}
+        var, data = site_directory / "var", site_directory / "rows"
+        assert facts["directories"] == {"site": str(site_directory), "var": str(var), "data": str(data)}
         (lease,) = site.store.leases.list_leases()
         assert lease.what == f"the server blue with Hven {__version__}"
         registration.stop()

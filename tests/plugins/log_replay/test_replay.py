@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hven.model.errors import UserError
-from hven.plugins.log_replay import request_logs
+from hven.plugins.log_replay import replay, request_logs
 from hven.plugins.log_replay.answer_comparison import compare_answers, compare_tables
 from hven.plugins.log_replay.load_model import build_load_model, draw_requests, read_load_model
 from hven.plugins.log_replay.replay import OUTSIDE_PREFIX, OVER_LIMIT, collect_distinct_requests
@@ -72,10 +72,9 @@ def test_lines_of_all_logs_are_read(tmp_path: Path, line: str, expected: LoggedR
 def test_logs_of_vollt_have_parameters_and_statuses(tmp_path: Path, method: str) -> None:
     with gzip.open(tmp_path / "log.gz", "wt") as file:
         file.write(f"{VOLLT.format(method=method)}\n{VOLLT_ANSWER}\n")
-    request, other = read_log(tmp_path / "log.gz")
+    (request,) = read_log(tmp_path / "log.gz")
     target = "/tap/sync?LANG=ADQL&QUERY=SELECT+a+FROM+b+WHERE+c%3D%27x+%26+y%27"
     assert request == LoggedRequest(target=target, status=200)
-    assert other == request_logs.UNREADABLE
 
 
 @given(st.text(max_size=200))
@@ -108,11 +107,23 @@ STARS = pa.table({"ID": ["a", "b"], "mag": pa.array([1.5, 2.25], pa.float32()), 
         (STARS.set_column(1, "mag", pa.array([2.25, 1.5], pa.float32())), "the same values in other rows"),
         (STARS.slice(1), "1 rows instead of 2"),
         (STARS.drop_columns(["n"]), "without the columns n"),
+        (STARS.set_column(2, "n", pa.array([1.0, 2.0])), ""),
+        (STARS.set_column(2, "n", pa.array([1, 2], pa.uint8())), ""),
+        (STARS.set_column(2, "n", pa.array([1, 3])), "other values in the columns n"),
         (STARS.append_column("z", pa.array([1, 2])), "additional columns z"),
     ],
 )
 def test_tables_are_compared_by_their_values(new: pa.Table, difference: str) -> None:
     assert compare_tables(STARS, new) == difference
+
+
+@pytest.mark.parametrize("other_type", [pa.int64(), pa.uint64(), pa.float64()])
+def test_all_digits_of_identifiers_are_compared(other_type: pa.DataType) -> None:
+    old = pa.table({"source_id": pa.array([5853498713190524928, None], pa.int64())})
+    same = pa.table({"source_id": old["source_id"].cast(other_type, safe=False)})
+    other = pa.table({"source_id": pa.array([5853498713190524929, None], pa.int64())})
+    assert compare_tables(old, same) == ""
+    assert compare_tables(other, same) == "other values in the columns source_id"
 
 
 def make_answer(body: bytes, status: int = 200, media_type: str = "text/csv") -> HttpAnswer:
@@ -332,3 +343,80 @@ def test_each_log_states_times(tmp_path: Path, line: str) -> None:
     (request,) = read_log(tmp_path / "log")
     assert isinstance(request, LoggedRequest)
     assert request.unix_time == datetime(2026, 10, 10, 11, 55, 36, tzinfo=UTC).timestamp()
+
+
+def test_a_query_that_the_log_has_not_completely_is_not_repeated(tmp_path: Path) -> None:
+    lines = [
+        write_hven_line(query="Q=" + "x" * 1998, query_cut=True),
+        write_hven_line(query="Q=" + "x" * 1998),  # of an older log, which does not say it
+        write_hven_line(query="Q=" + "x" * 1997),
+        write_hven_line(query="Q=" + "x" * 1998, method="POST"),
+    ]
+    (tmp_path / "log").write_text("\n".join(lines))
+    reasons = [entry if isinstance(entry, str) else len(entry.target) for entry in read_log(tmp_path / "log")]
+    assert reasons == [request_logs.CUT, request_logs.CUT, len("/cone/a.b?Q=") + 1997, request_logs.WITHOUT_BODY]
+
+
+@pytest.mark.parametrize("user", ["anna", '"anna b"', "anna [at home]"])
+def test_users_of_the_common_format_had_logged_in(tmp_path: Path, user: str) -> None:
+    line = COMMON.format(method="GET", target="/a", status=200).replace("- - [", f"- {user} [")
+    (tmp_path / "log").write_text(line)
+    assert list(read_log(tmp_path / "log")) == [request_logs.PRIVATE]
+
+
+def test_other_lines_of_vollt_are_skipped(tmp_path: Path) -> None:
+    job = "2026-10-10T13:55:36.500+0200\tINFO\tTAP\tSTART\tr1\tExecution of the query started."
+    (tmp_path / "log").write_text(f"{VOLLT.format(method='GET')}\n{job}\n{VOLLT_ANSWER}\n{VOLLT_ANSWER}\n")
+    (request,) = read_log(tmp_path / "log")
+    assert isinstance(request, LoggedRequest)
+    assert request.status == 200
+
+
+def test_answers_of_vollt_belong_to_the_last_request_with_their_id(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only requests that wait for their answer are kept, and only some of them: a log may have millions."""
+    monkeypatch.setattr(request_logs, "MAX_WAITING_REQUESTS", 2)
+    request = VOLLT.format(method="GET")
+    lines = [request.replace("\tr1\t", f"\tr{number}\t") for number in (1, 1, 2, 3)]
+    answers = [VOLLT_ANSWER.replace("\tr1\t", f"\tr{number}\t") for number in (1, 2)]
+    private = VOLLT_ANSWER.replace("\tr1\t", "\tr3\t").replace("HTTP-200", "HTTP-401")
+    (tmp_path / "log").write_text("\n".join([*lines, *answers, private]))
+    statuses = [entry if isinstance(entry, str) else entry.status for entry in read_log(tmp_path / "log")]
+    assert statuses == [None, None, 200, request_logs.PRIVATE], "the first is replaced, and the second makes room"
+
+
+@pytest.mark.parametrize(
+    ("statuses", "lasting"),
+    [
+        ([499, 200, 200], 200),
+        ([503, 429, 404], 404),
+        ([200, 404, 404], 404),
+        ([200, 500, 500], 200),
+        ([503, 500], None),
+        ([200], 200),
+    ],
+)
+def test_statuses_of_the_moment_are_no_answers(tmp_path: Path, statuses: list[int], lasting: int | None) -> None:
+    lines = [write_hven_line(status=status) for status in statuses]
+    (tmp_path / "log").write_text("\n".join(lines))
+    ((request, count),) = collect_distinct_requests(tmp_path / "log", prefix="", request_limit=5)[0]
+    assert (request.status, count) == (lasting, len(statuses))
+
+
+def test_a_server_error_is_a_difference_even_if_the_log_has_no_lasting_status(tmp_path: Path, serve: Serve) -> None:
+    new_url, _ = serve({"/a": (500, b""), "/b": (200, b"")})
+    lines = [write_hven_line(path=path, query="", status=503) for path in ("/a", "/b")]
+    (tmp_path / "log").write_text("\n".join(lines))
+    done = run_hven("replay", tmp_path / "log", "--against", new_url, "--rate", 50, "--json", expected_code=1)
+    differences = [entry["difference"] for entry in json.loads(done.stdout)["requests"]]
+    assert differences == ["status 500, and the log does not say what the old service answers", ""]
+
+
+def test_answers_that_are_too_large_are_told(tmp_path: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replay, "MAX_ANSWER_BYTES", 10)
+    url, _ = serve({"/a": (200, b"x" * 20)})
+    log_replay = replay.LogReplay(url, url, requests_per_second=50)
+    (replayed,) = log_replay.repeat_requests([(LoggedRequest(target="/a"), 1)])
+    assert replayed.difference.startswith("no answer of either service can be compared: ")
+    assert "returned more than 10 bytes" in replayed.difference

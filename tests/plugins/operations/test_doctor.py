@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 import shutil
 import socket
 import sqlite3
@@ -25,7 +26,7 @@ from hypothesis import strategies as st
 
 from hven.ingest.api.runs import ingest_collection
 from hven.jobs.health import MIN_FREE_DISK_BYTES, HealthCheckResult, SiteHealthMonitor
-from hven.model import plugins
+from hven.model import RetryBackoffLog, plugins
 from hven.model.settings import Settings, load_settings, resolve_secret
 from hven.plugins.operations import disk_forecast, examination, published_checks
 from hven.plugins.operations.disk_forecast import (
@@ -157,6 +158,29 @@ def test_damaged_rows_and_leftovers(directory: Path) -> None:
     assert examine(directory) == []
 
 
+def test_leftovers_are_deleted_by_the_shortest_ingest(directory: Path) -> None:
+    large = directory / "collections/andromeda"
+    large.mkdir()
+    (large / "rows.csv").write_text("n\n1\n2\n3\n4\n")
+    (large / "andromeda.yaml").write_text(
+        "collection: andromeda\ntitle: Large\ntables: {main: {source: rows.csv, columns: {n: int32}}}\n"
+    )
+    run_hven("ingest", "andromeda", "--site", directory)
+    stray = directory / "var/snapshots/stars.main/20200101T000000-dead"
+    stray.mkdir(parents=True)
+    os.utime(stray, (0, 0))
+    (leftover,) = examine(directory)
+    assert leftover.command == "hven ingest stars", "it has two rows, andromeda four"
+
+
+def test_commands_can_be_pasted(template: Path, tmp_path: Path) -> None:
+    directory = shutil.copytree(template, tmp_path / "a site; of Tycho", copy_function=shutil.copy2)
+    (directory / "secrets.toml").write_text("PASSWORD = 'x'\n")
+    (directory / "secrets.toml").chmod(0o644)
+    secret = examine(directory)[0]
+    assert shlex.split(secret.command) == ["chmod", "o-rwx", f"{directory}/secrets.toml"]
+
+
 def test_a_failed_run_is_told_with_its_message(directory: Path) -> None:
     descriptor = directory / "collections/stars/stars.yaml"
     text = descriptor.read_text()
@@ -219,7 +243,7 @@ def test_the_state_of_a_collection(
     assert words in finding.message
 
 
-@pytest.mark.parametrize(("name", "harm"), [("store", "error"), ("clock", "error"), ("counts", "warning")])
+@pytest.mark.parametrize(("name", "harm"), [("store", "error"), ("clock", "error")])
 def test_health_checks_that_failed(directory: Path, monkeypatch: pytest.MonkeyPatch, name: str, harm: str) -> None:
     checks = [HealthCheckResult(name=name, state="warning", message="that is bad", reason="ask somebody")]
     monkeypatch.setattr(SiteHealthMonitor, "run_health_checks", lambda *_: checks)
@@ -251,6 +275,32 @@ def test_a_server_that_needs_a_restart(directory: Path, monkeypatch: pytest.Monk
     (finding,) = examine(directory)
     assert finding.message == "port changed in hven.toml since the server started"
     assert finding.command == "sudo systemctl restart hven"
+
+
+def test_counts_that_fail_in_a_server_are_found_by_the_command(directory: Path) -> None:
+    """A command has no failures of its own: those of the servers stand in their status files."""
+    with Site(load_settings(directory), watch_for_changes=True) as server:
+        log = server.get_or_create(RetryBackoffLog)
+        log.record_failure("key", "the values of stars.main", "the disk is slow")
+        server._write_status()  # as every three seconds
+        counts = [finding for finding in examine(directory) if finding.subject == "counts"]
+        assert [finding.harm for finding in counts] == ["warning"]
+        assert "the values of stars.main: failed 1 times" in counts[0].message
+        log.record_success("key")
+        server._write_status()
+        assert not any(finding.subject == "counts" for finding in examine(directory))
+
+
+def test_many_collections_share_threads_and_probes() -> None:
+    resources = {f"c{number}": SimpleNamespace(name=f"c{number}") for number in range(1000)}
+    checks = published_checks.list_source_checks(
+        SimpleNamespace(get_published_state=lambda: SimpleNamespace(resources=resources))
+    )
+    assert len(checks) == published_checks.MAX_SOURCE_CHECKS
+    assert checks[0].title == "the connection to the sources of c0, c32, c64 and 29 more"
+    arguments = [check.find.args for check in checks]
+    assert sorted(resource.name for group, _ in arguments for resource in group) == sorted(resources)
+    assert len({id(probes) for _, probes in arguments}) == 1
 
 
 def test_secrets_of_the_settings_that_are_not_set(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -367,7 +417,7 @@ def test_what_hangs_or_fails_does_not_hold_up_the_rest(
         findings[f"the moon had no result within {LIMIT_SECONDS:g} s"].command
         == f"hven doctor --seconds {10 * LIMIT_SECONDS:g}"
     )
-    assert any(message.startswith("the check failed in ") for message in findings)
+    assert any(message.startswith("the check failed in ") for message in findings), list(findings)
     assert "the check sun failed" in caplog.text
 
 

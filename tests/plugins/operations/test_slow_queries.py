@@ -6,6 +6,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -30,7 +31,8 @@ from hven.plugins.operations.query_log import (
     write_running_slow_queries,
 )
 from hven.plugins.operations.query_watch import QueryWatch
-from hven.query import run_query
+from hven.plugins.operations.settings import OPERATIONS_SECTION
+from hven.query import query_queue, run_query
 from hven.site import Site
 from hven.site.auth import ANONYMOUS_PRINCIPAL, OWNER_PRINCIPAL, Principal
 from hven.site.store import get_process_holder
@@ -177,6 +179,26 @@ def test_an_error_is_logged(site: Site) -> None:
     batches.close()
 
 
+def test_a_client_that_reads_slowly_makes_no_query_slow(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A download of ten minutes by a slow client must not head the list, or go to curators each morning."""
+    now = [1000.0]
+    monkeypatch.setattr(query_queue, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    settings = site.settings.brought[OPERATIONS_SECTION.key]
+    for slow_seconds, count in ((5.0, 0), (0.000001, 1)):
+        changed = {**site.settings.brought, OPERATIONS_SECTION.key: replace(settings, slow_seconds=slow_seconds)}
+        monkeypatch.setattr(site, "settings", replace(site.settings, brought=changed))
+        watch = site.get_or_create(QueryWatch, site)
+        batches = run_query("SELECT id, field FROM stars.main WHERE field < 'F9'", site=site).iterate_batches()
+        next(batches)
+        ((_, _, result, planned),) = watch._running.values()
+        now[0] += 600.0
+        batches.close()
+        assert result.client_seconds == 600.0
+        watch.end_query(result, planned, 600.001)
+        entries = [entry for entry in SlowQueryLog(site.settings).read_entries() if entry["client"] == 600.0]
+        assert [entry["seconds"] for entry in entries] == [0.001] * count
+
+
 def test_what_an_index_answers_is_not_logged(site: Site) -> None:
     with run_query("SELECT id FROM stars.main WHERE id = 7", site=site) as result:
         assert result.read_table().num_rows == 1
@@ -221,6 +243,20 @@ def test_queries_that_run_are_told_until_they_end(site: Site) -> None:
     assert watch.list_running_slow_queries() == []
     WRITE_FILE(watch)
     assert not path.exists()
+
+
+def test_containers_keep_their_lists_although_process_numbers_are_equal(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "getpid", lambda: 7)
+    for host in ("blue", "green"):
+        monkeypatch.setattr(query_log, "get_process_holder", lambda host=host: f"{host} 7 100 x-1", raising=False)
+        write_running_slow_queries(site.settings, [{"time": "2026", "text": host}])
+    assert {entry["text"] for entry in read_running_slow_queries(site.settings)} == {"blue", "green"}
+    write_running_slow_queries(site.settings, [])
+    assert [entry["text"] for entry in read_running_slow_queries(site.settings)] == ["blue"]
+    monkeypatch.setattr(query_log, "get_process_holder", lambda: "blue 7 100 x-1", raising=False)
+    write_running_slow_queries(site.settings, [])
 
 
 def test_servers_take_samples_of_the_disk(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,8 +26,9 @@ CLIENT_RATE = 20.0  # requests of all clients of the VO in a second
 ROUNDS = 5  # each without and with crawlers, in turn
 ROUND_SECONDS = 6.0
 MAX_SLOWDOWN = 2.0
+MIN_RATE_SHARE = 0.95  # of the wanted rate, in each round
 UCDS = {"id": "meta.id;meta.main", "ra": "pos.eq.ra;meta.main", "dec": "pos.eq.dec;meta.main"}
-NAMES = ("crawlers.clients", "crawlers.refused", "crawlers.landing")
+NAMES = ("crawlers.clients", "crawlers.rate", "crawlers.refused", "crawlers.landing")
 NEEDS: dict[str, tuple[str, ...]] = {}
 
 
@@ -69,6 +70,10 @@ def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
         "crawlers.clients", middle[0] * 1e3, middle[1] * 1e3, MAX_SLOWDOWN, unit="ms",
         note=f"p95 of clients of the VO beside {min(crawl_rates):.0f} requests a second or more ({CRAWL_RATE:.0f} wanted)"
         f" of {ADDRESS_COUNT:,} addresses; the median of {ROUNDS} pairs",
+    )  # fmt: skip
+    yield against(
+        "crawlers.rate", min(crawl_rates), CRAWL_RATE, MIN_RATE_SHARE, unit="/s", higher=True,
+        note="requests of crawlers in a second, in the round with the fewest",
     )  # fmt: skip
     refused = sum(count for status, count in clients_beside.count("client").items() if status != 200)
     yield against("crawlers.refused", refused, 1.0, 0.0, unit="", note="clients of the VO that got no rows")

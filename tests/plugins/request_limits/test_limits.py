@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import multiprocessing
+import os
 import random
 import re
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -25,13 +27,12 @@ from hven.app._server import create_application
 from hven.jobs._worker import run_next_job
 from hven.model.errors import TooManyRequestsError
 from hven.model.settings import load_settings
-from hven.plugins.request_limits import class_metrics, limit_gate
+from hven.plugins.request_limits import class_metrics, limit_gate, shared_counts
 from hven.plugins.request_limits.limit_checks import find_limit_faults
 from hven.plugins.request_limits.limit_gate import LimitGate, compute_rate_wait, find_applicable_limit
 from hven.plugins.request_limits.settings import LIMITS_SECTION, RequestLimit
 from hven.plugins.request_limits.shared_counts import (
     CLASS_COUNT,
-    MAX_PROCESSES,
     SLOTS_PER_BUCKET,
     Ceilings,
     SharedCounts,
@@ -42,6 +43,7 @@ from hven.query.query_queue import QueryQueue, QueryTurn
 from hven.site import Site
 from hven.site.auth import Principal
 from hven.testing.site import open_tiny_site
+from plugin_needs import require_plugins
 
 CONE = "/cone/stars.main"
 NEAR = "RA=10&DEC=10&SR=5"
@@ -105,6 +107,32 @@ def test_a_limit_holds_for_its_services(limited: Limiter) -> None:
     client = limited(RequestLimit(name="cone", services=("cone",), requests_per_minute=1))
     assert list_statuses(client, CONE, NEAR, 2, ANNA) == [200, 429]
     assert list_statuses(client, "/tap/sync", TAP, 2, ANNA) == [200, 200]
+
+
+@pytest.mark.parametrize(
+    ("service", "method", "path"),
+    [
+        ("push", "GET", "/push/stars.main"),
+        ("push", "POST", "/push/stars.main"),
+        ("user_tables", "POST", "/tap/load/mine"),
+        ("user_tables", "PUT", "/tap/user_tables/mine"),
+        ("provenance", "GET", "/prov"),
+        ("jobs", "GET", "/jobs"),
+    ],
+)
+def test_services_that_no_report_counts_are_limited(limited: Limiter, service: str, method: str, path: str) -> None:
+    require_plugins("protocols", service)
+    client = limited(RequestLimit(name="all", networks=("192.0.2.1",), requests_per_minute=0))
+    refused = client.ask(method, path, headers=ANNA)
+    assert (refused.status, int(refused.headers["retry-after"])) == (429, 60)
+    assert client.ask(method, path, headers=BERT).status != 429
+    client = limited(RequestLimit(name="one", networks=("192.0.2.1",), services=(service,), requests_per_minute=0))
+    assert client.ask(method, path, headers=ANNA).status == 429
+
+
+def test_whoever_is_limited_can_log_in(limited: Limiter) -> None:
+    client = limited(RequestLimit(name="all", requests_per_minute=0))
+    assert client.ask("GET", "/login", headers=ANNA).status == 200
 
 
 def test_rows_of_a_day_end_the_day(limited: Limiter) -> None:
@@ -467,7 +495,52 @@ def test_more_users_than_slots_displace_those_who_used_least(monkeypatch: pytest
         user.count_request(now)
     find_user(counts, "another").count_request(now)
     assert counts.find_user("one too many", Ceilings()) is None, "users with requests that run keep their slots"
-    assert MAX_PROCESSES >= 8
+
+
+def wait_with_cells(counts: SharedCounts, results: Any, stop_event: Any) -> None:
+    user = counts.find_user("anna", UNLIMITED)
+    results.put(user is not None and user.count_request(time.time()))
+    stop_event.wait(60)
+
+
+@pytest.mark.slow
+def test_all_workers_of_a_large_server_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared_counts, "_server_counts", None)
+    LimitGate.reserve_shared_memory(40)
+    counts = shared_counts.get_shared_counts()
+    forks = multiprocessing.get_context("fork")
+    results, stop_event = forks.Queue(), forks.Event()
+    processes = [forks.Process(target=wait_with_cells, args=(counts, results, stop_event)) for _ in range(40)]
+    for process in processes:
+        process.start()
+    assert all(results.get(timeout=60) for _ in processes)
+    usage = find_user(counts).read_usage()
+    stop_event.set()
+    for process in processes:
+        process.join()
+    assert usage.minute_count + usage.previous_count == 40
+
+
+def test_a_process_that_cannot_count_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    counts = SharedCounts(process_limit=1)
+    forks = multiprocessing.get_context("fork")
+    results, stop_event = forks.Queue(), forks.Event()
+    process = forks.Process(target=wait_with_cells, args=(counts, results, stop_event))
+    process.start()
+    assert results.get(timeout=60)
+    assert counts.find_user("anna", UNLIMITED) is None
+    assert counts.find_user("bert", UNLIMITED) is None
+    stop_event.set()
+    process.join()
+    assert [record.levelname for record in caplog.records] == ["ERROR"], "it is said once"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the memory is a file on disk")
+def test_counts_take_only_the_memory_that_they_use() -> None:
+    counts = SharedCounts(process_limit=130)
+    for number in range(20):
+        find_user(counts, f"user {number}").count_request(time.time())
+    assert os.fstat(counts._file).st_blocks * 512 < 1_000_000
 
 
 def test_a_gate_that_fails_admits(limited: Limiter, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -509,6 +582,10 @@ def test_settings_come_from_the_file_in_its_order(tmp_path: Path) -> None:
     empty = replace(settings, brought={LIMITS_SECTION.key: (RequestLimit(name="a"),)})
     assert "neither names users nor limits" in next(iter(find_limit_faults(empty)))
     assert "did you mean 'tap'" in next(iter(find_limit_faults(faulty)))
+    never = replace(
+        settings, brought={LIMITS_SECTION.key: (RequestLimit(name="a", services=("health",), concurrent=1),)}
+    )
+    assert "the service 'health' is never limited" in next(iter(find_limit_faults(never)))
 
 
 def test_users_of_a_section_that_counts_together_take_turns_as_one(

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -277,7 +278,6 @@ def test_if_a_client_leaves_one_of_those_who_wait_computes_the_answer(
 
 
 def test_nobody_waits_for_a_client_that_reads_slowly(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(result_cache, "MAX_WAIT_SECONDS", 3600.0)
     monkeypatch.setattr(result_cache, "MAX_STREAM_WAIT_SECONDS", 0.05)
     application = create_application(site)
     adql = "SELECT a.id, a.note, b.id AS c FROM stars.main AS a JOIN stars.main AS b ON a.number < b.number"
@@ -304,6 +304,39 @@ def test_nobody_waits_for_a_client_that_reads_slowly(site: Site, monkeypatch: py
         return answer
 
     assert asyncio.run(ask_beside_a_slow_client()).headers["cache-status"] == "hven; fwd=uri-miss"
+
+
+@pytest.mark.parametrize("clock_step", [0.0, 11.0])
+def test_equal_long_queries_are_computed_one_after_the_other(
+    site: Site, monkeypatch: pytest.MonkeyPatch, clock_step: float
+) -> None:
+    """Of fifty equal queries that take a quarter of a minute and fail, no two compute at the same time."""
+    client = Client(create_application(site))
+    now, running, counts = [1000.0], [0], []
+    monkeypatch.setattr(result_cache, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    build_and_store_answer = ResultCache._build_and_store_answer
+
+    async def build_slowly(cache: ResultCache, request: Any, key: Any, _: Any) -> Any:
+        async def fail() -> Any:
+            running[0] += 1
+            counts.append(running[0])
+            now[0] += clock_step
+            for _ in range(20):  # the others look whether they may begin
+                await asyncio.sleep(0)
+            running[0] -= 1
+            raise ValueError("it took too much memory")
+
+        return await build_and_store_answer(cache, request, key, fail)
+
+    monkeypatch.setattr(ResultCache, "_build_and_store_answer", build_slowly)
+
+    async def ask_at_once() -> list[int]:
+        adql = b"LANG=ADQL&QUERY=SELECT+MAX(mag)-7+FROM+stars.main"
+        answers = await asyncio.gather(*(client.ask_async("GET", "/tap/sync", adql) for _ in range(4)))
+        return [answer.status for answer in answers]
+
+    assert asyncio.run(ask_at_once()) == [500] * 4
+    assert counts == [1] * 4
 
 
 def test_memory_has_a_limit_and_zero_turns_the_cache_off(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

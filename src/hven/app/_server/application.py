@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from hven.model.settings import PortalSettings
+    from hven.services.face import ServiceFace
     from hven.site import Site
     from hven.site.auth import AccessPolicy, Principal
 
@@ -201,11 +202,10 @@ def _build_routing_application(
 ) -> ASGIApp:
     """Build an application that routes requests to faces."""
     routes: list[BaseRoute] = []
-    face_by_route: dict[int, str] = {}
+    faces_by_route: dict[int, ServiceFace] = {}
     for name, face_routes in routes_by_face.items():
         routes += face_routes
-        if service_context.faces[name].is_usage_counted:
-            face_by_route |= dict.fromkeys(map(id, face_routes), name)
+        faces_by_route |= dict.fromkeys(map(id, face_routes), service_context.faces[name])
 
     async def answer_unknown(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101
@@ -218,7 +218,7 @@ def _build_routing_application(
         routes=routes,
         redirect_slashes=False,
         rewrite_request=_build_address_rewriter(routes_by_face, service_context),
-        faces_by_route=face_by_route,
+        faces_by_route=faces_by_route,
         **options,
     )
     return app
@@ -301,14 +301,14 @@ class RouteCachingRouter(Router):
     rewrite_request
         Gives a request that matches no route its present address; None if it has none.
     faces_by_route
-        Identity of a route -> name of its face, if its use is counted.
+        Identity of a route -> its face.
     """
 
     def __init__(
         self,
         *args: Any,
         rewrite_request: Callable[[Scope], Scope | None] = lambda _: None,
-        faces_by_route: Mapping[int, str] | None = None,
+        faces_by_route: Mapping[int, ServiceFace] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
@@ -338,7 +338,9 @@ class RouteCachingRouter(Router):
         scope.update(route.matches(scope)[1])
         usage = CURRENT_USAGE.get()
         if usage is not None:
-            usage.face = self._faces.get(id(route), "")
+            face = self._faces.get(id(route))
+            if face is not None:
+                usage.face, usage.is_counted, usage.is_limited = face.name, face.is_usage_counted, face.is_limited
             usage.path = route.path if isinstance(route, Route) else ""
             usage.params = scope.get("path_params", {})
         await route.handle(scope, receive, send)

@@ -172,7 +172,7 @@ def serve_site(
     counters.create_counter_memory()
     prepare_request_observers()
     for gate in load_request_gates():
-        gate.reserve_shared_memory()
+        gate.reserve_shared_memory(workers)
     try:
         _preload_worker_modules(settings, store)
     finally:

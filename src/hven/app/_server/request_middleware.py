@@ -55,6 +55,7 @@ EXPOSED_HEADERS = (
 )
 ALLOWED_METHODS = b"GET, HEAD, POST, PUT, DELETE, OPTIONS"
 MAX_HEADER_BYTES = 500  # bytes of a request header that observers of requests get
+MAX_LOGGED_QUERY_BYTES = 2000
 HTTP_1_0_VERSIONS = {"1", "1.0"}  # ASGI says 1.0; Granian says 1
 # Time in which a client can read the error message at the end of a broken answer: when the server cuts the connection,
 # it drops what it has not written to the socket yet.
@@ -118,11 +119,13 @@ def _log_request(scope: Scope, exchange: _HttpExchange, duration_seconds: float)
         "client": client_address,
         "method": scope["method"],
         "path": path_before_secret,
-        "query": logged_query[:2000].decode("utf-8", "replace"),
+        "query": logged_query[:MAX_LOGGED_QUERY_BYTES].decode("utf-8", "replace"),
         "status": exchange.status or CLIENT_CLOSED_STATUS,
         "bytes": exchange.sent_bytes,
         "ms": round(duration_seconds * 1000, 2),
     }
+    if len(logged_query) > MAX_LOGGED_QUERY_BYTES:
+        line["query_cut"] = True  # who sends the request again must know that it is another one
     if exchange.is_broken:
         line["cut"] = True
     access.info(orjson.dumps(line).decode())
@@ -131,8 +134,8 @@ def _log_request(scope: Scope, exchange: _HttpExchange, duration_seconds: float)
 class RequestMiddleware:
     """The middleware around all faces.
 
-    A line of the access log is JSON: time, id, method, path, status, bytes, milliseconds, client, and `cut` if the
-    answer broke off.
+    A line of the access log is JSON: time, id, method, path, status, bytes, milliseconds, client, `query_cut` if the
+    query was longer than the line has it, and `cut` if the answer broke off.
     """
 
     def __init__(
@@ -234,7 +237,7 @@ class RequestMiddleware:
         seconds = time.perf_counter() - exchange.start_time
         logged_status = exchange.status or CLIENT_CLOSED_STATUS
         self._counters.count_request_end(scope["path"], logged_status, seconds, exchange.sent_bytes)
-        if exchange.usage.face and not exchange.is_broken:
+        if exchange.usage.is_counted and not exchange.is_broken:
             self._notify_request_observers(scope, exchange, headers_by_name)
         if access.isEnabledFor(logging.INFO):
             _log_request(scope, exchange, seconds)

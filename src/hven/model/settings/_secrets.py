@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import tomllib
 from typing import TYPE_CHECKING
 
@@ -48,7 +49,7 @@ def find_exposed_files(directory: Path, *private_directories: Path) -> list[Faul
                 Fault(
                     message=message,
                     place=place,
-                    remedy=f"run `chmod o-rwx {path}`",
+                    remedy=f"run `chmod o-rwx {shlex.quote(str(path))}`",
                     severity="warning",
                 )
             )

@@ -230,9 +230,10 @@ class QueryLimits:
         None,
         (
             "maximum number of big queries that run at once in each process. If a query would have to wait longer "
-            "than its time limit, Hven rejects it immediately. Default: the number of processors, but at least 3. A "
-            "larger number slows down all queries and the rest of the server, but can be useful if a database on a "
-            "separate machine executes the queries"
+            "than its time limit, Hven rejects it immediately. A user who is alone leaves one of them to "
+            "others. Default: the number of processors, but at least 3, and one more. A larger number slows down all "
+            "queries and the rest of the server, but can be useful if a database on a separate machine executes the "
+            "queries"
         ),
         ge=1,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 import json
 import os
 import re
@@ -31,6 +32,7 @@ GRACE_SECONDS = 60  # time that running answers get to end
 SPARE_STOP_SECONDS = 60  # time that jobs and workers need besides, on a busy machine
 SPARE_ANSWER_SECONDS = 60  # a proxy waits longer for an answer than the server computes
 HOME_DIRECTORIES = tuple(f"/{name}/" for name in ("home", "root", "run/user"))  # what ProtectHome hides
+POD_NETWORK = "10.0.0.0/8"  # where many clusters have their pods; the file says that it must be checked
 MAX_FILE_BYTES = 1 << 20  # a larger file was not written by this module
 _HEAD = "# Written by hven deploy, checksum {}. After a change, hven deploy keeps your file.\n"
 _HEAD_PATTERN = re.compile(r"\A# Written by hven deploy, checksum ([0-9a-f]{16})\.[^\n]*\n")
@@ -151,6 +153,7 @@ def _collect_template_values(settings: Settings) -> Mapping[str, Any]:
     is_in_home = any(f"{directory}/".startswith(HOME_DIRECTORIES) for directory in writable_directories)
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     local_host = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(host, host)  # noqa: S104
+    proxies = [proxy for proxy in settings.trusted_proxies if not ipaddress.ip_network(proxy).is_loopback]
     root_path = settings.root_path.rstrip("/")
     return {
         "name": settings.title or settings.name,
@@ -164,6 +167,7 @@ def _collect_template_values(settings: Settings) -> Mapping[str, Any]:
         "port": settings.port,
         "root_path": root_path,
         "workers": settings.workers,
+        "trusted_proxies": ",".join(proxies or (POD_NETWORK,)),
         "replicas": 2 if (settings.store or "").startswith("postgres") else 1,  # SQLite belongs to one machine
         # a site that already has a state in SQLite keeps it
         "has_database": settings.store is None and not (settings.var_directory / "hven.sqlite").exists(),

@@ -23,7 +23,11 @@ def describe_health(site: Site) -> dict[str, Any]:
     kind = "postgresql" if (settings.store or "").startswith("postgresql") else "sqlite"
     facts: dict[str, Any] = {
         "store": {"kind": kind},
-        "directories": {"site": str(settings.directory), "data": str(settings.var_directory)},
+        "directories": {
+            "site": str(settings.directory),
+            "var": str(settings.var_directory),
+            "data": str(settings.data_directory),
+        },
         "processes": site.counters.sum_process_counters().process_count,
     }
     try:

@@ -12,7 +12,10 @@ PLUGIN = PluginPackage(
         names=("running_servers",), definitions="hven.plugins.deployment.running_servers:TABLES"
     ),
     request_observers=("hven.plugins.deployment.running_servers:ServerRegistration",),
-    extensions={"hven.health": ("hven.plugins.deployment.health_facts",)},
+    extensions={
+        "hven.health": ("hven.plugins.deployment.health_facts",),
+        "operations.checks": ("hven.plugins.deployment.proxy_check",),
+    },
     pages="hven.plugins.deployment.health_page:PAGES",
     translations="hven.plugins.deployment:texts",
     verbs={

@@ -111,5 +111,6 @@ FACE = ServiceFace(
     title="Log-in at institutes",
     build_routes=build_routes,
     is_usage_counted=False,
+    is_limited=False,
     is_site_wide=True,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -109,19 +110,38 @@ def _list_comparable_rows(pairs: list[tuple[pa.ChunkedArray, pa.ChunkedArray]], 
 
 
 def _format_comparable_values(first: pa.ChunkedArray, second: pa.ChunkedArray) -> tuple[list[str], list[str]]:
-    """Write the values of two columns as texts that are equal if the values agree."""
+    """Write the values of two columns as texts that are equal if the values agree.
+
+    Whole numbers must agree in all digits: the last one of a 64-bit identifier matters.
+    """
     has_numbers = all(
         pa.types.is_floating(column.type) or pa.types.is_integer(column.type) for column in (first, second)
     )
     if not has_numbers:
         return _format_text_values(first), _format_text_values(second)
     has_float32 = any(pa.types.is_float32(column.type) for column in (first, second))
+    has_integers = any(pa.types.is_integer(column.type) for column in (first, second))
+    if has_integers and not has_float32:
+        return _format_integer_values(first), _format_integer_values(second)
     digits = FLOAT32_DIGITS if has_float32 else FLOAT64_DIGITS
     return _format_number_values(first, digits), _format_number_values(second, digits)
 
 
 def _format_text_values(column: pa.ChunkedArray) -> list[str]:
     return ["" if value is None else str(value).strip() for value in column.to_pylist()]
+
+
+def _format_integer_values(column: pa.ChunkedArray) -> list[str]:
+    """Write whole numbers exactly. If they are in a column of floats, other numbers may stand beside them."""
+    texts = []
+    for value in column.to_pylist():
+        if value is None or math.isnan(value):
+            texts.append("")
+        elif math.isfinite(value) and value == int(value):
+            texts.append(str(int(value)))
+        else:
+            texts.append(f"{value:.{FLOAT64_DIGITS}g}")
+    return texts
 
 
 def _format_number_values(column: pa.ChunkedArray, digits: int) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from hven.model.errors import HvenError
@@ -108,7 +108,8 @@ def collect_distinct_requests(
     Returns
     -------
     requests
-        The most frequent first, each with its number.
+        The most frequent first, each with its number. Its status is the most frequent one that does not depend on the
+        moment.
     unrepeatable
         Reason -> number of lines.
     """
@@ -126,7 +127,11 @@ def collect_distinct_requests(
     over_limit = counts.dropped_count + sum(count for _, count in ordered[request_limit:])
     if over_limit:
         unrepeatable[OVER_LIMIT] = over_limit
-    return [(counts.first_requests[target], count) for target, count in ordered[:request_limit]], unrepeatable
+    requests = [
+        (replace(counts.first_requests[target], status=counts.find_lasting_status(target)), count)
+        for target, count in ordered[:request_limit]
+    ]
+    return requests, unrepeatable
 
 
 class LogReplay:
@@ -226,7 +231,9 @@ class LogReplay:
 
 def _compare_or_explain(old: HttpAnswer | str, new: HttpAnswer | str) -> str:
     if isinstance(new, str):
-        return f"no answer: {new}" if not isinstance(old, str) else "neither service answered"
+        if isinstance(old, str):
+            return f"no answer of either service can be compared: {new} (new); {old} (old)"
+        return f"no answer: {new}"
     if isinstance(old, str):
         return f"the old service did not answer: {old}"
     return compare_answers(old, new)
@@ -234,7 +241,9 @@ def _compare_or_explain(old: HttpAnswer | str, new: HttpAnswer | str) -> str:
 
 def _compare_with_log(logged_status: int | None, status: int) -> str:
     """Compare a status with the log's. A log has 304 for clients that had the answer already, and 206 for parts."""
-    if logged_status is None or status == logged_status or (logged_status in {206, 304} and status == 200):
+    if logged_status is None:
+        return f"status {status}, and the log does not say what the old service answers" if status >= 500 else ""
+    if status == logged_status or (logged_status in {206, 304} and status == 200):
         return ""
     if 300 <= logged_status < 400 and status < 400:
         return ""

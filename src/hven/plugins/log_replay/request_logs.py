@@ -6,7 +6,7 @@ import gzip
 import json
 import re
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode, urlsplit
@@ -23,16 +23,22 @@ WITHOUT_BODY = "POST requests, whose parameters the log does not contain"
 CHANGING = "requests that change something, such as those of jobs and user tables"
 PRIVATE = "requests that needed a login"
 UPLOADING = "queries with uploaded tables"
+CUT = "long queries, of which the log has only the beginning"
+MAX_LOGGED_QUERY_BYTES = 2000  # older logs of Hven do not say that a query was cut there
+MAX_WAITING_REQUESTS = 100_000  # of vollt, whose answers stand in later lines
+PRIVATE_STATUSES = {401, 403}
 SAFE_METHODS = {"GET", "HEAD"}
 UNSAFE_PATH_PATTERN = re.compile(
     r"/(async|login|logout|jobs|basket|user_tables|load|sign|edit|entries|push)(/|$)", re.IGNORECASE
 )
 # remote host, two names, time, request line, status and bytes; more may follow
 _COMMON_FORMAT = re.compile(
-    r'\S+ \S+ .*?\[(?P<time>[^\]]+)\] "(?P<method>[A-Z]+) (?P<target>\S+)(?: HTTP/[\d.]+)?" (?P<status>\d{3}) (?:\d+|-)'
+    r'\S+ \S+ (?P<user>.*?)\s*\[(?P<time>[^\]]+)\] "(?P<method>[A-Z]+) (?P<target>\S+)(?: HTTP/[\d.]+)?" '
+    r"(?P<status>\d{3}) (?:\d+|-)"
 )
 _VOLLT_PARAMETER_START = re.compile(r"&(?=[A-Za-z_][\w.]*=)")
 _VOLLT_COLUMNS = 6  # time, level, context, event, id, message; one more may follow
+_VOLLT_LEVELS = {"DEBUG", "INFO", "WARNING", "ERROR", "FATAL"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,65 +74,83 @@ def read_log(path: Path) -> Iterator[LoggedRequest | str]:
         The file cannot be read.
     """
     opener: Any = gzip.open if path.suffix == ".gz" else open
-    vollt_statuses: dict[str, int] = {}
+    vollt_reader = _VolltLineReader()
     try:
         with opener(path, "rt", encoding="utf-8", errors="replace") as file:
-            if _is_vollt_log(file.readline()):
-                file.seek(0)
-                vollt_statuses = _collect_vollt_statuses(file)
-            file.seek(0)
             while line := file.readline(MAX_LINE_BYTES):
                 if line.strip():
-                    yield _read_line(line.rstrip("\r\n"), vollt_statuses)
+                    yield from _read_line(line.rstrip("\r\n"), vollt_reader)
     except (OSError, EOFError, zlib.error) as error:  # the last two: a compressed log is damaged
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         message = f"{path} cannot be read: {reason}"
         raise UserError(message, remedy="check the path of the log") from error
+    yield from vollt_reader.list_waiting_requests()
 
 
-def _is_vollt_log(line: str) -> bool:
-    return len(line.split("\t")) >= _VOLLT_COLUMNS
-
-
-def _collect_vollt_statuses(lines: Iterator[str]) -> dict[str, int]:
-    """Collect the statuses of answers, by the ids of their requests."""
-    statuses = {}
-    for line in lines:
-        columns = line.rstrip().split("\t")
-        if len(columns) >= _VOLLT_COLUMNS and columns[3] == "RESPONSE_SENT":
-            match = re.search(r"HTTP-(\d{3})", line)
-            if match:
-                statuses[columns[4]] = int(match[1])
-    return statuses
-
-
-def _read_line(line: str, vollt_statuses: dict[str, int]) -> LoggedRequest | str:
+def _read_line(line: str, vollt_reader: _VolltLineReader) -> Iterator[LoggedRequest | str]:
+    columns = line.split("\t")
     if line.startswith("{"):
-        return _read_hven_line(line)
-    if _is_vollt_log(line):
-        return _read_vollt_line(line.split("\t"), vollt_statuses)
-    match = _COMMON_FORMAT.match(line)
-    if match is None:
-        return UNREADABLE
-    return _build_request(
-        match["method"], match["target"], int(match["status"]), _parse_time(match["time"], "%d/%b/%Y:%H:%M:%S %z")
-    )
+        yield _read_hven_line(line)
+    elif len(columns) >= _VOLLT_COLUMNS and columns[1] in _VOLLT_LEVELS:
+        yield from vollt_reader.read_line(columns)
+    elif (match := _COMMON_FORMAT.match(line)) is None:
+        yield UNREADABLE
+    elif match["user"] not in {"", "-", '""'}:
+        yield PRIVATE
+    else:
+        unix_time = _parse_time(match["time"], "%d/%b/%Y:%H:%M:%S %z")
+        yield _build_request(match["method"], match["target"], int(match["status"]), unix_time)
 
 
 def _read_hven_line(line: str) -> LoggedRequest | str:
     try:
         entry = json.loads(line)
         target = entry["path"]
-        if entry.get("query"):
-            target += f"?{entry['query']}"
-        return _build_request(entry["method"], target, int(entry["status"]), _parse_time(entry.get("time")))
+        query = entry.get("query") or ""
+        if query:
+            target += f"?{query}"
+        request = _build_request(entry["method"], target, int(entry["status"]), _parse_time(entry.get("time")))
+        is_cut = "query_cut" in entry or len(query.encode()) == MAX_LOGGED_QUERY_BYTES
     except (ValueError, KeyError, TypeError):
         return UNREADABLE
+    return CUT if is_cut and isinstance(request, LoggedRequest) else request
 
 
-def _read_vollt_line(columns: list[str], statuses: dict[str, int]) -> LoggedRequest | str:
-    if columns[2:4] != ["HTTP", "REQUEST_RECEIVED"]:
-        return UNREADABLE
+class _VolltLineReader:
+    """Joins the lines of requests and answers in logs of vollt; other lines, such as those of jobs, are skipped."""
+
+    def __init__(self) -> None:
+        self._waiting_requests: dict[str, LoggedRequest] = {}  # those without an answer, by their ids
+
+    def read_line(self, columns: list[str]) -> Iterator[LoggedRequest | str]:
+        """Read a line; yield a request when its answer comes, or else the reason why it cannot be repeated."""
+        event, request_id = columns[2:4], columns[4]
+        if event == ["HTTP", "RESPONSE_SENT"]:
+            request = self._waiting_requests.pop(request_id, None)
+            if request is not None:
+                yield _add_status(request, "\t".join(columns[5:]))
+        elif event == ["HTTP", "REQUEST_RECEIVED"]:
+            entry = _read_vollt_request(columns)
+            if isinstance(entry, str):
+                yield entry
+                return
+            if request_id in self._waiting_requests or len(self._waiting_requests) >= MAX_WAITING_REQUESTS:
+                oldest_id = request_id if request_id in self._waiting_requests else next(iter(self._waiting_requests))
+                yield self._waiting_requests.pop(oldest_id)
+            self._waiting_requests[request_id] = entry
+
+    def list_waiting_requests(self) -> list[LoggedRequest]:
+        """List the requests whose answers the log does not have."""
+        return list(self._waiting_requests.values())
+
+
+def _add_status(request: LoggedRequest, message: str) -> LoggedRequest | str:
+    match = re.search(r"HTTP-(\d{3})", message)
+    status = None if match is None else int(match[1])
+    return PRIVATE if status in PRIVATE_STATUSES else replace(request, status=status)
+
+
+def _read_vollt_request(columns: list[str]) -> LoggedRequest | str:
     text = next((column for column in columns[5:] if " with parameters (" in column), "")
     before, _, params = text.partition(" with parameters (")
     method, _, _ = before.partition(" as ")
@@ -138,9 +162,7 @@ def _read_vollt_line(columns: list[str], statuses: dict[str, int]) -> LoggedRequ
         pairs = (part.partition("=") for part in _VOLLT_PARAMETER_START.split(params[:-1]))
         target += "?" + urlencode([(name, value) for name, _, value in pairs])
     # this log has the parameters of POST requests, which may be sent with GET
-    return _build_request(
-        "GET" if method == "POST" else method, target, statuses.get(columns[4]), _parse_time(columns[0])
-    )
+    return _build_request("GET" if method == "POST" else method, target, None, _parse_time(columns[0]))
 
 
 def _parse_time(text: object, time_format: str = "") -> float | None:
@@ -160,7 +182,7 @@ def _build_request(method: str, target: str, status: int | None, unix_time: floa
     path = parts.path or "/"
     if not path.startswith("/") or not target.isprintable():
         return UNREADABLE
-    if status in {401, 403}:
+    if status in PRIVATE_STATUSES:
         return PRIVATE
     if UNSAFE_PATH_PATTERN.search(path):
         return CHANGING

@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
-from hven.ingest.source_checks import find_source_faults
+from hven.engines import Snapshot
+from hven.ingest.source_checks import ServerProbes, find_source_faults
 from hven.jobs.health import FAILING_STATE, HELD_STATE, PAUSED_STATE, STALE_STATE, SiteHealthMonitor
 from hven.plugins.operations.findings import Finding, SiteCheck, convert_fault
 from hven.plugins.operations.settings_checks import find_secret_command
@@ -17,7 +18,7 @@ from hven.site.server_processes import list_server_processes
 from hven.site.state_faults import find_state_faults
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from hven.jobs.health import CollectionStatus, SiteStatus
@@ -26,12 +27,14 @@ if TYPE_CHECKING:
 
 MAX_CLOCK_DIFFERENCE_SECONDS = 5.0
 ENGINE_PROBLEM_PREFIX = "engine "  # of problems that the check of the engines reports
+MAX_SOURCE_CHECKS = 32  # threads at the same time; each may wait for a server
+MAX_SHOWN_NAMES = 3  # of collections, in a message
 MANY_FAILURES = 3  # in a row: a failure that does not pass by itself
 YOUNG_SERVER_SECONDS = 60.0
 LEFTOVER_AGE_SECONDS = 86_400.0  # a younger directory may belong to an ingest that runs
 DAY_SECONDS = 86_400.0
 # harms of the health checks that are not "ok", and where their details are; others have checks of their own here
-_HEALTH_HARMS = {"store": "error", "clock": "error", "settings": "error", "counts": "warning"}
+_HEALTH_HARMS = {"store": "error", "clock": "error", "settings": "error"}
 _HEALTH_COMMANDS = {"settings": "hven check"}
 
 
@@ -190,6 +193,14 @@ def _find_server_problems(site: Site) -> Iterator[Finding]:
                 remedy="restart the server; under systemd, run this command",
                 command="sudo systemctl restart hven",
             )
+    for failure in sorted({failure for server in list_server_processes(site.settings) for failure in server.failures}):
+        yield Finding(
+            harm="warning",
+            subject="counts",
+            message=f"a count that pages show can't be computed: {failure}",
+            remedy="a server tries it again and again; its log says more",
+            command="journalctl -u hven --since -1h",
+        )
     for fault in find_state_faults(site.settings):
         yield convert_fault(fault)
 
@@ -217,7 +228,7 @@ def _find_leftover_snapshots(site: Site) -> Iterator[Finding]:
         if str(path.relative_to(directory)) not in kept_paths and _is_older(path, youngest)
     ]
     if leftovers:
-        collection = next(iter(sorted(site.get_published_state().resources)), "NAME")
+        collection = _find_smallest_collection(site)
         count_text = f"{len(leftovers)} snapshots" if len(leftovers) > 1 else "a snapshot"
         verb = "take" if len(leftovers) > 1 else "takes"
         yield Finding(
@@ -227,6 +238,18 @@ def _find_leftover_snapshots(site: Site) -> Iterator[Finding]:
             remedy="the next ingest of any collection deletes them",
             command=f"hven ingest {collection}",
         )
+
+
+def _find_smallest_collection(site: Site) -> str:
+    """Return the collection with the fewest rows in snapshots, which is ingested in the shortest time."""
+    published_state = site.get_published_state()
+    row_counts = dict.fromkeys(sorted(published_state.resources), 0)
+    for published_table in published_state.tables_by_name.values():
+        resource, relation = published_table.resource, published_table.relation
+        if resource is not None and resource.name in row_counts and isinstance(relation, Snapshot):
+            row_counts[resource.name] += relation.rows
+    published_counts = {name: row_count for name, row_count in row_counts.items() if row_count} or row_counts
+    return min(published_counts, key=published_counts.__getitem__, default="NAME")
 
 
 def _is_older(path: Path, unix_time: float) -> bool:
@@ -246,25 +269,40 @@ PUBLISHED_CHECKS: tuple[SiteCheck[Site], ...] = (
 
 
 def list_source_checks(site: Site) -> list[SiteCheck[Site]]:
-    """List a check for each collection of the secrets and servers that its sources need.
+    """List checks of the secrets and servers that the sources of collections need.
+
+    Each check is of one collection, or of several if there are many: a check is a thread. They share the probes of
+    servers, because many collections may read one database.
 
     Parameters
     ----------
     site
         The site.
     """
+    resources = list(site.get_published_state().resources.values())
+    server_probes = ServerProbes()
+    groups = [resources[number::MAX_SOURCE_CHECKS] for number in range(min(len(resources), MAX_SOURCE_CHECKS))]
     return [
         SiteCheck(
             name="sources",
-            title=f"the connection to the sources of {resource.name}",
-            find=partial(_find_source_problems, resource),
+            title=f"the connection to the sources of {_format_names([resource.name for resource in group])}",
+            find=partial(_find_source_problems, group, server_probes),
         )
-        for resource in site.get_published_state().resources.values()
+        for group in groups
     ]
 
 
-def _find_source_problems(resource: CollectionSpec, site: Site) -> Iterator[Finding]:
-    directory = site.settings.locate_descriptor(resource.name).parent
-    for fault in find_source_faults(resource, directory, site.settings):
-        finding = convert_fault(fault, resource.name)
-        yield replace(finding, command=finding.command or find_secret_command(site.settings, fault.message))
+def _format_names(names: list[str]) -> str:
+    further_count = len(names) - MAX_SHOWN_NAMES
+    shown_names = ", ".join(names[:MAX_SHOWN_NAMES])
+    return f"{shown_names} and {further_count} more" if further_count > 0 else shown_names
+
+
+def _find_source_problems(
+    resources: Iterable[CollectionSpec], server_probes: ServerProbes, site: Site
+) -> Iterator[Finding]:
+    for resource in resources:
+        directory = site.settings.locate_descriptor(resource.name).parent
+        for fault in find_source_faults(resource, directory, site.settings, server_probes):
+            finding = convert_fault(fault, resource.name)
+            yield replace(finding, command=finding.command or find_secret_command(site.settings, fault.message))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
 import re
@@ -24,6 +25,7 @@ from hven.plugins.operations.disk_forecast import get_operations_directory
 from hven.plugins.operations.index_advice import list_index_advice
 from hven.plugins.operations.settings import get_operations_settings
 from hven.site import CURRENT_USAGE
+from hven.site.store import get_process_holder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -115,13 +117,14 @@ def describe_slow_query(
     settings
         Settings of the site.
     duration_seconds
-        How long it took.
+        How long it took, with the time of its client, which the entry has apart.
     """
     prepared = planned.prepared
     entry = describe_running_query(planned, settings, time.time() - duration_seconds, find_current_service())
     entry |= {
-        "seconds": round(duration_seconds, 3),
+        "seconds": round(duration_seconds - result.client_seconds, 3),
         "waited": round(result.wait_seconds, 3),
+        "client": round(result.client_seconds, 3),
         "rows": result.row_count,
         "request": result.request_id,
         "error": None if result.failure is None else type(result.failure).__name__,
@@ -236,7 +239,9 @@ def write_running_slow_queries(settings: Settings, entries: Sequence[Mapping[str
         Of `describe_running_query`; without any, there is no file.
     """
     directory = get_operations_directory(settings)
-    path = directory / f"running-{os.getpid()}.json"
+    # processes in other containers may have the same number
+    digest = hashlib.sha256(get_process_holder().encode()).hexdigest()[:16]
+    path = directory / RUNNING_PATTERN.replace("*", digest)
     with contextlib.suppress(OSError):
         if not entries:
             path.unlink(missing_ok=True)
@@ -253,7 +258,7 @@ def write_running_slow_queries(settings: Settings, entries: Sequence[Mapping[str
 
 
 def read_running_slow_queries(settings: Settings) -> list[dict[str, Any]]:
-    """Read the slow queries that run in any process of this machine, those that began first before the others."""
+    """Read the slow queries that run in any process of the site, those that began first before the others."""
     entries: list[dict[str, Any]] = []
     for path in get_operations_directory(settings).glob(RUNNING_PATTERN):
         with contextlib.suppress(OSError, ValueError):

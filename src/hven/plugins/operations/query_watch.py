@@ -62,7 +62,8 @@ class QueryWatch(QueryObserver):
         self._running.pop(id(result), None)
         settings = self._site.settings
         slow_seconds = get_operations_settings(settings).slow_seconds
-        if slow_seconds and duration_seconds >= slow_seconds:
+        # a client that reads slowly makes no query slow
+        if slow_seconds and duration_seconds - result.client_seconds >= slow_seconds:
             SlowQueryLog(settings).append(describe_slow_query(result, planned, settings, duration_seconds))
 
     def discard_running_queries(self) -> None:

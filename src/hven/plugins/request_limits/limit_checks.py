@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def find_limit_faults(settings: Settings) -> Iterator[str]:
-    """Find limits for services that do not exist.
+    """Find limits that have no effect, and those for services that do not exist or are never limited.
 
     Parameters
     ----------
@@ -24,10 +24,13 @@ def find_limit_faults(settings: Settings) -> Iterator[str]:
     """
     limits = get_request_limits(settings)
     services = load_service_faces() if limits else {}
+    limited_names = sorted(name for name, service in services.items() if service.is_limited)
     for limit in limits:
         if limit.fits_all_users and not limit.has_limits:
             yield f"request_limits.{limit.name}: the section neither names users nor limits anything"
         for service in limit.services:
             if service not in services:
-                suggestion = suggest_spelling(service, services) or f"use one of {', '.join(sorted(services))}"
+                suggestion = suggest_spelling(service, services) or f"use one of {', '.join(limited_names)}"
                 yield f"request_limits.{limit.name}: there is no service {service!r}; {suggestion}"
+            elif not services[service].is_limited:
+                yield f"request_limits.{limit.name}: the service {service!r} is never limited; remove its name"

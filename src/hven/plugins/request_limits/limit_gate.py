@@ -16,6 +16,7 @@ from hven.plugins.request_limits.shared_counts import (
     Ceilings,
     SharedCounts,
     get_shared_counts,
+    reserve_shared_counts,
 )
 from hven.query.query_queue import current_requester, current_user_class
 from hven.services.addresses import get_client_address, is_in_networks
@@ -86,9 +87,15 @@ class LimitGate(RequestGate):
         return bool(get_request_limits(self._site.settings))
 
     @staticmethod
-    def reserve_shared_memory() -> None:
-        """Allocate the memory that the processes of a server share."""
-        get_shared_counts()
+    def reserve_shared_memory(worker_count: int) -> None:
+        """Allocate the memory that the processes of a server share.
+
+        Parameters
+        ----------
+        worker_count
+            Number of processes that answer requests. Each may be replaced while it still answers.
+        """
+        reserve_shared_counts(2 * worker_count + 2)
 
     def check_request(self, request: Request, principal: Principal, usage: RequestUsage) -> None:
         """Admit a request and count it, or raise `TooManyRequestsError`. A fault of this package admits it.

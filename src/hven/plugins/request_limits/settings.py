@@ -40,7 +40,9 @@ class RequestLimit:
     )
     anonymous: bool = define_setting(False, "true: the limits apply to all users without an account")
     services: tuple[str, ...] = define_setting(
-        (), "names of the services to which the limits apply, as in descriptors. Default: all services and pages"
+        (),
+        "names of the services to which the limits apply, as in descriptors. Default: all services and pages, except "
+        "health checks and log-in",
     )
     together: bool = define_setting(
         False,

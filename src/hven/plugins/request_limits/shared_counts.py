@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import fcntl
 import hashlib
+import logging
 import math
 import mmap
 import os
@@ -24,8 +25,9 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+log = logging.getLogger("hven")
 SLOT_COUNT = 16_384  # users that are counted at the same time
-MAX_PROCESSES = 32  # a process beyond this number counts nothing
+DEFAULT_PROCESS_LIMIT = 8  # without a server that says how many processes it starts
 SLOTS_PER_BUCKET = 16  # places of which a user can have one
 MINUTE_SECONDS, DAY_SECONDS = 60, 86_400
 SHARE_SECONDS = 0.1  # time between two looks at the counts of the other processes
@@ -33,17 +35,14 @@ SHARE_DIVISOR = 2  # each process admits this part of its share of what is left 
 # numbers in a cell: of one user in one process
 _MINUTE, _COUNT, _PREVIOUS_COUNT, _RUNNING, _DAY, _ROWS = range(6)
 _CELL_NUMBERS = 6
-_NUMBERS_PER_SLOT = MAX_PROCESSES * _CELL_NUMBERS
 _KEY_BYTES = SLOT_COUNT * 8
-_CELLS_OFFSET = _KEY_BYTES + 8  # behind the keys stands the number of processes
-_NAMES_OFFSET = _CELLS_OFFSET + SLOT_COUNT * _NUMBERS_PER_SLOT * 8
+_NAMES_OFFSET = _KEY_BYTES + 8  # behind the keys stands the number of processes
 CLASS_COUNT = 64  # classes of users whose costs are counted; the last one has those of all others
 _NAME_BYTES = 64  # of the name of a class
 _ANSWERED, _SECONDS, _CLASS_ROWS, _REFUSED = range(4)
-_CLASS_NUMBERS = MAX_PROCESSES * 4
 _COSTS_OFFSET = _NAMES_OFFSET + CLASS_COUNT * _NAME_BYTES
-_MEMORY_BYTES = _COSTS_OFFSET + CLASS_COUNT * _CLASS_NUMBERS * 8  # 25 MB, of which the system allocates what is used
-_ALLOCATION_LOCK = MAX_PROCESSES  # the byte that is locked while a user gets a slot
+_COST_NUMBERS = 4  # of a class in one process
+_ALLOCATION_LOCK = 0  # the byte that is locked while a user gets a slot; behind it, each process locks one
 
 
 class UserUsage(NamedTuple):
@@ -109,7 +108,7 @@ class UserCounts:
     def __init__(self, counts: SharedCounts, slot: int, key: int, ceilings: Ceilings) -> None:
         self._counts = counts
         self._cells = counts.cells
-        self._first_cell = slot * _NUMBERS_PER_SLOT + counts.own_offset
+        self._first_cell = slot * counts.numbers_per_slot + counts.own_offset
         self.slot = slot
         self.key = key
         self.ceilings = ceilings
@@ -174,7 +173,7 @@ class UserCounts:
 
     def _read_usage(self, now: float) -> UserUsage:
         minute, day = now // MINUTE_SECONDS, now // DAY_SECONDS
-        first = self.slot * _NUMBERS_PER_SLOT
+        first = self.slot * self._counts.numbers_per_slot
         numbers = self._cells[first : first + self._counts.process_count * _CELL_NUMBERS]
         running = minute_count = previous_count = rows = 0.0
         for offset in range(0, len(numbers), _CELL_NUMBERS):
@@ -282,6 +281,9 @@ class SharedCounts:
     ----------
     get_time
         Returns seconds since 1970.
+    process_limit
+        Number of processes that can count at the same time. The system allocates the memory that they use: about 50
+        bytes for each user and process.
 
     Attributes
     ----------
@@ -289,17 +291,28 @@ class SharedCounts:
         The key of each slot; the numbers of all slots, of which each process writes its own only.
     own_offset
         Of the cell of this process in a slot; negative: it has none.
+    numbers_per_slot
+        Numbers of all processes for one user.
     """
 
-    def __init__(self, get_time: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, get_time: Callable[[], float] = time.time, *, process_limit: int = DEFAULT_PROCESS_LIMIT
+    ) -> None:
         self.get_time = get_time
+        self._process_limit = process_limit
+        self.numbers_per_slot = process_limit * _CELL_NUMBERS
+        self._numbers_per_class = process_limit * _COST_NUMBERS
+        cells_offset = _COSTS_OFFSET + CLASS_COUNT * self._numbers_per_class * 8
+        memory_bytes = cells_offset + SLOT_COUNT * self.numbers_per_slot * 8
         self._file = _open_memory_file()
-        os.truncate(self._file, _MEMORY_BYTES)
-        self._memory = memory = mmap.mmap(self._file, _MEMORY_BYTES)
+        os.truncate(self._file, memory_bytes)
+        self._memory = memory = mmap.mmap(self._file, memory_bytes)
         self.keys = (ctypes.c_uint64 * SLOT_COUNT).from_buffer(memory)
         self._process_count = ctypes.c_double.from_buffer(memory, _KEY_BYTES)
-        self.cells = (ctypes.c_double * (SLOT_COUNT * _NUMBERS_PER_SLOT)).from_buffer(memory, _CELLS_OFFSET)
-        self._cost_cells = (ctypes.c_double * (CLASS_COUNT * _CLASS_NUMBERS)).from_buffer(memory, _COSTS_OFFSET)
+        self.cells = (ctypes.c_double * (SLOT_COUNT * self.numbers_per_slot)).from_buffer(memory, cells_offset)
+        self._cost_cells = (ctypes.c_double * (CLASS_COUNT * self._numbers_per_class)).from_buffer(
+            memory, _COSTS_OFFSET
+        )
         self._process_id = 0
         self.own_offset = -1
         self._users: dict[int, UserCounts] = {}  # by slot: a user of several services has the same margins in all
@@ -339,7 +352,7 @@ class SharedCounts:
             Name of the class.
         """
         if not self._claim_process_cells():
-            return ClassCosts((ctypes.c_double * 4)(), 0, self.get_time)
+            return ClassCosts((ctypes.c_double * _COST_NUMBERS)(), 0, self.get_time)
         encoded_name = name.encode()[:_NAME_BYTES].ljust(_NAME_BYTES, b"\0")
         with self._lock_allocation():
             for number in range(CLASS_COUNT):
@@ -350,14 +363,14 @@ class SharedCounts:
                     break
                 if present_name == encoded_name:
                     break
-        own_cell = number * _CLASS_NUMBERS + self.own_offset // _CELL_NUMBERS * 4
+        own_cell = number * self._numbers_per_class + self.own_offset // _CELL_NUMBERS * _COST_NUMBERS
         return ClassCosts(self._cost_cells, own_cell, self.get_time)
 
     def sum_class_costs(self) -> dict[str, ClassTotals]:
         """Add up what all processes have counted, by the names of the classes."""
         totals_by_class: dict[str, ClassTotals] = {}
-        numbers = np.frombuffer(self._memory, np.float64, CLASS_COUNT * _CLASS_NUMBERS, _COSTS_OFFSET)
-        sums = numbers.reshape(CLASS_COUNT, MAX_PROCESSES, 4).sum(axis=1)
+        numbers = np.frombuffer(self._memory, np.float64, CLASS_COUNT * self._numbers_per_class, _COSTS_OFFSET)
+        sums = numbers.reshape(CLASS_COUNT, self._process_limit, _COST_NUMBERS).sum(axis=1)
         for number in range(CLASS_COUNT):
             start = _NAMES_OFFSET + number * _NAME_BYTES
             name = self._memory[start : start + _NAME_BYTES].rstrip(b"\0").decode("utf-8", "replace")
@@ -375,8 +388,9 @@ class SharedCounts:
             slot = self._find_disposable_slot(start, bucket_keys)
             if slot is None:
                 return None
-            first = slot * _NUMBERS_PER_SLOT
-            self.cells[first : first + _NUMBERS_PER_SLOT] = [0.0] * _NUMBERS_PER_SLOT
+            first = slot * self.numbers_per_slot
+            used_numbers = self.process_count * _CELL_NUMBERS
+            self.cells[first : first + used_numbers] = [0.0] * used_numbers
             self.keys[slot] = key
         return slot
 
@@ -401,16 +415,18 @@ class SharedCounts:
         self._process_id = os.getpid()
         self.own_offset = -1
         self._users = {}  # those of the process that was forked
-        for number in range(MAX_PROCESSES):
+        for number in range(self._process_limit):
             with contextlib.suppress(OSError):
-                fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, number)
+                fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, number + 1)
                 self.own_offset = number * _CELL_NUMBERS
                 break
         if self.own_offset < 0:
+            log.error("this process can't count requests, because too many processes do, so it refuses none of them")
             return False
-        # the process that had the cells before is dead, and so are its requests
-        all_cells = np.frombuffer(self._memory, np.float64, SLOT_COUNT * _NUMBERS_PER_SLOT, _CELLS_OFFSET)
-        all_cells[self.own_offset + _RUNNING :: _NUMBERS_PER_SLOT] = 0.0
+        # the process that had the cells before is dead, and so are its requests; memory of slots that nobody has stays
+        # unallocated
+        for slot in np.flatnonzero(np.frombuffer(self._memory, np.uint64, SLOT_COUNT)).tolist():
+            self.cells[slot * self.numbers_per_slot + self.own_offset + _RUNNING] = 0.0
         with self._lock_allocation():
             self._process_count.value = max(self._process_count.value, self.own_offset // _CELL_NUMBERS + 1)
         return True
@@ -437,9 +453,21 @@ def _open_memory_file() -> int:
 _server_counts: SharedCounts | None = None
 
 
+def reserve_shared_counts(process_limit: int) -> None:
+    """Allocate the counts that the processes of this server share, before they are forked.
+
+    Parameters
+    ----------
+    process_limit
+        Number of processes that can count at the same time.
+    """
+    global _server_counts  # noqa: PLW0603  (a process serves one site)
+    _server_counts = SharedCounts(process_limit=process_limit)
+
+
 def get_shared_counts() -> SharedCounts:
     """Return the counts that the processes of this server share."""
-    global _server_counts  # noqa: PLW0603  (a process serves one site)
     if _server_counts is None:
-        _server_counts = SharedCounts()
+        reserve_shared_counts(DEFAULT_PROCESS_LIMIT)
+    assert _server_counts is not None  # noqa: S101
     return _server_counts

@@ -20,7 +20,6 @@ from starlette.responses import Response
 from hven import services
 from hven.formats import CURRENT_REQUEST_INFOS, quote_attribute
 from hven.model import LruCache
-from hven.model.errors import OperationCancelledError
 from hven.plugins.result_cache.settings import get_result_cache_settings
 from hven.query import has_object_name_call
 from hven.services.addresses import PORTAL_SCOPE_KEY
@@ -41,7 +40,7 @@ HITS_COUNTER, MISSES_COUNTER = "result_cache_hits_total", "result_cache_misses_t
 MAX_ANSWER_BYTES = 256 * 1024
 ENTRY_OVERHEAD_BYTES = 2_000  # about what an answer needs besides its body
 MAX_KEY_CHARACTERS = 4_000
-MAX_WAIT_SECONDS = 10.0
+MAX_STREAMED_KEYS = 1_000
 # A streamed answer is most likely too large to be kept, and its client may read it slowly.
 MAX_STREAM_WAIT_SECONDS = 1.0
 # parameters of TAP whose answers are the same each time; uploads, past states and citations are not
@@ -86,8 +85,8 @@ class ResultCache:
         self._byte_limit = get_result_cache_settings(context.site.settings).bytes
         self._version = ""
         self._answers: LruCache[CachedAnswer] = LruCache(self._byte_limit)
-        # by key; the result says whether those who waited had better wait for the next computation
-        self._running: dict[Hashable, asyncio.Future[bool]] = {}
+        self._running: dict[Hashable, asyncio.Future[None]] = {}  # by key
+        self._streamed_keys: set[Hashable] = set()  # of answers that were not complete in time
         self._paths_by_face = {
             name: face.path for name, face in context.faces.items() if face.build_query is not None or name == "tap"
         }
@@ -128,16 +127,15 @@ class ResultCache:
     async def _wait_for_answer(self, key: Hashable) -> CachedAnswer | None:
         """Wait for the answer that another request computes; None: this request has to compute it.
 
-        If the other client leaves, one of those who wait computes the answer, and the rest wait for it. If the query
-        fails, or its answer is large, each request tries for itself.
+        If the other request fails, if its client leaves, or if its answer is large, one of those who wait computes the
+        answer, and the rest wait for it: they compute one after the other. Nobody waits longer than a query may take.
         """
-        end_time = time.monotonic() + MAX_WAIT_SECONDS
+        end_time = time.monotonic() + self._context.site.settings.limits.seconds
         cached_answer = None
         while cached_answer is None and key in self._running:
-            computation = self._running[key]
-            done, _ = await asyncio.wait([computation], timeout=max(end_time - time.monotonic(), 0.0))
+            done, _ = await asyncio.wait([self._running[key]], timeout=max(end_time - time.monotonic(), 0.0))
             cached_answer = self._answers.find(key)
-            if not done or not computation.result():
+            if not done:
                 break
         return cached_answer
 
@@ -156,10 +154,17 @@ class ResultCache:
             is_stored = self._store_answer(key, result, headers, body)
             end_computation()
 
-        def end_computation(_: object = None, *, should_wait: bool = False) -> None:
+        def end_computation(_: object = None) -> None:
             if is_leader and not computation.done():
                 self._running.pop(key, None)
-                computation.set_result(should_wait)
+                computation.set_result(None)
+
+        def stop_waiting_for_stream() -> None:
+            if is_leader and not computation.done():
+                if len(self._streamed_keys) >= MAX_STREAMED_KEYS:
+                    self._streamed_keys.clear()
+                self._streamed_keys.add(key)
+            end_computation()
 
         request.scope[STORE_ANSWER_SCOPE_KEY] = store
         usage = CURRENT_USAGE.get()
@@ -167,13 +172,13 @@ class ResultCache:
             usage.end_callbacks = (*usage.end_callbacks, end_computation)
         try:
             response = await build_response()
-        except BaseException as error:
-            end_computation(should_wait=isinstance(error, asyncio.CancelledError | OperationCancelledError))
+        except BaseException:
+            end_computation()
             raise
-        if "content-length" in response.headers:
+        if "content-length" in response.headers or key in self._streamed_keys:
             end_computation()
         else:  # it is streamed, and stored when its size is known
-            asyncio.get_running_loop().call_later(MAX_STREAM_WAIT_SECONDS, end_computation)
+            asyncio.get_running_loop().call_later(MAX_STREAM_WAIT_SECONDS, stop_waiting_for_stream)
         response.headers["cache-status"] = "hven; fwd=uri-miss; stored" if is_stored else "hven; fwd=uri-miss"
         return response
 

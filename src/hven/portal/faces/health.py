@@ -192,7 +192,9 @@ class _HealthEndpoints:
             "status": STATUS_WORDS[worst_state],
             "checks": _health_checks_to_json(checks, has_messages=sees_all),
         }
-        http_status = 503 if worst_state == "failed" else 200
+        excluded_names = request.query_params.getlist("exclude")  # a database that is away is away for all servers
+        has_failed = any(check.state == "failed" and check.name not in excluded_names for check in checks)
+        http_status = 503 if has_failed else 200
         return services.answer_with_body(request, orjson.dumps(body), JSON_HEADERS, http_status)
 
     async def send_freshness(self, request: Request) -> Response:
@@ -337,4 +339,4 @@ def _health_checks_to_json(checks: Sequence[HealthCheckResult], *, has_messages:
     ]
 
 
-FACE = ServiceFace(name="health", title="Health", build_routes=build_routes, is_usage_counted=False)
+FACE = ServiceFace(name="health", title="Health", build_routes=build_routes, is_usage_counted=False, is_limited=False)

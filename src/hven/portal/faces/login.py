@@ -279,4 +279,11 @@ def _is_browser(request: Request) -> bool:
     return "text/html" in request.headers.get("accept", "")
 
 
-FACE = ServiceFace(name="login", title="Sessions", build_routes=build_routes, is_usage_counted=False, is_site_wide=True)
+FACE = ServiceFace(
+    name="login",
+    title="Sessions",
+    build_routes=build_routes,
+    is_usage_counted=False,
+    is_limited=False,
+    is_site_wide=True,
+)

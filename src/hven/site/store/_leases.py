@@ -288,13 +288,19 @@ def is_holder_dead(holder: str) -> bool:
     holder
         A process, as `get_process_holder` wrote it.
     """
+    if not is_holder_visible(holder):
+        return False
+    _, pid, process_start, _ = holder.split()
+    return _read_process_start(int(pid)) != process_start
+
+
+def is_holder_visible(holder: str) -> bool:
+    """Return whether this process can see if a holder lives: it runs on this machine, in the same process namespace."""
     words = holder.split()
     if len(words) != 4:
         return False
-    host, pid, process_start, machine = words
-    if host != _get_host_name() or machine != _identify_machine() or machine == "?":
-        return False
-    return _read_process_start(int(pid)) != process_start
+    host, _, _, machine = words
+    return host == _get_host_name() and machine == _identify_machine() != "?"
 
 
 def _get_host_name() -> str:

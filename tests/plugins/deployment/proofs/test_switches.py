@@ -1,27 +1,26 @@
 """Switch between an older and a newer server of one site under load: no request is lost, and nothing happens twice.
 
-Five switches here; with HVEN_PROOF=full, a hundred under 32 clients. HVEN_SWITCHES is another number.
+Five switches here; with HVEN_PROOF=full, a hundred under 32 clients that also stream a million rows. HVEN_SWITCHES is another number.
 
 At full size, a run may end early: after HVEN_SWITCHES_SECONDS, or when the file that HVEN_SWITCHES_STOP names is there. What
-has happened so far is checked then, and the next run makes the switches that are left.
+has happened so far is checked then, and the next run makes the switches that are left. After a run that fails or is
+killed, or a change of the code, the count begins at 0.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import time
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from switch_record import SwitchRecord, identify_code
 from switched_servers import (
     HaproxyProcess,
-    MixedClient,
     build_site,
     judge_clients,
+    measure_quiet_p99,
     open_held_socket,
     run_clients,
     start_variant,
@@ -41,47 +40,23 @@ CLIENTS = 32 if FULL else 6
 REST_SECONDS = 1.0 if FULL else 0.2
 
 PAUSE_SECONDS = 0.5  # between two switches, so that waiting jobs run
+QUIET_SECONDS = 60.0 if FULL else 0.0  # in which the same clients send requests before the first switch
 MAX_STOPPING = 2  # servers that end while the switches go on
 # no switch begins after this time, or when this file is there: the figures say how many there were
 MAX_SECONDS = float(os.environ.get("HVEN_SWITCHES_SECONDS") or 7200)
-STOP_FILE = os.environ.get("HVEN_SWITCHES_STOP") or ""
+STOP_FILE = Path(os.environ["HVEN_SWITCHES_STOP"]) if os.environ.get("HVEN_SWITCHES_STOP") else None
 RECORD_DIRECTORY = ROOT / ".cache/switches"
 
 
-class SwitchRecord:
-    """The switches of the runs so far, and what was counted in them. A test at full size goes on where it ended.
-
-    Parameters
-    ----------
-    name
-        Name of the test.
-    """
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._file = RECORD_DIRECTORY / f"{name}.json"
-        self._end_time = time.monotonic() + MAX_SECONDS
-        self._totals: Counter[str] = Counter()
-        if FULL and self._file.exists():
-            self._totals.update(json.loads(self._file.read_text()))
-        self.count = 0  # of this run
-
-    def number_switches(self, clients: Sequence[MixedClient]) -> Iterator[int]:
-        """Number the switches that are left, as long as this run may go on and no client has lost a request."""
-        while self._totals["switches"] + self.count < SWITCHES and not any(client.faults for client in clients):
-            if self.count and (time.monotonic() > self._end_time or (STOP_FILE and Path(STOP_FILE).exists())):
-                return
-            self.count += 1
-            yield self.count - 1
-
-    def add_run(self, figures: Mapping[str, int]) -> None:
-        """Add a run in which nothing was lost, print the sums, and keep them if switches are left."""
-        self._totals.update({"switches": self.count, "runs": 1, **figures})
-        print(f"{self._name}, all runs: {dict(self._totals)}")
-        self._file.unlink(missing_ok=True)
-        if FULL and self._totals["switches"] < SWITCHES:
-            RECORD_DIRECTORY.mkdir(parents=True, exist_ok=True)
-            self._file.write_text(json.dumps(self._totals))
+def create_record(name: str) -> SwitchRecord:
+    return SwitchRecord(
+        name,
+        RECORD_DIRECTORY if FULL else None,
+        SWITCHES,
+        max_seconds=MAX_SECONDS,
+        stop_file=STOP_FILE,
+        code=identify_code() if FULL else "",
+    )
 
 
 def test_switches_by_haproxy(tmp_path: Path) -> None:
@@ -92,11 +67,12 @@ def test_switches_by_haproxy(tmp_path: Path) -> None:
     ports = {name: reserve_port() for name in ("blue", "green")}
     variants = {"blue": start_variant(site, "blue", port=ports["blue"], drain_seconds=0)}
     stopping: list[Future[None]] = []
-    record = SwitchRecord("haproxy")
+    record = create_record("haproxy")
     proxy = HaproxyProcess(program, files["haproxy.cfg"], tmp_path, port := reserve_port(), ports)
     try:
         with ThreadPoolExecutor() as stoppers:
             wait_until(lambda: proxy.read_server("blue")["status"] == "UP", 120)
+            quiet_p99 = measure_quiet_p99(port, token, CLIENTS, REST_SECONDS, QUIET_SECONDS)
             with run_clients(port, token, CLIENTS, REST_SECONDS) as clients:
                 for switch in record.number_switches(clients):
                     old, new = ("blue", "green") if switch % 2 == 0 else ("green", "blue")
@@ -114,7 +90,8 @@ def test_switches_by_haproxy(tmp_path: Path) -> None:
                     time.sleep(PAUSE_SECONDS)
             for stop in stopping:
                 stop.result()
-        record.add_run(judge_clients(clients, site, port, f"{record.count} switches by HAProxy"))
+        way = f"{record.count} switches by HAProxy"
+        record.add_run(lambda: judge_clients(clients, site, port, way, quiet_p99, bounds_p99=True))
     finally:
         proxy.stop()
         for variant in variants.values():
@@ -125,19 +102,21 @@ def test_switches_by_haproxy(tmp_path: Path) -> None:
 def test_restarts_with_a_held_socket(tmp_path: Path) -> None:
     site = tmp_path / "site"
     token = build_site(site)
-    record = SwitchRecord("held-socket")
+    record = create_record("held-socket")
     with open_held_socket() as held_socket:
         port = held_socket.getsockname()[1]
         variant = start_variant(site, "socket", held_socket=held_socket)
         try:
             wait_until(variant.has_workers, 120)
+            quiet_p99 = measure_quiet_p99(port, token, CLIENTS, REST_SECONDS, QUIET_SECONDS)
             with run_clients(port, token, CLIENTS, REST_SECONDS) as clients:
                 for switch in record.number_switches(clients):
                     variant.stop()
                     variant = start_variant(site, "socket", held_socket=held_socket, is_newer=switch % 2 == 0)
                     wait_until(variant.has_workers, 120)
                     time.sleep(PAUSE_SECONDS)
-            record.add_run(judge_clients(clients, site, port, f"{record.count} restarts with a held socket"))
+            way = f"{record.count} restarts with a held socket"
+            record.add_run(lambda: judge_clients(clients, site, port, way, quiet_p99))  # new connections must wait
         finally:
             variant.process.kill()
             variant.process.wait()
