@@ -147,6 +147,27 @@ def test_units_are_those_of_cds(unit: str) -> None:
     assert units.Unit(text, format="cds") == expected
 
 
+def test_every_symbol_means_the_same_at_cds_or_is_named_as_unknown() -> None:
+    """At CDS, G is the constant of gravitation and R the gas constant; adu, beam and dB do not exist."""
+    prefixed_symbols = [
+        prefix + symbol for prefix in SI_PREFIX_EXPONENTS for symbol in PREFIXABLE_SYMBOLS
+    ]  # some are also the symbol of another unit, which parse_unit decides
+    written_count = 0
+    for symbol in [*UNIT_SYMBOLS, *prefixed_symbols]:
+        text = write_cds_unit(symbol)
+        if text is None:
+            continue
+        written_count += 1
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of deprecated symbols
+            expected = units.Unit(symbol, format="vounit")
+        assert units.Unit(text, format="cds") == expected, symbol
+    assert written_count > 500
+    assert [write_cds_unit(unit) for unit in ("G", "mG", "mG/s", "AU")] == ["gauss", "mgauss", "mgauss/s", "AU"]
+    for unit in ("R", "mR", "Jy/beam", "adu", "bin", "chan", "voxel", "B", "kB", "Ba", "ta", "dB", "Kibyte", "dau"):
+        assert write_cds_unit(unit) is None, unit
+
+
 def test_units_that_cds_has_not() -> None:
     assert [write_cds_unit(unit) for unit in (None, "", "1")] == ["---"] * 3
     assert [write_cds_unit(unit) for unit in ("Hz**(1/2)", "'furlong'", "furlong?")] == [None] * 3
