@@ -13,7 +13,7 @@ import typer
 from hven.app.api import load_site_settings, open_site, print_json, print_table
 from hven.formats import select_format
 from hven.model import plugins
-from hven.model.errors import NotFoundError, ParamError, UsageError
+from hven.model.errors import NotFoundError, ParamError, UsageError, UserError
 from hven.plugins.schema_life.comparison_documents import comparison_to_json
 from hven.plugins.schema_life.comparison_tables import write_differences
 from hven.plugins.schema_life.conflict_notes import NOTES_FILE, add_note, read_conflict_notes
@@ -82,7 +82,10 @@ def compare(
     failing_kinds = _choose_failing_kinds(fail_on, grouping)
     with ExitStack() as stack:
         reader = _ModelReader(context, stack)
-        read_models = [reader.read_model(name) for name in dict.fromkeys(models)]
+        try:
+            read_models = [reader.read_model(name) for name in dict.fromkeys(models)]
+        except UserError as error:  # the exit code 1 says that schemas differ
+            raise UsageError(error.message, place=error.place, remedy=error.remedy) from error
         if notes_file is None and reader.settings is not None:
             notes_file = reader.settings.directory / NOTES_FILE
     if accept is not None:
@@ -96,7 +99,7 @@ def compare(
     elif format_name is not None:
         _write_table(comparison, format_name, output)
     else:
-        _print_comparison(comparison)
+        _print_comparison(comparison, lists_missing=MISSING_KIND in failing_kinds)
     if comparison.count_open_differences(failing_kinds):
         raise typer.Exit(1)
 
@@ -174,9 +177,13 @@ def _write_table(comparison: SchemaComparison, format_name: str, output: Path | 
         file.writelines(chunks)
 
 
-def _print_comparison(comparison: SchemaComparison) -> None:
+def _print_comparison(comparison: SchemaComparison, *, lists_missing: bool) -> None:
     rows: list[tuple[str, ...]] = []
     for group in comparison.groups:
+        if lists_missing and group.missing_count and comparison.lists_missing_models:
+            missing_id = comparison.compute_missing_id(group)
+            values = f"not in {', '.join(group.missing_models)}"
+            rows.append((group.key, MISSING_KIND, values, missing_id, comparison.notes.get(missing_id, "")))
         rows += [
             (group.key, conflict.kind, _format_values(conflict), conflict.id, conflict.note)
             for conflict in group.conflicts

@@ -186,7 +186,7 @@ class ComparedSchema:
     read_at
         When it was read.
     fault
-        Why it could not be read again, so that this is an older copy; empty: nothing failed.
+        Why it could not be read again, so that this is an older copy, or has no columns; empty: nothing failed.
     """
 
     label: str
