@@ -18,13 +18,16 @@ from hypothesis import strategies as st
 from lxml import etree
 from star_samples import FILES, STARS, publish_getstar_of_jmmc
 
+from hven.app._server import create_application
 from hven.descriptor import check_descriptor
+from hven.ingest.api.runs import ingest_collection
 from hven.model.errors import ConflictError, HvenError, NotFoundError, OverloadedError
 from hven.model.settings import Settings
 from hven.model.table import Column
 from hven.model.types import INT32, STRING
 from hven.plugins.getstar.name_templates import NameTemplate, write_condition
 from hven.plugins.getstar.old_votable import format_sexagesimal
+from hven.testing.site import open_site_with_descriptor
 from shared import shared
 
 NAMESPACE = {"v": "http://www.ivoa.net/xml/VOTable/v1.1"}
@@ -120,6 +123,42 @@ def test_stars_are_found_together_whatever_their_case_and_blanks(client: Client)
     stars = fetch_stars(client, ",".join(names))
     rows = [[value["value"] for row in star["rows"] for value in row if value["name"] == "main_id"] for star in stars]
     assert rows == [["* alf Lyr"], ["NGC 1"], ["* alf CMa"], ["NGC 1"], ["* alf Lyr"], []]
+
+
+MEASUREMENTS = """\
+collection: jmdc
+title: Measurements
+description: Several rows for each star.
+creators: [{name: Tycho Brahe}]
+subjects: [stars]
+tables:
+  main:
+    title: Measurements
+    source: {kind: csv, files: a.csv}
+    primary: n
+    columns:
+      n: {type: int32, ucd: meta.id, description: Number}
+      name: {type: string, ucd: meta.id, description: Name}
+    getstar: {names: ["{name}"]}
+"""
+
+
+def test_a_star_with_many_rows_hides_no_other_and_is_told(tmp_path: Path) -> None:
+    """In JMDC, a star has a row for each measurement; 30 of Vega filled the places of two names."""
+    rows = "".join(f"{number},Vega\n" for number in range(30)) + "30,alf Boo\n"
+    with open_site_with_descriptor(tmp_path, MEASUREMENTS, {"a.csv": f"n,name\n{rows}"}) as site:
+        ingest_collection(site, "jmdc")
+        site.refresh_published_state()
+        client = Client(create_application(site))
+        for names in ("vega,alf boo", "Vega,ALF BOO", "vega,alfboo,nothing"):
+            stars = fetch_stars(client, names)
+            assert [(len(star["rows"]), star["more_rows"]) for star in stars[:2]] == [(10, True), (1, False)], names
+        page = fetch(client, "/getstar", "text/html", star="vega,alf boo").text
+        assert page.count("The table has more rows of this star. Only the first 10 are shown.") == 1
+        old_document = fetch(client, "/sclwsGetStarProxy.php", star="vega,alf boo").text
+        infos = etree.fromstring(old_document.encode()).iterfind(".//v:INFO", NAMESPACE)
+        assert [(info.get("name"), info.get("value")) for info in infos] == [("moreRows", "vega")]
+        assert len(read_old_document(old_document)[1]) == 11
 
 
 def fail_for(reasons: Mapping[str, HvenError]) -> Callable[..., Any]:

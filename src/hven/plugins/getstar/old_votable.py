@@ -104,6 +104,7 @@ def write_old_votable(
     *,
     names: Sequence[str],
     missing_names: Mapping[str, str],
+    cut_names: Sequence[str] = (),
 ) -> bytes:
     """Write the document.
 
@@ -117,6 +118,8 @@ def write_old_votable(
         Names in the request.
     missing_names
         Names that were not found, with the reasons.
+    cut_names
+        Names of stars that have more rows in the table.
     """
     server = star_table.server or DEFAULT_SERVER
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S")
@@ -126,6 +129,8 @@ def write_old_votable(
     _add_element(root, "COOSYS", {"ID": FRAME_ID, "equinox": "J2000.", "epoch": "J2000.", "system": "ICRS"})
     for name, reason in missing_names.items():
         _add_element(root, "INFO", {"name": "notFound", "value": name}, reason)
+    for name in cut_names:
+        _add_element(root, "INFO", {"name": "moreRows", "value": name}, "the table has more rows of this star")
     element = _add_element(_add_element(root, "RESOURCE", {"name": server}), "TABLE")
     _add_params(element, table, server, now, names)
     properties = _build_properties(table, star_table, columns, rows)
