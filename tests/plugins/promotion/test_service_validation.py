@@ -13,7 +13,6 @@ from hven.plugins.promotion.service_validation import select_promoted_findings
 from process_runner import reserve_port, run_hven, serve_site
 
 
-
 @pytest.fixture
 def sites(tmp_path: Path) -> SitePair:
     pair = create_sites(tmp_path)

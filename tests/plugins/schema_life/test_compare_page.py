@@ -118,7 +118,10 @@ def test_notes_and_single_conflicts_are_shown(client: Client, site: Site, token:
     with serve_documents({"/other.xml": VOSI}) as url:
         models = ["stars", f"{url}/other.xml"]
         content = json.loads(ask(client, "/compare.json", header, model=models).body)
-        (conflict,) = (conflict for group in content["groups"] for conflict in group["conflicts"] if group["key"] == "ra")
+        (conflict, _) = (
+            conflict for group in content["groups"] for conflict in group["conflicts"] if group["key"] == "ra"
+        )
+        assert conflict["kind"] == "unit"
         path = site.settings.directory / "schema-notes.txt"
         path.write_text(f"{conflict['id']} agreed with the <team>\n")
         try:

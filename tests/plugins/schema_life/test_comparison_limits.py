@@ -8,10 +8,10 @@ from pathlib import Path
 
 import orjson
 import pytest
-from test_comparison import build_model, column
-from test_compare_page import ask
-
 from asgi_client import Client
+from test_compare_page import ask
+from test_comparison import build_model, column
+
 from hven.plugins.schema_life import compare_page, comparison_tables, schema_comparison
 from hven.plugins.schema_life.comparison_documents import comparison_to_json
 from hven.plugins.schema_life.comparison_tables import iterate_differences

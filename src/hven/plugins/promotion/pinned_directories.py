@@ -344,6 +344,27 @@ def link_current_directory(settings: Settings, collection: str, pinned_directory
     new_link.replace(link)
 
 
+def remove_current_link(settings: Settings, collection: str, run: str) -> None:
+    """Remove the link that `link_current_directory` made, and put a directory of the target's own back in its place.
+
+    Parameters
+    ----------
+    settings
+        Settings of the target.
+    collection
+        Name of the collection.
+    run
+        Id of the run that made the link.
+    """
+    link = settings.collections_directory / collection
+    if link.is_symlink():
+        check_linkable(settings, collection)
+        link.unlink()
+    replaced_directory = link.with_name(f"{collection}.replaced-{run}")
+    if replaced_directory.is_dir() and not link.exists():
+        replaced_directory.rename(link)
+
+
 def delete_unused_directories(settings: Settings, collection: str, kept_records: Iterable[SnapshotRecord]) -> None:
     """Delete the directories that no kept snapshot of a collection pins. The caller holds the lease of the collection.
 

@@ -214,6 +214,9 @@ def _show_returns(returns: Mapping[str, ReturnReport], publisher_name: str, *, a
         return
     words = {None: "not recorded", True: "as promoted then", False: "NOT as promoted then"}
     for name, report in returns.items():
+        if not report.tables:
+            print(f"{publisher_name} no longer publishes {name}, as before its first promotion")
+            continue
         print(f"{publisher_name} publishes {name} again as before the last promotion")
         for table, (row_count, is_same) in report.tables.items():
             print(f"  {table}: {row_count:,} rows, snapshot {report.state[table]}, digest {words[is_same]}")

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 # https://vizier.cds.unistra.fr/viz-bin/Unit: other symbols do not exist there, or mean something else, as G and R do
 _SHARED_SYMBOLS = (
-    "A a arcmin arcsec barn bit byte C cd ct d D deg erg eV F g h H Hz J Jy K lm lx lyr m mag min mol N Ohm Pa pc ph pix "
-    "rad Ry s S solLum solMass solRad sr T u V W Wb yr"
+    "A a arcmin arcsec barn bit byte C cd ct d D deg erg eV F g h H Hz J Jy K lm lx lyr m mag min mol N Ohm Pa pc ph "
+    "pix rad Ry s S solLum solMass solRad sr T u V W Wb yr"
 )
 CDS_SYMBOLS = {symbol: symbol for symbol in _SHARED_SYMBOLS.split()} | {
     "count": "ct",
@@ -21,7 +21,14 @@ CDS_SYMBOLS = {symbol: symbol for symbol in _SHARED_SYMBOLS.split()} | {
     "photon": "ph",
     "pixel": "pix",
 }
-UNPREFIXED_CDS_SYMBOLS = {"%": "%", "Angstrom": "Angstrom", "angstrom": "Angstrom", "AU": "AU", "au": "AU", "mas": "mas"}
+UNPREFIXED_CDS_SYMBOLS = {
+    "%": "%",
+    "Angstrom": "Angstrom",
+    "angstrom": "Angstrom",
+    "AU": "AU",
+    "au": "AU",
+    "mas": "mas",
+}
 CDS_PREFIXES = ("da", *"dhckmMuGnTpPfEazZyY")
 MISREAD_SYMBOLS = {"dau"}  # ten atomic masses, which CDS reads as a tenth of an astronomical unit
 NO_UNIT = "---"
