@@ -32,7 +32,7 @@ def sites(tmp_path: Path) -> SitePair:
     return pair
 
 
-def promote(pair: SitePair, **options: bool) -> PromotionReport:
+def promote(pair: SitePair, **options: object) -> PromotionReport:
     with pair.open_dev() as dev, pair.open_gold() as gold:
         return promote_collection(dev, gold, "stars", PromotionOptions(**options))
 
@@ -217,7 +217,7 @@ def test_more_rights_need_a_word(sites: SitePair) -> None:
     sites.publish_version(2)
     with pytest.raises(ConflictError, match=r"stars\.main \(private -> public\)"):
         promote(sites)
-    report = promote(sites, may_widen=True)
+    report = promote(sites, widened_tables=frozenset({"stars.main"}))
     assert report.run is not None
     publish_and_promote(sites, 3, closed)  # narrower rights need none
     with sites.open_gold() as gold:

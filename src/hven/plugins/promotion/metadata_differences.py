@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hven import descriptor
-from hven.descriptor.written_yaml import LocatedYamlMap, parse_yaml_file, read_yaml_file
-from hven.model.errors import Fault, TextPlace
+from hven.adql import parse_condition
+from hven.adql.syntax_tree import Conjunction, Disjunction
+from hven.model.errors import Fault
 from hven.model.table import table_to_json
 from hven.plugins.promotion.pinned_directories import FileDifference, compare_files
+from hven.plugins.schema_life.column_places import locate_column
 from hven.plugins.schema_life.described_columns import describe_tables
 from hven.plugins.schema_life.schema_comparison import compare_models
 
@@ -17,8 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from hven.adql.syntax_tree import Expr
     from hven.model.resource import CollectionSpec
-    from hven.model.table import Column, Table
+    from hven.model.table import Column, RowAccessPolicy, Table
     from hven.site.store import SnapshotRecord
 
 # fields of a collection that differ on any two sites, or are compared in another way
@@ -98,8 +101,10 @@ def compare_metadata(
         if not is_same_descriptor:
             columns += _compare_tables(own_tables[name], target_tables[name])
     described_tables = _describe_tables(own_resource, own_records, own_tables)
+    embargoes = _describe_embargoes(own_resource), _describe_embargoes(target_resource)
     for name in described_tables.keys() & target_tables.keys():
-        difference = _compare_rights(described_tables[name], target_tables[name])
+        embargoes_of_table = embargoes[0].get(name, ""), embargoes[1].get(name, "")
+        difference = _compare_rights(described_tables[name], target_tables[name], embargoes_of_table)
         if difference is not None:
             rights.append(difference)
     collection = []
@@ -181,12 +186,28 @@ def _list_different_attributes(origin: Column, target: Column) -> list[str]:
     return [name for name in names if getattr(origin, name) != getattr(target, name)]
 
 
-def _compare_rights(origin: Table, target: Table) -> RightsDifference | None:
-    """Compare who may see two tables; a policy that differs may show more rows, so it counts as wider."""
+def _describe_embargoes(resource: CollectionSpec | None) -> dict[str, str]:
+    """Describe the embargo of each table that has one, by the qualified names of the tables."""
+    if resource is None:
+        return {}
+    return {spec.table.qualified_name: spec.embargo.describe() for spec in resource.tables if spec.embargo is not None}
+
+
+def _compare_rights(origin: Table, target: Table, embargoes: tuple[str, str]) -> RightsDifference | None:
+    """Compare who may see two tables.
+
+    A policy that is not clearly narrower may show more rows, so it counts as wider. So does another embargo, because
+    the dates that it gives to the rows may be earlier.
+    """
     before, after = _describe_rights(target), _describe_rights(origin)
+    own_embargo, target_embargo = embargoes
+    if own_embargo != target_embargo:
+        before = f"{before}, embargo: {target_embargo or 'none'}"
+        after = f"{after}, embargo: {own_embargo or 'none'}"
     own_rank, target_rank = ACCESS_RANKS.get(origin.access, 0), ACCESS_RANKS.get(target.access, 0)
     is_wider = own_rank > target_rank or (origin.project != target.project and own_rank == target_rank == 1)
-    is_wider = is_wider or (target.policy is not None and origin.policy != target.policy)
+    is_wider = is_wider or not is_narrower_policy(origin.policy, target.policy)
+    is_wider = is_wider or (bool(target_embargo) and own_embargo != target_embargo)
     hidden_names = {column.name for column in target.columns if column.hidden}
     shown_names = sorted(hidden_names & {column.name for column in origin.columns if not column.hidden})
     if shown_names:
@@ -202,9 +223,53 @@ def _describe_rights(table: Table) -> str:
     text = table.access
     if table.project is not None:
         text = f"{text}, project {table.project}"
-    if table.policy is not None:
-        text = f"{text}, with a policy for rows"
+    policy = table.policy
+    if policy is None:
+        return text
+    for name, value in (("rows", policy.rows), ("files", policy.files), ("take", policy.take), ("path", policy.path)):
+        if value is not None:
+            text = f"{text}, {name}: {value}"
+    if policy.columns is not None:
+        text = f"{text}, columns of files: {', '.join(policy.columns)}"
     return text
+
+
+def is_narrower_policy(new: RowAccessPolicy | None, old: RowAccessPolicy | None) -> bool:
+    """Return whether nobody can see more with a new policy than with the old one, as far as its text shows.
+
+    Parameters
+    ----------
+    new, old
+        The policies; None: there is none.
+    """
+    if old is None or new == old:
+        return True
+    if new is None or (new.columns, new.path) != (old.columns, old.path):
+        return False
+    is_narrower = old.rows is None or _is_narrower_condition(new.rows, old.rows)
+    return is_narrower and all(
+        new_text == old_text or _is_narrower_condition(new_text, old_text)
+        for new_text, old_text in ((new.files, old.files), (new.take, old.take))
+    )
+
+
+def _is_narrower_condition(new: str | None, old: str | None) -> bool:
+    """Return whether a condition adds parts with AND to the old one, or leaves out some of its parts with OR."""
+    if new is None or old is None:
+        return False
+    new_tree, old_tree = parse_condition(new), parse_condition(old)
+    new_parts = _split_parts(new_tree, Conjunction)
+    if all(part in new_parts for part in _split_parts(old_tree, Conjunction)):
+        return True
+    old_alternatives = _split_parts(old_tree, Disjunction)
+    return all(alternative in old_alternatives for alternative in _split_parts(new_tree, Disjunction))
+
+
+def _split_parts(tree: Expr, junction: type[Conjunction | Disjunction]) -> list[Expr]:
+    """Return the parts that AND or OR joins, also in parentheses."""
+    if not isinstance(tree, junction):
+        return [tree]
+    return [part for inner_tree in tree.parts for part in _split_parts(inner_tree, junction)]
 
 
 def find_refused_columns(resource: CollectionSpec, tables: Mapping[str, Table]) -> list[Fault]:
@@ -235,7 +300,7 @@ def find_refused_columns(resource: CollectionSpec, tables: Mapping[str, Table]) 
                     f"values of the kind {wanted_kind!r}"
                 )
                 remedy = "correct the type of the column and ingest the collection, or rename the column"
-                place = _locate_column(resource, table.name, column.name)
+                place = locate_column(resource, table.name, column.name)
                 faults.append(Fault(message=message, place=place, remedy=remedy))
     return faults
 
@@ -245,17 +310,3 @@ def _find_value_kind(column: Column) -> str:
     if stored_xtype is not None and stored_xtype.adql not in {"VARCHAR", "TIMESTAMP"}:
         return "region"
     return "text" if column.type.is_string or column.type.is_timestamp else "number"
-
-
-def _locate_column(resource: CollectionSpec, table: str, column: str) -> TextPlace:
-    """Return the place of a column in the descriptor, or of the descriptor if an included file has the column."""
-    faults: list[Fault] = []
-    page = read_yaml_file(resource.path, str(resource.path), faults)
-    node: Any = None if page is None else parse_yaml_file(page, faults)
-    place = TextPlace(file=str(resource.path))
-    for name in ("tables", table, "columns", column):
-        if not isinstance(node, LocatedYamlMap) or name not in node:
-            return TextPlace(file=place.file)
-        place = node.find_key(name).place
-        node = node[name]  # type: ignore[index]  # the keys are texts
-    return place

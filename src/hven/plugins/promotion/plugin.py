@@ -19,7 +19,7 @@ PLUGIN = PluginPackage(
                 "hven promote stars --to gold --dry-run",
                 "hven promote stars --to gold",
                 "hven promote stars --to gold --lint",
-                "hven promote stars --to gold --widen --overwrite --json",
+                "hven promote stars --to gold --widen stars.main --overwrite --json",
                 "hven promote stars --to gold --back",
                 "hven promote stars planets --from dev --merge",
                 "hven promote --all --from dev --dry-run",

@@ -47,15 +47,15 @@ class PromotionOptions:
 
     Attributes
     ----------
-    may_widen
-        More people may see tables of the target than before.
+    widened_tables
+        Qualified names of the tables that more people may see on the target than before.
     may_overwrite
         Changes of the target that do not come from the source site are replaced.
     may_merge
         Such changes are kept, where the source site did not change the same.
     """
 
-    may_widen: bool = False
+    widened_tables: frozenset[str] = frozenset()
     may_overwrite: bool = False
     may_merge: bool = False
 
@@ -337,10 +337,15 @@ def list_refusals(plan: CollectionPlan, target_site: Site, options: PromotionOpt
             "add --merge to keep what only the target changed, or --overwrite to replace it; --back restores that state"
         )
         refusals.append(ConflictError(message, remedy=remedy))
-    wider_rights = [difference for difference in report.metadata.rights if difference.is_wider]
-    if wider_rights and not options.may_widen:
+    wider_rights = [
+        difference
+        for difference in report.metadata.rights
+        if difference.is_wider and difference.table not in options.widened_tables
+    ]
+    if wider_rights:
         texts = ", ".join(f"{item.table} ({item.before} -> {item.after})" for item in wider_rights)
-        remedy = "correct the descriptor, or add --widen if you intend this"
+        words = " ".join(f"--widen {item.table}" for item in wider_rights)
+        remedy = f"correct the descriptor, or add {words} if you intend this"
         refusals.append(ConflictError(f"more people could see {texts}", remedy=remedy))
     return refusals
 

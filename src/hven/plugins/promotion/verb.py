@@ -50,9 +50,10 @@ def promote(
     must_return: Annotated[
         bool, typer.Option("--back", help="Return to what was published before the last promotion.")
     ] = False,
-    may_widen: Annotated[
-        bool, typer.Option("--widen", help="Publish even if more people can see a table than before.")
-    ] = False,
+    widened_tables: Annotated[
+        list[str] | None,
+        typer.Option("--widen", metavar="TABLE", help="Publish even if more people can see this table than before."),
+    ] = None,
     may_merge: Annotated[
         bool, typer.Option("--merge", help="Keep changes that only the publishing site has; refuse conflicts.")
     ] = False,
@@ -77,13 +78,15 @@ def promote(
         others={
             "--dry-run": dry_run,
             "--lint": must_validate,
-            "--widen": may_widen,
+            "--widen": bool(widened_tables),
             "--merge": may_merge,
             "--overwrite": may_overwrite,
             "--all": must_promote_all,
         },
     )
-    options = PromotionOptions(may_widen=may_widen, may_overwrite=may_overwrite, may_merge=may_merge)
+    options = PromotionOptions(
+        widened_tables=frozenset(widened_tables or ()), may_overwrite=may_overwrite, may_merge=may_merge
+    )
     settings = load_site_settings(context)
     other_name = target_name or source_name or ""
     publisher_name = target_name or "this site"
@@ -278,7 +281,7 @@ def _print_report(report: PromotionReport, publisher_name: str) -> None:
     for text in metadata.columns:
         print(f"column: {text}")
     for item in metadata.rights:
-        wider = "; more people can see it (--widen)" if item.is_wider else ""
+        wider = f"; more people could see it (--widen {item.table})" if item.is_wider else ""
         print(f"rights: {item.table}: {item.before} -> {item.after}{wider}")
     if report.run is None:
         return
