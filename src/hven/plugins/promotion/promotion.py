@@ -53,11 +53,14 @@ class PromotionOptions:
         Changes of the target that do not come from the source site are replaced.
     may_merge
         Such changes are kept, where the source site did not change the same.
+    must_compare_contents
+        Files are compared by their contents, also if their sizes and times are equal.
     """
 
     widened_tables: frozenset[str] = frozenset()
     may_overwrite: bool = False
     may_merge: bool = False
+    must_compare_contents: bool = False
 
 
 class PromotionSource(Protocol):
@@ -171,7 +174,9 @@ def plan_promotion(
             directories.append(work_directory)
             target = read_collection_state(target_site, name)
             origin = source.read_collection(name, target, work_directory, is_dry_run=is_dry_run)
-            report = compare_sites(origin, target)
+            report = compare_sites(origin, target, compares_contents=options.must_compare_contents)
+            column_faults = find_refused_columns(origin.described_resource, origin.tables)
+            report.warnings += [str(fault) for fault in column_faults if fault.severity == "warning"]
             plan = CollectionPlan(origin=origin, target=target, report=report, source_files=origin.files)
             if options.may_merge and report.foreign_changes and report.has_changes:
                 plan.origin = three_way_merge.merge_collection(origin, target, report, work_directory)
@@ -317,6 +322,7 @@ def list_refusals(plan: CollectionPlan, target_site: Site, options: PromotionOpt
     origin, report = plan.origin, plan.report
     refusals: list[HvenError] = []
     faults = find_refused_columns(origin.described_resource, origin.tables)
+    faults = [fault for fault in faults if fault.severity == "error"]
     if faults:
         refusals.append(DescriptorError(faults))
     try:

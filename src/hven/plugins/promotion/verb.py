@@ -60,6 +60,9 @@ def promote(
     may_overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace changes that were made on the publishing site itself.")
     ] = False,
+    must_compare_contents: Annotated[
+        bool, typer.Option("--checksum", help="Read files to compare them, even if their sizes and times are equal.")
+    ] = False,
     must_validate: Annotated[
         bool,
         typer.Option("--lint", help="Afterwards, validate the promoted tables at public_url of the publishing site."),
@@ -82,15 +85,24 @@ def promote(
             "--merge": may_merge,
             "--overwrite": may_overwrite,
             "--all": must_promote_all,
+            "--checksum": must_compare_contents,
         },
     )
     options = PromotionOptions(
-        widened_tables=frozenset(widened_tables or ()), may_overwrite=may_overwrite, may_merge=may_merge
+        widened_tables=frozenset(widened_tables or ()),
+        may_overwrite=may_overwrite,
+        may_merge=may_merge,
+        must_compare_contents=must_compare_contents,
     )
     settings = load_site_settings(context)
     other_name = target_name or source_name or ""
     publisher_name = target_name or "this site"
     with ExitStack() as stack:
+        if must_compare_contents and find_target(settings, other_name).url:
+            raise UsageError(
+                f"--checksum cannot read the files of {other_name}, which is a site with an address",
+                remedy="omit --checksum, or change the times of the files there, so that they are sent again",
+            )
         source, target_site = _open_sites(stack, settings, target_name, source_name, is_source_needed=not must_return)
         if must_return:
             returns = promotion.return_collections(target_site, names or [])
@@ -245,10 +257,12 @@ def _report_to_json(report: PromotionReport, validation: PromotionValidation | N
             for item in metadata.rights
         ],
         "metadata": metadata.collection,
+        "changes": [change._asdict() for change in metadata.changes],
         "files": {
             "added": metadata.files.added,
             "changed": metadata.files.changed,
             "removed": metadata.files.removed,
+            "all": report.file_count,
             "copied": report.copied_files,
         },
         "warnings": report.warnings,
@@ -267,11 +281,18 @@ def _print_report(report: PromotionReport, publisher_name: str) -> None:
         return
     for table in report.tables:
         print(_format_table(table))
+    _print_metadata_difference(report)
+    for warning in report.warnings:
+        print(f"warning: {warning}")
+    if report.run is not None:
+        _print_publication(report, publisher_name)
+
+
+def _print_metadata_difference(report: PromotionReport) -> None:
     metadata = report.metadata
     for title, names in (
         ("new tables", metadata.added_tables),
         ("removed tables", metadata.removed_tables),
-        ("metadata of the collection", metadata.collection),
         ("new files", metadata.files.added),
         ("changed files", metadata.files.changed),
         ("removed files", metadata.files.removed),
@@ -280,18 +301,24 @@ def _print_report(report: PromotionReport, publisher_name: str) -> None:
             print(f"{title}: {_format_names(names)}")
     for text in metadata.columns:
         print(f"column: {text}")
+    for change in metadata.changes:
+        if change.subject == report.collection:
+            print(f"metadata of the collection: {change}")
     for item in metadata.rights:
         wider = f"; more people could see it (--widen {item.table})" if item.is_wider else ""
         print(f"rights: {item.table}: {item.before} -> {item.after}{wider}")
-    if report.run is None:
-        return
+
+
+def _print_publication(report: PromotionReport, publisher_name: str) -> None:
     for table in report.tables:
         print(_format_equality(table))
     time_text = format_time(report.at)
     print(f"{report.collection} is published in {publisher_name} by the run {report.run} ({report.by}, {time_text})")
-    print(f"files: {report.copied_files:,} copied; the others are shared with the previous publication")
-    for warning in report.warnings:
-        print(f"warning: {warning}")
+    shared_count = report.file_count - report.copied_files
+    basis = "contents" if report.compares_contents else "size and time"
+    print(
+        f"files: {report.copied_files:,} copied, {shared_count:,} shared with the previous publication (same {basis})"
+    )
 
 
 def _print_validation(validation: PromotionValidation) -> None:
