@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import orjson
 import pytest
@@ -12,11 +13,15 @@ from asgi_client import Client
 from test_compare_page import ask
 from test_comparison import build_model, column
 
+from hven.model.table import Column, Schema, Table
+from hven.model.types import FLOAT64
 from hven.plugins.schema_life import compare_page, comparison_tables, schema_comparison
 from hven.plugins.schema_life.comparison_documents import comparison_to_json
 from hven.plugins.schema_life.comparison_tables import iterate_differences
+from hven.plugins.schema_life.described_columns import OwnSchemaCache
 from hven.plugins.schema_life.schema_comparison import ComparisonGroup, SchemaComparison, compare_models
 from hven.plugins.schema_life.schema_copies import SchemaCopies
+from hven.site import Catalogue
 
 
 def compare_different_models(count: int) -> SchemaComparison:
@@ -134,6 +139,23 @@ def test_copies_survive_a_restart_and_are_bounded(tmp_path: Path, monkeypatch: p
     assert copies.find_copy("https://a.example/8") is not None
     file.write_bytes(b"torn")
     assert copies.find_copy(model.label) is None
+
+
+def test_descriptions_of_this_site_are_kept_until_another_state_is_published() -> None:
+    column_of_table = Column(name="ra", type=FLOAT64)
+
+    def build_catalogue(name: str, access_key: str = "public") -> Catalogue:
+        table = Table(schema=name, name="t", columns=(column_of_table,))
+        return Catalogue(access_key=access_key, schemas=(Schema(name=name, tables=(table,)),))
+
+    cache = OwnSchemaCache()
+    first, second = SimpleNamespace(version="1"), SimpleNamespace(version="2")
+    assert [model.label for model in cache.find_or_describe_models(first, build_catalogue("a"))] == ["a"]
+    assert [model.label for model in cache.find_or_describe_models(first, build_catalogue("b"))] == ["a"]
+    private_models = cache.find_or_describe_models(first, build_catalogue("b", "digest"))
+    assert [model.label for model in private_models] == ["b"]
+    models = cache.find_or_describe_models(second, build_catalogue("c"))
+    assert [column.place for column in models[0].columns] == ["c: c.t.ra"]
 
 
 def test_large_schemas_are_not_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

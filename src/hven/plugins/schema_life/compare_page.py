@@ -18,7 +18,7 @@ from hven.model.errors import DataError, ParamError, UnauthenticatedError
 from hven.plugins.schema_life.comparison_documents import comparison_to_json
 from hven.plugins.schema_life.comparison_tables import write_differences
 from hven.plugins.schema_life.conflict_notes import NOTES_FILE, read_conflict_notes
-from hven.plugins.schema_life.described_columns import ComparedSchema, describe_all_models, describe_own_model
+from hven.plugins.schema_life.described_columns import ComparedSchema, OwnSchemaCache, describe_own_model
 from hven.plugins.schema_life.model_addresses import ForeignSchemaCache
 from hven.plugins.schema_life.model_documents import is_model_address
 from hven.plugins.schema_life.schema_comparison import KINDS_BY_GROUPING, compare_models
@@ -167,7 +167,8 @@ def _compare_chosen_models(page_context: PageContext, chosen_models: Sequence[st
     models: list[ComparedSchema] = []
     if not chosen_models:
         _check_column_count(sum(len(table.columns) for table in page_context.catalogue.iterate_tables()))
-        models = describe_all_models(page_context.catalogue)
+        own_models = site.get_or_create(OwnSchemaCache)
+        models = own_models.find_or_describe_models(page_context.published_state, page_context.catalogue)
     column_count = 0
     with apply_deadline(MAX_COMPARISON_SECONDS, MAX_COMPARISON_SECONDS) as deadline:
         for name in chosen_models:
