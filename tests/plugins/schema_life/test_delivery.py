@@ -159,10 +159,13 @@ def test_every_symbol_means_the_same_at_cds_or_is_named_as_unknown() -> None:
         text = write_cds_unit(symbol)
         if text is None:
             continue
-        written_count += 1
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of deprecated symbols
-            expected = units.Unit(symbol, format="vounit")
+            try:
+                expected = units.Unit(symbol, format="vounit")
+            except ValueError:  # astropy lacks a few symbols of the standard, such as dbyte
+                continue
+        written_count += 1
         assert units.Unit(text, format="cds") == expected, symbol
     assert written_count > 500
     assert [write_cds_unit(unit) for unit in ("G", "mG", "mG/s", "AU")] == ["gauss", "mgauss", "mgauss/s", "AU"]

@@ -36,6 +36,7 @@ _COUNT_UNIT_NAMES = {"ct": "count", "ph": "photon", "pix": "pixel", "B": "byte"}
 _OPAQUE_UNITS = frozenset({"count", "photon", "pixel", "voxel", "bin", "chan", "beam", "adu", "mag", "dB"})
 # the common symbols as astropy decomposes them: loading astropy takes longer than most commands
 _SCALES_BY_DIMENSION: Mapping[str, Mapping[str, float]] = {
+    "": {"%": 0.01},
     "rad": {
         "rad": 1.0,
         "deg": 0.017453292519943295,
@@ -99,8 +100,6 @@ def _decompose_symbol(symbol: str) -> tuple[float, tuple[tuple[str, Fraction], .
         if name in _CUSTOM_UNITS - {"dex", "electron"}:
             return _decompose_with_astropy(name, None)
         return (1.0, ((symbol, Fraction(1)),))
-    if symbol == "%":
-        return 0.01, ()
     if symbol in _COMMON_DECOMPOSITIONS:
         return _COMMON_DECOMPOSITIONS[symbol]
     prefix_scale, base_symbol = _split_unit_prefix(symbol)

@@ -244,7 +244,7 @@ def _write_paragraphs(text: str | None) -> Iterator[str]:
 
 
 def _write_file_summary(delivered_tables: Sequence[DeliveredTable], file_names: Sequence[str]) -> Iterator[str]:
-    name_width = max(8, *(len(name) for name in file_names))
+    name_width = max([8, *map(len, file_names)])
     yield f" {'FileName':{name_width}}  Lrecl   Records  Explanations"
     yield RULE
     yield f" {'ReadMe':{name_width}}     80         .  This file"

@@ -30,7 +30,8 @@ UNPREFIXED_CDS_SYMBOLS = {
     "mas": "mas",
 }
 CDS_PREFIXES = ("da", *"dhckmMuGnTpPfEazZyY")
-MISREAD_SYMBOLS = {"dau"}  # ten atomic masses, which CDS reads as a tenth of an astronomical unit
+# ten atomic masses, which CDS reads as a tenth of an astronomical unit; a hundred years, or a hectare
+MISREAD_SYMBOLS = {"dau", "ha"}
 NO_UNIT = "---"
 
 
