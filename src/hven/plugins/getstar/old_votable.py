@@ -61,6 +61,7 @@ OLD_UCDS = {  # UCD1+ -> UCD of the older list
     "meta.id;meta.main": "ID_MAIN",
     "phys.temperature.effective": "PHYS_TEMP_EFFEC",
 }
+GROUP_DESCRIPTION = "with its origin and confidence indexes and its error when available"
 _OLD_UCD_PATTERN = re.compile(r"[A-Z][A-Za-z0-9_/+-]*")  # words of UCD1+ have dots
 _ILLEGAL_PATTERN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uffff]")
 
@@ -141,6 +142,7 @@ def write_old_votable(
         field.add_field(element, idents[id(field)], new_names)
     for name, property_fields in properties.items():
         group = _add_element(element, "GROUP", {"name": name, "ucd": property_fields[0].ucd})
+        _add_element(group, "DESCRIPTION", text=f"{name} {GROUP_DESCRIPTION}")
         for field in property_fields:
             _add_element(group, "FIELDref", {"ref": idents[id(field)]})
     data = _write_document(root, fields, rows.num_rows)

@@ -29,7 +29,7 @@ UNPREFIXED_CDS_SYMBOLS = {
     "au": "AU",
     "mas": "mas",
 }
-CDS_PREFIXES = ("da", *"dhckmMuGnTpPfEazZyY")
+CDS_PREFIXES: tuple[str, ...] = ("da", *"dhckmMuGnTpPfEazZyY")
 # ten atomic masses, which CDS reads as a tenth of an astronomical unit; a hundred years, or a hectare
 MISREAD_SYMBOLS = {"dau", "ha"}
 NO_UNIT = "---"
