@@ -80,6 +80,22 @@ def test_compare_refuses(directory: Path, tmp_path: Path) -> None:
     assert not (directory / "schema-notes.txt").exists()
 
 
+def test_two_schemas_as_a_unified_diff(directory: Path, tmp_path: Path) -> None:
+    draft = tmp_path / "draft.yaml"
+    text = (directory / "collections/stars/stars.yaml").read_text(encoding="utf-8")
+    draft.write_text(
+        text.replace("unit: deg", "unit: rad").replace("      variable: ", "      varies: "), encoding="utf-8"
+    )
+    arguments = ("compare", "stars", draft, "--diff", "--fail-on", "")
+    lines = run_hven("--site", directory, *arguments).stdout.splitlines()
+    changes = [line for line in lines if line[:1] in "+-"]
+    assert changes[:2] == ["--- stars", f"+++ {draft}"]
+    assert "-ra: float64, unit deg, ucd pos.eq.ra;meta.main, 'Right ascension (ICRS)'" in changes
+    assert "+ra: float64, unit rad, ucd pos.eq.ra;meta.main, 'Right ascension (ICRS)'" in changes
+    assert len([line for line in changes if "vari" in line]) == 2
+    run_hven("--site", directory, "compare", "stars", "--diff", expected_code=2)
+
+
 def test_missing_columns_are_listed_and_accepted(directory: Path, tmp_path: Path) -> None:
     notes = tmp_path / "notes.txt"
     draft = tmp_path / "draft.yaml"

@@ -25,6 +25,7 @@ from hven.plugins.schema_life.schema_comparison import (
     check_grouping,
     compare_models,
 )
+from hven.plugins.schema_life.unified_differences import write_unified_diff
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -68,6 +69,10 @@ def compare(
     output: Annotated[
         Path | None, typer.Option("--output", metavar="FILE", help="With --format: write to this file.")
     ] = None,
+    must_write_diff: Annotated[
+        bool,
+        typer.Option("--diff", help="Write how two schemas differ as a unified diff, with a line for each column."),
+    ] = False,
     accept: Annotated[
         str | None, typer.Option("--accept", metavar="ID", help="Accept this conflict from now on; needs --note.")
     ] = None,
@@ -80,6 +85,8 @@ def compare(
 ) -> None:
     """Compare schemas of tables, drafts, services and files."""
     failing_kinds = _choose_failing_kinds(fail_on, grouping)
+    if must_write_diff and len(dict.fromkeys(models)) != 2:
+        raise UsageError("--diff needs exactly two schemas", remedy="name two schemas, or omit --diff")
     with ExitStack() as stack:
         reader = _ModelReader(context, stack)
         try:
@@ -96,6 +103,9 @@ def compare(
     comparison = compare_models(read_models, grouping, notes)
     if as_json:
         print_json(comparison_to_json(comparison))
+    elif must_write_diff:
+        for line in write_unified_diff(*read_models):
+            typer.echo(line)
     elif format_name is not None:
         _write_table(comparison, format_name, output)
     else:
