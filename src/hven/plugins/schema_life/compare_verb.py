@@ -71,7 +71,7 @@ def compare(
     ] = None,
     must_write_diff: Annotated[
         bool,
-        typer.Option("--diff", help="Write how two schemas differ as a unified diff, with a line for each column."),
+        typer.Option("--diff", help="Write a unified diff of two schemas, with a line for each column."),
     ] = False,
     accept: Annotated[
         str | None, typer.Option("--accept", metavar="ID", help="Accept this conflict from now on; needs --note.")
