@@ -79,7 +79,7 @@ class _DifferenceRows:
             ]
             self._row_counts += conflict.counts
 
-    def pop_batch(self) -> pa.RecordBatch:
+    def build_batch_and_clear(self) -> pa.RecordBatch:
         """Return the rows, and remove them."""
         numbers = pa.array(np.repeat(np.arange(len(self._shared_texts)), self._row_counts))
         keys, kinds, values, conflict_ids, notes = (
@@ -106,9 +106,9 @@ def iterate_differences(comparison: SchemaComparison) -> Iterator[pa.RecordBatch
     for group in comparison.groups:
         rows.add_group(group)
         if len(rows) >= MAX_BATCH_ROWS:
-            yield rows.pop_batch()
+            yield rows.build_batch_and_clear()
     if len(rows):
-        yield rows.pop_batch()
+        yield rows.build_batch_and_clear()
 
 
 def write_differences(
