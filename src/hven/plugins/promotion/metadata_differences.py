@@ -151,10 +151,10 @@ def compare_metadata(
     columns: list[str] = []
     changes: list[MetadataChange] = []
     for name in own_tables.keys() & target_tables.keys():
-        differences = _compare_columns(own_tables[name], target_tables[name], with_attributes=not is_same_descriptor)
-        differences = [*differences]
+        table_pair = own_tables[name], target_tables[name]
+        differences = [*_compare_columns(*table_pair, with_attributes=not is_same_descriptor)]
         if not is_same_descriptor:
-            differences += _compare_tables(own_tables[name], target_tables[name])
+            differences += _compare_tables(*table_pair)
         columns += map(str, differences)
         changes += [difference for difference in differences if isinstance(difference, MetadataChange)]
     described_tables = _describe_tables(own_resource, own_records, own_tables)

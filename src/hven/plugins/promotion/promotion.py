@@ -47,6 +47,8 @@ class PromotionOptions:
 
     Attributes
     ----------
+    may_widen
+        More people may see any table of the target than before.
     widened_tables
         Qualified names of the tables that more people may see on the target than before.
     may_overwrite
@@ -57,6 +59,7 @@ class PromotionOptions:
         Files are compared by their contents, also if their sizes and times are equal.
     """
 
+    may_widen: bool = False
     widened_tables: frozenset[str] = frozenset()
     may_overwrite: bool = False
     may_merge: bool = False
@@ -348,10 +351,10 @@ def list_refusals(plan: CollectionPlan, target_site: Site, options: PromotionOpt
         for difference in report.metadata.rights
         if difference.is_wider and difference.table not in options.widened_tables
     ]
-    if wider_rights:
+    if wider_rights and not options.may_widen:
         texts = ", ".join(f"{item.table} ({item.before} -> {item.after})" for item in wider_rights)
         words = " ".join(f"--widen {item.table}" for item in wider_rights)
-        remedy = f"correct the descriptor, or add {words} if you intend this"
+        remedy = f"correct the descriptor, or add --widen (hven promote: {words}) if you intend this"
         refusals.append(ConflictError(f"more people could see {texts}", remedy=remedy))
     return refusals
 

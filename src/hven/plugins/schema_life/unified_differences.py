@@ -22,8 +22,9 @@ def write_unified_diff(before: ComparedSchema, after: ComparedSchema) -> Iterato
         The schemas. If each has one table, its name does not matter.
     """
     has_tables = any(len({column.table for column in model.columns}) > 1 for model in (before, after))
-    texts = [_write_columns(model, has_tables=has_tables) for model in (before, after)]
-    return difflib.unified_diff(*texts, before.label, after.label, lineterm="")
+    lines_before = _write_columns(before, has_tables=has_tables)
+    lines_after = _write_columns(after, has_tables=has_tables)
+    return difflib.unified_diff(lines_before, lines_after, before.label, after.label, lineterm="")
 
 
 def _write_columns(model: ComparedSchema, *, has_tables: bool) -> list[str]:
