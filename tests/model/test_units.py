@@ -12,6 +12,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from hven.model import units
+from hven.model.units import _unit_conversion
 from hven.model.units._vounits import BINARY_PREFIX_EXPONENTS, PREFIXABLE_SYMBOLS, SI_PREFIX_EXPONENTS, UNIT_SYMBOLS
 from shared import shared
 
@@ -233,8 +234,14 @@ def test_units_of_expressions():
     assert units.compute_unit_product("no such", "m") is None
 
 
+def test_common_symbols_are_decomposed_as_astropy_does():
+    for symbol, decomposition in _unit_conversion._COMMON_DECOMPOSITIONS.items():
+        unit_format = None if symbol == "%" else "vounit"
+        assert decomposition == _unit_conversion._decompose_with_astropy(symbol, unit_format), symbol
+
+
 def test_checking_needs_no_astropy():
-    code = "import sys; from hven.model import units; units.validate_unit('erg cm-2 s-1'); units.compute_unit_product('km/s', 's'); units.compute_unit_factor('deg', 'deg'); units.compute_unit_factor('km/s', 'km.s**-1'); print('astropy' in sys.modules)"
+    code = "import sys; from hven.model import units; units.validate_unit('erg cm-2 s-1'); units.compute_unit_product('km/s', 's'); units.compute_unit_factor('deg', 'deg'); units.compute_unit_factor('km/s', 'km.s**-1'); units.compute_unit_factor('mJy', 'Jy'); units.are_units_convertible('deg', 'mas/yr'); print('astropy' in sys.modules)"
     assert (
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
         == "False"

@@ -18,13 +18,16 @@ from hypothesis import strategies as st
 from lxml import etree
 from star_samples import FILES, STARS, publish_getstar_of_jmmc
 
+from hven.app._server import create_application
 from hven.descriptor import check_descriptor
+from hven.ingest.api.runs import ingest_collection
 from hven.model.errors import ConflictError, HvenError, NotFoundError, OverloadedError
 from hven.model.settings import Settings
 from hven.model.table import Column
 from hven.model.types import INT32, STRING
 from hven.plugins.getstar.name_templates import NameTemplate, write_condition
 from hven.plugins.getstar.old_votable import format_sexagesimal
+from hven.testing.site import open_site_with_descriptor
 from shared import shared
 
 NAMESPACE = {"v": "http://www.ivoa.net/xml/VOTable/v1.1"}
@@ -122,6 +125,42 @@ def test_stars_are_found_together_whatever_their_case_and_blanks(client: Client)
     assert rows == [["* alf Lyr"], ["NGC 1"], ["* alf CMa"], ["NGC 1"], ["* alf Lyr"], []]
 
 
+MEASUREMENTS = """\
+collection: jmdc
+title: Measurements
+description: Several rows for each star.
+creators: [{name: Tycho Brahe}]
+subjects: [stars]
+tables:
+  main:
+    title: Measurements
+    source: {kind: csv, files: a.csv}
+    primary: n
+    columns:
+      n: {type: int32, ucd: meta.id, description: Number}
+      name: {type: string, ucd: meta.id, description: Name}
+    getstar: {names: ["{name}"]}
+"""
+
+
+def test_a_star_with_many_rows_hides_no_other_and_is_told(tmp_path: Path) -> None:
+    """In JMDC, a star has a row for each measurement; 30 of Vega filled the places of two names."""
+    rows = "".join(f"{number},Vega\n" for number in range(30)) + "30,alf Boo\n"
+    with open_site_with_descriptor(tmp_path, MEASUREMENTS, {"a.csv": f"n,name\n{rows}"}) as site:
+        ingest_collection(site, "jmdc")
+        site.refresh_published_state()
+        client = Client(create_application(site))
+        for names in ("vega,alf boo", "Vega,ALF BOO", "vega,alfboo,nothing"):
+            stars = fetch_stars(client, names)
+            assert [(len(star["rows"]), star["more_rows"]) for star in stars[:2]] == [(10, True), (1, False)], names
+        page = fetch(client, "/getstar", "text/html", star="vega,alf boo").text
+        assert page.count("The table has more rows of this star. Only the first 10 are shown.") == 1
+        old_document = fetch(client, "/sclwsGetStarProxy.php", star="vega,alf boo").text
+        infos = etree.fromstring(old_document.encode()).iterfind(".//v:INFO", NAMESPACE)
+        assert [(info.get("name"), info.get("value")) for info in infos] == [("moreRows", "vega")]
+        assert len(read_old_document(old_document)[1]) == 11
+
+
 def fail_for(reasons: Mapping[str, HvenError]) -> Callable[..., Any]:
     def resolve(name: str, **_: object) -> Any:
         raise reasons[name]
@@ -181,7 +220,9 @@ def test_the_old_votable(client: Client) -> None:
     assert by_name["V-K"]["ucd"] == "PHOT_JHN_V-K"
     assert by_name["V.origin"]["type"] == "hidden"
     tree = etree.fromstring(response.text.encode())
-    groups = {group.get("name"): [ref.get("ref") for ref in group] for group in tree.iterfind(".//v:GROUP", NAMESPACE)}
+    groups = {
+        group.get("name"): [ref.get("ref") for ref in group[1:]] for group in tree.iterfind(".//v:GROUP", NAMESPACE)
+    }
     assert groups["V"] == [by_name[name]["ID"] for name in ("V", "V.origin", "V.confidence", "e_V")]
     options = tree.findall(".//v:PARAM[@name='OriginIndexes']//v:OPTION", NAMESPACE)
     assert [(one.get("name"), one.get("value")) for one in options][-1] == ("14", "II/246")
@@ -213,7 +254,45 @@ def test_getstar_of_jmmc_comes_back_field_by_field(tmp_path: Path) -> None:
         assert {"0": "false", "1": "true"}.get(old_rows[0][name], old_rows[0][name]) == rows[0].pop(name)
         del old_rows[0][name]
     assert rows == old_rows
+    written, expected = (_describe_elements(document) for document in (text.encode(), original.read_bytes()))
+    # the flag that SearchCal's program sets has no measured origin, which JMMC's server writes as constants
+    expected["params"] = [param for param in expected["params"] if not param[0].startswith("deletedFlag.")]
+    expected["groups"] = [
+        (name, ucd, texts, [field for field in fields if not field.startswith("deletedFlag.")])
+        for name, ucd, texts, fields in expected["groups"]
+    ]
+    expected["groups"][-1][2][0] = "deletedFlag with its origin and confidence indexes and its error when available"
+    assert written == expected
     etree.XMLSchema(etree.parse(shared("xsd/VOTable-v1.1.xsd"))).assertValid(etree.fromstring(text.encode()))
+
+
+def _describe_elements(document: bytes) -> dict[str, list[Any]]:
+    """Describe the PARAMs, OPTIONs in their order, GROUPs and LINKs of an answer."""
+    tree = etree.fromstring(document)
+    params = list(tree.iter("{*}PARAM"))
+    names = {element.get("ID"): element.get("name", "") for element in tree.iter("{*}FIELD", "{*}PARAM")}
+    return {
+        "params": [
+            (item.get("name", ""), item.get("datatype"), item.get("arraysize"), item.get("unit")) for item in params
+        ],
+        "options": [
+            (param.get("name"), option.get("name"), option.get("value"))
+            for param in params
+            for option in param.iter("{*}OPTION")
+        ],
+        "groups": [
+            (
+                group.get("name"),
+                group.get("ucd"),
+                [element.text for element in group.iter("{*}DESCRIPTION")],
+                [names[element.get("ref")] for element in group.iter("{*}FIELDref", "{*}PARAMref")],
+            )
+            for group in tree.iter("{*}GROUP")
+        ],
+        "links": [
+            (field.get("name"), [link.get("href") for link in field.iter("{*}LINK")]) for field in tree.iter("{*}FIELD")
+        ],
+    }
 
 
 @given(degrees=st.floats(0, 360, exclude_max=True))

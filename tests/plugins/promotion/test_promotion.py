@@ -32,7 +32,7 @@ def sites(tmp_path: Path) -> SitePair:
     return pair
 
 
-def promote(pair: SitePair, **options: bool) -> PromotionReport:
+def promote(pair: SitePair, **options: object) -> PromotionReport:
     with pair.open_dev() as dev, pair.open_gold() as gold:
         return promote_collection(dev, gold, "stars", PromotionOptions(**options))
 
@@ -217,7 +217,7 @@ def test_more_rights_need_a_word(sites: SitePair) -> None:
     sites.publish_version(2)
     with pytest.raises(ConflictError, match=r"stars\.main \(private -> public\)"):
         promote(sites)
-    report = promote(sites, may_widen=True)
+    report = promote(sites, widened_tables=frozenset({"stars.main"}))
     assert report.run is not None
     publish_and_promote(sites, 3, closed)  # narrower rights need none
     with sites.open_gold() as gold:
@@ -321,7 +321,7 @@ def test_jobs_and_user_tables_of_the_target_stay(sites: SitePair) -> None:
 def test_the_target_checks_the_descriptor_with_its_own_packages(sites: SitePair) -> None:
     """A target that leaves a package out would not serve what needs it; the process uses the packages of both sites."""
     with (sites.gold / "hven.toml").open("a") as file:
-        file.write('plugins = ["promotion", "schema_life"]\n')
+        file.write('plugins = ["lint", "promotion", "schema_life"]\n')
     descriptor = DESCRIPTOR.replace("{{kind: csv, files: facts.csv}}", "{{kind: json, files: facts.json}}")
     (sites.dev / "collections/stars/facts.json").write_text('[{"version": 2}]')
     sites.publish_version(2, descriptor)
@@ -331,7 +331,7 @@ def test_the_target_checks_the_descriptor_with_its_own_packages(sites: SitePair)
     with (sites.dev / "hven.toml").open("r+") as file:
         text = file.read()
         file.seek(0)
-        file.write('plugins = ["promotion", "schema_life", "json_xml"]\n' + text)
+        file.write('plugins = ["lint", "promotion", "schema_life", "json_xml"]\n' + text)
     (sites.gold / "hven.toml").write_text("keep_snapshots = 4\n")
     run_hven("promote", "stars", "--to", "gold", "--site", sites.dev)
     with sites.open_gold() as gold:
@@ -368,9 +368,73 @@ def test_several_collections_are_promoted_and_returned_together(sites: SitePair)
         promotion.return_collections(gold, ["planets", "stars"])
         assert ask(gold, "SELECT COUNT(*) AS n FROM planets.main") == [{"n": 1}]
         assert read_version(gold) == 1
-        with pytest.raises(NotFoundError, match="no earlier state is kept"):
+        with pytest.raises(NotFoundError, match="returned to its first promotion already"):
             promotion.return_collections(gold, ["planets", "stars"])
         assert {event.action for event in gold.store.list_publication_events("stars")} >= {"publish", "rollback"}
+
+
+def test_a_first_promotion_can_be_taken_back(sites: SitePair) -> None:
+    promote(sites)
+    text = run_hven("promote", "stars", "--to", "gold", "--back", "--site", sites.dev).stdout
+    assert "gold no longer publishes stars, as before its first promotion" in text
+    with sites.open_gold() as gold:
+        assert not [name for name in gold.get_published_state().tables_by_name if name.startswith("stars.")]
+        assert not gold.published_records
+    assert not (sites.gold / "collections/stars").exists()
+    assert promote(sites).run is not None
+    with sites.open_gold() as gold:
+        assert read_version(gold) == 1
+
+
+def test_a_first_promotion_in_a_group_is_taken_back_with_the_others(sites: SitePair) -> None:
+    promote(sites)
+    sites.publish_version(2)
+    directory = sites.dev / "collections/planets"
+    directory.mkdir()
+    descriptor = "collection: planets\ntables:\n  main:\n    primary: id\n    columns: {id: {type: int32}}\n"
+    (directory / "planets.yaml").write_text(f"{descriptor}    source: {{kind: csv, files: planets.csv}}\n")
+    (directory / "planets.csv").write_text("id\n1\n")
+    own_directory = sites.gold / "collections/planets"
+    own_directory.mkdir()
+    (own_directory / "planets.yaml").write_text("collection: planets\n")
+    with sites.open_dev() as dev, sites.open_gold() as gold:
+        ingest_collection(dev, "planets")
+        options = PromotionOptions(may_overwrite=True)
+        promotion.promote_collections(promotion.SiteSource(site=dev), gold, ["stars", "planets"], options)
+        reports = promotion.return_collections(gold, ["planets", "stars"])
+        assert (reports["planets"].tables, reports["planets"].state) == ({}, {})
+        assert read_version(gold) == 1
+        assert set(gold.published_records) == {"stars.main", "stars.facts"}
+    assert (own_directory / "planets.yaml").read_text() == "collection: planets\n"
+
+
+def test_back_returns_to_what_was_published_last_even_after_a_return(sites: SitePair) -> None:
+    promote(sites)
+    publish_and_promote(sites, 2)
+    with sites.open_gold() as gold:
+        return_to_earlier_publication(gold, "stars")
+    publish_and_promote(sites, 3)
+    with sites.open_gold() as gold:
+        return_to_earlier_publication(gold, "stars")
+        assert read_version(gold) == 1, "version 2 was not published when version 3 was promoted"
+
+
+def test_back_does_not_jump_over_a_state_that_is_not_kept(sites: SitePair, monkeypatch: pytest.MonkeyPatch) -> None:
+    promote(sites)
+    publish_and_promote(sites, 2)
+    publish_and_promote(sites, 3)
+    with sites.open_gold() as gold:
+        (_, second_event, first_event) = [
+            event for event in gold.store.list_publication_events("stars") if event.action == "publish"
+        ]
+        records = gold.store.list_snapshots("stars")
+        lost_ids = set(second_event.state.values()) - set(first_event.state.values())
+        kept_records = [record for record in records if record.id not in lost_ids]
+        monkeypatch.setattr(gold.store, "list_snapshots", lambda _: kept_records)
+        with pytest.raises(NotFoundError, match="before the last promotion, is not kept") as caught:
+            return_to_earlier_publication(gold, "stars")
+        assert f"hven rollback stars {first_event.run}" in str(caught.value)
+        assert read_version(gold) == 3
 
 
 def test_if_one_collection_is_refused_none_is_promoted(sites: SitePair) -> None:

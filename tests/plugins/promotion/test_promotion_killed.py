@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -18,7 +19,15 @@ from pathlib import Path
 from typing import Any, Self
 
 import pytest
-from promotion_sites import SitePair, ask, create_postgres_sites, create_sites, read_version
+from promotion_sites import (
+    VERSION_QUERY,
+    SitePair,
+    ask,
+    count_rows_of_version,
+    create_postgres_sites,
+    create_sites,
+    read_version,
+)
 from remote_pairs import serve_pair
 
 from hven.ingest.api import publication
@@ -28,6 +37,7 @@ from hven.plugins.promotion.promotion import return_collections
 from hven.site import Site
 from plugin_needs import require_plugins
 from postgres_cluster import run_server
+from process_runner import Server, serve_site
 
 FULL = os.environ.get("HVEN_PROOF") == "full"
 READERS = 2
@@ -109,14 +119,18 @@ class VersionReaders:
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._read) for _ in range(READERS)]
 
+    def _read_answer(self) -> int:
+        version = self._read_version(self._site)
+        resource = self._site.get_published_state().resources["stars"]
+        file_version = int((resource.path.parent / "note.txt").read_text())
+        title = resource.title
+        assert title == f"Stars {file_version}", f"the title {title!r} with the files of {file_version}"
+        return version
+
     def _read(self) -> None:
         while not self._stop.wait(0.005):
             try:
-                version = self._read_version(self._site)
-                resource = self._site.get_published_state().resources["stars"]
-                file_version = int((resource.path.parent / "note.txt").read_text())
-                title = resource.title
-                assert title == f"Stars {file_version}", f"the title {title!r} with the files of {file_version}"
+                version = self._read_answer()
             except BaseException as error:  # noqa: BLE001  (a thread has no other way to report it)
                 self.faults.append(repr(error))
                 return
@@ -131,6 +145,48 @@ class VersionReaders:
         self._stop.set()
         for thread in self._threads:
             thread.join()
+
+
+class HttpReaders(VersionReaders):
+    """Clients of a served site: of its TAP service, its tables document and its pages, which have caches and ETags."""
+
+    def __init__(self, site: Site, server: Server) -> None:
+        super().__init__(site, read_version)
+        self._server = server
+        self._request_number = 0
+
+    def _read_answer(self) -> int:
+        self._request_number += 1
+        match self._request_number % 3:
+            case 0:
+                query = {"LANG": "ADQL", "QUERY": VERSION_QUERY, "RESPONSEFORMAT": "csv"}
+                status, _, body = self._server.get("/tap/sync", **query)
+                assert status == 200, body
+                row_version, fact, word, row_count = map(int, body.decode().splitlines()[1].split(","))
+                versions = {row_version, fact, word}
+                assert row_count == count_rows_of_version(row_version), body
+            case 1:
+                _, _, body = self._server.get("/tap/tables")
+                text = body.decode()
+                versions = {*re.findall(r"<title>Stars (\d+)</title>", text)}
+                versions |= {*re.findall(r"<name>version</name>\s*<description>(\d+)</description>", text)}
+            case _:
+                _, _, body = self._server.send("GET", "/collections/stars", headers={"Accept": "text/html"})
+                versions = {*re.findall(r"Stars (\d+)", body.decode())}
+        assert len(versions) == 1, f"a mixed answer, with the versions {versions}"
+        return int(versions.pop())
+
+
+@contextmanager
+def run_readers(pair: SitePair, read: Callable[[Site], int], *, over_http: bool) -> Iterator[VersionReaders]:
+    """Read the public site in this process, or through a server with two workers."""
+    with pair.open_gold(watch_for_changes=True) as gold:
+        if not over_http:
+            with VersionReaders(gold, read) as readers:
+                yield readers
+            return
+        with serve_site(pair.gold, workers=2) as server, HttpReaders(gold, server) as readers:
+            yield readers
 
 
 PLANETS = """\
@@ -170,7 +226,13 @@ def read_both_versions(site: Site) -> int:
 
 
 def promote_beside_readers(
-    pair: SitePair, promotion_count: int, kill_count: int, *, has_planets: bool = False, by_address: bool = False
+    pair: SitePair,
+    promotion_count: int,
+    kill_count: int,
+    *,
+    has_planets: bool = False,
+    by_address: bool = False,
+    over_http: bool = False,
 ) -> None:
     """Promote versions one after the other, kill some of the promotions, and check all answers of readers."""
     names = ("planets", "stars") if has_planets else ("stars",)
@@ -183,7 +245,7 @@ def promote_beside_readers(
     with pair.open_dev() as dev, run_children(pair, names, by_address=by_address) as promote:
         calls = promote()["calls"]
         due_count = killed_count = 0
-        with pair.open_gold(watch_for_changes=True) as gold, VersionReaders(gold, read) as readers:
+        with run_readers(pair, read, over_http=over_http) as readers:
             for number in range(2, promotion_count + 1):
                 pair.write_version(number)
                 ingest_collection(dev, "stars")
@@ -224,6 +286,11 @@ def test_killed_at_any_step_no_answer_is_mixed(tmp_path: Path) -> None:
         records = gold.store.list_snapshots("stars")
         stored_names = {path.name for path in gold.settings.data_directory.glob("snapshots/stars.*/*")}
         assert stored_names == {record.id for record in records}, "killed promotions leave no rows"
+
+
+@pytest.mark.slow
+def test_answers_of_a_server_with_two_workers_are_never_mixed(tmp_path: Path) -> None:
+    promote_beside_readers(create_sites(tmp_path), *((200, 20) if FULL else (6, 3)), over_http=True)
 
 
 @pytest.mark.slow

@@ -53,6 +53,21 @@ def test_each_quantity_has_the_columns_that_it_declares(site: Site) -> None:
     }  # fmt: skip
 
 
+def test_a_value_of_the_source_is_null_if_an_input_is_null(tmp_path: Path) -> None:
+    """The key `from` names inputs; without `value`, the source has the computed column."""
+    text = STARS.replace(
+        "      sptype: {type", "      teff: {from: [K], unit: K, ucd: phys.temperature}\n      sptype: {type"
+    )
+    rows = FILES["a.csv"].splitlines()
+    files = FILES | {"a.csv": "\n".join([f"{rows[0]},teff", *(f"{row},5000" for row in rows[1:])]) + "\n"}
+    with open_site_with_descriptor(tmp_path, text, files) as site:
+        ingest_collection(site, "stars")
+        site.refresh_published_state()
+        rows_by_id = {row["id"]: row for row in fetch_rows(site, "SELECT id, teff, teff_origin FROM stars.main")}
+    assert [rows_by_id[number]["teff"] for number in (1, 2, 3)] == [5000, None, 5000]
+    assert [rows_by_id[number]["teff_origin"] for number in (1, 2, 3)] == [2, None, 2]
+
+
 def test_computed_values_inherit_nulls_origins_and_the_lowest_confidence(site: Site) -> None:
     rows = {row["id"]: row for row in fetch_rows(site, "SELECT * FROM stars.main")}
     assert [rows[number]["VK"] for number in (1, 2, 3, 4)] == [2.0, None, 1.0, 4.0]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -14,7 +15,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench.measure import HVEN, Journey, against
+from bench.measure import CACHE, HVEN, Journey, against
 
 MODELS, TABLES, COLUMNS = 5, 400, 50  # tables of each model, columns of each table
 SHARED_COLUMNS = 40  # whose names all tables have; the others have names of their own
@@ -22,6 +23,7 @@ MAX_SECONDS = 1.0
 ROUNDS = 3
 UNITS = ("deg", "mag", "km/s", "km.s**-1", "mas/yr", "Jy", "d", "")
 UCDS = ("pos.eq.ra", "phot.mag;em.opt.V", "PHOT_JHN_V", "meta.id", "time.epoch", "")
+OWN_TYPES = ("float64", "float32", "int32", "string")
 TYPES = ("DOUBLE", "REAL", "INTEGER", "VARCHAR")
 NOTE = f"{MODELS * TABLES:,} tables of {COLUMNS} columns; processor time"
 PATHS = ("/compare", "/compare.json", "/compare/differences")
@@ -32,6 +34,8 @@ def run(*, only: str = "", big: bool = False) -> Iterator[Journey]:
     documents = {f"/survey{number}/tables.xml": write_tables(number) for number in range(MODELS)}
     if only in "compare.own":
         yield measure_own_tables()
+    if only in "compare.site":
+        yield from measure_own_page()
     if only in "compare.page":
         yield from measure_pages(documents)
     if only in "compare.command":
@@ -65,6 +69,57 @@ def write_tables(model: int) -> bytes:
     return "".join([*parts, "</schema></vosi:tableset>"]).encode()
 
 
+def measure_own_page() -> Iterator[Journey]:
+    """Request the page of a site that publishes the tables, its JSON, and the file of differences, as anybody does."""
+    sys.path[:0] = [str(Path(__file__).parents[2] / "protocols")]
+    from asgi_client import Client
+
+    from hven.app._server import create_application
+    from hven.model.settings import load_settings
+    from hven.site import Site
+
+    place = CACHE / "compare"
+    if not (place / "ready").exists():
+        publish_tables(place)
+    with Site(load_settings(place)) as site:
+        client = Client(create_application(site))
+        for path in PATHS:
+            seconds = []
+            for _ in range(ROUNDS + 1):
+                begin = time.process_time()
+                answer = client.ask("GET", path, headers={"accept": "text/html" if path == "/compare" else "*/*"})
+                seconds.append(time.process_time() - begin)
+                if answer.status != 200:
+                    message = f"{path}: {answer.status} {answer.text[:200]}"
+                    raise AssertionError(message)
+            note = f"{NOTE} of this site; {len(answer.body) >> 10:,} KiB; the first request took {seconds[0]:.2f} s"
+            yield against(f"compare.site {path}", max(seconds[1:]), MAX_SECONDS, 1.0, unit="s", note=note)
+
+
+def publish_tables(place: Path) -> None:
+    """Publish tables without rows, in a collection for each model."""
+    shutil.rmtree(place, ignore_errors=True)
+    chance = random.Random(46)
+    (place / "hven.toml").parent.mkdir(parents=True)
+    (place / "hven.toml").write_text('name = "compare"\n')
+    for model in range(MODELS):
+        folder = place / "collections" / f"survey{model}"
+        folder.mkdir(parents=True)
+        lines = [f"collection: survey{model}", "title: Survey", "tables:"]
+        for table in range(TABLES):
+            (folder / f"t{table}.csv").write_text(",".join(name_columns(model, table)) + "\n")
+            lines += [f"  t{table}:", f"    source: {{kind: csv, files: t{table}.csv}}", "    columns:"]
+            for position, name in enumerate(name_columns(model, table)):
+                unit, ucd = chance.choice(UNITS), chance.choice(UCDS)
+                keys = f"type: {chance.choice(OWN_TYPES)}, description: '{describe_column(model, table, position)}'"
+                keys += f", unit: {unit}" if unit else ""
+                keys += f", ucd: {ucd}" if ucd else ""
+                lines.append(f"      {name}: {{{keys}}}")
+        (folder / f"survey{model}.yaml").write_text("\n".join(lines) + "\n")
+        subprocess.run([HVEN, "ingest", f"survey{model}", "--site", place], check=True, capture_output=True)
+    (place / "ready").touch()
+
+
 def measure_own_tables() -> Journey:
     """Describe tables of this site, as the page does, and compare them."""
     from hven.model.table import Column, Schema, Table
@@ -74,7 +129,7 @@ def measure_own_tables() -> Journey:
     from hven.site import Catalogue
 
     chance = random.Random(46)
-    types = [parse_type(name) for name in ("float64", "float32", "int32", "string")]
+    types = [parse_type(name) for name in OWN_TYPES]
     schemas = []
     for model in range(MODELS):
         tables = []

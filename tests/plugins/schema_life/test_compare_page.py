@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from datetime import timedelta
 from urllib.parse import urlencode
 
 import pytest
 from asgi_client import Client
-from schema_samples import serve_documents, write_tap_schema
+from schema_samples import VOSI, serve_documents, write_tap_schema
 
 from hven.plugins.schema_life import compare_page
 from hven.site import Site
@@ -102,7 +102,59 @@ def test_addresses_outside(client: Client, site: Site, token: str, monkeypatch: 
         assert f"{url}/tap" in page.text
 
 
-def test_notes_are_shown(client: Client, site: Site, tmp_path: Path) -> None:
+@pytest.fixture
+def _with_private_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = compare_page.ForeignSchemaCache.find_or_read_model
+    monkeypatch.setattr(
+        compare_page.ForeignSchemaCache,
+        "find_or_read_model",
+        lambda cache, address, allow_private: read(cache, address, allow_private=True),
+    )
+
+
+@pytest.mark.usefixtures("_with_private_addresses")
+def test_notes_and_single_conflicts_are_shown(client: Client, site: Site, token: str) -> None:
+    header = {"authorization": token}
+    with serve_documents({"/other.xml": VOSI}) as url:
+        models = ["stars", f"{url}/other.xml"]
+        content = json.loads(ask(client, "/compare.json", header, model=models).body)
+        (conflict, _) = (
+            conflict for group in content["groups"] for conflict in group["conflicts"] if group["key"] == "ra"
+        )
+        assert conflict["kind"] == "unit"
+        path = site.settings.directory / "schema-notes.txt"
+        path.write_text(f"{conflict['id']} agreed with the <team>\n")
+        try:
+            page = ask(client, "/compare", HTML | header, model=models, conflict=conflict["id"])
+        finally:
+            path.unlink()
+        assert "agreed with the &lt;team&gt;" in page.text
+        assert page.text.count('<th scope="row">') == 1
+        page = ask(client, "/compare", HTML | header, model=models, conflict="0123456789ab")
+        assert "There is no conflict 0123456789ab in this comparison." in page.text
+
+
+@pytest.mark.usefixtures("_with_private_addresses")
+def test_a_dead_service_leaves_the_others_on_the_page(
+    client: Client, token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    header = {"authorization": token}
+    with serve_documents({"/tap/sync": write_tap_schema()}) as url:
+        models = ["stars", f"{url}/tap#other.*", f"{url}/dead"]
+        content = json.loads(ask(client, "/compare.json", header, model=models).body)
+        assert [bool(model["fault"]) for model in content["models"]] == [False, False, True]
+        groups = {group["key"]: group for group in content["groups"]}
+        assert groups["flux"]["missing"] == ["stars"]
+        page = ask(client, "/compare", HTML | header, model=models)
+        assert "the schema could not be read: " in page.text
+        assert ', <span class="soft">read 2' in page.text
+    monkeypatch.setattr("hven.plugins.schema_life.model_addresses.COPY_LIFETIME", timedelta(0))
+    content = json.loads(ask(client, "/compare.json", header, model=models).body)
+    assert content["models"][1]["columns"] == 4
+    assert content["models"][1]["fault"]
+
+
+def test_faults_of_notes_do_not_hide_the_page(client: Client, site: Site) -> None:
     path = site.settings.directory / "schema-notes.txt"
     path.write_text("what is this\n")
     try:

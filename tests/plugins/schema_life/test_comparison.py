@@ -196,11 +196,14 @@ def test_json_says_what_the_groups_say(columns: list[DescribedColumn]) -> None:
             values = [
                 {"value": value.text, "columns": [each.place for each in value.columns]} for value in conflict.values
             ]
-            facts = {"id": conflict.id, "kind": conflict.kind, "values": values, "note": ""}
+            facts = {"id": conflict.id, "kind": conflict.kind, "values": values, "note": "", "pair_notes": []}
             if conflict.is_convertible is not None:
                 facts["convertible"] = conflict.is_convertible
             conflicts.append(facts)
         group_facts = {"key": group.key, "models": group.models, "missing": group.missing_models}
+        group_facts["missing_count"] = len(group.missing_models)
+        if group.missing_models:
+            group_facts |= {"missing_id": comparison.compute_missing_id(group), "missing_note": ""}
         group_columns = [each._asdict() | {"choices": dict(each.choices)} for each in group.columns]
         expected.append(group_facts | {"columns": group_columns, "conflicts": conflicts})
     assert orjson.loads(orjson.dumps(comparison_to_json(comparison)))["groups"] == expected

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from hven.model.errors import DataError, SourceError
 from hven.model.resource import CollectionSpec
 from hven.model.table import Column, Table, build_columns_from_arrow
+from hven.model.units._vounits import PREFIXABLE_SYMBOLS, SI_PREFIX_EXPONENTS, UNIT_SYMBOLS
 from hven.plugins.schema_life.delivery.byte_descriptions import write_aas_table_header
 from hven.plugins.schema_life.delivery.cds_units import write_cds_unit
 from hven.plugins.schema_life.delivery.delivered_tables import DeliveredColumn, DeliveredTable, choose_labels
@@ -145,6 +146,31 @@ def test_units_are_those_of_cds(unit: str) -> None:
     assert text is not None
     expected = units.dex("cm/s2") if unit.startswith("log") else units.Unit(unit)
     assert units.Unit(text, format="cds") == expected
+
+
+def test_every_symbol_means_the_same_at_cds_or_is_named_as_unknown() -> None:
+    """At CDS, G is the constant of gravitation and R the gas constant; adu, beam and dB do not exist."""
+    prefixed_symbols = [
+        prefix + symbol for prefix in SI_PREFIX_EXPONENTS for symbol in PREFIXABLE_SYMBOLS
+    ]  # some are also the symbol of another unit, which parse_unit decides
+    written_count = 0
+    assert write_cds_unit("%") == "%"
+    for symbol in [*UNIT_SYMBOLS - {"%"}, *prefixed_symbols]:
+        text = write_cds_unit(symbol)
+        if text is None:
+            continue
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of deprecated symbols
+            try:
+                expected = units.Unit(symbol, format="vounit")
+            except ValueError:  # astropy lacks a few symbols of the standard, such as dbyte
+                continue
+        written_count += 1
+        assert units.Unit(text, format="cds") == expected, symbol
+    assert written_count > 500
+    assert [write_cds_unit(unit) for unit in ("G", "mG", "mG/s", "AU")] == ["gauss", "mgauss", "mgauss/s", "AU"]
+    for unit in ("R", "mR", "Jy/beam", "adu", "bin", "chan", "voxel", "B", "kB", "Ba", "ta", "dB", "Kibyte", "dau"):
+        assert write_cds_unit(unit) is None, unit
 
 
 def test_units_that_cds_has_not() -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import gzip
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from schema_samples import FELIS, VOSI, VOTABLE, serve_documents, write_tap_schema
 
 from hven.model.errors import ForbiddenError, HvenError, SourceError, UsageError
+from hven.plugins.schema_life import model_addresses
 from hven.plugins.schema_life.conflict_notes import add_note, read_conflict_notes
 from hven.plugins.schema_life.model_addresses import ForeignSchemaCache, read_foreign_schema
 from hven.plugins.schema_life.model_documents import read_model_document, read_model_file
@@ -82,16 +84,31 @@ def test_integer_and_int4_are_no_difference() -> None:
     assert [conflict.kind for group in comparison.groups for conflict in group.conflicts] == []
 
 
-def test_copies_are_used_while_a_server_is_down(monkeypatch: pytest.MonkeyPatch) -> None:
-    cache = ForeignSchemaCache()
+def test_copies_are_used_while_a_server_is_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = ForeignSchemaCache(tmp_path)
     with serve_documents({"/tap/sync": write_tap_schema()}) as url:
         first = cache.find_or_read_model(f"{url}/tap", allow_private=True)
-        assert cache.find_or_read_model(f"{url}/tap", allow_private=True) is first
+        copy = cache.find_or_read_model(f"{url}/tap", allow_private=True)
+        assert (copy.read_at, copy.fault) == (first.read_at, "")
     monkeypatch.setattr("hven.plugins.schema_life.model_addresses.COPY_LIFETIME", first.read_at - first.read_at)
+    cache = ForeignSchemaCache(tmp_path)  # after a restart
     copy = cache.find_or_read_model(f"{url}/tap", allow_private=True)
-    assert (copy.columns, copy.read_at, bool(copy.fault)) == (first.columns, first.read_at, True)
-    with pytest.raises(HvenError):
-        cache.find_or_read_model(f"{url}/tap#other.main", allow_private=True)
+    assert (list(copy.columns), copy.read_at, bool(copy.fault)) == (list(first.columns), first.read_at, True)
+    unknown = cache.find_or_read_model(f"{url}/tap#other.main", allow_private=True)
+    assert (len(unknown.columns), bool(unknown.fault)) == (0, True)
+    with pytest.raises(ForbiddenError):
+        cache.find_or_read_model(f"{url}/tap#*.main", allow_private=False)
+
+
+def test_services_select_tables_without_regard_to_case(monkeypatch: pytest.MonkeyPatch) -> None:
+    urls = []
+    monkeypatch.setattr(
+        model_addresses,
+        "_fetch_document",
+        lambda url, **_: urls.append(parse_qs(urlsplit(url).query)["QUERY"][0]) or write_tap_schema(),
+    )
+    read_foreign_schema("https://a.example/tap#OTHER.Main", allow_private=True)
+    assert urls == ["SELECT * FROM TAP_SCHEMA.columns WHERE LOWER(table_name) LIKE 'other.main'"]
 
 
 def test_notes(tmp_path: Path) -> None:

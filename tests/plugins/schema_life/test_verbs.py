@@ -69,8 +69,8 @@ def test_each_grouping_can_fail_by_default(directory: Path, tmp_path: Path, grou
 def test_compare_refuses(directory: Path, tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("a\n1\n")
     for code, arguments, words in (
-        (1, ("nothing",), "there is no collection or table 'nothing'"),
-        (1, ("stars", tmp_path / "a.csv"), "contains no schema"),
+        (2, ("nothing",), "there is no collection or table 'nothing'"),
+        (2, ("stars", tmp_path / "a.csv"), "contains no schema"),
         (2, ("stars", "--fail-on", "colour"), "'colour' is not a kind of difference"),
         (2, ("stars", "--group", "colour"), "cannot be grouped by 'colour'"),
         (2, ("stars", "--accept", "x", "--note", "y"), "is not the id of a conflict"),
@@ -78,6 +78,37 @@ def test_compare_refuses(directory: Path, tmp_path: Path) -> None:
         output = run_hven("--site", directory, "compare", *arguments, expected_code=code)
         assert words in output.stderr
     assert not (directory / "schema-notes.txt").exists()
+
+
+def test_two_schemas_as_a_unified_diff(directory: Path, tmp_path: Path) -> None:
+    draft = tmp_path / "draft.yaml"
+    text = (directory / "collections/stars/stars.yaml").read_text(encoding="utf-8")
+    draft.write_text(
+        text.replace("unit: deg", "unit: rad").replace("      variable: ", "      varies: "), encoding="utf-8"
+    )
+    arguments = ("compare", "stars", draft, "--diff", "--fail-on", "")
+    lines = run_hven("--site", directory, *arguments).stdout.splitlines()
+    changes = [line for line in lines if line[:1] in "+-"]
+    assert changes[:2] == ["--- stars", f"+++ {draft}"]
+    assert "-ra: float64, unit deg, ucd pos.eq.ra;meta.main, 'Right ascension (ICRS)'" in changes
+    assert "+ra: float64, unit rad, ucd pos.eq.ra;meta.main, 'Right ascension (ICRS)'" in changes
+    assert len([line for line in changes if "vari" in line]) == 2
+    run_hven("--site", directory, "compare", "stars", "--diff", expected_code=2)
+
+
+def test_missing_columns_are_listed_and_accepted(directory: Path, tmp_path: Path) -> None:
+    notes = tmp_path / "notes.txt"
+    draft = tmp_path / "draft.yaml"
+    text = (directory / "collections/stars/stars.yaml").read_text(encoding="utf-8")
+    draft.write_text(text.replace("      mass: ", "      weight: "), encoding="utf-8")
+    arguments = ("compare", "stars", draft, "--fail-on", "missing", "--notes", notes)
+    output = run_hven("--site", directory, *arguments, expected_code=1)
+    assert f"not in {draft}" in output.stdout.replace("\n", "")
+    content = json.loads(run_hven("--site", directory, *arguments, "--json", expected_code=1).stdout)
+    ids = [group["missing_id"] for group in content["groups"] if group["missing_count"]]
+    assert len(ids) == 2
+    run_hven("--site", directory, *arguments, "--accept", ids[0], "--note", "renamed", expected_code=1)
+    run_hven("--site", directory, *arguments, "--accept", ids[1], "--note", "renamed")
 
 
 def test_export_refuses(directory: Path, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Units: strings checked, translated from what curators write, multiplied, and converted through astropy.
 
 ``''`` and None both mean *no unit*; functions that give the unit of an expression give None for it. Nothing here
-imports astropy before the first conversion between different symbols.
+imports astropy before the first conversion of a symbol that is not common.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import warnings
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hven.model import cache_results
 from hven.model.errors import format_message
@@ -27,10 +27,45 @@ from hven.model.units._vounits import (
     write_unit,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 # bodies of quoted (custom) units that astropy can convert
 _CUSTOM_UNITS = {"hourangle", "electron", "dex", "jupiterMass", "jupiterRad", "earthMass", "earthRad"}
 _COUNT_UNIT_NAMES = {"ct": "count", "ph": "photon", "pix": "pixel", "B": "byte"}
 _OPAQUE_UNITS = frozenset({"count", "photon", "pixel", "voxel", "bin", "chan", "beam", "adu", "mag", "dB"})
+# the common symbols as astropy decomposes them: loading astropy takes longer than most commands
+_SCALES_BY_DIMENSION: Mapping[str, Mapping[str, float]] = {
+    "": {"%": 0.01},
+    "rad": {
+        "rad": 1.0,
+        "deg": 0.017453292519943295,
+        "arcmin": 0.0002908882086657216,
+        "arcsec": 4.84813681109536e-06,
+        "mas": 4.84813681109536e-09,
+    },
+    "s": {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "yr": 31557600.0},
+    "m": {"m": 1.0, "AU": 149597870700.0, "pc": 3.085677581491367e16, "Angstrom": 1.0000000000000002e-10},
+    "K": {"K": 1.0},
+    "kg": {"g": 0.001},
+    "s-1": {"Hz": 1.0},
+    "kg s-2": {"Jy": 1e-26},
+    "m2 kg s-2": {"J": 1.0, "erg": 1.0000000000000001e-07, "eV": 1.602176634e-19},
+    "m2 kg s-3": {"W": 1.0},
+}
+
+
+def _read_dimension(text: str) -> tuple[tuple[str, Fraction], ...]:
+    """Read base units and their powers: ``kg s-2``."""
+    words = [word.rstrip("-123") for word in text.split()]
+    return tuple((word, Fraction(part[len(word) :] or 1)) for word, part in zip(words, text.split(), strict=True))
+
+
+_COMMON_DECOMPOSITIONS = {
+    symbol: (scale, _read_dimension(dimension))
+    for dimension, scales in _SCALES_BY_DIMENSION.items()
+    for symbol, scale in scales.items()
+}
 
 
 def validate_unit(text: str | None) -> str:
@@ -65,8 +100,8 @@ def _decompose_symbol(symbol: str) -> tuple[float, tuple[tuple[str, Fraction], .
         if name in _CUSTOM_UNITS - {"dex", "electron"}:
             return _decompose_with_astropy(name, None)
         return (1.0, ((symbol, Fraction(1)),))
-    if symbol == "%":
-        return 0.01, ()
+    if symbol in _COMMON_DECOMPOSITIONS:
+        return _COMMON_DECOMPOSITIONS[symbol]
     prefix_scale, base_symbol = _split_unit_prefix(symbol)
     if prefix_scale is not None:
         scale, bases = _decompose_symbol(base_symbol)

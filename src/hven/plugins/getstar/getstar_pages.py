@@ -69,13 +69,17 @@ class ShownRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShownStar:
-    """A star on the page: its name in the request, why it was not found, how it was found, and its rows."""
+    """A star on the page: its name in the request, why it was not found, how it was found, and its rows.
+
+    The table has more rows of the star if `has_more_rows`.
+    """
 
     name: str
     fault: str
     resolved_name: str
     source: str
     rows: Sequence[ShownRow]
+    has_more_rows: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,6 +153,7 @@ def _build_page(page_context: PageContext) -> PageContent:
             "status": 200 if star.fault is None else find_http_status(star.fault),
             "resolved": None if star.resolved is None else star.resolved.name,
             "rows": [[asdict(value) for value in values] for values in star.values],
+            "more_rows": star.has_more_rows,
         }
         for star in stars
     ]
@@ -179,6 +184,7 @@ def _describe_star(star: FoundStar, search: StarSearch, page_context: PageContex
         resolved_name="" if star.resolved is None else star.resolved.name,
         source="" if star.resolved is None else star.resolved.source,
         rows=rows,
+        has_more_rows=star.has_more_rows,
     )
 
 
@@ -215,7 +221,13 @@ def _answer_old_request(page_context: PageContext) -> Response:
         return _build_text_response(lines, find_search_status(stars))
     rows = pa.concat_tables(found_rows)
     document = write_old_votable(
-        table_view.table, search.star_table, search.columns, rows, names=names, missing_names=faults_by_name
+        table_view.table,
+        search.star_table,
+        search.columns,
+        rows,
+        names=names,
+        missing_names=faults_by_name,
+        cut_names=[star.name for star in stars if star.has_more_rows],
     )
     return Response(document, headers=OLD_HEADERS)
 

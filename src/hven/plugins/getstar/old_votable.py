@@ -61,6 +61,7 @@ OLD_UCDS = {  # UCD1+ -> UCD of the older list
     "meta.id;meta.main": "ID_MAIN",
     "phys.temperature.effective": "PHYS_TEMP_EFFEC",
 }
+GROUP_DESCRIPTION = "with its origin and confidence indexes and its error when available"
 _OLD_UCD_PATTERN = re.compile(r"[A-Z][A-Za-z0-9_/+-]*")  # words of UCD1+ have dots
 _ILLEGAL_PATTERN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uffff]")
 
@@ -104,6 +105,7 @@ def write_old_votable(
     *,
     names: Sequence[str],
     missing_names: Mapping[str, str],
+    cut_names: Sequence[str] = (),
 ) -> bytes:
     """Write the document.
 
@@ -117,6 +119,8 @@ def write_old_votable(
         Names in the request.
     missing_names
         Names that were not found, with the reasons.
+    cut_names
+        Names of stars that have more rows in the table.
     """
     server = star_table.server or DEFAULT_SERVER
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S")
@@ -126,6 +130,8 @@ def write_old_votable(
     _add_element(root, "COOSYS", {"ID": FRAME_ID, "equinox": "J2000.", "epoch": "J2000.", "system": "ICRS"})
     for name, reason in missing_names.items():
         _add_element(root, "INFO", {"name": "notFound", "value": name}, reason)
+    for name in cut_names:
+        _add_element(root, "INFO", {"name": "moreRows", "value": name}, "the table has more rows of this star")
     element = _add_element(_add_element(root, "RESOURCE", {"name": server}), "TABLE")
     _add_params(element, table, server, now, names)
     properties = _build_properties(table, star_table, columns, rows)
@@ -136,6 +142,7 @@ def write_old_votable(
         field.add_field(element, idents[id(field)], new_names)
     for name, property_fields in properties.items():
         group = _add_element(element, "GROUP", {"name": name, "ucd": property_fields[0].ucd})
+        _add_element(group, "DESCRIPTION", text=f"{name} {GROUP_DESCRIPTION}")
         for field in property_fields:
             _add_element(group, "FIELDref", {"ref": idents[id(field)]})
     data = _write_document(root, fields, rows.num_rows)

@@ -52,6 +52,8 @@ class FoundStar:
         The object that the resolver found; None: the name stands in the table.
     values
         The values of each row, for pages.
+    has_more_rows
+        Whether the table has more rows of this star than `rows`, which has at most `MAX_ROWS_OF_NAME`.
     """
 
     name: str
@@ -59,6 +61,7 @@ class FoundStar:
     fault: HvenError | None = None
     resolved: ResolvedName | None = None
     values: Sequence[Sequence[ShownQuantity]] = ()
+    has_more_rows: bool = False
 
 
 def read_star_names(page_context: PageContext) -> list[str]:
@@ -138,7 +141,7 @@ class StarSearch:
         rows_by_name = {name: self._fetch_rows(self._write_name_conditions([name])) for name in names}
         rows_by_name |= self._fetch_rows_loosely([name for name, rows in rows_by_name.items() if rows is None])
         stars = [
-            self._resolve_star(name) if rows is None else FoundStar(name=name, rows=rows)
+            self._resolve_star(name) if rows is None else _build_found_star(name, rows)
             for name, rows in rows_by_name.items()
         ]
         if not with_values:
@@ -156,7 +159,7 @@ class StarSearch:
         if rows is None and resolved.position is not None:
             rows = self._fetch_nearest_row(resolved)
         if rows is not None:
-            return FoundStar(name=name, rows=rows, resolved=resolved)
+            return replace(_build_found_star(name, rows), resolved=resolved)
         table_name = self.table_view.table.qualified_name
         message = format_message("the object {name!r} is not in the table {table}", resolved.name, table_name)
         remedy = "check the spelling, or search the table by position"
@@ -180,9 +183,13 @@ class StarSearch:
         conditions = [
             f"({write_condition(parts, is_loose=True)})" for splits in splits_by_name.values() for parts in splits
         ]
-        rows = self._fetch_rows(" OR ".join(dict.fromkeys(conditions)), MAX_ROWS_OF_NAME * len(names))
+        max_rows = (MAX_ROWS_OF_NAME + 1) * len(names)
+        rows = self._fetch_rows(" OR ".join(dict.fromkeys(conditions)), max_rows)
         if rows is None:
             return {}
+        if len(names) > 1 and rows.num_rows == max_rows:  # a star with many rows can take the places of the others
+            rows_of_names = [self._fetch_rows_loosely([name]) for name in names]
+            return {name: name_rows for item in rows_of_names for name, name_rows in item.items()}
         records = rows.select([column.name for column in self._list_name_columns()]).to_pylist()
         rows_by_name = {}
         for name, splits in splits_by_name.items():
@@ -192,14 +199,14 @@ class StarSearch:
                 if any(is_name_of_row(parts, record) for parts in splits)
             ]
             if numbers:
-                rows_by_name[name] = rows.take(numbers[:MAX_ROWS_OF_NAME])
+                rows_by_name[name] = rows.take(numbers[: MAX_ROWS_OF_NAME + 1])
         return rows_by_name
 
     def _list_name_columns(self) -> list[Column]:
         names = {name for text in self.star_table.names for name in NameTemplate(text).column_names}
         return [column for column in self.columns if column.name in names]
 
-    def _fetch_rows(self, condition: str, max_rows: int = MAX_ROWS_OF_NAME) -> pa.Table | None:
+    def _fetch_rows(self, condition: str, max_rows: int = MAX_ROWS_OF_NAME + 1) -> pa.Table | None:
         """Fetch the rows that meet a condition; None: there are none."""
         if not condition:
             return None
@@ -262,6 +269,11 @@ class StarSearch:
             return ""
         unique_conditions = dict.fromkeys(f"({condition})" for condition in conditions)
         return f"SELECT * FROM {self.table_view.quoted_name} WHERE {' OR '.join(unique_conditions)}"
+
+
+def _build_found_star(name: str, rows: pa.Table) -> FoundStar:
+    """Build the result for rows of a star, of which one more than `MAX_ROWS_OF_NAME` was fetched."""
+    return FoundStar(name=name, rows=rows.slice(0, MAX_ROWS_OF_NAME), has_more_rows=rows.num_rows > MAX_ROWS_OF_NAME)
 
 
 def find_search_status(stars: Sequence[FoundStar]) -> int:

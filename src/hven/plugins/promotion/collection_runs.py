@@ -180,7 +180,14 @@ class PromotionRun:
             earlier_files = pinned_directories.list_collection_files(self.target.directory)
         files = self.origin.files
         write_base = partial(three_way_merge.write_base, self.name, self.source_files, files, self.report.tables)
-        self.report.copied_files = pinned_directories.copy_files(files, pinned_path, earlier_files, complete=write_base)
+        self.report.copied_files = pinned_directories.copy_files(
+            files,
+            pinned_path,
+            earlier_files,
+            compares_contents=self.report.compares_contents,
+            complete=write_base,
+        )
+        self.report.file_count = len(files)
         with select_packages_of(self.site.settings):
             return descriptor.load_descriptor(pinned_path / f"{self.name}.yaml", self.site.settings)
 

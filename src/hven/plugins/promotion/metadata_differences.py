@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 from hven import descriptor
-from hven.descriptor.written_yaml import LocatedYamlMap, parse_yaml_file, read_yaml_file
-from hven.model.errors import Fault, TextPlace
+from hven.adql import parse_condition
+from hven.adql.syntax_tree import Conjunction, Disjunction
+from hven.model.errors import Fault
 from hven.model.table import table_to_json
 from hven.plugins.promotion.pinned_directories import FileDifference, compare_files
+from hven.plugins.schema_life.column_places import locate_column
 from hven.plugins.schema_life.described_columns import describe_tables
 from hven.plugins.schema_life.schema_comparison import compare_models
 
@@ -17,14 +19,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from hven.adql.syntax_tree import Expr
     from hven.model.resource import CollectionSpec
-    from hven.model.table import Column, Table
+    from hven.model.table import Column, RowAccessPolicy, Table
     from hven.site.store import SnapshotRecord
 
 # fields of a collection that differ on any two sites, or are compared in another way
 UNCOMPARED_FIELDS = {"path", "hashes", "tables", "site", "access", "project"}
 ACCESS_RANKS = {"private": 0, "members": 1, "public": 2}
 OBSCORE_STANDARD = "obscore-1.1"
+SHOWN_CONTEXT_CHARACTERS = 20  # around what differs between two texts
+MAX_SHOWN_CHARACTERS = 160
 MIN_OBSCORE_COLUMNS = 3  # a table with fewer of these names may mean something else by them
 
 
@@ -36,6 +41,50 @@ class RightsDifference:
     before: str
     after: str
     is_wider: bool
+
+
+class MetadataChange(NamedTuple):
+    """A value that differs: of a column, a table or the collection, in words; empty: there is none."""
+
+    subject: str
+    key: str
+    before: str
+    after: str
+
+    def __str__(self) -> str:
+        before, after = shorten_change(self.before, self.after)
+        return f"{self.subject}: {self.key} {before} -> {after}"
+
+
+def shorten_change(before: str, after: str) -> tuple[str, str]:
+    """Shorten two texts to what differs, with some characters around it.
+
+    Parameters
+    ----------
+    before, after
+        The texts; empty: there is none.
+    """
+    start = _count_equal_characters(before, after)
+    end = _count_equal_characters(before[start:][::-1], after[start:][::-1])
+    return _shorten_text(before, start, end), _shorten_text(after, start, end)
+
+
+def _count_equal_characters(first: str, second: str) -> int:
+    """Return the length of the common beginning of two texts."""
+    pairs = enumerate(zip(first, second, strict=False))
+    return next((position for position, pair in pairs if pair[0] != pair[1]), min(len(first), len(second)))
+
+
+def _shorten_text(text: str, equal_start: int, equal_end: int) -> str:
+    """Shorten a text with beginning and end like those of another one."""
+    if not text:
+        return "none"
+    begin = max(equal_start - SHOWN_CONTEXT_CHARACTERS, 0)
+    stop = min(len(text) - equal_end + SHOWN_CONTEXT_CHARACTERS, begin + MAX_SHOWN_CHARACTERS, len(text))
+    shown_text = " ".join(text[begin:stop].split())
+    start_mark = "..." if begin else ""
+    stop_mark = "..." if stop < len(text) else ""
+    return f"'{start_mark}{shown_text}{stop_mark}'"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +99,8 @@ class MetadataDifference:
         Sentences about columns and tables.
     collection
         Keys of the collection whose values differ: its title, its registration, and others.
+    changes
+        The values of columns, tables and the collection that differ, without those of unit, type, UCD and utype.
     """
 
     added_tables: list[str] = field(default_factory=list)
@@ -57,6 +108,7 @@ class MetadataDifference:
     columns: list[str] = field(default_factory=list)
     rights: list[RightsDifference] = field(default_factory=list)
     collection: list[str] = field(default_factory=list)
+    changes: list[MetadataChange] = field(default_factory=list)
     files: FileDifference = field(default_factory=FileDifference)
 
     @property
@@ -72,6 +124,8 @@ def compare_metadata(
     resources: tuple[CollectionSpec, CollectionSpec | None],
     files: tuple[Mapping[str, Path], Mapping[str, Path]],
     own_records: Mapping[str, SnapshotRecord],
+    *,
+    compares_contents: bool = False,
 ) -> MetadataDifference:
     """Compare the metadata of a collection on this site with those on the target.
 
@@ -87,32 +141,50 @@ def compare_metadata(
         The files of both.
     own_records
         Records of the published snapshots of this site, by qualified table name.
+    compares_contents
+        Read files with equal sizes and times to compare them.
     """
     own_resource, target_resource = resources
     # with the same files, other differences come from the addresses of the sites
     is_same_descriptor = target_resource is not None and own_resource.hashes == target_resource.hashes
     rights = []
     columns: list[str] = []
+    changes: list[MetadataChange] = []
     for name in own_tables.keys() & target_tables.keys():
-        columns += _compare_columns(own_tables[name], target_tables[name], with_attributes=not is_same_descriptor)
+        table_pair = own_tables[name], target_tables[name]
+        differences = [*_compare_columns(*table_pair, with_attributes=not is_same_descriptor)]
         if not is_same_descriptor:
-            columns += _compare_tables(own_tables[name], target_tables[name])
+            differences += _compare_tables(*table_pair)
+        columns += map(str, differences)
+        changes += [difference for difference in differences if isinstance(difference, MetadataChange)]
     described_tables = _describe_tables(own_resource, own_records, own_tables)
+    embargoes = _describe_embargoes(own_resource), _describe_embargoes(target_resource)
     for name in described_tables.keys() & target_tables.keys():
-        difference = _compare_rights(described_tables[name], target_tables[name])
+        embargoes_of_table = embargoes[0].get(name, ""), embargoes[1].get(name, "")
+        difference = _compare_rights(described_tables[name], target_tables[name], embargoes_of_table)
         if difference is not None:
             rights.append(difference)
     collection = []
     if target_resource is not None and not is_same_descriptor:
         compared_names = [item.name for item in fields(own_resource) if item.name not in UNCOMPARED_FIELDS]
         collection = [name for name in compared_names if getattr(own_resource, name) != getattr(target_resource, name)]
+        changes += [
+            MetadataChange(
+                own_resource.name,
+                name,
+                before=_write_value(getattr(target_resource, name)),
+                after=_write_value(getattr(own_resource, name)),
+            )
+            for name in collection
+        ]
     return MetadataDifference(
         added_tables=sorted(own_tables.keys() - target_tables.keys()),
         removed_tables=sorted(target_tables.keys() - own_tables.keys()),
         columns=sorted(columns),
         rights=sorted(rights, key=lambda difference: difference.table),
         collection=collection,
-        files=compare_files(*files),
+        changes=sorted(changes),
+        files=compare_files(*files, compares_contents=compares_contents),
     )
 
 
@@ -141,7 +213,14 @@ def _describe_tables(
     return tables
 
 
-def _compare_columns(origin: Table, target: Table, *, with_attributes: bool) -> Iterator[str]:
+def _write_value(value: object) -> str:
+    """Write a value in words; empty if there is none."""
+    if value is None or value in ("", (), {}):
+        return ""
+    return str(value)
+
+
+def _compare_columns(origin: Table, target: Table, *, with_attributes: bool) -> Iterator[str | MetadataChange]:
     """Describe the differences between the columns of two tables."""
     name = origin.qualified_name
     own_columns = {column.name: column for column in origin.columns}
@@ -161,19 +240,21 @@ def _compare_columns(origin: Table, target: Table, *, with_attributes: bool) -> 
             yield f"{name}.{column_name}: {conflict.kind} {change}"
     for column in own_columns.keys() & target_columns.keys() if with_attributes else ():
         names = _list_different_attributes(own_columns[column], target_columns[column])
-        names = [attribute for attribute in names if (column, attribute) not in explained]
-        if names:
-            yield f"{name}.{column}: {', '.join(names)}"
+        for attribute in names:
+            if (column, attribute) not in explained:
+                before, after = getattr(target_columns[column], attribute), getattr(own_columns[column], attribute)
+                yield MetadataChange(f"{name}.{column}", attribute, _write_value(before), _write_value(after))
 
 
-def _compare_tables(origin: Table, target: Table) -> Iterator[str]:
+def _compare_tables(origin: Table, target: Table) -> Iterator[MetadataChange]:
     """Describe the differences between the metadata of two tables, apart from their columns."""
     own_facts = table_to_json(origin)
     target_facts = table_to_json(target)
     ignored = {"columns", "access", "project", "policy"}
-    keys = [key for key in own_facts | target_facts if own_facts.get(key) != target_facts.get(key)]
-    if set(keys) - ignored:
-        yield f"{origin.qualified_name}: {', '.join(sorted(set(keys) - ignored))}"
+    for key in sorted((own_facts | target_facts).keys() - ignored):
+        before, after = target_facts.get(key), own_facts.get(key)
+        if before != after:
+            yield MetadataChange(origin.qualified_name, key, _write_value(before), _write_value(after))
 
 
 def _list_different_attributes(origin: Column, target: Column) -> list[str]:
@@ -181,12 +262,28 @@ def _list_different_attributes(origin: Column, target: Column) -> list[str]:
     return [name for name in names if getattr(origin, name) != getattr(target, name)]
 
 
-def _compare_rights(origin: Table, target: Table) -> RightsDifference | None:
-    """Compare who may see two tables; a policy that differs may show more rows, so it counts as wider."""
+def _describe_embargoes(resource: CollectionSpec | None) -> dict[str, str]:
+    """Describe the embargo of each table that has one, by the qualified names of the tables."""
+    if resource is None:
+        return {}
+    return {spec.table.qualified_name: spec.embargo.describe() for spec in resource.tables if spec.embargo is not None}
+
+
+def _compare_rights(origin: Table, target: Table, embargoes: tuple[str, str]) -> RightsDifference | None:
+    """Compare who may see two tables.
+
+    A policy that is not clearly narrower may show more rows, so it counts as wider. So does another embargo, because
+    the dates that it gives to the rows may be earlier.
+    """
     before, after = _describe_rights(target), _describe_rights(origin)
+    own_embargo, target_embargo = embargoes
+    if own_embargo != target_embargo:
+        before = f"{before}, embargo: {target_embargo or 'none'}"
+        after = f"{after}, embargo: {own_embargo or 'none'}"
     own_rank, target_rank = ACCESS_RANKS.get(origin.access, 0), ACCESS_RANKS.get(target.access, 0)
     is_wider = own_rank > target_rank or (origin.project != target.project and own_rank == target_rank == 1)
-    is_wider = is_wider or (target.policy is not None and origin.policy != target.policy)
+    is_wider = is_wider or not is_narrower_policy(origin.policy, target.policy)
+    is_wider = is_wider or (bool(target_embargo) and own_embargo != target_embargo)
     hidden_names = {column.name for column in target.columns if column.hidden}
     shown_names = sorted(hidden_names & {column.name for column in origin.columns if not column.hidden})
     if shown_names:
@@ -202,13 +299,60 @@ def _describe_rights(table: Table) -> str:
     text = table.access
     if table.project is not None:
         text = f"{text}, project {table.project}"
-    if table.policy is not None:
-        text = f"{text}, with a policy for rows"
+    policy = table.policy
+    if policy is None:
+        return text
+    for name, value in (("rows", policy.rows), ("files", policy.files), ("take", policy.take), ("path", policy.path)):
+        if value is not None:
+            text = f"{text}, {name}: {value}"
+    if policy.columns is not None:
+        text = f"{text}, columns of files: {', '.join(policy.columns)}"
     return text
+
+
+def is_narrower_policy(new: RowAccessPolicy | None, old: RowAccessPolicy | None) -> bool:
+    """Return whether nobody can see more with a new policy than with the old one, as far as its text shows.
+
+    Parameters
+    ----------
+    new, old
+        The policies; None: there is none.
+    """
+    if old is None or new == old:
+        return True
+    if new is None or (new.columns, new.path) != (old.columns, old.path):
+        return False
+    is_narrower = old.rows is None or _is_narrower_condition(new.rows, old.rows)
+    return is_narrower and all(
+        new_text == old_text or _is_narrower_condition(new_text, old_text)
+        for new_text, old_text in ((new.files, old.files), (new.take, old.take))
+    )
+
+
+def _is_narrower_condition(new: str | None, old: str | None) -> bool:
+    """Return whether a condition adds parts with AND to the old one, or leaves out some of its parts with OR."""
+    if new is None or old is None:
+        return False
+    new_tree, old_tree = parse_condition(new), parse_condition(old)
+    new_parts = _split_parts(new_tree, Conjunction)
+    if all(part in new_parts for part in _split_parts(old_tree, Conjunction)):
+        return True
+    old_alternatives = _split_parts(old_tree, Disjunction)
+    return all(alternative in old_alternatives for alternative in _split_parts(new_tree, Disjunction))
+
+
+def _split_parts(tree: Expr, junction: type[Conjunction | Disjunction]) -> list[Expr]:
+    """Return the parts that AND or OR joins, also in parentheses."""
+    if not isinstance(tree, junction):
+        return [tree]
+    return [part for inner_tree in tree.parts for part in _split_parts(inner_tree, junction)]
 
 
 def find_refused_columns(resource: CollectionSpec, tables: Mapping[str, Table]) -> list[Fault]:
     """Find columns that have the name of an ObsCore column, and a type that clients of ObsCore cannot use.
+
+    Another kind of region is an error, and so is another kind of any column in a table with rows in ``ivoa.obscore``.
+    In other tables it is a warning, because their columns may mean something else by these names.
 
     Parameters
     ----------
@@ -221,6 +365,7 @@ def find_refused_columns(resource: CollectionSpec, tables: Mapping[str, Table]) 
     for spec in descriptor.load_standard_descriptor(OBSCORE_STANDARD).tables:
         standard_columns |= {column.name: column for column in spec.table.columns}
     faults = []
+    obscore_names = {spec.table.qualified_name for spec in resource.tables if spec.obscore is not None}
     for table in tables.values():
         columns = [column for column in table.columns if column.name in standard_columns]
         for column in columns:
@@ -235,8 +380,10 @@ def find_refused_columns(resource: CollectionSpec, tables: Mapping[str, Table]) 
                     f"values of the kind {wanted_kind!r}"
                 )
                 remedy = "correct the type of the column and ingest the collection, or rename the column"
-                place = _locate_column(resource, table.name, column.name)
-                faults.append(Fault(message=message, place=place, remedy=remedy))
+                place = locate_column(resource, table.name, column.name)
+                is_error = wanted_kind == "region" or table.qualified_name in obscore_names
+                severity = "error" if is_error else "warning"
+                faults.append(Fault(message=message, place=place, remedy=remedy, severity=severity))
     return faults
 
 
@@ -245,17 +392,3 @@ def _find_value_kind(column: Column) -> str:
     if stored_xtype is not None and stored_xtype.adql not in {"VARCHAR", "TIMESTAMP"}:
         return "region"
     return "text" if column.type.is_string or column.type.is_timestamp else "number"
-
-
-def _locate_column(resource: CollectionSpec, table: str, column: str) -> TextPlace:
-    """Return the place of a column in the descriptor, or of the descriptor if an included file has the column."""
-    faults: list[Fault] = []
-    page = read_yaml_file(resource.path, str(resource.path), faults)
-    node: Any = None if page is None else parse_yaml_file(page, faults)
-    place = TextPlace(file=str(resource.path))
-    for name in ("tables", table, "columns", column):
-        if not isinstance(node, LocatedYamlMap) or name not in node:
-            return TextPlace(file=place.file)
-        place = node.find_key(name).place
-        node = node[name]  # type: ignore[index]  # the keys are texts
-    return place

@@ -6,6 +6,7 @@ change since the promotion before are hard links, so they take no space.
 
 from __future__ import annotations
 
+import errno
 import filecmp
 import os
 import shutil
@@ -75,15 +76,23 @@ def list_collection_files(directory: Path) -> dict[str, Path]:
     return files
 
 
-def compare_files(origin: Mapping[str, Path], target: Mapping[str, Path]) -> FileDifference:
+def compare_files(
+    origin: Mapping[str, Path], target: Mapping[str, Path], *, compares_contents: bool = False
+) -> FileDifference:
     """Compare the files of a collection on two sites.
 
     Parameters
     ----------
     origin, target
         As `list_collection_files` returns them.
+    compares_contents
+        As for `is_same_file`.
     """
-    changed = [name for name in origin if name in target and not is_same_file(name, origin[name], target[name])]
+    changed = [
+        name
+        for name in origin
+        if name in target and not is_same_file(name, origin[name], target[name], compares_contents=compares_contents)
+    ]
     return FileDifference(
         added=[name for name in origin if name not in target],
         changed=changed,
@@ -91,7 +100,7 @@ def compare_files(origin: Mapping[str, Path], target: Mapping[str, Path]) -> Fil
     )
 
 
-def is_same_file(name: str, first: Path, second: Path) -> bool:
+def is_same_file(name: str, first: Path, second: Path, *, compares_contents: bool = False) -> bool:
     """Compare two files. Files with the same size and time are not read, because copies keep the time.
 
     Parameters
@@ -100,6 +109,8 @@ def is_same_file(name: str, first: Path, second: Path) -> bool:
         Path of both in the directories of the collection.
     first, second
         Files or symbolic links.
+    compares_contents
+        Read the files, also if their sizes and times are equal.
     """
     if first.is_symlink() or second.is_symlink():
         return first.is_symlink() and second.is_symlink() and locate_link(name, first) == locate_link(name, second)
@@ -107,7 +118,12 @@ def is_same_file(name: str, first: Path, second: Path) -> bool:
     second_status = second.stat()
     if first_status.st_size != second_status.st_size:
         return False
-    return first_status.st_mtime_ns == second_status.st_mtime_ns or filecmp.cmp(first, second, shallow=False)
+    if os.path.samestat(first_status, second_status):
+        return True
+    if first_status.st_mtime_ns == second_status.st_mtime_ns and not compares_contents:
+        return True
+    filecmp.clear_cache()  # it knows files by sizes and times, too
+    return filecmp.cmp(first, second, shallow=False)
 
 
 def locate_link(name: str, path: Path) -> str:
@@ -244,6 +260,7 @@ def copy_files(
     earlier_files: Mapping[str, Path],
     *,
     links_large_files: bool = False,
+    compares_contents: bool = False,
     complete: Callable[[Path], object] | None = None,
 ) -> int:
     """Copy files into a new directory, which appears when it is complete and on the disk.
@@ -258,6 +275,8 @@ def copy_files(
         Files of the target that never change: equal ones are linked.
     links_large_files
         Link files above `MAX_COPIED_BYTES`.
+    compares_contents
+        As for `is_same_file`.
     complete
         Called with the directory when it has all files, to add hidden ones.
 
@@ -269,23 +288,34 @@ def copy_files(
     Raises
     ------
     StorageError
-        A file cannot be read or written.
+        A file cannot be read or written, or the disk has too little space for all of them.
     """
     partial_directory = directory.with_name(directory.name + INCOMPLETE_SUFFIX)
     copied = 0
     try:
+        linked_files = {
+            name: earlier_files[name]
+            for name, path in files.items()
+            if name in earlier_files
+            and not (path.is_symlink() or earlier_files[name].is_symlink())
+            and is_same_file(name, path, earlier_files[name], compares_contents=compares_contents)
+        }
+        if links_large_files:
+            linked_files |= {
+                name: path
+                for name, path in files.items()
+                if name not in linked_files and not path.is_symlink() and path.stat().st_size > MAX_COPIED_BYTES
+            }
         partial_directory.mkdir(parents=True)
+        _check_free_space(partial_directory, [path for name, path in files.items() if name not in linked_files])
         for name, path in files.items():
             new_path = partial_directory / name
             new_path.parent.mkdir(parents=True, exist_ok=True)
-            earlier_path = earlier_files.get(name)
             if path.is_symlink():
                 place = locate_link(name, path)
                 new_path.symlink_to(write_link(name, place) if is_place_of_files(place, files) else path.resolve())
-            elif earlier_path is not None and not earlier_path.is_symlink() and is_same_file(name, path, earlier_path):
-                os.link(earlier_path, new_path)
-            elif links_large_files and path.stat().st_size > MAX_COPIED_BYTES:
-                os.link(path, new_path)
+            elif name in linked_files:
+                os.link(linked_files[name], new_path)
             else:
                 shutil.copy2(path, new_path)
                 new_path.chmod(new_path.stat().st_mode & READ_ONLY_MASK)
@@ -304,6 +334,21 @@ def copy_files(
             remedy="free some space on the disk of the target, or correct the permissions; nothing was published",
         ) from error
     return copied
+
+
+def _check_free_space(directory: Path, paths: Iterable[Path]) -> None:
+    """Check that the disk has space for files before the first one is copied.
+
+    Raises
+    ------
+    OSError
+        It has not.
+    """
+    needed_bytes = sum(path.stat().st_size for path in paths if not path.is_symlink())
+    free_bytes = shutil.disk_usage(directory).free
+    if needed_bytes > free_bytes:
+        message = f"the files need {needed_bytes:,} bytes, but the disk has only {free_bytes:,} free bytes"
+        raise OSError(errno.ENOSPC, message, str(directory))
 
 
 def _sync_to_disk(path: Path) -> None:
@@ -342,6 +387,27 @@ def link_current_directory(settings: Settings, collection: str, pinned_directory
         new_link.unlink()
     new_link.symlink_to(link_text)
     new_link.replace(link)
+
+
+def remove_current_link(settings: Settings, collection: str, run: str) -> None:
+    """Remove the link that `link_current_directory` made, and put a directory of the target's own back in its place.
+
+    Parameters
+    ----------
+    settings
+        Settings of the target.
+    collection
+        Name of the collection.
+    run
+        Id of the run that made the link.
+    """
+    link = settings.collections_directory / collection
+    if link.is_symlink():
+        check_linkable(settings, collection)
+        link.unlink()
+    replaced_directory = link.with_name(f"{collection}.replaced-{run}")
+    if replaced_directory.is_dir() and not link.exists():
+        replaced_directory.rename(link)
 
 
 def delete_unused_directories(settings: Settings, collection: str, kept_records: Iterable[SnapshotRecord]) -> None:

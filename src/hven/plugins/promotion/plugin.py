@@ -18,8 +18,8 @@ PLUGIN = PluginPackage(
             examples=(
                 "hven promote stars --to gold --dry-run",
                 "hven promote stars --to gold",
-                "hven promote stars --to gold --lint",
-                "hven promote stars --to gold --widen --overwrite --json",
+                "hven promote stars --to gold --checksum --lint",
+                "hven promote stars --to gold --widen stars.main --overwrite --json",
                 "hven promote stars --to gold --back",
                 "hven promote stars planets --from dev --merge",
                 "hven promote --all --from dev --dry-run",

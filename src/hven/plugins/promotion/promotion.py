@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from hven import descriptor
 from hven.ingest.api import publication
 from hven.ingest.api.changes import create_run_id
-from hven.ingest.api.runs import find_stale_table_warnings
+from hven.ingest.api.runs import execute_steps_before_removal, find_stale_table_warnings
 from hven.model.errors import ConflictError, DescriptorError, HvenError, NotFoundError, UserError
 from hven.plugins.promotion import collection_runs, pinned_directories, three_way_merge
 from hven.plugins.promotion.collection_runs import PromotionRun, find_pinned_directory
@@ -48,16 +48,22 @@ class PromotionOptions:
     Attributes
     ----------
     may_widen
-        More people may see tables of the target than before.
+        More people may see any table of the target than before.
+    widened_tables
+        Qualified names of the tables that more people may see on the target than before.
     may_overwrite
         Changes of the target that do not come from the source site are replaced.
     may_merge
         Such changes are kept, where the source site did not change the same.
+    must_compare_contents
+        Files are compared by their contents, also if their sizes and times are equal.
     """
 
     may_widen: bool = False
+    widened_tables: frozenset[str] = frozenset()
     may_overwrite: bool = False
     may_merge: bool = False
+    must_compare_contents: bool = False
 
 
 class PromotionSource(Protocol):
@@ -171,7 +177,9 @@ def plan_promotion(
             directories.append(work_directory)
             target = read_collection_state(target_site, name)
             origin = source.read_collection(name, target, work_directory, is_dry_run=is_dry_run)
-            report = compare_sites(origin, target)
+            report = compare_sites(origin, target, compares_contents=options.must_compare_contents)
+            column_faults = find_refused_columns(origin.described_resource, origin.tables)
+            report.warnings += [str(fault) for fault in column_faults if fault.severity == "warning"]
             plan = CollectionPlan(origin=origin, target=target, report=report, source_files=origin.files)
             if options.may_merge and report.foreign_changes and report.has_changes:
                 plan.origin = three_way_merge.merge_collection(origin, target, report, work_directory)
@@ -317,6 +325,7 @@ def list_refusals(plan: CollectionPlan, target_site: Site, options: PromotionOpt
     origin, report = plan.origin, plan.report
     refusals: list[HvenError] = []
     faults = find_refused_columns(origin.described_resource, origin.tables)
+    faults = [fault for fault in faults if fault.severity == "error"]
     if faults:
         refusals.append(DescriptorError(faults))
     try:
@@ -337,10 +346,15 @@ def list_refusals(plan: CollectionPlan, target_site: Site, options: PromotionOpt
             "add --merge to keep what only the target changed, or --overwrite to replace it; --back restores that state"
         )
         refusals.append(ConflictError(message, remedy=remedy))
-    wider_rights = [difference for difference in report.metadata.rights if difference.is_wider]
+    wider_rights = [
+        difference
+        for difference in report.metadata.rights
+        if difference.is_wider and difference.table not in options.widened_tables
+    ]
     if wider_rights and not options.may_widen:
         texts = ", ".join(f"{item.table} ({item.before} -> {item.after})" for item in wider_rights)
-        remedy = "correct the descriptor, or add --widen if you intend this"
+        words = " ".join(f"--widen {item.table}" for item in wider_rights)
+        remedy = f"correct the descriptor, or add --widen (hven promote: {words}) if you intend this"
         refusals.append(ConflictError(f"more people could see {texts}", remedy=remedy))
     return refusals
 
@@ -378,6 +392,7 @@ class ReturnReport:
         Qualified table -> id of the snapshot that is published again.
     tables
         Qualified table -> number of rows, and whether their digest is that of the promotion; None: none is recorded.
+        Without tables, the first promotion was taken back: the target does not publish the collection.
     """
 
     state: Mapping[str, str]
@@ -400,6 +415,8 @@ def return_to_earlier_publication(target_site: Site, name: str) -> ReturnReport:
 def return_collections(target_site: Site, names: Sequence[str]) -> dict[str, ReturnReport]:
     """Publish what the target published before the last promotion: rows, metadata, rights and files, all at once.
 
+    A collection whose first promotion this was is not published any more.
+
     Parameters
     ----------
     target_site
@@ -417,24 +434,36 @@ def return_collections(target_site: Site, names: Sequence[str]) -> dict[str, Ret
     ConflictError
         The published state does not come from a promotion, others were promoted with it, or a run changes a collection.
     NotFoundError
-        The earlier state is not kept.
+        The state before the last promotion is not kept, or the target has returned from the first one already.
     """
     names = sorted(set(names))
     store = target_site.store
     with ExitStack() as stack:
         states = []
-        for name in names:
+        for name in names:  # nothing changes before all of them can return
             lease = store.leases.hold_lease(build_lease_name(name), description=f"the return of {name}")
             held_lease = stack.enter_context(lease)
             target = read_collection_state(target_site, name)
             _check_returnable(target, names)
-            states.append((name, _find_earlier_records(target), held_lease))
+            states.append((target, _find_earlier_records(target), held_lease))
         run = create_run_id()
+        withdrawn_states = [target for target, records, _ in states if not records]
         with (
             store.runs.record_run(run, names[0], RETURN_RUN_KIND),
             publication.acquire_files_lease(target_site, wait_seconds=publication.SWEEP_TIMEOUT_SECONDS),
         ):
-            store.publish_collections(states, run_id=run, action=RETURN_RUN_KIND)
+            # links first: servers do not read them, and a return that is killed here can be repeated
+            for target in withdrawn_states:
+                execute_steps_before_removal(target_site, target.name)
+                promotion_run = str((target.last_promotion or {}).get("run", ""))
+                pinned_directories.remove_current_link(target_site.settings, target.name, promotion_run)
+            try:
+                publications = [(target.name, records, lease) for target, records, lease in states]
+                store.publish_collections(publications, run_id=run, action=RETURN_RUN_KIND)
+            except BaseException:
+                for target in withdrawn_states:
+                    _finish_link(target)
+                raise
         return {name: _verify_return(target_site, name) for name in names}
 
 
@@ -461,19 +490,46 @@ def _check_returnable(target: CollectionState, names: Sequence[str]) -> None:
 
 
 def _find_earlier_records(target: CollectionState) -> list[SnapshotRecord]:
-    """Find the records that were published before the present ones, and are still kept."""
+    """Find the records that were published directly before the last promotion; none if it was the first one.
+
+    Raises
+    ------
+    NotFoundError
+        The target has returned from the first promotion already, or the state before the last one is not kept.
+    """
     current_state = {name: record.id for name, record in target.records.items()}
+    events = list_events_newest_first(target)
+    position = next(
+        (
+            number
+            for number, event in enumerate(events)
+            if event.action == "publish" and dict(event.state) == current_state
+        ),
+        len(events),
+    )
+    earlier_events = [event for event in events[position + 1 :] if dict(event.state) != current_state]
+    if not earlier_events or not earlier_events[0].state:
+        is_last_change = all(dict(event.state) == current_state for event in events[:position])
+        if position < len(events) and is_last_change:
+            return []
+        raise NotFoundError(
+            f"{target.name}: the target returned to its first promotion already, and published nothing before",
+            remedy=f"to publish nothing of it, run `hven remove {target.name}` on the target",
+        )
     stored_records = {record.id: record for record in target.site.store.list_snapshots(target.name)}
-    publications = [event for event in list_events_newest_first(target) if event.action == "publish"]
-    states = [dict(event.state) for event in publications]
-    if current_state in states:
-        states = states[states.index(current_state) + 1 :]
-    for state in states:
-        if state and state != current_state and stored_records.keys() >= set(state.values()):
-            return [stored_records[snapshot_id] for snapshot_id in state.values()]
+    wanted_event, *older_events = earlier_events
+    if stored_records.keys() >= set(wanted_event.state.values()):
+        return [stored_records[snapshot_id] for snapshot_id in wanted_event.state.values()]
+    remedy = "keep_snapshots in the hven.toml of the target sets how many are kept"
+    for event in older_events:
+        is_kept = event.state and stored_records.keys() >= set(event.state.values())
+        if event.action == "publish" and is_kept:
+            command = f"hven rollback {target.name} {event.run or next(iter(event.state.values()))}"
+            remedy = f"{remedy}; to publish the state of {event.at} instead, run `{command}` on the target"
+            break
     raise NotFoundError(
-        f"{target.name}: no earlier state is kept",
-        remedy="keep_snapshots in the hven.toml of the target sets how many are kept; see `hven history` there",
+        f"{target.name}: the state that was published at {wanted_event.at}, before the last promotion, is not kept",
+        remedy=remedy,
     )
 
 

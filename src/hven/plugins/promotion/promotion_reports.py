@@ -105,8 +105,10 @@ class PromotionReport:
         What both sites changed, so that a merge is refused.
     run
         Id of the run; None: nothing was published.
-    copied_files
-        Number of files that were copied to the target.
+    file_count, copied_files
+        Number of all files, and of those that were copied to the target.
+    compares_contents
+        Whether files with equal sizes and times were read to compare them.
     """
 
     collection: str
@@ -118,7 +120,9 @@ class PromotionReport:
     run: str | None = None
     by: str = ""
     at: str = ""
+    file_count: int = 0
     copied_files: int = 0
+    compares_contents: bool = False
     warnings: list[str] = field(default_factory=list)
 
     @property
@@ -128,13 +132,17 @@ class PromotionReport:
         return has_table_changes or not self.metadata.is_empty
 
 
-def compare_sites(origin: SourceCollection, target: CollectionState) -> PromotionReport:
+def compare_sites(
+    origin: SourceCollection, target: CollectionState, *, compares_contents: bool = False
+) -> PromotionReport:
     """Compare a collection of the source site with that of the target.
 
     Parameters
     ----------
     origin, target
         What the two sites publish.
+    compares_contents
+        Read files with equal sizes and times to compare them.
     """
     tables = [
         _compare_table(origin, record, target, target.records.get(name)) for name, record in origin.records.items()
@@ -146,10 +154,17 @@ def compare_sites(origin: SourceCollection, target: CollectionState) -> Promotio
         (origin.described_resource, target.resource),
         (pinned_directories.list_own_files(origin.described_resource), target_files),
         origin.records,
+        compares_contents=compares_contents,
     )
     equal_names = {table.record.table.qualified_name for table in tables if not table.has_changes}
     foreign_changes = find_foreign_changes(target, origin.site_id, equal_names)
-    return PromotionReport(collection=origin.name, tables=tables, metadata=metadata, foreign_changes=foreign_changes)
+    return PromotionReport(
+        collection=origin.name,
+        tables=tables,
+        metadata=metadata,
+        foreign_changes=foreign_changes,
+        compares_contents=compares_contents,
+    )
 
 
 def _compare_table(

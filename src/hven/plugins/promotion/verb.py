@@ -50,14 +50,18 @@ def promote(
     must_return: Annotated[
         bool, typer.Option("--back", help="Return to what was published before the last promotion.")
     ] = False,
-    may_widen: Annotated[
-        bool, typer.Option("--widen", help="Publish even if more people can see a table than before.")
-    ] = False,
+    widened_tables: Annotated[
+        list[str] | None,
+        typer.Option("--widen", metavar="TABLE", help="Publish even if more people can see this table than before."),
+    ] = None,
     may_merge: Annotated[
         bool, typer.Option("--merge", help="Keep changes that only the publishing site has; refuse conflicts.")
     ] = False,
     may_overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace changes that were made on the publishing site itself.")
+    ] = False,
+    must_compare_contents: Annotated[
+        bool, typer.Option("--checksum", help="Read files to compare them, even if their sizes and times are equal.")
     ] = False,
     must_validate: Annotated[
         bool,
@@ -77,17 +81,28 @@ def promote(
         others={
             "--dry-run": dry_run,
             "--lint": must_validate,
-            "--widen": may_widen,
+            "--widen": bool(widened_tables),
             "--merge": may_merge,
             "--overwrite": may_overwrite,
             "--all": must_promote_all,
+            "--checksum": must_compare_contents,
         },
     )
-    options = PromotionOptions(may_widen=may_widen, may_overwrite=may_overwrite, may_merge=may_merge)
+    options = PromotionOptions(
+        widened_tables=frozenset(widened_tables or ()),
+        may_overwrite=may_overwrite,
+        may_merge=may_merge,
+        must_compare_contents=must_compare_contents,
+    )
     settings = load_site_settings(context)
     other_name = target_name or source_name or ""
     publisher_name = target_name or "this site"
     with ExitStack() as stack:
+        if must_compare_contents and find_target(settings, other_name).url:
+            raise UsageError(
+                f"--checksum cannot read the files of {other_name}, which is a site with an address",
+                remedy="omit --checksum, or change the times of the files there, so that they are sent again",
+            )
         source, target_site = _open_sites(stack, settings, target_name, source_name, is_source_needed=not must_return)
         if must_return:
             returns = promotion.return_collections(target_site, names or [])
@@ -214,6 +229,9 @@ def _show_returns(returns: Mapping[str, ReturnReport], publisher_name: str, *, a
         return
     words = {None: "not recorded", True: "as promoted then", False: "NOT as promoted then"}
     for name, report in returns.items():
+        if not report.tables:
+            print(f"{publisher_name} no longer publishes {name}, as before its first promotion")
+            continue
         print(f"{publisher_name} publishes {name} again as before the last promotion")
         for table, (row_count, is_same) in report.tables.items():
             print(f"  {table}: {row_count:,} rows, snapshot {report.state[table]}, digest {words[is_same]}")
@@ -239,10 +257,12 @@ def _report_to_json(report: PromotionReport, validation: PromotionValidation | N
             for item in metadata.rights
         ],
         "metadata": metadata.collection,
+        "changes": [change._asdict() for change in metadata.changes],
         "files": {
             "added": metadata.files.added,
             "changed": metadata.files.changed,
             "removed": metadata.files.removed,
+            "all": report.file_count,
             "copied": report.copied_files,
         },
         "warnings": report.warnings,
@@ -261,11 +281,18 @@ def _print_report(report: PromotionReport, publisher_name: str) -> None:
         return
     for table in report.tables:
         print(_format_table(table))
+    _print_metadata_difference(report)
+    for warning in report.warnings:
+        print(f"warning: {warning}")
+    if report.run is not None:
+        _print_publication(report, publisher_name)
+
+
+def _print_metadata_difference(report: PromotionReport) -> None:
     metadata = report.metadata
     for title, names in (
         ("new tables", metadata.added_tables),
         ("removed tables", metadata.removed_tables),
-        ("metadata of the collection", metadata.collection),
         ("new files", metadata.files.added),
         ("changed files", metadata.files.changed),
         ("removed files", metadata.files.removed),
@@ -274,18 +301,24 @@ def _print_report(report: PromotionReport, publisher_name: str) -> None:
             print(f"{title}: {_format_names(names)}")
     for text in metadata.columns:
         print(f"column: {text}")
+    for change in metadata.changes:
+        if change.subject == report.collection:
+            print(f"metadata of the collection: {change}")
     for item in metadata.rights:
-        wider = "; more people can see it (--widen)" if item.is_wider else ""
+        wider = f"; more people could see it (--widen {item.table})" if item.is_wider else ""
         print(f"rights: {item.table}: {item.before} -> {item.after}{wider}")
-    if report.run is None:
-        return
+
+
+def _print_publication(report: PromotionReport, publisher_name: str) -> None:
     for table in report.tables:
         print(_format_equality(table))
     time_text = format_time(report.at)
     print(f"{report.collection} is published in {publisher_name} by the run {report.run} ({report.by}, {time_text})")
-    print(f"files: {report.copied_files:,} copied; the others are shared with the previous publication")
-    for warning in report.warnings:
-        print(f"warning: {warning}")
+    shared_count = report.file_count - report.copied_files
+    basis = "contents" if report.compares_contents else "size and time"
+    print(
+        f"files: {report.copied_files:,} copied, {shared_count:,} shared with the previous publication (same {basis})"
+    )
 
 
 def _print_validation(validation: PromotionValidation) -> None:

@@ -187,6 +187,8 @@ class _QuantityExpansion:
     def _write_number_expression(self, role: str) -> LocatedYamlScalar | None:
         """Write a value, error or bound; it is null if an input is null."""
         expression: LocatedYamlScalar | None = self.fields.get(role)
+        if expression is None and role == "value" and self.inputs:  # the source has a column with this name
+            expression = self.name.copy_with_text(quote_adql_name(self.name))
         if expression is None or not self.inputs:
             return expression
         conditions = " AND ".join(f"{TARGET}.{quote_adql_name(name)} IS NOT NULL" for name in self.inputs)

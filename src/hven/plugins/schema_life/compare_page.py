@@ -10,7 +10,6 @@ from urllib.parse import urlencode
 
 import anyio
 import anyio.to_thread
-from starlette.responses import Response
 from starlette.routing import Route
 
 from hven.formats import MEDIA_TYPE_OPTION, select_format
@@ -19,10 +18,11 @@ from hven.model.errors import DataError, ParamError, UnauthenticatedError
 from hven.plugins.schema_life.comparison_documents import comparison_to_json
 from hven.plugins.schema_life.comparison_tables import write_differences
 from hven.plugins.schema_life.conflict_notes import NOTES_FILE, read_conflict_notes
-from hven.plugins.schema_life.described_columns import ComparedSchema, describe_all_models, describe_own_model
+from hven.plugins.schema_life.described_columns import ComparedSchema, OwnSchemaCache, describe_own_model
 from hven.plugins.schema_life.model_addresses import ForeignSchemaCache
 from hven.plugins.schema_life.model_documents import is_model_address
 from hven.plugins.schema_life.schema_comparison import KINDS_BY_GROUPING, compare_models
+from hven.plugins.schema_life.schema_copies import COPIES_FOLDER
 from hven.portal.api.pages import (
     PageContent,
     PageContext,
@@ -33,17 +33,21 @@ from hven.portal.api.pages import (
     build_page_endpoint,
     is_json_requested,
 )
+from hven.services.api.responses import answer_with_stream
 from hven.services.face import wrap_endpoint_with_error_responses
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from starlette.requests import Request
+    from starlette.responses import Response
 
     from hven.plugins.schema_life.schema_comparison import ComparisonGroup, SchemaComparison
     from hven.services.face import ServiceContext
 
 MAX_OUTSIDE_MODELS = 6  # of one comparison
+MAX_MODELS = 50  # of all kinds; patterns can select the same tables again and again
+MAX_COMPARED_COLUMNS = 250_000
 MAX_SHOWN_GROUPS = 500
 MAX_SHOWN_COLUMNS = 5  # of each value of a conflict
 MAX_PARALLEL_COMPARISONS = 2
@@ -72,6 +76,8 @@ class ComparePage(TemplateContext):
         Whether columns of a group can be in conflict; with the same unit or type, they cannot.
     query
         The query of the address, for links to the files.
+    conflict_id
+        The only conflict that is shown; empty: all are.
     max_columns
         Columns that are shown of each value.
     """
@@ -85,6 +91,7 @@ class ComparePage(TemplateContext):
     only_conflicts: bool
     can_conflict: bool
     query: str
+    conflict_id: str
     max_columns: int
 
 
@@ -107,16 +114,15 @@ def build_routes(context: ServiceContext) -> Sequence[Route]:
         table_format, options = select_format(request.query_params.get("RESPONSEFORMAT", "csv"))
         comparison = await run_comparison(build_page_context(request, context))
 
-        def write_body() -> bytes:
-            return b"".join(write_differences(comparison, table_format, options))
+        def iterate_chunks() -> Iterator[bytes]:
+            return write_differences(comparison, table_format, options)
 
         headers = {
             "cache-control": "private, no-store",
             "content-type": options[MEDIA_TYPE_OPTION],
             "content-disposition": f'attachment; filename="differences.{table_format.extension}"',
         }
-        body = await anyio.to_thread.run_sync(write_body, limiter=own_limiter)
-        return Response(body, headers=headers)
+        return await answer_with_stream(request, iterate_chunks, headers)
 
     table_endpoint = wrap_endpoint_with_error_responses(send_table, build_error_responder(context))
     return [
@@ -139,6 +145,10 @@ def _list_chosen_models(page_context: PageContext) -> list[str]:
     names = [line.strip() for text in texts for line in text.splitlines()]
     chosen_models = list(dict.fromkeys(filter(None, names)))
     addresses = [name for name in chosen_models if is_model_address(name)]
+    if len(chosen_models) > MAX_MODELS:
+        message = f"the request names {len(chosen_models):,} schemas; the limit is {MAX_MODELS}"
+        remedy = "choose whole collections, or compare a part of the schemas at a time"
+        raise ParamError(message, name="model", remedy=remedy)
     if len(addresses) > MAX_OUTSIDE_MODELS or any(len(name) > MAX_ADDRESS_CHARACTERS for name in chosen_models):
         remedy = (
             f"specify at most {MAX_OUTSIDE_MODELS} addresses, each with at most {MAX_ADDRESS_CHARACTERS} characters"
@@ -153,16 +163,22 @@ def _list_chosen_models(page_context: PageContext) -> list[str]:
 def _compare_chosen_models(page_context: PageContext, chosen_models: Sequence[str]) -> SchemaComparison:
     """Compare models; without any, all collections that the user sees."""
     site = page_context.context.site
-    cache = site.get_or_create(ForeignSchemaCache)
+    cache = site.get_or_create(ForeignSchemaCache, site.settings.data_directory / COPIES_FOLDER)
     models: list[ComparedSchema] = []
     if not chosen_models:
-        models = describe_all_models(page_context.catalogue)
-    with apply_deadline(MAX_COMPARISON_SECONDS, MAX_COMPARISON_SECONDS):
+        _check_column_count(sum(len(table.columns) for table in page_context.catalogue.iterate_tables()))
+        own_models = site.get_or_create(OwnSchemaCache)
+        models = own_models.find_or_describe_models(page_context.published_state, page_context.catalogue)
+    column_count = 0
+    with apply_deadline(MAX_COMPARISON_SECONDS, MAX_COMPARISON_SECONDS) as deadline:
         for name in chosen_models:
             if is_model_address(name):
                 models.append(cache.find_or_read_model(name, allow_private=site.settings.allow_private))
             else:
+                deadline.check()
                 models.append(describe_own_model(name, page_context.catalogue))
+            column_count += len(models[-1].columns)
+            _check_column_count(column_count)
     grouping = page_context.request.query_params.get("group", "name")
     try:
         notes = read_conflict_notes(site.settings.directory / NOTES_FILE)
@@ -170,6 +186,19 @@ def _compare_chosen_models(page_context: PageContext, chosen_models: Sequence[st
         log.warning("the comparison page cannot show the notes: %s", error)
         notes = {}
     return compare_models(models, grouping, notes)
+
+
+def _check_column_count(column_count: int) -> None:
+    """Refuse a comparison that would take too much memory and time.
+
+    Raises
+    ------
+    ParamError
+        There are too many columns.
+    """
+    if column_count > MAX_COMPARED_COLUMNS:
+        message = f"the schemas have more than {MAX_COMPARED_COLUMNS:,} columns, which is too many to compare at once"
+        raise ParamError(message, name="model", remedy="choose fewer schemas, or some of their tables")
 
 
 def _build_page_content(page_context: PageContext, comparison: SchemaComparison) -> PageContent:
@@ -181,6 +210,9 @@ def _build_page_content(page_context: PageContext, comparison: SchemaComparison)
     default_choice = "conflicts" if can_conflict and not chosen_models else "all"
     only_conflicts = parameters.get("show", default_choice) == "conflicts"
     groups = [group for group in comparison.groups if group.key and (group.conflicts or not only_conflicts)]
+    conflict_id = parameters.get("conflict", "")
+    if conflict_id:
+        groups = [group for group in groups if any(conflict.has_id(conflict_id) for conflict in group.conflicts)]
     query = [("model", name) for name in chosen_models]
     query.append(("group", comparison.grouping))
     page = ComparePage(
@@ -192,6 +224,7 @@ def _build_page_content(page_context: PageContext, comparison: SchemaComparison)
         only_conflicts=only_conflicts,
         can_conflict=can_conflict,
         query=urlencode(query),
+        conflict_id=conflict_id,
         max_columns=MAX_SHOWN_COLUMNS,
     )
     return PageContent(page=page, json_content=None)

@@ -13,7 +13,7 @@ import typer
 from hven.app.api import load_site_settings, open_site, print_json, print_table
 from hven.formats import select_format
 from hven.model import plugins
-from hven.model.errors import NotFoundError, ParamError, UsageError
+from hven.model.errors import NotFoundError, ParamError, UsageError, UserError
 from hven.plugins.schema_life.comparison_documents import comparison_to_json
 from hven.plugins.schema_life.comparison_tables import write_differences
 from hven.plugins.schema_life.conflict_notes import NOTES_FILE, add_note, read_conflict_notes
@@ -25,6 +25,7 @@ from hven.plugins.schema_life.schema_comparison import (
     check_grouping,
     compare_models,
 )
+from hven.plugins.schema_life.unified_differences import write_unified_diff
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -68,6 +69,10 @@ def compare(
     output: Annotated[
         Path | None, typer.Option("--output", metavar="FILE", help="With --format: write to this file.")
     ] = None,
+    must_write_diff: Annotated[
+        bool,
+        typer.Option("--diff", help="Write a unified diff of two schemas, with a line for each column."),
+    ] = False,
     accept: Annotated[
         str | None, typer.Option("--accept", metavar="ID", help="Accept this conflict from now on; needs --note.")
     ] = None,
@@ -80,9 +85,14 @@ def compare(
 ) -> None:
     """Compare schemas of tables, drafts, services and files."""
     failing_kinds = _choose_failing_kinds(fail_on, grouping)
+    if must_write_diff and len(dict.fromkeys(models)) != 2:
+        raise UsageError("--diff needs exactly two schemas", remedy="name two schemas, or omit --diff")
     with ExitStack() as stack:
         reader = _ModelReader(context, stack)
-        read_models = [reader.read_model(name) for name in dict.fromkeys(models)]
+        try:
+            read_models = [reader.read_model(name) for name in dict.fromkeys(models)]
+        except UserError as error:  # the exit code 1 says that schemas differ
+            raise UsageError(error.message, place=error.place, remedy=error.remedy) from error
         if notes_file is None and reader.settings is not None:
             notes_file = reader.settings.directory / NOTES_FILE
     if accept is not None:
@@ -93,10 +103,13 @@ def compare(
     comparison = compare_models(read_models, grouping, notes)
     if as_json:
         print_json(comparison_to_json(comparison))
+    elif must_write_diff:
+        for line in write_unified_diff(*read_models):
+            typer.echo(line)
     elif format_name is not None:
         _write_table(comparison, format_name, output)
     else:
-        _print_comparison(comparison)
+        _print_comparison(comparison, lists_missing=MISSING_KIND in failing_kinds)
     if comparison.count_open_differences(failing_kinds):
         raise typer.Exit(1)
 
@@ -174,9 +187,13 @@ def _write_table(comparison: SchemaComparison, format_name: str, output: Path | 
         file.writelines(chunks)
 
 
-def _print_comparison(comparison: SchemaComparison) -> None:
+def _print_comparison(comparison: SchemaComparison, *, lists_missing: bool) -> None:
     rows: list[tuple[str, ...]] = []
     for group in comparison.groups:
+        if lists_missing and group.missing_count and comparison.lists_missing_models:
+            missing_id = comparison.compute_missing_id(group)
+            values = f"not in {', '.join(group.missing_models)}"
+            rows.append((group.key, MISSING_KIND, values, missing_id, comparison.notes.get(missing_id, "")))
         rows += [
             (group.key, conflict.kind, _format_values(conflict), conflict.id, conflict.note)
             for conflict in group.conflicts

@@ -12,7 +12,11 @@ from hven.plugins.schema_life.described_columns import TEXT_NAMES
 
 if TYPE_CHECKING:
     from hven.plugins.schema_life.described_columns import ColumnTexts
-    from hven.plugins.schema_life.schema_comparison import ColumnGroupConflict, SchemaComparison
+    from hven.plugins.schema_life.schema_comparison import (
+        ColumnGroupConflict,
+        ComparisonGroup,
+        SchemaComparison,
+    )
 
 
 def comparison_to_json(comparison: SchemaComparison) -> dict[str, Any]:
@@ -29,13 +33,29 @@ def comparison_to_json(comparison: SchemaComparison) -> dict[str, Any]:
         models.append({"label": model.label, "columns": len(model.columns), "read": read_at, "fault": model.fault})
     columns, places = _write_columns(comparison.texts)
     groups = []
+    lists_missing_models = comparison.lists_missing_models
     for group in comparison.groups:
         conflicts = ",".join(_write_conflict(conflict, places) for conflict in group.conflicts)
         groups.append(
-            f'{{"key":{_write(group.key)},"models":{_write(group.models)},"missing":{_write(group.missing_models)},'
+            f'{{"key":{_write(group.key)},"models":{_write(group.models)},'
+            f'"missing":{_write(group.missing_models if lists_missing_models else [])},'
+            f'"missing_count":{group.missing_count},{_write_absence(comparison, group)}'
             f'"columns":[{",".join([columns[row] for row in group.rows.tolist()])}],"conflicts":[{conflicts}]}}'
         )
-    return {"group": comparison.grouping, "models": models, "groups": orjson.Fragment(f"[{','.join(groups)}]")}
+    return {
+        "group": comparison.grouping,
+        "models": models,
+        "missing_listed": lists_missing_models,
+        "groups": orjson.Fragment(f"[{','.join(groups)}]"),
+    }
+
+
+def _write_absence(comparison: SchemaComparison, group: ComparisonGroup) -> str:
+    """Write the id and the note of the absence of columns; empty if no model lacks them."""
+    if not group.missing_count:
+        return ""
+    missing_id = comparison.compute_missing_id(group)
+    return f'"missing_id":{_write(missing_id)},"missing_note":{_write(comparison.notes.get(missing_id, ""))},'
 
 
 def _write(value: object) -> str:
@@ -65,7 +85,8 @@ def _write_conflict(conflict: ColumnGroupConflict, places: list[str]) -> str:
         values.append(f'{{"value":{_write(text)},"columns":[{",".join(places_of_columns[begin : begin + count])}]}}')
         begin += count
     convertible = "" if conflict.is_convertible is None else f',"convertible":{_write(conflict.is_convertible)}'
+    pair_notes = [{"values": list(pair), "note": note} for pair, note in conflict.pair_notes.items()]
     return (
         f'{{"id":"{conflict.id}","kind":"{conflict.kind}","values":[{",".join(values)}],'
-        f'"note":{_write(conflict.note)}{convertible}}}'
+        f'"note":{_write(conflict.note)},"pair_notes":{_write(pair_notes)}{convertible}}}'
     )

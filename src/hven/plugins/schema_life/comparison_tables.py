@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from hven.formats import TableFormat
-    from hven.plugins.schema_life.schema_comparison import SchemaComparison
+    from hven.plugins.schema_life.schema_comparison import ComparisonGroup, SchemaComparison
 
 DIFFERENCE_COLUMNS = parse_column_lines("""
     key | string | | meta.id | what the columns share
     kind | string | | meta.code.class | what differs
-    value | string | | | one of the values that differ, or the model without such a column
-    model | string | | | model with this value
+    value | string | | | one of the values that differ, or the number of models without such a column
+    model | string | | | model with this value, or without such a column
     table_name | string | | | table of the column
     column_name | string | | | column with this value
     conflict | string | | meta.id | identifier of the conflict
@@ -30,41 +30,85 @@ DIFFERENCE_COLUMNS = parse_column_lines("""
 MAX_BATCH_ROWS = 65_536
 
 
-def build_difference_table(comparison: SchemaComparison) -> pa.Table:
-    """Build a table with a row for each column of a conflict, and for each model without a column.
+class _DifferenceRows:
+    """Collects the rows of a block.
 
     Parameters
     ----------
     comparison
         The comparison.
     """
-    labels = [model.label for model in comparison.models]
-    column_count = len(comparison.texts.arrays["name"])
-    label_places = {label: column_count + number for number, label in enumerate(labels)}  # after those of the columns
-    places: list[int] = []
-    shared_texts: list[tuple[str, ...]] = []  # of each value: what all its rows have in common
-    row_counts: list[int] = []
-    for group in comparison.groups:
-        if group.missing_models:
-            places += [label_places[label] for label in group.missing_models]
-            shared_texts.append((group.key, MISSING_KIND, "", "", ""))
-            row_counts.append(len(group.missing_models))
+
+    def __init__(self, comparison: SchemaComparison) -> None:
+        labels = [model.label for model in comparison.models]
+        texts = comparison.texts.arrays
+        column_count = len(texts["name"])
+        self._comparison = comparison
+        # after the places of the columns: each model without a column, and all such models together
+        self._places_by_label = {label: column_count + number for number, label in enumerate(labels)}
+        self._counted_place = column_count + len(labels)
+        no_texts = [""] * (len(labels) + 1)
+        self._place_texts = [
+            pa.concat_arrays([texts[name], pa.array(texts_of_missing, pa.string())])
+            for name, texts_of_missing in (("model", [*labels, ""]), ("table", no_texts), ("name", no_texts))
+        ]
+        self._arrow_schema = pa.schema([column.arrow_field for column in DIFFERENCE_COLUMNS])
+        self._places: list[int] = []
+        self._shared_texts: list[tuple[str, ...]] = []  # of each value: what all its rows have in common
+        self._row_counts: list[int] = []
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def add_group(self, group: ComparisonGroup) -> None:
+        """Add a row for each column of a conflict, and for each model without a column."""
+        if group.missing_count and self._comparison.lists_missing_models:
+            self._places += [self._places_by_label[label] for label in group.missing_models]
+            missing_id = self._comparison.compute_missing_id(group)
+            note = self._comparison.notes.get(missing_id, "")
+            self._shared_texts.append((group.key, MISSING_KIND, "", missing_id, note))
+            self._row_counts.append(group.missing_count)
+        elif group.missing_count:
+            self._places.append(self._counted_place)
+            self._shared_texts.append((group.key, MISSING_KIND, f"{group.missing_count} models", "", ""))
+            self._row_counts.append(1)
         for conflict in group.conflicts:
-            places += conflict.columns.rows.tolist()
-            shared_texts += [(group.key, conflict.kind, text, conflict.id, conflict.note) for text in conflict.texts]
-            row_counts += conflict.counts
-    arrow_schema = pa.schema([column.arrow_field for column in DIFFERENCE_COLUMNS])
-    if not places:
-        return arrow_schema.empty_table()
-    numbers = pa.array(np.repeat(np.arange(len(shared_texts)), row_counts))
-    keys, kinds, values, conflict_ids, notes = (
-        pa.array(texts, pa.string()).take(numbers) for texts in zip(*shared_texts, strict=True)
-    )
-    place_texts = []
-    for name, texts_of_missing in (("model", labels), ("table", [""] * len(labels)), ("name", [""] * len(labels))):
-        texts = pa.concat_arrays([comparison.texts.arrays[name], pa.array(texts_of_missing, pa.string())])
-        place_texts.append(texts.take(pa.array(places)))
-    return pa.table([keys, kinds, values, *place_texts, conflict_ids, notes], schema=arrow_schema)
+            self._places += conflict.columns.rows.tolist()
+            self._shared_texts += [
+                (group.key, conflict.kind, text, conflict.id, conflict.note) for text in conflict.texts
+            ]
+            self._row_counts += conflict.counts
+
+    def build_batch_and_clear(self) -> pa.RecordBatch:
+        """Return the rows, and remove them."""
+        numbers = pa.array(np.repeat(np.arange(len(self._shared_texts)), self._row_counts))
+        keys, kinds, values, conflict_ids, notes = (
+            pa.array(texts, pa.string()).take(numbers) for texts in zip(*self._shared_texts, strict=True)
+        )
+        places = pa.array(self._places)
+        place_texts = [texts.take(places) for texts in self._place_texts]
+        self._places, self._shared_texts, self._row_counts = [], [], []
+        return pa.record_batch([keys, kinds, values, *place_texts, conflict_ids, notes], schema=self._arrow_schema)
+
+
+def iterate_differences(comparison: SchemaComparison) -> Iterator[pa.RecordBatch]:
+    """Yield blocks of rows: one for each column of a conflict, and for each model without a column.
+
+    A comparison with too many models without a column (see `SchemaComparison.lists_missing_models`) has one row with
+    their number instead.
+
+    Parameters
+    ----------
+    comparison
+        The comparison.
+    """
+    rows = _DifferenceRows(comparison)
+    for group in comparison.groups:
+        rows.add_group(group)
+        if len(rows) >= MAX_BATCH_ROWS:
+            yield rows.build_batch_and_clear()
+    if len(rows):
+        yield rows.build_batch_and_clear()
 
 
 def write_differences(
@@ -84,9 +128,15 @@ def write_differences(
     chunks
         Parts of the file.
     """
-    table = build_difference_table(comparison)
     metadata = TableMetadata(
         columns=DIFFERENCE_COLUMNS, name="differences", description=f"Columns compared by {comparison.grouping}"
     )
-    batches = iter(table.to_batches(MAX_BATCH_ROWS))
-    return table_format.write(metadata, batches, lambda: ResultStatus(row_count=table.num_rows), options)
+    row_count = 0
+
+    def count_rows() -> Iterator[pa.RecordBatch]:
+        nonlocal row_count
+        for batch in iterate_differences(comparison):
+            row_count += batch.num_rows
+            yield batch
+
+    return table_format.write(metadata, count_rows(), lambda: ResultStatus(row_count=row_count), options)

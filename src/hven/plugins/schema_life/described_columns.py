@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple, overload
 
+import numpy as np
 import orjson
 import pyarrow as pa
 
@@ -20,12 +22,12 @@ from hven.model.types import LEGACY_XTYPE_ALIASES, XTYPES_BY_NAME, ColumnType
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from hven.model.table import Column, Table
-    from hven.site import Catalogue
+    from hven.site import Catalogue, PublishedState
 
+PUBLIC_ACCESS_KEY = "public"  # of the catalogue of anonymous users
 # words of VOTable, TAP 1.0, SQL and Felis
 NAMES_BY_TYPE_WORD = {
     "bit": "bool",
@@ -186,7 +188,7 @@ class ComparedSchema:
     read_at
         When it was read.
     fault
-        Why it could not be read again, so that this is an older copy; empty: nothing failed.
+        Why it could not be read again, so that this is an older copy, or has no columns; empty: nothing failed.
     """
 
     label: str
@@ -348,6 +350,45 @@ def _is_table_of_model(table: Table, name: str) -> bool:
     if name.lower() == table.schema.lower():
         return True
     return "." in name and is_table_selected(table.qualified_name, name)
+
+
+class OwnSchemaCache:
+    """Keeps the descriptions of the tables that anonymous users see, until another state is published."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._version = ""
+        self._models: list[ComparedSchema] = []
+
+    def find_or_describe_models(self, published_state: PublishedState, catalogue: Catalogue) -> list[ComparedSchema]:
+        """Return the descriptions of each collection that a user sees; only those of anonymous users are kept.
+
+        Parameters
+        ----------
+        published_state
+            The state that the catalogue shows.
+        catalogue
+            What the user may see.
+        """
+        if catalogue.access_key != PUBLIC_ACCESS_KEY:
+            return describe_all_models(catalogue)
+        with self._lock:
+            if self._version != published_state.version:
+                models = describe_all_models(catalogue)
+                self._models = [replace(model, columns=to_column_rows(model.columns)) for model in models]
+                self._version = published_state.version
+            return list(self._models)
+
+
+def to_column_rows(columns: Sequence[DescribedColumn]) -> ColumnRows:
+    """Return columns whose texts are in arrays, which take a tenth of the memory.
+
+    Parameters
+    ----------
+    columns
+        The columns.
+    """
+    return ColumnRows(collect_texts(columns), np.arange(len(columns)))
 
 
 def describe_all_models(catalogue: Catalogue) -> list[ComparedSchema]:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from hven.formats.votable import read_votable
-from hven.model import LruCache, split_address
+from hven.model import split_address
 from hven.model.deadlines import CURRENT_DEADLINE
-from hven.model.errors import ForbiddenError, SourceError, TooLargeError, UserError
+from hven.model.errors import ForbiddenError, SourceError, TimeLimitError, TooLargeError, UserError
 from hven.plugins.schema_life.described_columns import (
     ComparedSchema,
     DescribedColumn,
@@ -22,31 +22,40 @@ from hven.plugins.schema_life.described_columns import (
     write_type_name,
 )
 from hven.plugins.schema_life.model_documents import MAX_DOCUMENT_BYTES, read_model_document
+from hven.plugins.schema_life.schema_copies import SchemaCopies, is_recent
 from hven.plugins.schema_life.vosi_documents import read_vosi_columns
 from hven.sources.http_client import fetch_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
 MAX_SERVICE_COLUMNS = 200_000
 REQUEST_TIMEOUT_SECONDS = 15.0
 TOTAL_TIMEOUT_SECONDS = 60.0  # of one answer
 COPY_LIFETIME = timedelta(minutes=10)  # a service is asked again after this time
-MAX_COPIED_COLUMNS = 1_000_000  # columns of all copies
 _RESOURCE_PATTERN = re.compile(r"/(?:sync|async|tables|capabilities|availability|examples)?/?$")
 _DOCUMENT_PATTERN = re.compile(r"\.(?:vot|votable|xml|ya?ml|vot\.gz)$", re.IGNORECASE)
 _OWN_SCHEMAS = ("tap_schema", "tap_upload")  # of the service itself
 
 
 class ForeignSchemaCache:
-    """Keep copies of schemas of other servers, which pages show while these servers do not answer."""
+    """Keep copies of schemas of other servers, which pages show while these servers do not answer.
 
-    def __init__(self) -> None:
-        self._copies: LruCache[ComparedSchema] = LruCache(MAX_COPIED_COLUMNS)
+    Parameters
+    ----------
+    directory
+        Directory of the copies.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._copies = SchemaCopies(directory)
         self._lock = threading.Lock()  # one request at a time: a page cannot make this site flood others
 
     def find_or_read_model(self, address: str, *, allow_private: bool) -> ComparedSchema:
         """Return the schema at an address; the copy is at most `COPY_LIFETIME` old, or says why it is older.
+
+        A schema that cannot be read, and of which there is no copy, has no columns, so that a page can show the others.
 
         Parameters
         ----------
@@ -57,20 +66,22 @@ class ForeignSchemaCache:
 
         Raises
         ------
-        UserError
-            The schema cannot be read, and there is no copy.
+        ForbiddenError
+            The address is not on the public internet.
         """
         with self._lock:
-            copy = self._copies.find(address)
-            if copy is not None and datetime.now(UTC) - copy.read_at < COPY_LIFETIME:
+            copy = self._copies.find_copy(address)
+            if copy is not None and is_recent(copy, COPY_LIFETIME):
                 return copy
             try:
                 model = read_foreign_schema(address, allow_private=allow_private)
-            except UserError as error:
+            except ForbiddenError:
+                raise
+            except (UserError, TimeLimitError) as error:
                 if copy is None:
-                    raise
+                    copy = ComparedSchema(label=address, columns=(), read_at=datetime.now(UTC))
                 return replace(copy, fault=error.message)
-            self._copies.store(address, model, len(model.columns))
+            self._copies.store_copy(model)
             return model
 
 
@@ -129,9 +140,9 @@ def _read_columns_without_tap_schema(
 
 def _read_tap_schema(service_url: str, pattern: str, label: str, *, allow_private: bool) -> list[DescribedColumn]:
     query = "SELECT * FROM TAP_SCHEMA.columns"
-    if "." in pattern:  # with its schema, so the service can select
-        like_pattern = pattern.replace("'", "''").replace("*", "%")
-        query += f" WHERE table_name LIKE '{like_pattern}'"
+    if "." in pattern:  # with its schema, so the service can select; LIKE heeds case, and the pattern does not
+        like_pattern = pattern.lower().replace("'", "''").replace("*", "%")
+        query += f" WHERE LOWER(table_name) LIKE '{like_pattern}'"
     parameters = {
         "REQUEST": "doQuery",
         "LANG": "ADQL",

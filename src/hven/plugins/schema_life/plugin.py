@@ -21,6 +21,7 @@ PLUGIN = PluginPackage(
                 "hven compare stars 'https://archive.example/tap#public.*'",
                 "hven compare stars.main draft.yaml --group ucd --fail-on unit,missing --json",
                 "hven compare stars getstar.vot --format csv --output differences.csv",
+                "hven compare stars draft.yaml --diff",
                 "hven compare stars getstar.vot --accept 3f2a9c1e07bd --note 'degrees since 2012' --notes notes.txt",
             ),
         ),

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import accumulate, combinations, pairwise
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -43,8 +45,10 @@ KINDS_BY_GROUPING = {
 }
 CONFLICT_KINDS = KINDS_BY_GROUPING["name"]
 MISSING_KIND = "missing"  # a column that not all models have: no conflict, but a difference
+MAX_LISTED_ABSENCES = 200_000  # pairs of a group and a model without such a column; more are only counted
 MAX_COMPARED_DESCRIPTIONS = 20  # of one group
 MIN_SHARED_WORDS = 0.1  # of the words of two descriptions that may mean the same
+MAX_PAIRED_VALUES = 20  # of a conflict; the pairs of more values have no ids of their own
 MIN_DESCRIPTION_WORDS = 3  # shorter descriptions say too little to be compared
 ID_CHARACTERS = 12
 _WORD_BEGINNING_PATTERN = re.compile(r"\b\w{3,5}")
@@ -78,6 +82,10 @@ class ColumnGroupConflict(NamedTuple):
         For units: whether all can be converted to each other. None for other kinds.
     note
         Why the conflict is accepted; empty: it is not.
+    pair_ids
+        If there are more than two values: the ids that a conflict of two of them has, by the two texts.
+    pair_notes
+        Notes on conflicts of two of these values, by the two texts.
     """
 
     id: str
@@ -87,6 +95,18 @@ class ColumnGroupConflict(NamedTuple):
     counts: Sequence[int]
     is_convertible: bool | None = None
     note: str = ""
+    pair_ids: Mapping[tuple[str, str], str] = MappingProxyType({})
+    pair_notes: Mapping[tuple[str, str], str] = MappingProxyType({})
+
+    def has_id(self, conflict_id: str) -> bool:
+        """Return whether this conflict, or the one of two of its values, has an id.
+
+        Parameters
+        ----------
+        conflict_id
+            The id, perhaps of a comparison of fewer models.
+        """
+        return conflict_id == self.id or conflict_id in self.pair_ids.values()
 
     @property
     def values(self) -> list[ConflictingValue]:
@@ -128,12 +148,20 @@ class ComparisonGroup(NamedTuple):
     @property
     def missing_models(self) -> list[str]:
         """Labels of the models without such a column; none without a key, because these columns share nothing."""
-        if not self.key or len(self.models) == len(self.all_models):
+        if not self.missing_count:
             return []
-        return [label for label in self.all_models if label not in self.models]
+        present_labels = set(self.models)
+        return [label for label in self.all_models if label not in present_labels]
+
+    @property
+    def missing_count(self) -> int:
+        """Number of the models without such a column; 0 without a key."""
+        if not self.key:
+            return 0
+        return len(self.all_models) - len(self.models)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class SchemaComparison:
     """The result of a comparison.
 
@@ -145,12 +173,20 @@ class SchemaComparison:
         The texts of the columns of all models.
     groups
         The groups by their keys.
+    notes
+        Notes by the ids of the conflicts that they accept.
     """
 
     models: Sequence[ComparedSchema]
     grouping: str
     texts: ColumnTexts
     groups: Sequence[ComparisonGroup]
+    notes: Mapping[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def lists_missing_models(self) -> bool:
+        """Whether files list the models without a column; a site with many different collections has too many."""
+        return sum(group.missing_count for group in self.groups) <= MAX_LISTED_ABSENCES
 
     def count_open_differences(self, kinds: Sequence[str]) -> int:
         """Count the conflicts of some kinds that no note accepts.
@@ -163,9 +199,33 @@ class SchemaComparison:
         count = 0
         for group in self.groups:
             count += sum(conflict.kind in kinds and not conflict.note for conflict in group.conflicts)
-            is_missing = bool(group.key) and len(group.models) < len(group.all_models)
-            count += MISSING_KIND in kinds and is_missing
+            is_missing = MISSING_KIND in kinds and group.missing_count > 0
+            count += is_missing and not self.find_missing_note(group)
         return count
+
+    def compute_missing_id(self, group: ComparisonGroup) -> str:
+        """Compute the id under which the absence of columns is accepted; empty if too many are absent to be listed.
+
+        Parameters
+        ----------
+        group
+            A group that some models lack.
+        """
+        if not self.lists_missing_models:
+            return ""
+        return _compute_conflict_id(self.grouping, group.key, MISSING_KIND, sorted(group.missing_models))
+
+    def find_missing_note(self, group: ComparisonGroup) -> str:
+        """Find the note that accepts the absence of columns; empty: there is none.
+
+        Parameters
+        ----------
+        group
+            A group that some models lack.
+        """
+        if not self.notes:
+            return ""
+        return self.notes.get(self.compute_missing_id(group), "")
 
 
 def compare_models(
@@ -203,6 +263,8 @@ def compare_models(
     )
     search = _ConflictSearch(texts, grouping, notes or {})
     labels = [model.label for model in models]
+    # nobody knows what a model lacks that could not be read
+    readable_labels = [model.label for model in models if model.columns or not model.fault]
     model_numbers = np.repeat(np.arange(len(models)), np.array([len(model.columns) for model in models], np.int64))
     pairs = np.unique(search.keys.numbers * max(len(models), 1) + model_numbers)
     ends = np.searchsorted(pairs, np.arange(1, len(search.keys.texts) + 1) * len(models)).tolist()
@@ -218,9 +280,14 @@ def compare_models(
             label_sets[numbers_of_group] = [labels[number] for number in numbers_of_group]
         group_labels = label_sets[numbers_of_group]
         groups.append(
-            ComparisonGroup(key, texts, search.get_rows(group), group_labels, labels, conflicts.get(group, ()))
+            ComparisonGroup(key, texts, search.get_rows(group), group_labels, readable_labels, conflicts.get(group, ()))
         )
-    return SchemaComparison(models=models, grouping=grouping, texts=texts, groups=groups)
+    return SchemaComparison(models=models, grouping=grouping, texts=texts, groups=groups, notes=notes or {})
+
+
+def _compute_conflict_id(grouping: str, key: str, kind: str, values: Sequence[str]) -> str:
+    digest = hashlib.sha256("\n".join((grouping, key, kind, *values)).encode())
+    return digest.hexdigest()[:ID_CHARACTERS]
 
 
 def check_grouping(grouping: str) -> None:
@@ -336,8 +403,17 @@ class _ConflictSearch:
         ranks = {text: rank for rank, text in enumerate(sorted_texts)}
         ranks_of_rows = np.array([ranks.get(text, -1) for text in texts])[positions]
         order = np.argsort(ranks_of_rows, kind="stable")[np.count_nonzero(ranks_of_rows < 0) :]
-        digest = hashlib.sha256("\n".join((self._grouping, self.keys.texts[group], kind, *different_texts)).encode())
-        conflict_id = digest.hexdigest()[:ID_CHARACTERS]
+        key = self.keys.texts[group]
+        conflict_id = _compute_conflict_id(self._grouping, key, kind, different_texts)
+        pair_ids: dict[tuple[str, str], str] = {}
+        if 2 < len(different_texts) <= MAX_PAIRED_VALUES:
+            for first_text, second_text in combinations(different_texts, 2):
+                pair_id = _compute_conflict_id(self._grouping, key, kind, (first_text, second_text))
+                pair_ids[first_text, second_text] = pair_id
+        pair_notes = {pair: self._notes[pair_id] for pair, pair_id in pair_ids.items() if pair_id in self._notes}
+        note = self._notes.get(conflict_id, "")
+        if pair_ids and not note and len(pair_notes) == len(pair_ids):  # each pair is accepted
+            note = "; ".join(dict.fromkeys(pair_notes.values()))
         is_convertible = None
         if kind == "unit":
             is_convertible = all(_are_convertible(*units) for units in pairwise(different_texts))
@@ -348,7 +424,9 @@ class _ConflictSearch:
             columns=ColumnRows(self._texts, rows[order]),
             counts=[counts[text] for text in sorted_texts],
             is_convertible=is_convertible,
-            note=self._notes.get(conflict_id, ""),
+            note=note,
+            pair_ids=pair_ids,
+            pair_notes=pair_notes,
         )
 
 

@@ -38,6 +38,40 @@ def to_ascii(text: str | None) -> str:
     return re.sub(r"[^\x20-\x7e\n]", "?", letters.replace("\t", " ").replace("\r", ""))
 
 
+def strip_markdown(text: str | None) -> str:
+    """Write a text with Markdown as plain text; the addresses of links follow their words.
+
+    Parameters
+    ----------
+    text
+        A text of any number of lines; None: empty.
+    """
+    plain_text = re.sub(r"!?\[([^\]\n]*)\]\(([^)\s]+)[^)\n]*\)", _write_plain_link, str(text or ""))
+    plain_text = re.sub(r"(\*\*|__|``?)(?=\S)(.+?)(?<=\S)\1", r"\2", plain_text)
+    plain_text = re.sub(r"(?<![\w*])\*(?=\S)([^*\n]+?)(?<=\S)\*(?![\w*])", r"\1", plain_text)
+    plain_text = re.sub(r"(?<!\w)_(?=\S)([^_\n]+?)(?<=\S)_(?!\w)", r"\1", plain_text)
+    return re.sub(r"^ {0,3}(?:#{1,6}|>) +", "", plain_text, flags=re.MULTILINE)
+
+
+def _write_plain_link(match: re.Match[str]) -> str:
+    words, address = match[1], match[2]
+    return words if address in {words, f"mailto:{words}"} else f"{words} ({address})".lstrip()
+
+
+def find_publication_year(resource: CollectionSpec) -> int:
+    """Return the year of the paper, or else of the first publication of the collection, or else the present one.
+
+    Parameters
+    ----------
+    resource
+        The collection.
+    """
+    for text in (resource.bibcode, resource.created):
+        if text and re.match(r"(?:19|20)\d\d", text):
+            return int(text[:4])
+    return datetime.now(UTC).year
+
+
 @dataclass(slots=True)
 class _NoteList:
     """Notes of a file, with their numbers."""
@@ -169,7 +203,7 @@ def write_cds_readme(
     """
     authors = ", ".join(person.name for person in resource.creators)
     first_author = to_ascii(resource.creators[0].name).partition(",")[0] if resource.creators else ""
-    year = datetime.now(UTC).year
+    year = find_publication_year(resource)
     lines = [_write_readme_first_line(resource, f"({first_author}+, {year})"), DOUBLE_RULE]
     lines += _wrap_words(to_ascii(resource.title), "", "    ")
     lines += _wrap_words(to_ascii(authors) or "(authors)", "    ", "    ")
@@ -182,15 +216,18 @@ def write_cds_readme(
     subjects = [to_ascii(subject) for subject in resource.subjects]
     lines += _wrap_words(" ; ".join(subjects), "ADC_Keywords: ", "              ")
     lines += _wrap_words(" - ".join(subject.lower() for subject in subjects), "Keywords: ", "          ")
-    lines += ["", "Abstract:", *_write_paragraphs(resource.description), "", "File Summary:", RULE]
+    lines += ["", "Abstract:", *_write_paragraphs(strip_markdown(resource.description)), "", "File Summary:", RULE]
     lines += _write_file_summary(delivered_tables, file_names)
     for delivered_table, file_name in zip(delivered_tables, file_names, strict=True):
         lines += ["", *write_byte_description(delivered_table, file_name)]
     if resource.acknowledgement:
-        lines += ["", "Acknowledgements:", *_write_paragraphs(resource.acknowledgement)]
+        lines += ["", "Acknowledgements:", *_write_paragraphs(strip_markdown(resource.acknowledgement))]
     today = f"{datetime.now(UTC):%d-%b-%Y}"
     contact = "" if resource.contact is None else to_ascii(resource.contact.name)
-    lines += ["", "History:", f"    {today}: written by Hven", DOUBLE_RULE]
+    lines += ["", "History:"]
+    if resource.created:
+        lines.append(f"    {to_ascii(resource.created)}: first published")
+    lines += [f"    {today}: written by Hven", DOUBLE_RULE]
     lines.append(f"(End){contact:>40}{today:>35}")
     return "\n".join(lines) + "\n"
 
@@ -207,7 +244,7 @@ def _write_paragraphs(text: str | None) -> Iterator[str]:
 
 
 def _write_file_summary(delivered_tables: Sequence[DeliveredTable], file_names: Sequence[str]) -> Iterator[str]:
-    name_width = max(8, *(len(name) for name in file_names))
+    name_width = max([8, *map(len, file_names)])
     yield f" {'FileName':{name_width}}  Lrecl   Records  Explanations"
     yield RULE
     yield f" {'ReadMe':{name_width}}     80         .  This file"

@@ -5,12 +5,33 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from hven.model.units import is_same_unit, parse_unit
+from hven.model.units import parse_unit
 
 if TYPE_CHECKING:
     from hven.model.units import ParsedUnit
 
-CDS_SYMBOLS = {"count": "ct", "photon": "ph", "pixel": "pix"}
+# https://vizier.cds.unistra.fr/viz-bin/Unit: other symbols do not exist there, or mean something else, as G and R do
+_SHARED_SYMBOLS = (
+    "A a arcmin arcsec barn bit byte C cd ct d D deg erg eV F g h H Hz J Jy K lm lx lyr m mag min mol N Ohm Pa pc ph "
+    "pix rad Ry s S solLum solMass solRad sr T u V W Wb yr"
+)
+CDS_SYMBOLS = {symbol: symbol for symbol in _SHARED_SYMBOLS.split()} | {
+    "count": "ct",
+    "G": "gauss",
+    "photon": "ph",
+    "pixel": "pix",
+}
+UNPREFIXED_CDS_SYMBOLS = {
+    "%": "%",
+    "Angstrom": "Angstrom",
+    "angstrom": "Angstrom",
+    "AU": "AU",
+    "au": "AU",
+    "mas": "mas",
+}
+CDS_PREFIXES: tuple[str, ...] = ("da", *"dhckmMuGnTpPfEazZyY")
+# ten atomic masses, which CDS reads as a tenth of an astronomical unit; a hundred years, or a hectare
+MISREAD_SYMBOLS = {"dau", "ha"}
 NO_UNIT = "---"
 
 
@@ -30,12 +51,9 @@ def write_cds_unit(unit: str | None) -> str | None:
     if not unit or unit == "1":
         return NO_UNIT
     try:
-        text = _write_product(parse_unit(unit))
+        return _write_product(parse_unit(unit))
     except ValueError:
         return None
-    if text is not None and is_same_unit(text, unit):
-        return text
-    return None
 
 
 def _write_product(unit: ParsedUnit) -> str | None:
@@ -44,6 +62,9 @@ def _write_product(unit: ParsedUnit) -> str | None:
     for number, (symbol, power) in enumerate(unit.factors):
         written_symbol = _write_symbol(symbol)
         if written_symbol is None or power.denominator != 1:
+            return None
+        is_alone = len(unit.factors) == 1 and power == 1 and unit.scale == 1.0
+        if written_symbol.startswith("[") and not is_alone:  # a logarithm is no factor of another unit
             return None
         exponent = int(power)
         if number and exponent < 0:
@@ -73,6 +94,11 @@ def _write_symbol(symbol: str) -> str | None:
     if symbol.startswith("log(") and symbol.endswith(")"):
         logarithm_unit = write_cds_unit(symbol[4:-1])
         return None if logarithm_unit is None else f"[{logarithm_unit}]"
-    if symbol.isalpha() or symbol == "%":
-        return CDS_SYMBOLS.get(symbol, symbol)
+    known_symbol = CDS_SYMBOLS.get(symbol) or UNPREFIXED_CDS_SYMBOLS.get(symbol)
+    if known_symbol is not None:
+        return known_symbol
+    for prefix in CDS_PREFIXES:
+        base_symbol = symbol.removeprefix(prefix)
+        if base_symbol != symbol and base_symbol in CDS_SYMBOLS and symbol not in MISREAD_SYMBOLS:
+            return prefix + CDS_SYMBOLS[base_symbol]
     return None

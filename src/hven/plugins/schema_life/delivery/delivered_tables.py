@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hven.adql import quote_adql_name
-from hven.model.errors import SourceError, TooLargeError, UsageError, suggest_spelling
+from hven.model.errors import Fault, SourceError, TextPlace, TooLargeError, UsageError, suggest_spelling
+from hven.plugins.schema_life.column_places import locate_column
 from hven.plugins.schema_life.delivery.cds_units import write_cds_unit
 from hven.plugins.schema_life.delivery.fixed_width_columns import create_fixed_width_column
 from hven.plugins.schema_life.delivery.sexagesimal_columns import (
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from hven.site.auth import Principal
 
 MAX_LABEL_CHARACTERS = 16
+# https://vizier.cds.unistra.fr/doc/catstd-3.3.htx: error, reference, quality, lowest and highest value
+PREFIXES_BY_ROLE = {"error": "e_", "origin": "r_", "confidence": "q_", "lower": "b_", "upper": "B_"}
 MAX_EXPORT_SECONDS = 24 * 3600.0
 BLOCK_ROWS = 65_536
 _LABEL_GAP_PATTERN = re.compile(r"[^\x21-\x7e]+")
@@ -52,6 +55,8 @@ class DeliveredColumn:
         Its unit as CDS writes it; None if CDS has no such unit.
     part_title
         What it is of an angle that is divided into several columns, such as its minute; empty: a whole value.
+    has_role_label
+        Whether the label is the one that CDS uses for the column's role: ``e_V`` for the error of V.
     """
 
     column: Column
@@ -59,6 +64,23 @@ class DeliveredColumn:
     cells: FixedWidthColumn
     unit: str | None
     part_title: str = ""
+    has_role_label: bool = False
+
+
+class UndeliverableTableError(SourceError):
+    """Columns of a table cannot be written into a file of fixed width.
+
+    Parameters
+    ----------
+    faults
+        One for each column.
+    """
+
+    def __init__(self, faults: Sequence[Fault]) -> None:
+        messages = "; ".join(fault.message for fault in faults)
+        remedies = "; ".join(dict.fromkeys(fault.remedy for fault in faults))
+        super().__init__(messages, place=faults[0].place, remedy=remedies)
+        self.faults = faults
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,38 +156,72 @@ class TableExporter:
 
         Raises
         ------
+        UndeliverableTableError
+            Columns have values that cannot be written, or are too wide.
         SourceError
-            A column cannot be written.
+            No columns are left.
         TooLargeError
-            A column is too wide, or the table has more rows than a query may return.
+            The table has more rows than a query may return.
         """
         columns = [column for column in table.columns if not column.hidden and column.name not in omitted_names]
         if not columns:
             raise SourceError(f"no columns of {table.qualified_name} are left", remedy="omit fewer columns")
         angles = find_sexagesimal_columns(columns) if has_sexagesimal_positions else {}
-        delivered_columns = []
-        for column in columns:
-            delivered_columns += _create_delivered_columns(table, column, angles.get(column.name))
-        labels = choose_labels([delivered_column.label for delivered_column in delivered_columns])
-        delivered_columns = [
-            replace(delivered_column, label=label)
-            for delivered_column, label in zip(delivered_columns, labels, strict=True)
-        ]
+        delivered_columns = self._create_all_columns(table, columns, angles)
         row_count = 0
         for batch in self._iterate_blocks(table, columns):
             row_count += batch.num_rows
             for delivered_column in delivered_columns:
                 delivered_column.cells.measure(batch.column(delivered_column.column.name))
+        faults = []
         for delivered_column in delivered_columns:
             cells = delivered_column.cells
             if cells.width > max_width:
-                raise TooLargeError(
-                    f"{table.qualified_name}: {cells.name} needs {cells.width:,} bytes in each line; the limit is "
-                    f"{max_width:,}",
-                    remedy=f"{_write_omission_remedy(cells.name)}, or allow more with --max-width",
-                )
+                message = f"{cells.name} needs {cells.width:,} bytes in each line; the limit is {max_width:,}"
+                remedy = f"{_write_omission_remedy(cells.name)}, or allow more with --max-width"
+                faults.append(self._build_fault(table, cells.name, message, remedy))
+        if faults:
+            raise UndeliverableTableError(faults)
         flag_bits = self._find_flag_bits(table)
         return DeliveredTable(table=table, columns=delivered_columns, row_count=row_count, flag_bits=flag_bits)
+
+    def _create_all_columns(
+        self, table: Table, columns: Sequence[Column], angles: Mapping[str, str]
+    ) -> list[DeliveredColumn]:
+        """Create the columns of the file, with their labels.
+
+        Raises
+        ------
+        UndeliverableTableError
+            Columns have values that cannot be written.
+        """
+        faults = []
+        delivered_columns: list[DeliveredColumn] = []
+        role_labels = choose_role_labels(table)
+        for column in columns:
+            try:
+                new_columns = _create_delivered_columns(column, angles.get(column.name))
+            except SourceError as error:
+                remedy = _write_omission_remedy(column.name)
+                faults.append(self._build_fault(table, column.name, error.message, remedy))
+                continue
+            if len(new_columns) == 1 and column.name in role_labels:
+                new_columns = [replace(new_columns[0], label=role_labels[column.name], has_role_label=True)]
+            delivered_columns += new_columns
+        if faults:
+            raise UndeliverableTableError(faults)
+        labels = choose_labels([delivered_column.label for delivered_column in delivered_columns])
+        return [
+            replace(delivered_column, label=label)
+            for delivered_column, label in zip(delivered_columns, labels, strict=True)
+        ]
+
+    def _build_fault(self, table: Table, column_name: str, message: str, remedy: str) -> Fault:
+        resource = self._published_state.resources.get(table.schema)
+        place = TextPlace()
+        if resource is not None:
+            place = locate_column(resource, table.name, column_name)
+        return Fault(message=f"{table.qualified_name}: {message}", place=place, remedy=remedy)
 
     def _find_flag_bits(self, table: Table) -> dict[str, dict[int, str]]:
         """Find the column of flags of a table, and what its bits mean."""
@@ -226,7 +282,7 @@ class TableExporter:
             )
 
 
-def _create_delivered_columns(table: Table, column: Column, angle_ucd: str | None) -> list[DeliveredColumn]:
+def _create_delivered_columns(column: Column, angle_ucd: str | None) -> list[DeliveredColumn]:
     """Create the column of a file, or the columns of an angle; their labels are chosen later."""
     if angle_ucd is not None:
         return [
@@ -239,12 +295,7 @@ def _create_delivered_columns(table: Table, column: Column, angle_ucd: str | Non
             )
             for part in PARTS_BY_UCD[angle_ucd]
         ]
-    try:
-        cells = create_fixed_width_column(column.name, column.type.arrow)
-    except SourceError as error:
-        raise SourceError(
-            f"{table.qualified_name}: {error.message}", remedy=_write_omission_remedy(column.name)
-        ) from error
+    cells = create_fixed_width_column(column.name, column.type.arrow)
     return [DeliveredColumn(column=column, label=column.name, cells=cells, unit=write_cds_unit(column.unit))]
 
 
@@ -252,8 +303,37 @@ def _write_omission_remedy(name: str) -> str:
     return f"leave the column out with --omit {name}"
 
 
+def choose_role_labels(table: Table) -> dict[str, str]:
+    """Choose the labels that CDS uses for the columns of a quantity: ``e_V``, ``r_V``, ``q_V``, ``b_V``, ``B_V``.
+
+    Parameters
+    ----------
+    table
+        The table.
+
+    Returns
+    -------
+    labels
+        Names of columns -> labels, without columns that are called so, and without labels that other columns have.
+    """
+    names = {column.name.lower() for column in table.columns if not column.hidden}
+    labels: dict[str, str] = {}
+    for group in table.groups:
+        value_name = group.roles.get("value")
+        for role, prefix in PREFIXES_BY_ROLE.items():
+            column_name = group.roles.get(role)
+            if value_name is None or column_name is None or column_name in labels:
+                continue
+            label = f"{prefix}{value_name}"
+            if label.lower() not in names and len(label) <= MAX_LABEL_CHARACTERS:
+                labels[column_name] = label
+    return labels
+
+
 def choose_labels(names: Sequence[str]) -> list[str]:
     """Choose labels of at most `MAX_LABEL_CHARACTERS`, which differ also without regard to case.
+
+    Only the prefixes ``b_`` and ``B_`` differ by case alone: CDS uses them for the bounds of a value.
 
     Parameters
     ----------
@@ -266,22 +346,29 @@ def choose_labels(names: Sequence[str]) -> list[str]:
         A label for each name; a name that is short enough is its own label.
     """
     cleaned_names = [_LABEL_GAP_PATTERN.sub("_", name) for name in names]
-    used_labels = {name.lower() for name in cleaned_names if len(name) <= MAX_LABEL_CHARACTERS}
+    used_labels = {_fold_label(name) for name in cleaned_names if len(name) <= MAX_LABEL_CHARACTERS}
     seen_names: set[str] = set()
     labels = []
     for name in cleaned_names:
         label = name
         number = 1
-        is_taken = len(name) > MAX_LABEL_CHARACTERS or name.lower() in seen_names
+        is_taken = len(name) > MAX_LABEL_CHARACTERS or _fold_label(name) in seen_names
         while is_taken:
             number += 1
             suffix = str(number)
             label = name[: MAX_LABEL_CHARACTERS - len(suffix)] + suffix
-            is_taken = label.lower() in used_labels
-        seen_names.add(name.lower())
-        used_labels.add(label.lower())
+            is_taken = _fold_label(label) in used_labels
+        seen_names.add(_fold_label(name))
+        used_labels.add(_fold_label(label))
         labels.append(label)
     return labels
+
+
+def _fold_label(label: str) -> str:
+    """Return a label in lower case, but for the prefix of a bound."""
+    if label[:2] == PREFIXES_BY_ROLE["upper"]:
+        return label[:2] + label[2:].lower()
+    return label.lower()
 
 
 def select_delivered_tables(name: str, tables: Sequence[Table]) -> list[Table]:

@@ -76,7 +76,10 @@ def _find_column_faults(delivered_table: DeliveredTable) -> Iterator[tuple[str, 
             yield f"the description of {name} is changed to ASCII", "write it in ASCII"
         if delivered_column.unit is None:
             yield f"CDS has no unit {column.unit!r}; the explanation of {name} names the unit", "convert the values"
-        if delivered_column.label != name and not delivered_column.part_title:
+        if delivered_column.cells.infinite_count:
+            count = delivered_column.cells.infinite_count
+            yield f"{count:,} values of {name} are infinite, which CDS refuses", "replace them with missing values"
+        if delivered_column.label != name and not (delivered_column.part_title or delivered_column.has_role_label):
             yield f"{name} is called {delivered_column.label} in the file", "choose a name of at most 16 characters"
         if delivered_column.cells.changed_count:
             count = delivered_column.cells.changed_count

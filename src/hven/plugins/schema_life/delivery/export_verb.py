@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
+import time
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,8 +15,13 @@ import typer
 from hven.app.api import open_site, print_json
 from hven.model.errors import NotFoundError, StorageError, UsageError
 from hven.plugins.schema_life.delivery.byte_descriptions import write_aas_table_header, write_cds_readme
-from hven.plugins.schema_life.delivery.delivered_tables import TableExporter, select_delivered_tables
+from hven.plugins.schema_life.delivery.delivered_tables import (
+    MAX_EXPORT_SECONDS,
+    TableExporter,
+    select_delivered_tables,
+)
 from hven.plugins.schema_life.delivery.delivery_checks import list_delivery_faults
+from hven.plugins.schema_life.delivery.private_rows import find_private_row_faults
 from hven.site.auth import ANONYMOUS_PRINCIPAL, DEFAULT_POLICIES, OWNER_PRINCIPAL
 
 if TYPE_CHECKING:
@@ -86,6 +92,8 @@ def export_collection(
             for table in tables
         ]
         faults = list_delivery_faults(resource, delivered_tables, needs_readme=target is ExportDestination.CDS)
+        if not is_public:
+            faults += find_private_row_faults(site, state, delivered_tables)
         if directory is not None:
             write_delivery(exporter, resource, delivered_tables, target, directory)
     _print_report(delivered_tables, faults, as_json=as_json)
@@ -132,7 +140,9 @@ def write_delivery(
         raise UsageError(f"{directory} is not empty", remedy="specify a new or empty directory")
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = Path(tempfile.mkdtemp(prefix=".export-", dir=directory.parent))
+        prefix = f".export-{directory.name}-"
+        _delete_abandoned_directories(directory.parent, prefix)
+        unfinished = Path(tempfile.mkdtemp(prefix=prefix, dir=directory.parent))
         try:
             _write_files(exporter, resource, delivered_tables, target, unfinished)
             unfinished.chmod(0o755)
@@ -142,6 +152,13 @@ def write_delivery(
     except OSError as error:
         remedy = "check the free space and the permissions"
         raise StorageError(f"{directory} cannot be written: {error.strerror}", remedy=remedy) from error
+
+
+def _delete_abandoned_directories(parent: Path, prefix: str) -> None:
+    """Delete what exports to the same directory left when they were killed: what is older than any export takes."""
+    for path in parent.glob(f"{prefix}*"):
+        if time.time() - path.stat().st_mtime > 2 * MAX_EXPORT_SECONDS:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _write_files(

@@ -40,6 +40,8 @@ class FixedWidthColumn(ABC):
         Limits of the numbers; None without any.
     changed_count
         Number of values that are not written as they are.
+    infinite_count
+        Number of infinite values, which programs of CDS refuse.
     """
 
     def __init__(self, name: str) -> None:
@@ -48,6 +50,7 @@ class FixedWidthColumn(ABC):
         self.minimum: float | None = None
         self.maximum: float | None = None
         self.changed_count = 0
+        self.infinite_count = 0
 
     @property
     @abstractmethod
@@ -196,6 +199,7 @@ class FloatColumn(FixedWidthColumn):
         numbers = numbers[~np.isnan(numbers)]
         if not len(numbers):
             return
+        self.infinite_count += int(np.isinf(numbers).sum())
         self._widen_limits(float(numbers.min()), float(numbers.max()))
         self._max_magnitude = max(self._max_magnitude, abs(float(numbers.min())), abs(float(numbers.max())))
         self._has_exponents |= not math.isfinite(self._max_magnitude)

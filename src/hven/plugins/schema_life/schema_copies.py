@@ -1,0 +1,115 @@
+"""Keep copies of schemas of other servers in files, which all workers of a site share and which outlive a restart."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import tempfile
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from hven.plugins.schema_life.described_columns import (
+    ColumnRows,
+    ColumnTexts,
+    ComparedSchema,
+    DescribedColumn,
+    collect_texts,
+)
+
+COPIES_FOLDER = "schema-copies"  # in the data directory of the site
+MAX_COPIES_BYTES = 256 << 20  # of all files
+MAX_COPY_BYTES = 64 << 20  # of one file: 200,000 columns have about 40 MiB
+_LABEL_KEY, _TIME_KEY = b"label", b"read"
+log = logging.getLogger("hven.portal")
+
+
+class SchemaCopies:
+    """The copies in a directory; without one, as on a site that cannot be written to, there are none.
+
+    Parameters
+    ----------
+    directory
+        Directory of the files, which is created if needed.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def _locate_file(self, label: str) -> Path:
+        return self._directory / f"{hashlib.sha256(label.encode()).hexdigest()[:32]}.arrow"
+
+    def find_copy(self, label: str) -> ComparedSchema | None:
+        """Return the copy of a schema, with the time when it was read; None: there is none.
+
+        Parameters
+        ----------
+        label
+            Label of the schema: its address.
+        """
+        try:
+            table = pa.ipc.open_file(pa.BufferReader(self._locate_file(label).read_bytes())).read_all()
+            metadata = table.schema.metadata
+            if metadata[_LABEL_KEY].decode() != label:
+                return None
+            texts = {name: table[name].combine_chunks() for name in DescribedColumn._fields}
+            read_at = datetime.fromisoformat(metadata[_TIME_KEY].decode())
+        except FileNotFoundError:
+            return None
+        except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
+            log.warning("the copy of %s cannot be used: %s", label, error)
+            return None
+        columns = ColumnRows(ColumnTexts(texts), np.arange(table.num_rows))
+        return ComparedSchema(label=label, columns=columns, read_at=read_at)
+
+    def store_copy(self, model: ComparedSchema) -> None:
+        """Store a copy, and delete the oldest ones that exceed `MAX_COPIES_BYTES`.
+
+        Parameters
+        ----------
+        model
+            The schema, without a fault.
+        """
+        arrays = collect_texts(model.columns).arrays
+        if sum(array.nbytes for array in arrays.values()) > MAX_COPY_BYTES:
+            return
+        table = pa.table({name: arrays[name] for name in DescribedColumn._fields}).replace_schema_metadata(
+            {_LABEL_KEY: model.label, _TIME_KEY: model.read_at.isoformat()}
+        )
+        try:
+            self._directory.mkdir(parents=True, exist_ok=True)
+            handle, unfinished_path = tempfile.mkstemp(dir=self._directory, prefix=".unfinished-")
+            try:
+                with os.fdopen(handle, "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+                    writer.write_table(table)
+                Path(unfinished_path).replace(self._locate_file(model.label))
+            finally:
+                Path(unfinished_path).unlink(missing_ok=True)
+            self._delete_oldest_files()
+        except OSError as error:
+            log.warning("the copy of %s cannot be stored: %s", model.label, error)
+
+    def _delete_oldest_files(self) -> None:
+        """Delete the oldest files; those of programs that were killed are among them."""
+        facts = [(path.stat(), path) for path in self._directory.iterdir()]
+        total_bytes = 0
+        for status, path in sorted(facts, key=lambda item: -item[0].st_mtime):
+            total_bytes += status.st_size
+            if total_bytes > MAX_COPIES_BYTES:
+                path.unlink(missing_ok=True)
+
+
+def is_recent(model: ComparedSchema, lifetime: timedelta) -> bool:
+    """Return whether a copy was read within some time.
+
+    Parameters
+    ----------
+    model
+        The copy.
+    lifetime
+        The time.
+    """
+    return datetime.now(UTC) - model.read_at < lifetime
