@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import numpy as np
+import pyarrow as pa
 
+from hven import query
 from hven.model.errors import HvenError, NotFoundError, ParamError, TimeLimitError, format_message
 from hven.plugins.series import pyramids, reductions, sample_sets
 from hven.plugins.series.sample_parameters import is_spectrum, list_bin_centers
@@ -47,6 +49,7 @@ MAX_LINES = 8
 MAX_READ_BINS = 40_000  # exact samples of a line that are drawn without reduction
 MAX_COMPUTED_VALUES = 2_000_000  # values from which a line is computed exactly; more are reduced to means first
 EMPTY_SPAN_NOTE = format_message("There are no samples in this time span.")
+QUERY_TIMEOUT_SECONDS = 10.0
 MAX_PLOT_SECONDS = 20.0  # for all panels of a plot
 
 
@@ -219,7 +222,7 @@ class PlotReader(sample_sets.SeriesRequest):
         return None if extent is None else find_span_after_last_gap(self, data_set, extent)
 
     def _find_table_span(self, name: str) -> tuple[int, int] | None:
-        return find_table_span(self, self.find_table(name))
+        return find_table_span(self.query_rows, self.find_table(name))
 
     def read_panel(self, panel: PanelAddress, start: int, stop: int) -> PanelContent:
         """Read what a panel shows; a fault of one panel leaves the others as they are.
@@ -239,7 +242,7 @@ class PlotReader(sample_sets.SeriesRequest):
                 title = table.title or table.qualified_name
                 if panel.is_hidden:
                     return PanelContent(address=panel, title=title, url=url)
-                events = read_table_events(self, table, start, stop, url)
+                events = read_table_events(self.query_rows, table, start, stop, url)
                 return PanelContent(address=panel, title=title, url=url, events=events, notes=events.notes)
             data_set = self.require_portal_data_set(panel.name)
             url = f"{base}/series/{quote(panel.name, safe='')}"
@@ -251,6 +254,24 @@ class PlotReader(sample_sets.SeriesRequest):
             )
         except HvenError as error:
             return PanelContent(address=panel, title=panel.name, fault=error)
+
+    def query_rows(self, adql: str, row_limit: int) -> pa.Table:
+        """Run a query with the rights of the reader."""
+        self.check_deadline()
+        with query.run_query(
+            adql,
+            self.principal,
+            site=self.context.site,
+            policies=self.context.policies,
+            published_state=self.published_state,
+            maxrec=row_limit,
+            hard_row_limit=row_limit,
+            timeout_seconds=QUERY_TIMEOUT_SECONDS,
+        ) as result:
+            batches = list(result.iterate_batches())
+            if batches:
+                return pa.Table.from_batches(batches, batches[0].schema)
+            return pa.table({column.name: pa.array([], column.type.arrow) for column in result.columns})
 
     def check_deadline(self) -> None:
         """Raise an error if the time of the plot is over."""

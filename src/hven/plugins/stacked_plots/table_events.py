@@ -12,7 +12,6 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hven import query
 from hven.adql import quote_adql_name
 from hven.model.errors import NotFoundError, format_message
 from hven.model.table import find_begin_and_end_time_columns
@@ -21,19 +20,18 @@ from hven.plugins.tfcat.tfcat_features import CRS_UTYPE, GEOMETRY_UTYPE
 from hven.portal.api.table_rows import format_keys
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import numpy.typing as npt
 
     from hven.model.table import Column, Table
-    from hven.plugins.stacked_plots.plot_reading import PlotReader
 
     Numbers = npt.NDArray[np.float64]
+    RowQuery = Callable[[str, int], pa.Table]  # runs a query with the rights of the reader, up to a number of rows
 
 MAX_EVENTS = 2000
 MAX_PICTURES = 12  # pictures below the marks, spread over the span
 MAX_GEOMETRY_CHARACTERS = 8_000_000  # of all rows
-EVENT_TIMEOUT_SECONDS = 10.0
 LIGHT_SPEED = 299_792_458.0  # m/s
 DAY_MICROSECONDS = 86_400_000_000
 SECOND_MICROSECONDS = 1_000_000
@@ -113,12 +111,12 @@ def has_events(table: Table) -> bool:
     return find_begin_and_end_time_columns(table)[0] is not None
 
 
-def find_table_span(reader: PlotReader, table: Table) -> tuple[int, int] | None:
+def find_table_span(query_rows: RowQuery, table: Table) -> tuple[int, int] | None:
     """Find the times of the first and the last row that the reader may see; None if there are none."""
     begin, end = _require_time_columns(table)
     low = f"MIN({quote_adql_name(begin.name)}) AS low"
     high = f"MAX({quote_adql_name(end.name)}) AS high, MAX({quote_adql_name(begin.name)}) AS latest"
-    (row,) = _query_rows(reader, f"SELECT {low}, {high} FROM {_write_table_name(table)}", 1).to_pylist()
+    (row,) = query_rows(f"SELECT {low}, {high} FROM {_write_table_name(table)}", 1).to_pylist()
     lasts = [
         to_instant(row[name], column) for name, column in (("high", end), ("latest", begin)) if row[name] is not None
     ]
@@ -137,13 +135,13 @@ def write_events_query(table: Table, start: int, stop: int) -> str:
     return f"SELECT TOP {MAX_EVENTS} * FROM {_write_table_name(table)} WHERE {condition} ORDER BY {order}"
 
 
-def read_table_events(reader: PlotReader, table: Table, start: int, stop: int, table_address: str) -> TableEvents:
+def read_table_events(query_rows: RowQuery, table: Table, start: int, stop: int, table_address: str) -> TableEvents:
     """Read the rows that overlap a time span.
 
     Parameters
     ----------
-    reader
-        Reader of the plot.
+    query_rows
+        Runs a query with the rights of the reader.
     table
         A table that the reader may see.
     start, stop
@@ -170,7 +168,7 @@ def read_table_events(reader: PlotReader, table: Table, start: int, stop: int, t
         f"SELECT TOP {MAX_EVENTS + 1} {select_list} FROM {_write_table_name(table)} WHERE {condition} "
         f"ORDER BY {quote_adql_name(begin.name)}"
     )
-    rows = _query_rows(reader, adql, MAX_EVENTS + 1)
+    rows = query_rows(adql, MAX_EVENTS + 1)
     notes = []
     if rows.num_rows > MAX_EVENTS:
         rows = rows.slice(0, MAX_EVENTS)
@@ -225,26 +223,6 @@ def _write_overlap_condition(begin: Column, end: Column, start: int, stop: int) 
     ends_after_start = f"{last} >= {write_instant_literal(start, end)}"
     is_moment = f"{last} IS NULL AND {first} >= {write_instant_literal(start, begin)}"
     return f"({ends_after_start} OR ({is_moment})) AND {starts_before_end}"
-
-
-def _query_rows(reader: PlotReader, adql: str, limit: int) -> pa.Table:
-    reader.check_deadline()
-    with query.run_query(
-        adql,
-        reader.principal,
-        site=reader.context.site,
-        policies=reader.context.policies,
-        published_state=reader.published_state,
-        maxrec=limit,
-        hard_row_limit=limit,
-        timeout_seconds=EVENT_TIMEOUT_SECONDS,
-    ) as result:
-        batches = list(result.iterate_batches())
-        return pa.Table.from_batches(batches, batches[0].schema) if batches else _build_empty_table(result.columns)
-
-
-def _build_empty_table(columns: Sequence[Column]) -> pa.Table:
-    return pa.table({column.name: pa.array([], column.type.arrow) for column in columns})
 
 
 def _find_picture_column(table: Table) -> str | None:

@@ -187,7 +187,7 @@ class ScopeMatcher:
             return len(definition.keys)
         if definition.targets:
             share = (1 - np.cos(np.radians(definition.radius))) / 2 * len(definition.positions)
-            return int(float(min(share, 1.0)) * self._row_count) + 1
+            return int(min(float(share), 1.0) * self._row_count) + 1
         return self._row_count
 
     def _build_matches(
