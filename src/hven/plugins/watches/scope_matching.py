@@ -188,7 +188,7 @@ class ScopeMatcher:
         if definition.targets:
             share = (1 - np.cos(np.radians(definition.radius))) / 2 * len(definition.positions)
             return int(min(float(share), 1.0) * self._row_count) + 1
-        return self._row_count
+        return int(self._row_count)
 
     def _build_matches(
         self, groups: Sequence[Sequence[Watch]], pairs: np.ndarray, codes: np.ndarray, positions: np.ndarray
