@@ -78,6 +78,23 @@ def test_a_report_leads_to_its_value(people: dict[str, Person], row: list[int]) 
     assert list_shown(people[""], row) == [], "only a moderator shows a report"
 
 
+def test_a_report_reveals_no_value_that_the_row_hides(people: dict[str, Person]) -> None:
+    """The author sees the address of a file; neither readers nor a moderator without this right do."""
+    pushed = people["mia"].send("/push/others.shots", {"access_url": "https://example.org/zqsecret", "n": 7})
+    row = json.loads(pushed.body)["ids"]
+    for column, value in (("access_url", "https://example.org/zqsecret"), ("n", "7")):
+        report = write(people["mia"], row, f"wrong {column}", "others.shots", kind="report", column=column)
+        comment = read_entry(report, 201)
+        assert comment["value"] == value
+        decided = read_entry(decide(people["max"], comment, "accept", table="others.shots"))
+        assert decided["value"] == ("7" if column == "n" else None)
+    pages = {name: people[name].get(f"/comments/others.shots?row=%5B{row[0]}%5D").text for name in ("mia", "max", "")}
+    assert all("wrong access_url" in page for page in pages.values())
+    assert {name: "zqsecret" in page for name, page in pages.items()} == {"mia": True, "max": False, "": False}
+    for path in ("/comments/others.shots", "/comments/others.shots/feed.atom", f"/collections/others/shots?_row=%5B{row[0]}%5D"):
+        assert "zqsecret" not in people[""].show(path).text, path
+
+
 def test_the_address_of_a_value_leads_to_its_report(people: dict[str, Person], row: list[int]) -> None:
     page = people["anna"].show(f"/comments/bad.stars?row=%5B{row[0]}%5D&column=mag").text
     assert '<option value="report" selected>' in page

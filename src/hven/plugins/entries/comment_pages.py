@@ -205,6 +205,8 @@ class _CommentView:
         self.store = page_context.context.site.store.get_or_create(CommentStore)
         self.here = build_comments_address(page_context, table)
         self.table_link = build_table_link(page_context, table)
+        visible_names = {column.name for column in table.columns if not column.hidden}
+        self.unmasked_columns = visible_names - table.file_column_names
 
     def can_write(self) -> bool:
         """Return whether the user may write comments on rows that they see."""
@@ -255,6 +257,8 @@ class _CommentView:
             address_query["_cols"] = comment.column
         names = ("number", "kind", "column", "value", "text", "author", "at", "state", "by", "reason")
         facts = {name: getattr(comment, name) for name in names}
+        if comment.author != self.principal.name and comment.column not in self.unmasked_columns:
+            facts["value"] = None  # its author saw it; others see it where the row shows it
         if f"{invitations.BLIND_REVIEW_GROUP_PREFIX}{self.table.schema}" in self.principal.groups:
             facts |= {"author": "", "by": ""}  # authors of comments may be authors of the data
         return {
