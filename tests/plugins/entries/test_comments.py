@@ -91,7 +91,11 @@ def test_a_report_reveals_no_value_that_the_row_hides(people: dict[str, Person])
     pages = {name: people[name].get(f"/comments/others.shots?row=%5B{row[0]}%5D").text for name in ("mia", "max", "")}
     assert all("wrong access_url" in page for page in pages.values())
     assert {name: "zqsecret" in page for name, page in pages.items()} == {"mia": True, "max": False, "": False}
-    for path in ("/comments/others.shots", "/comments/others.shots/feed.atom", f"/collections/others/shots?_row=%5B{row[0]}%5D"):
+    for path in (
+        "/comments/others.shots",
+        "/comments/others.shots/feed.atom",
+        f"/collections/others/shots?_row=%5B{row[0]}%5D",
+    ):
         assert "zqsecret" not in people[""].show(path).text, path
 
 
