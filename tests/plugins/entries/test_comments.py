@@ -12,7 +12,7 @@ from asgi_client import Answer
 from entry_site import Person, make_name, read_entry
 from lxml import etree
 
-from hven.plugins.entries import comment_store
+from hven.plugins.entries import comment_pages, comment_store
 from hven.plugins.entries.comment_store import CommentStore
 from hven.site import Site
 
@@ -97,6 +97,24 @@ def test_a_report_reveals_no_value_that_the_row_hides(people: dict[str, Person])
         f"/collections/others/shots?_row=%5B{row[0]}%5D",
     ):
         assert "zqsecret" not in people[""].show(path).text, path
+
+
+def test_comments_on_hidden_rows_do_not_hide_others(
+    site: Site, people: dict[str, Person], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The newest comments are on a row that readers do not see: the page and the feed go on to older ones."""
+    for module in (comment_store, comment_pages):
+        monkeypatch.setattr(module, "MAX_LISTED_COMMENTS", 2, raising=False)
+    store = site.store.get_or_create(CommentStore)
+    for row, count in (([1], 1), ([2], 5)):
+        for number in range(count):
+            written = read_entry(write(people["mia"], row, f"row {row[0]}, {number}", "others.fixed"), 201)
+            comment = store.find_comment("others.fixed", written["number"])
+            assert comment is not None
+            store.decide_comment(comment, "accepted", "max", "")
+    for path in ("/comments/others.fixed", "/comments/others.fixed/feed.atom"):
+        page = people["eve"].get(path).text
+        assert ("row 1, 0" in page, "row 2" in page) == (True, False), path
 
 
 def test_the_address_of_a_value_leads_to_its_report(people: dict[str, Person], row: list[int]) -> None:
