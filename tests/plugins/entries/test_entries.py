@@ -11,7 +11,7 @@ from asgi_client import Client
 from entry_site import STAR, Person, make_name, path_of, query_stars, read_entry
 
 from hven.model.errors import StorageError
-from hven.plugins.entries import entry_pages, entry_store, entry_workflow
+from hven.plugins.entries import entry_keys, entry_pages, entry_store, entry_workflow
 from hven.plugins.entries.entry_store import EntryStore
 from hven.plugins.push.push_store import ClientPushStore
 from hven.query.resolver import UnresolvedNameError
@@ -100,6 +100,17 @@ def test_a_killed_submission_is_completed_by_its_repetition(
     for _ in range(2):
         entry = read_entry(anna.send("/entries/bad.stars", document, **{"idempotency-key": "killed"}))
         assert entry["state"] == "submitted"
+
+
+def test_blocking_warnings_are_checked_again_at_the_acceptance(
+    people: dict[str, Person], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = people["anna"].submit({"name": make_name(), "mag": 13})
+    with monkeypatch.context() as patch:
+        patch.setattr(entry_keys.EntryRules, "are_warnings_blocking", True)
+        answer = people["mia"].take(entry, "accept")
+    assert (answer.status, "the star is faint" in answer.text) == (400, True), answer.text
+    assert read_entry(people["mia"].take(entry, "accept"))["state"] == "accepted"
 
 
 def test_the_decision_on_an_old_entry_is_news(people: dict[str, Person], monkeypatch: pytest.MonkeyPatch) -> None:
