@@ -65,6 +65,7 @@ tables:
     access: {rows: public, files: "reader = 'mia'"}
     source: {kind: push, columns: {id: int64, access_url: string, n: int32}, ids: id, writers: [mia]}
     entries: {}
+    comments: {moderators: [max]}
     primary: id
     columns: {id: int64, access_url: string, n: int32}
   fixed:

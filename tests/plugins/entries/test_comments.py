@@ -12,7 +12,7 @@ from asgi_client import Answer
 from entry_site import Person, make_name, read_entry
 from lxml import etree
 
-from hven.plugins.entries import comment_store
+from hven.plugins.entries import comment_pages, comment_store
 from hven.plugins.entries.comment_store import CommentStore
 from hven.site import Site
 
@@ -76,6 +76,45 @@ def test_a_report_leads_to_its_value(people: dict[str, Person], row: list[int]) 
     assert (settled["state"], settled["by"]) == ("settled", "mia")
     assert "corrected, thank you" in people["bob"].get(f"/comments/bad.stars?row=%5B{row[0]}%5D").text
     assert list_shown(people[""], row) == [], "only a moderator shows a report"
+
+
+def test_a_report_reveals_no_value_that_the_row_hides(people: dict[str, Person]) -> None:
+    """The author sees the address of a file; neither readers nor a moderator without this right do."""
+    pushed = people["mia"].send("/push/others.shots", {"access_url": "https://example.org/zqsecret", "n": 7})
+    row = json.loads(pushed.body)["ids"]
+    for column, value in (("access_url", "https://example.org/zqsecret"), ("n", "7")):
+        report = write(people["mia"], row, f"wrong {column}", "others.shots", kind="report", column=column)
+        comment = read_entry(report, 201)
+        assert comment["value"] == value
+        decided = read_entry(decide(people["max"], comment, "accept", table="others.shots"))
+        assert decided["value"] == ("7" if column == "n" else None)
+    pages = {name: people[name].get(f"/comments/others.shots?row=%5B{row[0]}%5D").text for name in ("mia", "max", "")}
+    assert all("wrong access_url" in page for page in pages.values())
+    assert {name: "zqsecret" in page for name, page in pages.items()} == {"mia": True, "max": False, "": False}
+    for path in (
+        "/comments/others.shots",
+        "/comments/others.shots/feed.atom",
+        f"/collections/others/shots?_row=%5B{row[0]}%5D",
+    ):
+        assert "zqsecret" not in people[""].show(path).text, path
+
+
+def test_comments_on_hidden_rows_do_not_hide_others(
+    site: Site, people: dict[str, Person], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The newest comments are on a row that readers do not see: the page and the feed go on to older ones."""
+    for module in (comment_store, comment_pages):
+        monkeypatch.setattr(module, "MAX_LISTED_COMMENTS", 2, raising=False)
+    store = site.store.get_or_create(CommentStore)
+    for row, count in (([1], 1), ([2], 5)):
+        for number in range(count):
+            written = read_entry(write(people["mia"], row, f"row {row[0]}, {number}", "others.fixed"), 201)
+            comment = store.find_comment("others.fixed", written["number"])
+            assert comment is not None
+            store.decide_comment(comment, "accepted", "max", "")
+    for path in ("/comments/others.fixed", "/comments/others.fixed/feed.atom"):
+        page = people["eve"].get(path).text
+        assert ("row 1, 0" in page, "row 2" in page) == (True, False), path
 
 
 def test_the_address_of_a_value_leads_to_its_report(people: dict[str, Person], row: list[int]) -> None:

@@ -11,7 +11,7 @@ from asgi_client import Client
 from entry_site import STAR, Person, make_name, path_of, query_stars, read_entry
 
 from hven.model.errors import StorageError
-from hven.plugins.entries import entry_pages, entry_store, entry_workflow
+from hven.plugins.entries import entry_keys, entry_pages, entry_store, entry_workflow
 from hven.plugins.entries.entry_store import EntryStore
 from hven.plugins.push.push_store import ClientPushStore
 from hven.query.resolver import UnresolvedNameError
@@ -71,13 +71,53 @@ def test_a_correction_is_a_new_version_and_can_be_withdrawn(client: Client, peop
     assert (second["version"], query_stars(client, "mag, grade", name)) == (2, [["5", "A"]])
     versions = read_entry(people["mia"].get(f"/entries/bad.stars?row=%5B{row[0]}%5D"))["entries"]
     assert [entry["version"] for entry in versions] == [2, 1]
-    assert people["anna"].take(first, "withdraw", reason="late").status == 412, "the row has another state by now"
+    late = people["anna"].take(first, "withdraw", reason="late")
+    expected_words = f"a later version of the row is in the table: entry {second['number']}"
+    assert (late.status, expected_words in late.text) == (412, True), late.text
+    third = people["anna"].submit({"mag": 0.03}, row=row)
+    third = read_entry(people["mia"].take(third, "accept"))
+    assert people["anna"].take(first, "withdraw", reason="late").status == 412, "equal values are another version"
+    read_entry(people["anna"].take(third, "withdraw", reason="not so"))
     assert query_stars(client, "mag", name) == [["5"]]
     assert people["bob"].take(second, "withdraw").status == 400, "without a reason"
     assert read_entry(people["bob"].take(second, "withdraw", reason="wrong star"))["state"] == "withdrawn"
     assert query_stars(client, "mag", name) == [["0.03"]], "the values before come back"
     assert read_entry(people["anna"].take(first, "withdraw", reason="wrong, too"))["state"] == "withdrawn"
     assert query_stars(client, "mag", name) == []
+
+
+def test_a_killed_submission_is_completed_by_its_repetition(
+    people: dict[str, Person], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    anna, document = people["anna"], {"action": "submit", "values": {"name": make_name()}}
+
+    def fail(*_: object) -> None:
+        raise StorageError("the disk is full", remedy="free some space")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(entry_workflow.EntryWorkflow, "take_step", fail)
+        assert anna.send("/entries/bad.stars", document, **{"idempotency-key": "killed"}).status == 503
+    for _ in range(2):
+        entry = read_entry(anna.send("/entries/bad.stars", document, **{"idempotency-key": "killed"}))
+        assert entry["state"] == "submitted"
+
+
+def test_blocking_warnings_are_checked_again_at_the_acceptance(
+    people: dict[str, Person], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = people["anna"].submit({"name": make_name(), "mag": 13})
+    with monkeypatch.context() as patch:
+        patch.setattr(entry_keys.EntryRules, "are_warnings_blocking", True)
+        answer = people["mia"].take(entry, "accept")
+    assert (answer.status, "the star is faint" in answer.text) == (400, True), answer.text
+    assert read_entry(people["mia"].take(entry, "accept"))["state"] == "accepted"
+
+
+def test_the_decision_on_an_old_entry_is_news(people: dict[str, Person], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(entry_store, "LIST_PAGE_ENTRIES", 2)
+    old, *_ = [people["bob"].submit({"name": make_name()}) for _ in range(3)]
+    read_entry(people["mia"].take(old, "refuse", reason="which star?"))
+    assert f"/{old['number']}<" in people["bob"].get("/entries/bad.stars/feed.atom").text.replace('"', "<")
 
 
 def test_two_corrections_of_one_row(client: Client, people: dict[str, Person]) -> None:

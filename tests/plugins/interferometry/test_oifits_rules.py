@@ -6,10 +6,13 @@ import gzip
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 from astropy.io import fits
 from rule_files import make_oifits, write_broken_file
 
+from hven.model.errors import SourceError
+from hven.plugins.interferometry import oifits_checker, oifits_repairs, oifits_tables
 from hven.plugins.interferometry.oifits_checker import check_oifits_file
 from hven.plugins.interferometry.oifits_repairs import write_repaired_file
 from hven.plugins.interferometry.oifits_rules import OIFITS_RULES, find_severity
@@ -111,6 +114,37 @@ def test_a_damaged_file_is_reported_and_never_an_error(place: int, tmp_path: Pat
     content[place : place + 7] = b"\xff\x009'E-\x7f"
     path.write_bytes(content)
     check_oifits_file(path)
+
+
+@pytest.mark.parametrize("place", range(12, 2_000, 97))
+def test_a_damaged_compressed_file_is_reported_and_never_an_error(place: int, tmp_path: Path) -> None:
+    path = tmp_path / "damaged.fits.gz"
+    make_oifits(2).writeto(tmp_path / "made.fits")
+    content = bytearray(gzip.compress((tmp_path / "made.fits").read_bytes()))
+    content[place : place + 20] = b"\xff" * 20
+    path.write_bytes(content)
+    assert "FILE_LOAD" in [finding.rule for finding in check_oifits_file(path).findings]
+
+
+def test_values_need_a_bounded_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Texts and indices of correlations are larger in memory than in the file; zeros after the file are none of it."""
+    path, _ = write_broken_file("GENERIC_COL_ERR_FIX", tmp_path)
+    size = path.stat().st_size
+    packed = tmp_path / "packed.fits.gz"
+    packed.write_bytes(gzip.compress(path.read_bytes() + bytes(10 * size)))
+    monkeypatch.setattr(oifits_repairs, "MAX_FILE_BYTES", 2 * size, raising=False)
+    with pytest.raises(SourceError, match="MB of data"):
+        write_repaired_file(packed, tmp_path / "copy.oifits")
+    texts = fits.BinTableHDU.from_columns([fits.Column("NAME", "100A", array=np.full(100, "x"))], name="OI_TEXTS")
+    fits.HDUList([fits.PrimaryHDU(), texts]).writeto(tmp_path / "texts.fits")
+    assert len(oifits_tables.read_oifits_tables(tmp_path / "texts.fits")) == 2
+    budget = oifits_tables._MemoryBudget("texts.fits", 100_000)
+    monkeypatch.setattr(oifits_tables, "_MemoryBudget", lambda _: budget)
+    with pytest.raises(SourceError, match="MB of data"):
+        oifits_tables.read_oifits_tables(tmp_path / "texts.fits")
+    correlated, _ = write_broken_file("GENERIC_CORRINDX_UNIQ", tmp_path)
+    monkeypatch.setattr(oifits_checker, "MAX_INDICES", 7)
+    assert [finding.rule for finding in check_oifits_file(correlated).findings] == ["FILE_LOAD"]
 
 
 @pytest.mark.parametrize("rule", ["GENERIC_COL_ERR_FIX", "GENERIC_OIREV_FIX", "OI_ARRAY_XYZ_FIX"])

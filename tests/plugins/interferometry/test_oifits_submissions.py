@@ -69,6 +69,9 @@ def test_granules_of_good_files_are_published_and_bad_files_are_listed(tmp_path:
         submission = read_submission(anna.get(f"/submissions/oidb.granules/{submission['number']}"))
         odd = submission["files"][3]
         assert 'value="repair"' in anna.show(f"/submissions/oidb.granules/{submission['number']}")
+        odd_rows = [str(row["number"]) for row in submission["rows"] if row["file"] == odd["number"]]
+        values = {odd_rows[1]: {"instrument_mode": "entered"}}
+        submission = read_submission(anna.take(submission, "edit", values=values))
         repaired = read_submission(anna.take(submission, "repair", file=str(odd["number"])))
         copy = repaired["files"][-1]
         assert (copy["name"], copy["state"], copy["sha256"] != odd["sha256"]) == ("odd.oifits", "good", True)
@@ -80,6 +83,8 @@ def test_granules_of_good_files_are_published_and_bad_files_are_listed(tmp_path:
         assert saved["state"] == "saved"
         rows = query(client, "SELECT target_name, instrument_mode, night, nb_vis2, path FROM oidb.granules ORDER BY id")
         folder = f"submitted/{saved['number']}"
-        assert rows == [
+        expected_rows = [
             [target, "INS_A", "2014-12-08", "1", f"{folder}/{name}.oifits"] for name in ("good", "odd") for target in ("one", "two")
         ]  # fmt: skip
+        expected_rows[-1][1] = "entered"  # the repair keeps what the author entered
+        assert rows == expected_rows

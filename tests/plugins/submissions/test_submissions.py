@@ -340,14 +340,14 @@ def test_bad_archives_are_refused_in_words(site: Site, people: dict[str, Person]
         answer = anna.send_file("/submissions/oidb.granules", "" if status == 400 else "x.zip", content)
         assert (answer.status, words in answer.text) == (status, True), answer.text[:500]
     archive = pack({"a.fits": make_file("kap")})
-    for broken, words in (
-        (archive[:-30], "the archive 'x.zip' is damaged"),
-        (archive[:60] + bytes(40) + archive[100:], "cannot be unpacked"),
+    for name, broken, words in (
+        ("x.zip", archive[:-30], "the archive 'x.zip' is damaged"),
+        ("x.zip", archive[:60] + bytes(40) + archive[100:], "cannot be unpacked"),
+        (".bashrc", b"x", "is not a valid file name"),
     ):
-        answer = anna.send_file("/submissions/oidb.granules", "x.zip", broken)
-        assert (answer.status, words in answer.text) == (400, True), answer.text
-    hidden = anna.send_file("/submissions/oidb.granules", ".bashrc", b"x")
-    assert "is not a valid file name" in hidden.text
+        listed = read_submission(anna.send_file("/submissions/oidb.granules", name, broken), 201)
+        (file,) = listed["files"]
+        assert (file["state"], words in file["findings"][0]["message"]) == ("bad", True), file
     page = anna.begin({"page.html": make_file("phi")})
     assert (page["files"][0]["state"], page["files"][0]["findings"][0]["rule"], page["rows"]) == ("bad", "name", [])
     climbing = anna.begin({"../../etc/passwd": b"x", "/abs/l.fits": make_file("lam")})

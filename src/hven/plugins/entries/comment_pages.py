@@ -22,6 +22,7 @@ from hven.plugins.entries.cited_works import describe_cited_works
 from hven.plugins.entries.comment_store import (
     COMMENT,
     HIDDEN,
+    MAX_LISTED_COMMENTS,
     REPORT,
     SETTLED,
     SHOWN,
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
 MAX_COMMENT_CHARACTERS = 4_000
 MAX_KEY_DIGITS = 18  # of a number
 FEED_COMMENTS = 50
+MAX_COMMENT_BATCHES = 50  # that one request reads
 STATE_BY_ACTION = {"accept": SHOWN, "refuse": HIDDEN, "settle": SETTLED, "withdraw": TAKEN_BACK}
 MODERATOR_ACTIONS = {WAITING: ("accept", "refuse"), SHOWN: ("refuse",), HIDDEN: ("accept",)}
 REPORT_ACTIONS = {WAITING: ("accept", "settle", "refuse"), SHOWN: ("settle", "refuse"), HIDDEN: ("accept",)}
@@ -205,6 +207,8 @@ class _CommentView:
         self.store = page_context.context.site.store.get_or_create(CommentStore)
         self.here = build_comments_address(page_context, table)
         self.table_link = build_table_link(page_context, table)
+        visible_names = {column.name for column in table.columns if not column.hidden}
+        self.unmasked_columns = visible_names - table.file_column_names
 
     def can_write(self) -> bool:
         """Return whether the user may write comments on rows that they see."""
@@ -255,6 +259,8 @@ class _CommentView:
             address_query["_cols"] = comment.column
         names = ("number", "kind", "column", "value", "text", "author", "at", "state", "by", "reason")
         facts = {name: getattr(comment, name) for name in names}
+        if comment.author != self.principal.name and comment.column not in self.unmasked_columns:
+            facts["value"] = None  # its author saw it; others see it where the row shows it
         if f"{invitations.BLIND_REVIEW_GROUP_PREFIX}{self.table.schema}" in self.principal.groups:
             facts |= {"author": "", "by": ""}  # authors of comments may be authors of the data
         return {
@@ -266,8 +272,20 @@ class _CommentView:
             "actions": self.list_actions(comment),
         }
 
-    def list_visible_comments(self, comments: Sequence[RowComment]) -> list[RowComment]:
-        """List the comments whose rows the user sees."""
+    def list_visible_comments(self, row_key: str | None = None) -> list[RowComment]:
+        """List the newest accepted comments whose rows the user sees, on one row or on all."""
+        visible_comments: list[RowComment] = []
+        before_number = None
+        for _ in range(MAX_COMMENT_BATCHES):
+            comments = self.store.list_comments(self.table.qualified_name, row_key=row_key, before_number=before_number)
+            visible_comments += self._select_visible_comments(comments)
+            if len(comments) < MAX_LISTED_COMMENTS or len(visible_comments) >= MAX_LISTED_COMMENTS:
+                break
+            before_number = comments[-1].number
+        return visible_comments[:MAX_LISTED_COMMENTS]
+
+    def _select_visible_comments(self, comments: Sequence[RowComment]) -> list[RowComment]:
+        """Select the comments whose rows the user sees."""
         keys = list(dict.fromkeys(comment.row_key for comment in comments))
         if not keys:
             return []
@@ -283,7 +301,7 @@ class _CommentView:
         if row_key:
             row_key, row_values = read_visible_row(self.page_context, self.table, row_key)
         wanted_key = row_key or None
-        shown_comments = self.list_visible_comments(self.store.list_comments(name, row_key=wanted_key))
+        shown_comments = self.list_visible_comments(wanted_key)
         own_comments: list[RowComment] = []
         waiting: list[RowComment] = []
         if self.principal.name is not None:
@@ -407,7 +425,7 @@ class _CommentView:
 
     def build_feed(self) -> ContributionFeed:
         """Build the feed of the accepted comments on rows that the reader sees."""
-        comments = self.list_visible_comments(self.store.list_comments(self.table.qualified_name))[:FEED_COMMENTS]
+        comments = self.list_visible_comments()[:FEED_COMMENTS]
         name = self.table.qualified_name
         authority = self.page_context.context.site.settings.find_collection_authority(self.table.schema)
         return ContributionFeed(

@@ -120,7 +120,13 @@ class CommentStore:
         return None if row is None else _comment_from_row(row)
 
     def list_comments(
-        self, table: str, *, row_key: str | None = None, states: Collection[str] = (SHOWN,), author: str | None = None
+        self,
+        table: str,
+        *,
+        row_key: str | None = None,
+        states: Collection[str] = (SHOWN,),
+        author: str | None = None,
+        before_number: int | None = None,
     ) -> list[RowComment]:
         """List the comments of a table, the newest first; at most `MAX_LISTED_COMMENTS`.
 
@@ -134,12 +140,16 @@ class CommentStore:
             Only comments in these states.
         author
             Only comments of this account.
+        before_number
+            Only comments with a smaller number.
         """
         conditions = [row_comments.c.table_name == table, row_comments.c.state.in_(states)]
         if row_key is not None:
             conditions.append(row_comments.c.row_key == row_key)
         if author is not None:
             conditions.append(row_comments.c.author == author)
+        if before_number is not None:
+            conditions.append(row_comments.c.number < before_number)
         query = sa.select(row_comments).where(*conditions)
         query = query.order_by(row_comments.c.number.desc()).limit(MAX_LISTED_COMMENTS)
         with self._database.begin_read() as connection:

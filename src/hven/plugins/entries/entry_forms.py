@@ -118,7 +118,7 @@ def build_entry_fields(spec: TableSpec, options: Options, table: Table, wording:
     wording
         Labels and descriptions of its columns.
     """
-    mapped_names = {mapping.column for mapping in spec.settings if not _is_copy(mapping)}
+    mapped_names = {mapping.column for mapping in spec.settings if not is_column_copy(mapping)}
     kept_names = {mapping.column for mapping in spec.settings if _is_partial_copy(mapping)}
     published_columns = {}
     copied_names = set()
@@ -180,8 +180,14 @@ def build_entry_fields(spec: TableSpec, options: Options, table: Table, wording:
     return entry_fields
 
 
-def _is_copy(mapping: ColumnMapping) -> bool:
-    """Return whether the mapping of a column only names the source's column of this name."""
+def is_column_copy(mapping: ColumnMapping) -> bool:
+    """Return whether the mapping of a column only names the source's column of this name.
+
+    Parameters
+    ----------
+    mapping
+        The mapping in the descriptor.
+    """
     return mapping.how == "map" and str(mapping.value).strip().strip('"') == mapping.column
 
 

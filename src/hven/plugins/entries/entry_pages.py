@@ -339,9 +339,9 @@ class _EntryEndpoints:
         except EntryValuesError as error:
             return entry_view.build_page(None, row_key=row_key, values=contribution.values or {}, error=error)
         entry, is_new = entry_view.workflow.create_entry(values, row_key, contribution.read_text("token"))
-        if action == SUBMIT and is_new:
+        if action == SUBMIT and entry.revision == 1:  # new, or a process was killed before it submitted the draft
             request = EntryStepRequest(action=SUBMIT, reason=contribution.read_text("reason"), etag=entry.etag)
-            return entry_view.take_step(entry, request, contribution, is_new=True)
+            return entry_view.take_step(entry, request, contribution, is_new=is_new)
         return entry_view.answer_change(entry, contribution, is_new=is_new)
 
     async def show_entry(self, page_context: PageContext) -> PageContent:
@@ -405,7 +405,7 @@ class _EntryView:
     def build_feed(self) -> ContributionFeed:
         """Build the feed of the entries that concern the user: each step of an entry is news."""
         translate = load_page_translations(self.page_context.language)
-        entries = sorted(self.list_latest_entries(), key=lambda entry: entry.changed, reverse=True)
+        entries = self.list_latest_entries(is_by_change=True)
         name = self.entry_table.name
         authority = self._site.settings.find_collection_authority(self.entry_table.table.schema)
         return ContributionFeed(

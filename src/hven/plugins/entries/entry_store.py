@@ -184,6 +184,7 @@ class EntryStore:
         states: Collection[str] = ENTRY_STATES,
         row_key: str | None = None,
         before_number: int | None = None,
+        is_by_change: bool = False,
     ) -> list[TableEntry]:
         """List entries of tables, the newest first; at most `LIST_PAGE_ENTRIES`.
 
@@ -199,6 +200,8 @@ class EntryStore:
             Only versions of this row.
         before_number
             Only entries with a smaller number.
+        is_by_change
+            Whether the last changed entry comes first.
         """
         conditions: list[sa.ColumnElement[bool]] = [entries.c.table_name.in_(tables), entries.c.state.in_(states)]
         if author is not None:
@@ -209,7 +212,8 @@ class EntryStore:
             conditions.append(entries.c.row_key == row_key)
         if before_number is not None:
             conditions.append(entries.c.number < before_number)
-        query = sa.select(entries).where(*conditions).order_by(entries.c.number.desc()).limit(LIST_PAGE_ENTRIES)
+        order = (entries.c.changed if is_by_change else entries.c.number).desc()
+        query = sa.select(entries).where(*conditions).order_by(order).limit(LIST_PAGE_ENTRIES)
         with self._database.begin_read() as connection:
             return [_entry_from_row(row) for row in connection.execute(query)]
 

@@ -384,7 +384,10 @@ class EntryWorkflow:
 
     def _publish_values(self, entry: TableEntry, step: EntryStep) -> TableEntry:
         """Publish the values of an entry, and mark it as accepted in the same transaction."""
-        self._check_references(entry)
+        if self._entry_table.rules.are_warnings_blocking:
+            self._check_values(entry)  # the rules, or what they compare with, may have changed
+        else:
+            self._check_references(entry)
         accepted_entries = []
 
         def mark_as_accepted(connection: sa.Connection, push: ClientPush) -> None:
@@ -399,6 +402,13 @@ class EntryWorkflow:
     def _restore_row(self, entry: TableEntry, step: EntryStep) -> TableEntry:
         """Delete the row of an accepted entry, or give it the values from before the entry."""
         withdrawn_entries = []
+        versions = self.store.list_entries([entry.table], states=(ACCEPTED,), row_key=entry.row_key)
+        later_version = max(versions, key=lambda version: version.version, default=entry)
+        if later_version.version > entry.version:
+            raise PreconditionFailedError(
+                format_message("a later version of the row is in the table: entry {number}", later_version.number),
+                remedy="withdraw that entry first, or ask a moderator to do so",
+            )
 
         def mark_as_withdrawn(connection: sa.Connection, _: ClientPush) -> None:
             withdrawn_entries.append(write_step(connection, entry, step))

@@ -43,6 +43,7 @@ ARRAY_POSITIONS = {  # geocentric, in metres
     "CHARA": (-2476998.047780274, -4647390.089884061, 3582240.6122966344),
 }
 MAX_LISTED_ROWS = 10
+MAX_INDICES = 2_000_000  # of correlations, which are expanded to all channels
 UNDEFINED_INTEGER = -32_768  # of a number that a program did not set
 _MULTIPLE_KEYWORDS = ("OBSERVER", "REFERENC", "PROG_ID", "PROCSOFT", "OBSTECH")
 _REQUIRED_FITS_CARDS = {"SIMPLE", "BITPIX", "NAXIS", "EXTEND"}
@@ -179,6 +180,7 @@ class _FileCheck:
         self.arrays: dict[str, OifitsHdu] = {}
         self.wavelengths: dict[str, OifitsHdu] = {}
         self.correlations: dict[str, OifitsHdu] = {}
+        self.remaining_indices = MAX_INDICES
         self.target_ids: Any = None
 
     def add_finding(
@@ -687,6 +689,11 @@ class _FileCheck:
             format_message("indices are larger than NDATA = {size}", size),
         )
         channel_count = self._count_channels(hdu) or 1
+        self.remaining_indices -= len(indices) * channel_count
+        if self.remaining_indices < 0:
+            message = format_message("the file has more than {most:,} indices of correlations", MAX_INDICES)
+            self.add_finding("FILE_LOAD", hdu, name, message=message)
+            return
         ranges = indices.astype(np.int64)[:, np.newaxis] + np.arange(channel_count)
         values, first_places = np.unique(ranges, return_index=True)
         is_repeated = np.ones(ranges.size, np.bool_)

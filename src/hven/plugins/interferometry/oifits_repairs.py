@@ -7,10 +7,12 @@ errors that are not positive, which become NaN.
 from __future__ import annotations
 
 import gzip
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hven.model.errors import SourceError, TextPlace, format_message
 from hven.plugins.interferometry.oifits_checker import (
     ARRAY_POSITIONS,
     check_oifits_file,
@@ -18,7 +20,7 @@ from hven.plugins.interferometry.oifits_checker import (
     find_invalid_uncertainties,
 )
 from hven.plugins.interferometry.oifits_rules import OIFITS_RULES
-from hven.plugins.interferometry.oifits_tables import GZIP_MAGIC, read_oifits_tables
+from hven.plugins.interferometry.oifits_tables import GZIP_MAGIC, MAX_FILE_BYTES, read_oifits_tables
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,9 +57,14 @@ def write_repaired_file(path: Path, target: Path) -> list[str]:
     if not repairs:
         return []
     hdus = {hdu.label: hdu for hdu in read_oifits_tables(path)}
-    packed_content = path.read_bytes()
-    is_compressed = packed_content.startswith(GZIP_MAGIC)
-    content = bytearray(gzip.decompress(packed_content) if is_compressed else packed_content)
+    with path.open("rb") as plain_file:
+        is_compressed = plain_file.read(2) == GZIP_MAGIC
+        plain_file.seek(0)
+        with gzip.open(plain_file) if is_compressed else nullcontext(plain_file) as file:
+            content = bytearray(file.read(MAX_FILE_BYTES + 1))
+    if len(content) > MAX_FILE_BYTES:
+        message = format_message("the file has more than {most:,} MB of data", MAX_FILE_BYTES >> 20)
+        raise SourceError(message, place=TextPlace(file=path.name), remedy="split it")
     for finding in repairs:
         hdu = hdus[finding.table]
         if finding.rule == "GENERIC_OIREV_FIX":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import re
+import zlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,8 @@ _NUMPY_TYPES = {
     "M": ">c16",
 }
 _ELEMENT_BYTES = {"L": 1, "A": 1, "B": 1, "I": 2, "J": 4, "K": 8, "E": 4, "D": 8, "C": 8, "M": 16, "P": 8, "Q": 16}
+_TEXT_COPY_BYTES = 13  # per character, for the copy of the cells, and their decoded and stripped texts
+_SCALED_BYTES = 16  # per value, and per step of its computation
 GZIP_MAGIC = b"\x1f\x8b"
 
 
@@ -135,26 +138,38 @@ def read_oifits_tables(path: Path) -> list[OifitsHdu]:
         try:
             with gzip.open(plain_file) as file:
                 return list(_iterate_hdus(file, path.name))
-        except (EOFError, OSError) as error:
+        except (EOFError, OSError, zlib.error) as error:
             message = format_message("the compressed file is damaged: {reason}", str(error))
             raise SourceError(message, place=TextPlace(file=path.name)) from error
 
 
+@dataclass(slots=True)
+class _MemoryBudget:
+    """The bytes that the values of a file may still need in memory."""
+
+    file_name: str
+    remaining_bytes: int = MAX_FILE_BYTES
+
+    def reserve(self, byte_count: int) -> None:
+        """Take a part; a `SourceError` says that there is not enough."""
+        self.remaining_bytes -= byte_count
+        if self.remaining_bytes < 0:
+            raise SourceError(
+                format_message("the file has more than {most:,} MB of data", MAX_FILE_BYTES >> 20),
+                place=TextPlace(file=self.file_name),
+                remedy="split it",
+            )
+
+
 def _iterate_hdus(file: BinaryIO | gzip.GzipFile, file_name: str) -> Iterator[OifitsHdu]:
-    remaining_bytes = MAX_FILE_BYTES
+    budget = _MemoryBudget(file_name)
     for index in range(MAX_CHECKED_HDUS):
         header_offset = file.tell()
         header = read_next_hdu_header(file.read, index, file_name)
         if header is None:
             return
         data_offset = file.tell()
-        remaining_bytes -= header.data_bytes
-        if remaining_bytes < 0:
-            raise SourceError(
-                format_message("the file has more than {most:,} MB of data", MAX_FILE_BYTES >> 20),
-                place=TextPlace(file=file_name),
-                remedy="split it",
-            )
+        budget.reserve(header.data_bytes)
         body = file.read(header.data_bytes)
         if header.hdu_kind != "BINTABLE" or not header.name.upper().startswith("OI_"):
             _check_complete(len(body), header.data_bytes, header, file_name)
@@ -163,7 +178,7 @@ def _iterate_hdus(file: BinaryIO | gzip.GzipFile, file_name: str) -> Iterator[Oi
         row_bytes = header.read_integer("NAXIS1")
         row_count = header.read_integer("NAXIS2")
         _check_complete(len(body), row_bytes * row_count, header, file_name)
-        columns = _read_columns(header, body, row_bytes, row_count)
+        columns = _read_columns(header, body, (row_bytes, row_count), budget)
         yield OifitsHdu(header, row_count, columns, header_offset, data_offset)
 
 
@@ -177,7 +192,11 @@ def _check_complete(read_bytes: int, needed_bytes: int, header: HduHeader, file_
         )
 
 
-def _read_columns(header: HduHeader, body: bytes, row_bytes: int, row_count: int) -> dict[str, OifitsColumn]:
+def _read_columns(
+    header: HduHeader, body: bytes, layout: tuple[int, int], budget: _MemoryBudget
+) -> dict[str, OifitsColumn]:
+    """Read the columns; texts and scaled values are copies, which are larger than the cells of the file."""
+    row_bytes, row_count = layout
     columns: dict[str, OifitsColumn] = {}
     offset = 0
     for number in range(1, header.read_integer("TFIELDS") + 1):
@@ -189,9 +208,14 @@ def _read_columns(header: HduHeader, body: bytes, row_bytes: int, row_count: int
         column.is_within_row = offset + cell_bytes <= row_bytes
         column.offset = offset
         if column.is_within_row and cell_bytes and (code == "A" or code in _NUMPY_TYPES):
-            column.values = _view_values(body, column, (row_count, row_bytes, offset))
             scale, zero = header.card_values.get(f"TSCAL{number}"), header.card_values.get(f"TZERO{number}")
-            if isinstance(scale, int | float) or isinstance(zero, int | float):
+            is_scaled = isinstance(scale, int | float) or isinstance(zero, int | float)
+            if code == "A":
+                budget.reserve(_TEXT_COPY_BYTES * row_count * repeat)
+            elif is_scaled:
+                budget.reserve(_SCALED_BYTES * row_count * repeat)
+            column.values = _view_values(body, column, (row_count, row_bytes, offset))
+            if is_scaled:
                 column.values = column.values * (scale or 1) + (zero or 0)
         columns.setdefault(name.upper(), column)
         offset += cell_bytes

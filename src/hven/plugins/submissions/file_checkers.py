@@ -6,6 +6,10 @@ A package offers a checker in a module of the extension point ``submissions.chec
 
 from __future__ import annotations
 
+import gzip
+import io
+import zlib
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +19,7 @@ import pyarrow.csv
 
 from hven.model import plugins
 from hven.model.errors import SourceError, UserError, format_message
-from hven.sources.fits_headers import read_headers
+from hven.sources.fits_headers import BLOCK_BYTES, HduHeader, read_next_hdu_header
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -27,6 +31,9 @@ MAX_SHEET_ROWS = 5_000  # of a CSV file
 MAX_SHEET_BYTES = 16 << 20
 UNREADABLE_RULE = "FILE_LOAD"
 NAME_RULE = "name"
+MAX_FITS_HDUS = 1_000
+MAX_UNPACKED_BYTES = 1 << 30  # data of a compressed FITS file
+GZIP_MAGIC = b"\x1f\x8b"
 FITS_EXTENSIONS = (".fits", ".fit", ".fts", ".fits.gz")
 
 
@@ -151,20 +158,52 @@ def build_unreadable_finding(error: Exception) -> FileFinding:
     return FileFinding(rule=UNREADABLE_RULE, severity=ERROR, message=message)
 
 
+def _read_whole_fits_headers(path: Path) -> list[HduHeader]:
+    """Read the headers of a file; a `SourceError` says that it is damaged or ends within its data."""
+    headers: list[HduHeader] = []
+    remaining_bytes = MAX_UNPACKED_BYTES
+    try:
+        with path.open("rb") as plain_file:
+            is_compressed = plain_file.read(2) == GZIP_MAGIC
+            plain_file.seek(0)
+            with gzip.open(plain_file) if is_compressed else nullcontext(plain_file) as file:
+                while len(headers) < MAX_FITS_HDUS:
+                    header = read_next_hdu_header(file.read, len(headers), path.name)
+                    if header is None:
+                        break
+                    headers.append(header)
+                    remaining_bytes -= header.data_bytes if is_compressed else 0
+                    if remaining_bytes < 0:
+                        message = format_message("the file has more than {most:,} bytes of data", MAX_UNPACKED_BYTES)
+                        raise SourceError(message, remedy="split it")
+                    # the last block may lack its padding
+                    needed_bytes = header.data_bytes - BLOCK_BYTES + 1
+                    if needed_bytes > 0:
+                        file.seek(needed_bytes - 1, io.SEEK_CUR)
+                        if not file.read(1):
+                            message = format_message("the file ends within the data of HDU {number}", header.index)
+                            raise SourceError(message, remedy="send the whole file")
+                        file.seek(header.data_bytes - needed_bytes, io.SEEK_CUR)
+    except (EOFError, OSError, zlib.error) as error:
+        message = format_message("the file is damaged: {reason}", str(error))
+        raise SourceError(message, remedy="send the file again") from error
+    if not headers:
+        raise SourceError(format_message("the file is empty"), remedy="send the file again")
+    return headers
+
+
 def _check_fits_file(path: Path, _: str) -> list[FileFinding]:
     try:
-        headers = read_headers(path, hdu_limit=1_000)
-    except (SourceError, OSError, EOFError) as error:
+        _read_whole_fits_headers(path)
+    except SourceError as error:
         return [build_unreadable_finding(error)]
-    if not headers:
-        return [FileFinding(rule=UNREADABLE_RULE, severity=ERROR, message="the file is empty")]
     return []
 
 
 def _read_fits_rows(path: Path) -> list[dict[str, Any]]:
     """Read the keywords of all headers; the first of each name counts."""
     values: dict[str, Any] = {}
-    for header in reversed(read_headers(path, hdu_limit=1_000)):
+    for header in reversed(_read_whole_fits_headers(path)):
         values |= header.card_values
     return [values]
 

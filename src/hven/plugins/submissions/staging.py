@@ -9,7 +9,7 @@ import hashlib
 import os
 import shutil
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from zipfile import is_zipfile
@@ -19,22 +19,32 @@ from hven.plugins.push.uploaded_archives import unpack_zip_archive
 from hven.sources import http_client
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
     from hven.site import Site
 
 STAGING_FOLDER = "submissions"  # in `var`
-MAX_NAME_CHARACTERS = 200  # of a file
+MAX_NAME_BYTES = 200  # of a file
+SHOWN_NAME_CHARACTERS = 20  # of a name that is not valid
 DOWNLOAD_TIMEOUT_SECONDS = 300.0
 _COPY_CHUNK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class SentFile:
-    """A file that a user sent: its name without folders, and where it is now."""
+    """A file that a user sent: its name without folders, and where it is now.
+
+    Attributes
+    ----------
+    name, path
+        Its name, and its place.
+    fault
+        Why nobody can read it, as an archive or by its name; empty: nothing is known against it.
+    """
 
     name: str
     path: Path
+    fault: str = ""
 
 
 def _build_storage_error(error: OSError) -> StorageError:
@@ -55,6 +65,7 @@ class StagingArea:
 
     def __init__(self, site: Site, number: int) -> None:
         self._directory = site.settings.var_directory / STAGING_FOLDER / str(number)
+        self._new_digests: set[str] = set()
 
     def find_path(self, sha256: str, name: str) -> Path:
         """Return the path of a staged file."""
@@ -63,6 +74,7 @@ class StagingArea:
     def stage_file(self, sent_file: SentFile, sha256: str) -> Path:
         """Move a file here, and return its path."""
         path = self.find_path(sha256, sent_file.name)
+        self._new_digests.add(sha256)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             shutil.move(sent_file.path, path)
@@ -73,6 +85,11 @@ class StagingArea:
     def remove_file(self, sha256: str) -> None:
         """Delete a staged file."""
         shutil.rmtree(self._directory / sha256, ignore_errors=True)
+
+    def remove_new_files(self, kept_digests: Collection[str]) -> None:
+        """Delete the files that this object has staged, except those with some checksums."""
+        for digest in self._new_digests - {*kept_digests}:
+            self.remove_file(digest)
 
     def remove_all(self) -> None:
         """Delete all staged files."""
@@ -110,38 +127,57 @@ def extract_file_base_name(name: str) -> str:
         not last_part
         or last_part.startswith(".")
         or not last_part.isprintable()
-        or len(last_part) > MAX_NAME_CHARACTERS
+        or len(last_part.encode()) > MAX_NAME_BYTES
     ):
         message = format_message("{name!r:.120} is not a valid file name", name)
-        raise ParamError(message, remedy="choose a name that has at most 200 characters and does not begin with a dot")
+        raise ParamError(message, remedy="choose a name that has at most 200 bytes and does not begin with a dot")
     return last_part
 
 
 def unpack_sent_files(sent_files: Iterable[SentFile], byte_limit: int) -> Iterator[SentFile]:
     """Return the files that a user sent, with those of ZIP archives instead of the archives.
 
+    An archive that cannot be unpacked, and a file without a valid name, have a fault and stop none of the others.
+
     Parameters
     ----------
     sent_files
         The files, in a directory of their own.
     byte_limit
-        Largest number of unpacked bytes of an archive.
+        Largest number of unpacked bytes of all archives.
 
     Raises
     ------
-    SourceError, TooLargeError, ParamError
-        An archive is damaged, too large, has too many files, or a file has no possible name.
+    TooLargeError
+        An archive has too many files or bytes.
     """
     for sent_file in sent_files:
         if not is_zipfile(sent_file.path):
+            fault = ""
             if sent_file.name.lower().endswith(".zip"):
-                message = format_message("the archive {name!r:.120} is damaged", sent_file.name)
-                raise SourceError(message, remedy="create the archive again, and send the complete archive")
-            yield SentFile(extract_file_base_name(sent_file.name), sent_file.path)
+                fault = format_message("the archive {name!r:.120} is damaged", sent_file.name)
+            yield _check_sent_name(replace(sent_file, fault=fault))
             continue
-        for name, path in unpack_zip_archive(sent_file.path, byte_limit):
-            yield SentFile(extract_file_base_name(name), path)
+        try:
+            members = unpack_zip_archive(sent_file.path, byte_limit)
+        except SourceError as error:
+            for path in sent_file.path.parent.glob(f"{sent_file.path.name}.*"):  # unpacked before the fault
+                path.unlink()
+            yield _check_sent_name(replace(sent_file, fault=error.message))
+            continue
+        byte_limit -= sum(path.stat().st_size for _, path in members)
+        for name, path in members:
+            yield _check_sent_name(SentFile(name, path))
         sent_file.path.unlink()
+
+
+def _check_sent_name(sent_file: SentFile) -> SentFile:
+    """Return a file with its name without folders; with a fault and an escaped name if it is not valid."""
+    try:
+        return replace(sent_file, name=extract_file_base_name(sent_file.name))
+    except ParamError as error:
+        name = ascii(sent_file.name.replace("/", " ")[-SHOWN_NAME_CHARACTERS:])
+        return replace(sent_file, name=name, fault=sent_file.fault or error.message)
 
 
 def download_sent_file(url: str, directory: Path, *, byte_limit: int, allow_private: bool) -> SentFile:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from hven.descriptor.api.keys import KeyReferenceSection, TableDescriptorKey
 from hven.model.errors import Fault
+from hven.plugins.entries.entry_forms import is_column_copy
 from hven.plugins.push import PUSH_SOURCE_KIND
 from hven.plugins.submissions.submission_section_keys import SubmissionsSection
 
@@ -103,6 +104,10 @@ def _find_submission_faults(resource: CollectionSpec, _: QueryColumnFinder) -> I
             if name not in columns:
                 message = f"{key_path}: the source `push` has no column {name!r}"
                 yield Fault(message=message, place=spec.place, remedy=f"use one of {', '.join(map(str, columns))}")
+        mapped_names = {mapping.column for mapping in spec.settings if not is_column_copy(mapping)}
+        for name in mapped_names.intersection(rules.identity):
+            message = f"{key_path}.identity: {name!r} has a mapping, so published rows never have the submitted value"
+            yield Fault(message=message, place=spec.place, remedy="choose columns that have the submitted values")
 
 
 SUBMISSIONS = TableDescriptorKey(

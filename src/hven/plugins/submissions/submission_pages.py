@@ -15,7 +15,15 @@ import anyio.to_thread
 from starlette.routing import Route
 
 from hven import services
-from hven.model.errors import ConflictError, HvenError, NotFoundError, ParamError, UserError, format_message
+from hven.model.errors import (
+    ConflictError,
+    HvenError,
+    NotFoundError,
+    ParamError,
+    PreconditionFailedError,
+    UserError,
+    format_message,
+)
 from hven.plugins.entries.contribution_requests import (
     PRIVATE_HEADERS,
     build_form_fields,
@@ -286,11 +294,16 @@ class _SubmissionView:
 
     def create_submission(self, file_request: FileUploadRequest) -> PageContent:
         submission, is_new = self.workflow.create_submission(file_request.texts["token"])
-        if is_new:
+        if submission.revision == 1:  # new, or a process was killed before it stored the files
             try:
                 submission = self._add_files(submission, file_request)
-            except UserError as error:
-                return self.build_page(submission, error=error, is_new=True)
+            except PreconditionFailedError:  # the same request came at the same moment
+                submission = self.workflow.find_submission(submission.number)
+            except HvenError as error:
+                if self.workflow.store.remove_empty_submission(submission.number) or not isinstance(error, UserError):
+                    raise
+                stored_submission = self.workflow.find_submission(submission.number)
+                return self.build_page(stored_submission, error=error, is_new=True)
         return self.answer_change(submission, is_json=file_request.is_json, is_new=is_new)
 
     def _add_files(self, submission: Submission, file_request: FileUploadRequest) -> Submission:

@@ -20,6 +20,7 @@ from hven.plugins.entries.contribution_requests import MAX_TOKEN_CHARACTERS, rea
 from hven.plugins.submissions.file_checkers import MAX_SHEET_BYTES
 from hven.plugins.submissions.staging import SentFile, download_sent_file
 from hven.services.addresses import is_cross_site
+from hven.services.api.threads import call_in_thread
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
@@ -91,13 +92,15 @@ async def read_file_upload_request(page_context: PageContext) -> AsyncIterator[F
         url = file_request.texts.get("url", "").strip()
         if url:
             file_request.files.append(
-                await anyio.to_thread.run_sync(
+                # not in the threads that all pages share: the other server may be slow
+                await call_in_thread(
                     lambda: download_sent_file(
                         url,
                         directory / "download",
                         byte_limit=settings.limits.upload,
                         allow_private=settings.allow_private,
-                    )
+                    ),
+                    is_remote=True,
                 )
             )
         file_request.texts.setdefault("token", request.headers.get("idempotency-key", ""))

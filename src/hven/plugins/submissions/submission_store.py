@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import sqlalchemy as sa
 
-from hven.model.errors import PreconditionFailedError, TooManyRequestsError, format_message
+from hven.model.errors import PreconditionFailedError, TooLargeError, TooManyRequestsError, format_message
 from hven.plugins.entries.stored_messages import decode_findings, decode_message, encode_findings, encode_message
 from hven.plugins.submissions.store_tables import submission_files, submission_rows, submissions
 from hven.site.api.events import SiteEvent, notify_accounts
@@ -201,6 +201,12 @@ class SubmissionStore:
             connection.execute(sa.insert(submissions).values(_submission_to_row(stored_submission)))
         return stored_submission, True
 
+    def remove_empty_submission(self, number: int) -> bool:
+        """Delete an open submission without files and steps, and return whether it was one."""
+        is_unchanged = (submissions.c.number == number) & (submissions.c.revision == 1)
+        with self._database.begin_write() as connection:
+            return bool(connection.execute(sa.delete(submissions).where(is_unchanged)).rowcount)
+
     def find_submission(self, number: int) -> Submission | None:
         """Find a submission by its number."""
         with self._database.begin_read() as connection:
@@ -260,17 +266,6 @@ class SubmissionStore:
             rows = connection.execute(query.order_by(submission_rows.c.number))
             return [StagedRow(**_read_columns(row)) for row in rows]
 
-    def count_staged_bytes(self, author: str) -> int:
-        """Count the bytes of the staged files of an account."""
-        is_staged = (submissions.c.author == author) & submissions.c.state.in_(STAGED_STATES)
-        query = (
-            sa.select(sa.func.coalesce(sa.func.sum(submission_files.c.bytes), 0))
-            .join(submissions, submissions.c.number == submission_files.c.submission)
-            .where(is_staged, submission_files.c.state != KNOWN_FILE)
-        )
-        with self._database.begin_read() as connection:
-            return int(connection.execute(query).scalar_one())
-
     def list_staged_totals(self) -> list[StagedTotal]:
         """List the accounts with staged files, the account with the most bytes first."""
         is_staged = submissions.c.state.in_(STAGED_STATES)
@@ -300,9 +295,16 @@ class SubmissionStore:
         self,
         submission: Submission,
         new_files: Iterable[tuple[StagedFile, Sequence[StagedRow]]],
+        byte_limit: int,
         replaced_numbers: Collection[int] = (),
     ) -> Submission:
-        """Add files with their rows, in place of others, and return the changed submission."""
+        """Add files with their rows, in place of others, and return the changed submission.
+
+        Raises
+        ------
+        TooLargeError
+            The staged files of the author exceed the limit.
+        """
         with self._database.begin_write() as connection:
             changed_submission = update_submission(connection, submission, {})
             _delete_files(connection, submission, replaced_numbers)
@@ -330,6 +332,9 @@ class SubmissionStore:
                 file_number += 1
             if file_records:
                 connection.execute(sa.insert(submission_files), file_records)
+            if _count_staged_bytes(connection, submission.author) > byte_limit:
+                message = format_message("your open submissions may have at most {most:,} bytes in total", byte_limit)
+                raise TooLargeError(message, remedy="submit or discard some of them")
             if row_records:
                 connection.execute(sa.insert(submission_rows), row_records)
         return changed_submission
@@ -377,6 +382,16 @@ class SubmissionStore:
                 values = {"steps": json.dumps(steps), "author": author}
                 connection.execute(sa.update(submissions).where(submissions.c.number == row.number).values(values))
         return numbers
+
+
+def _count_staged_bytes(connection: sa.Connection, author: str) -> int:
+    is_staged = (submissions.c.author == author) & submissions.c.state.in_(STAGED_STATES)
+    query = (
+        sa.select(sa.func.coalesce(sa.func.sum(submission_files.c.bytes), 0))
+        .join(submissions, submissions.c.number == submission_files.c.submission)
+        .where(is_staged, submission_files.c.state != KNOWN_FILE)
+    )
+    return int(connection.execute(query).scalar_one())
 
 
 def _delete_files(connection: sa.Connection, submission: Submission, numbers: Collection[int]) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -29,8 +29,9 @@ from hven.model.errors import (
     join_messages,
 )
 from hven.model.params import collect_params
+from hven.model.types import parse_type
 from hven.plugins.entries.contribution_tables import ContributionTable, find_contribution_table
-from hven.plugins.entries.entry_forms import EntryValuesError, read_entry_values
+from hven.plugins.entries.entry_forms import EntryValuesError, read_entry_values, to_plain_value
 from hven.plugins.entries.entry_workflow import hash_account
 from hven.plugins.entries.stored_messages import decode_message
 from hven.plugins.push import client_writes
@@ -71,13 +72,13 @@ from hven.plugins.submissions.submission_store import (
     build_changed_submission_error,
     update_submission,
 )
-from hven.plugins.submissions.vizier_catalogues import parse_catalogue_name
+from hven.plugins.submissions.vizier_catalogues import BIBCODE_NAME, CATALOGUE_NAME, parse_catalogue_name
 from hven.query import run_query
 from hven.site.auth import OWNER_PRINCIPAL
 from hven.site.store import format_current_time
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     import sqlalchemy as sa
 
@@ -103,8 +104,11 @@ MAX_NOTE_CHARACTERS = 4_000
 SHEET_SUFFIXES = (".csv", ".json")
 CATALOGUE_JOB_TYPE = "submission_catalogue"
 RUNNING_PHASES = ("QUEUED", "HELD", "EXECUTING", "SUSPENDED")  # of jobs that fetch catalogues
+CATALOGUE_VALUE_NAMES = {CATALOGUE_NAME, BIBCODE_NAME}
 MAX_CATALOGUES = 20  # that a submission fetches
 _QUERY_VALUES = 500  # values in one query
+_QUERY_ROWS = 100_000  # that a query returns
+REPORTED_ROWS = 10  # of a finding
 
 
 class BlockedSubmissionError(DataError):
@@ -320,38 +324,50 @@ class SubmissionWorkflow:
         if len(unpacked_files) + len(staged_files) > MAX_SUBMISSION_FILES:
             message = format_message("a submission may have at most {most:,} files", MAX_SUBMISSION_FILES)
             raise TooLargeError(message, remedy="begin another submission")
-        quota = upload_limit * QUOTA_FACTOR
-        byte_count = sum(file.path.stat().st_size for file in unpacked_files)
-        if self.store.count_staged_bytes(self._account) + byte_count > quota:
-            message = format_message("your open submissions may have at most {most:,} bytes in total", quota)
-            raise TooLargeError(message, remedy="submit or discard some of them")
         digests = [compute_sha256(file.path) for file in unpacked_files]
         known_places = self._find_already_published_files(digests)
-        known_places |= {file.sha256: format_message("this submission") for file in staged_files}
-        area = StagingArea(self._site, submission.number)
+        # the files that were left out are checked again: the rules may have changed
+        good_files = [file for file in staged_files if file.state == GOOD_FILE]
+        known_places |= {file.sha256: format_message("this submission") for file in good_files}
         new_files = []
         row_count = len(self.store.list_rows(submission.number))
-        for file, digest in zip(unpacked_files, digests, strict=True):
-            staged_file = StagedFile(name=file.name, sha256=digest, bytes=file.path.stat().st_size, state=KNOWN_FILE)
-            rows: list[StagedRow] = []
-            if digest in known_places:
-                message = format_message("the content of the file is already in {place}", known_places[digest])
-                finding = FileFinding(rule="known", severity="info", message=message)
-                staged_file = replace(staged_file, findings=[finding.to_json()])
-            else:
-                path = area.stage_file(file, digest)
-                staged_file, rows = self._check_file(staged_file, path, more_values or {})
-                known_places[digest] = format_message("this submission")
-            row_count += len(rows)
-            if row_count > MAX_SUBMISSION_ROWS:
-                message = format_message("a submission may have at most {most:,} rows", MAX_SUBMISSION_ROWS)
-                raise TooLargeError(message, remedy="begin another submission")
-            new_files.append((staged_file, rows))
-        return self.store.add_files(submission, new_files)
+        with self._open_staging_area(submission.number) as area:
+            for file, digest in zip(unpacked_files, digests, strict=True):
+                size = file.path.stat().st_size
+                staged_file = StagedFile(name=file.name, sha256=digest, bytes=size, state=KNOWN_FILE)
+                rows: list[StagedRow] = []
+                if digest in known_places:
+                    message = format_message("the content of the file is already in {place}", known_places[digest])
+                    finding = FileFinding(rule="known", severity="info", message=message)
+                    staged_file = replace(staged_file, findings=[finding.to_json()])
+                else:
+                    path = area.stage_file(file, digest)
+                    staged_file, rows = self._check_file(staged_file, path, more_values or {}, file.fault)
+                    if staged_file.state == GOOD_FILE:
+                        known_places[digest] = format_message("this submission")
+                row_count += len(rows)
+                if row_count > MAX_SUBMISSION_ROWS:
+                    message = format_message("a submission may have at most {most:,} rows", MAX_SUBMISSION_ROWS)
+                    raise TooLargeError(message, remedy="begin another submission")
+                new_files.append((staged_file, rows))
+            return self.store.add_files(submission, new_files, byte_limit=upload_limit * QUOTA_FACTOR)
+
+    @contextmanager
+    def _open_staging_area(self, number: int) -> Iterator[StagingArea]:
+        """Open the staging area of a submission; after an error, delete the new files that it does not have."""
+        area = StagingArea(self._site, number)
+        try:
+            yield area
+        except BaseException:
+            area.remove_new_files({file.sha256 for file in self.store.list_files(number)})
+            raise
 
     def _check_file(
-        self, staged_file: StagedFile, path: Path, more_values: Mapping[str, Any]
+        self, staged_file: StagedFile, path: Path, more_values: Mapping[str, Any], fault: str = ""
     ) -> tuple[StagedFile, list[StagedRow]]:
+        if fault:
+            finding = FileFinding(rule=UNREADABLE_RULE, severity=ERROR, message=fault)
+            return replace(staged_file, state=BAD_FILE, findings=[finding.to_json()]), []
         checker = find_file_checker(self._rules.files, staged_file.name)
         findings = check_file_name(checker, staged_file.name)
         has_wrong_name = bool(findings)
@@ -360,14 +376,24 @@ class SubmissionWorkflow:
         is_readable = all(finding.rule != UNREADABLE_RULE for finding in findings)
         try:
             unused_names: dict[str, None] = {}
+            rows_by_fault: dict[tuple[str, str], list[int]] = {}
             for number, values in enumerate(checker.read_rows(path) if is_readable else (), 1):
                 row_values, faults = self._read_file_values({**more_values, **values})
                 unused_names |= dict.fromkeys(values.keys() - self._source_names)
                 rows.append(StagedRow(file_values=row_values))
-                for column, message in faults.items():
-                    findings.append(
-                        FileFinding(rule="value", severity=WARNING, message=message, place=column, rows=[number])
-                    )
+                for value_fault in faults.items():
+                    rows_by_fault.setdefault(value_fault, []).append(number)
+            findings += [
+                FileFinding(
+                    rule="value",
+                    severity=WARNING,
+                    message=message,
+                    place=column,
+                    count=len(numbers),
+                    rows=numbers[:REPORTED_ROWS],
+                )
+                for (column, message), numbers in rows_by_fault.items()
+            ]
             if unused_names and _is_sheet(staged_file):  # other files have many names beside those of the table
                 names = ", ".join(map(str, unused_names))
                 message = format_message("the table takes no values of {names:.200}", names)
@@ -405,34 +431,54 @@ class SubmissionWorkflow:
         digest_column = self._rules.sha256
         if not self._has_columns(digest_column):
             return {}
-        rows = self._query_rows(digest_column, digests, OWNER_PRINCIPAL)
+        select = f'SELECT DISTINCT "{digest_column}"'
+        wanted_rows = [{digest_column: digest} for digest in digests]
+        rows = self._query_rows(select, wanted_rows, (digest_column,), OWNER_PRINCIPAL)
         return {row[digest_column]: self._submission_table.name for row in rows}
 
     def _has_columns(self, *names: str) -> bool:
         """Return whether the published table has columns, as far as they have names."""
         return {*names} - {""} <= {column.name for column in self._submission_table.table.columns}
 
-    def _query_rows(self, column: str, values: Sequence[Any], principal: Principal) -> list[dict[str, Any]]:
-        """Query the published rows that have one of some values in a column, as a user sees them."""
+    def _query_rows(
+        self,
+        select: str,
+        wanted_rows: Sequence[Mapping[str, Any]],
+        names: Sequence[str],
+        principal: Principal,
+        group: str = "",
+    ) -> list[dict[str, Any]]:
+        """Query the published rows that have values of some rows in each of some columns, as a user sees them."""
+        types = {column.name: column.type for column in self._submission_table.table.columns}
+        names = [name for name in names if types[name].is_string or types[name].is_integer]
+        wanted_keys = list(dict.fromkeys(tuple(row.get(name) for name in names) for row in wanted_rows))
         rows: list[dict[str, Any]] = []
-        distinct_values = [value for value in dict.fromkeys(values) if value is not None]
-        for start in range(0, len(distinct_values), _QUERY_VALUES):
-            words = ", ".join(_write_literal(value) for value in distinct_values[start : start + _QUERY_VALUES])
-            query = f'SELECT * FROM {self._submission_table.name} WHERE "{column}" IN ({words})'
-            result = run_query(
-                query, principal, site=self._site, maxrec=MAX_SUBMISSION_ROWS, hard_row_limit=MAX_SUBMISSION_ROWS
-            )
+        for start in range(0, len(wanted_keys), _QUERY_VALUES):
+            conditions = []
+            for name, values in zip(names, zip(*wanted_keys[start : start + _QUERY_VALUES], strict=True), strict=True):
+                if None not in values:
+                    words = ", ".join(_write_literal(value) for value in dict.fromkeys(values))
+                    conditions.append(f'"{name}" IN ({words})')
+            where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
+            query = f"{select} FROM {self._submission_table.name} {where} {group}"
+            result = run_query(query, principal, site=self._site, maxrec=_QUERY_ROWS, hard_row_limit=_QUERY_ROWS)
             try:
                 for batch in result.iterate_batches():
                     rows += batch.to_pylist()
             finally:
                 result.close()
+            if result.overflow:
+                message = format_message("more than {most:,} rows of the table have the same identity", _QUERY_ROWS)
+                raise TooLargeError(message, remedy="submit fewer rows at once")
         return rows
 
     def remove_files(self, submission: Submission, numbers: Sequence[int]) -> Submission:
         """Remove files from a submission."""
         self.require_action(submission, REMOVE)
         files = self.store.list_files(submission.number)
+        digests = {file.sha256 for file in files if file.number in numbers and file.state == GOOD_FILE}
+        copies = [file.number for file in files if file.state == KNOWN_FILE and file.sha256 in digests]
+        numbers = [*numbers, *copies]  # they are known by the content that goes
         changed_submission = self.store.remove_files(submission, numbers)
         self._remove_staged_files(submission.number, files, numbers)
         return changed_submission
@@ -440,10 +486,15 @@ class SubmissionWorkflow:
     def replace_by_repaired_files(self, submission: Submission, numbers: Sequence[int]) -> Submission:
         """Replace files by copies without the faults that can be repaired; each copy has its own checksum."""
         self.require_action(submission, REPAIR)
-        area = StagingArea(self._site, submission.number)
         files = self.store.list_files(submission.number)
+        old_rows: dict[int, list[StagedRow]] = {}
+        for row in self.store.list_rows(submission.number):
+            old_rows.setdefault(row.file, []).append(row)
         repaired_files = []
-        with tempfile.TemporaryDirectory(prefix="hven-submission-", ignore_cleanup_errors=True) as directory:
+        with (
+            self._open_staging_area(submission.number) as area,
+            tempfile.TemporaryDirectory(prefix="hven-submission-", ignore_cleanup_errors=True) as directory,
+        ):
             for file in files:
                 checker = find_file_checker(self._rules.files, file.name)
                 is_repairable = any(finding.get("repairable") for finding in file.findings)
@@ -455,20 +506,37 @@ class SubmissionWorkflow:
                 digest, size = compute_sha256(copy.path), copy.path.stat().st_size
                 path = area.stage_file(copy, digest)
                 staged_file = StagedFile(name=name, sha256=digest, bytes=size, state=GOOD_FILE)
-                staged_file, rows = self._check_file(staged_file, path, {})
+                own_rows = old_rows.get(file.number, [])
+                staged_file, rows = self._check_file(staged_file, path, self._list_catalogue_values(own_rows))
                 message = format_message("a copy of {digest}, repaired by {rules}", file.sha256, ", ".join(rules))
-                note = FileFinding(rule=REPAIR, severity="info", message=message)
-                repaired_file = replace(staged_file, findings=[*staged_file.findings, note.to_json()])
-                repaired_files.append((file.number, repaired_file, rows))
-        if not repaired_files:
-            raise ParamError("there is nothing to repair in these files", remedy="see the report of each file")
-        replaced_numbers = [number for number, _, _ in repaired_files]
-        # one transaction, so that a killed process loses neither the file nor its copy
-        changed_submission = self.store.add_files(
-            submission, [(file, rows) for _, file, rows in repaired_files], replaced_numbers
-        )
+                notes = [FileFinding(rule=REPAIR, severity="info", message=message)]
+                if len(rows) == len(own_rows):
+                    rows = [
+                        replace(row, own_values=old_row.own_values) for row, old_row in zip(rows, own_rows, strict=True)
+                    ]
+                elif any(row.own_values for row in own_rows):
+                    message = format_message("the copy has other rows: enter the values of its rows again")
+                    notes.append(FileFinding(rule=REPAIR, severity=WARNING, message=message))
+                findings = [*staged_file.findings, *(note.to_json() for note in notes)]
+                repaired_files.append((file.number, replace(staged_file, findings=findings), rows))
+            if not repaired_files:
+                raise ParamError("there is nothing to repair in these files", remedy="see the report of each file")
+            replaced_numbers = [number for number, _, _ in repaired_files]
+            # one transaction, so that a killed process loses neither the file nor its copy
+            changed_submission = self.store.add_files(
+                submission,
+                [(file, rows) for _, file, rows in repaired_files],
+                byte_limit=self._site.settings.limits.upload * QUOTA_FACTOR,
+                replaced_numbers=replaced_numbers,
+            )
         self._remove_staged_files(submission.number, files, replaced_numbers)
         return changed_submission
+
+    def _list_catalogue_values(self, rows: Sequence[StagedRow]) -> dict[str, Any]:
+        """List the values that the rows of a file have from its catalogue, not from the file."""
+        names = {entry_field.name: self._find_source_name(entry_field) for entry_field in self.fields}
+        values = rows[0].file_values if rows else {}
+        return {names[name]: value for name, value in values.items() if names.get(name) in CATALOGUE_VALUE_NAMES}
 
     def _remove_staged_files(self, number: int, files: Iterable[StagedFile], removed_numbers: Sequence[int]) -> None:
         """Delete the contents of files that a submission no longer has."""
@@ -727,14 +795,19 @@ class SubmissionWorkflow:
         visible_rows: dict[tuple[str, ...], list[dict[str, Any]]] = {}
         versions: Counter[tuple[str, ...]] = Counter()
         if identity and rows and self._has_columns(*identity, version_column):
-            first_values = [row.get(identity[0]) for row in rows]
-            for row in self._query_rows(identity[0], first_values, OWNER_PRINCIPAL):
-                key = _build_identity(row, identity)
-                versions[key] = max(versions[key] + (not version_column), row.get(version_column) or 0)
-            for row in self._query_rows(identity[0], first_values, self._principal):
-                visible_rows.setdefault(_build_identity(row, identity), []).append(row)
+            key_columns = ", ".join(f'"{name}"' for name in identity)
+            version = f'MAX("{version_column}")' if version_column else "COUNT(*)"
+            select = f"SELECT {key_columns}, {version} AS latest_version"
+            for row in self._query_rows(select, rows, identity, OWNER_PRINCIPAL, f"GROUP BY {key_columns}"):
+                versions[self._build_identity(row)] = row["latest_version"] or 0
+            names = {entry_field.name for entry_field in self.fields} | {*identity, version_column}
+            names |= {*self._submission_table.table.primary}
+            visible_names = [column.name for column in self._submission_table.table.columns if column.name in names]
+            select = "SELECT " + ", ".join(f'"{name}"' for name in visible_names)
+            for row in self._query_rows(select, rows, identity, self._principal):
+                visible_rows.setdefault(self._build_identity(row), []).append(row)
         for row, staged_row in zip(rows, self.store.list_rows(submission.number), strict=True):
-            key = _build_identity(row, identity)
+            key = self._build_identity(row)
             earlier_rows = sorted(visible_rows.get(key, ()), key=lambda row: row.get(version_column) or 0)
             is_known = any(not self._list_differences(earlier_row, row) for earlier_row in earlier_rows)
             if is_known and self._rules.path not in row:  # a row without a file that the table has already
@@ -751,6 +824,12 @@ class SubmissionWorkflow:
             plan.preview.append(item)
         return plan
 
+    def _build_identity(self, row: Mapping[str, Any]) -> tuple[str, ...]:
+        """Build a key of what a row is about, which is equal for the published and the entered form of its values."""
+        types = self._submission_table.options.columns
+        names = self._rules.identity
+        return tuple(str(to_plain_value(row.get(name), parse_type(types[name]))) for name in names)
+
     def _list_differences(self, old_row: Mapping[str, Any], new_row: Mapping[str, Any]) -> dict[str, list[Any]]:
         """List the columns in which rows differ, with both values."""
         differences = {}
@@ -762,21 +841,34 @@ class SubmissionWorkflow:
         return differences
 
     def _read_release_dates(self, staged_site: StagedSite, rows: Sequence[Mapping[str, Any]]) -> list[str]:
-        """Read the release dates of the rows, as they would be published, in the order of the rows."""
+        """Read the release dates of the rows, as they would be published, in the order of the rows.
+
+        Rows that Hven numbers are in the order of their numbers. If Hven gives them random names, a date is only
+        known if all rows of the file have the same.
+        """
         spec = self._submission_table.spec
-        digest_column = self._rules.sha256
-        if spec.embargo is None or not self._has_columns(digest_column) or len(spec.table.primary) != 1:
+        digest_column, ids = self._rules.sha256, self._submission_table.options.ids
+        if spec.embargo is None or not self._has_columns(digest_column):
             return []
+        key_names = [digest_column, *(name for name in spec.table.primary if name != ids)]
         digests = ", ".join(_write_literal(digest) for digest in dict.fromkeys(row[digest_column] for row in rows))
-        query = (
-            f'SELECT "{spec.embargo.column}" FROM {spec.table.qualified_name} WHERE "{digest_column}" IN ({digests}) '
-            f'ORDER BY "{spec.table.primary[0]}"'
-        )
-        dates: list[str] = []
+        columns = ", ".join(f'"{name}"' for name in (spec.embargo.column, *key_names))
+        query = f'SELECT {columns} FROM {spec.table.qualified_name} WHERE "{digest_column}" IN ({digests})'
+        if spec.table.primary:
+            query += " ORDER BY " + ", ".join(f'"{name}"' for name in spec.table.primary)
+        dates_by_key: dict[tuple[str, ...], list[str]] = {}
         with ExitStack() as stack:
             for batch in staged_site.answer_query(query, {}, stack):
-                dates += ["" if value is None else str(value)[:19] for value in batch.column(0).to_pylist()]
-        return dates if len(dates) == len(rows) else []
+                for date, *key_values in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+                    dates = dates_by_key.setdefault(_build_text_key(key_values), [])
+                    dates.append("" if date is None else str(date)[:19])
+        keys = [_build_text_key([row.get(name) for name in key_names]) for row in rows]
+        counts = Counter(keys)
+        is_numbered = ids is not None and spec.table.find_column(ids).type.is_integer
+        for key, dates in dates_by_key.items():
+            if len(dates) != counts[key] or (not is_numbered and len({*dates}) > 1):
+                dates[:] = [""] * counts[key]
+        return [dates_by_key[key].pop(0) if key in dates_by_key else "" for key in keys]
 
     def _list_findings(self, report: IngestReport, preview: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """List what the rules of the table find, with the numbers of the rows."""
@@ -827,7 +919,7 @@ class SubmissionWorkflow:
         """Publish the files and rows of a submission, and mark it as saved in the same transaction."""
         state_name = self._site.store.get_or_create(ClientPushStore).find_state_name(self._submission_table.name)
         rows = self._plan_rows(submission).rows
-        files = [file for file in self.store.list_files(submission.number) if file.state == GOOD_FILE]
+        files = self.store.list_files(submission.number)
         names = _choose_published_names(files)
         area = StagingArea(self._site, submission.number)
         folder = PublishedFolder(_find_folder(self._submission_table.resource, self._rules, submission))
@@ -839,7 +931,7 @@ class SubmissionWorkflow:
 
         try:
             for file in files:
-                if not _is_sheet(file):
+                if file.number in names:
                     folder.add_file(area.find_path(file.sha256, file.name), names[file.number])
             folder.sync_to_disk()
             # other rows may have come since the plan, which would make its versions wrong
@@ -860,18 +952,16 @@ def _is_sheet(file: StagedFile) -> bool:
 
 
 def _choose_published_names(files: Iterable[StagedFile]) -> dict[int, str]:
-    """Choose the names of files in their folder, by their numbers; equal names get a part of the SHA-256."""
+    """Choose the names of the files that are published, by their numbers; equal names get a part of the SHA-256."""
     names: dict[int, str] = {}
     for file in files:
+        if file.state != GOOD_FILE or _is_sheet(file):
+            continue
         name = extract_file_base_name(file.name)
         if name in names.values():
             name = f"{file.sha256[:12]}-{name}"
         names[file.number] = name
     return names
-
-
-def _build_identity(row: Mapping[str, Any], names: Sequence[str]) -> tuple[str, ...]:
-    return tuple(str(row.get(name)) for name in names)
 
 
 def _is_same_value(old_value: object, new_value: object) -> bool:
@@ -880,6 +970,10 @@ def _is_same_value(old_value: object, new_value: object) -> bool:
     if isinstance(old_value, float) and isinstance(new_value, float):
         return abs(old_value - new_value) <= 1e-6 * abs(new_value)
     return old_value == new_value
+
+
+def _build_text_key(values: Iterable[object]) -> tuple[str, ...]:
+    return tuple(value.isoformat() if isinstance(value, datetime) else str(value) for value in values)
 
 
 def _write_literal(value: Any) -> str:
